@@ -1,0 +1,88 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# The stamp is named after the folder: a moved or copied checkout sets itself up again.
+STAMP := $(VENV)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)
+# Without a HOME buf would keep its cache in the checkout.
+BUF := HOME=$${HOME:-/tmp} $(VENV)/bin/buf
+PROTOS := $(sort $(wildcard protos/contentgen/v1/*.proto))
+BASELINE := protos/baseline.binpb
+UV := uv==0.13.9
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'python3 has no venv module (Debian: apt install python3-venv)' >&2; exit 1; }
+	@echo 'setting up $(VENV) (about 20 s the first time)'
+	@test -f $@ || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+.PHONY: setup demo run test lint verify bench gen baseline lock wheel clean
+
+setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
+
+demo: $(STAMP) ## start everything, run a handful of tasks, show them live, stop everything
+	@$(PY) -m scheduler_svc.cli.stack demo $(ARGS)
+
+run: $(STAMP) ## the same stack in the foreground until Ctrl-C; data is kept in .contentgen
+	@exec $(PY) -m scheduler_svc.cli.stack run $(ARGS)
+
+test: ARGS ?= -n 2
+test: $(STAMP) ## run all tests (ARGS='-n 2' goes to pytest)
+	@$(PY) -m pytest -q $(ARGS)
+
+lint: $(STAMP) ## rules, format, types, layers, protos
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
+	@$(BUF) lint
+	@$(BUF) format --diff --exit-code --path protos/contentgen
+	@$(BUF) breaking protos --against $(BASELINE)
+
+define PROTOC
+PATH="$(VENV)/bin:$$PATH" $(PY) -m grpc_tools.protoc -Iprotos \
+  --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
+endef
+
+verify: $(STAMP) ## stubs, schema and state diagram are what their sources say
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
+	  diff -ru -x __pycache__ protos/gen "$$tmp" && echo 'the stubs are what protoc makes of the protos'
+	@$(PY) -m tests.verify.schema
+	@$(PY) -m tests.verify.diagram
+
+bench: $(STAMP) ## measure submit, drain and idle latency
+	@$(PY) -m benchmarks $(ARGS)
+
+gen: $(STAMP) ## make the stubs in protos/gen anew
+	@rm -rf protos/gen/contentgen && mkdir -p protos/gen
+	@$(call PROTOC,protos/gen)
+
+baseline: $(STAMP) ## accept the protos as the released API
+	@$(BUF) build protos --exclude-source-info -o $(BASELINE)
+
+COMPILE = "$$tmp"/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+# Not in $(VENV): a lock that cannot be installed any more has to be replaceable.
+lock: ## resolve the locks anew (UPGRADE=1: newest versions)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
+	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(UV) && \
+	  $(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler -o docker/scheduler.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker -o docker/worker.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock
+
+wheel: $(STAMP) ## build dist/*.whl
+	@$(PIP) wheel --no-deps --no-build-isolation --no-index -w dist .
+
+clean: ## remove what was built, not the data in .contentgen
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

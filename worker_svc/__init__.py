@@ -1,0 +1,1 @@
+"""The worker: takes leases from a scheduler and runs the content-creator CLI for each."""
