@@ -1,0 +1,21 @@
+"""How each kind of CLI is driven: one file a profile (`CREATOR_PROFILE`), behind the interface of `base`.
+
+Layer: above outcome, beside guard and spool, below runner, which gives a creator its CLI and its reporter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from worker_svc.creators.base import Creator, Settings
+from worker_svc.creators.json_sync import JsonSync
+from worker_svc.creators.reference import Reference
+
+PROFILES: Mapping[str, Callable[[Settings], Creator]] = {"reference": Reference, "json": JsonSync}
+
+
+def load(profile: str, settings: Settings) -> Creator:
+    """The creator of `profile`, for any number of runs at once. ValueError where there is no such profile."""
+    if profile not in PROFILES:
+        raise ValueError(f"CREATOR_PROFILE is {profile!r}; it should be one of {', '.join(PROFILES)}")
+    return PROFILES[profile](settings)

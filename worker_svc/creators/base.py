@@ -1,0 +1,162 @@
+"""What every creator is given, and what it gives back.
+
+Layer: the bottom of `creators`. The runner implements `Cli` and `Reporter`; a profile implements `Creator`.
+
+A creator decides *what* to call and what the answers mean. It never starts, signals or reaps a process: time-outs of
+the task, cancels, deadlines and drains are the runner's, which cancels the coroutine and ends the processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from worker_svc.outcome import Exit, Failed, Outcome, of_exit, of_output, of_spawn_error, of_time_out
+
+SMALL_OUTPUT = 64 * 1024
+"""Bytes of stdout kept of a call whose answer is small, such as `status`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a creator needs to know of a task. Texts are as the client gave them; empty is not given."""
+
+    task_id: str
+    attempt: int
+    """Counts leases, from 1: above 1 an earlier attempt may have left a run behind."""
+    topic: str
+    keywords: str = ""
+    category: str = ""
+    requirements: str = ""
+    tone: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """`creator_options`: more `--key=value` arguments; the scheduler lets in no key that the worker sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The worker's settings that creators heed."""
+
+    poll_interval: float
+    """Seconds between two `status` calls (CREATOR_POLL_INTERVAL)."""
+    max_result: int
+    """Bytes of body and HTML together (CREATOR_MAX_RESULT)."""
+    create_limit: float = 30.0
+    """Seconds that an asynchronous `create` may take."""
+    status_limit: float = 10.0
+    """Seconds that one `status` may take."""
+    result_limit: float = 30.0
+    """Seconds that `result` may take."""
+
+    @property
+    def result_output(self) -> int:
+        """Bytes of stdout that hold any allowed result: JSON needs up to three bytes for one (escaped emoji)."""
+        return 3 * self.max_result + 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A call of the CLI that came to its end."""
+
+    exit: Exit
+    stdout: bytes
+    """The last `max_output` bytes."""
+    stderr_tail: str
+    """The last lines of stderr, a few thousand characters at most."""
+    truncated: bool
+    """Whether stdout was longer than what was kept of it."""
+    timed_out: bool
+    """Whether it was stopped because `limit` passed."""
+
+
+class Cli(Protocol):
+    """What a creator may do: call the CLI, with arguments only. Program, environment and folder are the runner's."""
+
+    async def call(
+        self,
+        args: Sequence[str],
+        *,
+        limit: float | None,
+        on_start: Callable[[], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        max_output: int = SMALL_OUTPUT,
+    ) -> Completed:
+        """Runs the CLI to its end, or stops it after `limit` seconds (None: it may run on).
+
+        `on_start` is called once when the process has started; `on_line` for each line of stdout and stderr as it comes
+        (long ones may be cut). Raises OSError, with its errno, when the process could not be started.
+        """
+        ...
+
+
+class Reporter(Protocol):
+    """Where a creator says how far it is. Calls return at once and may be repeated; nothing of them is awaited."""
+
+    def processing(self) -> None:
+        """The CLI has started on the task."""
+        ...
+
+    def progress(self, percent: int | None, step: str, message: str) -> None:
+        """How far the CLI is: 0 to 100, or None where it does not say; texts are bounded and clean."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Waits `seconds`, or less when someone wants to know now."""
+        ...
+
+
+class Creator(Protocol):
+    """One profile. Stateless between runs: any number of `run` may be going on at once."""
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        """One attempt, from start to outcome. Raises nothing of its own; cancelling it abandons the attempt."""
+        ...
+
+
+def create_arguments(job: Job, mode: str) -> list[str]:
+    """`create` and its options. Always `--key=value`: a value may begin with dashes, and no shell ever sees it."""
+    optional = {"requirements": job.requirements, "tone": job.tone, "keywords": job.keywords}
+    options = {
+        "type": "content-creator",
+        "mode": mode,
+        "task-id": job.task_id,
+        "topic": job.topic,
+        **{key: value for key, value in optional.items() if value},
+        **job.options,
+    }
+    return ["create", *(f"--{key}={value}" for key, value in options.items())]
+
+
+async def call(
+    cli: Cli,
+    args: Sequence[str],
+    *,
+    limit: float | None,
+    on_start: Callable[[], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    max_output: int = SMALL_OUTPUT,
+) -> Completed | Failed:
+    """`Cli.call`, with what went wrong as a value: not started, past its limit. The exit status is the caller's."""
+    try:
+        done = await cli.call(args, limit=limit, on_start=on_start, on_line=on_line, max_output=max_output)
+    except OSError as error:
+        return of_spawn_error(error)
+    if done.timed_out:
+        return of_time_out(args[0], limit or 0.0, done.stderr_tail)
+    return done
+
+
+def failure(done: Completed | Failed) -> Failed | None:
+    """Why the call failed; None where it exited with 0."""
+    return done if isinstance(done, Failed) else of_exit(done.exit, done.stderr_tail)
+
+
+def result_of(done: Completed | Failed, settings: Settings) -> Outcome:
+    """What a call came to whose output is the result document."""
+    if isinstance(done, Failed):
+        return done
+    stderr = done.stderr_tail
+    return of_exit(done.exit, stderr) or of_output(
+        done.stdout, truncated=done.truncated, max_result=settings.max_result, stderr=stderr
+    )

@@ -1,0 +1,37 @@
+"""The `json` profile: any program whose one synchronous `create` prints the result document at its end.
+
+Layer: a profile of `creators`.
+"""
+
+from __future__ import annotations
+
+from worker_svc.creators import progress
+from worker_svc.creators.base import Cli, Job, Reporter, Settings, call, create_arguments, result_of
+from worker_svc.outcome import Outcome
+
+
+class JsonSync:
+    """`create --mode=sync …` runs until done; exit status 0 and the last JSON document on stdout are the result.
+
+    It has no limit of its own: the task's timeout is the only one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        """One call, from start to outcome; `processing` is reported when the process has started."""
+
+        def on_line(line: str) -> None:
+            if told := progress.of_line(line):
+                report.progress(*told)
+
+        done = await call(
+            cli,
+            create_arguments(job, "sync"),
+            limit=None,
+            on_start=report.processing,
+            on_line=on_line,
+            max_output=self._settings.result_output,
+        )
+        return result_of(done, self._settings)

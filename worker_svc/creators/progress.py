@@ -1,0 +1,78 @@
+"""What a CLI says of how far it is: progress lines, and `progress` in a status document.
+
+Layer: inside `creators`, used by the profiles.
+
+A progress line, on stdout or stderr, is one of
+
+    progress: 40% writing the second section
+    {"progress": 40, "step": "writing", "message": "the second section"}
+    {"progress": {"percent": 40, "step": "writing", "message": "the second section"}}
+
+The parser is tolerant (case, a missing colon, decimals, `step` and `message` left out), and everything else is no
+progress, never an error. Percent is clamped to 0 to 100; texts lose ANSI codes and control characters and are cut.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from worker_svc.outcome import clean, is_progress
+
+MAX_LINE = 8_000
+MAX_STEP = 200
+MAX_PROGRESS_MESSAGE = 1_000
+
+_LINE = re.compile(r"\s*progress\s*[:=]?\s*(\d{1,3})(?:\.\d*)?\s*%\s*(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+
+
+class Progress(NamedTuple):
+    """How far a run is; None and empty where the CLI does not say."""
+
+    percent: int | None
+    step: str
+    message: str
+
+
+def of_line(line: str) -> Progress | None:
+    """The progress that one line of output tells, if it does. Lines above 8,000 characters do not."""
+    if len(line) > MAX_LINE:
+        return None
+    text = clean(line, MAX_LINE)
+    if text.startswith("{"):
+        return _of_json(text)
+    found = _LINE.match(text)
+    return Progress(_percent(int(found[1])), found[2].strip()[:MAX_STEP], "") if found else None
+
+
+def of_document(document: Mapping[str, Any]) -> Progress | None:
+    """The progress in a status document: a number, or an object with `percent`, `step` and `message`."""
+    told = document.get("progress")
+    source = told if isinstance(told, dict) else document
+    percent = _percent(source.get("percent") if source is told else told)
+    step, message = _text(source, "step", MAX_STEP), _text(source, "message", MAX_PROGRESS_MESSAGE)
+    return None if percent is None and not step and not message else Progress(percent, step, message)
+
+
+def _of_json(text: str) -> Progress | None:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return of_document(document) if is_progress(document) else None
+
+
+def _percent(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return int(min(max(value, 0), 100))
+
+
+def _text(source: Mapping[str, Any], key: str, limit: int) -> str:
+    value = source.get(key)
+    return clean(value, limit) if isinstance(value, str) else ""

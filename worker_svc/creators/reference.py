@@ -1,0 +1,143 @@
+"""The `reference` profile: `create` hands the work over, `status` watches it, `result` collects it.
+
+Layer: a profile of `creators`.
+
+Every attempt uses the task's id. An earlier attempt may have left its run going, in a service that no signal of ours
+reaches, so from the second attempt on `status` comes first, and what is there is watched or collected, not made anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from worker_svc.creators import progress
+from worker_svc.creators.base import Cli, Completed, Job, Reporter, Settings, call, create_arguments, failure, result_of
+from worker_svc.outcome import Failed, Outcome, Reason, failed, last_document
+
+STATUS_TRIES = 3
+"""Calls of `status` in a row without an answer: one or two are tolerated."""
+FIRST_POLL = 1.0
+"""Seconds until a first `status` (or less, where the poll interval is shorter): a quick CLI is not kept waiting."""
+
+_WAITING = frozenset({"pending", "submitted"})
+_RUNNING = frozenset({"running", "processing"})
+_ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+class Reference:
+    """The CLI of the reference document, asynchronous."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        """Creates or adopts the run of `job`, watches it until it ends, and collects its result."""
+        return await _Run(job, cli, report, self._settings).outcome()
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """A status document that says one of the known states."""
+
+    state: str
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    job: Job
+    cli: Cli
+    report: Reporter
+    settings: Settings
+
+    async def outcome(self) -> Outcome:
+        status = await self._adopted() or await self._created()
+        status = await self._end_of_watch(status)
+        if isinstance(status, Failed):
+            return status
+        if status.state == "completed":
+            return await self._collect()
+        return failed(Reason.CREATOR_ERROR, _error(status))
+
+    async def _adopted(self) -> _Status | None:
+        """The run that an earlier attempt left, if it goes on or has completed."""
+        if self.job.attempt < 2:
+            return None
+        status = await self._status()
+        if isinstance(status, Failed) or status.state in {"failed", "cancelled"}:
+            return None
+        return self._tell(status)
+
+    async def _created(self) -> _Status | Failed:
+        """The first status of a new run."""
+        arguments = create_arguments(self.job, "async")
+        refused = failure(await call(self.cli, arguments, limit=self.settings.create_limit))
+        return refused or await self._next_status(FIRST_POLL)
+
+    async def _end_of_watch(self, status: _Status | Failed) -> _Status | Failed:
+        """The status that the run ended with, or why it can no longer be watched."""
+        while isinstance(status, _Status) and status.state not in _ENDED:
+            status = await self._next_status(self.settings.poll_interval)
+        return status
+
+    async def _next_status(self, wait: float) -> _Status | Failed:
+        await self.report.pause(min(wait, self.settings.poll_interval))
+        status = await self._status()
+        return status if isinstance(status, Failed) else self._tell(status)
+
+    def _tell(self, status: _Status) -> _Status:
+        if status.state in _RUNNING or status.state == "completed":
+            self.report.processing()
+            if told := progress.of_document(status.document):
+                self.report.progress(*told)
+        return status
+
+    async def _status(self) -> _Status | Failed:
+        """The status, or what was wrong with the last of three calls in a row."""
+        status = await self._ask()
+        for _ in range(STATUS_TRIES - 1):
+            if isinstance(status, _Status):
+                break
+            await self.report.pause(min(self.settings.poll_interval, FIRST_POLL))
+            status = await self._ask()
+        return status
+
+    async def _ask(self) -> _Status | Failed:
+        done = await call(self.cli, self._by_id("status"), limit=self.settings.status_limit)
+        if isinstance(done, Failed):
+            return done
+        # A document counts whatever the exit status: some CLIs answer "failed" and exit with 1.
+        return _read_status(done) or failure(done) or failed(Reason.CREATOR_INVALID_RESPONSE, _no_status(done))
+
+    async def _collect(self) -> Outcome:
+        done = await call(
+            self.cli,
+            self._by_id("result"),
+            limit=self.settings.result_limit,
+            max_output=self.settings.result_output,
+        )
+        return result_of(done, self.settings)
+
+    def _by_id(self, command: str) -> list[str]:
+        return [command, f"--task-id={self.job.task_id}", "--json"]
+
+
+def _read_status(done: Completed) -> _Status | None:
+    document = last_document(done.stdout.decode("utf-8", "replace"))
+    state = document.get("status") if document else None
+    if document is None or not isinstance(state, str) or state not in _WAITING | _RUNNING | _ENDED:
+        return None
+    return _Status(state, document)
+
+
+def _no_status(done: Completed) -> str:
+    begin = done.stdout[:100].decode("utf-8", "replace")
+    return f"`status` printed no document with a known status; its output begins {begin!r}"
+
+
+def _error(status: _Status) -> str:
+    error = status.document.get("error")
+    text = error.get("message") if isinstance(error, dict) else error
+    said = f": {text}" if isinstance(text, str) and text else ""
+    return f"the CLI says that the run is {status.state}{said}"

@@ -1,0 +1,279 @@
+"""What a run of the CLI came to: a result, or an error that belongs to the task.
+
+Layer: below creators, guard, spool and runner, above config. Pure: bytes and exit statuses in, values out.
+
+An error here is data on the task (`Task.error`), never an exception: the CLI failed, the system did not.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+MAX_IMAGES = 1_000
+MAX_IMAGE_BYTES = 512 * 1024
+MAX_MESSAGE = 2_000
+MAX_STDERR = 4_000
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CANNOT_RUN = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP, errno.EISDIR})
+
+
+class Reason(StrEnum):
+    """`Task.error.reason`, as far as a worker says it. RESULT_TOO_LARGE alone is not retried by itself."""
+
+    CREATOR_ERROR = "CREATOR_ERROR"
+    CREATOR_TIMEOUT = "CREATOR_TIMEOUT"
+    CREATOR_INVALID_RESPONSE = "CREATOR_INVALID_RESPONSE"
+    CREATOR_CLI_NOT_FOUND = "CREATOR_CLI_NOT_FOUND"
+    RESULT_TOO_LARGE = "RESULT_TOO_LARGE"
+    TASK_TIMEOUT = "TASK_TIMEOUT"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished article. Its strings hold no NUL and no lone surrogate, so UTF-8 and PostgreSQL take them."""
+
+    content: str
+    """Markdown, never blank."""
+    html: str = ""
+    images: tuple[str, ...] = ()
+    """Names or URLs, the cover first."""
+    quality_score: float | None = None
+    """As the CLI gave it, on whatever scale it has; finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The run gave a result."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The run gave none. `message` is for people; `details` may have `exit_code`, `signal` (numbers), `stderr`."""
+
+    reason: Reason
+    message: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+Outcome = Completed | Failed
+
+
+class Exit(Protocol):
+    """How a process ended: `code` when it exited, `signal` (its number) when a signal ended it."""
+
+    @property
+    def code(self) -> int | None: ...
+    @property
+    def signal(self) -> int | None: ...
+
+
+def clean(text: str, limit: int) -> str:
+    """`text` fit for an error or a progress: no ANSI codes, no control characters, `limit` code points at most."""
+    return _CONTROL.sub("", _ANSI.sub("", storable(text))).strip()[:limit]
+
+
+def clean_tail(text: str, limit: int) -> str:
+    """As `clean`, but the last `limit` code points: the end of a log says why it ended."""
+    return _CONTROL.sub("", _ANSI.sub("", storable(text))).strip()[-limit:]
+
+
+def storable(text: str) -> str:
+    """`text` without NUL, which PostgreSQL cannot hold, and with U+FFFD for each lone surrogate, which UTF-8 cannot.
+
+    NUL is dropped rather than refused: it says nothing to a reader, and minutes of paid generation hang on it.
+    """
+    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def failed(reason: Reason, message: str, stderr: str = "", **details: str) -> Failed:
+    """A failure with bounded texts; an empty `stderr` is left out."""
+    tail = clean_tail(stderr, MAX_STDERR)
+    return Failed(reason, clean(message, MAX_MESSAGE), {**details, **({"stderr": tail} if tail else {})})
+
+
+def of_exit(ended: Exit, stderr: str) -> Failed | None:
+    """What an exit means by itself: None is success so far, and the output decides."""
+    if ended.signal is not None:
+        message = f"the CLI was ended by {_signal_name(ended.signal)}"
+        return failed(Reason.CREATOR_ERROR, message, stderr, signal=str(ended.signal))
+    if ended.code != 0:
+        message = f"the CLI exited with status {ended.code}{_last_line(stderr)}"
+        return failed(Reason.CREATOR_ERROR, message, stderr, exit_code=str(ended.code))
+    return None
+
+
+def of_spawn_error(error: OSError) -> Failed:
+    """What it means that the CLI could not be started at all."""
+    reason = Reason.CREATOR_CLI_NOT_FOUND if error.errno in _CANNOT_RUN else Reason.CREATOR_ERROR
+    return failed(reason, f"the CLI could not be started: {error}")
+
+
+def of_time_out(command: str, limit: float, stderr: str = "") -> Failed:
+    """`command` ran past its own limit of `limit` seconds and was stopped."""
+    return failed(Reason.CREATOR_TIMEOUT, f"`{command}` did not end within {limit:g} s", stderr)
+
+
+def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = "") -> Outcome:
+    """The result that the last JSON document of `stdout` holds.
+
+    `stdout` is the end of what the CLI printed; `truncated` says that its beginning is missing. `max_result` bounds
+    body and HTML together, in bytes of UTF-8.
+    """
+    text = stdout.decode("utf-8", "replace")
+    document = last_document(_from_first_document(text) if truncated else text, skip=is_progress)
+    if truncated and (document is None or "content" not in document):
+        return failed(Reason.RESULT_TOO_LARGE, f"the CLI printed more than {len(stdout)} bytes", stderr)
+    if document is None:
+        return failed(Reason.CREATOR_INVALID_RESPONSE, f"no JSON document in the output{_excerpt(text)}", stderr)
+    try:
+        return _bounded(_result(document), max_result)
+    except ValueError as error:
+        return failed(Reason.CREATOR_INVALID_RESPONSE, f"the result document is not valid: {error}", stderr)
+
+
+def documents(text: str) -> Iterator[dict[str, Any] | None]:
+    """The JSON objects in `text`, in order; None, last, for one that `text` ends in the middle of.
+
+    An object counts where its brace is the first of a line or follows another object. Between them may stand anything.
+    Each character is looked at a bounded number of times, whatever the text.
+    """
+    decoder = json.JSONDecoder()
+    at = text.find("{")
+    while at >= 0:
+        try:
+            document, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            if _is_cut_off(text, error):
+                yield None
+                return
+            end = text.find("\n", _last_read(text, error.pos))
+            if end < 0:
+                return
+        except (ValueError, RecursionError):  # a number of thousands of digits, or nested a thousand deep
+            yield None
+            return
+        else:
+            yield document
+        at = text.find("{", end)
+
+
+def last_document(text: str, *, skip: Callable[[Mapping[str, Any]], bool] = lambda _: False) -> dict[str, Any] | None:
+    """The last of `documents` that is not to be skipped; None where there is none, or the last one is cut off."""
+    last = None
+    for document in documents(text):
+        if document is None or not skip(document):
+            last = document
+    return last
+
+
+def is_progress(document: Mapping[str, Any]) -> bool:
+    """Whether a JSON document is a progress line rather than a result."""
+    return "progress" in document and "content" not in document
+
+
+def _is_cut_off(text: str, error: json.JSONDecodeError) -> bool:
+    return error.msg.startswith("Unterminated string") or not text[error.pos : error.pos + 1]
+
+
+def _last_read(text: str, at: int) -> int:
+    while text[at - 1].isspace():
+        at -= 1
+    return at
+
+
+def _from_first_document(text: str) -> str:
+    """Text whose beginning is missing may start inside a document; a nested object must not pass for a whole one."""
+    begin = text.find("\n{")
+    return text[begin:] if begin >= 0 else ""
+
+
+def _result(document: Mapping[str, Any]) -> Result:
+    content = _text(document, "content")
+    if not content.strip():
+        raise ValueError("content must be a string that is not blank")
+    return Result(content, _text(document, "htmlContent"), _images(document), _score(document))
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be a string")
+    return storable(value)
+
+
+def _images(document: Mapping[str, Any]) -> tuple[str, ...]:
+    images = document.get("images")
+    if images is None:
+        return ()
+    if not isinstance(images, list):
+        raise ValueError("images must be a list")
+    return tuple(_image(entry) for entry in images)
+
+
+def _image(entry: object) -> str:
+    url = entry.get("url") if isinstance(entry, dict) else entry
+    if not isinstance(url, str) or not storable(url):
+        raise ValueError('each of images must be a string or {"url": string}, not empty')
+    return storable(url)
+
+
+def _score(document: Mapping[str, Any]) -> float | None:
+    score = document.get("qualityScore")
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not _is_finite(score):
+        raise ValueError("qualityScore must be a finite number")
+    return float(score)
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer above what a double holds
+        return False
+
+
+def _bounded(result: Result, max_result: int) -> Outcome:
+    size = _bytes(result.content) + _bytes(result.html)
+    if size > max_result:
+        return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {size} bytes; {max_result} are allowed")
+    if len(result.images) > MAX_IMAGES:
+        return failed(Reason.RESULT_TOO_LARGE, f"{len(result.images)} images; {MAX_IMAGES} are allowed")
+    if sum(map(_bytes, result.images)) > MAX_IMAGE_BYTES:
+        return failed(Reason.RESULT_TOO_LARGE, f"the images' names have more than {MAX_IMAGE_BYTES} bytes")
+    return Completed(result)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_line(stderr: str) -> str:
+    lines = clean_tail(stderr, MAX_STDERR).splitlines()
+    return f": {lines[-1][:200]}" if lines else ""
+
+
+def _excerpt(text: str) -> str:
+    begin = clean(text[:400], 100)
+    return f", which begins {begin!r}" if begin else ", which is empty"
