@@ -7,6 +7,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # The stamp is named after the folder: a moved or copied checkout sets itself up again.
 STAMP := $(VENV)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)
+# So does one whose Python has gone.
+_ := $(shell test -x $(PY) || rm -f $(STAMP))
 # Without a HOME buf would keep its cache in the checkout.
 BUF := HOME=$${HOME:-/tmp} $(VENV)/bin/buf
 PROTOS := $(sort $(wildcard protos/contentgen/v1/*.proto))
@@ -15,7 +17,7 @@ UV := uv==0.13.9
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
@@ -44,7 +46,7 @@ lint: $(STAMP) ## rules, format, types, layers, protos
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
+	@out=$$($(VENV)/bin/lint-imports --no-cache) || { echo "$$out"; exit 1; }
 	@$(BUF) lint
 	@$(BUF) format --diff --exit-code --path protos/contentgen
 	@$(BUF) breaking protos --against $(BASELINE)
