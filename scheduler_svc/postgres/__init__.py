@@ -1,0 +1,10 @@
+"""The embedded PostgreSQL: the default database of a scheduler that was given no `DATABASE_URL`.
+
+Beside `store`, below `main`.  It starts, watches and ends a server; what is in the database is `store`'s concern.
+"""
+
+from scheduler_svc.postgres.binaries import find_bindir
+from scheduler_svc.postgres.errors import PostgresError
+from scheduler_svc.postgres.server import EmbeddedPostgres
+
+__all__ = ["EmbeddedPostgres", "PostgresError", "find_bindir"]

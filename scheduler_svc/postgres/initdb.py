@@ -1,0 +1,43 @@
+"""A new, empty database cluster.  Part of `scheduler_svc.postgres`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from scheduler_svc.postgres.errors import PostgresError
+from scheduler_svc.postgres.folders import check_space, make_private
+from scheduler_svc.postgres.identity import Identity
+from scheduler_svc.postgres.launcher import Launcher
+
+SUPERUSER = "contentgen"
+NEEDED_BYTES = 200 << 20
+
+
+def init_cluster(
+    data: Path, bindir: Path, identity: Identity, launcher: Launcher, *, lock_fd: int, timeout: float, durable: bool
+) -> None:
+    """Make the cluster beside `data` and rename it: one that was interrupted half-way is never taken for a whole one.
+
+    Raises:
+        PostgresError: no space, or initdb failed or took longer than `timeout` seconds.
+    """
+    check_space(data.parent, NEEDED_BYTES)
+    unfinished = data.with_name(data.name + ".new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    make_private(unfinished, identity)
+    program = [str(bindir / "initdb"), "-D", str(unfinished), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8"]
+    program += ["--no-locale", "--no-instructions", *([] if durable else ["--no-sync"])]
+    process = launcher.spawn(program, subprocess.PIPE, lock_fd)
+    try:
+        said = process.communicate(timeout=timeout)[0].decode(errors="replace").strip()
+    except BaseException as error:
+        process.kill()
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise PostgresError(f"initdb in {unfinished} took longer than {timeout:.0f} s") from None
+        raise
+    if process.returncode:
+        raise PostgresError(f"initdb failed in {unfinished} ({process.returncode}):\n{said[-1000:]}")
+    unfinished.rename(data)

@@ -1,0 +1,43 @@
+"""What a running server says of itself in `postmaster.pid`.  Part of `scheduler_svc.postgres`."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+SOCKET_NAME = ".s.PGSQL.5432"
+_CONNECT_TIMEOUT_S = 2.0
+_LINES = 8
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """`socket_folder` and `ready` are what the file says; a killed server leaves them as they were."""
+
+    pid: int
+    socket_folder: Path
+    ready: bool
+
+    @classmethod
+    def read(cls, data: Path) -> Self | None:
+        """None while there is no file, or it is still being written."""
+        try:
+            lines = [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+        except FileNotFoundError:
+            return None
+        if len(lines) < _LINES or not lines[0].isdigit():
+            return None
+        return cls(int(lines[0]), Path(lines[4]), lines[7] == "ready")
+
+
+def accepts_connections(socket_folder: Path) -> bool:
+    """Whether somebody listens on the server's socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_CONNECT_TIMEOUT_S)
+        try:
+            client.connect(str(socket_folder / SOCKET_NAME))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,54 @@
+"""Processes of a server that we did not start, or that outlived their parent.  Part of `scheduler_svc.postgres`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs.  A zombie does not: where PID 1 reaps nothing it stays for ever."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return _state(pid) != "Z"
+
+
+def _state(pid: int) -> str | None:
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def end_orphans(cluster_name: str) -> None:
+    """Kill the backends that a dead postmaster left behind; one that computes would not notice for long.
+
+    Only for a cluster whose postmaster is dead: what they had not committed is lost already.  Linux; elsewhere they end
+    by themselves at their next wait.
+    """
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(pid)  # before the look at its name, so that a reused id is never signalled
+            try:
+                if _title(pid).startswith(f"postgres: {cluster_name}: "):
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+            finally:
+                os.close(fd)
+
+
+def _pids() -> Iterator[int]:
+    if PROC.is_dir():
+        yield from (int(name) for name in os.listdir(PROC) if name.isdigit())
+
+
+def _title(pid: int) -> str:
+    return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace")

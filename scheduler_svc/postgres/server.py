@@ -1,0 +1,254 @@
+"""The life of one private PostgreSQL server.  The centre of `scheduler_svc.postgres`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import psycopg2
+from psycopg2.extensions import make_dsn
+
+from scheduler_svc.postgres import logfile
+from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
+from scheduler_svc.postgres.database import DATABASE, ensure_database
+from scheduler_svc.postgres.errors import PostgresError
+from scheduler_svc.postgres.folders import ELSEWHERE, check_reachable, check_space, make_private, make_root, socket_folder
+from scheduler_svc.postgres.identity import identity_for, user_name
+from scheduler_svc.postgres.initdb import SUPERUSER, init_cluster
+from scheduler_svc.postgres.launcher import Launcher
+from scheduler_svc.postgres.lock import FolderLock, Holder
+from scheduler_svc.postgres.pidfile import SOCKET_NAME, ServerStatus, accepts_connections
+from scheduler_svc.postgres.processes import end_orphans, is_alive
+from scheduler_svc.postgres.settings import server_settings
+
+_POLL_S = 0.005
+_LOCK_POLL_S = 0.02
+_WAL_SEGMENT_BYTES = 16 << 20
+_STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server on the folder `root`, reached through a private socket only (no TCP).
+
+    The first process to `start` on a folder owns the server: it ends with that process, however that ends.  Others
+    share it, and one of them becomes the owner when it calls `restart` after the server has gone.
+
+    `root` holds `data` (the cluster), `postgres.log` and `postgres.lock`.  `settings` are further `name=value` pairs;
+    `throwaway` gives durability up for speed.  `bindir` is where the programs are, by default as `find_bindir` finds.
+
+    Not safe for concurrent calls.  Any thread may call, but call `start` before gRPC runs: it forks.
+    """
+
+    def __init__(
+        self, root: Path, *, bindir: Path | None = None, settings: Sequence[str] = (), throwaway: bool = False
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.data = self.root / "data"
+        self.log = self.root / "postgres.log"
+        self._bindir = bindir
+        self._settings = (*server_settings(throwaway=throwaway), *settings)
+        self._throwaway = throwaway
+        self._identity = identity_for(self.data)
+        self._launcher = Launcher(self._identity)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cluster_name = ""
+        self._socket_folder = socket_folder(self.root, self._identity)
+
+    @property
+    def owner(self) -> bool:
+        """Whether the server is a child of this process."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id; None where there is none."""
+        if self._process is not None:
+            return self._process.pid
+        status = ServerStatus.read(self.data)
+        return status.pid if status else None
+
+    def url(self, db: str = DATABASE) -> str:
+        """For SQLAlchemy."""
+        return f"postgresql+psycopg2://{SUPERUSER}@/{db}?host={quote(str(self._socket_folder))}"
+
+    def dsn(self, db: str = DATABASE) -> str:
+        """For libpq: psycopg2, pg_dump."""
+        return make_dsn(host=str(self._socket_folder), user=SUPERUSER, dbname=db)
+
+    def start(self, share: bool = True, timeout: float = 60) -> Self:
+        """Own the server of this folder or, with `share`, use the one that runs; make the database when it is new.
+
+        A server that was killed is recovered; one that is still ending is waited for.
+
+        Raises:
+            PostgresError: it is not ready in `timeout` seconds, or can't be; nothing is left running.
+        """
+        self._start(share, time.monotonic() + timeout)
+        return self
+
+    def stop(self) -> None:
+        """End the server if we own it: fast (INT), then QUIT, then KILL.  Idempotent."""
+        if self._process is not None:
+            _end(self._process)
+            end_orphans(self._cluster_name)
+            self._process = None
+            self._remove_socket_folder()
+        self._launcher.close()
+
+    def alive(self) -> bool:
+        """Whether the server runs; cheap enough for each second."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return accepts_connections(self._socket_folder)
+
+    def restart(self, timeout: float = 60) -> None:
+        """Bring a dead server back, or find who did; a live one is left alone.  Connections have to be made anew.
+
+        Raises:
+            PostgresError: as `start`.
+        """
+        if not self.alive():
+            self._process = None
+            self._start(share=True, deadline=time.monotonic() + timeout)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self, share: bool, deadline: float) -> None:
+        try:
+            self._join_or_own(share, deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _join_or_own(self, share: bool, deadline: float) -> None:
+        make_root(self.root)
+        with self._open_lock() as lock:
+            while not lock.acquire():
+                if self._join(lock.holder(), share):
+                    return
+                if time.monotonic() > deadline:
+                    raise PostgresError(self._in_use(lock.holder(), "and its server does not get ready"))
+                time.sleep(_LOCK_POLL_S)
+            self._own(lock, deadline)
+
+    def _open_lock(self) -> FolderLock:
+        try:
+            return FolderLock(self.root / "postgres.lock")
+        except OSError as error:
+            raise PostgresError(
+                f"can't use the data folder {self.root} of user {user_name(self.root.stat().st_uid)} as user "
+                f"{user_name(os.geteuid())}: {error.strerror}. Start as that user, or {ELSEWHERE}"
+            ) from error
+
+    def _join(self, holder: Holder | None, share: bool) -> bool:
+        """Use the server of whoever holds the lock; False while that is not ready, or is ending."""
+        status = ServerStatus.read(self.data)
+        if holder and status and not is_alive(status.pid):
+            end_orphans(holder.cluster_name)
+            return False
+        if holder and not share and is_alive(holder.pid):
+            raise PostgresError(self._in_use(holder, "stop it first"))
+        if not (share and status and status.ready and accepts_connections(status.socket_folder)):
+            return False
+        self._socket_folder = status.socket_folder
+        return self._connects()
+
+    def _connects(self) -> bool:
+        try:
+            ensure_database(self.dsn("postgres"))
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def _in_use(self, holder: Holder | None, advice: str) -> str:
+        whose = f"process {holder.pid}" if holder else "another process"
+        return f"the data folder {self.root} is in use by {whose}, {advice}; or {ELSEWHERE}"
+
+    def _own(self, lock: FolderLock, deadline: float) -> None:
+        self._clear_files_of_a_killed_server()
+        self._cluster_name = f"contentgen-{secrets.token_hex(4)}"
+        lock.sign(Holder(os.getpid(), self._cluster_name))  # after the stale pid file went: see _join
+        check_reachable(self.root, self._identity)
+        bindir = runnable_bindir(self._bindir or find_bindir(), self._identity, self.root)
+        if not (self.data / "PG_VERSION").exists():
+            self._init(bindir, lock.fd, deadline)
+        make_private(self.data, self._identity)
+        make_private(self._socket_folder, self._identity)
+        logfile.trim(self.log)
+        with self.log.open("ab") as log:
+            self._process = self._launcher.spawn(self._command(bindir), log, lock.fd)
+        self._await_ready(self._process, deadline)
+        if not self._connects():
+            raise self._failure("PostgreSQL is ready and takes no connection")
+
+    def _clear_files_of_a_killed_server(self) -> None:
+        for stale in (self.data / "postmaster.pid", *self._socket_folder.glob(f"{SOCKET_NAME}*")):
+            stale.unlink(missing_ok=True)
+
+    def _init(self, bindir: Path, lock_fd: int, deadline: float) -> None:
+        init_cluster(
+            self.data,
+            bindir,
+            self._identity,
+            self._launcher,
+            lock_fd=lock_fd,
+            timeout=max(1.0, deadline - time.monotonic()),
+            durable=not self._throwaway,
+        )
+
+    def _command(self, bindir: Path) -> list[str]:
+        private = (
+            "listen_addresses=",
+            f"unix_socket_directories={self._socket_folder}",
+            "unix_socket_permissions=0700",
+            f"cluster_name={self._cluster_name}",
+        )
+        command = [str(bindir / "postgres"), "-D", str(self.data)]
+        for setting in (*self._settings, *private):
+            command += ["-c", setting]
+        return command
+
+    def _await_ready(self, process: subprocess.Popen[bytes], deadline: float) -> None:
+        while True:
+            status = ServerStatus.read(self.data)
+            if status and status.ready and status.pid == process.pid:
+                return
+            if process.poll() is not None:
+                raise self._failure("PostgreSQL ended at once")
+            if time.monotonic() > deadline:
+                raise self._failure("PostgreSQL did not get ready in time")
+            time.sleep(_POLL_S)
+
+    def _failure(self, what: str) -> PostgresError:
+        check_space(self.root, _WAL_SEGMENT_BYTES)  # a full disk leaves the log without a word of it
+        return PostgresError(f"{what} ({self.log}):\n{logfile.tail(self.log)}")
+
+    def _remove_socket_folder(self) -> None:
+        """Unless the next owner is at work there already."""
+        with contextlib.suppress(OSError), FolderLock(self.root / "postgres.lock") as lock:
+            if lock.acquire():
+                lock.unsign()
+                for left in self._socket_folder.glob(f"{SOCKET_NAME}*"):
+                    left.unlink()
+                self._socket_folder.rmdir()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for how, patience in _STOP_STEPS:
+        if process.poll() is not None:
+            return
+        process.send_signal(how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)

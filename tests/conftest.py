@@ -1,0 +1,86 @@
+"""Fixtures that every test may use: a database of its own, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import settings
+
+from scheduler_svc.postgres import EmbeddedPostgres
+from tests.cluster import Databases, throwaway_server
+from tests.leaks import child_processes, lasting_threads, pending_tasks
+from tests.waiting import wait_until_gone, wait_until_gone_async
+
+LEAK_GRACE_S = 3.0  # what was told to end may take a moment
+
+settings.register_profile("contentgen", database=None, deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("contentgen")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EmbeddedPostgres]:
+    """One throw-away server a pytest process, and so one an xdist worker."""
+    with throwaway_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(cluster: EmbeddedPostgres) -> Iterator[Databases]:
+    with closing(Databases(cluster)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def template(cluster: EmbeddedPostgres, databases: Databases) -> str:
+    """The name of a migrated database that is cloned for each test."""
+    from scheduler_svc.store.migrate import upgrade  # a test without the schema should not need it
+
+    name = databases.create()
+    engine = sa.create_engine(cluster.url(name), poolclass=sa.NullPool)
+    upgrade(engine)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture
+def db_url(databases: Databases, template: str) -> Iterator[str]:
+    """The URL of a migrated database, this test's own; the test has to close its connections."""
+    with databases.lent(template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_db_url(databases: Databases) -> Iterator[str]:
+    """The URL of a database without a schema, this test's own."""
+    with databases.lent() as url:
+        yield url
+
+
+@pytest.fixture
+def engine(db_url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(db_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that leaves a child process, a thread or a task of the event loop."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("no_tasks_left_behind")
+    processes, threads = child_processes(), lasting_threads()
+    yield
+    wait_until_gone(lambda: child_processes() - processes, within=LEAK_GRACE_S, what="the test's processes are gone")
+    wait_until_gone(lambda: lasting_threads() - threads, within=LEAK_GRACE_S, what="the test's threads are gone")
+
+
+@pytest.fixture
+async def no_tasks_left_behind() -> AsyncIterator[None]:
+    tasks = pending_tasks()
+    yield
+    await wait_until_gone_async(lambda: pending_tasks() - tasks, within=LEAK_GRACE_S, what="the test's tasks are done")
