@@ -1,0 +1,128 @@
+"""The program: `contentgen-demo-creator`, or `python -m worker_svc.demo_creator`.
+
+Exit statuses: 0 done; 1 the run failed, or there is none of that task; 2 wrong arguments; 3 told to fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from worker_svc.demo_creator import journal, misbehaviour, runs
+from worker_svc.demo_creator.arguments import USAGE, Request, UsageError, number, parse
+from worker_svc.demo_creator.runs import Run
+
+VERSION = "contentgen-demo-creator 1.0.0 (an offline stand-in, no language model)"
+_SYNC_STEPS = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if list(arguments) in (["--version"], ["--help"]):
+        _print(VERSION if arguments[0] == "--version" else USAGE.rstrip())
+        return 0
+    try:
+        request = parse(arguments)
+        return {"create": _create, "status": _status, "result": _result}[request.command](request)
+    except UsageError as error:
+        return _complain(f"{error}\n{USAGE}", 2)
+    except OSError as error:
+        return _complain(str(error), 1)
+
+
+def _create(request: Request) -> int:
+    run, attempt = _asked_for(request)
+    mode = request.text("mode") or "async"
+    journal.write(
+        "start", run.task_id, mode=mode, attempt=attempt, topic=run.topic, topic_sha256=journal.topic_hash(run.topic)
+    )
+    status = misbehaviour.at_create(run.fail, lambda: journal.write("child", run.task_id))
+    if status is None:
+        status = _create_sync(run) if mode == "sync" else _create_async(run)
+    journal.write("end", run.task_id, status=status)
+    return status
+
+
+def _asked_for(request: Request) -> tuple[Run, int]:
+    """The run, and which create of its task this is."""
+    task_id = request.text("task-id")
+    attempt = runs.count_create(task_id) if task_id else 1
+    fail = request.text("demo-fail") if attempt <= request.number("demo-fail-times", attempt) else ""
+    default_seconds = os.environ.get("CREATOR_DEMO_SECONDS") or "1.5"
+    run = Run(
+        task_id=task_id,
+        topic=request.text("topic"),
+        requirements=request.text("requirements"),
+        tone=request.text("tone"),
+        keywords=request.text("keywords"),
+        start=runs.now(),
+        seconds=request.number("demo-seconds", number("CREATOR_DEMO_SECONDS", default_seconds)),
+        fail=fail,
+    )
+    return run, attempt
+
+
+def _create_async(run: Run) -> int:
+    runs.save(run)
+    _print_json({"taskId": run.task_id, "status": "submitted"})
+    return 0
+
+
+def _create_sync(run: Run) -> int:
+    for step in range(_SYNC_STEPS):
+        _print("progress: {percent}% {step}".format_map(runs.progress(step / _SYNC_STEPS)))
+        time.sleep(run.seconds / _SYNC_STEPS)
+    if run.fail == "failed":
+        return _complain("the demo creator was told to fail", 1)
+    _print_result(run)
+    return 0
+
+
+def _status(request: Request) -> int:
+    run = runs.load(request.text("task-id"))
+    if run is None:
+        return _complain("there is no run of this task", 1)
+    _print_json(run.status(runs.now()))
+    return 0
+
+
+def _result(request: Request) -> int:
+    run = runs.load(request.text("task-id"))
+    if run is None or run.status(runs.now())["status"] != "completed":
+        return _complain("there is no result of this task", 1)
+    _print_result(run)
+    return 0
+
+
+def _print_result(run: Run) -> None:
+    # status and create come far more often than result, and do without the wording of articles
+    from worker_svc.demo_creator.article import document
+
+    text = json.dumps(document(run.topic, run.requirements, run.tone, run.keywords), ensure_ascii=False)
+    _write(misbehaviour.output(run.fail, text.encode("utf-8", "replace") + b"\n"))
+
+
+def _print_json(document: Mapping[str, object]) -> None:
+    _print(json.dumps(document))
+
+
+def _print(text: str) -> None:
+    _write(text.encode("utf-8", "replace") + b"\n")
+
+
+def _write(output: bytes) -> None:
+    sys.stdout.buffer.write(output)
+    sys.stdout.buffer.flush()
+
+
+def _complain(text: str, status: int) -> int:
+    sys.stderr.buffer.write(f"contentgen-demo-creator: {text.rstrip()}\n".encode("utf-8", "replace"))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The command line of the demo creator: what it takes, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from worker_svc.demo_creator.misbehaviour import MISBEHAVIOURS
+
+USAGE = """\
+usage: contentgen-demo-creator --version
+       contentgen-demo-creator create --topic=TEXT [--type=content-creator] [--mode=async|sync] [--task-id=ID]
+                                      [--requirements=TEXT] [--tone=TEXT] [--keywords=TEXT,TEXT]
+                                      [--demo-seconds=N] [--demo-fail=HOW] [--demo-fail-times=N]
+       contentgen-demo-creator status --task-id=ID --json
+       contentgen-demo-creator result --task-id=ID --json
+
+An asynchronous create needs --task-id. --demo-seconds is how long the run takes; --demo-fail how it goes wrong, one of
+{misbehaviours}; --demo-fail-times that only the first N creates of the task id do.
+""".format(misbehaviours=", ".join(MISBEHAVIOURS))
+
+_OPTIONS: Mapping[str, frozenset[str]] = {
+    "create": frozenset(
+        {"type", "topic", "mode", "task-id", "requirements", "tone", "keywords"}
+        | {"demo-seconds", "demo-fail", "demo-fail-times"}
+    ),
+    "status": frozenset({"task-id", "json"}),
+    "result": frozenset({"task-id", "json"}),
+}
+_FLAGS = frozenset({"json"})
+
+
+class UsageError(Exception):
+    """The arguments are not what `USAGE` says; the text names the first that is not."""
+
+
+class Request(NamedTuple):
+    """One call: a command and its options, by name without dashes."""
+
+    command: str
+    options: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        return self.options.get(name, "")
+
+    def number(self, name: str, default: float) -> float:
+        """The option as a finite number, 0 or above."""
+        return number(f"--{name}", self.options[name]) if name in self.options else default
+
+
+def number(name: str, text: str) -> float:
+    """`text` as a finite number, 0 or above; UsageError, naming `name`, where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise UsageError(f"{name} should be a number, 0 or above")
+    return value
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """The request in `argv` (without the program's name); UsageError where it is none."""
+    if not argv or argv[0] not in _OPTIONS:
+        raise UsageError(f"the command should be one of {', '.join(_OPTIONS)}")
+    request = Request(argv[0], _options(argv[0], argv[1:]))
+    if request.command == "create":
+        _check_create(request)
+    elif not request.text("task-id") or "json" not in request.options:
+        raise UsageError(f"{request.command} needs --task-id and --json")
+    return request
+
+
+def _options(command: str, arguments: Sequence[str]) -> dict[str, str]:
+    """`--key=value` and `--key value` alike, the later of two winning."""
+    options: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or name not in _OPTIONS[command]:
+            raise UsageError(f"{command} has no option {argument.partition('=')[0][:100]!r}")
+        if not equals and name not in _FLAGS:
+            following = next(rest, None)
+            if following is None:
+                raise UsageError(f"--{name} needs a value")
+            value = following
+        options[name] = value
+    return options
+
+
+def _check_create(request: Request) -> None:
+    if not request.text("topic"):
+        raise UsageError("create needs --topic")
+    _check_choice(request, "type", ["content-creator"])
+    _check_choice(request, "mode", ["async", "sync"])
+    _check_choice(request, "demo-fail", list(MISBEHAVIOURS))
+    if request.text("mode") != "sync" and not request.text("task-id"):
+        raise UsageError("an asynchronous create needs --task-id")
+    request.number("demo-seconds", 0)
+    request.number("demo-fail-times", 0)
+
+
+def _check_choice(request: Request, name: str, choices: Sequence[str]) -> None:
+    if request.options.get(name, choices[0]) not in choices:
+        raise UsageError(f"--{name} should be one of {', '.join(choices)}")

@@ -1,0 +1,68 @@
+"""The ways in which the demo creator goes wrong when `--demo-fail` says so, each as some real program does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+MISBEHAVIOURS: Mapping[str, str] = {
+    "exit": "create exits with 3 and a message on stderr",
+    "failed": "the run ends as failed: status says so; a synchronous create exits with 1",
+    "garbage": "prints bytes that are no result, and exits with 0",
+    "empty": "prints nothing, and exits with 0",
+    "big": "prints a result of 20 MiB",
+    "hang": "create does not end",
+    "ignore-term": "create does not end, and ignores TERM",
+    "fork": "create leaves three processes behind (its group's, a session's, a daemon's), else all is well",
+}
+
+_FOREVER = 3600.0  # of a test: what no one stops goes away by itself in the end
+_BIG = 20 * 1024 * 1024
+
+
+def at_create(fail: str, on_child: Callable[[], None]) -> int | None:
+    """Misbehaves before the work; the status to exit with, None to go on. Each child left behind calls `on_child`."""
+    if fail == "exit":
+        sys.stderr.write("demo creator: told to fail\nError: the model said no\n")
+        return 3
+    if fail == "ignore-term":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if fail in {"hang", "ignore-term"}:
+        time.sleep(_FOREVER)
+    if fail == "fork":
+        _leave_children(on_child)
+    return None
+
+
+def output(fail: str, document: bytes) -> bytes:
+    """What is printed in place of the result document."""
+    if fail == "garbage":
+        return b'\xff\xfe\x1b[31m<html>502 Bad Gateway</html>\x00\n{"content": no, \xf0\x9f}\n'
+    if fail == "empty":
+        return b""
+    if fail == "big":
+        return b'{"content": "' + b"word " * (_BIG // 5) + b'"}\n'
+    return document
+
+
+def _leave_children(on_child: Callable[[], None]) -> None:
+    """Each keeps stdout and stderr open, as a careless daemon does."""
+    for detach in (_stay, os.setsid, _daemonize):
+        if os.fork() == 0:
+            detach()
+            on_child()
+            time.sleep(_FOREVER)
+            os._exit(0)
+
+
+def _stay() -> None:
+    """Remains in the group of its parent."""
+
+
+def _daemonize() -> None:
+    os.setsid()
+    if os.fork() != 0:
+        os._exit(0)

@@ -1,0 +1,101 @@
+"""Asynchronous runs of the demo creator: a file each in a shared folder, and the clock.
+
+No process belongs to a run, so it goes on whatever becomes of its caller, as one that was handed to a service does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_STEPS = ("outline", "draft", "pictures", "review")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One create, as it was asked for."""
+
+    task_id: str
+    topic: str
+    requirements: str
+    tone: str
+    keywords: str
+    start: float
+    """Seconds since the epoch."""
+    seconds: float
+    """How long it takes."""
+    fail: str
+    """One of MISBEHAVIOURS, or empty."""
+
+    def status(self, now: float) -> Mapping[str, object]:
+        """The status document at `now`."""
+        left = self.start + self.seconds - now
+        if left > 0:
+            part = 1 - left / max(self.seconds, left)
+            return {"taskId": self.task_id, "status": "running", "progress": progress(part)}
+        if self.fail == "failed":
+            return {"taskId": self.task_id, "status": "failed", "error": "the demo creator was told to fail"}
+        return {"taskId": self.task_id, "status": "completed", "progress": {"percent": 100, "step": "done"}}
+
+
+def progress(part: float) -> dict[str, object]:
+    """How far a run is, of which `part` (0 to 1) is done."""
+    part = min(max(part, 0.0), 0.99)
+    return {
+        "percent": int(100 * part),
+        "step": _STEPS[int(part * len(_STEPS))],
+        "message": "the demo creator is writing",
+    }
+
+
+def save(run: Run) -> None:
+    """Starts the run, in place of an earlier one of the task."""
+    path = _path(run.task_id, "json")
+    scratch = path.with_suffix(f".{os.getpid()}")
+    scratch.write_text(json.dumps(asdict(run)), encoding="ascii")
+    scratch.replace(path)
+
+
+def load(task_id: str) -> Run | None:
+    """The latest run of the task; None where there is none."""
+    try:
+        return Run(**json.loads(_path(task_id, "json").read_text(encoding="ascii")))
+    except FileNotFoundError:
+        return None
+
+
+def count_create(task_id: str) -> int:
+    """Counts one more create of the task, over all processes; 1 is the first."""
+    file = os.open(_path(task_id, "creates"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(file, b".")
+        return os.lseek(file, 0, os.SEEK_CUR)
+    finally:
+        os.close(file)
+
+
+def now() -> float:
+    """Seconds since the epoch: the clock that all runs go by."""
+    return time.time()
+
+
+def _path(task_id: str, suffix: str) -> Path:
+    return _folder() / f"{hashlib.sha256(os.fsencode(task_id)).hexdigest()[:32]}.{suffix}"
+
+
+def _folder() -> Path:
+    given = os.environ.get("CREATOR_DEMO_DIR")
+    if given:
+        folder = Path(given)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+    folder = Path(os.environ.get("TMPDIR") or "/tmp") / f"contentgen-demo-creator-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user; set CREATOR_DEMO_DIR")
+    return folder
