@@ -1,0 +1,96 @@
+"""A CLI as the worker sees it: its output, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import FileIO
+from typing import Literal
+
+EndedBy = Literal["itself", "deadline", "told"]
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a CLI ended: `code` if it exited, else the number of the `signal` that killed it."""
+
+    code: int | None
+    signal: int | None
+    ended_by: EndedBy
+    """Whether it ended by itself, or because its run's deadline had passed, or because it or its run was stopped."""
+
+
+class Child:
+    """One CLI that was started by the guard.
+
+    Its readers end when the last process that holds the pipe has ended, which may be a descendant that outlives it.
+    """
+
+    pid: int
+    stdout: asyncio.StreamReader
+    """At its end from the start where the CLI writes to a descriptor that the caller gave."""
+    stderr: asyncio.StreamReader
+
+    def __init__(self, ask_to_stop: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._ask_to_stop = ask_to_stop
+        self._exit: asyncio.Future[Exit] = loop.create_future()
+        self._pipes: list[asyncio.ReadTransport] = []
+
+    async def wait(self) -> Exit:
+        """The end of the CLI itself; its output may still hold more.
+
+        Raises:
+            GuardLostError: the guard is gone.
+        """
+        return await asyncio.shield(self._exit)
+
+    async def stop(self) -> Exit:
+        """TERM to its process group, KILL after the guard's grace, and its end."""
+        if not self._exit.done():
+            self._ask_to_stop()
+        return await self.wait()
+
+    def close(self) -> None:
+        """Read no more of its output; what it writes from now on gets EPIPE."""
+        for pipe in self._pipes:
+            pipe.close()
+
+    async def started(self, pid: int, output: list[int]) -> None:
+        """Take over the pipes, stdout (unless one was given) and stderr, of the process."""
+        self.pid = pid
+        files = [os.fdopen(fd, "rb", buffering=0) for fd in output]
+        try:
+            readers = [await self._read(file) for file in files]
+        except BaseException:
+            for file in files:
+                file.close()
+            self.close()
+            raise
+        *given, self.stderr = readers
+        self.stdout = given[0] if given else _at_end()
+
+    async def _read(self, pipe: FileIO) -> asyncio.StreamReader:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        self._pipes.append(transport)
+        return reader
+
+    def ended(self, end: Exit) -> None:
+        if not self._exit.done():
+            self._exit.set_result(end)
+
+    def lost(self, error: Exception) -> None:
+        if not self._exit.done():
+            self._exit.set_exception(error)
+            self._exit.exception()  # nobody has to be waiting for it
+
+
+def _at_end() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    reader.feed_eof()
+    return reader

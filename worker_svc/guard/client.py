@@ -1,0 +1,282 @@
+"""The worker's end of the guard: starts it, asks it for CLIs, moves its deadlines, hears how things ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from weakref import WeakSet
+
+from worker_svc.guard.child import Child, Exit
+from worker_svc.guard.errors import GuardError, GuardLostError, SpawnError
+from worker_svc.guard.process.wire import Channel, Closed, Document
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from worker_svc.guard.process.main import main; "
+    "main(int(sys.argv[2]), float(sys.argv[3]), [int(fd) for fd in sys.argv[4:]])"
+)
+_START_LIMIT = 30.0  # seconds; a machine may be very busy, but a guard that says nothing for so long never will
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """What it took to end a run."""
+
+    ended_by: Literal["deadline", "told"]
+    leftovers: int
+    """How many descendants, beside the CLIs themselves, lived when the end began."""
+    killed: int
+    """How many processes had to be killed since they did not heed TERM."""
+
+
+class Guard:
+    """One guard process.
+
+    Attributes:
+        pid: the guard's process id.
+        capabilities: what this system lets it guarantee, one line for the log; known once connected.
+        on_deadline: called with the run that the guard ended, all of it, because its deadline had passed. The run has
+            still to be closed.
+        lost: set when the guard is gone without having been closed. The kernel has killed its CLIs then, but nothing
+            is guarded any more: the worker has to exit.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
+        self.pid = process.pid
+        self.capabilities = ""
+        self.on_deadline: Callable[[str], None] = lambda _: None
+        self.lost = asyncio.Event()
+        self._process = process
+        self._channel = channel
+        self._gone = asyncio.Event()
+        self._closing = False
+        self._numbers = 0
+        self._runs: dict[str, asyncio.Future[RunEnd] | None] = {}  # the open ones; a future once closing
+        self._children: dict[int, Child] = {}  # by our number, until ended
+        self._readable_children: WeakSet[Child] = WeakSet()
+        self._spawning: dict[int, asyncio.Future[tuple[int, list[int]]]] = {}
+        self._ready: asyncio.Future[None] | None = None
+
+    @classmethod
+    def launch(cls, lock_fd: int | None = None, *, grace: float = 3.0) -> Guard:
+        """Start the guard: in the main thread, before gRPC is imported and before there is an event loop.
+
+        Args:
+            lock_fd: the locked file of the worker's folder. The guard holds it as long as it or a CLI lives.
+            grace: seconds between TERM and KILL; well below the worker's time to stop.
+        """
+        ours, theirs = socket.socketpair()
+        fds = [theirs.fileno()] if lock_fd is None else [theirs.fileno(), lock_fd]
+        arguments = [str(_ROOT), str(theirs.fileno()), str(grace), *map(str, fds[1:])]
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=fds,
+                cwd="/",
+                start_new_session=True,
+            )
+        return cls(process, Channel(ours))
+
+    async def connect(self) -> None:
+        """Attach to the running event loop, and wait until the guard is ready.
+
+        Raises:
+            GuardLostError: it did not start; its stderr, which is ours, says why.
+        """
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        loop.add_reader(self._channel.fileno(), self._readable)
+        try:
+            async with asyncio.timeout(_START_LIMIT):
+                await self._ready
+        except TimeoutError:
+            self._process.kill()
+            raise GuardLostError(f"the guard was not ready within {_START_LIMIT:g} s") from None
+
+    def open_run(self, run: str, deadline: float) -> None:
+        """Begin a run, before anything is spawned for it.
+
+        Args:
+            run: its name, one lease attempt's.
+            deadline: seconds of `now()`; past it the guard ends the run, whatever has become of the worker.
+        """
+        if run in self._runs:
+            raise GuardError(f"run {run!r} is open already")
+        self._send({"op": "open", "run": run, "deadline": deadline})
+        self._runs[run] = None
+
+    def move_deadline(self, run: str, deadline: float) -> None:
+        """The run's lease was renewed. A run that is ending, or over, ends all the same."""
+        self.move_deadlines({run: deadline})
+
+    def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
+        """The leases of many runs were renewed at once."""
+        self._send({"op": "move", "deadlines": dict(deadlines)})
+
+    async def spawn(
+        self, run: str, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int | None = None
+    ) -> Child:
+        """Start a CLI with exactly this environment (and a marker), no stdin, in a session of its own.
+
+        Args:
+            run: an open run, which the CLI and all its descendants will be part of.
+            argv: program (looked up in the PATH of `env` if it has no slash) and arguments; no shell sees them.
+            cwd: its working folder.
+            env: its environment.
+            stdout: a descriptor to write to instead of a pipe; stays the caller's.
+
+        Raises:
+            SpawnError: it could not be started.
+            GuardError: the run is not open, or is being ended.
+        """
+        self._numbers += 1
+        number = self._numbers
+        request = {"op": "spawn", "child": number, "run": run, "argv": list(argv), "env": dict(env), "cwd": str(cwd)}
+        started = self._spawning[number] = asyncio.get_running_loop().create_future()
+        child = self._children[number] = Child(lambda: self._send({"op": "stop", "child": number}))
+        try:
+            self._ask_to_spawn(request, stdout)
+            pid, output = await started
+            self._readable_children.add(child)
+        except GuardError:
+            del self._children[number]
+            raise
+        finally:
+            del self._spawning[number]
+        await self._hand_over(child, pid, output)
+        return child
+
+    def _ask_to_spawn(self, request: Document, stdout: int | None) -> None:
+        try:
+            self._send(request, [] if stdout is None else [os.dup(stdout)])
+        except ValueError as error:
+            raise SpawnError(errno.E2BIG, str(error)) from None
+
+    async def _hand_over(self, child: Child, pid: int, output: list[int]) -> None:
+        try:
+            await child.started(pid, output)
+        except BaseException:
+            with contextlib.suppress(GuardLostError):
+                await child.stop()
+            raise
+
+    async def close_run(self, run: str) -> RunEnd:
+        """End a run: TERM to all that lives of it, KILL after the grace; returns when nothing of it lives.
+
+        Raises:
+            GuardError: no such run is open.
+            GuardLostError: the guard is gone.
+        """
+        if run not in self._runs:
+            raise GuardError(f"no run {run!r} is open")
+        ending = self._runs[run]
+        if ending is None:
+            self._send({"op": "close", "run": run})
+            ending = self._runs[run] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(ending)
+
+    async def close(self) -> None:
+        """End all runs and the guard; returns when nothing lives and the guard has exited."""
+        self._closing = True
+        self._channel.shut_write()
+        await self._gone.wait()
+        for child in self._readable_children:
+            child.close()
+
+    # The conversation
+
+    def _send(self, request: Document, fds: Sequence[int] = ()) -> None:
+        if self._gone.is_set() or self._closing:
+            raise GuardLostError("the guard is gone")
+        try:
+            self._channel.send(request, fds)
+        except Closed:
+            raise GuardLostError("the guard is gone") from None
+        if self._channel.pending:
+            asyncio.get_running_loop().add_writer(self._channel.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        with contextlib.suppress(Closed):  # the reader hears of it, too
+            self._channel.flush()
+        if not self._channel.pending:
+            asyncio.get_running_loop().remove_writer(self._channel.fileno())
+
+    def _readable(self) -> None:
+        try:
+            events = self._channel.receive()
+        except Closed:
+            self._guard_gone()
+            return
+        for event, fds in events:
+            getattr(self, f"_on_{event['event']}")(event, fds)
+
+    def _guard_gone(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel.fileno())
+        loop.remove_writer(self._channel.fileno())
+        self._channel.close()
+        status = self._process.wait()  # its descriptors are closed, so this takes no time
+        self._fail_all(GuardLostError(f"the guard is gone (status {status})"))
+        self._gone.set()
+        if not self._closing:
+            self.lost.set()
+
+    def _fail_all(self, error: GuardLostError) -> None:
+        for future in (self._ready, *self._spawning.values(), *self._runs.values()):
+            if future is not None and not future.done():
+                future.set_exception(error)
+        for child in self._children.values():
+            child.lost(error)
+
+    def _on_ready(self, event: Document, _: list[int]) -> None:
+        self.capabilities = event["capabilities"]
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+
+    def _on_spawned(self, event: Document, fds: list[int]) -> None:
+        started = self._spawning.get(event["child"])
+        if started is not None and not started.done():
+            started.set_result((event["pid"], fds))
+            return
+        for fd in fds:  # whoever wanted it was cancelled
+            os.close(fd)
+        self._send({"op": "stop", "child": event["child"]})
+
+    def _on_failed(self, event: Document, _: list[int]) -> None:
+        self._fail_spawn(event["child"], SpawnError(event["errno"], event["message"]))
+
+    def _on_refused(self, event: Document, _: list[int]) -> None:
+        error = GuardError(event["message"])
+        if "child" in event:
+            self._fail_spawn(event["child"], error)
+        elif (ending := self._runs.pop(event.get("run", ""), None)) is not None:
+            ending.set_exception(error)
+
+    def _fail_spawn(self, number: int, error: GuardError) -> None:
+        started = self._spawning.get(number)
+        if started is not None and not started.done():
+            started.set_exception(error)
+
+    def _on_exited(self, event: Document, _: list[int]) -> None:
+        child = self._children.pop(event["child"], None)
+        if child is not None:
+            child.ended(Exit(event["code"], event["signal"], event["ended_by"]))
+
+    def _on_ended(self, event: Document, _: list[int]) -> None:
+        if not event["asked"]:
+            self.on_deadline(event["run"])
+            return
+        ending = self._runs.pop(event["run"], None)
+        if ending is not None:
+            ending.set_result(RunEnd(event["ended_by"], event["leftovers"], event["killed"]))

@@ -1,0 +1,118 @@
+"""Fork and exec of one CLI."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+from typing import NamedTuple, NoReturn
+
+from worker_svc.guard.process import kernel
+
+_STEPS = ("start", "enter its working folder", "execute the program")
+_VERDICT = struct.Struct("BI")
+_CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
+
+class Program(NamedTuple):
+    """What to execute."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+
+
+class Launched(NamedTuple):
+    """A process that is ours from before its exec on; all descriptors are the caller's to close."""
+
+    pid: int
+    verdict: int
+    """End of file: the program runs. A message, see `read_verdict`: it never did."""
+    output: list[int]
+    """Read ends of stdout (unless one was given) and stderr."""
+
+
+class _Ends(NamedTuple):
+    """What the new process writes to."""
+
+    stdout: int
+    stderr: int
+    verdict: int
+
+
+def launch(program: Program, stdout: int | None) -> Launched:
+    """Start a program in a session of its own, without stdin.
+
+    Raises:
+        ValueError: the arguments or the environment can't be given to any program.
+        OSError: no descriptors or no process to be had.
+    """
+    _check(program)
+    pipes: list[tuple[int, int]] = []
+    try:
+        for _ in range(3 if stdout is None else 2):
+            pipes.append(os.pipe())  # noqa: PERF401 - what was opened must be known when the next one fails
+        (_, verdict), *output = pipes
+        ends = _Ends(output[0][1] if stdout is None else stdout, output[-1][1], verdict)
+        pid = _fork(program, ends)
+    except OSError:
+        for read_end, _ in pipes:
+            os.close(read_end)
+        raise
+    finally:
+        for _, write_end in pipes:
+            os.close(write_end)
+    verdict, *readers = (read_end for read_end, _ in pipes)
+    os.set_blocking(verdict, False)
+    return Launched(pid, verdict, readers)
+
+
+def read_verdict(fd: int) -> tuple[int, str] | None:
+    """What became of an exec, once `fd` is readable: None if the program runs, else errno and what failed."""
+    data = os.read(fd, _VERDICT.size)
+    if not data:
+        return None
+    step, number = _VERDICT.unpack(data)
+    return number, f"cannot {_STEPS[step]}: {os.strerror(number)}"
+
+
+def _check(program: Program) -> None:
+    argv, env, cwd = program
+    if not argv or not argv[0]:
+        raise ValueError("no program named")
+    if any(not name or "=" in name for name in env):
+        raise ValueError("a variable's name is empty or holds '='")
+    if any(b"\0" in os.fsencode(text) for text in (*argv, *env, *env.values(), cwd)):
+        raise ValueError("an argument, a variable or the folder holds a NUL")
+
+
+def _fork(program: Program, ends: _Ends) -> int:
+    guard = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(program, ends, guard)
+    return pid  # nothing else happens in this one thread until the caller has noted it
+
+
+def _become(program: Program, ends: _Ends, guard: int) -> NoReturn:
+    step = 0
+    try:
+        kernel.die_with(guard)
+        os.setsid()
+        _reset_signals()
+        os.dup2(ends.stdout, 1)
+        os.dup2(ends.stderr, 2)
+        step = 1
+        os.chdir(program.cwd)
+        step = 2
+        os.execvpe(program.argv[0], program.argv, program.env)
+    except OSError as error:
+        os.write(ends.verdict, _VERDICT.pack(step, error.errno or 0))
+    finally:
+        os._exit(127)
+
+
+def _reset_signals() -> None:
+    for number in _CATCHABLE:
+        signal.signal(number, signal.SIG_DFL)  # what the guard ignores, its children would too
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,311 @@
+"""The guard's loop: requests from the worker, children that end, deadlines.
+
+One thread, one `poll`. Nothing in it waits for a CLI, a disk or the worker, so a deadline is never missed for another's
+sake. The loop ends when the worker's end of the socket is closed and nothing lives any more; until then the guard holds
+the descriptor of the worker's folder lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from worker_svc.guard.process import kernel, launch
+from worker_svc.guard.process.clock import now
+from worker_svc.guard.process.family import MARKER, Family, signal_child
+from worker_svc.guard.process.runs import DEADLINE, TOLD, Cli, Run
+from worker_svc.guard.process.wire import Channel, Closed, Document
+
+_SURVEY = 1.0  # seconds; how often descendants are noted, and the longest that a suspended machine's deadline waits
+_ENDING = 0.02  # seconds between two steps of a run's end: a death of what is not our child is not announced
+_IDLE = 3600.0
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class RefusedError(Exception):
+    """A request that makes no sense; nothing was changed."""
+
+
+class GuardProcess:
+    """All state of one guard."""
+
+    def __init__(self, channel: Channel, wakeup: int, grace: float, subreaper: bool) -> None:
+        self._channel = channel
+        self._wakeup = wakeup
+        self._grace = grace
+        self._worker_lives = True
+        self._family = Family(os.getpid(), subreaper)
+        self._runs: dict[str, Run] = {}
+        self._clis: dict[int, Cli] = {}  # by the worker's number, until its end is told
+        self._verdicts: dict[int, Cli] = {}
+        self._survey_at = 0.0
+        self._poll = select.poll()
+        self._poll.register(wakeup, select.POLLIN)
+        self._poll.register(channel, select.POLLIN)
+        self._requests: dict[str, Callable[[Document, list[int]], None]] = {
+            "open": self._open,
+            "move": self._move,
+            "spawn": self._spawn,
+            "stop": self._stop,
+            "close": self._close,
+        }
+        self._tell({"event": "ready", "capabilities": kernel.capabilities(subreaper)})
+
+    def run(self) -> None:
+        """Serve until the worker is gone and nothing lives."""
+        restless = False
+        while self._worker_lives or restless:
+            for fd, _ in self._poll.poll(self._patience(restless) * 1000):
+                self._ready(fd)
+            self._reap()
+            restless = self._keep_time(now())
+            self._watch_channel()
+
+    def _patience(self, restless: bool) -> float:
+        """Seconds until something is due by itself. Asked anew each second: `poll` counts no suspension."""
+        if restless:
+            return _ENDING
+        due = [run.deadline for run in self._runs.values() if not run.over]
+        due += [cli.kill_at for cli in self._clis.values() if cli.kill_at is not None]
+        return max(0.0, min(_SURVEY, *(at - now() for at in due))) if due else _IDLE
+
+    def _watch_channel(self) -> None:
+        if self._worker_lives:
+            self._poll.modify(self._channel, select.POLLIN | (select.POLLOUT if self._channel.pending else 0))
+
+    def _ready(self, fd: int) -> None:
+        if fd == self._wakeup:
+            os.read(fd, 4096)
+        elif fd in self._verdicts:
+            self._settle(self._verdicts[fd])
+        elif self._worker_lives:
+            self._converse()
+
+    # What the worker says
+
+    def _converse(self) -> None:
+        try:
+            self._channel.flush()
+            requests = self._channel.receive()
+        except Closed:
+            self._worker_gone()
+            return
+        for request, fds in requests:
+            self._serve(request, fds)
+
+    def _worker_gone(self) -> None:
+        self._worker_lives = False
+        self._poll.unregister(self._channel)
+        for run in self._runs.values():
+            run.end(TOLD)
+
+    def _serve(self, request: Document, fds: list[int]) -> None:
+        try:
+            self._requests[request["op"]](request, fds)
+        except RefusedError as error:
+            self._refuse(request, str(error))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._refuse(request, f"malformed request: {error!r}")
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _refuse(self, request: Document, message: str) -> None:
+        refusal: Document = {"event": "refused", "message": message}
+        self._tell(refusal | {key: request[key] for key in ("op", "child", "run") if key in request})
+
+    def _open(self, request: Document, _: list[int]) -> None:
+        name, deadline = str(request["run"]), _time(request["deadline"])
+        if name in self._runs:
+            raise RefusedError(f"run {name!r} is open already")
+        self._runs[name] = Run(name, deadline)
+        self._family.open(name)
+
+    def _move(self, request: Document, _: list[int]) -> None:
+        for name, deadline in request["deadlines"].items():
+            if name in self._runs:
+                self._runs[name].deadline = _time(deadline)
+
+    def _spawn(self, request: Document, fds: list[int]) -> None:
+        run, number = self._known(request["run"]), int(request["child"])
+        if run.ended_by is not None:
+            raise RefusedError(f"run {run.name!r} was ended ({run.ended_by})")
+        if number in self._clis:
+            raise RefusedError(f"child {number} lives already")
+        program = launch.Program(request["argv"], {**request["env"], MARKER: run.name}, request["cwd"])
+        try:
+            launched = launch.launch(program, fds[0] if fds else None)
+        except ValueError as error:
+            self._tell_failed(number, errno.EINVAL, str(error))
+            return
+        except OSError as error:
+            self._tell_failed(number, error.errno or errno.EAGAIN, f"cannot start a process: {error.strerror}")
+            return
+        cli = Cli(number, run, *launched)
+        self._clis[number] = run.clis[cli.pid] = self._verdicts[launched.verdict] = cli
+        self._family.add(cli.pid, run.name)
+        self._poll.register(launched.verdict, select.POLLIN)
+
+    def _stop(self, request: Document, _: list[int]) -> None:
+        cli = self._clis.get(int(request["child"]))
+        if cli is not None and cli.kill_at is None:  # else its end is on its way to the worker
+            cli.kill_at = now() + self._grace
+            _signal_cli(cli, signal.SIGTERM)
+
+    def _close(self, request: Document, _: list[int]) -> None:
+        run = self._known(request["run"])
+        run.close_asked = True
+        run.end(TOLD)
+        if run.over:
+            self._forget(run)
+
+    def _known(self, name: Any) -> Run:
+        run = self._runs.get(name)
+        if run is None:
+            raise RefusedError(f"no run {name!r} is open")
+        return run
+
+    # What becomes of the children
+
+    def _settle(self, cli: Cli) -> None:
+        """Its exec has come to a verdict: tell the worker, with the pipes if it runs."""
+        if cli.verdict is None:
+            return
+        cli.failure = launch.read_verdict(cli.verdict)
+        self._poll.unregister(cli.verdict)
+        del self._verdicts[cli.verdict]
+        os.close(cli.verdict)
+        cli.verdict = None
+        if cli.failure is None:
+            self._tell({"event": "spawned", "child": cli.number, "pid": cli.pid}, cli.output)
+        else:
+            for fd in cli.output:
+                os.close(fd)
+            self._tell_failed(cli.number, *cli.failure)
+
+    def _reap(self) -> None:
+        """Reap all that have ended, each after its orphans were taken note of."""
+        while (pid := _zombie()) is not None:
+            self._family.adopt()
+            _, status = os.waitpid(pid, 0)
+            self._family.remove(pid)
+            cli = next((cli for cli in self._clis.values() if cli.pid == pid), None)
+            if cli is not None:
+                self._exited(cli, os.waitstatus_to_exitcode(status))
+
+    def _exited(self, cli: Cli, code: int) -> None:
+        self._settle(cli)
+        del self._clis[cli.number]
+        del cli.run.clis[cli.pid]
+        if cli.failure is None:
+            end = {"code": code, "signal": None} if code >= 0 else {"code": None, "signal": -code}
+            self._tell({"event": "exited", "child": cli.number, **end, "ended_by": cli.ended_by()})
+
+    # What time it is
+
+    def _keep_time(self, at: float) -> bool:
+        """Do what is due; whether something is being ended, so that the next look is due soon."""
+        for cli in self._clis.values():
+            if cli.kill_at is not None and at >= cli.kill_at:
+                cli.kill_at = at + self._grace
+                _signal_cli(cli, signal.SIGKILL)
+        for run in self._runs.values():
+            if at >= run.deadline:
+                run.end(DEADLINE)
+        ending = [run for run in self._runs.values() if run.ending]
+        if self._worker_lives and not ending and at < self._survey_at and not self._family.has_ownerless():
+            return False
+        self._survey_at = at + _SURVEY
+        self._family.survey()
+        for run in ending:
+            run.step(at, self._grace, self._family)
+        ownerless = self._family.kill_ownerless()
+        for run in ending:
+            if run.over:
+                self._over(run)
+        return ownerless or any(run.ending for run in ending) or self._family.has_ownerless()
+
+    def _over(self, run: Run) -> None:
+        run.over = True
+        self._family.close(run.name)
+        if run.close_asked:
+            self._forget(run)
+        elif self._worker_lives:
+            self._tell_ended(run)
+
+    def _forget(self, run: Run) -> None:
+        del self._runs[run.name]
+        self._tell_ended(run)
+
+    # What the worker is told
+
+    def _tell_ended(self, run: Run) -> None:
+        self._tell(
+            {
+                "event": "ended",
+                "run": run.name,
+                "asked": run.close_asked,
+                "ended_by": run.ended_by,
+                "leftovers": run.leftovers,
+                "killed": len(run.killed),
+            }
+        )
+
+    def _tell_failed(self, number: int, error: int, message: str) -> None:
+        self._tell({"event": "failed", "child": number, "errno": error, "message": message})
+
+    def _tell(self, event: Document, fds: list[int] | None = None) -> None:
+        try:
+            self._channel.send(event, fds or ())
+        except Closed:
+            return  # end of file says the same, and once
+
+
+def _time(value: Any) -> float:
+    seconds = float(value)
+    if math.isnan(seconds):
+        raise ValueError("a deadline that is no number would never pass")
+    return seconds
+
+
+def _signal_cli(cli: Cli, number: signal.Signals) -> None:
+    try:
+        signal_child(cli.pid, number)
+    except PermissionError:  # it has become somebody else's (set-user-id)
+        return
+
+
+def _zombie() -> int | None:
+    """A child that has ended and is not reaped."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if ended is None else ended.si_pid
+
+
+def _wakeup() -> int:
+    """A descriptor that is readable after a child has ended."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return read_end
+
+
+def main(sock_fd: int, grace: float, inherited: list[int]) -> None:
+    """Serve the worker at the other end of `sock_fd`; hold `inherited` descriptors to the end, given to nobody."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    for fd in (sock_fd, *inherited):
+        os.set_inheritable(fd, False)
+    kernel.name_process(b"cg-guard")
+    subreaper = kernel.become_subreaper()
+    GuardProcess(Channel(socket.socket(fileno=sock_fd)), _wakeup(), grace, subreaper).run()

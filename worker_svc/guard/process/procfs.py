@@ -1,0 +1,113 @@
+"""Processes as /proc shows them: who descends from whom, and whether a number still means the same process."""
+
+# ruff: noqa: PTH110, PTH123, PTH208 - pathlib is slow for thousands of reads, and large for so small a process
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    """One process at one moment. `(pid, started)` names it for ever: a reused number has a later start."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: int
+    """Clock ticks since boot."""
+    dead: bool
+    """A zombie: it can do nothing more, only be reaped."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.pid, self.started
+
+
+Children = Callable[[int], list[int]]
+
+
+def read(pid: int) -> Process | None:
+    """The process with this number, None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            text = stat.read()
+    except OSError:
+        return None
+    state, parent, group, session, *rest = text[text.rindex(b")") + 2 :].split()
+    threads, started = int(rest[13]), int(rest[15])
+    return Process(
+        pid=pid,
+        parent=int(parent),
+        group=int(group),
+        session=int(session),
+        started=started,
+        dead=state in b"ZX" and threads <= 1,  # a process whose first thread has ended shows Z and lives on
+    )
+
+
+def marker(pid: int, name: str) -> str | None:
+    """The variable `name` of the environment that the process was started with; None if not set or not ours to read."""
+    prefix = os.fsencode(name) + b"="
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            entries = environ.read().split(b"\0")
+    except OSError:
+        return None
+    return next((os.fsdecode(entry[len(prefix) :]) for entry in entries if entry.startswith(prefix)), None)
+
+
+def children_now() -> Children:
+    """How to list the children of a process: from the kernel's own lists, else from one look at all processes."""
+    if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        return _listed_children
+    by_parent: dict[int, list[int]] = {}
+    for process in filter(None, (read(int(entry)) for entry in _numbers("/proc"))):
+        by_parent.setdefault(process.parent, []).append(process.pid)
+    return lambda pid: by_parent.get(pid, [])
+
+
+def _listed_children(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in _numbers(f"/proc/{pid}/task"):  # a child is listed with the thread that forked it
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
+                found += map(int, children.read().split())
+        except OSError:
+            continue
+    return found
+
+
+def _numbers(folder: str) -> list[str]:
+    try:
+        return [entry for entry in os.listdir(folder) if entry.isdigit()]
+    except OSError:
+        return []
+
+
+def group_leader(pid: int) -> Process:
+    """What can be said of a child where there is no /proc."""
+    return Process(pid=pid, parent=os.getpid(), group=pid, session=pid, started=0, dead=False)
+
+
+def send_signal(process: Process, number: signal.Signals) -> None:
+    """Signal exactly this process, which need not be our child; nothing happens if it is gone.
+
+    Raises:
+        PermissionError: it runs as somebody else.
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        again = read(process.pid)
+        if again is not None and again.key == process.key:  # so the descriptor is that process's
+            signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)

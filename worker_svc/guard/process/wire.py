@@ -1,0 +1,170 @@
+"""What worker and guard say to each other: JSON documents and descriptors over one stream socket.
+
+Used by both ends. A document is four bytes of length (network order) and ASCII JSON; lone surrogates survive, so an
+argument that is no UTF-8 arrives byte for byte. `"fds": n` says how many descriptors travel with it.
+
+Worker to guard:
+
+- `{"op": "open", "run", "deadline"}`: a run begins; deadline in seconds of `clock.now`
+- `{"op": "move", "deadlines": {run: deadline}}`: renewed; runs that are over are skipped
+- `{"op": "spawn", "child", "run", "argv", "env", "cwd"}`: `child` is the worker's number for it; with a
+  descriptor if its stdout goes there
+- `{"op": "stop", "child"}`: TERM to the child's group, KILL after the grace
+- `{"op": "close", "run"}`: stop the run with all its descendants
+
+Guard to worker:
+
+- `{"event": "ready", "capabilities"}`
+- `{"event": "spawned", "child", "pid"}` with the read ends of stderr and, unless one was given, stdout before it
+- `{"event": "failed", "child", "errno", "message"}`: it never ran
+- `{"event": "exited", "child", "code" | "signal", "ended_by"}`
+- `{"event": "ended", "run", "asked", "ended_by", "leftovers", "killed"}`: nothing of the run lives any
+  more; unasked at its deadline
+- `{"event": "refused", "op", "child" | "run", "message"}`: the request made no sense and changed nothing
+
+End of file from the worker stops every run; end of file from the guard means that it is gone.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+MAX_DOCUMENT = 16 << 20  # bytes; Linux lets argv and env together be 6 MiB at most, JSON may double that
+MAX_DESCRIPTORS = 8  # in one read; a document carries two at most
+_HEAD = struct.Struct("!I")
+_CHUNK = 1 << 16
+
+Document = dict[str, Any]
+
+
+class Closed(Exception):
+    """The other end is gone."""
+
+
+class Channel:
+    """One end of the conversation. Never blocks: `flush` when the socket is writable, `receive` when readable."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._out: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self._in = bytearray()
+        self._fds: deque[int] = deque()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for the socket to become writable."""
+        return bool(self._out)
+
+    def send(self, document: Document, fds: Sequence[int] = ()) -> None:
+        """Queue a document and send what the socket takes. The descriptors become ours and are closed once sent."""
+        data = json.dumps({**document, "fds": len(fds)}).encode("ascii")
+        if len(data) > MAX_DOCUMENT:
+            raise ValueError(f"a message of {len(data)} bytes; {MAX_DOCUMENT} are the most")
+        self._out.append((memoryview(_HEAD.pack(len(data)) + data), fds))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes now.
+
+        Raises:
+            Closed: nobody reads any more.
+        """
+        try:
+            while self._out:
+                self._send_some(*self._out.popleft())
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._out.clear()
+            raise Closed from error
+
+    def _send_some(self, data: memoryview, fds: Sequence[int]) -> None:
+        try:
+            sent = self._sock.sendmsg([data], _rights(fds))
+        except (BlockingIOError, InterruptedError):
+            self._out.appendleft((data, fds))
+            raise
+        except OSError:
+            _close_all(fds)
+            raise
+        _close_all(fds)  # they went with the first byte
+        if sent < len(data):
+            self._out.appendleft((data[sent:], ()))
+
+    def receive(self) -> list[tuple[Document, list[int]]]:
+        """The complete documents that are there, each with its descriptors (not inheritable, the caller's to close).
+
+        Raises:
+            Closed: end of file, or what came is not this protocol.
+        """
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(_CHUNK, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4))
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError as error:
+            raise Closed from error
+        self._keep(ancillary)
+        if not data:
+            raise Closed
+        self._in += data
+        return list(self._documents())
+
+    def _keep(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds = array.array("i", payload[: len(payload) - len(payload) % 4])
+                for fd in fds:
+                    os.set_inheritable(fd, False)
+                self._fds.extend(fds)
+
+    def _documents(self) -> list[tuple[Document, list[int]]]:
+        found = []
+        while len(self._in) >= _HEAD.size:
+            (length,) = _HEAD.unpack_from(self._in)
+            if length > MAX_DOCUMENT:
+                raise Closed
+            end = _HEAD.size + length
+            if len(self._in) < end:
+                break
+            document = json.loads(self._in[_HEAD.size : end])
+            del self._in[:end]
+            if len(self._fds) < document["fds"]:
+                raise Closed("descriptors were lost on the way: too many are open here")
+            found.append((document, [self._fds.popleft() for _ in range(document["fds"])]))
+        return found
+
+    def shut_write(self) -> None:
+        """Say that nothing more will come; the other end reads end of file."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # the other end is gone already
+
+    def close(self) -> None:
+        """Close the socket and every descriptor that was on its way."""
+        for _, fds in self._out:
+            _close_all(fds)
+        self._out.clear()
+        _close_all(self._fds)
+        self._fds.clear()
+        self._sock.close()
+
+
+def _rights(fds: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+
+
+def _close_all(fds: Sequence[int] | deque[int]) -> None:
+    for fd in fds:
+        os.close(fd)
