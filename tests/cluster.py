@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import psycopg2
-from psycopg2.extensions import connection as Connection
 
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.waiting import wait_until_gone
@@ -56,7 +55,7 @@ class Databases:
         self._server = server
         self._numbers = itertools.count()
         self._done: list[str] = []
-        self._admin: Connection = psycopg2.connect(server.dsn("postgres"))
+        self._admin: psycopg2.extensions.connection = psycopg2.connect(server.dsn("postgres"))
         self._admin.autocommit = True
 
     def create(self, template: str = "template0") -> str:

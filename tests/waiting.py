@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110 - what is waited for here is outside this process, or has no event to wait on
 """Waiting for a condition, with a deadline: what tests do instead of sleeping."""
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -17,7 +19,7 @@ ELSEWHERE = "set CONTENTGEN_DATA_DIR to another folder, or DATABASE_URL to a ser
 
 
 def make_root(root: Path) -> None:
-    """The data folder.  As root it may be passed through by the user that will run the server, and no more than that."""
+    """The data folder; where root makes it, the user that will run the server may pass through it, and no more."""
     try:
         root.mkdir(parents=True)
     except FileExistsError:
@@ -47,9 +49,14 @@ def make_private(folder: Path, identity: Identity) -> None:
     Raises:
         PostgresError: it is there and belongs to somebody else, or is a link.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     found = folder.lstat()
-    if folder.is_symlink() or found.st_uid not in (identity.uid, os.geteuid()):
+    if not stat.S_ISDIR(found.st_mode):
+        raise PostgresError(
+            f"{folder} is a link or a file, where a folder of user {identity.name} should be: remove it"
+        )
+    if found.st_uid not in (identity.uid, os.geteuid()):
         raise PostgresError(
             f"{folder} belongs to user {user_name(found.st_uid)}, and PostgreSQL would run as {identity.name}: "
             f"start as {user_name(found.st_uid)}, or {ELSEWHERE}"

@@ -49,7 +49,7 @@ def identity_for(data: Path) -> Identity:
     """
     if os.geteuid() != 0:
         return Identity(os.geteuid(), os.getegid())
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         owner = data.stat()
         if owner.st_uid != 0:
             return Identity(owner.st_uid, owner.st_gid)

@@ -40,4 +40,7 @@ def init_cluster(
         raise
     if process.returncode:
         raise PostgresError(f"initdb failed in {unfinished} ({process.returncode}):\n{said[-1000:]}")
-    unfinished.rename(data)
+    try:
+        unfinished.rename(data)
+    except OSError as error:
+        raise PostgresError(f"{data} is there and no database cluster: move it away ({error.strerror})") from error

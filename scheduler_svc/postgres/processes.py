@@ -47,7 +47,7 @@ def end_orphans(cluster_name: str) -> None:
 
 def _pids() -> Iterator[int]:
     if PROC.is_dir():
-        yield from (int(name) for name in os.listdir(PROC) if name.isdigit())
+        yield from (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
 
 
 def _title(pid: int) -> str:

@@ -20,7 +20,14 @@ from scheduler_svc.postgres import logfile
 from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
 from scheduler_svc.postgres.database import DATABASE, ensure_database
 from scheduler_svc.postgres.errors import PostgresError
-from scheduler_svc.postgres.folders import ELSEWHERE, check_reachable, check_space, make_private, make_root, socket_folder
+from scheduler_svc.postgres.folders import (
+    ELSEWHERE,
+    check_reachable,
+    check_space,
+    make_private,
+    make_root,
+    socket_folder,
+)
 from scheduler_svc.postgres.identity import identity_for, user_name
 from scheduler_svc.postgres.initdb import SUPERUSER, init_cluster
 from scheduler_svc.postgres.launcher import Launcher

