@@ -35,6 +35,7 @@ with EmbeddedPostgres(Path(sys.argv[1]), throwaway=True) as server:
     sys.stdin.read()
 """
 ENDS_S = 15.0
+COMPUTE = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 min' LOOP END LOOP; END $$"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another user")
 
 
@@ -73,6 +74,8 @@ def supervising(root: Path, *, wait: bool = True) -> Iterator[Supervisor]:
         yield supervisor
     finally:
         supervisor.kill()
+        if supervisor.announced[1]:
+            wait_until(lambda: not is_alive(supervisor.server_pid), within=ENDS_S, what="the supervisor's server ends")
 
 
 @pytest.fixture
@@ -228,7 +231,7 @@ def test_a_backend_that_computes_does_not_hold_up_the_restart(embedded: Callable
     with closing(busy):
         wait_until(lambda: busy.poll() == psycopg2.extensions.POLL_OK, within=ENDS_S, what="a connection")
         backend = busy.info.backend_pid
-        busy.cursor().execute("DO 'BEGIN LOOP END LOOP; END'")
+        busy.cursor().execute(COMPUTE)
         state = f"SELECT state FROM pg_stat_activity WHERE pid = {backend}"
         wait_until(lambda: query(server, state) == [("active",)], within=ENDS_S, what="the backend computes")
         kill_server(server)
