@@ -24,6 +24,7 @@ MAX_STDERR = 4_000
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_OBJECT = re.compile(r'\{\s*(?:["}]|\Z)')
 _CANNOT_RUN = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP, errno.EISDIR})
 
 
@@ -146,14 +147,14 @@ def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = 
 def documents(text: str) -> Iterator[dict[str, Any] | None]:
     """The JSON objects in `text`, in order; None, last, for one that `text` ends in the middle of.
 
-    An object counts where its brace is the first of a line or follows another object. Between them may stand anything.
-    Each character is looked at a bounded number of times, whatever the text.
+    An object counts where it is the first of a line or follows another. Between them may stand anything. The time is in
+    proportion to the text, whatever it holds.
     """
-    decoder = json.JSONDecoder()
-    at = text.find("{")
-    while at >= 0:
+    decoder, text = json.JSONDecoder(), _UncountedText(text)
+    found = _OBJECT.search(text)
+    while found:
         try:
-            document, end = decoder.raw_decode(text, at)
+            document, end = decoder.raw_decode(text, found.start())
         except json.JSONDecodeError as error:
             if _is_cut_off(text, error):
                 yield None
@@ -166,7 +167,7 @@ def documents(text: str) -> Iterator[dict[str, Any] | None]:
             return
         else:
             yield document
-        at = text.find("{", end)
+        found = _OBJECT.search(text, end)
 
 
 def last_document(text: str, *, skip: Callable[[Mapping[str, Any]], bool] = lambda _: False) -> dict[str, Any] | None:
@@ -181,6 +182,18 @@ def last_document(text: str, *, skip: Callable[[Mapping[str, Any]], bool] = lamb
 def is_progress(document: Mapping[str, Any]) -> bool:
     """Whether a JSON document is a progress line rather than a result."""
     return "progress" in document and "content" not in document
+
+
+class _UncountedText(str):
+    """A text whose lines cost nothing to count: a JSONDecodeError counts them up to its position, each one anew."""
+
+    __slots__ = ()
+
+    def count(self, *_: object) -> int:
+        return 0
+
+    def rfind(self, *_: object) -> int:
+        return 0
 
 
 def _is_cut_off(text: str, error: json.JSONDecodeError) -> bool:

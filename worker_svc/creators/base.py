@@ -91,10 +91,10 @@ class Cli(Protocol):
 
 
 class Reporter(Protocol):
-    """Where a creator says how far it is. Calls return at once and may be repeated; nothing of them is awaited."""
+    """Where a creator says how far it is. Reports return at once."""
 
     def processing(self) -> None:
-        """The CLI has started on the task."""
+        """The CLI has started on the task; said once a run, before any progress."""
         ...
 
     def progress(self, percent: int | None, step: str, message: str) -> None:

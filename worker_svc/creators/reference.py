@@ -44,12 +44,13 @@ class _Status:
     document: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
     job: Job
     cli: Cli
     report: Reporter
     settings: Settings
+    started: bool = False
 
     async def outcome(self) -> Outcome:
         status = await self._adopted() or await self._created()
@@ -88,7 +89,9 @@ class _Run:
 
     def _tell(self, status: _Status) -> _Status:
         if status.state in _RUNNING or status.state == "completed":
-            self.report.processing()
+            if not self.started:
+                self.started = True
+                self.report.processing()
             if told := progress.of_document(status.document):
                 self.report.progress(*told)
         return status

@@ -31,6 +31,8 @@ def at_create(fail: str, on_child: Callable[[], None]) -> int | None:
     if fail == "ignore-term":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if fail in {"hang", "ignore-term"}:
+        sys.stdout.write("progress: 0% waiting for ever\n")
+        sys.stdout.flush()
         time.sleep(_FOREVER)
     if fail == "fork":
         _leave_children(on_child)

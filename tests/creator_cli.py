@@ -1,0 +1,129 @@
+"""A CLI and a reporter for tests of creators: real processes, without the guard that a worker puts above them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker_svc.creators.base import SMALL_OUTPUT, Completed
+
+_STDERR_TAIL = 4_000
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class ProcessExit:
+    """How a process ended."""
+
+    code: int | None
+    signal: int | None
+
+
+class SubprocessCli:
+    """Runs `program` with the arguments of each call, in a group of its own; remembers the calls."""
+
+    def __init__(self, *program: str, env: Mapping[str, str] | None = None) -> None:
+        self._program = program
+        self._env = {"PATH": os.environ.get("PATH", ""), **(env or {})}
+        self.calls: list[Sequence[str]] = []
+
+    @property
+    def commands(self) -> list[str]:
+        """The command of each call so far."""
+        return [args[0] for args in self.calls]
+
+    async def call(
+        self,
+        args: Sequence[str],
+        *,
+        limit: float | None,
+        on_start: Callable[[], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        max_output: int = SMALL_OUTPUT,
+    ) -> Completed:
+        self.calls.append(args)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *self._program, *args, stdout=pipe, stderr=pipe, env=self._env, start_new_session=True
+        )
+        if on_start:
+            on_start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        stdout, stderr = _Tail(max_output, on_line), _Tail(_STDERR_TAIL, on_line)
+        timed_out = False
+        try:
+            async with asyncio.timeout(limit):
+                await asyncio.gather(stdout.read(process.stdout), stderr.read(process.stderr), process.wait())
+        except TimeoutError:
+            timed_out = True
+        finally:
+            await _end(process)
+        return Completed(
+            exit=_exit(process),
+            stdout=bytes(stdout.kept),
+            stderr_tail=stderr.kept.decode("utf-8", "replace"),
+            truncated=stdout.truncated,
+            timed_out=timed_out,
+        )
+
+
+@dataclass
+class RecordingReporter:
+    """Remembers what was reported, in order; a pause is no longer than `longest_pause` seconds."""
+
+    longest_pause: float = 0.02
+    events: list[object] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+
+    def processing(self) -> None:
+        self.events.append("processing")
+
+    def progress(self, percent: int | None, step: str, message: str) -> None:
+        self.events.append((percent, step, message))
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(min(seconds, self.longest_pause))
+
+
+class _Tail:
+    """The last `limit` bytes of a stream, and its lines as they come."""
+
+    def __init__(self, limit: int, on_line: Callable[[str], None] | None) -> None:
+        self._limit = limit
+        self._on_line = on_line
+        self._line = b""
+        self.kept = bytearray()
+        self.truncated = False
+
+    async def read(self, stream: asyncio.StreamReader) -> None:
+        while chunk := await stream.read(_CHUNK):
+            self.kept += chunk
+            if len(self.kept) > self._limit:
+                del self.kept[: -self._limit]
+                self.truncated = True
+            self._tell(chunk)
+
+    def _tell(self, chunk: bytes) -> None:
+        if self._on_line is None:
+            return
+        *lines, rest = (self._line + chunk).split(b"\n")
+        self._line = rest[:_CHUNK]
+        for line in lines:
+            self._on_line(line.decode("utf-8", "replace"))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _exit(process: asyncio.subprocess.Process) -> ProcessExit:
+    status = process.returncode
+    assert status is not None
+    return ProcessExit(status, None) if status >= 0 else ProcessExit(None, -status)

@@ -1,0 +1,320 @@
+"""The demo creator as its callers meet it: a real program, on its own and driven by the profiles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.creator_cli import RecordingReporter, SubprocessCli
+from tests.waiting import wait_until
+from worker_svc.creators import PROFILES, load
+from worker_svc.creators.base import Job, Settings
+from worker_svc.outcome import Completed, Failed, Outcome, Reason
+
+PROGRAM = str(Path(sys.executable).with_name("contentgen-demo-creator"))
+SETTINGS = Settings(poll_interval=0.05, max_result=3 * 1024 * 1024)
+JOB = Job(task_id="task-0123456789ab", attempt=1, topic="人工智能的未来发展", options={"demo-seconds": "0.2"})
+CHINESE_LAST_LINE = "它不是语言模型。"
+ENGLISH_LAST_LINE = "which is no language model."
+
+HOSTILE = [
+    "--help",
+    "--demo-fail=exit",
+    "-",
+    "'single' \"double\" `id` $(id) ${HOME} !! \\ %s {0}",
+    "first line\nsecond line\r\n\ttabbed\n",
+    "emoji 👩‍👩‍👧‍👦🏳️‍🌈 عربى 中文 \u202eright to left",
+    "<script>alert('x')</script> & # _not_ *bold* [a](javascript:b) |",
+    "; rm -rf / #",
+    " leading and trailing ",
+    "=",
+    "\x01\x1b[31m\x7f",
+    "字" * 4_000,
+]
+
+
+@dataclass
+class Demo:
+    """The program with a folder and a journal of its own."""
+
+    folder: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"CREATOR_DEMO_DIR": str(self.folder / "runs"), "CREATOR_DEMO_JOURNAL": str(self.folder / "journal")}
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([PROGRAM, *args], env=self.env, capture_output=True, timeout=30, check=False)
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [PROGRAM, *args], env=self.env, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def journal(self, event: str) -> list[dict[str, Any]]:
+        path = self.folder / "journal"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+    async def drive(self, profile: str, job: Job) -> tuple[Outcome, RecordingReporter, list[str]]:
+        cli, report = SubprocessCli(PROGRAM, env=self.env), RecordingReporter()
+        outcome = await load(profile, SETTINGS).run(job, cli, report)
+        return outcome, report, cli.commands
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    return Demo(tmp_path)
+
+
+def article(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return document
+
+
+def with_options(**options: str) -> Job:
+    return replace(JOB, options={**JOB.options, **{key.replace("_", "-"): value for key, value in options.items()}})
+
+
+def test_it_says_what_it_is(demo: Demo) -> None:
+    for command in ([PROGRAM], [sys.executable, "-m", "worker_svc.demo_creator"]):
+        said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+        assert "demo-creator" in said
+        assert "no language model" in said
+
+
+def test_it_needs_only_the_standard_library(demo: Demo) -> None:
+    show = "import sys; import worker_svc.demo_creator.__main__; print(*{n.partition('.')[0] for n in sys.modules})"
+    before = "import sys; print(*{n.partition('.')[0] for n in sys.modules})"
+    loaded, there = (
+        set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+        for code in (show, before)
+    )
+    assert loaded - there - set(sys.stdlib_module_names) == {"worker_svc"}
+
+
+@pytest.mark.parametrize("requirements", ["", "不少于六百字"])
+def test_a_chinese_article(demo: Demo, requirements: str) -> None:
+    got = article(
+        demo(
+            "create",
+            "--mode=sync",
+            "--topic=人工智能的未来发展",
+            "--keywords=大模型,伦理",
+            "--tone=专业",
+            f"--requirements={requirements}",
+            "--demo-seconds=0",
+        )
+    )
+    content = got["content"]
+    assert content.startswith("# 人工智能的未来发展\n")
+    assert content.rstrip().endswith(CHINESE_LAST_LINE)
+    assert len(content) >= 600
+    assert all(word in content for word in ("大模型", "伦理", "专业", requirements))
+    assert content.count("\n## ") >= 4
+    assert "<h1>人工智能的未来发展</h1>" in got["htmlContent"]
+    assert len(got["images"]) == 2
+    assert all(f"]({image})" in content for image in got["images"])
+
+
+def test_an_english_article(demo: Demo) -> None:
+    got = article(
+        demo(
+            "create", "--mode=sync", "--topic=City trees", "--keywords=shade, roots", "--tone=calm", "--demo-seconds=0"
+        )
+    )
+    content = got["content"]
+    assert content.startswith("# City trees\n")
+    assert content.rstrip().endswith(ENGLISH_LAST_LINE)
+    assert len(content) >= 600
+    assert all(word in content for word in ("shade", "roots", "calm"))
+
+
+def test_the_score_comes_from_the_topic(demo: Demo) -> None:
+    scores = [
+        article(demo("create", "--mode=sync", f"--topic={topic}", "--demo-seconds=0"))["qualityScore"]
+        for topic in ("a", "a", "b")
+    ]
+    assert scores[0] == scores[1] != scores[2]
+    assert all(0 <= score <= 10 for score in scores)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["destroy"],
+        ["create"],
+        ["create", "--topic="],
+        ["create", "--topic=a"],
+        ["create", "--topic=a", "--task-id=x", "--colour=red"],
+        ["create", "--topic=a", "--task-id=x", "stray"],
+        ["create", "--topic=a", "--task-id=x", "--mode=later"],
+        ["create", "--topic=a", "--task-id=x", "--type=poem"],
+        ["create", "--topic=a", "--task-id=x", "--demo-fail=boredom"],
+        ["create", "--topic=a", "--task-id=x", "--demo-seconds=nan"],
+        ["create", "--task-id=x", "--topic"],
+        ["status", "--json"],
+        ["status", "--task-id=x"],
+        ["result", "--task-id=x", "--json", "--topic=a"],
+    ],
+)
+def test_wrong_arguments_are_refused(demo: Demo, args: list[str]) -> None:
+    done = demo(*args)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert b"usage:" in done.stderr
+    assert demo.journal("start") == []
+
+
+def test_values_may_stand_apart(demo: Demo) -> None:
+    assert article(demo("create", "--mode", "sync", "--topic", "--help", "--demo-seconds", "0"))["content"]
+
+
+def test_nothing_is_known_of_a_task_that_was_not_created(demo: Demo) -> None:
+    for command in ("status", "result"):
+        done = demo(command, "--task-id=task-none", "--json")
+        assert (done.returncode, done.stdout) == (1, b"")
+
+
+def test_an_asynchronous_run_needs_no_process(demo: Demo) -> None:
+    assert demo("create", "--topic=a", "--task-id=x", "--demo-seconds=600").returncode == 0
+    status = json.loads(demo("status", "--task-id=x", "--json").stdout)
+    assert status["status"] == "running"
+    assert 0 <= status["progress"]["percent"] < 100
+    assert demo("result", "--task-id=x", "--json").returncode == 1
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
+    outcome, report, commands = await demo.drive(profile, JOB)
+    assert isinstance(outcome, Completed)
+    assert JOB.topic in outcome.result.content
+    assert outcome.result.quality_score is not None
+    assert report.events[0] == "processing"
+    assert len(report.events) > 1
+    assert commands.count("create") == 1
+    assert [len(demo.journal(event)) for event in ("start", "end")] == [1, 1]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("topic", HOSTILE, ids=range(len(HOSTILE)))
+async def test_a_hostile_topic_arrives_byte_for_byte(demo: Demo, profile: str, topic: str) -> None:
+    job = replace(JOB, topic=topic, tone=topic[:200], options={"demo-seconds": "0"})
+    outcome, _, _ = await demo.drive(profile, job)
+    assert isinstance(outcome, Completed), outcome
+    (start,) = demo.journal("start")
+    assert start["topic"] == topic
+    assert start["topic_sha256"] == hashlib.sha256(topic.encode()).hexdigest()
+    assert tags(outcome.result.html) <= {"h1", "h2", "p", "ul", "li", "img", "hr"}
+
+
+def tags(html: str) -> set[str]:
+    found: set[str] = set()
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.add(tag)
+
+    parser = Tags()
+    parser.feed(html)
+    parser.close()
+    return found
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    ("fail", "expected"),
+    [
+        ("exit", Reason.CREATOR_ERROR),
+        ("failed", Reason.CREATOR_ERROR),
+        ("garbage", Reason.CREATOR_INVALID_RESPONSE),
+        ("empty", Reason.CREATOR_INVALID_RESPONSE),
+        ("big", Reason.RESULT_TOO_LARGE),
+    ],
+)
+async def test_each_misbehaviour_is_a_named_outcome(demo: Demo, profile: str, fail: str, expected: Reason) -> None:
+    outcome, _, _ = await demo.drive(profile, with_options(demo_fail=fail, demo_seconds="0"))
+    assert isinstance(outcome, Failed)
+    assert outcome.reason is expected
+    if fail == "exit":
+        assert outcome.details == {
+            "exit_code": "3",
+            "stderr": "demo creator: told to fail\nError: the model said no",
+        }
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+async def test_it_fails_as_often_as_it_is_told(demo: Demo, profile: str) -> None:
+    job = with_options(demo_fail="exit", demo_fail_times="2")
+    outcomes = [(await demo.drive(profile, replace(job, attempt=attempt)))[0] for attempt in (1, 2, 3)]
+    assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Completed]
+    assert [start["attempt"] for start in demo.journal("start")] == [1, 2, 3]
+
+
+async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:
+    """As after the death of a worker: what was handed over goes on, and is not paid for twice."""
+    assert demo("create", f"--topic={JOB.topic}", f"--task-id={JOB.task_id}", "--demo-seconds=0.5").returncode == 0
+    outcome, _, commands = await demo.drive("reference", replace(JOB, attempt=2))
+    assert isinstance(outcome, Completed)
+    assert "create" not in commands
+    assert len(demo.journal("start")) == 1
+
+
+@pytest.mark.parametrize(("fail", "ends"), [("hang", True), ("ignore-term", False)])
+def test_a_create_that_hangs(demo: Demo, fail: str, ends: bool) -> None:
+    process = demo.start("create", "--topic=a", "--task-id=x", f"--demo-fail={fail}")
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline().startswith("progress:")
+        process.send_signal(signal.SIGTERM)
+        if not ends:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            ignored = int(next(line for line in status.splitlines() if line.startswith("SigIgn")).split()[1], 16)
+            assert ignored & 1 << (signal.SIGTERM - 1)
+            assert process.poll() is None
+            process.kill()
+        assert process.wait(timeout=10) == -(signal.SIGTERM if ends else signal.SIGKILL)
+    assert len(demo.journal("start")) == 1
+    assert demo.journal("end") == []
+
+
+@pytest.fixture
+def left_behind(demo: Demo) -> Iterator[list[psutil.Process]]:
+    """The processes that a create left behind; ended afterwards."""
+    create = [PROGRAM, "create", "--topic=a", "--task-id=x", "--demo-fail=fork"]
+    nowhere = subprocess.DEVNULL
+    subprocess.run(create, env=demo.env, stdout=nowhere, stderr=nowhere, check=True, timeout=30)
+    try:
+        wait_until(lambda: len(demo.journal("child")) == 3, within=10, what="three children in the journal")
+        yield [psutil.Process(entry["pid"]) for entry in demo.journal("child")]
+    finally:
+        for entry in demo.journal("child"):
+            os.kill(entry["pid"], signal.SIGKILL)
+
+
+def test_children_outlive_their_create(demo: Demo, left_behind: list[psutil.Process]) -> None:
+    assert all(process.status() != psutil.STATUS_ZOMBIE for process in left_behind)
+    sessions = sorted(session_of(process.pid) for process in left_behind)
+    assert sessions == ["a session of its own", "a session whose leader is gone", "the caller's session"]
+    assert len(demo.journal("end")) == 1
+
+
+def session_of(pid: int) -> str:
+    session = os.getsid(pid)
+    if session == os.getsid(0):
+        return "the caller's session"
+    return "a session of its own" if session == pid else "a session whose leader is gone"
