@@ -1,0 +1,172 @@
+"""Domain objects as messages. Part of `api`; the other direction is `submits`, `fields` and `lease_messages`.
+
+Messages are built by keyword in one go: a list of a thousand tasks has to be cheap.
+"""
+
+from __future__ import annotations
+
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_service_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+
+from scheduler_svc.api.times import duration, timestamp
+from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.content import Content, PoolEntry
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent, TaskStats
+from scheduler_svc.domain.worker import Worker, WorkerPool
+
+_status = pb.TaskStatus.ValueType
+_COUNTED = tuple(status for status in Status if status is not Status.NONE)
+
+
+def task(it: Task) -> pb.Task:
+    """All that is known of a task; `pending_reason` is GetTask's to add."""
+    return pb.Task(
+        task_id=it.task_id,
+        account_id=it.account_id,
+        topic=it.topic,
+        keywords=it.keywords,
+        category=it.category,
+        requirements=it.requirements,
+        tone=it.tone,
+        priority=it.priority,
+        auto_approve=it.auto_approve,
+        status=_status(it.status),
+        create_time=timestamp(it.create_time),
+        schedule_time=timestamp(it.schedule_time),
+        submit_time=timestamp(it.submit_time),
+        start_time=timestamp(it.start_time),
+        end_time=timestamp(it.end_time),
+        timeout_time=timestamp(it.timeout_time),
+        timeout=duration(it.timeout),
+        attempt=it.attempt,
+        retry_count=it.retry_count,
+        max_retries=it.max_retries,
+        auto_retry=it.auto_retry,
+        worker_id=it.worker_id,
+        progress=progress(it.progress),
+        error=task_error(it.error),
+        content_id=it.content_id,
+        labels=it.labels or None,  # an empty map costs more than all other fields
+        request_id=it.request_id,
+        lease_id=it.lease_id,
+    )
+
+
+def listed_task(it: Task) -> pb.Task:
+    """A task without `requirements`."""
+    message = task(it)
+    message.ClearField("requirements")
+    return message
+
+
+def progress(it: Progress | None) -> pb.TaskProgress | None:
+    return None if it is None else pb.TaskProgress(percent=it.percent, step=it.step, message=it.message)
+
+
+def task_error(it: TaskError | None) -> pb.TaskError | None:
+    return None if it is None else pb.TaskError(reason=it.reason, message=it.message, details=it.details)
+
+
+def task_event(it: TaskEvent) -> pb.TaskEvent:
+    return pb.TaskEvent(
+        previous_status=_status(it.previous_status),
+        status=_status(it.status),
+        event_time=timestamp(it.event_time),
+        attempt=it.attempt,
+        worker_id=it.worker_id,
+        reason=it.reason,
+        message=it.message,
+        lease_id=it.lease_id,
+    )
+
+
+def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:
+    """With all seven states, those that no task is in too."""
+    return task_service_pb.GetTaskStatsResponse(
+        counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
+        oldest_pending_age=duration(it.oldest_pending_age),
+        queue_depth=it.queue_depth,
+    )
+
+
+def content(it: Content) -> content_pb.Content:
+    return content_pb.Content(
+        content_id=it.content_id,
+        account_id=it.account_id,
+        task_id=it.task_id,
+        title=it.title,
+        body=it.body,
+        html_body=it.html_body,
+        summary=it.summary,
+        category=it.category,
+        images=it.images,
+        cover_image=it.images[0] if it.images else "",
+        word_count=it.word_count,
+        quality_score=it.quality_score,
+        review_status=content_pb.ReviewStatus.ValueType(it.review_status),
+        create_time=timestamp(it.create_time),
+        review_comment=it.review_comment,
+    )
+
+
+def listed_content(it: Content) -> content_pb.Content:
+    """A content without its texts."""
+    message = content(it)
+    message.ClearField("body")
+    message.ClearField("html_body")
+    return message
+
+
+def pool_entry(it: PoolEntry) -> content_pb.PublishPoolEntry:
+    return content_pb.PublishPoolEntry(
+        content_id=it.content_id,
+        account_id=it.account_id,
+        priority=it.priority,
+        schedule_time=timestamp(it.schedule_time),
+        status=content_pb.PublishStatus.ValueType(it.status),
+        error=it.error,
+        claim_id=it.claim_id,
+    )
+
+
+def account(it: Account) -> account_pb.Account:
+    return account_pb.Account(
+        account_id=it.account_id,
+        name=it.name,
+        max_concurrent_tasks=it.max_concurrent_tasks,
+        weight=it.weight,
+        active=it.active,
+        create_time=timestamp(it.create_time),
+    )
+
+
+def worker(it: Worker) -> pool_pb.Worker:
+    return pool_pb.Worker(
+        worker_id=it.worker_id,
+        hostname=it.hostname,
+        version=it.version,
+        running=it.connected and not it.draining,
+        slots=it.slots,
+        busy_slots=it.busy_slots,
+        queue_size=it.queue_size,
+        labels=it.labels,
+        draining=it.draining,
+        connect_time=timestamp(it.connect_time),
+        last_heartbeat_time=timestamp(it.last_heartbeat_time),
+        scheduler_id=it.scheduler_id,
+        creator_version=it.creator_version,
+    )
+
+
+def worker_pool(it: WorkerPool) -> pool_pb.GetWorkerPoolResponse:
+    connected = [each for each in it.workers if each.connected]
+    return pool_pb.GetWorkerPoolResponse(
+        num_workers=len(connected),
+        active_workers=sum(each.busy_slots > 0 for each in connected),
+        total_queue_size=it.queue_size,
+        workers=[worker(each) for each in it.workers],
+    )

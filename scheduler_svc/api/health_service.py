@@ -1,0 +1,50 @@
+"""grpc.health.v1.Health: NOT_SERVING while the database is away or the process drains. Part of `api`.
+
+It asks `application.health` at each call rather than keep a state of its own, so it needs no loop to stay true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthServicer
+
+from scheduler_svc.application.health import Health
+
+WHOLE_SERVER = ""
+
+
+class HealthService(HealthServicer):
+    """Answers for the whole server and for each of `services`; all of them share one state."""
+
+    def __init__(self, health: Health, services: Iterable[str]) -> None:
+        self._health = health
+        self._services = {WHOLE_SERVER, *services}
+        self._changed = asyncio.Event()
+        health.subscribe(self._wake_watchers)
+
+    async def Check(self, request: HealthCheckRequest, context: aio.ServicerContext[Any, Any]) -> HealthCheckResponse:
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r:.200}")
+        return self._state()
+
+    async def Watch(self, request: HealthCheckRequest, context: object) -> AsyncIterator[HealthCheckResponse]:
+        """The state now and after each change, without an end."""
+        known = request.service in self._services
+        while True:
+            changed = self._changed
+            yield self._state() if known else HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+            await changed.wait()
+
+    def _state(self) -> HealthCheckResponse:
+        serving = self._health.serving
+        return HealthCheckResponse(status=HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
+
+    def _wake_watchers(self, _serving: bool) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,137 @@
+"""The gRPC server: services, interceptor, options, and the address it listens on. Part of `api`."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+
+import grpc
+from contentgen.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    content_service_pb2,
+    content_service_pb2_grpc,
+    task_service_pb2,
+    task_service_pb2_grpc,
+    worker_pool_service_pb2,
+    worker_pool_service_pb2_grpc,
+    worker_service_pb2,
+    worker_service_pb2_grpc,
+)
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from scheduler_svc.api.guard import Guard
+from scheduler_svc.api.health_service import HealthService
+from scheduler_svc.application.health import Health
+from scheduler_svc.config import Address, Settings, SettingsError
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_CONCURRENT_RPCS = 10_000
+
+SERVICES = tuple(
+    service.full_name
+    for module in (
+        task_service_pb2,
+        worker_service_pb2,
+        worker_pool_service_pb2,
+        content_service_pb2,
+        account_service_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # else a second scheduler would take half the calls of the first
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # keepalive alone does not find a dead peer
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may be idle for hours
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # below what any client of ours sends
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the server offers besides health and reflection."""
+
+    task: task_service_pb2_grpc.TaskServiceServicer
+    worker: worker_service_pb2_grpc.WorkerServiceServicer
+    worker_pool: worker_pool_service_pb2_grpc.WorkerPoolServiceServicer
+    content: content_service_pb2_grpc.ContentServiceServicer
+    account: account_service_pb2_grpc.AccountServiceServicer
+
+
+def build(services: Services, health: Health) -> aio.Server:
+    """A server with everything registered, to be bound and started within the running event loop."""
+    server = aio.server(interceptors=[Guard()], options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
+    task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
+    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
+    worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)
+    content_service_pb2_grpc.add_ContentServiceServicer_to_server(services.content, server)
+    account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
+    names = [*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    return server
+
+
+def bind(server: aio.Server, settings: Settings) -> int:
+    """Listens on the settings' address; returns the port. Raises SettingsError where that can't be."""
+    try:
+        if settings.tls:
+            return server.add_secure_port(str(settings.listen), _credentials(settings))
+        return server.add_insecure_port(str(settings.listen))
+    except RuntimeError:
+        raise SettingsError([_why_not(settings.listen)]) from None
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials:
+    assert settings.tls_cert
+    assert settings.tls_key
+    problems = _tls_problems(settings)
+    if problems:
+        raise SettingsError(problems)
+    client_ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else None
+    return grpc.ssl_server_credentials(
+        [(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+
+
+def _tls_problems(settings: Settings) -> list[str]:
+    """What is wrong with the files, as OpenSSL says; gRPC does not."""
+    assert settings.tls_cert
+    assert settings.tls_key
+    problems = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
+    except OSError as error:
+        pair = f"CONTENTGEN_TLS_CERT={settings.tls_cert}, CONTENTGEN_TLS_KEY={settings.tls_key}"
+        problems.append(f"{pair}: must be PEM files that belong together, the key without a password ({error})")
+    if settings.tls_client_ca:
+        try:
+            context.load_verify_locations(settings.tls_client_ca)
+        except OSError as error:
+            problems.append(f"CONTENTGEN_TLS_CLIENT_CA={settings.tls_client_ca}: must be a PEM file ({error})")
+    return problems
+
+
+def _why_not(address: Address) -> str:
+    """Why it can't listen there: gRPC does not say, trying once more does."""
+    what_to_do = "set CONTENTGEN_LISTEN to another address, or stop what uses it (:0 picks a free port)"
+    try:
+        with socket.create_server(
+            (address.host, address.port), family=socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        ):
+            reason = "gRPC can't listen there"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    return f"CONTENTGEN_LISTEN={address}: {reason}; {what_to_do}"

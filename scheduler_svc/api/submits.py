@@ -1,0 +1,96 @@
+"""SubmitTaskRequest as a NewTask: every bound checked, every default filled in. Part of `api`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+from contentgen.v1 import task_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
+
+from scheduler_svc.api.validation import MAX_NAME, Violations, keyed
+from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NewTask
+
+MAX_TOPIC = 4_000
+MAX_KEYWORDS = 2_000
+MAX_REQUIREMENTS = 20_000
+MAX_PROMPT_BYTES = 64 * 1024
+MAX_RETRIES = 100
+MAX_CREATOR_OPTIONS = 32
+MAX_OPTION_KEY = 63
+MAX_OPTION_VALUE = 1_000
+LEAST_TIMEOUT = timedelta(seconds=1)
+MOST_TIMEOUT = timedelta(days=3_650)
+"""The contract knows no upper bound; this one keeps every time that follows from it a time that can be stored."""
+
+RESERVED_OPTIONS = frozenset(
+    {"type", "mode", "task-id", "topic", "requirements", "tone", "keywords", "json", "version", "help"}
+)
+"""What the worker sets itself, or what would make the CLI do something else."""
+
+_OPTION_KEY = re.compile(r"[a-z][a-z0-9-]*")
+_MOST_BYTES_OF_A_CHARACTER = 4
+
+
+def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
+    """The task to store; it may be stored only if nothing was added to `bad`."""
+    given = request.HasField
+    new = NewTask(
+        account_id=request.account_id,
+        topic=request.topic,
+        keywords=request.keywords,
+        category=request.category,
+        requirements=request.requirements,
+        tone=request.tone,
+        priority=request.priority if given("priority") else DEFAULT_PRIORITY,
+        auto_approve=request.auto_approve if given("auto_approve") else True,
+        max_retries=request.max_retries if given("max_retries") else DEFAULT_MAX_RETRIES,
+        auto_retry=request.auto_retry if given("auto_retry") else True,
+        timeout=_timeout(request.timeout, bad) if given("timeout") else DEFAULT_TIMEOUT,
+        schedule_time=bad.time("schedule_time", request.schedule_time) if given("schedule_time") else None,
+        request_id=request.request_id,
+        labels=bad.labels("labels", request.labels),
+        creator_options=_creator_options(request.creator_options, bad),
+    )
+    _check(new, bad)
+    return new
+
+
+def _check(new: NewTask, bad: Violations) -> None:
+    bad.id("account_id", new.account_id)
+    bad.text("topic", new.topic, MAX_TOPIC, required=True)
+    bad.text("keywords", new.keywords, MAX_KEYWORDS)
+    bad.text("category", new.category, MAX_NAME)
+    bad.text("requirements", new.requirements, MAX_REQUIREMENTS)
+    bad.text("tone", new.tone, MAX_NAME)
+    bad.text("request_id", new.request_id, MAX_NAME)
+    bad.number("priority", new.priority, 1, 10)
+    bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
+    if (len(new.topic) + len(new.requirements)) * _MOST_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES:
+        _check_bytes(new, bad)
+
+
+def _check_bytes(new: NewTask, bad: Violations) -> None:
+    held = len(new.topic.encode()) + len(new.requirements.encode())
+    if held > MAX_PROMPT_BYTES:
+        text = f"must have at most {MAX_PROMPT_BYTES:,} bytes of UTF-8 together with topic, has {held:,}"
+        bad.add("requirements", text)
+
+
+def _timeout(message: Duration, bad: Violations) -> timedelta:
+    return bad.duration("timeout", message, LEAST_TIMEOUT, MOST_TIMEOUT)
+
+
+def _creator_options(options: Mapping[str, str], bad: Violations) -> dict[str, str]:
+    field = "creator_options"
+    if not options or not bad.count(field, len(options), 0, MAX_CREATOR_OPTIONS):
+        return {}
+    for key, value in options.items():
+        path = keyed(field, key)
+        if len(key) > MAX_OPTION_KEY or not _OPTION_KEY.fullmatch(key):
+            bad.add(path, f"must have a key of 1 to {MAX_OPTION_KEY} characters that matches [a-z][a-z0-9-]*")
+        elif key in RESERVED_OPTIONS:
+            bad.add(path, "is not to be set: the worker gives this option itself")
+        bad.text(path, value, MAX_OPTION_VALUE)
+    return dict(options)

@@ -1,0 +1,142 @@
+"""TaskService: submit tasks, follow them, steer them. Part of `api`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from operator import attrgetter
+
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
+
+from scheduler_svc.api import convert
+from scheduler_svc.api.pages import MAX_BYTES, Page
+from scheduler_svc.api.submits import new_task
+from scheduler_svc.api.times import LONGEST
+from scheduler_svc.api.unimplemented import unimplemented
+from scheduler_svc.api.validation import MAX_ITEMS, Violations, task_key
+from scheduler_svc.application import query, steer
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.submit import Submit, SubmitLane
+from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.domain.task import NewTask
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+DEFAULT_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(minutes=10)
+_ADDED_BY_SUBMIT = 256
+"""Bytes at most that an inserted task has more than its request: ids, times, defaults."""
+
+
+class TaskService(TaskServiceServicer):
+    """Each RPC: check the request, make the application call, convert the answer."""
+
+    def __init__(self, calls: Calls, submits: SubmitLane, waiters: Waiters) -> None:
+        self._calls = calls
+        self._submits = submits
+        self._waiters = waiters
+
+    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
+        with Violations() as bad:
+            new = new_task(request, bad)
+        (task,) = await self._submits.put(Submit((new,)))
+        return pb.SubmitTaskResponse(task=convert.task(task))
+
+    async def BatchSubmitTasks(
+        self, request: pb.BatchSubmitTasksRequest, context: object
+    ) -> pb.BatchSubmitTasksResponse:
+        with Violations() as bad:
+            new = _new_tasks(request, bad)
+        tasks = await self._submits.put(Submit(new))
+        return pb.BatchSubmitTasksResponse(tasks=map(convert.listed_task, tasks))
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
+        task = await self._calls.run(query.get_task, task_key(request.task_id))
+        return pb.GetTaskResponse(task=convert.task(task))
+
+    async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
+        with Violations() as bad:
+            if bad.count("task_ids", len(request.task_ids), 1, MAX_ITEMS):
+                for i, task_id in enumerate(request.task_ids):
+                    bad.required(f"task_ids[{i}]", task_id)
+        keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
+        found = await self._calls.run(query.get_tasks, [key for key in keys.values() if key is not None])
+        tasks = [convert.task(task) for task in found]
+        with bad:
+            held = sum(task.ByteSize() for task in tasks)
+            if held > MAX_BYTES:
+                text = f"must be fewer: the answer would hold {held:,} bytes, and the most is {MAX_BYTES:,}"
+                bad.add("task_ids", text)
+        there = {task.task_id for task in tasks}
+        missing = [task_id for task_id in keys if task_id not in there]
+        return pb.BatchGetTasksResponse(tasks=tasks, missing_task_ids=missing)
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            wanted = query.TaskFilter(
+                account_id=request.account_id,
+                statuses=bad.statuses("statuses", request.statuses),
+                labels=bad.labels("labels", request.labels),
+            )
+            scope = ("ListTasks", wanted.account_id, sorted(wanted.statuses), sorted(wanted.labels.items()))
+            page = Page.of(request, bad, *scope)
+        found = await self._calls.run(query.list_tasks, wanted, page.position, page.limit)
+        tasks, token = page.cut(found, convert.listed_task, attrgetter("task_key"))
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
+
+    async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
+        task = await self._calls.run(steer.cancel_task, task_key(request.task_id), request.force)
+        return pb.CancelTaskResponse(task=convert.task(task))
+
+    async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
+        task = await self._calls.run(steer.retry_task, task_key(request.task_id), request.reset_retry_count)
+        return pb.RetryTaskResponse(task=convert.task(task))
+
+    async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            timeout = DEFAULT_WAIT
+            if request.HasField("timeout"):
+                timeout = bad.duration("timeout", request.timeout, timedelta(0), LONGEST)
+        task = await self._waiters.wait(task_key(request.task_id), min(timeout, LONGEST_WAIT).total_seconds())
+        return pb.WaitTaskResponse(task=convert.task(task))
+
+    async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            page = Page.of(request, bad, "ListTaskEvents", request.task_id)
+        key = task_key(request.task_id)
+        found = await self._calls.run(query.list_events, key, page.position or 0, page.limit)
+        events, token = page.cut(found, convert.task_event, attrgetter("seq"))
+        return pb.ListTaskEventsResponse(events=events, next_page_token=token)
+
+    async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        return convert.task_stats(await self._calls.run(query.task_stats, request.account_id))
+
+    BulkRetryTasks = CleanupTasks = WatchTasks = unimplemented
+    PollRunningTasks = PollTask = HandleTimeouts = unimplemented
+
+
+def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:
+    if not bad.count("requests", len(request.requests), 1, MAX_ITEMS):
+        return ()
+    _check_answer_fits(request, bad)
+    new = []
+    for i, each in enumerate(request.requests):
+        bad.path = f"requests[{i}]."
+        new.append(new_task(each, bad))
+    return tuple(new)
+
+
+def _check_answer_fits(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
+    """The answer repeats what was submitted, and a client would lose one that it can't take although all is stored."""
+    held = request.ByteSize() + len(request.requests) * _ADDED_BY_SUBMIT
+    if held <= MAX_MESSAGE_BYTES:
+        return
+    held -= sum(len(each.requirements.encode()) for each in request.requests)
+    if held > MAX_MESSAGE_BYTES:
+        text = f"must be split: the answer might hold {held:,} bytes, and the most is {MAX_MESSAGE_BYTES:,}"
+        bad.add("requests", text)

@@ -1,0 +1,12 @@
+"""What an operator may set, read once at start: one frozen object, and logging set up after it.
+
+The lowest layer: every other module may be given `Settings`, and none reads the environment itself.
+"""
+
+from scheduler_svc.config.command_line import read_settings
+from scheduler_svc.config.errors import EXIT_STATUS, SettingsError
+from scheduler_svc.config.logs import configure_logging
+from scheduler_svc.config.settings import Settings
+from scheduler_svc.config.values import Address
+
+__all__ = ["EXIT_STATUS", "Address", "Settings", "SettingsError", "configure_logging", "read_settings"]

@@ -1,0 +1,99 @@
+"""Settings from flags and the environment; the flag wins. Part of `scheduler_svc.config`."""
+
+from __future__ import annotations
+
+import os
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
+from collections.abc import Collection, Iterator, Sequence
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from scheduler_svc.config.errors import SettingsError
+from scheduler_svc.config.settings import PREFIX, Settings
+
+SECRETS = frozenset({"database_url"})
+"""Settings without a flag: a command line is for everyone to read."""
+
+NOT_YET = ("CONTENTGEN_TOKENS_FILE", "CONTENTGEN_RETENTION", "CONTENTGEN_METRICS_LISTEN", "CONTENTGEN_SCALER_LISTEN")
+"""Settings of the contract that this version would have to ignore, which it refuses instead."""
+
+_MUST_BE = {
+    "bool_parsing": "must be on or off",
+    "path_not_file": "must be a file that is there",
+    "path_not_directory": "must be a folder that is there",
+}
+
+_DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in PostgreSQL and leases them to workers.
+TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait."""
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """The settings that `arguments` (without the program's name) and the environment give.
+
+    Raises SettingsError naming everything that is wrong, and SystemExit once `--help` or `--version` was answered.
+    """
+    flags = vars(_parser().parse_args(arguments))
+    problems = [f"{name} is not supported by this version: unset it" for name in NOT_YET if os.environ.get(name)]
+    try:
+        settings = Settings(**flags)
+    except ValidationError as error:
+        raise SettingsError([*problems, *_told(error, flags)]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+class _Parser(ArgumentParser):
+    """A parser whose errors are settings errors like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError([f"{message} (--help lists the flags)"])
+
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="contentgen-scheduler",
+        description=_DESCRIPTION,
+        epilog="From the environment only: " + " ".join(_help(name) for name in sorted(SECRETS)),
+        argument_default=SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=version("contentgen"))
+    for name, field in Settings.model_fields.items():
+        if name in SECRETS:
+            continue
+        shape: dict[str, Any] = (
+            {"action": BooleanOptionalAction} if field.annotation is bool else {"metavar": name.rsplit("_")[-1].upper()}
+        )
+        parser.add_argument(_flag(name), dest=name, help=_help(name), **shape)
+    return parser
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    field = Settings.model_fields[name]
+    return str(field.validation_alias) if field.validation_alias else PREFIX + name.upper()
+
+
+def _help(name: str) -> str:
+    text = " ".join((Settings.model_fields[name].description or "").split())
+    return f"{text} [{_variable(name)}]".replace("%", "%%")
+
+
+def _told(error: ValidationError, flags: Collection[str]) -> Iterator[str]:
+    """One line a problem: the flag or variable that it came from, its value unless it is secret, what it should be."""
+    by_location = {_variable(name): name for name in Settings.model_fields if name in SECRETS}
+    for problem in error.errors(include_url=False):
+        text = _MUST_BE.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            yield from text.splitlines()
+            continue
+        location = str(problem["loc"][0])
+        name = by_location.get(location, location)
+        source = _flag(name) if name in flags else _variable(name)
+        yield f"{source}: {text}" if name in SECRETS else f"{source}={problem['input']}: {text}"

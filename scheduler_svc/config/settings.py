@@ -1,0 +1,101 @@
+"""The scheduler's settings: one frozen, validated object. Part of `scheduler_svc.config`.
+
+A field's docstring is its text in `--help`: what it means, its unit, its default, what unset means.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import DirectoryPath, Field, FilePath, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from scheduler_svc.config.values import Address, DatabaseUrl, Folder, ListenAddress, choice, duration, whole_number
+
+PREFIX = "CONTENTGEN_"
+DAY = 86_400.0
+LONGEST_HEARTBEAT_INTERVAL = 10.0
+
+
+class Settings(BaseSettings):
+    """What was given wins over the environment. An empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,  # values are plain text, never JSON
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+    )
+
+    database_url: DatabaseUrl | None = Field(default=None, validation_alias="DATABASE_URL", repr=False)
+    """URL of the PostgreSQL to use. Default: unset, an embedded PostgreSQL in the data folder."""
+
+    data_dir: Folder = Path(".contentgen")
+    """Folder of the embedded PostgreSQL. Default: ./.contentgen"""
+
+    listen: ListenAddress = Address("127.0.0.1", 50051)
+    """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""
+
+    tls_cert: FilePath | None = None
+    """PEM file with the certificate chain. Default: unset, plaintext and loopback only."""
+
+    tls_key: FilePath | None = None
+    """PEM file with the certificate's private key. Default: unset."""
+
+    tls_client_ca: FilePath | None = None
+    """PEM file with the authorities whose client certificates are let in, and no others. Default: unset, none asked."""
+
+    insecure: bool = False
+    """Allow an address wider than loopback without TLS and client certificates. Default: off."""
+
+    lease_ttl: Annotated[float, duration(5, DAY)] = 120.0
+    """How long a lease lives without being renewed, and so how long a silent worker's task waits; 5 s at least. An
+    outage may last this less 30 s before workers stop what they run. Default: 2m"""
+
+    max_queue_size: Annotated[int, whole_number(1, 1_000_000_000)] = 1_000_000
+    """Pending tasks beyond which submits are refused. Default: 1000000"""
+
+    max_worker_losses: Annotated[int, whole_number(1, 1_000)] = 5
+    """Lost leases in a row after which a task stays failed. Default: 5"""
+
+    pg_bindir: DirectoryPath | None = None
+    """Folder with the programs of the embedded PostgreSQL. Default: unset, the installed package's, else the
+    system's."""
+
+    log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
+    """debug, info, warning or error. Default: info"""
+
+    log_format: Annotated[str, choice("console", "json")] | None = None
+    """console or json. Default: unset, console on a terminal, else json."""
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds between two states of a worker, at most: a third of the lease time, or 10 s where that is shorter."""
+        return min(self.lease_ttl / 3, LONGEST_HEARTBEAT_INTERVAL)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server has a certificate to show."""
+        return self.tls_cert is not None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        problems = []
+        if (self.tls_cert is None) != (self.tls_key is None):
+            problems.append("CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY go together: set both or none")
+        if self.tls_client_ca and not self.tls_cert:
+            problems.append("CONTENTGEN_TLS_CLIENT_CA asks for CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY")
+        if not (self.listen.is_loopback or self.insecure or (self.tls_cert and self.tls_client_ca)):
+            problems.append(
+                f"CONTENTGEN_LISTEN={self.listen} is wider than loopback: listen on 127.0.0.1, or set"
+                " CONTENTGEN_TLS_CERT, CONTENTGEN_TLS_KEY and CONTENTGEN_TLS_CLIENT_CA, or set CONTENTGEN_INSECURE=on"
+                " where everyone who reaches it may do everything"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self

@@ -1,0 +1,114 @@
+"""What a setting's text may mean: durations, numbers, choices, addresses, folders. Part of `scheduler_svc.config`.
+
+Each reader raises ValueError with a text that completes "NAME=value …".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]*)):(?P<port>\d{1,5})", re.ASCII)
+_DATABASE_URL = re.compile(r"postgres(?:ql)?(?:\+psycopg2)?://")
+_MAX_PORT = 65535
+
+
+def duration(least: float, most: float) -> BeforeValidator:
+    """Reads seconds, as a number or with a unit, from `least` to `most`."""
+
+    def read(value: object) -> float:
+        match = _DURATION.fullmatch(str(value).strip())
+        seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
+        if not least <= seconds <= most:
+            raise ValueError(f"must be a duration of {least:g} s to {most:g} s, such as 90, 90s or 2m")
+        return seconds
+
+    return BeforeValidator(read)
+
+
+def whole_number(least: int, most: int) -> BeforeValidator:
+    """Reads a whole number from `least` to `most`."""
+
+    def read(value: object) -> int:
+        text = str(value).strip()
+        number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
+        if not least <= number <= most:
+            raise ValueError(f"must be a whole number from {least:,} to {most:,}")
+        return number
+
+    return BeforeValidator(read)
+
+
+def choice(*names: str) -> BeforeValidator:
+    """Reads one of `names`, in capitals or not."""
+
+    def read(value: object) -> str:
+        name = str(value).strip().lower()
+        if name not in names:
+            raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}")
+        return name
+
+    return BeforeValidator(read)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. `port` 0 lets the system pick one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Reads `host:port`, `[ipv6]:port` or `:port`, which is loopback."""
+        match = _ADDRESS.fullmatch(text.strip())
+        if match is None or int(match["port"]) > _MAX_PORT:
+            raise ValueError("must be host:port, such as 127.0.0.1:50051, [::1]:50051 or :0 (loopback, any free port)")
+        host = match["ipv6"] or match["host"] or "127.0.0.1"
+        if match["ipv6"]:
+            ipaddress.IPv6Address(host)
+        return cls(host, int(match["port"]))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it. A name other than `localhost` counts as wider."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: object) -> Address:
+    return value if isinstance(value, Address) else Address.parse(str(value))
+
+
+def _database_url(value: object) -> str:
+    text = str(value).strip()
+    prefix = _DATABASE_URL.match(text)
+    if prefix is None:
+        raise ValueError("must begin with postgresql:// (PostgreSQL is the only database)")
+    return "postgresql://" + text[prefix.end() :]
+
+
+def _folder(value: object) -> Path:
+    text = str(value).strip()
+    if not text:
+        raise ValueError("must be the path of a folder")
+    return Path(text).expanduser().absolute()
+
+
+ListenAddress = Annotated[Address, BeforeValidator(_address)]
+DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
