@@ -8,23 +8,25 @@ from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from scheduler_svc.api import convert
 from scheduler_svc.api.unimplemented import unimplemented
 from scheduler_svc.api.validation import MAX_NAME, Violations
-from scheduler_svc.application import query, worker_pool
+from scheduler_svc.application import worker_pool
 from scheduler_svc.application.calls import Calls
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, lease_ttl: float) -> None:
+        """`lease_ttl`: seconds of silence after which a worker counts as gone."""
         self._calls = calls
+        self._lease_ttl = lease_ttl
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
-        return convert.worker_pool(await self._calls.run(query.worker_pool))
+        return convert.worker_pool(await self._calls.run(worker_pool.worker_pool, self._lease_ttl))
 
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
         with Violations() as bad:
             bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
-        worker = await self._calls.run(worker_pool.drain_worker, request.worker_id)
+        worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=convert.worker(worker))
 
     ResizeWorker = PauseDispatch = ResumeDispatch = unimplemented

@@ -1,0 +1,159 @@
+"""Settings: flags over the environment, every problem named with what the setting should be, nothing secret shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scheduler_svc.config import Address, Settings, SettingsError, read_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name == "DATABASE_URL" or name.startswith("CONTENTGEN_"):
+            monkeypatch.delenv(name)
+
+
+def problems(*arguments: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        read_settings(arguments)
+    return list(raised.value.problems)
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    settings = read_settings([])
+    assert settings.database_url is None
+    assert settings.listen == Address("127.0.0.1", 50051)
+    assert settings.lease_ttl == 120
+    assert settings.heartbeat_interval == 10
+    assert settings.max_queue_size == 1_000_000
+    assert settings.max_worker_losses == 5
+    assert settings.log_level == "info"
+    assert not settings.insecure
+
+
+def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_LEASE_TTL", "30s")
+    monkeypatch.setenv("CONTENTGEN_MAX_QUEUE_SIZE", "7")
+    settings = read_settings(["--lease-ttl", "5m"])
+    assert (settings.lease_ttl, settings.max_queue_size) == (300, 7)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "CONTENTGEN_TLS_CERT", "CONTENTGEN_TOKENS_FILE", "CONTENTGEN_LOG_FORMAT"):
+        monkeypatch.setenv(name, "")
+    assert read_settings([]) == Settings()
+
+
+def test_the_database_url_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://user:secret@host/db")
+    settings = read_settings([])
+    assert settings.database_url == "postgresql://user:secret@host/db"
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "secret", "sqlite:///secret"])
+def test_another_database_is_refused_without_its_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    (problem,) = problems()
+    assert problem.startswith("DATABASE_URL: must begin with postgresql://")
+    assert "secret" not in problem
+
+
+def test_a_secret_has_no_flag() -> None:
+    assert "--database-url" in problems("--database-url", "postgresql://x")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("2m", 120), ("1.5 m", 90), ("5000ms", 5), ("1h", 3600), ("1d", 86400)],
+)
+def test_durations_are_seconds_or_carry_a_unit(text: str, seconds: float) -> None:
+    assert read_settings(["--lease-ttl", text]).lease_ttl == seconds
+
+
+@pytest.mark.parametrize("text", ["", "4.9", "-90", "90x", "1e3", "inf", "nan", "2d", "9" * 400])
+def test_a_lease_time_out_of_range_is_refused(text: str) -> None:
+    assert problems(f"--lease-ttl={text}") == [
+        f"--lease-ttl={text}: must be a duration of 5 s to 86400 s, such as 90, 90s or 2m"
+    ]
+
+
+def test_the_heartbeat_interval_is_a_third_of_a_short_lease_time() -> None:
+    assert read_settings(["--lease-ttl", "15"]).heartbeat_interval == 5
+
+
+def test_all_that_is_wrong_is_named_with_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_LEASE_TTL", "3s")
+    monkeypatch.setenv("CONTENTGEN_INSECURE", "perhaps")
+    monkeypatch.setenv("CONTENTGEN_TOKENS_FILE", "tokens")
+    named = problems("--listen=nonsense", "--log-level=loud", "--max-queue-size=0", "--pg-bindir=/nowhere")
+    assert {problem.partition(":")[0].partition(" ")[0] for problem in named} == {
+        "CONTENTGEN_LEASE_TTL=3s",
+        "CONTENTGEN_INSECURE=perhaps",
+        "CONTENTGEN_TOKENS_FILE",
+        "--listen=nonsense",
+        "--log-level=loud",
+        "--max-queue-size=0",
+        "--pg-bindir=/nowhere",
+    }
+    assert all("must be" in problem or "not supported" in problem for problem in named)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:50051", Address("127.0.0.1", 50051)),
+        (":0", Address("127.0.0.1", 0)),
+        ("localhost:1", Address("localhost", 1)),
+        ("[::1]:65535", Address("::1", 65535)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert read_settings(["--listen", text]).listen == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "50051", "host", "host:", "host:65536", "::1:50051", "[::1]", "[x]:1", "a b:1", "[:::]:1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    assert len(problems(f"--listen={text}")) == 1
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:0", "10.0.0.1:1", "scheduler.example:1"])
+def test_an_address_wider_than_loopback_needs_tls_and_client_certificates_or_insecure(
+    address: str, tmp_path: Path
+) -> None:
+    pem = tmp_path / "file.pem"
+    pem.touch()
+    assert "wider than loopback" in problems("--listen", address)[0]
+    tls = (f"--tls-cert={pem}", f"--tls-key={pem}")
+    assert "wider than loopback" in problems("--listen", address, *tls)[0]
+    assert read_settings(["--listen", address, *tls, f"--tls-client-ca={pem}"]).tls
+    assert read_settings(["--listen", address, "--insecure"]).insecure
+
+
+def test_tls_settings_go_together(tmp_path: Path) -> None:
+    pem = tmp_path / "file.pem"
+    pem.touch()
+    assert "go together" in problems(f"--tls-key={pem}")[0]
+    assert "CONTENTGEN_TLS_CLIENT_CA" in problems(f"--tls-client-ca={pem}")[0]
+
+
+def test_an_unknown_flag_is_a_problem_like_any_other() -> None:
+    assert "--lissen" in problems("--lissen", ":0")[0]
+
+
+def test_the_help_names_every_setting_with_its_variable_and_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        read_settings(["--help"])
+    assert raised.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name in Settings.model_fields.keys() - {"database_url"}:
+        assert f"--{name.replace('_', '-')}" in shown
+        assert f"[CONTENTGEN_{name.upper()}]" in shown
+    assert "[DATABASE_URL]" in shown
+    assert shown.count("Default:") == len(Settings.model_fields)

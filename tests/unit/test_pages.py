@@ -1,0 +1,99 @@
+"""Page sizes and tokens, and where a page ends."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.api.pages import MAX_BYTES, Page
+from scheduler_svc.api.validation import Violations
+from scheduler_svc.domain.errors import InvalidArgument
+from scheduler_svc.domain.ids import KEY_MAX
+
+KIB = 1024
+
+
+def page(*scope: object, size: int = 0, token: str = "") -> Page:
+    with Violations() as bad:
+        return Page.of(pb.ListTasksRequest(page_size=size, page_token=token), bad, *scope)
+
+
+def cut(page: Page, numbers: list[int], topic: str = "") -> tuple[list[int], str]:
+    rows, token = page.cut(numbers, lambda n: task_pb2.Task(account_id=n, topic=topic), lambda n: n)
+    return [row.account_id for row in rows], token
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 50), (1, 1), (1_000, 1_000), (1_001, 1_000), (2**31 - 1, 1_000)])
+def test_a_page_size_has_a_default_and_a_maximum(asked: int, given: int) -> None:
+    assert page("list", size=asked).size == given
+
+
+def test_a_negative_page_size_and_a_bad_token_are_both_named() -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        page("list", size=-1, token="x")
+    assert [violation.field for violation in raised.value.violations] == ["page_size", "page_token"]
+
+
+def test_a_page_that_is_full_leads_to_the_next() -> None:
+    first = page("list", 7, size=3)
+    assert first.limit == 4
+    numbers, token = cut(first, [9, 8, 7, 6])
+    assert numbers == [9, 8, 7]
+    second = page("list", 7, size=3, token=token)
+    assert second.position == 7
+    assert cut(second, [6]) == ([6], "")
+
+
+def test_the_end_is_an_empty_token_also_of_a_full_page() -> None:
+    assert cut(page("list", size=3), [9, 8, 7]) == ([9, 8, 7], "")
+    assert cut(page("list", size=3), []) == ([], "")
+
+
+def test_a_page_ends_before_it_grows_past_3_mib() -> None:
+    numbers, token = cut(page("list", size=1_000), list(range(1_000, 0, -1)), topic="x" * 4 * KIB)
+    assert len(numbers) == MAX_BYTES // (4 * KIB + 10)
+    assert page("list", token=token).position == numbers[-1]
+
+
+def test_a_page_holds_one_item_however_large() -> None:
+    numbers, token = cut(page("list"), [2, 1], topic="x" * (MAX_BYTES + 1))
+    assert numbers == [2]
+    assert token
+
+
+@pytest.mark.parametrize("other", [("list", 8), ("other", 7), ("list",), ("list", "7")])
+def test_a_token_is_bound_to_its_list_and_filter(other: tuple[object, ...]) -> None:
+    token = cut(page("list", 7, size=1), [2, 1])[1]
+    with pytest.raises(InvalidArgument):
+        page(*other, token=token)
+
+
+def forged(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+@pytest.mark.parametrize("position", [0, -1, KEY_MAX + 1, 1.0, True, None, "1", [1]])
+def test_a_forged_position_is_refused(position: object) -> None:
+    scope = page("list").scope
+    assert page("list", token=forged([1, scope])).position == 1
+    with pytest.raises(InvalidArgument):
+        page("list", token=forged([position, scope]))
+
+
+@given(st.one_of(st.text(), st.binary().map(lambda b: base64.urlsafe_b64encode(b).decode()), st.just("[" * 100_000)))
+def test_garbage_is_no_token(token: str) -> None:
+    if token:
+        with pytest.raises(InvalidArgument):
+            page("list", token=token.encode(errors="replace").decode())
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
+def test_no_other_document_is_a_token(document: object) -> None:
+    with pytest.raises(InvalidArgument):
+        page("list", token=forged(document))

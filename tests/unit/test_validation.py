@@ -1,0 +1,308 @@
+"""What a request must heed: every bad field is named, every bound is where the contract has it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from contentgen.v1 import task_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.api import times
+from scheduler_svc.api.submits import RESERVED_OPTIONS, new_task
+from scheduler_svc.api.validation import Violations, keyed, task_key
+from scheduler_svc.domain.errors import InvalidArgument, NotFound
+from scheduler_svc.domain.ids import KEY_MAX, format_task_id
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import NewTask
+
+
+def submit(**fields: object) -> pb.SubmitTaskRequest:
+    return pb.SubmitTaskRequest(**{"account_id": 1, "topic": "a topic"} | fields)  # type: ignore[arg-type]
+
+
+def read(request: pb.SubmitTaskRequest) -> NewTask:
+    with Violations() as bad:
+        return new_task(request, bad)
+
+
+def bad_fields(request: pb.SubmitTaskRequest) -> dict[str, str]:
+    with pytest.raises(InvalidArgument) as raised:
+        read(request)
+    return {violation.field: violation.description for violation in raised.value.violations}
+
+
+def test_what_is_left_out_gets_the_contracts_defaults() -> None:
+    new = read(submit())
+    assert new == NewTask(
+        account_id=1,
+        topic="a topic",
+        priority=5,
+        auto_approve=True,
+        max_retries=3,
+        auto_retry=True,
+        timeout=timedelta(minutes=30),
+        schedule_time=None,
+    )
+
+
+def test_what_is_given_is_kept_zeros_too() -> None:
+    new = read(
+        submit(
+            keywords="a,b",
+            category="news",
+            requirements="short",
+            tone="dry",
+            priority=10,
+            auto_approve=False,
+            max_retries=0,
+            auto_retry=False,
+            timeout=Duration(seconds=1, nanos=500_000_999),
+            schedule_time=Timestamp(seconds=1_800_000_000, nanos=1_000),
+            request_id="once",
+            labels={"team": "a"},
+            creator_options={"length": "800"},
+        )
+    )
+    assert new == NewTask(
+        account_id=1,
+        topic="a topic",
+        keywords="a,b",
+        category="news",
+        requirements="short",
+        tone="dry",
+        priority=10,
+        auto_approve=False,
+        max_retries=0,
+        auto_retry=False,
+        timeout=timedelta(seconds=1.5),
+        schedule_time=datetime(2027, 1, 15, 8, 0, 0, 1, tzinfo=UTC),
+        request_id="once",
+        labels={"team": "a"},
+        creator_options={"length": "800"},
+    )
+
+
+def test_every_bad_field_is_named_at_once() -> None:
+    request = pb.SubmitTaskRequest(
+        account_id=-1,
+        topic=" \n\t",
+        keywords="k" * 2_001,
+        category="c" * 201,
+        requirements="nul \0 within",
+        tone="t" * 201,
+        priority=11,
+        max_retries=-1,
+        timeout=Duration(nanos=999_999_999),
+        schedule_time=Timestamp(nanos=-1),
+        request_id="r" * 201,
+        labels={"": "v", "k" * 64: "v", "key": "v" * 256},
+        creator_options={"Type": "x", "mode": "sync", "ok": "nul \0"},
+    )
+    assert bad_fields(request).keys() == {
+        "account_id",
+        "topic",
+        "keywords",
+        "category",
+        "requirements",
+        "tone",
+        "priority",
+        "max_retries",
+        "timeout",
+        "schedule_time",
+        "request_id",
+        'labels[""]',
+        f'labels["{"k" * 40}…"]',
+        'labels["key"]',
+        'creator_options["Type"]',
+        'creator_options["mode"]',
+        'creator_options["ok"]',
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [("topic", 4_000), ("keywords", 2_000), ("category", 200), ("tone", 200), ("request_id", 200)],
+)
+@pytest.mark.parametrize("character", ["a", "题", "😀"])
+def test_bounds_are_in_code_points(field: str, most: int, character: str) -> None:
+    assert getattr(read(submit(**{field: character * most})), field) == character * most
+    assert bad_fields(submit(**{field: character * (most + 1)})) == {
+        field: f"must have at most {most:,} characters, has {most + 1:,}"
+    }
+
+
+def test_requirements_hold_20000_characters() -> None:
+    assert len(read(submit(requirements="r" * 20_000)).requirements) == 20_000
+    assert bad_fields(submit(requirements="r" * 20_001)).keys() == {"requirements"}
+
+
+def test_topic_and_requirements_hold_64_kib_together() -> None:
+    topic = "😀" * 4_000
+    room = (64 * 1024 - 4 * 4_000) // 4
+    assert read(submit(topic=topic, requirements="😀" * room)).topic == topic
+    assert bad_fields(submit(topic=topic, requirements="😀" * room + "a")).keys() == {"requirements"}
+
+
+@pytest.mark.parametrize("topic", ["--help", "$(rm -rf /)", "'\"\\", "a\nb", "😀", "\u202e", "x" * 4_000])
+def test_a_hostile_topic_is_a_topic(topic: str) -> None:
+    assert read(submit(topic=topic)).topic == topic
+
+
+@pytest.mark.parametrize("topic", ["", " ", "\t\r\n", "\u3000\u00a0"])
+def test_a_topic_of_whitespace_is_none(topic: str) -> None:
+    assert "is required" in bad_fields(submit(topic=topic))["topic"]
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [("account_id", [1, 2**63 - 1], [0, -1]), ("priority", [1, 10], [0, 11, -5]), ("max_retries", [0, 100], [-1, 101])],
+)
+def test_numbers_stay_in_their_range(field: str, good: list[int], bad: list[int]) -> None:
+    for value in good:
+        assert getattr(read(submit(**{field: value})), field) == value
+    for value in bad:
+        assert bad_fields(submit(**{field: value})).keys() == {field}
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    [
+        Duration(),
+        Duration(seconds=-1),
+        Duration(seconds=1, nanos=-1),
+        Duration(seconds=5, nanos=1_000_000_000),
+        Duration(seconds=315_576_000_000),
+        Duration(seconds=2**63 - 1),
+    ],
+)
+def test_a_timeout_is_a_second_to_ten_years(timeout: Duration) -> None:
+    assert bad_fields(submit(timeout=timeout)).keys() == {"timeout"}
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        Timestamp(seconds=-62_135_596_801),
+        Timestamp(seconds=253_402_300_800),
+        Timestamp(nanos=1_000_000_000),
+        Timestamp(nanos=-1),
+        Timestamp(seconds=-(2**63)),
+    ],
+)
+def test_a_time_is_one_of_the_years_1_to_9999(time: Timestamp) -> None:
+    assert bad_fields(submit(schedule_time=time)).keys() == {"schedule_time"}
+
+
+def test_33_labels_are_too_many_and_are_not_looked_at() -> None:
+    read(submit(labels={f"k{i}": "" for i in range(32)}))
+    assert bad_fields(submit(labels={f"k{i}\0": "" for i in range(33)})) == {
+        "labels": "must have 0 to 32 items, has 33"
+    }
+
+
+@pytest.mark.parametrize("key", [*sorted(RESERVED_OPTIONS), "", "-x", "1x", "X", "a_b", "a=b", "a b", "ключ", "a\n"])
+def test_creator_options_take_only_free_keys(key: str) -> None:
+    assert len(bad_fields(submit(creator_options={key: "v"}))) == 1
+
+
+def test_creator_options_are_bounded() -> None:
+    options = {f"option-{i}": "v" * 1_000 for i in range(32)}
+    assert read(submit(creator_options=options)).creator_options == options
+    assert bad_fields(submit(creator_options=options | {"one-more": ""})).keys() == {"creator_options"}
+    assert len(bad_fields(submit(creator_options={"a": "v" * 1_001, "b" * 64: ""}))) == 2
+
+
+def test_paths_lead_into_a_batch() -> None:
+    bad = Violations()
+    bad.path = "requests[3]."
+    new_task(submit(topic=""), bad)
+    with pytest.raises(InvalidArgument) as raised, bad:
+        pass
+    assert [violation.field for violation in raised.value.violations] == ["requests[3].topic"]
+
+
+def test_a_keys_path_holds_no_nul() -> None:
+    assert "\0" not in keyed("labels", "a\0b")
+
+
+def test_statuses_are_known_ones() -> None:
+    with Violations() as bad:
+        assert bad.statuses("statuses", [1, 5, 5]) == {Status.PENDING, Status.FAILED}
+    with pytest.raises(InvalidArgument) as raised, Violations() as bad:
+        bad.statuses("statuses", [1, 0, 8, -1])
+    assert [violation.field for violation in raised.value.violations] == ["statuses[1]", "statuses[2]", "statuses[3]"]
+
+
+def test_the_checks_do_not_hide_another_error() -> None:
+    bad = Violations()
+    bad.add("field", "is bad")
+    with pytest.raises(KeyError), bad:
+        raise KeyError
+
+
+@pytest.mark.parametrize("text", ["task-", "task-zz", "task-0000000000000000", "task-" + "F" * 16, "x" * 1_000_000])
+def test_an_id_that_no_task_can_have_is_not_found(text: str) -> None:
+    with pytest.raises(NotFound):
+        task_key(text)
+
+
+@given(st.integers(1, KEY_MAX))
+def test_a_task_id_leads_to_its_key(key: int) -> None:
+    assert task_key(format_task_id(key)) == key
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_time_survives_the_message(time: datetime) -> None:
+    message = times.timestamp(time)
+    assert message is not None
+    assert times.datetime_of(message) == time
+
+
+@given(st.timedeltas(timedelta(0), times.LONGEST))
+def test_a_duration_survives_the_message(length: timedelta) -> None:
+    message = times.duration(length)
+    assert message is not None
+    assert times.timedelta_of(message) == length
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1))
+def test_any_message_is_a_time_or_none(seconds: int, nanos: int) -> None:
+    for value in (
+        times.datetime_of(Timestamp(seconds=seconds, nanos=nanos)),
+        times.timedelta_of(Duration(seconds=seconds, nanos=nanos)),
+    ):
+        assert value is None or 0 <= nanos < 1_000_000_000
+
+
+_strings = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+_options = {
+    "account_id": st.integers(-(2**63), 2**63 - 1),
+    "priority": st.integers(-(2**31), 2**31 - 1),
+    "max_retries": st.integers(-(2**31), 2**31 - 1),
+    "timeout": st.builds(Duration, seconds=st.integers(-(2**63), 2**63 - 1), nanos=st.integers(-(2**31), 2**31 - 1)),
+    "schedule_time": st.builds(
+        Timestamp, seconds=st.integers(-(2**63), 2**63 - 1), nanos=st.integers(-(2**31), 2**31 - 1)
+    ),
+    "labels": st.dictionaries(_strings, _strings, max_size=40),
+    "creator_options": st.dictionaries(_strings, _strings, max_size=40),
+} | dict.fromkeys(("topic", "keywords", "category", "requirements", "tone", "request_id"), _strings)
+
+
+@given(st.fixed_dictionaries({}, optional=_options))
+def test_any_request_is_a_task_within_all_bounds_or_invalid(fields: dict[str, object]) -> None:
+    try:
+        new = read(pb.SubmitTaskRequest(**fields))  # type: ignore[arg-type]
+    except InvalidArgument:
+        return
+    texts = [new.topic, new.keywords, new.category, new.requirements, new.tone, new.request_id]
+    texts += [*new.labels, *new.labels.values(), *new.creator_options, *new.creator_options.values()]
+    assert not any("\0" in text for text in texts)
+    assert new.account_id >= 1
+    assert new.topic.strip()
+    assert 1 <= new.priority <= 10
+    assert new.timeout >= timedelta(seconds=1)
+    assert new.fingerprint() == new.fingerprint()
