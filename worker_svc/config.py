@@ -1,0 +1,226 @@
+"""The worker's settings: one frozen object, read once from flags and environment variables, validated all at once.
+
+Layer: the bottom of worker_svc; nothing below it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+EXIT_CONFIG = 78
+"""Exit status (EX_CONFIG) of a worker that cannot start as it is set up."""
+
+_SECRETS = frozenset({"CONTENTGEN_TOKEN"})
+"""Variables without a flag: every user of the machine can read a command line."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?")
+_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
+
+
+class SettingsError(Exception):
+    """Settings that are wrong, each with what it should be.
+
+    Attributes:
+        problems: one line a wrong setting.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def duration(value: object) -> object:
+    """Seconds from `90`, `90s`, `2m`; what is no such text is left for pydantic to judge."""
+    if not isinstance(value, str):
+        return value
+    if not (found := _DURATION.fullmatch(value.strip())):
+        raise ValueError("should be a duration: seconds, or a number with ms, s, m, h or d, such as 90, 90s or 2m")
+    return float(found[1]) * _SECONDS[found[2] or "s"]
+
+
+def size(value: object) -> object:
+    """Bytes from `3145728`, `3072KiB`, `3MiB`; what is no such text is left for pydantic to judge."""
+    if not isinstance(value, str):
+        return value
+    if not (found := _SIZE.fullmatch(value.strip())):
+        raise ValueError("should be a size: bytes, or a whole number with KiB or MiB, such as 3145728 or 3MiB")
+    return int(found[1]) * _BYTES[found[2] or "B"]
+
+
+def names(value: object) -> object:
+    """Names of variables from a list by comma."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(name.strip() for name in value.split(",") if name.strip())
+    if wrong := [name for name in found if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)]:
+        raise ValueError(f"should be names of environment variables by comma; {wrong[0]!r} is none")
+    return found
+
+
+Duration = Annotated[float, BeforeValidator(duration)]
+Size = Annotated[int, BeforeValidator(size)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
+
+
+class Settings(BaseSettings):
+    """All that a worker can be told. The alias of a field is its environment variable; durations are in seconds."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_ignore_empty=True, case_sensitive=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    scheduler: str = Field("127.0.0.1:50051", alias="CONTENTGEN_SCHEDULER", min_length=1)
+    """Where the schedulers are: any gRPC target, or several addresses by comma."""
+    token: SecretStr | None = Field(None, alias="CONTENTGEN_TOKEN")
+    """Token of role worker; unset where the scheduler asks for none."""
+    tls_ca: Path | None = Field(None, alias="CONTENTGEN_TLS_CA")
+    """PEM file of the CA that signed the scheduler's certificate; unset: plaintext."""
+    tls_client_cert: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_CERT")
+    """PEM file of this worker's own certificate; needs the CA and the key; unset: none is shown."""
+    tls_client_key: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_KEY")
+    """PEM file of the key of this worker's certificate; unset: none."""
+    data_dir: Path = Field(Path(".contentgen"), alias="CONTENTGEN_DATA_DIR")
+    """Folder for ids and results that are not acknowledged yet; each worker takes a sub-folder of its own."""
+    worker_id: str | None = Field(None, alias="CONTENTGEN_WORKER_ID", min_length=1, max_length=200)
+    """Name of this worker, which also names its sub-folder; unset: host name and a suffix kept in the folder."""
+    slots: int = Field(3, alias="CONTENTGEN_SLOTS", ge=1, le=1000)
+    """CLIs that run at once, 1 to 1000. CPU-bound: the cores; waiting for models: 2 to 4 times that."""
+    queue_size: int = Field(0, alias="CONTENTGEN_QUEUE_SIZE", ge=0, le=1000)
+    """Leases held ahead of a free slot, 0 to 1000."""
+    drain_timeout: Duration = Field(600.0, alias="CONTENTGEN_DRAIN_TIMEOUT", ge=0, le=7 * 86400)
+    """Duration that running CLIs may still take after TERM; then they are stopped and their leases given back."""
+    creator_cli_path: str = Field("content-creator", alias="CREATOR_CLI_PATH", min_length=1)
+    """The creator CLI: a path, or a name that is looked up on the PATH."""
+    creator_profile: Literal["reference", "json"] = Field("reference", alias="CREATOR_PROFILE")
+    """How the CLI is driven: reference or json."""
+    creator_poll_interval: Duration = Field(30.0, alias="CREATOR_POLL_INTERVAL", ge=0.05, le=3600)
+    """Duration between two calls of `status` (profile reference)."""
+    creator_max_result: Size = Field(3 * 1024 * 1024, alias="CREATOR_MAX_RESULT", ge=1, le=3 * 1024 * 1024)
+    """Bytes of body and html together, 3MiB at most; a larger result fails the task."""
+    creator_env: Names = Field((), alias="CREATOR_ENV")
+    """Names of variables, by comma, that the CLI gets beside PATH, HOME, LANG, LC_ALL and TMPDIR."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
+    """Least level that is logged: debug, info, warning or error."""
+    log_format: Literal["console", "json"] | None = Field(None, alias="CONTENTGEN_LOG_FORMAT")
+    """console or json; unset: console on a terminal, else json."""
+
+    @field_validator("tls_ca", "tls_client_cert", "tls_client_key")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise ValueError(f"should be a readable file ({error.strerror})") from None
+        return path
+
+    @field_validator("worker_id")
+    @classmethod
+    def _printable(cls, worker_id: str | None) -> str | None:
+        if worker_id is not None and not worker_id.isprintable():
+            raise ValueError("should be printable characters only")
+        return worker_id
+
+    @model_validator(mode="after")
+    def _whole_identity(self) -> Settings:
+        if (self.tls_client_cert is None) != (self.tls_client_key is None):
+            raise ValueError("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
+        if self.tls_client_cert is not None and self.tls_ca is None:
+            raise ValueError("CONTENTGEN_TLS_CA should be set where CONTENTGEN_TLS_CLIENT_CERT is")
+        return self
+
+
+def flag_of(variable: str) -> str:
+    """`CONTENTGEN_QUEUE_SIZE` → `--queue-size`, `CREATOR_ENV` → `--creator-env`."""
+    return "--" + variable.removeprefix("CONTENTGEN_").lower().replace("_", "-")
+
+
+def read_settings(argv: Sequence[str]) -> Settings:
+    """The settings that `argv` (without the program's name) and the environment give; a flag beats its variable.
+
+    `--help` prints every setting and exits 0. Raises SettingsError, which names everything that is wrong.
+    """
+    flags, problems = _flags(argv)
+    try:
+        settings = Settings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
+    except ValidationError as error:
+        raise SettingsError([*problems, *(_problem(detail, flags) for detail in error.errors())]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the flags by an exception, so that it is named together with all else."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError([message])
+
+
+def _flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The flags that are given, by variable, and what is wrong with the rest."""
+    try:
+        found, unknown = _parser().parse_known_args(argv)
+    except SettingsError as error:
+        return {}, list(error.problems)
+    given = {variable: value for variable, value in vars(found).items() if value is not None}
+    return given, [f"{argument}: no such setting; --help lists them" for argument in unknown]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="contentgen-worker",
+        usage="contentgen-worker [--help] [--setting=value ...]",
+        description="Runs the creator CLI on tasks that a scheduler leases to it.\nTERM drains; a second TERM stops.",
+        epilog="A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    for field in Settings.model_fields.values():
+        variable = str(field.alias)
+        if variable in _SECRETS:
+            parser.epilog = f"No flag, variable only:\n  {variable}: {field.description}\n\n{parser.epilog}"
+        else:
+            parser.add_argument(flag_of(variable), dest=variable, metavar=_metavar(variable), help=_help(field))
+    return parser
+
+
+def _metavar(variable: str) -> str:
+    return variable.rpartition("_")[2]
+
+
+def _help(field: FieldInfo) -> str:
+    text = f"{field.description} Default: {_default(field)}. [{field.alias}]".replace("%", "%%")
+    return "\n".join(textwrap.wrap(text, 90, break_on_hyphens=False))
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None or value == ():
+        return "unset"
+    return f"{value:g} s" if isinstance(value, float) else str(value)
+
+
+def _problem(detail: ErrorDetails, flags: Mapping[str, str]) -> str:
+    """One line for one thing that is wrong, named as it was given: by its flag, or by its variable."""
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if not detail["loc"]:
+        return message
+    variable = str(detail["loc"][0])
+    name = flag_of(variable) if variable in flags else variable
+    given = flags.get(variable, os.environ.get(variable, ""))
+    value = "" if variable in _SECRETS else f" is {given[:200]!r};"
+    return f"{name}{value} {message}"

@@ -1,0 +1,97 @@
+"""What it takes for a write to survive a power cut, and how many writes share one sync.
+
+Layer: below folder and spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in `folder` durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Puts `data` at `path` whole or not at all, durably. Raises OSError; what was there before is then still there."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class GroupWriter(Generic[Item]):
+    """Hands items to a blocking `write`, in a thread: what arrives while one call runs is the next call's batch.
+
+    So an idle worker's item is written at once, and a busy one's share a sync, with no timer anywhere.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Item]], None], executor: Executor) -> None:
+        self._write = write
+        self._executor = executor
+        self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
+        self._busy: asyncio.Task[None] | None = None
+
+    def put(self, item: Item) -> asyncio.Future[None]:
+        """A future that is done once `item` is durable; it holds the OSError of a batch that could not be written."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, written))
+        if self._busy is None:
+            self._busy = asyncio.create_task(self._flush())
+        return written
+
+    async def close(self) -> None:
+        """Returns when everything that was put is written, or has failed."""
+        while self._busy is not None:
+            await asyncio.shield(self._busy)
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                error: Exception | None = None
+                try:
+                    await loop.run_in_executor(self._executor, self._write, [item for item, _ in batch])
+                except OSError as failure:
+                    error = failure
+                _settle([written for _, written in batch], error)
+        finally:
+            self._busy = None
+
+
+def _settle(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
+    for future in futures:
+        if future.cancelled():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

@@ -1,0 +1,258 @@
+"""The worker's own folder: who it is, its session number, and which CLIs it has started.
+
+Layer: beside spool, above durable.
+
+    workers/<name>/alive       locked by the worker alone: a live worker holds this folder
+    workers/<name>/lock        locked by the worker and its guard: once it is free, the former CLIs are gone
+    workers/<name>/identity    worker_id and folder_id, JSON
+    workers/<name>/session     the last session number that was used, decimal
+    workers/<name>/started/    one empty file a lease whose CLI may have been started
+    workers/<name>/spool/      results that are not acknowledged (spool.py)
+    workers/<name>/scratch/    working folders of running CLIs
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from worker_svc.durable import GroupWriter, replace_file, sync_folder
+
+GUARD_WAIT = 60.0
+"""Seconds that the guard of a killed worker is given to end that worker's CLIs."""
+
+_POLL = 0.05
+_NUMBER_WIDTH = 20
+
+
+class FolderError(Exception):
+    """The worker can't have its folder; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this worker is, over restarts."""
+
+    worker_id: str
+    folder_id: str
+
+
+class WorkerFolder:
+    """A sub-folder of CONTENTGEN_DATA_DIR that this process holds."""
+
+    def __init__(self, path: Path, identity: Identity, locks: Sequence[int]) -> None:
+        self.path = path
+        self.identity = identity
+        self._locks = locks
+
+    @property
+    def lock_fd(self) -> int:
+        """Descriptor of the lock that the guard inherits."""
+        return self._locks[1]
+
+    @property
+    def spool(self) -> Path:
+        return self.path / "spool"
+
+    @property
+    def started(self) -> Path:
+        return self.path / "started"
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / "scratch"
+
+    def next_session(self) -> int:
+        """A number above every one that this folder used before, synced. Raises OSError.
+
+        Written in place, without a new block: a full disk must not keep a worker from saying hello.
+        """
+        path = self.path / "session"
+        number = _read_number(path) + 1
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, f"{number:>{_NUMBER_WIDTH}}".encode(), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return number
+
+    def close(self) -> None:
+        """Gives the folder up. A guard that still runs holds its lock."""
+        for descriptor in self._locks:
+            os.close(descriptor)
+        self._locks = ()
+
+
+def take_folder(
+    data_dir: Path, worker_id: str | None, hostname: str, say: Callable[[str], None] = lambda _: None
+) -> WorkerFolder:
+    """The folder that `worker_id` names, else the lowest one that no live worker holds.
+
+    Waits where a guard alone still holds it, and `say`s so. Raises FolderError; OSError where the disk refuses.
+    """
+    workers = data_dir.absolute() / "workers"
+    workers.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path, alive = _named(workers, worker_id) if worker_id else _lowest(workers)
+    try:
+        lock = _wait_for_guard(path, say)
+    except BaseException:
+        os.close(alive)
+        raise
+    try:
+        _empty(path / "scratch")
+        for name in ("scratch", "spool", "started"):
+            (path / name).mkdir(exist_ok=True, mode=0o700)
+        return WorkerFolder(path, _identity(path, worker_id, hostname, say), (alive, lock))
+    except BaseException:
+        os.close(alive)
+        os.close(lock)
+        raise
+
+
+def folder_name(worker_id: str) -> str:
+    """Name of the sub-folder of a given worker id: never a path, never one of the numbers that others take."""
+    name = quote(worker_id, safe="")[:200]
+    return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
+
+
+def _named(workers: Path, worker_id: str) -> tuple[Path, int]:
+    path = workers / folder_name(worker_id)
+    alive = _try_alive(path)
+    if alive is None:
+        raise FolderError(f"worker {worker_id!r} is alive already: {_holder(path)} holds {path}")
+    return path, alive
+
+
+def _lowest(workers: Path) -> tuple[Path, int]:
+    for number in count(1):
+        path = workers / str(number)
+        if (alive := _try_alive(path)) is not None:
+            return path, alive
+    raise AssertionError("count ends")
+
+
+def _try_alive(path: Path) -> int | None:
+    """The lock of a live worker, with this process's id in it; None where another one has it."""
+    path.mkdir(exist_ok=True, mode=0o700)
+    alive = _try_lock(path / "alive")
+    if alive is not None:
+        os.ftruncate(alive, 0)
+        os.pwrite(alive, str(os.getpid()).encode(), 0)
+    return alive
+
+
+def _try_lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _holder(path: Path) -> str:
+    try:
+        return f"process {int((path / 'alive').read_text())}"
+    except (OSError, ValueError):
+        return "another process"
+
+
+def _wait_for_guard(path: Path, say: Callable[[str], None]) -> int:
+    deadline = time.monotonic() + GUARD_WAIT
+    told = False
+    while (lock := _try_lock(path / "lock")) is None:
+        if not told:
+            say(f"waiting for the guard of the former worker in {path}: it is stopping that worker's CLIs")
+            told = True
+        if time.monotonic() > deadline:
+            raise FolderError(f"{path} is still held by the guard of a former worker after {GUARD_WAIT:g} s")
+        time.sleep(_POLL)
+    return lock
+
+
+def _empty(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _identity(path: Path, given: str | None, hostname: str, say: Callable[[str], None]) -> Identity:
+    """Who the folder says that we are; a new folder_id where it cannot be read, since its numbers are lost with it."""
+    try:
+        stored = json.loads((path / "identity").read_text())
+        identity = Identity(str(stored["worker_id"]), str(stored["folder_id"]))
+        _read_number(path / "session")
+    except FileNotFoundError:
+        return _new_identity(path, given, hostname)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(f"the identity in {path} cannot be read ({error!r}): it becomes a new one")
+        return _new_identity(path, given, hostname)
+    if given is None or given == identity.worker_id:
+        return identity
+    return _store_identity(path, Identity(given, identity.folder_id))
+
+
+def _new_identity(path: Path, given: str | None, hostname: str) -> Identity:
+    identity = Identity(given or f"{hostname[:150]}-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex)
+    replace_file(path / "session", f"{0:>{_NUMBER_WIDTH}}".encode())
+    return _store_identity(path, identity)
+
+
+def _store_identity(path: Path, identity: Identity) -> Identity:
+    document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id}
+    replace_file(path / "identity", json.dumps(document).encode())
+    return identity
+
+
+def _read_number(path: Path) -> int:
+    return int(path.read_text())
+
+
+class StartedMarks:
+    """Which leases may have had a CLI: what is marked, and neither runs nor is spooled, was lost with its worker."""
+
+    def __init__(self, folder: Path, executor: Executor) -> None:
+        self._folder = folder
+        self._writer: GroupWriter[str] = GroupWriter(self._create, executor)
+        self._left = frozenset(unquote(path.name) for path in folder.iterdir())
+
+    @property
+    def left(self) -> Collection[str]:
+        """Leases that a former process marked and did not clear."""
+        return self._left
+
+    async def put(self, lease_id: str) -> None:
+        """Marks a lease; returns once that is durable. Raises OSError."""
+        await self._writer.put(lease_id)
+
+    def clear(self, lease_id: str) -> None:
+        """Takes a mark away once nothing of its run lives. Not synced: a mark too many is harmless."""
+        try:
+            self._path(lease_id).unlink(missing_ok=True)
+        except OSError:
+            return
+        self._left -= {lease_id}
+
+    async def close(self) -> None:
+        """Returns when no write is under way."""
+        await self._writer.close()
+
+    def _create(self, lease_ids: Sequence[str]) -> None:
+        for lease_id in lease_ids:
+            self._path(lease_id).touch(mode=0o600)
+        sync_folder(self._folder)
+
+    def _path(self, lease_id: str) -> Path:
+        return self._folder / quote(lease_id, safe="").replace(".", "%2E")

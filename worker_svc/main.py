@@ -1,0 +1,71 @@
+"""The worker's composition root: settings, folder, guard, CLI, stream; signals in, an exit status out.
+
+Layer: the top. The order matters: the guard starts before gRPC is imported, since no process may be forked after that.
+
+Exit statuses: 0 drained or stopped, 78 it cannot start as it is set up, 1 it broke (the guard is gone).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.config import EXIT_CONFIG, Settings, SettingsError, read_settings
+from worker_svc.folder import FolderError, WorkerFolder, take_folder
+from worker_svc.guard import Guard
+from worker_svc.logs import configure_logging
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The command `contentgen-worker`."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs a worker until it is told to stop; its exit status."""
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    try:
+        settings = read_settings(argv)
+    except SettingsError as error:
+        return _cannot_start(*error.problems)
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        folder = take_folder(settings.data_dir, settings.worker_id, platform.node(), _say)
+    except (FolderError, OSError) as error:
+        return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")
+    structlog.contextvars.bind_contextvars(worker_id=folder.identity.worker_id)
+    guard = Guard.launch(folder.lock_fd)
+    return _serve(settings, folder, guard)
+
+
+def _serve(settings: Settings, folder: WorkerFolder, guard: Guard) -> int:
+    import uvloop
+
+    from worker_svc.session.service import serve
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(settings, folder, guard, version("contentgen")))
+
+
+def _say(text: str) -> None:
+    _log.warning(text, action="folder.notice")
+
+
+def _cannot_start(*problems: str) -> int:
+    for problem in problems:
+        print(f"contentgen-worker: {problem}", file=sys.stderr)  # noqa: T201 - before there is a log, and for people
+    return EXIT_CONFIG
+
+
+if __name__ == "__main__":
+    main()

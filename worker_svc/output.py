@@ -1,0 +1,74 @@
+"""What a CLI prints, read all the time and kept within bounds.
+
+Layer: below runner, beside guard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from collections.abc import Callable
+
+MAX_LINE = 16 * 1024
+"""Characters of one line; the rest of a longer one is left out."""
+
+_CHUNK = 64 * 1024
+
+
+class Tail:
+    """The last `limit` bytes of a stream."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self.seen = 0
+        """Bytes that came in all."""
+
+    def add(self, chunk: bytes) -> None:
+        """Takes the next bytes; memory stays below twice the limit and a chunk."""
+        self.seen += len(chunk)
+        self._kept += chunk
+        if len(self._kept) > 2 * self._limit:
+            del self._kept[: -self._limit]
+
+    def bytes(self) -> bytes:
+        """What is kept."""
+        return bytes(self._kept[-self._limit :])
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the beginning is missing."""
+        return self.seen > self._limit
+
+
+class Lines:
+    """Calls `on_line` for each line of a stream as soon as it is whole; the last one may lack its newline."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = ""
+
+    def add(self, chunk: bytes) -> None:
+        """Takes the next bytes."""
+        *whole, rest = self._decoder.decode(chunk).split("\n")
+        for line in whole:
+            self._on_line((self._begun + line)[:MAX_LINE])
+            self._begun = ""
+        self._begun = (self._begun + rest)[:MAX_LINE]
+
+    def end(self) -> None:
+        """No more bytes come."""
+        if self._begun:
+            self._on_line(self._begun)
+            self._begun = ""
+
+
+async def drain(reader: asyncio.StreamReader, tail: Tail, lines: Lines | None) -> None:
+    """Reads until the end, whoever holds the other end, so that no writer ever waits or loses output."""
+    while chunk := await reader.read(_CHUNK):
+        tail.add(chunk)
+        if lines is not None:
+            lines.add(chunk)
+    if lines is not None:
+        lines.end()

@@ -1,0 +1,103 @@
+"""Carries one lease through its slot: mark, run, ending on disk.
+
+Layer: inside session, over runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.creators.base import Job, Reporter
+from worker_svc.guard import GuardLostError
+from worker_svc.outcome import Outcome, Reason, failed
+from worker_svc.runner import CannotRunError, Run, RunExpiredError
+from worker_svc.session import wire
+from worker_svc.session.keeper import Keeper
+from worker_svc.session.leases import Lease, LeaseBook, Stop
+from worker_svc.session.outbox import Update
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Runs(Protocol):
+    """What carries out a task; `runner.Runner` is it."""
+
+    def open(self, name: str, deadline: float) -> AbstractAsyncContextManager[Run]:
+        """A run, guarded until `deadline`; on leaving, nothing of it lives."""
+        ...
+
+    async def execute(self, run: Run, job: Job, report: Reporter) -> Outcome:
+        """One attempt at `job`."""
+        ...
+
+    def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
+        """Leases of runs were renewed."""
+        ...
+
+
+class Carrier:
+    """Takes leases through their runs; `book` says which of them are to be stopped."""
+
+    def __init__(self, book: LeaseBook, runs: Runs, keeper: Keeper, report_on: Callable[[Lease], Reporter]) -> None:
+        self._book = book
+        self._runs = runs
+        self._keeper = keeper
+        self._report_on = report_on
+
+    async def carry(self, lease: Lease, job: Job) -> Update:
+        """The update that ends an accepted lease, once nothing of its run lives.
+
+        Cancelling it is how a lease is stopped; `lease.stop` says why, and is set before.
+        """
+        ending, started = None, False
+        try:
+            await self._keeper.mark(lease)
+            async with self._runs.open(lease.lease_id, lease.deadline) as run:
+                outcome = await self._outcome(lease, run, job)
+                started = run.started
+                if outcome is not None and lease.stop is None:
+                    self._book.settle(lease)
+                    ending = wire.ending_of(lease, outcome)
+                    await self._keeper.keep(ending)
+        except asyncio.CancelledError:  # before its run was open
+            if lease.stop is None:
+                raise
+        except OSError as error:
+            self._refuse(lease, error)
+        self._keeper.unmark(lease)
+        return ending or wire.ending_of_stop(lease, lease.stop or Stop.REFUSED, started=started)
+
+    async def _outcome(self, lease: Lease, run: Run, job: Job) -> Outcome | None:
+        """What the run came to; None where it was stopped: then `lease.stop` says why, and nothing stops it again."""
+        try:
+            return await self._runs.execute(run, job, self._report_on(lease))
+        except asyncio.CancelledError:
+            if lease.stop is None:
+                raise
+        except RunExpiredError:
+            self._book.stop(lease, Stop.EXPIRED)
+        except CannotRunError as error:
+            self._refuse(lease, error)
+        except GuardLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a creator's fault ends the task's attempt, never the worker
+            _log.exception("a creator failed", action="creator.fault", lease_id=lease.lease_id, task_id=lease.task_id)
+            return failed(Reason.CREATOR_ERROR, f"the worker could not drive the CLI: {type(error).__name__}: {error}")
+        return None
+
+    def _refuse(self, lease: Lease, error: Exception) -> None:
+        _log.error(
+            "this worker can't run anything now",
+            action="lease.refused",
+            task_id=lease.task_id,
+            lease_id=lease.lease_id,
+            attempt=lease.attempt,
+            error=str(error),
+        )
+        self._book.stop(lease, Stop.REFUSED)

@@ -1,0 +1,90 @@
+"""A channel to a scheduler: options, credentials, and which address is next.
+
+Layer: inside session.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from worker_svc.config import Settings
+
+KEEPALIVE_TIME_MS = 10_000
+"""Between two pings; the scheduler's minimum interval has to be at or below it."""
+KEEPALIVE_TIMEOUT_MS = 5_000
+
+_SHUFFLED = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM documents; None: not given."""
+
+    ca: bytes
+    cert: bytes | None = None
+    key: bytes | None = None
+
+
+class Dialer:
+    """Makes channels, each to the next of the addresses that the settings name."""
+
+    def __init__(self, target: str, token: str | None, tls: Tls | None) -> None:
+        self._targets = cycle(addresses(target))
+        self._tls = tls
+        self.metadata: Sequence[tuple[str, str]] = (("authorization", f"Bearer {token}"),) if token else ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Dialer:
+        """As the settings say. Raises OSError where a PEM file cannot be read."""
+        token = settings.token.get_secret_value() if settings.token else None
+        return cls(settings.scheduler, token, _tls(settings))
+
+    def dial(self, longest_pause: float) -> tuple[str, grpc.aio.Channel]:
+        """The next address, and a channel of its own to it; gRPC itself pauses for `longest_pause` s at most."""
+        target = next(self._targets)
+        options = channel_options(longest_pause)
+        if self._tls is None:
+            return target, grpc.aio.insecure_channel(target, options)
+        credentials = grpc.ssl_channel_credentials(self._tls.ca, self._tls.key, self._tls.cert)
+        return target, grpc.aio.secure_channel(target, credentials, options)
+
+
+def addresses(target: str) -> list[str]:
+    """One gRPC target, or several plain addresses by comma, each dialled in its turn."""
+    if ":" in target and target.partition(":")[0] in {"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds"}:
+        return [target]
+    return [address.strip() for address in target.split(",") if address.strip()]
+
+
+def channel_options(longest_pause: float) -> list[tuple[str, int | str]]:
+    """Options that find a dead peer within seconds and never wait longer than `longest_pause` seconds."""
+    pause_ms = max(1, int(longest_pause * 1000))
+    return [
+        ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", min(200, pause_ms)),
+        ("grpc.min_reconnect_backoff_ms", pause_ms),  # also what one try to connect may take
+        ("grpc.max_reconnect_backoff_ms", pause_ms),
+        ("grpc.use_local_subchannel_pool", 1),  # a new channel starts afresh, without an old one's backoff
+        ("grpc.service_config", _SHUFFLED),
+    ]
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_ca is None:
+        return None
+    return Tls(settings.tls_ca.read_bytes(), _read(settings.tls_client_cert), _read(settings.tls_client_key))
+
+
+def _read(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()

@@ -1,0 +1,127 @@
+"""One open stream: what is heard goes to the worker, what the speaker chooses is written.
+
+Layer: inside session, used by link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc.aio
+import structlog
+from contentgen.v1 import worker_service_pb2 as pb
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.guard import now
+from worker_svc.session import wire
+from worker_svc.session.speaker import Speaker
+from worker_svc.session.worker import Worker
+
+SILENT_HEARTBEATS = 3.0
+"""Heartbeat intervals without a word from the scheduler, after which a stream counts as dead."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+Call = grpc.aio.StreamStreamCall[pb.LeaseRequest, pb.LeaseResponse]
+
+
+class StreamEndedError(Exception):
+    """The stream is over; the text says why."""
+
+
+async def read(call: Call) -> pb.LeaseResponse:
+    """The next message. Raises StreamEndedError, AioRpcError."""
+    message = await call.read()
+    if not isinstance(message, pb.LeaseResponse):
+        raise StreamEndedError("the scheduler ended it")
+    return message
+
+
+async def write(call: Call, message: pb.LeaseRequest) -> None:
+    """Writes one message, waiting for flow control. Raises StreamEndedError, AioRpcError."""
+    try:
+        await call.write(message)
+    except asyncio.InvalidStateError:
+        raise StreamEndedError("it was over before all was written") from None
+
+
+class Conversation:
+    """What goes on between a welcome and the end of its stream."""
+
+    def __init__(self, call: Call, worker: Worker, speaker: Speaker, heed: Callable[[pb.Wanted], None]) -> None:
+        self._call = call
+        self._worker = worker
+        self._speaker = speaker
+        self._heed = heed
+        self._heard_at = now()
+
+    async def run(self, wake: asyncio.Event, heartbeat_interval: float) -> None:
+        """Runs until the stream ends: raises StreamEndedError or AioRpcError."""
+        tasks = [
+            asyncio.create_task(self._listen()),
+            asyncio.create_task(self._speak(wake, SILENT_HEARTBEATS * heartbeat_interval)),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        # The reader knows best why a stream is over: the writer only finds that it is.
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _listen(self) -> None:
+        while True:
+            message = await read(self._call)
+            self._heard_at = now()
+            self._hear(message)
+
+    async def _speak(self, wake: asyncio.Event, longest_silence: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            wake.clear()
+            while (message := self._speaker.next(now())) is not None:
+                await write(self._call, message)
+            if now() - self._heard_at > longest_silence:
+                raise StreamEndedError(f"the scheduler was silent for {longest_silence:g} s")
+            timer = loop.call_later(max(0.0, self._speaker.state_due_at - now()), wake.set)
+            try:
+                await wake.wait()
+            finally:
+                timer.cancel()
+
+    def _hear(self, message: pb.LeaseResponse) -> None:
+        match message.WhichOneof("message"):
+            case "assignment":
+                self._assigned(message.assignment)
+            case "acknowledgement":
+                self._acknowledged(message.acknowledgement)
+            case "cancel":
+                self._worker.revoked([message.cancel.lease_id], message.cancel.reason)
+            case "drain":
+                self._worker.drain()
+            case "resize":
+                self._heed(pb.Wanted(slots=message.resize.slots))
+            case "poll_now":
+                self._worker.poll_now()
+            case "reconnect":
+                raise StreamEndedError("the scheduler asks to dial another replica")
+            case unknown:  # a newer scheduler may say more
+                _log.debug("a message that this worker does not know", action="stream.unknown", message=unknown)
+
+    def _assigned(self, assignment: pb.Assignment) -> None:
+        deadline = self._speaker.assigned(assignment.number, len(assignment.leases), assignment.state_number)
+        self._worker.assigned(assignment.leases, deadline)
+
+    def _acknowledged(self, ack: pb.Acknowledgement) -> None:
+        if ack.state_number:
+            renewal = self._speaker.acknowledged(ack.state_number, ack.not_renewed_leases)
+            if renewal is not None:
+                self._worker.renewed(renewal)
+            self._worker.revoked(ack.not_renewed_leases, "LEASE_LOST")
+            self._heed(ack.wanted)
+        if ack.report_number:
+            self._worker.reported(ack.report_number, wire.answers(ack.results))

@@ -1,0 +1,81 @@
+"""The deadline rule: until when a worker may run what it was leased, however long it hears nothing.
+
+Layer: pure, inside session. Times are seconds of CLOCK_BOOTTIME, which goes on while the machine is suspended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+MOST_TIME_TO_STOP = 10.0
+"""Seconds: with the default lease time, what is left after TERM and KILL is ample."""
+
+
+def time_to_stop(lease_ttl: float) -> float:
+    """How long before a lease may run out elsewhere its CLI is told to stop: a third of its time, 10 s at most."""
+    return min(lease_ttl / 3, MOST_TIME_TO_STOP)
+
+
+def deadline(built_at: float, lease_ttl: float) -> float:
+    """The deadline of a lease whose grant or renewal rests on a state that was built at `built_at`.
+
+    The scheduler counts from the start of a transaction that came after that, so this is always the earlier one.
+    """
+    return built_at + lease_ttl - time_to_stop(lease_ttl)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What the acknowledgement of a state came to."""
+
+    deadline: float
+    renewed: Collection[str]
+    revoked: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    at: float
+    named: Collection[str]
+
+
+class StateLog:
+    """When each state of one stream was built and which leases it named, for as long as that can matter."""
+
+    def __init__(self, lease_ttl: float) -> None:
+        self._lease_ttl = lease_ttl
+        self._states: dict[int, _Built] = {}
+        self._unanswered: set[int] = set()
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether a state is not acknowledged yet."""
+        return bool(self._unanswered)
+
+    def built(self, number: int, named: Collection[str], now: float) -> None:
+        """State `number` is about to be sent. Those that give no time any more are forgotten."""
+        for old in [n for n, state in self._states.items() if deadline(state.at, self._lease_ttl) <= now]:
+            del self._states[old]
+            self._unanswered.discard(old)
+        self._states[number] = _Built(now, named)
+        self._unanswered.add(number)
+
+    def granted(self, state_number: int) -> float | None:
+        """The deadline of leases that were claimed on that state; None where it is too old to give any time."""
+        state = self._states.get(state_number)
+        return None if state is None else deadline(state.at, self._lease_ttl)
+
+    def acknowledged(self, number: int, not_renewed: Iterable[str]) -> Renewal | None:
+        """State `number` is committed: what it named is renewed from when it was built, but for `not_renewed`.
+
+        None where that state is too old to renew anything, or was never sent: `not_renewed` holds all the same.
+        """
+        self._unanswered.discard(number)
+        state = self._states.get(number)
+        if state is None:
+            return None
+        revoked = frozenset(not_renewed)
+        renewed = [lease_id for lease_id in state.named if lease_id not in revoked]
+        self._states[number] = _Built(state.at, ())  # its time may still be asked for by an assignment
+        return Renewal(deadline(state.at, self._lease_ttl), renewed, revoked)

@@ -1,0 +1,156 @@
+"""What the worker holds, and what has to happen to it: the decisions of the lease protocol on the worker's side.
+
+Layer: pure, inside session. Times are seconds of CLOCK_BOOTTIME.
+
+    QUEUED ── accept ──> ACCEPTED ── processing ──> PROCESSING ── settle ──> FINISHED ── acknowledged ──> forgotten
+       └────────────────────┴── stop, then its ending ────┴───────────────────^
+
+A lease is held, and named in each hello and state, until the update that ends it is acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, IntEnum, auto
+from math import inf
+
+
+class Stage(IntEnum):
+    """How far a lease is; the numbers of the contract."""
+
+    QUEUED = 1
+    ACCEPTED = 2
+    PROCESSING = 3
+    FINISHED = 4
+
+
+class Stop(Enum):
+    """Why a lease is not carried to its own end. The first reason stays."""
+
+    EXPIRED = auto()
+    """Its deadline passed."""
+    TASK_TIMEOUT = auto()
+    """The task's own time, counted from `accepted`, is over."""
+    QUEUED_TOO_LONG = auto()
+    """It waited ahead of a slot for longer than the task may run."""
+    REVOKED = auto()
+    """The scheduler says that it is not this worker's any more."""
+    DRAINING = auto()
+    """The worker is going away."""
+    REFUSED = auto()
+    """This worker can't run anything now."""
+
+
+class Act(Enum):
+    """What stopping a lease asks for."""
+
+    NOTHING = auto()
+    """It is over, or being stopped: the update that ends it says what there is to say."""
+    END = auto()
+    """It has no run: its ending can go out at once."""
+    STOP_RUN = auto()
+    """Its run has to be stopped; its ending goes out when nothing of it lives."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease that this worker holds."""
+
+    lease_id: str
+    attempt: int
+    task_id: str
+    timeout: float
+    """Seconds from `accepted`."""
+    received_at: float
+    deadline: float
+    """Past it nothing of this lease may run; moved by acknowledged states only."""
+    stage: Stage = Stage.QUEUED
+    accepted_at: float = inf
+    stop: Stop | None = None
+
+
+class LeaseBook:
+    """Every lease that the worker holds, in the order in which it got them."""
+
+    def __init__(self) -> None:
+        self._leases: dict[str, Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._leases.values())
+
+    def __contains__(self, lease_id: str) -> bool:
+        return lease_id in self._leases
+
+    def get(self, lease_id: str) -> Lease | None:
+        """The lease, if it is held."""
+        return self._leases.get(lease_id)
+
+    def restore(self, lease_id: str, attempt: int) -> None:
+        """A lease whose ending an earlier process left in the spool."""
+        self._leases[lease_id] = Lease(lease_id, attempt, "", inf, 0.0, inf, Stage.FINISHED)
+
+    def assign(self, lease: Lease) -> bool:
+        """Takes a lease that was assigned; False where it is held already (it was sent twice)."""
+        return self._leases.setdefault(lease.lease_id, lease) is lease
+
+    def accept(self, lease: Lease, now: float) -> Stop | None:
+        """Takes a queued lease into a slot, or says why it may not start any more."""
+        if now >= lease.deadline:
+            return Stop.EXPIRED
+        if now - lease.received_at > lease.timeout:
+            return Stop.QUEUED_TOO_LONG
+        lease.stage, lease.accepted_at = Stage.ACCEPTED, now
+        return None
+
+    def processing(self, lease: Lease) -> bool:
+        """The CLI has started; False where that was known, or is past."""
+        if lease.stage is not Stage.ACCEPTED:
+            return False
+        lease.stage = Stage.PROCESSING
+        return True
+
+    def settle(self, lease: Lease) -> None:
+        """Its ending is known. From here on nothing stops it, and no deadline holds: it is kept until acknowledged."""
+        lease.stage, lease.deadline = Stage.FINISHED, inf
+
+    def stop(self, lease: Lease, why: Stop) -> Act:
+        """Ends a lease before its time. A settled one stays: its result is sent, and judged there."""
+        if lease.stage is Stage.FINISHED or lease.stop is not None:
+            return Act.NOTHING
+        lease.stop = why
+        return Act.END if lease.stage is Stage.QUEUED else Act.STOP_RUN
+
+    def forget(self, lease_id: str) -> Lease | None:
+        """The update that ended it is acknowledged."""
+        return self._leases.pop(lease_id, None)
+
+    def renew(self, lease_ids: Iterable[str], deadline: float) -> list[Lease]:
+        """Moves the deadlines of leases that a state named and the scheduler renewed; those with a CLI to guard."""
+        moved = []
+        for lease_id in lease_ids:
+            lease = self._leases.get(lease_id)
+            if lease is None or lease.stage is Stage.FINISHED or deadline <= lease.deadline:
+                continue
+            lease.deadline = deadline
+            if lease.stage is not Stage.QUEUED:
+                moved.append(lease)
+        return moved
+
+    def due(self, now: float) -> list[tuple[Lease, Stop]]:
+        """The leases whose time is over at `now`, and which time that was."""
+        found = ((lease, _overdue(lease, now)) for lease in self._leases.values() if lease.stop is None)
+        return [(lease, why) for lease, why in found if why is not None]
+
+
+def _overdue(lease: Lease, now: float) -> Stop | None:
+    if lease.stage is Stage.FINISHED:
+        return None
+    if now >= lease.deadline:
+        return Stop.EXPIRED
+    if lease.stage is Stage.QUEUED:
+        return Stop.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None
+    return Stop.TASK_TIMEOUT if now - lease.accepted_at >= lease.timeout else None

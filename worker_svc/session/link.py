@@ -1,0 +1,154 @@
+"""Keeps a stream to a scheduler: dials, says hello, reads and writes, and dials again for as long as the worker lives.
+
+Layer: the top of session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import structlog
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2_grpc
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.guard import now
+from worker_svc.session import wire
+from worker_svc.session.channel import Dialer
+from worker_svc.session.conversation import Call, Conversation, StreamEndedError, read, write
+from worker_svc.session.refusal import log_refusal
+from worker_svc.session.speaker import Speaker
+from worker_svc.session.worker import Worker
+
+FIRST_PAUSE = 0.2
+"""Seconds: the longest first pause before dialling again; it doubles with each failure."""
+LONGEST_PAUSE = 2.0
+"""Seconds: the longest pause as long as no scheduler has said its heartbeat interval."""
+WELCOME_LIMIT = 10.0
+"""Seconds that the answer to a hello may take."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What a hello says of the worker that does not change while it runs."""
+
+    worker_id: str
+    folder_id: str
+    hostname: str
+    version: str
+    creator: wire.Creator
+
+
+class Link:
+    """The worker's stream, one at a time."""
+
+    def __init__(
+        self, worker: Worker, introduction: Introduction, dialer: Dialer, next_session: Callable[[], int]
+    ) -> None:
+        self._worker = worker
+        self._introduction = introduction
+        self._dialer = dialer
+        self._next_session = next_session
+        self._heartbeat_interval: float | None = None
+        self._failures = 0
+        self.connected = False
+        """Whether a session is open."""
+        self._wake = asyncio.Event()
+        worker.on_change = self._wake.set
+
+    async def run(self) -> None:
+        """Runs until it is cancelled. No fault of a stream ends it."""
+        while True:
+            try:
+                await self._one_stream()
+            except StreamEndedError as ended:
+                _log.warning("the stream ended", action="stream.ended", reason=str(ended))
+            except grpc.aio.AioRpcError as error:
+                log_refusal(error)
+            except OSError as error:
+                _log.error("no session can be opened", action="session.refused", error=str(error))
+            except Exception:  # noqa: BLE001 - the runs go on, and another stream may do better
+                _log.exception("a stream failed", action="stream.fault")
+            await asyncio.sleep(self._pause())
+
+    @property
+    def _longest_pause(self) -> float:
+        return LONGEST_PAUSE if self._heartbeat_interval is None else self._heartbeat_interval
+
+    def _pause(self) -> float:
+        """Full jitter below a bound that doubles with each failure, and is a heartbeat interval at most."""
+        bound = min(self._longest_pause, FIRST_PAUSE * 2 ** min(self._failures, 16))
+        self._failures += 1
+        return random.uniform(0, bound)  # noqa: S311 - spreads reconnects, keeps no secret
+
+    async def _one_stream(self) -> None:
+        loop = asyncio.get_running_loop()
+        number = await loop.run_in_executor(None, self._next_session)
+        target, channel = self._dialer.dial(self._longest_pause)
+        async with channel:
+            call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
+            try:
+                welcome = await self._greet(call, number)
+                self._failures, self.connected = 0, True
+                await self._converse(call, welcome, target)
+            finally:
+                self.connected = False
+                call.cancel()
+
+    async def _greet(self, call: Call, number: int) -> pb.Welcome:
+        worker, lost = self._worker, self._worker.keeper.lost()
+        me = self._introduction
+        await write(
+            call,
+            wire.hello(
+                identity=(me.worker_id, me.folder_id),
+                session_number=number,
+                hostname=me.hostname,
+                version=me.version,
+                slots=worker.slots.size,
+                creator=me.creator,
+                held=worker.book,
+                lost=[lease_id for lease_id in lost if lease_id not in worker.book],
+            ),
+        )
+        try:
+            async with asyncio.timeout(WELCOME_LIMIT):
+                answer = await read(call)
+        except TimeoutError:
+            raise StreamEndedError(f"no welcome within {WELCOME_LIMIT:g} s") from None
+        if answer.WhichOneof("message") != "welcome":
+            raise StreamEndedError(f"{answer.WhichOneof('message')} came instead of a welcome")
+        self._worker.keeper.lost_is_told(lost)
+        return answer.welcome
+
+    async def _converse(self, call: Call, welcome: pb.Welcome, target: str) -> None:
+        lease_ttl = welcome.lease_ttl.ToTimedelta().total_seconds()
+        self._heartbeat_interval = heartbeat = welcome.heartbeat_interval.ToTimedelta().total_seconds()
+        _log.info(
+            "a session is open",
+            action="session.opened",
+            scheduler=target,
+            scheduler_id=welcome.scheduler_id,
+            lease_ttl=lease_ttl,
+            heartbeat_interval=heartbeat,
+            kept=len(welcome.keep_leases),
+            dropped=len(welcome.drop_leases),
+        )
+        self._worker.welcomed(welcome.drop_leases)
+        self._heed(welcome.wanted)
+        speaker = Speaker(self._worker, lease_ttl, heartbeat, now())
+        await Conversation(call, self._worker, speaker, self._heed).run(self._wake, heartbeat)
+
+    def _heed(self, wanted: pb.Wanted) -> None:
+        """What the database wants of this worker."""
+        if wanted.HasField("slots") and wanted.slots > 0:
+            self._worker.resize(wanted.slots)
+        if wanted.drain:
+            self._worker.drain()

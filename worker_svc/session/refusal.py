@@ -1,0 +1,57 @@
+"""Why a scheduler ended a stream with a status, said so that an operator knows what to do.
+
+Layer: inside session, used by link.
+"""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from structlog.typing import FilteringBoundLogger
+
+_DETAILS = "grpc-status-details-bin"
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """The `google.rpc.ErrorInfo` of a status; an empty one where it has none."""
+    info = error_details_pb2.ErrorInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            _find(value, info)
+    return info
+
+
+def _find(packed: bytes, info: error_details_pb2.ErrorInfo) -> None:
+    try:
+        details = status_pb2.Status.FromString(packed).details
+    except DecodeError:
+        return
+    for detail in details:
+        if detail.type_url.endswith("/google.rpc.ErrorInfo"):
+            detail.Unpack(info)
+
+
+def log_refusal(error: grpc.aio.AioRpcError) -> None:
+    """Logs what a status means for this worker. It dials again whatever it is: each of them may be mended."""
+    info = error_info(error)
+    facts = {"code": error.code().name, "details": (error.details() or "")[:500]}
+    if info.reason == "WORKER_ID_IN_USE":
+        _log.error(
+            "another process has this worker id; give each worker its own CONTENTGEN_WORKER_ID or data folder",
+            action="session.worker_id_in_use",
+            hostname=info.metadata.get("hostname", ""),
+            **facts,
+        )
+    elif error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        _log.error(
+            "the scheduler refuses CONTENTGEN_TOKEN", action="session.token_refused", reason=info.reason, **facts
+        )
+    elif error.code() is grpc.StatusCode.UNAVAILABLE:
+        _log.warning("no scheduler answers", action="session.unavailable", reason=info.reason, **facts)
+    else:
+        _log.error("the scheduler ended the stream", action="session.ended", reason=info.reason, **facts)

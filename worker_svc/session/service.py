@@ -1,0 +1,194 @@
+"""A worker from its first connection to its last acknowledgement: puts the parts together, and heeds signals.
+
+Layer: the top of session; main hands it what had to be there before gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc import creators
+from worker_svc.config import EXIT_CONFIG, Settings
+from worker_svc.creators.base import Settings as CreatorSettings
+from worker_svc.folder import StartedMarks, WorkerFolder
+from worker_svc.guard import Guard, GuardLostError
+from worker_svc.runner import CliUnusableError, Program, Runner
+from worker_svc.session.channel import Dialer
+from worker_svc.session.keeper import Keeper
+from worker_svc.session.link import Introduction, Link
+from worker_svc.session.wire import Creator
+from worker_svc.session.worker import Worker
+from worker_svc.slots import Slots
+from worker_svc.spool import Spool
+
+EXIT_BROKEN = 1
+STOP_LIMIT = 6.0
+"""Seconds for CLIs to end and leases to be given back, after a second signal."""
+QUIESCE_LIMIT = 3.0
+"""Seconds that the last states of a drained worker may take to be acknowledged."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Signals:
+    """TERM and INT: the first drains, the second does not wait."""
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received)
+
+    def _received(self) -> None:
+        (self.stop if self.drain.is_set() else self.drain).set()
+
+
+async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version: str) -> int:
+    """Runs the worker until it is told to stop; its exit status."""
+    signals = Signals()
+    try:
+        await guard.connect()
+        _log.info("the guard is ready", action="guard.ready", pid=guard.pid, capabilities=guard.capabilities)
+        runner = _runner(settings, guard, folder)
+        creator = await _checked(settings, runner, signals)
+        if creator is None:
+            return 0
+        with ThreadPoolExecutor(1, "disk") as disk:
+            worker = _worker(settings, folder, runner, disk)
+            guard.on_deadline = worker.expired
+            who = folder.identity
+            introduction = Introduction(who.worker_id, who.folder_id, platform.node(), version, creator)
+            link = Link(worker, introduction, Dialer.of(settings), folder.next_session)
+            return await _Service(guard, worker, link, settings.drain_timeout).run(signals)
+    except CliUnusableError as error:
+        _log.error(str(error), action="creator.unusable")
+        return EXIT_CONFIG
+    except GuardLostError as error:
+        return _guard_lost(str(error))
+    finally:
+        with suppress(GuardLostError):
+            await guard.close()
+
+
+def _runner(settings: Settings, guard: Guard, folder: WorkerFolder) -> Runner:
+    program = Program.found(settings.creator_cli_path, settings.creator_env, os.environ)
+    limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
+    return Runner(guard, program, creators.load(settings.creator_profile, limits), folder.scratch)
+
+
+async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Creator | None:
+    """The CLI as its `--version` shows it; None where a signal came first. Raises CliUnusableError."""
+    found = ""
+
+    async def check() -> None:
+        nonlocal found
+        found = await runner.version()
+
+    if await _first(check(), signals.drain.wait()) != 0:
+        return None
+    creator = Creator(runner.program.path, found)
+    _log.info(
+        "the creator CLI answers",
+        action="creator.checked",
+        path=creator.path,
+        version=creator.version or "unknown",
+        profile=settings.creator_profile,
+    )
+    return creator
+
+
+def _worker(settings: Settings, folder: WorkerFolder, runner: Runner, disk: Executor) -> Worker:
+    spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
+    slots = Slots(settings.slots, settings.queue_size)
+    return Worker(slots, runner, lambda on_health: Keeper(spool, marks, on_health))
+
+
+class _Service:
+    """Everything that runs until the end, and the end."""
+
+    def __init__(self, guard: Guard, worker: Worker, link: Link, drain_timeout: float) -> None:
+        self._guard = guard
+        self._worker = worker
+        self._link = link
+        self._drain_timeout = drain_timeout
+
+    async def run(self, signals: Signals) -> int:
+        """Serves until a signal and what it asks for, or until something breaks."""
+        self._worker.restore()
+        told = asyncio.create_task(self._until_told(signals))
+        lost = asyncio.create_task(self._guard.lost.wait())
+        loops = [asyncio.create_task(self._link.run()), asyncio.create_task(self._worker.watch_time())]
+        try:
+            await asyncio.wait([told, lost, *loops], return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                return _guard_lost("the guard is gone, and its CLIs with it")
+            for broken in (loop for loop in loops if loop.done()):
+                _log.critical("the worker broke", action="worker.broken", error=repr(broken.exception()))
+                return EXIT_BROKEN
+            return 0
+        finally:
+            await _cancelled(told, lost, *loops)
+            await self._worker.close()
+
+    async def _until_told(self, signals: Signals) -> None:
+        await signals.drain.wait()
+        self._worker.drain()
+        async with _within(self._drain_timeout):
+            await _first(self._drained(), signals.stop.wait())
+        if not self._worker.is_empty:
+            _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
+            self._worker.stop_all()
+            async with _within(STOP_LIMIT):
+                await self._worker.emptied()
+        left = len(self._worker.book)
+        _log.info("the worker ends", action="worker.ended", unacknowledged=left)
+
+    async def _drained(self) -> None:
+        """Returns once nothing is held, and nothing is on its way any more."""
+        await self._worker.emptied()
+        if self._link.connected:
+            async with _within(QUIESCE_LIMIT):
+                await self._worker.quiesced.wait()
+        await self._worker.emptied()
+
+
+def _guard_lost(text: str) -> int:
+    _log.critical(text, action="guard.lost")
+    return EXIT_BROKEN
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """`asyncio.timeout` for what may as well not be done in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            yield
+
+
+async def _first(*coroutines: Coroutine[Any, Any, object]) -> int:
+    """Waits for the first of them to end, and cancels the others; which one it was."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancelled(*(task for task in tasks if not task.done()))
+    first = next(index for index, task in enumerate(tasks) if task in done)
+    tasks[first].result()
+    return first
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

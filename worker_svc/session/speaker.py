@@ -1,0 +1,91 @@
+"""Chooses what a stream says next: reports as they gather, states when they are due or worth it.
+
+Layer: inside session; one for each stream, since messages are numbered within a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from contentgen.v1 import worker_service_pb2 as pb
+
+from worker_svc.session import wire
+from worker_svc.session.deadlines import Renewal, StateLog
+from worker_svc.session.worker import Worker
+
+STATES_TO_QUIESCE = 2
+"""States without free slots to have acknowledged before a draining worker may go: a claim that began before the first
+was committed has been sent by the time the second is."""
+MAX_REPORTS_UNDER_WAY = 2
+"""Reports that wait for their acknowledgement at once. What ends meanwhile gathers, so that batches grow with load."""
+
+
+class Speaker:
+    """What one stream has said, and says next."""
+
+    def __init__(self, worker: Worker, lease_ttl: float, heartbeat_interval: float, at: float) -> None:
+        self._worker = worker
+        self._states = StateLog(lease_ttl)
+        self._heartbeat_interval = heartbeat_interval
+        self.state_due_at = at
+        """When the next state has to go out; the first one at once."""
+        self._state_number = 0
+        self._report_number = 0
+        self._last_assignment = 0
+        self._known_free = 0
+        self._stated_for_large = False
+        self._told_draining = False
+        self._last_open_state = 0
+        self._states_to_quiesce = STATES_TO_QUIESCE
+
+    def next(self, at: float) -> pb.LeaseRequest | None:
+        """The next message; None where there is nothing to say now."""
+        outbox = self._worker.outbox
+        if self._worker.draining and not self._told_draining:
+            self._told_draining = True
+            self._last_open_state = self._state_number
+            return wire.draining()
+        if self._worker.refuses and self._known_free:
+            return self._state(at)
+        if outbox and outbox.under_way < MAX_REPORTS_UNDER_WAY:
+            if outbox.begins_large and not self._stated_for_large:
+                return self._state(at)
+            return self._report()
+        return self._state(at) if self._state_is_due(at) else None
+
+    def assigned(self, number: int, leases: int, state_number: int) -> float | None:
+        """An assignment was read; the deadline of its leases, None where it comes too late."""
+        self._last_assignment = number
+        self._known_free = max(0, self._known_free - leases)
+        return self._states.granted(state_number)
+
+    def acknowledged(self, state_number: int, not_renewed: Iterable[str]) -> Renewal | None:
+        """A state is committed."""
+        if self._told_draining and state_number > self._last_open_state:
+            self._states_to_quiesce -= 1
+            if self._states_to_quiesce == 0:
+                self._worker.quiesced.set()
+        return self._states.acknowledged(state_number, not_renewed)
+
+    def _state_is_due(self, at: float) -> bool:
+        if at >= self.state_due_at:
+            return True
+        if self._told_draining and self._states_to_quiesce > 0:
+            return not self._states.awaits_answer
+        if self._worker.closed:
+            return self._known_free > 0
+        return not self._states.awaits_answer and self._worker.slots.worth_stating(self._known_free)
+
+    def _state(self, at: float) -> pb.LeaseRequest:
+        self._state_number += 1
+        self._stated_for_large = True
+        self._known_free = self._worker.free_slots()
+        self.state_due_at = at + self._heartbeat_interval
+        held = list(self._worker.book)
+        self._states.built(self._state_number, [lease.lease_id for lease in held], at)
+        return wire.state(self._state_number, self._known_free, held, self._last_assignment)
+
+    def _report(self) -> pb.LeaseRequest:
+        self._report_number += 1
+        self._stated_for_large = False
+        return wire.report(self._report_number, self._worker.outbox.take(self._report_number))

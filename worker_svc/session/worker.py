@@ -1,0 +1,282 @@
+"""The worker: what it holds, and what it does on what it hears. It knows no stream; `link` brings it the messages.
+
+Layer: inside session. Decisions are `leases`', `slots`' and `outbox`'; here they are carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+from contentgen.v1 import worker_service_pb2 as pb
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.creators.base import Job
+from worker_svc.guard import now
+from worker_svc.session import wire
+from worker_svc.session.carrier import Carrier, Runs
+from worker_svc.session.deadlines import Renewal
+from worker_svc.session.keeper import Keeper
+from worker_svc.session.leases import Act, Lease, LeaseBook, Stop
+from worker_svc.session.outbox import Answer, Outbox, Update
+from worker_svc.session.reporter import LeaseReporter
+from worker_svc.slots import Slots
+
+TICK = 0.2
+"""Seconds between two looks at what has run out of time, while anything is held."""
+REFUSAL_PAUSE = 5.0
+"""Seconds without free slots after a lease was refused."""
+MAX_UNACKNOWLEDGED = 4_000
+"""Leases held, ended ones included, from which on the worker asks for none."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Worker:
+    """Everything that a worker holds. `on_change` is called whenever there may be something to say."""
+
+    def __init__(self, slots: Slots, runs: Runs, keeper: Callable[[Callable[[], None]], Keeper]) -> None:
+        self.book = LeaseBook()
+        self.slots = slots
+        self.outbox = Outbox()
+        self.on_change: Callable[[], None] = lambda: None
+        self.draining = False
+        self.quiesced = asyncio.Event()
+        """Set once the scheduler can send no lease any more, as far as this stream knows."""
+        self.keeper = keeper(self._changed)
+        self._runs = runs
+        self._carrier = Carrier(self.book, runs, self.keeper, self._reporter)
+        self._jobs: dict[str, pb.AssignedLease] = {}
+        self._carrying: dict[str, asyncio.Task[None]] = {}
+        self._reporters: dict[str, LeaseReporter] = {}
+        self._refuses_until = 0.0
+        self._held = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    # What it says
+
+    def restore(self) -> None:
+        """Takes up the endings that an earlier process left in the spool."""
+        for update in self.keeper.recover():
+            self.book.restore(update.lease_id, update.attempt)
+            self.outbox.add(update)
+            _log.info(
+                "a result from the spool", action="spool.recovered", lease_id=update.lease_id, attempt=update.attempt
+            )
+        self._note_held()
+
+    def free_slots(self) -> int:
+        """What a state says: leases that it would take now."""
+        return 0 if self.closed else self.slots.free()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing: it drains, can't write or run, or waits for too many acknowledgements."""
+        refuses = not self.keeper.healthy or now() < self._refuses_until
+        return self.draining or refuses or len(self.book) >= MAX_UNACKNOWLEDGED
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it takes nothing for its own sake: a state has to say so before leases are refused."""
+        return not self.draining and (not self.keeper.healthy or now() < self._refuses_until)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held: all is ended, and acknowledged."""
+        return self._empty.is_set()
+
+    async def emptied(self) -> None:
+        """Returns once nothing is held."""
+        await self._empty.wait()
+
+    # What it hears
+
+    def welcomed(self, drop: Iterable[str]) -> None:
+        """A session is open: what was not acknowledged is sent again, and what is dropped is stopped."""
+        self.outbox.rewind()
+        self._revoke(drop)
+
+    def assigned(self, leases: Iterable[pb.AssignedLease], deadline: float | None) -> None:
+        """New leases; `deadline` is None where they come too late to be started."""
+        received_at = now()
+        for assigned in leases:
+            lease = wire.lease_of(assigned, received_at, received_at if deadline is None else deadline)
+            if self.book.assign(lease):
+                self._take(lease, assigned)
+        self._note_held()
+        self._fill()
+
+    def renewed(self, renewal: Renewal) -> None:
+        """A state is committed: what it named and the scheduler renewed may run on, the rest is stopped."""
+        moved = self.book.renew(renewal.renewed, renewal.deadline)
+        if moved:
+            self._runs.move_deadlines({lease.lease_id: lease.deadline for lease in moved})
+
+    def revoked(self, lease_ids: Iterable[str], reason: str) -> None:
+        """Leases that are not this worker's any more."""
+        self._revoke(lease_ids, reason)
+
+    def reported(self, report_number: int, answers: Iterable[Answer]) -> None:
+        """A report is committed: what its updates came to."""
+        for update, outcome in self.outbox.acknowledged(report_number, answers):
+            if update.kind.ends:
+                self._acknowledged(update, outcome)
+            elif outcome == pb.UPDATE_OUTCOME_LEASE_LOST:
+                self._revoke([update.lease_id])
+        self._changed()
+
+    def expired(self, lease_id: str) -> None:
+        """The guard has ended a run, since its deadline had passed."""
+        self._stop(self.book.get(lease_id), Stop.EXPIRED)
+
+    def resize(self, slots: int) -> None:
+        """Another number of slots is wanted."""
+        if slots != self.slots.size:
+            _log.info("slots are resized", action="worker.resized", slots=slots)
+            self.slots.resize(slots)
+            self._fill()
+
+    def poll_now(self) -> None:
+        """Someone wants to know now: no creator waits for its next poll."""
+        for reporter in self._reporters.values():
+            reporter.ask_now()
+
+    # What it is told by the process
+
+    def drain(self) -> None:
+        """Takes nothing new from now on, for good; what has not started is given back."""
+        if self.draining:
+            return
+        self.draining = True
+        _log.info("draining", action="worker.draining", running=self.slots.taken, queued=self.slots.queued)
+        for lease in list(self.book):
+            if lease.lease_id in self._jobs:
+                self._stop(lease, Stop.DRAINING)
+        self._changed()
+
+    def stop_all(self) -> None:
+        """Stops what runs, and gives it back."""
+        for lease in list(self.book):
+            self._stop(lease, Stop.DRAINING)
+
+    async def watch_time(self) -> None:
+        """Stops what runs out of its time; runs until it is cancelled."""
+        while True:
+            await self._held.wait()
+            await asyncio.sleep(TICK)
+            at = now()
+            for lease, why in self.book.due(at):
+                self._stop(lease, why)
+            for reporter in self._reporters.values():
+                reporter.flush(at)
+
+    async def close(self) -> None:
+        """Gives up what still runs; returns when no write is under way. What is held stays in spool and marks."""
+        for task in self._carrying.values():
+            task.cancel()
+        await asyncio.gather(*self._carrying.values(), return_exceptions=True)
+        await self.keeper.close()
+
+    # How
+
+    def _take(self, lease: Lease, assigned: pb.AssignedLease) -> None:
+        self._jobs[lease.lease_id] = assigned
+        if now() >= lease.deadline:
+            self._stop(lease, Stop.EXPIRED)
+        elif self.draining:
+            self._stop(lease, Stop.DRAINING)
+        elif self.refuses:
+            self._stop(lease, Stop.REFUSED)
+        else:
+            self.slots.queue(lease.lease_id)
+
+    def _fill(self) -> None:
+        """Starts as many of the leases that wait as there are free slots."""
+        while (lease_id := self.slots.next()) is not None:
+            lease = self.book.get(lease_id)
+            assert lease is not None, "what waits is held"
+            if (too_late := self.book.accept(lease, now())) is not None:
+                self._stop(lease, too_late)
+                continue
+            self.outbox.add(wire.accepted(lease))
+            job = wire.job_of(self._jobs.pop(lease_id))
+            task = self._carrying[lease_id] = asyncio.create_task(self._carry(lease, job))
+            task.add_done_callback(_log_fault)
+        self._changed()
+
+    async def _carry(self, lease: Lease, job: Job) -> None:
+        try:
+            ending = await self._carrier.carry(lease, job)
+        finally:
+            del self._carrying[lease.lease_id]
+            self._reporters.pop(lease.lease_id, None)
+        if lease.stop is Stop.REFUSED:
+            self._refuses_until = now() + REFUSAL_PAUSE
+            asyncio.get_running_loop().call_later(REFUSAL_PAUSE, self._changed)
+        self._end(lease, ending)
+        self._fill()
+
+    def _reporter(self, lease: Lease) -> LeaseReporter:
+        reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self.book, self._add, now)
+        return reporter
+
+    def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
+        for lease_id in lease_ids:
+            if self._stop(self.book.get(lease_id), Stop.REVOKED):
+                _log.warning("a lease was revoked", action="lease.revoked", lease_id=lease_id, reason=reason)
+
+    def _stop(self, lease: Lease | None, why: Stop) -> bool:
+        """Stops a lease; False where it is over, or being stopped."""
+        act = Act.NOTHING if lease is None else self.book.stop(lease, why)
+        if lease is None or act is Act.NOTHING:
+            return False
+        if act is Act.END:
+            self._jobs.pop(lease.lease_id, None)
+            self._end(lease, wire.ending_of_stop(lease, why, started=False))
+        else:
+            self._carrying[lease.lease_id].cancel()
+        return True
+
+    def _end(self, lease: Lease, ending: Update) -> None:
+        self.slots.leave(lease.lease_id)
+        self.book.settle(lease)
+        _log.info(
+            "a lease ended",
+            action=f"lease.{ending.kind.name.lower()}",
+            task_id=lease.task_id,
+            lease_id=lease.lease_id,
+            attempt=lease.attempt,
+            **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
+        )
+        self._add(ending)
+
+    def _acknowledged(self, update: Update, outcome: int) -> None:
+        self.book.forget(update.lease_id)
+        self.keeper.forget(update.lease_id)
+        if outcome != pb.UPDATE_OUTCOME_COMMITTED:
+            _log.warning(
+                "an ending was not needed",
+                action="lease.answered",
+                lease_id=update.lease_id,
+                attempt=update.attempt,
+                outcome=wire.outcome_name(outcome),
+            )
+        self._note_held()
+
+    def _add(self, update: Update) -> None:
+        self.outbox.add(update)
+        self._changed()
+
+    def _note_held(self) -> None:
+        for event, holds in ((self._held, len(self.book) > 0), (self._empty, not len(self.book))):
+            event.set() if holds else event.clear()
+
+    def _changed(self) -> None:
+        self.on_change()
+
+
+def _log_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a run was given up", action="run.fault", error=repr(error))
