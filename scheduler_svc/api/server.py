@@ -127,10 +127,10 @@ def _tls_problems(settings: Settings) -> list[str]:
 def _why_not(address: Address) -> str:
     """Why it can't listen there: gRPC does not say, trying once more does."""
     what_to_do = "set CONTENTGEN_LISTEN to another address, or stop what uses it (:0 picks a free port)"
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        with socket.create_server(
-            (address.host, address.port), family=socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        ):
+        with socket.socket(family) as probe:
+            probe.bind((address.host, address.port))
             reason = "gRPC can't listen there"
     except OSError as error:
         reason = error.strerror or str(error)

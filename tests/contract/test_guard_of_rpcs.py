@@ -1,0 +1,184 @@
+"""What a caller sees of whatever a handler raises, over a real server with scripted handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub, add_TaskServiceServicer_to_server
+from contentgen.v1.worker_service_pb2_grpc import (
+    WorkerServiceServicer,
+    WorkerServiceStub,
+    add_WorkerServiceServicer_to_server,
+)
+from grpc import StatusCode, aio
+from structlog.testing import capture_logs
+
+from scheduler_svc.api.guard import Guard
+from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
+from tests.contract.rpc_errors import refused
+
+NO_MESSAGE = b"\xff\xff\xff"
+PATIENCE_S = 10
+
+
+class Scripted(TaskServiceServicer, WorkerServiceServicer):
+    """GetTask, WatchTasks and Lease do what the test says."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.left = asyncio.Event()
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
+        try:
+            if self.error:
+                raise self.error
+            if request.task_id == "wait":
+                await asyncio.Event().wait()
+            return pb.GetTaskResponse()
+        finally:
+            self.left.set()
+
+    async def WatchTasks(self, request: pb.WatchTasksRequest, context: object) -> AsyncIterator[pb.WatchTasksResponse]:
+        try:
+            yield pb.WatchTasksResponse()
+            if self.error:
+                raise self.error
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
+
+    async def Lease(
+        self, requests: AsyncIterator[worker_pb.LeaseRequest], context: object
+    ) -> AsyncIterator[worker_pb.LeaseResponse]:
+        try:
+            async for _ in requests:
+                yield worker_pb.LeaseResponse()
+        finally:
+            self.left.set()
+
+
+@asynccontextmanager
+async def served(scripted: Scripted) -> AsyncIterator[aio.Channel]:
+    server = aio.server(interceptors=[Guard()])
+    add_TaskServiceServicer_to_server(scripted, server)
+    add_WorkerServiceServicer_to_server(scripted, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+    finally:
+        await server.stop(None)
+
+
+def scripted() -> Scripted:
+    return Scripted()  # type: ignore[abstract]
+
+
+def raw(channel: aio.Channel, kind: str, method: str) -> Callable[..., Any]:
+    """A call that sends bytes as they are."""
+    make: Callable[..., Any] = getattr(channel, kind)
+    call: Callable[..., Any] = make(f"/contentgen.v1.{method}")
+    return call
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (NotFound("task", "task-1"), StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        (QueueFull(5), StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
+        (StoreUnavailable(), StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+async def test_a_domain_error_is_told_with_its_details(error: Exception, code: StatusCode, reason: str) -> None:
+    handlers = scripted()
+    handlers.error = error
+    async with served(handlers) as channel:
+        stub = TaskServiceStub(channel)
+        with refused(code, reason):
+            await stub.GetTask(pb.GetTaskRequest())
+        stream = stub.WatchTasks(pb.WatchTasksRequest())
+        assert await stream.read() == pb.WatchTasksResponse()
+        with refused(code, reason):
+            await stream.read()
+
+
+async def test_a_defect_is_logged_and_not_told() -> None:
+    handlers = scripted()
+    handlers.error = RuntimeError("the secret of the database")
+    with capture_logs() as events:
+        async with served(handlers) as channel:
+            with refused(StatusCode.INTERNAL, "INTERNAL") as refusal:
+                await TaskServiceStub(channel).GetTask(pb.GetTaskRequest())
+    assert "secret" not in refusal.message
+    (event,) = events
+    assert event["exc_info"] is handlers.error
+    assert (event["action"], event["method"]) == ("rpc", "/contentgen.v1.TaskService/GetTask")
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [("unary_unary", "TaskService/GetTask"), ("unary_stream", "TaskService/WatchTasks")]
+)
+async def test_bytes_that_are_no_message_are_an_invalid_argument(kind: str, method: str) -> None:
+    async with served(scripted()) as channel:
+        call = raw(channel, kind, method)(NO_MESSAGE)
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+            await (call if kind == "unary_unary" else call.read())
+
+
+async def test_they_are_so_within_a_stream_too() -> None:
+    handlers = scripted()
+    async with served(handlers) as channel:
+        call = raw(channel, "stream_stream", "WorkerService/Lease")()
+        await call.write(worker_pb.LeaseRequest().SerializeToString())
+        assert await call.read() == b""
+        await call.write(NO_MESSAGE)
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+            await call.read()
+        assert handlers.left.is_set()
+
+
+async def test_a_batch_of_nothing_but_bad_fields_still_reaches_the_client() -> None:
+    handlers = scripted()
+    handlers.error = InvalidArgument([Violation(f"requests[{i}].topic 😀", "is required 😀") for i in range(10_000)])
+    async with served(handlers) as channel:
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await TaskServiceStub(channel).GetTask(pb.GetTaskRequest())
+    assert len(refusal.fields) > 20
+
+
+@pytest.mark.parametrize("how", ["deadline", "cancel"])
+async def test_a_handler_ends_with_its_call(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    handlers = scripted()
+    async with served(handlers) as channel:
+        stub = TaskServiceStub(channel)
+        if how == "deadline":
+            with refused(StatusCode.DEADLINE_EXCEEDED):
+                await stub.GetTask(pb.GetTaskRequest(task_id="wait"), timeout=0.2)
+        else:
+            stream = stub.WatchTasks(pb.WatchTasksRequest())
+            await stream.read()
+            stream.cancel()
+        async with asyncio.timeout(PATIENCE_S):
+            await handlers.left.wait()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_stream_that_its_client_closes_ends_well() -> None:
+    handlers = scripted()
+    async with served(handlers) as channel:
+        stream = WorkerServiceStub(channel).Lease()
+        await stream.write(worker_pb.LeaseRequest())
+        assert await stream.read() == worker_pb.LeaseResponse()
+        await stream.done_writing()
+        assert await stream.read() is aio.EOF
+        assert await stream.code() == grpc.StatusCode.OK

@@ -1,0 +1,216 @@
+"""The server as a whole: where it listens, whom it lets in, health, reflection, what it does not serve."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
+from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
+from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+
+from scheduler_svc.api.server import SERVICES, Services, bind, build
+from scheduler_svc.application.health import Health
+from scheduler_svc.config import Address, Settings, SettingsError
+from tests.contract.rpc_errors import refused
+
+PATIENCE_S = 10
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+class Task(TaskServiceServicer):
+    async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
+        return pb.GetTaskResponse()
+
+
+def services() -> Services:
+    return Services(
+        task=Task(),  # type: ignore[abstract]
+        worker=WorkerServiceServicer(),  # type: ignore[abstract]
+        worker_pool=WorkerPoolServiceServicer(),  # type: ignore[abstract]
+        content=ContentServiceServicer(),  # type: ignore[abstract]
+        account=AccountServiceServicer(),  # type: ignore[abstract]
+    )
+
+
+@asynccontextmanager
+async def served(settings: Settings, health: Health | None = None) -> AsyncIterator[int]:
+    server = build(services(), health or Health())
+    try:
+        port = bind(server, settings)
+        await server.start()
+        yield port
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def channel_to(health: Health | None = None) -> AsyncIterator[aio.Channel]:
+    async with (
+        served(Settings(listen=Address("127.0.0.1", 0)), health) as port,
+        aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield channel
+
+
+async def test_a_port_that_is_taken_is_a_settings_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(SettingsError) as raised:
+            async with served(Settings(listen=address)):
+                pass
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"CONTENTGEN_LISTEN={address}: Address already in use; set CONTENTGEN_LISTEN")
+
+
+async def test_so_it_is_where_another_scheduler_has_it() -> None:
+    async with served(Settings(listen=Address("127.0.0.1", 0))) as port:
+        with pytest.raises(SettingsError, match="Address already in use"):
+            async with served(Settings(listen=Address("127.0.0.1", port))):
+                pass
+
+
+async def test_an_address_of_another_machine_is_a_settings_error() -> None:
+    with pytest.raises(SettingsError, match="Cannot assign requested address"):
+        async with served(Settings(listen=Address("192.0.2.1", 0), insecure=True)):
+            pass
+
+
+async def test_health_follows_the_database_and_the_drain() -> None:
+    health = Health()
+    async with channel_to(health) as channel:
+        stub: Any = HealthStub(channel)
+        watch = stub.Watch(HealthCheckRequest(service=SERVICES[0]))
+
+        async def seen() -> int:
+            async with asyncio.timeout(PATIENCE_S):
+                status: int = (await watch.read()).status
+            for service in ("", *SERVICES):
+                assert (await stub.Check(HealthCheckRequest(service=service))).status == status
+            return status
+
+        assert await seen() == NOT_SERVING
+        health.store(there=True)
+        assert await seen() == SERVING
+        health.store(there=False)
+        assert await seen() == NOT_SERVING
+        health.store(there=True)
+        assert await seen() == SERVING
+        health.drain()
+        assert await seen() == NOT_SERVING
+
+
+async def test_health_knows_no_other_service() -> None:
+    async with channel_to() as channel:
+        stub: Any = HealthStub(channel)
+        with refused(StatusCode.NOT_FOUND):
+            await stub.Check(HealthCheckRequest(service="contentgen.v1.Other"))
+        watch = stub.Watch(HealthCheckRequest(service="contentgen.v1.Other"))
+        assert (await watch.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_reflection_lists_every_service() -> None:
+    async with channel_to() as channel:
+        stub: Any = ServerReflectionStub(channel)  # type: ignore[arg-type] # its types know no aio
+        call = stub.ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")]))
+        answer = await call.read()
+    assert {service.name for service in answer.list_services_response.service} == {
+        "contentgen.v1.TaskService",
+        "contentgen.v1.WorkerService",
+        "contentgen.v1.WorkerPoolService",
+        "contentgen.v1.ContentService",
+        "contentgen.v1.AccountService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+
+
+async def test_a_message_above_4_mib_is_refused() -> None:
+    async with channel_to() as channel:
+        with refused(StatusCode.RESOURCE_EXHAUSTED):
+            await TaskServiceStub(channel).GetTask(pb.GetTaskRequest(task_id="x" * (4 << 20)))
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority `ca`, and certificates `server` (for 127.0.0.1) and `client` of it, and `other`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates, and it is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(command: str) -> None:
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+
+    def make(name: str, issuer: str) -> None:
+        signed = f"-CA {issuer}.pem -CAkey {issuer}.key" if issuer else ""
+        openssl(
+            f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name} {signed}"
+            f" -addext subjectAltName=IP:127.0.0.1 -keyout {name}.key -out {name}.pem"
+        )
+
+    make("ca", "")
+    make("server", "ca")
+    make("client", "ca")
+    make("other", "")
+    return folder
+
+
+def credentials(certificates: Path, client: str = "") -> grpc.ChannelCredentials:
+    def file(name: str) -> bytes:
+        return (certificates / name).read_bytes()
+
+    own = (file(f"{client}.key"), file(f"{client}.pem")) if client else (None, None)
+    return grpc.ssl_channel_credentials(file("ca.pem"), *own)
+
+
+@pytest.mark.parametrize(
+    ("asked", "client", "let_in"),
+    [(False, "", True), (True, "client", True), (True, "", False), (True, "other", False)],
+)
+async def test_tls_lets_in_whom_the_client_ca_vouches_for(
+    asked: bool, client: str, let_in: bool, certificates: Path
+) -> None:
+    settings = Settings(
+        listen=Address("127.0.0.1", 0),
+        tls_cert=certificates / "server.pem",
+        tls_key=certificates / "server.key",
+        tls_client_ca=certificates / "ca.pem" if asked else None,
+    )
+    async with (
+        served(settings) as port,
+        aio.secure_channel(f"127.0.0.1:{port}", credentials(certificates, client)) as channel,
+    ):
+        call = TaskServiceStub(channel).GetTask(pb.GetTaskRequest())
+        assert await call.code() == (StatusCode.OK if let_in else StatusCode.UNAVAILABLE)
+
+
+async def test_files_that_are_no_certificates_are_a_settings_error(certificates: Path) -> None:
+    settings = Settings(
+        listen=Address("127.0.0.1", 0),
+        tls_cert=certificates / "server.pem",
+        tls_key=certificates / "other.key",
+        tls_client_ca=certificates / "ca.key",
+    )
+    with pytest.raises(SettingsError) as raised:
+        async with served(settings):
+            pass
+    assert [problem.partition("=")[0] for problem in raised.value.problems] == [
+        "CONTENTGEN_TLS_CERT",
+        "CONTENTGEN_TLS_CLIENT_CA",
+    ]
