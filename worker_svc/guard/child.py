@@ -34,9 +34,8 @@ class Child:
     stderr: asyncio.StreamReader
 
     def __init__(self, ask_to_stop: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
         self._ask_to_stop = ask_to_stop
-        self._exit: asyncio.Future[Exit] = loop.create_future()
+        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._pipes: list[asyncio.ReadTransport] = []
 
     async def wait(self) -> Exit:
@@ -52,6 +51,11 @@ class Child:
         if not self._exit.done():
             self._ask_to_stop()
         return await self.wait()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more output may come."""
+        return not all(pipe.is_closing() for pipe in self._pipes)
 
     def close(self) -> None:
         """Read no more of its output; what it writes from now on gets EPIPE."""
@@ -74,9 +78,7 @@ class Child:
 
     async def _read(self, pipe: FileIO) -> asyncio.StreamReader:
         reader = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), pipe
-        )
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: _Output(reader), pipe)
         self._pipes.append(transport)
         return reader
 
@@ -88,6 +90,12 @@ class Child:
         if not self._exit.done():
             self._exit.set_exception(error)
             self._exit.exception()  # nobody has to be waiting for it
+
+
+class _Output(asyncio.StreamReaderProtocol):
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False  # else uvloop keeps the pipe open
 
 
 def _at_end() -> asyncio.StreamReader:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,16 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from weakref import WeakSet
 
 from worker_svc.guard.child import Child, Exit
 from worker_svc.guard.errors import GuardError, GuardLostError, SpawnError
+from worker_svc.guard.process.marks import kill_marked
 from worker_svc.guard.process.wire import Channel, Closed, Document
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from worker_svc.guard.process.main import main; "
-    "main(int(sys.argv[2]), float(sys.argv[3]), [int(fd) for fd in sys.argv[4:]])"
+    "main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), [int(fd) for fd in sys.argv[5:]])"
 )
 _START_LIMIT = 30.0  # seconds; a machine may be very busy, but a guard that says nothing for so long never will
 
@@ -46,47 +47,51 @@ class Guard:
         capabilities: what this system lets it guarantee, one line for the log; known once connected.
         on_deadline: called with the run that the guard ended, all of it, because its deadline had passed. The run has
             still to be closed.
-        lost: set when the guard is gone without having been closed. The kernel has killed its CLIs then, but nothing
-            is guarded any more: the worker has to exit.
+        lost: set when the guard is gone without having been closed. The kernel has killed its CLIs then, and we those
+            of their descendants that bear the mark, but nothing is guarded any more: the worker has to exit.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], channel: Channel, owner: str) -> None:
         self.pid = process.pid
         self.capabilities = ""
         self.on_deadline: Callable[[str], None] = lambda _: None
         self.lost = asyncio.Event()
         self._process = process
         self._channel = channel
+        self._owner = owner
         self._gone = asyncio.Event()
         self._closing = False
         self._numbers = 0
         self._runs: dict[str, asyncio.Future[RunEnd] | None] = {}  # the open ones; a future once closing
         self._children: dict[int, Child] = {}  # by our number, until ended
-        self._readable_children: WeakSet[Child] = WeakSet()
+        self._readable_children: set[Child] = set()
         self._spawning: dict[int, asyncio.Future[tuple[int, list[int]]]] = {}
         self._ready: asyncio.Future[None] | None = None
 
     @classmethod
-    def launch(cls, lock_fd: int | None = None, *, grace: float = 3.0) -> Guard:
+    def launch(cls, lock_fd: int | None = None, *, owner: str | None = None, grace: float = 3.0) -> Guard:
         """Start the guard: in the main thread, before gRPC is imported and before there is an event loop.
 
         Args:
             lock_fd: the locked file of the worker's folder. The guard holds it as long as it or a CLI lives.
+            owner: names the worker's folder among all on this machine, from one start to the next, so that the guard
+                can kill first what a killed predecessor left; without it there is no such predecessor.
             grace: seconds between TERM and KILL; well below the worker's time to stop.
         """
+        owner = owner or secrets.token_hex(8)
         ours, theirs = socket.socketpair()
-        fds = [theirs.fileno()] if lock_fd is None else [theirs.fileno(), lock_fd]
-        arguments = [str(_ROOT), str(theirs.fileno()), str(grace), *map(str, fds[1:])]
+        inherited = [] if lock_fd is None else [lock_fd]
+        arguments = [str(_ROOT), str(theirs.fileno()), owner, str(grace), *map(str, inherited)]
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _PROGRAM, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=fds,
+                pass_fds=[theirs.fileno(), *inherited],
                 cwd="/",
                 start_new_session=True,
             )
-        return cls(process, Channel(ours))
+        return cls(process, Channel(ours), owner)
 
     async def connect(self) -> None:
         """Attach to the running event loop, and wait until the guard is ready.
@@ -148,13 +153,13 @@ class Guard:
         try:
             self._ask_to_spawn(request, stdout)
             pid, output = await started
-            self._readable_children.add(child)
         except GuardError:
             del self._children[number]
             raise
         finally:
             del self._spawning[number]
         await self._hand_over(child, pid, output)
+        self._readable_children = {child, *(other for other in self._readable_children if other.is_open)}
         return child
 
     def _ask_to_spawn(self, request: Document, stdout: int | None) -> None:
@@ -188,6 +193,8 @@ class Guard:
 
     async def close(self) -> None:
         """End all runs and the guard; returns when nothing lives and the guard has exited."""
+        if self._ready is None:
+            await self.connect()  # to hear of its end
         self._closing = True
         self._channel.shut_write()
         await self._gone.wait()
@@ -230,12 +237,14 @@ class Guard:
         self._fail_all(GuardLostError(f"the guard is gone (status {status})"))
         self._gone.set()
         if not self._closing:
+            kill_marked(self._owner)
             self.lost.set()
 
     def _fail_all(self, error: GuardLostError) -> None:
         for future in (self._ready, *self._spawning.values(), *self._runs.values()):
             if future is not None and not future.done():
                 future.set_exception(error)
+                future.exception()  # nobody has to be waiting for it
         for child in self._children.values():
             child.lost(error)
 
@@ -251,7 +260,8 @@ class Guard:
             return
         for fd in fds:  # whoever wanted it was cancelled
             os.close(fd)
-        self._send({"op": "stop", "child": event["child"]})
+        with contextlib.suppress(GuardLostError):
+            self._send({"op": "stop", "child": event["child"]})
 
     def _on_failed(self, event: Document, _: list[int]) -> None:
         self._fail_spawn(event["child"], SpawnError(event["errno"], event["message"]))
@@ -275,7 +285,7 @@ class Guard:
 
     def _on_ended(self, event: Document, _: list[int]) -> None:
         if not event["asked"]:
-            self.on_deadline(event["run"])
+            asyncio.get_running_loop().call_soon(self.on_deadline, event["run"])
             return
         ending = self._runs.pop(event["run"], None)
         if ending is not None:

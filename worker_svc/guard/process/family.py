@@ -2,7 +2,7 @@
 
 As a subreaper the guard is the ancestor of all that its CLIs ever started: what is alive hangs below one of the guard's
 own children, and these are few. Each of them is a CLI or an orphan. A CLI's run is known; an orphan's is found by, in
-this order: having been seen below a CLI, the marker in its environment, its session or process group. An orphan that
+this order: having been seen below a CLI, the mark in its environment, its session or process group. An orphan that
 hid all three belongs to every run that was open when it appeared, and dies with the last of them.
 
 Where the kernel has no subreapers the family is the CLIs alone, each with its process group.
@@ -14,11 +14,8 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 
-from worker_svc.guard.process import procfs
+from worker_svc.guard.process import marks, procfs
 from worker_svc.guard.process.procfs import Process
-
-MARKER = "CONTENTGEN_RUN"
-"""The variable that tells a CLI's descendants apart, whatever they do to their sessions."""
 
 Runs = frozenset[str]
 _Key = tuple[int, int]
@@ -27,11 +24,13 @@ _Key = tuple[int, int]
 class Family:
     """The processes below this one, with the runs that they belong to."""
 
-    def __init__(self, pid: int, subreaper: bool) -> None:
+    def __init__(self, pid: int, owner: str, subreaper: bool) -> None:
         self._pid = pid
+        self._owner = owner
         self._subreaper = subreaper
         self._open: set[str] = set()
         self._children: dict[int, Runs] = {}  # not yet reaped, so their numbers can't be reused
+        self._unread: set[int] = set()  # those that were dead before anything could be told of them
         self._seen: dict[_Key, tuple[Process, Runs]] = {}  # by the last survey
         self._foreign: set[_Key] = set()  # runs as somebody else: not ours to signal
 
@@ -51,6 +50,7 @@ class Family:
     def remove(self, pid: int) -> None:
         """A child was reaped: its number means nothing any more."""
         self._children.pop(pid, None)
+        self._unread.discard(pid)
 
     def adopt(self) -> None:
         """Take note of the orphans that have become children.
@@ -69,13 +69,16 @@ class Family:
         """What lived of this run alone at the last survey, parents before their children."""
         return self._living(Runs({run}))
 
-    def owes(self, pids: Iterable[int]) -> bool:
-        """Whether one of these children has still to be reaped, though nothing of it lives."""
-        return any(pid in self._children and pid not in self._foreign_pids() for pid in pids)
+    def has_children(self, run: str) -> bool:
+        """Whether a child of this run has still to be reaped, dead or alive; that of several runs if it died unread.
+
+        The dead count since one may have left an orphan just after the survey had asked for our children.
+        """
+        return self._has_children(Runs({run})) or any(run in self._children[pid] for pid in self._unread)
 
     def has_ownerless(self) -> bool:
-        """Whether a child is, or was when it ended, of no open run."""
-        return any(not runs and pid not in self._foreign_pids() for pid, runs in self._children.items())
+        """Whether a child that can be of no open run has still to be reaped, dead or alive."""
+        return self._has_children(Runs())
 
     def kill_ownerless(self) -> bool:
         """KILL, just after a survey, the orphans that can be of no open run; whether there were any."""
@@ -101,8 +104,9 @@ class Family:
             if its == runs and not process.dead and key not in self._foreign
         )
 
-    def _foreign_pids(self) -> set[int]:
-        return {pid for pid, _ in self._foreign}
+    def _has_children(self, runs: Runs) -> bool:
+        foreign = {pid for pid, _ in self._foreign}
+        return any(its == runs and pid not in foreign for pid, its in self._children.items())
 
     def _walk(self) -> Iterator[tuple[Process, Runs]]:
         if not self._subreaper:
@@ -121,14 +125,17 @@ class Family:
         for pid in children:
             if pid not in self._children and (orphan := procfs.read(pid)) is not None:
                 self._children[pid] = self._runs_of(orphan)
+                if (now := procfs.read(pid)) is None or now.mute:  # perhaps before its mark was read
+                    self._unread.add(pid)
 
     def _runs_of(self, orphan: Process) -> Runs:
-        if orphan.key in self._seen:
-            return self._seen[orphan.key][1]
-        run = procfs.marker(orphan.pid, MARKER)
+        seen = self._seen[orphan.key][1] if orphan.key in self._seen else Runs()
+        if len(seen) == 1:
+            return seen
+        run = marks.run_of(orphan.pid, self._owner)
         if run is not None:
             return Runs({run}) & self._open
-        return self._by_group(orphan) or Runs(self._open)
+        return self._by_group(orphan) or seen or Runs(self._open)
 
     def _by_group(self, orphan: Process) -> Runs | None:
         for pid in (orphan.session, orphan.group):

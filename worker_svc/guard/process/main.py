@@ -16,9 +16,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from worker_svc.guard.process import kernel, launch
+from worker_svc.guard.process import kernel, launch, marks
 from worker_svc.guard.process.clock import now
-from worker_svc.guard.process.family import MARKER, Family, signal_child
+from worker_svc.guard.process.family import Family, signal_child
 from worker_svc.guard.process.runs import DEADLINE, TOLD, Cli, Run
 from worker_svc.guard.process.wire import Channel, Closed, Document
 
@@ -35,18 +35,20 @@ class RefusedError(Exception):
 class GuardProcess:
     """All state of one guard."""
 
-    def __init__(self, channel: Channel, wakeup: int, grace: float, subreaper: bool) -> None:
+    def __init__(self, channel: Channel, owner: str, grace: float) -> None:
+        subreaper = kernel.become_subreaper()
         self._channel = channel
-        self._wakeup = wakeup
+        self._wakeup = _wakeup()
+        self._owner = owner
         self._grace = grace
         self._worker_lives = True
-        self._family = Family(os.getpid(), subreaper)
+        self._family = Family(os.getpid(), owner, subreaper)
         self._runs: dict[str, Run] = {}
         self._clis: dict[int, Cli] = {}  # by the worker's number, until its end is told
         self._verdicts: dict[int, Cli] = {}
         self._survey_at = 0.0
         self._poll = select.poll()
-        self._poll.register(wakeup, select.POLLIN)
+        self._poll.register(self._wakeup, select.POLLIN)
         self._poll.register(channel, select.POLLIN)
         self._requests: dict[str, Callable[[Document, list[int]], None]] = {
             "open": self._open,
@@ -138,7 +140,8 @@ class GuardProcess:
             raise RefusedError(f"run {run.name!r} was ended ({run.ended_by})")
         if number in self._clis:
             raise RefusedError(f"child {number} lives already")
-        program = launch.Program(request["argv"], {**request["env"], MARKER: run.name}, request["cwd"])
+        env = request["env"] | {marks.VARIABLE: marks.mark(self._owner, run.name)}
+        program = launch.Program(request["argv"], env, request["cwd"])
         try:
             launched = launch.launch(program, fds[0] if fds else None)
         except ValueError as error:
@@ -190,14 +193,26 @@ class GuardProcess:
             self._tell_failed(cli.number, *cli.failure)
 
     def _reap(self) -> None:
-        """Reap all that have ended, each after its orphans were taken note of."""
-        while (pid := _zombie()) is not None:
+        try:
+            while (ended := self._next_ended())[0]:
+                pid, status = ended
+                self._family.remove(pid)
+                cli = next((cli for cli in self._clis.values() if cli.pid == pid), None)
+                if cli is not None:
+                    self._exited(cli, os.waitstatus_to_exitcode(status))
+        except ChildProcessError:
+            return  # there are no children
+
+    def _next_ended(self) -> tuple[int, int]:
+        """Number and status of a child that ended, now reaped, its orphans taken note of; (0, 0) if there is none."""
+        pid = -1
+        if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on, and no orphans for us
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return 0, 0
+            pid = ended.si_pid
             self._family.adopt()
-            _, status = os.waitpid(pid, 0)
-            self._family.remove(pid)
-            cli = next((cli for cli in self._clis.values() if cli.pid == pid), None)
-            if cli is not None:
-                self._exited(cli, os.waitstatus_to_exitcode(status))
+        return os.waitpid(pid, os.WNOHANG)
 
     def _exited(self, cli: Cli, code: int) -> None:
         self._settle(cli)
@@ -281,15 +296,6 @@ def _signal_cli(cli: Cli, number: signal.Signals) -> None:
         return
 
 
-def _zombie() -> int | None:
-    """A child that has ended and is not reaped."""
-    try:
-        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None
-    return None if ended is None else ended.si_pid
-
-
 def _wakeup() -> int:
     """A descriptor that is readable after a child has ended."""
     read_end, write_end = os.pipe()
@@ -300,12 +306,13 @@ def _wakeup() -> int:
     return read_end
 
 
-def main(sock_fd: int, grace: float, inherited: list[int]) -> None:
+def main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> None:
     """Serve the worker at the other end of `sock_fd`; hold `inherited` descriptors to the end, given to nobody."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the worker may have blocked
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     for fd in (sock_fd, *inherited):
         os.set_inheritable(fd, False)
     kernel.name_process(b"cg-guard")
-    subreaper = kernel.become_subreaper()
-    GuardProcess(Channel(socket.socket(fileno=sock_fd)), _wakeup(), grace, subreaper).run()
+    marks.kill_marked(owner)  # a former guard of this folder may have been killed
+    GuardProcess(Channel(socket.socket(fileno=sock_fd)), owner, grace).run()

@@ -21,6 +21,8 @@ class Process(NamedTuple):
     """Clock ticks since boot."""
     dead: bool
     """A zombie: it can do nothing more, only be reaped."""
+    mute: bool
+    """Dead or about to be: its memory is gone, and with it its environment."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -38,18 +40,20 @@ def read(pid: int) -> Process | None:
     except OSError:
         return None
     state, parent, group, session, *rest = text[text.rindex(b")") + 2 :].split()
-    threads, started = int(rest[13]), int(rest[15])
+    threads, started, memory = int(rest[13]), int(rest[15]), int(rest[16])
+    alone = threads <= 1  # a process whose first thread has ended shows Z and no memory, and lives on
     return Process(
         pid=pid,
         parent=int(parent),
         group=int(group),
         session=int(session),
         started=started,
-        dead=state in b"ZX" and threads <= 1,  # a process whose first thread has ended shows Z and lives on
+        dead=alone and state in b"ZX",
+        mute=alone and memory == 0,
     )
 
 
-def marker(pid: int, name: str) -> str | None:
+def variable(pid: int, name: str) -> str | None:
     """The variable `name` of the environment that the process was started with; None if not set or not ours to read."""
     prefix = os.fsencode(name) + b"="
     try:
@@ -65,9 +69,14 @@ def children_now() -> Children:
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return _listed_children
     by_parent: dict[int, list[int]] = {}
-    for process in filter(None, (read(int(entry)) for entry in _numbers("/proc"))):
+    for process in filter(None, map(read, everyone())):
         by_parent.setdefault(process.parent, []).append(process.pid)
     return lambda pid: by_parent.get(pid, [])
+
+
+def everyone() -> list[int]:
+    """The numbers of all processes; none where there is no /proc."""
+    return _numbers("/proc")
 
 
 def _listed_children(pid: int) -> list[int]:
@@ -81,16 +90,16 @@ def _listed_children(pid: int) -> list[int]:
     return found
 
 
-def _numbers(folder: str) -> list[str]:
+def _numbers(folder: str) -> list[int]:
     try:
-        return [entry for entry in os.listdir(folder) if entry.isdigit()]
+        return [int(entry) for entry in os.listdir(folder) if entry.isdigit()]
     except OSError:
         return []
 
 
 def group_leader(pid: int) -> Process:
     """What can be said of a child where there is no /proc."""
-    return Process(pid=pid, parent=os.getpid(), group=pid, session=pid, started=0, dead=False)
+    return Process(pid=pid, parent=os.getpid(), group=pid, session=pid, started=0, dead=False, mute=False)
 
 
 def send_signal(process: Process, number: signal.Signals) -> None:

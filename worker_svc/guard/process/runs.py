@@ -67,7 +67,7 @@ class Run:
         guard and the next step finds it.
         """
         members = list(family.of(self.name))
-        if not members and not family.owes(self.clis):
+        if not members and not family.has_children(self.name):
             self.over = True
         elif self._kill_at is None:
             self._kill_at = now + grace

@@ -1,0 +1,318 @@
+"""The guard with real programs: how they start, speak and end while worker and guard live."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+from tests.integration.guarded import (
+    BOMB,
+    ENV,
+    FAMILY,
+    HIDDEN_ORPHAN,
+    ORPHAN,
+    RUNNER,
+    STUBBORN,
+    STUBBORN_FAMILY,
+    living,
+    marked,
+    python,
+    start,
+    told,
+)
+from tests.waiting import wait_until, wait_until_async
+from worker_svc.guard import Exit, Guard, GuardError, RunEnd, SpawnError, client, now
+from worker_svc.guard.process.wire import Document
+
+GRACE = 0.3
+FAR = 600.0  # seconds
+
+
+@pytest.fixture
+async def guard() -> AsyncIterator[Guard]:
+    guard = Guard.launch(grace=GRACE)
+    await guard.connect()
+    guard.open_run("run", now() + FAR)
+    yield guard
+    await guard.close()
+    assert not psutil.pid_exists(guard.pid)
+
+
+async def output(guard: Guard, program: str) -> tuple[bytes, bytes, Exit]:
+    child = await start(guard, "run", program)
+    async with asyncio.timeout(20):
+        stdout, stderr, end = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
+    return stdout, stderr, end
+
+
+class TestStart:
+    async def test_output_and_status_come_back(self, guard: Guard) -> None:
+        program = "print('人工智能'); print('no', file=sys.stderr); sys.exit(3)"
+        assert await output(guard, program) == ("人工智能\n".encode(), b"no\n", Exit(3, None, "itself"))
+
+    async def test_much_output_comes_back_whole(self, guard: Guard) -> None:
+        stdout, _, _ = await output(guard, "sys.stdout.write('x' * 5_000_000)")
+        assert len(stdout) == 5_000_000
+
+    async def test_a_signal_is_told_from_a_status(self, guard: Guard) -> None:
+        _, _, end = await output(guard, "os.kill(os.getpid(), signal.SIGSEGV)")
+        assert end == Exit(None, signal.SIGSEGV, "itself")
+
+    async def test_the_surroundings_are_clean(self, guard: Guard, tmp_path: Path) -> None:
+        program = (
+            "import json\n"
+            "ignored = [n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN]\n"
+            "print(json.dumps([os.getcwd(), dict(os.environ), os.read(0, 9).decode(), os.getpid() == os.getsid(0),"
+            " sorted(map(int, os.listdir('/proc/self/fd')))[:-1], ignored, os.getppid()]))"
+        )
+        env = {"PATH": ENV["PATH"], "NAME": "wörth"}
+        child = await guard.spawn("run", python(program), cwd=tmp_path, env=env)
+        import json
+
+        cwd, environ, stdin, leads, fds, ignored, parent = json.loads(await child.stdout.read())
+        environ.pop("LC_CTYPE", None)  # Python's own
+        assert (cwd, environ, stdin) == (str(tmp_path), {**env, "CONTENTGEN_RUN": f"{guard._owner}/run"}, "")
+        assert (leads, fds, parent) == (True, [0, 1, 2], guard.pid)
+        assert ignored == [signal.SIGPIPE, signal.SIGXFSZ]  # Python's own
+
+    async def test_arguments_arrive_byte_for_byte(self, guard: Guard) -> None:
+        arguments = ["--help", "$(touch x)", "'\"\n\t\\", "🙂人", os.fsdecode(b"\xff\xfe"), "", "x" * 120_000]
+        child = await guard.spawn(
+            "run",
+            [*python("sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"), *arguments],
+            cwd=Path("/"),
+            env=ENV,
+        )
+        assert (await child.stdout.read()).split(b"\0") == [os.fsencode(argument) for argument in arguments]
+
+    async def test_stdout_may_go_to_a_file(self, guard: Guard, tmp_path: Path) -> None:
+        with (tmp_path / "out").open("wb") as file:
+            child = await guard.spawn("run", ["echo", "kept"], cwd=Path("/"), env=ENV, stdout=file.fileno())
+        assert (await child.wait()).code == 0
+        assert await child.stdout.read() == b""
+        assert (tmp_path / "out").read_text() == "kept\n"
+
+    async def test_programs_run_side_by_side(self, guard: Guard) -> None:
+        ends = await asyncio.gather(*(output(guard, f"sys.exit({number})") for number in range(12)))
+        assert [end.code for _, _, end in ends] == list(range(12))
+
+
+class TestNoStart:
+    @pytest.mark.parametrize(
+        ("argv", "cwd", "number"),
+        [
+            (["/nowhere/cli"], "/", errno.ENOENT),
+            (["no-such-program"], "/", errno.ENOENT),
+            (["/etc/passwd"], "/", errno.EACCES),
+            (["true"], "/nowhere", errno.ENOENT),
+            (["true", "x" * 200_000], "/", errno.E2BIG),
+            (["true", "a\0b"], "/", errno.EINVAL),
+            ([], "/", errno.EINVAL),
+        ],
+    )
+    async def test_the_reason_is_told(self, guard: Guard, argv: list[str], cwd: str, number: int) -> None:
+        with pytest.raises(SpawnError) as caught:
+            await guard.spawn("run", argv, cwd=Path(cwd), env=ENV)
+        assert caught.value.errno == number
+        assert (await output(guard, "print('on')"))[0] == b"on\n"
+
+    async def test_a_message_beyond_all_bounds_is_not_sent(self, guard: Guard) -> None:
+        with pytest.raises(SpawnError) as caught:
+            await guard.spawn("run", ["true", "x" * (20 << 20)], cwd=Path("/"), env=ENV)
+        assert caught.value.errno == errno.E2BIG
+
+    async def test_runs_are_opened_once_and_known(self, guard: Guard) -> None:
+        with pytest.raises(GuardError, match="open already"):
+            guard.open_run("run", now() + FAR)
+        with pytest.raises(GuardError, match="no run 'other'"):
+            await start(guard, "other", "")
+        with pytest.raises(GuardError, match="no run 'other'"):
+            await guard.close_run("other")
+
+    async def test_a_cancelled_start_leaves_nothing(self, guard: Guard) -> None:
+        starting = asyncio.create_task(start(guard, "run", STUBBORN))
+        await asyncio.sleep(0)  # it has asked
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await wait_until_async(lambda: psutil.Process(guard.pid).children() == [], within=10, what="no CLI")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"op": "dance"},
+        {"op": "open", "run": "run"},
+        {"op": "open", "run": "nan", "deadline": float("nan")},
+        {"op": "open", "run": "run", "deadline": 1e12},
+        {"op": "move", "deadlines": [1]},
+        {"op": "spawn", "run": "run"},
+        {"op": "spawn", "run": "run", "child": 1, "argv": "true", "env": 3, "cwd": "/"},
+        {"op": "spawn", "run": ["run"], "child": 1, "argv": ["true"], "env": {}, "cwd": "/"},
+        {"op": "stop", "child": "x"},
+        {"op": "close", "run": "other"},
+    ],
+)
+def test_a_request_without_sense_is_refused(request_: Document) -> None:
+    guard = Guard.launch()
+    channel = guard._channel
+    channel.send({"op": "open", "run": "run", "deadline": now() + FAR})
+    channel.send(request_)
+    channel.send({"op": "close", "run": "run"})
+    events: list[str] = []
+
+    def ended() -> bool:
+        events.extend(event["event"] for event, _ in channel.receive())
+        return events[-1:] == ["ended"]
+
+    wait_until(ended, within=10, what="the run's end")
+    assert events == ["ready", "refused", "ended"]
+    channel.close()
+    assert guard._process.wait(10) == 0
+
+
+class TestEnd:
+    async def test_a_cli_is_stopped_alone(self, guard: Guard) -> None:
+        one, other = await start(guard, "run", FAMILY), await start(guard, "run", FAMILY)
+        pids, others = await told(one, 3), await told(other, 3)
+        assert await one.stop() == Exit(None, signal.SIGTERM, "told")
+        assert await one.stop() == Exit(None, signal.SIGTERM, "told")
+        await wait_until_async(lambda: len(living(pids)) == 1, within=10, what="only its daemon is left")
+        assert living(others) == set(others)
+        assert await guard.close_run("run") == RunEnd("told", leftovers=3, killed=0)  # one's daemon, and other's two
+        assert living(pids + others) == set()
+        assert await other.wait() == Exit(None, signal.SIGTERM, "told")
+
+    async def test_what_ignores_term_is_killed_after_the_grace(self, guard: Guard) -> None:
+        child = await start(guard, "run", STUBBORN)
+        await told(child, 1)
+        begun = now()
+        assert await child.stop() == Exit(None, signal.SIGKILL, "told")
+        assert now() - begun >= GRACE
+
+    async def test_a_stubborn_family_is_killed(self, guard: Guard) -> None:
+        child = await start(guard, "run", STUBBORN_FAMILY)
+        pids = await told(child, 3)
+        assert await guard.close_run("run") == RunEnd("told", leftovers=2, killed=3)
+        assert living(pids) == set()
+
+    async def test_an_orphan_belongs_to_the_run_until_it_is_closed(self, guard: Guard) -> None:
+        child = await start(guard, "run", ORPHAN)
+        [orphan] = await told(child, 1)
+        assert await child.wait() == Exit(0, None, "itself")
+        assert psutil.Process(orphan).ppid() == guard.pid
+        assert await guard.close_run("run") == RunEnd("told", leftovers=1, killed=0)
+        assert living([orphan]) == set()
+        assert await child.stdout.read() == b""  # nobody holds the pipe any more
+
+    async def test_runs_do_not_touch_each_others_orphans(self, guard: Guard) -> None:
+        guard.open_run("other", now() + FAR)
+        one, other = await start(guard, "run", ORPHAN), await start(guard, "other", ORPHAN)
+        [[mine], [its]] = await told(one, 1), await told(other, 1)
+        await one.wait()
+        await other.wait()
+        await guard.close_run("run")
+        assert living([mine, its]) == {its}
+        await guard.close_run("other")
+        assert living([its]) == set()
+
+    async def test_an_orphan_that_hides_dies_with_the_last_run_it_may_be_of(self, guard: Guard) -> None:
+        guard.open_run("other", now() + FAR)
+        hiding, other = await start(guard, "run", HIDDEN_ORPHAN), await start(guard, "other", ORPHAN)
+        [[orphan], [its]] = await told(hiding, 1), await told(other, 1)
+        await hiding.wait()
+        await guard.close_run("run")
+        assert living([its]) == {its}
+        await guard.close_run("other")
+        assert living([orphan, its]) == set()
+
+    async def test_many_sessions_are_ended(self, guard: Guard) -> None:
+        child = await start(guard, "run", BOMB)
+        pids = await told(child, 64)
+        end = await guard.close_run("run")
+        assert (end.killed, living(pids)) == (64, set())
+
+    async def test_a_process_that_runs_away_is_caught(self, guard: Guard) -> None:
+        for round_ in range(5):
+            guard.open_run(f"run {round_}", now() + FAR)
+            child = await start(guard, f"run {round_}", RUNNER)
+            await child.wait()
+            async with asyncio.timeout(30):
+                await guard.close_run(f"run {round_}")
+            assert marked(guard) == set()
+
+    async def test_a_closed_run_starts_nothing_and_may_be_opened_anew(self, guard: Guard) -> None:
+        await asyncio.gather(guard.close_run("run"), guard.close_run("run"))
+        with pytest.raises(GuardError, match="no run"):
+            await start(guard, "run", "")
+        guard.open_run("run", now() + FAR)
+        assert (await output(guard, "sys.exit(4)"))[2].code == 4
+
+    async def test_a_run_that_is_being_ended_starts_nothing(self, guard: Guard) -> None:
+        child = await start(guard, "run", STUBBORN)
+        await told(child, 1)
+        closing = asyncio.create_task(guard.close_run("run"))
+        await asyncio.sleep(0)  # it has asked
+        with pytest.raises(GuardError, match="was ended"):
+            await start(guard, "run", "")
+        assert (await closing).killed == 1
+
+    async def test_output_that_nobody_reads_does_not_hinder_the_end(self, guard: Guard) -> None:
+        child = await start(guard, "run", "while True: sys.stdout.write('x' * 100_000)")
+        assert await child.stop() == Exit(None, signal.SIGTERM, "told")
+        child.close()
+
+    async def test_the_guard_itself_heeds_no_signal_of_a_terminal(self, guard: Guard) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            os.kill(guard.pid, number)
+        assert (await output(guard, "print('on')"))[0] == b"on\n"
+
+    async def test_the_guard_is_small(self, guard: Guard) -> None:
+        await asyncio.gather(*(output(guard, "print('x' * 100_000)") for _ in range(10)))
+        assert psutil.Process(guard.pid).memory_info().rss < 15 << 20
+
+
+def test_no_pipe_stays_open_on_the_workers_own_loop() -> None:
+    async def runs(guard: Guard) -> None:
+        await guard.connect()
+        guard.open_run("run", now() + FAR)
+        await output(guard, "print('first')")  # what is opened once is open now
+        process = psutil.Process()
+        before = process.num_fds()
+        for _ in range(5):
+            assert (await output(guard, "print('on')"))[0] == b"on\n"
+        await wait_until_async(lambda: process.num_fds() == before, within=10, what="the pipes are closed")
+        await start(guard, "run", STUBBORN)  # nobody keeps it
+        await guard.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(runs(Guard.launch(grace=GRACE)))
+
+
+async def test_a_guard_that_nobody_was_connected_to_is_closed() -> None:
+    guard = Guard.launch()
+    await guard.close()
+    assert not psutil.pid_exists(guard.pid)
+
+
+async def test_without_subreapers_the_groups_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = "from worker_svc.guard.process import kernel; kernel.become_subreaper = lambda: False; main("
+    monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main(", elsewhere))
+    guard = Guard.launch(grace=GRACE)
+    await guard.connect()
+    assert "process groups only" in guard.capabilities
+    guard.open_run("run", now() + FAR)
+    child = await start(guard, "run", "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); tell_and_stay()")
+    pids = await told(child, 2)
+    assert (await guard.close_run("run")).killed == 1  # the group counts as one
+    await wait_until_async(lambda: living(pids) == set(), within=10, what="the group is gone")
+    await guard.close()

@@ -1,0 +1,224 @@
+"""What the guard is for: deadlines, and the deaths of worker and guard. Processes are really killed and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.guarded import ENV, FAMILY, STUBBORN_FAMILY, living, python, start, told
+from tests.waiting import wait_until, wait_until_async, wait_until_gone
+from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, now
+
+GRACE = 0.3
+FAR = 600.0  # seconds
+
+OWNER = f"test-{os.getpid()}"
+
+WORKER = f"""
+import asyncio, fcntl, json, os, sys
+from pathlib import Path
+from worker_svc.guard import Guard, now
+
+async def main(guard, argv, env, lease):
+    await guard.connect()
+    guard.open_run("run", now() + lease)
+    child = await guard.spawn("run", argv, cwd=Path("/"), env=env)
+    pids = [int(await child.stdout.readline()) for _ in range(3)]
+    print(json.dumps([guard.pid, *pids]), flush=True)
+    await child.wait()
+    print("over", flush=True)
+    await asyncio.Event().wait()
+
+lock = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+asyncio.run(main(Guard.launch(lock, owner={OWNER!r}, grace={GRACE}), *json.loads(sys.argv[2])))
+"""
+
+
+class Worker:
+    """A process with a guard, one run and a locked file; its `pids` are the CLI's family, three processes."""
+
+    def __init__(self, lock: Path, program: str, lease: float = FAR) -> None:
+        import json
+
+        lock.touch()
+        self.lock = lock.open("r+")
+        arguments = [str(lock), json.dumps([python(program), ENV, lease])]
+        self.process = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self.guard, *self.pids = json.loads(self.process.stdout.readline())
+
+    def lock_is_free(self) -> bool:
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        wait_until(self.lock_is_free, within=10, what="the guard has ended")
+        self.lock.close()
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Worker]:
+    worker = Worker(tmp_path / "lock", *getattr(request, "param", (FAMILY,)))
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+async def guard() -> AsyncIterator[Guard]:
+    guard = Guard.launch(grace=GRACE)
+    await guard.connect()
+    yield guard
+    await guard.close()
+
+
+def _stopped(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+
+class TestDeadline:
+    @pytest.mark.parametrize(("program", "number", "killed"), [(FAMILY, 15, 0), (STUBBORN_FAMILY, 9, 3)])
+    async def test_the_whole_family_ends_with_it(self, guard: Guard, program: str, number: int, killed: int) -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        guard.on_deadline = ended.put_nowait
+        guard.open_run("run", now() + FAR)
+        child = await start(guard, "run", program)
+        pids = await told(child, 3)
+        deadline = now() + 0.2
+        guard.move_deadline("run", deadline)
+        assert await asyncio.wait_for(ended.get(), 10) == "run"
+        assert now() >= deadline
+        assert living(pids) == set()
+        assert await child.wait() == Exit(None, number, "deadline")
+        with pytest.raises(GuardError, match="deadline"):
+            await start(guard, "run", "")
+        assert await guard.close_run("run") == RunEnd("deadline", leftovers=2, killed=killed)
+        assert ended.empty()
+
+    async def test_a_renewed_run_lives_on_and_another_ends(self, guard: Guard) -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        guard.on_deadline = ended.put_nowait
+        first = now() + 0.5
+        guard.open_run("renewed", first)
+        guard.open_run("not renewed", first)
+        renewed, other = await start(guard, "renewed", FAMILY), await start(guard, "not renewed", FAMILY)
+        pids, others = await told(renewed, 3), await told(other, 3)
+        guard.move_deadlines({"renewed": now() + FAR, "unknown": now() + FAR})
+        assert await asyncio.wait_for(ended.get(), 10) == "not renewed"
+        assert now() >= first
+        assert living(pids + others) == set(pids)
+        assert await guard.close_run("renewed") == RunEnd("told", leftovers=2, killed=0)
+
+    async def test_it_is_kept_as_soon_as_a_suspended_guard_goes_on(self, guard: Guard) -> None:
+        guard.open_run("run", now() + FAR)
+        child = await start(guard, "run", FAMILY)
+        pids = await told(child, 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        await wait_until_async(lambda: _stopped(guard.pid), within=10, what="the guard is stopped")
+        deadline = now() + 0.1
+        guard.move_deadline("run", deadline)
+        await wait_until_async(lambda: now() > deadline, within=10, what="the deadline has passed")
+        assert living(pids) == set(pids)
+        os.kill(guard.pid, signal.SIGCONT)
+        assert (await child.wait()).ended_by == "deadline"
+        await guard.close_run("run")
+        assert living(pids) == set()
+
+    async def test_a_deadline_in_the_past_ends_at_once(self, guard: Guard) -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        guard.on_deadline = ended.put_nowait
+        guard.open_run("run", now() - 1)
+        assert await asyncio.wait_for(ended.get(), 10) == "run"
+        assert (await guard.close_run("run")).ended_by == "deadline"
+
+
+class TestWorkerDies:
+    @pytest.mark.parametrize("worker", [(FAMILY,), (STUBBORN_FAMILY,)], indirect=True)
+    def test_killed_all_is_gone_once_the_lock_is_free(self, worker: Worker) -> None:
+        assert not worker.lock_is_free()
+        assert living(worker.pids) == set(worker.pids)
+        worker.process.kill()
+        wait_until(worker.lock_is_free, within=10, what="the lock is free")
+        assert living(worker.pids) == set()
+        wait_until_gone(lambda: living([worker.guard]), within=10, what="the guard is gone")
+
+    @pytest.mark.parametrize("worker", [(FAMILY, 1.0)], indirect=True)
+    def test_stopped_past_the_deadline_all_is_gone(self, worker: Worker) -> None:
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
+        assert not worker.lock_is_free()
+        os.kill(worker.process.pid, signal.SIGCONT)
+        assert worker.process.stdout is not None
+        assert worker.process.stdout.readline() == b"over\n"
+
+    def test_a_signal_to_its_group_leaves_the_guard(self, worker: Worker) -> None:
+        assert os.getsid(worker.guard) == worker.guard
+        os.kill(worker.guard, signal.SIGTERM)
+        worker.process.terminate()
+        wait_until(worker.lock_is_free, within=10, what="the lock is free")
+        assert living(worker.pids) == set()
+
+
+class TestGuardDies:
+    async def test_the_clis_go_with_it_and_the_worker_hears_of_it(self) -> None:
+        guard = Guard.launch()
+        await guard.connect()
+        guard.open_run("run", now() + FAR)
+        children = [await start(guard, "run", STUBBORN_FAMILY) for _ in range(2)]
+        pids = [pid for child in children for pid in await told(child, 3)]
+        closing = asyncio.create_task(guard.close_run("run"))
+        await asyncio.sleep(0)  # it has asked
+        os.kill(guard.pid, signal.SIGKILL)
+        await asyncio.wait_for(guard.lost.wait(), 10)
+        wait_until_gone(lambda: living(pids), within=10, what="the CLIs' families are gone")
+        with pytest.raises(GuardLostError):
+            await closing
+        for child in children:
+            with pytest.raises(GuardLostError):
+                await child.wait()
+            assert await child.stdout.read() == b""
+        with pytest.raises(GuardLostError):
+            guard.open_run("another", now() + FAR)
+        await guard.close()
+
+    async def test_with_its_worker_the_next_guard_of_the_folder_kills_what_is_left(self, tmp_path: Path) -> None:
+        worker = Worker(tmp_path / "lock", STUBBORN_FAMILY)
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        os.kill(worker.guard, signal.SIGKILL)
+        worker.close()
+        assert living(worker.pids) != set()  # the kernel took the CLI alone
+        stranger, heir = Guard.launch(), Guard.launch(owner=OWNER)
+        await stranger.connect()
+        await heir.connect()
+        wait_until_gone(lambda: living(worker.pids), within=10, what="its descendants are gone")
+        await stranger.close()
+        await heir.close()
+
+    async def test_one_that_does_not_start_is_lost(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        guard = Guard.launch()
+        with pytest.raises(GuardLostError, match="status 1"):
+            await guard.connect()
+        assert guard.lost.is_set()
+        await guard.close()
+
+    async def test_closing_is_no_loss(self) -> None:
+        guard = Guard.launch()
+        await guard.connect()
+        await guard.close()
+        assert not guard.lost.is_set()
+        assert living([guard.pid]) == set()

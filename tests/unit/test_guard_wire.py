@@ -1,0 +1,114 @@
+"""The channel between worker and guard, over real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.waiting import wait_until
+from worker_svc.guard.process.wire import MAX_DOCUMENT, Channel, Closed, Document
+
+Received = list[tuple[Document, list[int]]]
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    left, right = map(Channel, socket.socketpair())
+    yield left, right
+    left.close()
+    right.close()
+
+
+def receive(channel: Channel, count: int, sender: Channel) -> Received:
+    found: Received = []
+
+    def step() -> bool:
+        sender.flush()
+        found.extend(channel.receive())
+        return len(found) >= count
+
+    wait_until(step, within=10, what=f"{count} documents")
+    return found
+
+
+def test_documents_arrive_in_order_and_whole(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    large = "x" * 1_000_000  # many times the socket's buffer
+    for number in range(3):
+        left.send({"number": number, "text": large})
+    assert left.pending
+    assert [(document["number"], len(document["text"])) for document, _ in receive(right, 3, left)] == [
+        (0, len(large)),
+        (1, len(large)),
+        (2, len(large)),
+    ]
+    assert not left.pending
+
+
+def test_bytes_that_are_no_utf8_survive(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    argument = os.fsdecode(b"caf\xe9 \xff\n\xe4\xba\xba")
+    left.send({"argv": [argument]})
+    [(document, _)] = receive(right, 1, left)
+    assert os.fsencode(document["argv"][0]) == b"caf\xe9 \xff\n\xe4\xba\xba"
+
+
+def test_descriptors_stay_with_their_document(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    pipes = [os.pipe() for _ in range(3)]
+    left.send({"name": "large", "text": "x" * 1_000_000}, [pipes[0][0], pipes[1][0]])
+    left.send({"name": "none"})
+    left.send({"name": "one"}, [pipes[2][0]])
+    received = receive(right, 3, left)
+    for number, (_, write_end) in enumerate(pipes):
+        os.write(write_end, bytes([number]))
+        os.close(write_end)
+    contents = [(document["name"], [os.read(fd, 9) for fd in fds]) for document, fds in received]
+    assert contents == [("large", [b"\0", b"\1"]), ("none", []), ("one", [b"\2"])]
+    assert not any(os.get_inheritable(fd) for _, fds in received for fd in fds)
+    for fd in (fd for _, fds in received for fd in fds):
+        os.close(fd)
+    for read_end, _ in pipes:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(read_end)  # the sender's were closed
+
+
+def test_an_end_that_is_gone_is_closed(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    right.close()
+    with pytest.raises(Closed):
+        left.receive()
+    read_end, write_end = os.pipe()
+    with pytest.raises(Closed):
+        left.send({"op": "spawn"}, [write_end])
+    assert os.read(read_end, 1) == b""  # the descriptor that could not be sent is closed, too
+    os.close(read_end)
+
+
+def test_what_was_sent_before_the_end_still_arrives(ends: tuple[Channel, Channel]) -> None:
+    left, right = ends
+    left.send({"last": True})
+    left.shut_write()
+    assert right.receive() == [({"last": True, "fds": 0}, [])]
+    with pytest.raises(Closed):
+        right.receive()
+
+
+def test_too_large_a_document_is_not_sent(ends: tuple[Channel, Channel]) -> None:
+    left, _ = ends
+    with pytest.raises(ValueError, match="the most"):
+        left.send({"text": "x" * MAX_DOCUMENT})
+    assert not left.pending
+
+
+def test_a_stranger_is_hung_up_on() -> None:
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours)
+    theirs.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(Closed):
+        channel.receive()
+    channel.close()
+    theirs.close()
