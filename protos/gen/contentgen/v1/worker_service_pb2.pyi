@@ -292,6 +292,7 @@ class Hello(_message.Message):
     CREATOR_VERSION_FIELD_NUMBER: _builtins.int
     HELD_LEASES_FIELD_NUMBER: _builtins.int
     LOST_LEASES_FIELD_NUMBER: _builtins.int
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Stable name of the worker, 1 to 200 characters."""
     folder_id: _builtins.str
@@ -308,6 +309,8 @@ class Hello(_message.Message):
     """Path of the CLI."""
     creator_version: _builtins.str
     """What the CLI's `--version` said."""
+    process_id: _builtins.str
+    """Random id of this process. What was wanted of a former one (drain, slots) is forgotten when it changes."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Shown, never used for routing."""
@@ -334,10 +337,11 @@ class Hello(_message.Message):
         creator_version: _builtins.str = ...,
         held_leases: _abc.Iterable[Global___HeldLease] | None = ...,
         lost_leases: _abc.Iterable[_builtins.str] | None = ...,
+        process_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["creator_path", b"creator_path", "creator_version", b"creator_version", "folder_id", b"folder_id", "held_leases", b"held_leases", "hostname", b"hostname", "labels", b"labels", "lost_leases", b"lost_leases", "session_number", b"session_number", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creator_path", b"creator_path", "creator_version", b"creator_version", "folder_id", b"folder_id", "held_leases", b"held_leases", "hostname", b"hostname", "labels", b"labels", "lost_leases", b"lost_leases", "process_id", b"process_id", "session_number", b"session_number", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,235 @@
+"""The messages of WorkerService.Lease, to and from domain objects. Part of `api`.
+
+A worker is trusted no more than a client: what it sends is bounded and made storable here. What a report can't mean
+is judged as its lease's failure, never dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+
+from contentgen.v1 import task_pb2
+from contentgen.v1 import worker_service_pb2 as pb
+
+from scheduler_svc.api.times import duration
+from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
+from scheduler_svc.application import streams
+from scheduler_svc.application.records import Grant
+from scheduler_svc.application.sessions import Opened
+from scheduler_svc.domain.content import MAX_RESULT_BYTES, Result
+from scheduler_svc.domain.errors import InvalidArgument, Violation
+from scheduler_svc.domain.ids import format_task_id, parse_lease_id
+from scheduler_svc.domain.lease import (
+    Accepted,
+    Change,
+    Completed,
+    Failed,
+    Processing,
+    Release,
+    Released,
+    Update,
+)
+from scheduler_svc.domain.task import Progress, TaskError
+from scheduler_svc.domain.worker import Held, Hello, LeaseStage, State, Wanted
+
+MAX_HELD = 10_000
+MAX_IMAGES = 1_000
+MAX_IMAGE = 4_000
+MAX_STEP = 200
+MAX_MESSAGE = 2_000
+MAX_DETAILS = 20
+MAX_DETAIL = 8_000
+
+
+def hello(message: pb.Hello) -> Hello:
+    """Raises InvalidArgument, naming every bad field."""
+    with Violations() as bad:
+        bad.text("hello.worker_id", message.worker_id, MAX_NAME, required=True)
+        bad.text("hello.folder_id", message.folder_id, MAX_NAME, required=True)
+        for field in ("hostname", "version", "creator_version", "process_id"):
+            bad.text(f"hello.{field}", getattr(message, field), MAX_NAME)
+        bad.text("hello.creator_path", message.creator_path, 4_096)
+        bad.labels("hello.labels", message.labels)
+        if message.session_number < 1:
+            bad.add("hello.session_number", "must be 1 or more")
+        if not 0 <= message.slots <= MAX_ITEMS:
+            bad.add("hello.slots", f"must be 0 to {MAX_ITEMS:,}")
+        _bounded(bad, "hello.held_leases", message.held_leases)
+        _bounded(bad, "hello.lost_leases", message.lost_leases)
+    return Hello(
+        worker_id=message.worker_id,
+        folder_id=message.folder_id,
+        session_number=message.session_number,
+        hostname=message.hostname,
+        version=message.version,
+        slots=message.slots,
+        labels=dict(message.labels),
+        creator_path=message.creator_path,
+        creator_version=message.creator_version,
+        process_id=message.process_id,
+        held=_held(message.held_leases),
+        lost=tuple(message.lost_leases),
+    )
+
+
+def state(message: pb.State) -> State:
+    """Raises InvalidArgument, naming every bad field."""
+    with Violations() as bad:
+        if message.number < 1:
+            bad.add("state.number", "must be 1 or more, and rise")
+        if message.free_slots < 0:
+            bad.add("state.free_slots", "must be 0 or more")
+        _bounded(bad, "state.held_leases", message.held_leases)
+    held = _held(message.held_leases)
+    return State(message.number, message.free_slots, held, message.last_assignment, message.last_poll_id)
+
+
+def _bounded(bad: Violations, field: str, items: Sequence[object]) -> None:
+    if len(items) > MAX_HELD:
+        bad.add(field, f"must name at most {MAX_HELD:,} leases")
+
+
+_STAGES = {int(stage): stage for stage in LeaseStage}
+
+
+def _held(named: Sequence[pb.HeldLease]) -> tuple[Held, ...]:
+    return tuple(
+        Held(it.lease_id, parse_lease_id(it.lease_id, it.attempt), _STAGES.get(it.stage, LeaseStage.QUEUED))
+        for it in named
+    )
+
+
+def updates(report: pb.Report) -> tuple[Update, ...]:
+    """The updates of a report, in order. Raises InvalidArgument where one says nothing."""
+    return tuple(
+        Update(it.lease_id, it.attempt, parse_lease_id(it.lease_id, it.attempt), _change(i, it))
+        for i, it in enumerate(report.updates)
+    )
+
+
+def _change(index: int, it: pb.LeaseUpdate) -> Change:
+    match it.WhichOneof("update"):
+        case "accepted":
+            return Accepted()
+        case "processing":
+            return Processing()
+        case "progress":
+            percent = min(100, max(0, it.progress.percent))
+            return Progress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
+        case "completed":
+            return _completed(it.completed.result)
+        case "failed":
+            return Failed(_error(it.failed.error))
+        case "released":
+            return _released(index, it.released)
+        case _:
+            raise InvalidArgument([Violation(f"report.updates[{index}].update", "must say what happened")])
+
+
+def _completed(result: pb.Result) -> Completed | Failed:
+    if len(result.body.encode()) + len(result.html_body.encode()) > MAX_RESULT_BYTES:
+        return Failed(TaskError("RESULT_TOO_LARGE", f"body and html hold more than {MAX_RESULT_BYTES} bytes"))
+    body = result.body.replace("\0", "")
+    if not body:
+        return Failed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
+    score = result.quality_score if result.HasField("quality_score") else None
+    images = tuple(_text(image, MAX_IMAGE) for image in result.images[:MAX_IMAGES])
+    if score is not None and not math.isfinite(score):
+        score = None
+    return Completed(Result(body, result.html_body.replace("\0", ""), images, score))
+
+
+def _error(error: task_pb2.TaskError) -> TaskError:
+    details = {_text(k, MAX_STEP): _text(v, MAX_DETAIL) for k, v in list(error.details.items())[:MAX_DETAILS]}
+    return TaskError(_text(error.reason, MAX_STEP) or "CREATOR_ERROR", _text(error.message, MAX_MESSAGE), details)
+
+
+def _released(index: int, released: pb.Released) -> Released:
+    if released.reason not in _RELEASES:
+        raise InvalidArgument([Violation(f"report.updates[{index}].released.reason", "must be a known reason")])
+    return Released(_RELEASES[released.reason], released.started)
+
+
+_RELEASES = {int(reason): reason for reason in Release}
+
+
+def _text(text: str, most: int) -> str:
+    return text.replace("\0", "")[:most]
+
+
+def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
+    """The answer to a hello."""
+    return pb.LeaseResponse(
+        welcome=pb.Welcome(
+            lease_ttl=duration(timedelta(seconds=lease_ttl)),
+            heartbeat_interval=duration(timedelta(seconds=heartbeat_interval)),
+            keep_leases=opened.keep,
+            drop_leases=opened.drop,
+            wanted=_wanted(opened.wanted),
+            scheduler_id=scheduler_id,
+        )
+    )
+
+
+def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
+    """A message to the worker."""
+    match message:
+        case streams.Assign(number, state_number, grants):
+            leases = [_assigned(grant) for grant in grants]
+            return pb.LeaseResponse(assignment=pb.Assignment(number=number, state_number=state_number, leases=leases))
+        case streams.AckState(number, not_renewed, wanted):
+            return pb.LeaseResponse(
+                acknowledgement=pb.Acknowledgement(
+                    state_number=number, not_renewed_leases=not_renewed, wanted=_wanted(wanted)
+                )
+            )
+        case streams.AckReport(number, outcomes):
+            results = [pb.UpdateResult(lease_id=i, attempt=a, outcome=_OUTCOMES[o]) for i, a, o in outcomes]
+            return pb.LeaseResponse(acknowledgement=pb.Acknowledgement(report_number=number, results=results))
+        case streams.CancelLease(lease_id, reason):
+            return pb.LeaseResponse(cancel=pb.Cancel(lease_id=lease_id, reason=reason))
+        case streams.DrainOrder():
+            return pb.LeaseResponse(drain=pb.Drain())
+        case streams.ReconnectOrder():
+            return pb.LeaseResponse(reconnect=pb.Reconnect())
+
+
+_OUTCOMES = (
+    pb.UPDATE_OUTCOME_UNSPECIFIED,
+    pb.UPDATE_OUTCOME_COMMITTED,
+    pb.UPDATE_OUTCOME_ALREADY_COMMITTED,
+    pb.UPDATE_OUTCOME_LEASE_LOST,
+)
+
+
+def _wanted(wanted: Wanted) -> pb.Wanted:
+    return pb.Wanted(slots=wanted.slots, drain=wanted.drain)
+
+
+def _assigned(grant: Grant) -> pb.AssignedLease:
+    timeout = duration(timedelta(milliseconds=grant.timeout_ms))
+    return pb.AssignedLease(
+        lease_id=grant.ref.lease_id,
+        attempt=grant.ref.attempt,
+        task=task_pb2.Task(
+            task_id=format_task_id(grant.ref.task_key),
+            account_id=grant.account_id,
+            topic=grant.topic,
+            keywords=grant.keywords,
+            category=grant.category,
+            requirements=grant.requirements,
+            tone=grant.tone,
+            priority=grant.priority,
+            auto_approve=grant.auto_approve,
+            status=task_pb2.TASK_STATUS_SUBMITTED,
+            attempt=grant.ref.attempt,
+            worker_id=grant.worker_id,
+            timeout=timeout,
+            lease_id=grant.ref.lease_id,
+            labels=grant.labels,
+        ),
+        timeout=timeout,
+        creator_options=grant.creator_options,
+    )

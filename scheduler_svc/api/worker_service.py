@@ -1,0 +1,209 @@
+"""WorkerService.Lease: one stream a worker. Part of `api`.
+
+States and reports go to the report lane in the order of the stream, several under way at once; what is to be sent
+goes through one queue, whose only reader writes to the stream. A stream that ends says nothing of its leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import structlog
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
+from grpc import aio
+
+from scheduler_svc.api import lease_messages as convert
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.ports import GroupCommit
+from scheduler_svc.application.report import (
+    Answer,
+    Item,
+    Reported,
+    StateAck,
+    Stated,
+    StreamEnded,
+    TakenBack,
+    TakesNothingNew,
+)
+from scheduler_svc.application.sessions import SessionSettings, open_session
+from scheduler_svc.application.streams import AckReport, AckState, ReconnectOrder, Streams, WorkerStream
+from scheduler_svc.domain.errors import DomainError, InvalidArgument, Violation
+from scheduler_svc.domain.lease import Update
+from scheduler_svc.domain.worker import State
+
+MAX_UNDER_WAY = 64
+HELLO_WITHIN = 10.0
+CAPACITY_LAPSES_AFTER = 1.5
+"""Heartbeat intervals after which a stated capacity counts no more."""
+ROTATE_AFTER = (20 * 60.0, 40 * 60.0)
+"""Seconds after which a worker is asked to dial anew, so that replicas share the workers evenly."""
+
+Context = aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
+_log = structlog.get_logger(__name__)
+
+
+class WorkerService(WorkerServiceServicer):
+    """Opens sessions and carries their messages."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        reports: GroupCommit[Item, Answer],
+        streams: Streams,
+        *,
+        settings: SessionSettings,
+        heartbeat_interval: float,
+        room: Callable[[], None],
+    ) -> None:
+        """`room` says that a worker has stated room for more."""
+        self._calls = calls
+        self._reports = reports
+        self._streams = streams
+        self._settings = settings
+        self._heartbeat_interval = heartbeat_interval
+        self._room = room
+
+    async def Lease(  # type: ignore[override]  # it writes to the context by itself
+        self, requests: AsyncIterator[pb.LeaseRequest], context: Context
+    ) -> None:
+        stream = await self._open(requests, context)
+        log = _log.bind(worker_id=stream.worker_id)
+        log.info("worker connected", action="hello")
+        try:
+            await _Conversation(self, stream, requests, context).run()
+        finally:
+            self._close(stream)
+            log.info("worker disconnected", action="stream_ended")
+
+    async def _open(self, requests: AsyncIterator[pb.LeaseRequest], context: Context) -> WorkerStream:
+        """Takes the hello, opens the session and answers with the welcome."""
+        async with asyncio.timeout(HELLO_WITHIN):
+            first = await anext(requests, None)
+        if first is None or first.WhichOneof("message") != "hello":
+            raise InvalidArgument([Violation("message", "the first message of a stream must be a hello")])
+        hello = convert.hello(first.hello)
+        opened = await self._calls.run(open_session, hello, self._settings)
+        stream = WorkerStream(hello.worker_id, opened.session_key)
+        self._streams.add(stream)
+        try:
+            await context.write(
+                convert.welcome(opened, self._settings.lease_ttl, self._heartbeat_interval, self._settings.scheduler_id)
+            )
+        except BaseException:
+            self._close(stream)
+            raise
+        return stream
+
+    def _close(self, stream: WorkerStream) -> None:
+        self._streams.remove(stream)
+        self.take_back(stream)
+        _forget(self._reports.submit(StreamEnded(stream.worker_id, stream.session_key)))
+
+    def take_back(self, stream: WorkerStream) -> None:
+        """Gives back what was granted but never handed to the stream."""
+        if refs := stream.unsent():
+            _forget(self._reports.submit(TakenBack(tuple(refs))))
+
+    def submit(self, item: Item) -> asyncio.Future[Answer]:
+        """Puts a message into the report lane."""
+        return self._reports.submit(item)
+
+    def stated(self, stream: WorkerStream, state: State, received: float) -> None:
+        """A state is committed."""
+        stream.stated(state, received + CAPACITY_LAPSES_AFTER * self._heartbeat_interval)
+        self._room()
+
+
+class _Conversation:
+    """One stream's messages, until it ends or an answer fails."""
+
+    def __init__(
+        self,
+        service: WorkerService,
+        stream: WorkerStream,
+        requests: AsyncIterator[pb.LeaseRequest],
+        context: Context,
+    ) -> None:
+        self._service = service
+        self._stream = stream
+        self._requests = requests
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
+
+    async def run(self) -> None:
+        """Returns when the worker has ended the stream; raises what ended it otherwise."""
+        rotate = self._loop.call_later(random.uniform(*ROTATE_AFTER), self._rotate)  # noqa: S311 - a spread
+        jobs = {asyncio.create_task(self._read()), asyncio.create_task(self._write())}
+        try:
+            await asyncio.wait({*jobs, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rotate.cancel()
+            for job in jobs:
+                job.cancel()
+            ended = await asyncio.gather(*jobs, return_exceptions=True)
+        if self._failed.done():
+            self._failed.result()
+        for error in ended:
+            if isinstance(error, DomainError):
+                raise error
+
+    def _rotate(self) -> None:
+        self._stream.outgoing.put_nowait(ReconnectOrder())
+
+    async def _write(self) -> None:
+        while True:
+            await self._context.write(convert.outgoing(await self._stream.outgoing.get()))
+
+    async def _read(self) -> None:
+        async for request in self._requests:
+            await self._under_way.acquire()
+            match request.WhichOneof("message"):
+                case "state":
+                    self._take_state(convert.state(request.state))
+                case "report":
+                    self._take_report(request.report.number, convert.updates(request.report))
+                case "draining":
+                    self._take(TakesNothingNew(self._stream.worker_id, self._stream.session_key), lambda _: None)
+                case _:
+                    raise InvalidArgument([Violation("message", "must be state, report or draining after the hello")])
+
+    def _take_state(self, state: State) -> None:
+        received = self._loop.time()
+
+        def committed(ack: Any) -> None:
+            assert isinstance(ack, StateAck)
+            self._service.stated(self._stream, state, received)
+            self._stream.outgoing.put_nowait(AckState(state.number, ack.not_renewed, ack.wanted))
+
+        self._take(Stated(self._stream.worker_id, self._stream.session_key, state), committed)
+
+    def _take_report(self, number: int, updates: tuple[Update, ...]) -> None:
+        def committed(outcomes: Any) -> None:
+            named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
+            self._stream.outgoing.put_nowait(AckReport(number, named))
+
+        self._take(Reported(updates), committed)
+
+    def _take(self, item: Item, committed: Callable[[Any], None]) -> None:
+        def answered(future: asyncio.Future[Answer]) -> None:
+            self._under_way.release()
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                committed(future.result())
+            elif not self._failed.done():
+                self._failed.set_exception(error)
+
+        self._service.submit(item).add_done_callback(answered)
+
+
+def _forget(future: asyncio.Future[Answer]) -> None:
+    """Nobody waits for this answer: expiry does what it would have done."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,118 @@
+"""What a transaction writes about moves: history, counts and places in the queue, each in one statement at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow
+from scheduler_svc.domain import fairness
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lifecycle import MOVES, IllegalMove, Status
+
+ALL_ACCOUNTS = 0
+READY = 8
+"""The kind of count that holds what is pending and due; 1 to 7 are the statuses."""
+
+SCHEDULED, BACKOFF, BARRED = 1, 2, 3
+"""Why a task is delayed: its schedule_time, the wait before another attempt, a revoked lease that is not gone yet."""
+
+
+class Ledger:
+    """Collects moves; `write` stores them. One a transaction."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._events: list[EventRow] = []
+        self._deltas: Counter[tuple[int, int]] = Counter()
+        self._ready: list[ReadyRow] = []
+        self._delayed: list[DelayedRow] = []
+
+    def move(
+        self,
+        task_key: int,
+        account_id: int,
+        source: Status,
+        target: Status,
+        reason: str,
+        *,
+        message: str = "",
+        ref: LeaseRef | None = None,
+        worker_id: str = "",
+    ) -> None:
+        """Records one move. Raises IllegalMove where the transition table does not have it."""
+        if (source, target) not in MOVES:
+            raise IllegalMove(f"{source.name} to {target.name}")
+        attempt, fence = (ref.attempt, ref.fence) if ref else (0, None)
+        self._events.append(
+            EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None)
+        )
+        if source is not Status.NONE:
+            self._count(account_id, source, -1)
+        self._count(account_id, target, 1)
+
+    def enqueue(
+        self, task_key: int, account_id: int, priority: int, attempt: int, timeout_ms: int, *, tag: float | None = None
+    ) -> None:
+        """Lets a task be claimed: with its `tag` where it keeps its place, else at its account's turn."""
+        self._ready.append(
+            ReadyRow(task_key, priority, _OWN_TURN if tag is None else tag, account_id, attempt, timeout_ms)
+        )
+
+    def delay(
+        self,
+        task_key: int,
+        account_id: int,
+        priority: int,
+        attempt: int,
+        timeout_ms: int,
+        *,
+        until: datetime,
+        cause: int,
+        tag: float | None = None,
+    ) -> None:
+        """Lets a task wait until a time; then it is enqueued."""
+        self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
+
+    def left_ready(self, account_id: int, count: int = 1) -> None:
+        """Counts tasks that were taken out of what is ready."""
+        self._count(account_id, READY, -count)
+
+    def write(self) -> None:
+        """Stores all that was collected."""
+        if self._ready:
+            for row in self._ready:
+                self._count(row.account_id, READY, 1)
+            self._tx.waiting.insert_ready(_with_tags(self._tx, self._ready))
+            self._tx.signals.ready = True
+        if self._delayed:
+            self._tx.waiting.insert_delayed(self._delayed)
+            self._tx.signals.due = True
+        if self._events:
+            self._tx.history.insert(self._events)
+        self._tx.counts.add(self._deltas)
+
+    def _count(self, account_id: int, kind: int, n: int) -> None:
+        self._deltas[account_id, kind] += n
+        self._deltas[ALL_ACCOUNTS, kind] += n
+
+
+_OWN_TURN = float("-inf")
+
+
+def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
+    """Gives each row that keeps no place the next tag of its account and priority."""
+    counts = Counter((row.account_id, row.priority) for row in rows if row.tag == _OWN_TURN)
+    if not counts:
+        return rows
+    finishes = tx.waiting.reserve({group: float(n) for group, n in counts.items()})
+    turns = {group: iter(fairness.tags(finish, counts[group])) for group, finish in finishes.items()}
+    return [
+        row._replace(tag=next(turns[row.account_id, row.priority])) if row.tag == _OWN_TURN else row for row in rows
+    ]
+
+
+def later(now: datetime, seconds: float) -> datetime:
+    """`seconds` after `now`."""
+    return now + timedelta(seconds=seconds)

@@ -1,0 +1,213 @@
+"""Rows that application and store hand to each other; the fields stand in the order of the SQL's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lifecycle import Status
+
+
+class NewTaskRow(NamedTuple):
+    """An insert into `tasks` and what hangs on it; JSON as text."""
+
+    task_key: int
+    account_id: int
+    priority: int
+    auto_approve: bool
+    auto_retry: bool
+    max_retries: int
+    timeout_ms: int
+    schedule_time: datetime | None
+    topic: str
+    keywords: str
+    category: str
+    requirements: str
+    tone: str
+    labels: str | None
+    creator_options: str | None
+    request_id: str | None
+
+
+class TaskRow(NamedTuple):
+    """What decisions need to know of a task. `status` is its own row's: PENDING for every open task."""
+
+    task_key: int
+    account_id: int
+    status: Status
+    priority: int
+    retry_count: int
+    max_retries: int
+    auto_retry: bool
+    losses: int
+    refusals: int
+    timeout_ms: int
+    attempt: int
+    fence: int | None
+    lease_end: End
+
+
+class LiveLease(NamedTuple):
+    """A lease under its row's lock."""
+
+    ref: LeaseRef
+    worker_id: str
+    status: Status
+    revoked: bool
+    account_id: int
+    priority: int
+    tag: float
+    timeout_ms: int
+    claim_time: datetime
+    accept_time: datetime | None
+    start_time: datetime | None
+
+
+class EndedAttempt(NamedTuple):
+    """How an attempt ended other than completed, as `tasks` keeps it; `error` None keeps the error that was there."""
+
+    task_key: int
+    attempt: int
+    fence: int
+    lease_end: int
+    status: int
+    worker_id: str
+    submit_time: datetime | None
+    start_time: datetime | None
+    retry_count: int
+    losses: int
+    refusals: int
+    error: str | None
+
+
+class CompletedAttempt(NamedTuple):
+    """A result to be stored: task, content and pool entry in one statement."""
+
+    task_key: int
+    attempt: int
+    fence: int
+    late: bool
+    body: str
+    html_body: str
+    summary: str
+    images: str
+    word_count: int
+    quality_score: float | None
+
+
+class ReadyRow(NamedTuple):
+    """A task that may be claimed. `attempt` is the number that its next lease gets."""
+
+    task_key: int
+    priority: int
+    tag: float
+    account_id: int
+    attempt: int
+    timeout_ms: int
+
+
+class DelayedRow(NamedTuple):
+    """A task that waits for a time; `tag` where it keeps its place."""
+
+    task_key: int
+    priority: int
+    tag: float | None
+    account_id: int
+    attempt: int
+    timeout_ms: int
+    due_time: datetime
+    cause: int
+
+
+class Waiting(NamedTuple):
+    """A task taken out of `ready` or `delayed`; `cause` 0 means it was ready."""
+
+    task_key: int
+    priority: int
+    tag: float | None
+    account_id: int
+    attempt: int
+    timeout_ms: int
+    cause: int
+
+
+class EventRow(NamedTuple):
+    """One move, for the history."""
+
+    task_key: int
+    previous_status: int
+    status: int
+    attempt: int
+    fence: int | None
+    worker_id: str | None
+    reason: str
+    message: str | None
+
+
+class LeaseChange(NamedTuple):
+    """A live lease moves forward: taken into a slot, started, or progress."""
+
+    task_key: int
+    attempt: int
+    fence: int
+    accepted: bool
+    processing: bool
+    percent: int | None
+    step: str | None
+    message: str | None
+
+
+class Grant(NamedTuple):
+    """A lease as it was granted, with what its worker needs."""
+
+    ref: LeaseRef
+    worker_id: str
+    account_id: int
+    priority: int
+    timeout_ms: int
+    topic: str
+    keywords: str
+    category: str
+    requirements: str
+    tone: str
+    creator_options: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    auto_approve: bool
+
+
+class Heard(NamedTuple):
+    """A worker's state, as its row keeps it."""
+
+    worker_id: str
+    session_key: int
+    busy_slots: int
+    queue_size: int
+
+
+class Named(NamedTuple):
+    """A lease that a worker's state names."""
+
+    task_key: int
+    attempt: int
+    fence: int
+    worker_id: str
+
+
+class AccountStanding(NamedTuple):
+    """What a submit needs to know of an account."""
+
+    account_id: int
+    active: bool
+    weight: float
+
+
+class RequestId(NamedTuple):
+    """A request_id to be remembered with its task."""
+
+    account_id: int
+    request_id: str
+    task_key: int
+    fingerprint: bytes

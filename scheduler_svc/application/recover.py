@@ -1,0 +1,99 @@
+"""What time does: leases run out, attempts take too long, waits end. Called by the loops, in bounded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scheduler_svc.application.endings import EndedLease, end_attempts
+from scheduler_svc.application.ledger import Ledger
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import LiveLease
+from scheduler_svc.domain import lease as rules
+from scheduler_svc.domain.ending import Cause, lost
+from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lifecycle import Move
+from scheduler_svc.domain.retry import TASK_TIMEOUT
+from scheduler_svc.domain.task import TaskError
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What one tick did; `guarded`: nothing may expire yet, since there was a gap."""
+
+    expired: int
+    timed_out: int
+    guarded: bool
+
+    @property
+    def full(self) -> bool:
+        """Whether more may be waiting."""
+        return max(self.expired, self.timed_out) >= BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class ReaperSettings:
+    """Seconds, and how many losses in a row fail a task."""
+
+    lease_ttl: float
+    heartbeat_interval: float
+    max_losses: int
+
+
+def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
+    """One tick: stamps the row that all reapers share, then ends what ran out, unless there was a gap (rule 11)."""
+    present, now = tx.reaper.lock()
+    row = rules.tick(present, now, settings.heartbeat_interval, settings.lease_ttl)
+    tx.reaper.stamp(row)
+    if now < row.expire_not_before:
+        return Reaped(0, 0, guarded=True)
+    expired = tx.leases.lock_expired(BATCH)
+    ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
+    barring = [lease.ref for lease in expired if lease.revoked]
+    if barring:
+        tx.leases.delete(barring)
+        tx.signals.due = True
+    gone = {lease.ref for lease in expired}
+    late = [lease for lease in tx.leases.lock_timed_out(settings.lease_ttl, BATCH) if lease.ref not in gone]
+    ledger = Ledger(tx)
+    end_attempts(tx, ledger, [*ended, *map(_timed_out, late)], settings.max_losses)
+    ledger.write()
+    _tell_workers(tx, late)
+    return Reaped(len(expired), len(late), guarded=False)
+
+
+def _timed_out(lease: LiveLease) -> EndedLease:
+    """In a slot for too long: a timeout. Never taken into one for that long and a lease time more: a loss (rule 12)."""
+    if lease.accept_time is None:
+        return EndedLease(lease, lost("no slot took it in time"), revoke=True)
+    error = TaskError(TASK_TIMEOUT, f"it ran longer than its timeout of {lease.timeout_ms / 1000:g} s")
+    return EndedLease(lease, Cause(Move.TIME_OUT, End.REVOKED, TASK_TIMEOUT, error), revoke=True)
+
+
+def _tell_workers(tx: Tx, revoked: Sequence[LiveLease]) -> None:
+    tx.signals.cancelled += [(lease.worker_id, lease.ref.lease_id, TASK_TIMEOUT) for lease in revoked]
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """How many waits ended, and the seconds until the next one does (None: none waits)."""
+
+    count: int
+    next_due: float | None
+
+
+def promote_due(tx: Tx) -> Promoted:
+    """Lets be claimed what waited for a time that has come."""
+    due = tx.waiting.take_due(BATCH)
+    ledger = Ledger(tx)
+    for row in due:
+        ledger.enqueue(row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms, tag=row.tag)
+    ledger.write()
+    return Promoted(len(due), tx.waiting.next_due())
+
+
+def fold_counts(tx: Tx) -> int:
+    """Folds a batch of count deltas; returns how many counts were touched."""
+    return tx.counts.fold(10_000)

@@ -1,0 +1,293 @@
+"""What workers say: states renew leases, reports move and end them. The work of the report lane."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, record
+from scheduler_svc.application.ledger import Ledger
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import CompletedAttempt, Heard, LeaseChange, LiveLease, Named, TaskRow
+from scheduler_svc.domain.content import SUMMARY_LENGTH
+from scheduler_svc.domain.ending import Cause, reported
+from scheduler_svc.domain.errors import DomainError, SessionReplaced
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import (
+    Completed,
+    End,
+    Failed,
+    Fold,
+    LastEnd,
+    LeaseRow,
+    Outcome,
+    Released,
+    Update,
+    Verdict,
+    fold,
+    judge,
+)
+from scheduler_svc.domain.lifecycle import Move, Status
+from scheduler_svc.domain.worker import LeaseStage, State, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A session's state. Answered by StateAck, or SessionReplaced."""
+
+    worker_id: str
+    session_key: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A batch of updates. Answered by an outcome for each."""
+
+    updates: tuple[Update, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Leases that were committed but never handed to their stream (rule 7)."""
+
+    refs: tuple[LeaseRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """A session's stream is gone. Its leases live on."""
+
+    worker_id: str
+    session_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakesNothingNew:
+    """The worker said that it drains."""
+
+    worker_id: str
+    session_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateAck:
+    """The state is committed: all that it named is renewed, but for these."""
+
+    not_renewed: tuple[str, ...]
+    wanted: Wanted
+
+
+Item = Stated | Reported | TakenBack | StreamEnded | TakesNothingNew
+Answer = StateAck | tuple[Outcome, ...] | None | DomainError
+
+
+class Reports:
+    """The work of the report lane."""
+
+    def __init__(self, lease_ttl: float, max_losses: int) -> None:
+        self._ttl = lease_ttl
+        self._max_losses = max_losses
+
+    def run_group(self, tx: Tx, group: Sequence[Item]) -> list[Answer]:
+        """Writes what a group of messages says; an answer for each, in order."""
+        for item in group:
+            if isinstance(item, StreamEnded):
+                tx.workers.close(item.worker_id, item.session_key)
+            elif isinstance(item, TakesNothingNew):
+                tx.workers.set_draining(item.worker_id, item.session_key)
+        acks = self._hear(tx, [item for item in group if isinstance(item, Stated)])
+        outcomes = self._apply(tx, group)
+        return [_answer(item, acks, outcomes) for item in group]
+
+    def _hear(self, tx: Tx, stated: Sequence[Stated]) -> dict[int, StateAck | DomainError]:
+        """Notes the states and renews what they name; acks by the identity of the item."""
+        if not stated:
+            return {}
+        newest = {item.session_key: item for item in stated}
+        wanted = tx.workers.hear([_heard(item) for item in newest.values()])
+        live = [item for item in stated if item.session_key in wanted]
+        named = sorted({Named(*held.ref, item.worker_id) for item in live for held in item.state.held if held.ref})
+        renewed = tx.leases.renew(named, self._ttl) if named else set()
+        workers = [item.worker_id for item in live]
+        if workers and tx.leases.settle_revoked(workers, sorted({n.task_key for n in named})):
+            tx.signals.due = True
+        return {
+            id(item): StateAck(_not_renewed(item, renewed), wanted[item.session_key])
+            if item.session_key in wanted
+            else SessionReplaced(item.worker_id)
+            for item in stated
+        }
+
+    def _apply(self, tx: Tx, group: Sequence[Item]) -> dict[LeaseRef, Outcome]:
+        """Judges each lease's folded updates under its lock, and writes what they do."""
+        folds = fold(update for item in group if isinstance(item, Reported) for update in item.updates)
+        taken_back = {ref for item in group if isinstance(item, TakenBack) for ref in item.refs}
+        if not folds and not taken_back:
+            return {}
+        live = tx.leases.lock(sorted({ref.task_key for ref in (*folds, *taken_back)}))
+        verdicts = _judge(tx, folds, live)
+        write = _Write(tx, self._max_losses)
+        for ref in taken_back:
+            if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
+                write.take_back(lease)
+        for ref, verdict in verdicts.items():
+            write.apply(folds[ref], verdict, live.get(ref.task_key))
+        write.finish()
+        return {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
+
+
+_OUTCOMES = {
+    Verdict.APPLY: Outcome.COMMITTED,
+    Verdict.APPLY_LATE: Outcome.COMMITTED,
+    Verdict.ALREADY: Outcome.ALREADY_COMMITTED,
+    Verdict.END_REVOKED: Outcome.LEASE_LOST,
+    Verdict.LOST: Outcome.LEASE_LOST,
+}
+
+
+def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], outcomes: Mapping[LeaseRef, Outcome]) -> Answer:
+    if isinstance(item, Stated):
+        return acks[id(item)]
+    if isinstance(item, Reported):
+        lost = Outcome.LEASE_LOST
+        return tuple(outcomes[u.ref] if u.ref is not None else lost for u in item.updates)
+    return None
+
+
+def _heard(item: Stated) -> Heard:
+    stages = [held.stage for held in item.state.held]
+    busy = stages.count(LeaseStage.ACCEPTED) + stages.count(LeaseStage.PROCESSING)
+    return Heard(item.worker_id, item.session_key, busy, stages.count(LeaseStage.QUEUED))
+
+
+def _not_renewed(item: Stated, renewed: set[int]) -> tuple[str, ...]:
+    return tuple(held.lease_id for held in item.state.held if held.ref is None or held.ref.task_key not in renewed)
+
+
+def _judge(tx: Tx, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]) -> dict[LeaseRef, Verdict]:
+    """A verdict for each lease; a late result is only taken by removing its task from where it waits."""
+    astray = [ref.task_key for ref in folds if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
+    tasks = tx.tasks.peek(sorted(astray)) if astray else {}
+    verdicts = {
+        ref: judge(one, _lease_row(live.get(ref.task_key)), _last_end(tasks.get(ref.task_key)))
+        for ref, one in folds.items()
+    }
+    late = {ref.task_key: ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY_LATE}
+    if late:
+        owned = _own_late(tx, late)
+        verdicts |= {ref: Verdict.LOST for key, ref in late.items() if key not in owned}
+    return verdicts
+
+
+def _own_late(tx: Tx, late: Mapping[int, LeaseRef]) -> set[int]:
+    """Takes these tasks out of where they wait; those that were granted anew meanwhile stay as they are."""
+    removed = tx.waiting.remove(sorted(late))
+    ledger = Ledger(tx)
+    owned = set()
+    for key, row in removed.items():
+        if row.cause == 0:
+            ledger.left_ready(row.account_id)
+        if row.attempt == late[key].attempt + 1:
+            owned.add(key)
+        else:
+            ledger.enqueue(key, row.account_id, row.priority, row.attempt, row.timeout_ms, tag=row.tag)
+    ledger.write()
+    return owned
+
+
+def _lease_row(lease: LiveLease | None) -> LeaseRow | None:
+    if lease is None:
+        return None
+    return LeaseRow(lease.ref, lease.worker_id, lease.status, lease.accept_time is not None, lease.revoked)
+
+
+def _last_end(task: TaskRow | None) -> LastEnd | None:
+    if task is None or task.fence is None:
+        return None
+    return LastEnd(task.status, task.attempt, task.fence, task.lease_end)
+
+
+class _Write:
+    """Collects what verdicts do, and writes it in a statement a kind."""
+
+    def __init__(self, tx: Tx, max_losses: int) -> None:
+        self._tx = tx
+        self._max_losses = max_losses
+        self._ledger = Ledger(tx)
+        self._changes: list[LeaseChange] = []
+        self._completed: list[CompletedAttempt] = []
+        self._ended: list[EndedLease] = []
+        self._released: list[LeaseRef] = []
+
+    def take_back(self, lease: LiveLease) -> None:
+        """A lease that its worker never got."""
+        self._ended.append(EndedLease(lease, Cause(Move.GIVE_BACK, End.RELEASED, "NOT_DELIVERED")))
+
+    def apply(self, one: Fold, verdict: Verdict, lease: LiveLease | None) -> None:
+        """What the verdict does with the fold."""
+        if verdict is Verdict.END_REVOKED:
+            self._released.append(one.ref)
+        elif verdict is Verdict.APPLY_LATE:
+            self._complete_late(one)
+        elif verdict is Verdict.APPLY:
+            assert lease is not None
+            match one.ending:
+                case None:
+                    self._change(one, lease)
+                case Completed():
+                    self._complete(one, lease)
+                case Failed() | Released() as ending:
+                    started = one.processing or (isinstance(ending, Released) and ending.started)
+                    cause = reported(ending, started or lease.status is Status.PROCESSING)
+                    self._ended.append(EndedLease(lease, cause, starts=started))
+
+    def _change(self, one: Fold, lease: LiveLease) -> None:
+        if one.processing and lease.status is Status.SUBMITTED:
+            record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
+        progress = one.progress
+        told = (progress.percent, progress.step, progress.message) if progress else (None, None, None)
+        self._changes.append(LeaseChange(*one.ref, one.accepted, one.processing, *told))
+
+    def _complete(self, one: Fold, lease: LiveLease) -> None:
+        if lease.status is Status.SUBMITTED:
+            record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
+        record(self._ledger, lease, Status.PROCESSING, Status.COMPLETED, reason="COMPLETED")
+        self._completed.append(_completed(one, late=False))
+
+    def _complete_late(self, one: Fold) -> None:
+        task = self._tx.tasks.peek([one.ref.task_key])[one.ref.task_key]
+        self._ledger.move(
+            task.task_key, task.account_id, Status.PENDING, Status.COMPLETED, "COMPLETED_LATE", ref=one.ref
+        )
+        self._completed.append(_completed(one, late=True))
+
+    def finish(self) -> None:
+        """Writes all of it."""
+        end_attempts(self._tx, self._ledger, self._ended, self._max_losses)
+        for what, count, wanted in (
+            ("changed", self._tx.leases.change(self._changes) if self._changes else 0, len(self._changes)),
+            ("completed", self._tx.leases.complete(self._completed) if self._completed else 0, len(self._completed)),
+            ("released", self._tx.leases.delete(self._released) if self._released else 0, len(self._released)),
+        ):
+            if count != wanted:
+                raise Inconsistent(f"{wanted} leases to be {what}, {count} were")
+        self._tx.signals.ended += [row.task_key for row in self._completed]
+        self._tx.signals.due |= bool(self._released)
+        self._ledger.write()
+
+
+def _completed(one: Fold, *, late: bool) -> CompletedAttempt:
+    assert isinstance(one.ending, Completed)
+    result = one.ending.result
+    return CompletedAttempt(
+        *one.ref,
+        late,
+        result.body,
+        result.html_body,
+        result.body[:SUMMARY_LENGTH],
+        json.dumps(list(result.images)),
+        len(result.body),
+        result.quality_score,
+    )

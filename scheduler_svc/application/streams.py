@@ -1,0 +1,160 @@
+"""The workers' streams of this replica: what each of them may be given, and what is to be sent to it.
+
+Lives on the event loop. Nothing here matters once the replica is gone: leases are rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scheduler_svc.application.dispatch import Room
+from scheduler_svc.application.records import Grant
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Capacity, Outcome
+from scheduler_svc.domain.worker import State, Wanted
+
+MAX_ASSIGNMENT = 500
+MAX_ASSIGNMENT_BYTES = 2 * 1024 * 1024
+_GRANT_OVERHEAD = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """New leases."""
+
+    number: int
+    state_number: int
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AckState:
+    """A state is committed."""
+
+    state_number: int
+    not_renewed: tuple[str, ...]
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class AckReport:
+    """A report is committed: an outcome for each (lease id, attempt)."""
+
+    report_number: int
+    outcomes: tuple[tuple[str, int, Outcome], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelLease:
+    """Stop this lease."""
+
+    lease_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """Finish what runs, take nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectOrder:
+    """Dial another replica."""
+
+
+Outgoing = Assign | AckState | AckReport | CancelLease | DrainOrder | ReconnectOrder
+
+
+class WorkerStream:
+    """One open session's stream: its capacity, and its messages in order."""
+
+    def __init__(self, worker_id: str, session_key: int) -> None:
+        self.worker_id = worker_id
+        self.session_key = session_key
+        self.capacity = Capacity()
+        self.outgoing: asyncio.Queue[Outgoing] = asyncio.Queue()
+
+    def stated(self, state: State, lapses_at: float) -> None:
+        """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
+        self.capacity.stated(state.number, state.free_slots, state.last_assignment, lapses_at)
+
+    def assign(self, state_number: int, grants: Sequence[Grant]) -> None:
+        """Sends leases that are committed, in as many messages as they need."""
+        for part in _parts(grants):
+            self.outgoing.put_nowait(Assign(self.capacity.assigned(len(part)), state_number, tuple(part)))
+
+    def unsent(self) -> list[LeaseRef]:
+        """Leases that were never handed to the stream; it sends nothing more."""
+        refs: list[LeaseRef] = []
+        while not self.outgoing.empty():
+            message = self.outgoing.get_nowait()
+            if isinstance(message, Assign):
+                refs += [grant.ref for grant in message.grants]
+        return refs
+
+
+def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
+    part: list[Grant] = []
+    size = 0
+    for grant in grants:
+        own = _size(grant)
+        if part and (len(part) >= MAX_ASSIGNMENT or size + own > MAX_ASSIGNMENT_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(grant)
+        size += own
+    if part:
+        yield part
+
+
+def _size(grant: Grant) -> int:
+    """At least as many bytes as it takes in a message: a character is four at most."""
+    texts = (grant.topic, grant.keywords, grant.category, grant.requirements, grant.tone)
+    maps = [text for pairs in (grant.labels, grant.creator_options) if pairs for item in pairs.items() for text in item]
+    return _GRANT_OVERHEAD + 4 * (sum(map(len, texts)) + sum(map(len, maps)))
+
+
+class Streams:
+    """All streams of this replica, by session and by worker."""
+
+    def __init__(self) -> None:
+        self._by_session: dict[int, WorkerStream] = {}
+        self._by_worker: dict[str, WorkerStream] = {}
+
+    def add(self, stream: WorkerStream) -> None:
+        """The stream's session is open."""
+        self._by_session[stream.session_key] = stream
+        self._by_worker[stream.worker_id] = stream
+
+    def remove(self, stream: WorkerStream) -> None:
+        """The stream is gone."""
+        self._by_session.pop(stream.session_key, None)
+        if self._by_worker.get(stream.worker_id) is stream:
+            del self._by_worker[stream.worker_id]
+
+    def get(self, session_key: int) -> WorkerStream | None:
+        """The stream of a session, if it is here and open."""
+        return self._by_session.get(session_key)
+
+    def rooms(self, now: float) -> list[Room]:
+        """Who would take something now."""
+        return [
+            Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free)
+            for stream in self._by_session.values()
+            if (free := stream.capacity.free(now))
+        ]
+
+    def tell(self, worker_id: str, message: Outgoing) -> None:
+        """Sends a command, where the worker is connected to this replica."""
+        if stream := self._by_worker.get(worker_id):
+            stream.outgoing.put_nowait(message)
+
+    def tell_all(self, message: Outgoing) -> None:
+        """Sends it to every worker."""
+        for stream in self._by_session.values():
+            stream.outgoing.put_nowait(message)
+
+    def __len__(self) -> int:
+        return len(self._by_session)

@@ -1,0 +1,211 @@
+"""Submits: a group of them in one transaction, each of them all or none."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduler_svc.application.ledger import ALL_ACCOUNTS, SCHEDULED, Ledger
+from scheduler_svc.application.ports import GroupCommit, Tx
+from scheduler_svc.application.records import NewTaskRow, RequestId
+from scheduler_svc.domain.errors import AccountInactive, DomainError, NotFound, QueueFull, RequestIdConflict
+from scheduler_svc.domain.ids import format_task_id, make_key
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import NewTask, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """One call: one task, or a batch that is taken as a whole or not at all."""
+
+    tasks: tuple[NewTask, ...]
+
+
+SubmitLane = GroupCommit[Submit, tuple[Task, ...]]
+"""Where submits gather to share a commit."""
+
+
+class Keys:
+    """Hands out task keys from blocks of the database's sequence. For one thread."""
+
+    def __init__(self) -> None:
+        self._free: Iterable[int] = iter(())
+        self._left = 0
+
+    def take(self, tx: Tx, count: int) -> list[int]:
+        """So many new keys, rising."""
+        keys: list[int] = []
+        milliseconds = int(time.time() * 1000)
+        while len(keys) < count:
+            if not self._left:
+                first = tx.submits.next_keys()
+                self._free, self._left = iter(range(first, first + _BLOCK)), _BLOCK
+            n = min(self._left, count - len(keys))
+            keys += [make_key(milliseconds, next(self._free)) for _ in range(n)]  # type: ignore[call-overload]
+            self._left -= n
+        return sorted(keys)
+
+
+_BLOCK = 1000
+
+
+class Submits:
+    """The work of the submit lane."""
+
+    def __init__(self, max_queue_size: int) -> None:
+        self._max_queue_size = max_queue_size
+        self._keys = Keys()
+
+    def run_group(self, tx: Tx, group: Sequence[Submit]) -> list[tuple[Task, ...] | DomainError]:
+        """Stores a group; each item's answer is its tasks, or why it was refused."""
+        answers: dict[int, tuple[Task, ...] | DomainError] = self._refused(tx, group)
+        keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
+        first = self._remember(tx, group, keys, answers)
+        created = [
+            (key, task)
+            for i, own in keys.items()
+            if i not in answers
+            for key, task in zip(own, group[i].tasks, strict=True)
+            if first.get(key, key) == key
+        ]
+        _insert(tx, created)
+        found = _present(tx, created, first)
+        for i, own in keys.items():
+            if i not in answers:
+                answers[i] = tuple(found[first.get(key, key)] for key in own)
+        return [answers[i] for i in range(len(group))]
+
+    def _refused(self, tx: Tx, group: Sequence[Submit]) -> dict[int, tuple[Task, ...] | DomainError]:
+        """Items that need not be tried: their account is missing or inactive, or the queue is full."""
+        accounts = tx.submits.accounts(sorted({task.account_id for item in group for task in item.tasks}))
+        pending = tx.counts.read(ALL_ACCOUNTS).get(Status.PENDING, 0)
+        refused: dict[int, tuple[Task, ...] | DomainError] = {}
+        for i, item in enumerate(group):
+            ids = [task.account_id for task in item.tasks]
+            if missing := [account for account in ids if account not in accounts]:
+                refused[i] = NotFound("account", missing[0])
+            elif inactive := [account for account in ids if not accounts[account].active]:
+                refused[i] = AccountInactive(inactive[0])
+            elif pending + len(ids) > self._max_queue_size:
+                refused[i] = QueueFull(self._max_queue_size)
+            else:
+                pending += len(ids)
+        return refused
+
+    def _remember(
+        self,
+        tx: Tx,
+        group: Sequence[Submit],
+        keys: Mapping[int, list[int]],
+        answers: dict[int, tuple[Task, ...] | DomainError],
+    ) -> dict[int, int]:
+        """Maps each key whose request_id is taken to the first task's key; refuses items with another payload.
+
+        A refused item must leave nothing behind that another of the group was answered by, so all begin anew then.
+        """
+        while True:
+            wanted = {
+                key: RequestId(task.account_id, task.request_id, key, task.fingerprint())
+                for i, own in keys.items()
+                if i not in answers
+                for key, task in zip(own, group[i].tasks, strict=True)
+                if task.request_id
+            }
+            new = tx.submits.remember(list(wanted.values())) if wanted else set()
+            taken = [row for key, row in wanted.items() if key not in new]
+            known = tx.submits.known(taken) if taken else {}
+            conflicts = {
+                row.task_key: known[row.account_id, row.request_id]
+                for row in taken
+                if known[row.account_id, row.request_id].fingerprint != row.fingerprint
+            }
+            if not conflicts:
+                return {row.task_key: known[row.account_id, row.request_id].task_key for row in taken}
+            tx.submits.forget([wanted[key] for key in new])
+            for i, own in keys.items():
+                for row in [conflicts[key] for key in own if key in conflicts][:1]:
+                    answers[i] = RequestIdConflict(row.request_id, format_task_id(row.task_key))
+
+
+def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]]) -> None:
+    if not created:
+        return
+    tx.tasks.insert([_row(key, task) for key, task in created])
+    ledger = Ledger(tx)
+    for key, task in created:
+        ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
+        place = (key, task.account_id, task.priority, 1, _milliseconds(task))
+        if task.schedule_time is not None and task.schedule_time > tx.now:
+            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED)
+        else:
+            ledger.enqueue(*place)
+    ledger.write()
+
+
+def _present(tx: Tx, created: Sequence[tuple[int, NewTask]], first: Mapping[int, int]) -> dict[int, Task]:
+    """The tasks by key: as they were inserted, and those that were there before as they stand."""
+    tasks = {key: _as_inserted(key, task, tx.now) for key, task in created}
+    before = sorted(set(first.values()) - tasks.keys())
+    return tasks | tx.task_reads.get(before) if before else tasks
+
+
+def _milliseconds(task: NewTask) -> int:
+    return round(task.timeout.total_seconds() * 1000)
+
+
+def _row(key: int, task: NewTask) -> NewTaskRow:
+    return NewTaskRow(
+        key,
+        task.account_id,
+        task.priority,
+        task.auto_approve,
+        task.auto_retry,
+        task.max_retries,
+        _milliseconds(task),
+        task.schedule_time,
+        task.topic,
+        task.keywords,
+        task.category,
+        task.requirements,
+        task.tone,
+        json.dumps(dict(task.labels)) if task.labels else None,
+        json.dumps(dict(task.creator_options)) if task.creator_options else None,
+        task.request_id or None,
+    )
+
+
+def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
+    return Task(
+        task_key=key,
+        account_id=task.account_id,
+        topic=task.topic,
+        keywords=task.keywords,
+        category=task.category,
+        requirements=task.requirements,
+        tone=task.tone,
+        priority=task.priority,
+        auto_approve=task.auto_approve,
+        status=Status.PENDING,
+        create_time=now,
+        schedule_time=task.schedule_time,
+        submit_time=None,
+        start_time=None,
+        end_time=None,
+        timeout_time=None,
+        timeout=task.timeout,
+        attempt=0,
+        retry_count=0,
+        max_retries=task.max_retries,
+        auto_retry=task.auto_retry,
+        worker_id="",
+        progress=None,
+        error=None,
+        content_id=0,
+        labels=task.labels,
+        request_id=task.request_id,
+        fence=None,
+        creator_options=task.creator_options,
+    )

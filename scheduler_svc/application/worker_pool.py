@@ -1,0 +1,25 @@
+"""The workers across all replicas."""
+
+from __future__ import annotations
+
+from scheduler_svc.application.ledger import ALL_ACCOUNTS
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.worker import Worker, WorkerPool
+
+
+def worker_pool(tx: Tx, lease_ttl: float) -> WorkerPool:
+    """Every worker heard of within the last hour, and how many tasks are pending."""
+    pending = tx.counts.read(ALL_ACCOUNTS).get(Status.PENDING, 0)
+    return WorkerPool(tuple(tx.workers.list(lease_ttl)), pending)
+
+
+def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
+    """Records that a worker should drain; it is told at once, and by each acknowledgement. Raises NotFound."""
+    if not tx.workers.want_drain(worker_id):
+        raise NotFound("worker", worker_id)
+    tx.signals.drained.append(worker_id)
+    worker = tx.workers.get(worker_id, lease_ttl)
+    assert worker is not None
+    return worker

@@ -1,0 +1,157 @@
+"""What becomes of a task when an attempt ends without a result: the next status, the retry, the place in the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from scheduler_svc.domain import retry
+from scheduler_svc.domain.lease import End, Failed, Release, Released
+from scheduler_svc.domain.lifecycle import Move, Status, after
+from scheduler_svc.domain.task import TaskError
+
+
+class Place(Enum):
+    """Where a task goes on."""
+
+    NOWHERE = "nowhere"  # it has ended
+    READY = "ready"  # at its turn among what is ready now
+    KEPT = "kept"  # ready with the place that it had
+    BACKOFF = "backoff"  # after `delay` seconds, at its turn then
+    KEPT_LATER = "kept later"  # after `delay` seconds, with the place that it had
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an attempt ended. `error` None: nothing went wrong."""
+
+    move: Move  # FAIL, TIME_OUT, LOSE, GIVE_BACK or CANCEL_BY_FORCE
+    end: End
+    reason: str
+    error: TaskError | None = None
+    counted: bool = True  # a LOSE that is nobody's loss is not
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a task has used up."""
+
+    retry_count: int
+    max_retries: int
+    auto_retry: bool
+    losses: int
+    refusals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One move of the history."""
+
+    source: Status
+    target: Status
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequel:
+    """What follows an attempt's end."""
+
+    status: Status
+    steps: tuple[Step, ...]
+    place: Place
+    retry_count: int
+    losses: int
+    refusals: int
+    delay: float = 0.0
+    error: TaskError | None = None
+
+
+def reported(ending: Failed | Released, started: bool) -> Cause:
+    """The cause that a worker's report names. `started`: whether its CLI had been started on the task."""
+    if isinstance(ending, Failed):
+        move = Move.TIME_OUT if ending.error.reason == retry.TASK_TIMEOUT else Move.FAIL
+        return Cause(move, End.FAILED, ending.error.reason, ending.error)
+    reason = ending.reason.name
+    if not started:
+        return Cause(Move.GIVE_BACK, End.RELEASED, reason, refused=ending.reason is Release.REFUSED)
+    error = TaskError(retry.WORKER_LOST, f"the worker gave the task back after its CLI had started ({reason})")
+    return Cause(Move.LOSE, End.RELEASED, retry.WORKER_LOST, error, counted=False)
+
+
+def lost(message: str) -> Cause:
+    """The cause of a lease that ran out, or whose run died with its worker."""
+    return Cause(Move.LOSE, End.LOST, retry.WORKER_LOST, TaskError(retry.WORKER_LOST, message))
+
+
+def sequel(status: Status, cause: Cause, counters: Counters, *, max_losses: int, jitter: float) -> Sequel:
+    """What follows when an attempt in `status` ends for `cause`; `jitter` in [0, 1)."""
+    match cause.move:
+        case Move.LOSE:
+            return _after_loss(status, cause, counters, max_losses)
+        case Move.GIVE_BACK:
+            return _after_give_back(status, cause, counters, jitter)
+        case Move.CANCEL_BY_FORCE:
+            return _ended(status, cause, counters)
+        case _:
+            return _after_failure(status, cause, counters, jitter)
+
+
+def _ended(status: Status, cause: Cause, counters: Counters) -> Sequel:
+    target = after(status, cause.move)
+    step = Step(status, target, cause.reason, cause.error.message if cause.error else "")
+    return Sequel(target, (step,), Place.NOWHERE, counters.retry_count, 0, 0, error=cause.error)
+
+
+def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: float) -> Sequel:
+    ended = _ended(status, cause, counters)
+    retries = retry.retries_by_itself(
+        cause.reason,
+        auto_retry=counters.auto_retry,
+        retry_count=counters.retry_count,
+        max_retries=counters.max_retries,
+    )
+    if not retries:
+        return ended
+    number = counters.retry_count + 1
+    delay = retry.backoff(number, jitter)
+    again = Step(
+        ended.status,
+        after(ended.status, Move.RETRY),
+        "AUTO_RETRY",
+        f"retry {number} of {counters.max_retries} in {delay:.0f} s",
+    )
+    return Sequel(Status.PENDING, (*ended.steps, again), Place.BACKOFF, number, 0, 0, delay, cause.error)
+
+
+def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: int) -> Sequel:
+    losses = counters.losses + (1 if cause.counted else 0)
+    ended = _ended(status, cause, counters)
+    if cause.counted and losses >= max_losses:
+        return Sequel(
+            ended.status, ended.steps, Place.NOWHERE, counters.retry_count, losses, counters.refusals, error=cause.error
+        )
+    again = Step(ended.status, after(ended.status, Move.RETRY), "REQUEUED", "at once; no retry is consumed")
+    return Sequel(
+        Status.PENDING,
+        (*ended.steps, again),
+        Place.READY,
+        counters.retry_count,
+        losses,
+        counters.refusals,
+        error=cause.error,
+    )
+
+
+def _after_give_back(status: Status, cause: Cause, counters: Counters, jitter: float) -> Sequel:
+    if not cause.refused:
+        step = Step(status, after(status, Move.GIVE_BACK), cause.reason)
+        return Sequel(Status.PENDING, (step,), Place.KEPT, counters.retry_count, counters.losses, counters.refusals)
+    refusals = counters.refusals + 1
+    delay = retry.refusal_wait(refusals)
+    if delay is None:
+        error = TaskError(retry.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
+        return _after_failure(status, Cause(Move.FAIL, cause.end, error.reason, error), counters, jitter)
+    step = Step(status, after(status, Move.GIVE_BACK), cause.reason, f"offered again in {delay:.0f} s")
+    return Sequel(Status.PENDING, (step,), Place.KEPT_LATER, counters.retry_count, counters.losses, refusals, delay)

@@ -1,0 +1,126 @@
+"""What callers can do wrong, and what can be away: raised anywhere inside; `api/errors.py` makes it a gRPC status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from scheduler_svc.domain.lifecycle import Status
+
+
+class DomainError(Exception):
+    """Base of all that a caller is told. `message` is for people; `metadata` for programs."""
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata: Mapping[str, str] = metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One bad field: its path in the request, and what it should be."""
+
+    field: str
+    description: str
+
+
+class InvalidArgument(DomainError):
+    """A request with bad fields: all of them are named."""
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
+
+
+class NotFound(DomainError):
+    """No such task, content, account or worker."""
+
+    def __init__(self, resource_type: str, resource_id: object) -> None:
+        super().__init__(
+            f"there is no {resource_type} {resource_id}", resource_type=resource_type, resource_id=str(resource_id)
+        )
+
+
+class InvalidState(DomainError):
+    """The task (or whatever it is) stands where this call can't move it from."""
+
+    def __init__(self, message: str, current: str, required: Iterable[str]) -> None:
+        super().__init__(message, current_state=current, required_state=",".join(required))
+
+    @classmethod
+    def of_task(cls, task_id: str, what: str, current: Status, required: Iterable[Status]) -> InvalidState:
+        """`what` completes "task … can't be …"."""
+        wanted = [status.label for status in required]
+        return cls(
+            f"task {task_id} is {current.label}; to be {what} it must be {' or '.join(wanted)}", current.label, wanted
+        )
+
+
+class AccountInactive(DomainError):
+    """The account takes no submits."""
+
+    def __init__(self, account_id: int) -> None:
+        super().__init__(
+            f"account {account_id} is deactivated and takes no submits; set `active` by UpdateAccount to undo that",
+            account_id=str(account_id),
+        )
+
+
+class RetriesExhausted(DomainError):
+    """`max_retries` is used up."""
+
+    def __init__(self, task_id: str, max_retries: int) -> None:
+        super().__init__(f"task {task_id} has used its {max_retries} retries; `reset_retry_count` allows them anew")
+
+
+class RequestIdConflict(DomainError):
+    """The same request_id was used for something else."""
+
+    def __init__(self, request_id: str, task_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} was used for {task_id} with another payload; use a new one", task_id=task_id
+        )
+
+
+class QueueFull(DomainError):
+    """As many tasks are pending as the settings allow."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the queue is full: {limit} tasks are pending; try again later")
+
+
+class TooLarge(DomainError):
+    """The answer would not fit into one message."""
+
+
+class StoreUnavailable(DomainError):
+    """The database is away, or a commit's outcome is unknown."""
+
+    def __init__(self, message: str = "the database is away; try again") -> None:
+        super().__init__(message)
+
+
+class ShuttingDown(DomainError):
+    """This replica is going away."""
+
+    def __init__(self) -> None:
+        super().__init__("this scheduler is shutting down; call again to reach another")
+
+
+class WorkerIdInUse(DomainError):
+    """Another folder has this worker id, and was heard of within the lease time."""
+
+    def __init__(self, worker_id: str, hostname: str) -> None:
+        super().__init__(
+            f"worker id {worker_id!r} is in use on {hostname}; stop that worker or give this one another id",
+            worker_id=worker_id,
+            hostname=hostname,
+        )
+
+
+class SessionReplaced(DomainError):
+    """A newer hello of the same folder has been accepted; this stream is an old one."""
+
+    def __init__(self, worker_id: str) -> None:
+        super().__init__(f"a newer session of worker {worker_id!r} is open", worker_id=worker_id)

@@ -1,0 +1,260 @@
+"""The lease's decisions: who may open a session, what a report does, what capacity is free, what may expire.
+
+All pure. `protocol.md`'s rules are cited by number, as `docs/architecture.md` and the comment of WorkerService.Lease
+have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Progress, TaskError
+
+
+class End(IntEnum):
+    """How a task's last ended lease ended; kept on the task, since it decides what may still come (rules 15, 16)."""
+
+    NONE = 0
+    COMPLETED = 1
+    FAILED = 2
+    RELEASED = 3
+    LOST = 4
+    REVOKED = 5
+
+
+class Release(IntEnum):
+    """Why a worker gives a lease back; the numbers of the contract."""
+
+    DRAINING = 1
+    REFUSED = 2
+    EXPIRED = 3
+    QUEUED_TOO_LONG = 4
+
+
+class Outcome(IntEnum):
+    """What became of an update; the numbers of the contract."""
+
+    COMMITTED = 1
+    ALREADY_COMMITTED = 2
+    LEASE_LOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Taken into a slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """The CLI has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Ended with a result."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Ended with an error; reason TASK_TIMEOUT makes it a timeout."""
+
+    error: TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Given back."""
+
+    reason: Release
+    started: bool
+
+
+Ending = Completed | Failed | Released
+Change = Accepted | Processing | Progress | Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update of a report. `ref` is None where the lease id can't be one of ours."""
+
+    lease_id: str
+    attempt: int
+    ref: LeaseRef | None
+    change: Change
+
+
+@dataclass(slots=True)
+class Fold:
+    """All updates of one lease in a group, folded in their order (rule 14); what comes after an end is ignored."""
+
+    ref: LeaseRef
+    accepted: bool = False
+    processing: bool = False
+    progress: Progress | None = None
+    ending: Ending | None = None
+
+    def add(self, change: Change) -> None:
+        """Folds the next update in."""
+        if self.ending is not None:
+            return
+        match change:
+            case Accepted():
+                self.accepted = True
+            case Processing():
+                self.accepted = self.processing = True
+            case Progress():
+                self.progress = change
+            case _:
+                self.ending = change
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A lease as the database has it."""
+
+    ref: LeaseRef
+    worker_id: str
+    status: Status  # SUBMITTED or PROCESSING
+    accepted: bool
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LastEnd:
+    """What a task keeps of its last ended lease, and where the task stands as far as its own row says."""
+
+    status: Status  # PENDING for every open task
+    attempt: int
+    fence: int
+    end: End
+
+
+class Verdict(Enum):
+    """What a report does with its lease."""
+
+    APPLY = "apply"  # the lease is live: write the fold
+    APPLY_LATE = "apply late"  # it ran out, its result is taken if the task still waits (rule 16)
+    END_REVOKED = "end revoked"  # any final update ends a revoked lease (rule 17)
+    ALREADY = "already"  # committed before, the acknowledgement was lost
+    LOST = "lost"
+
+
+def judge(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+    """What `fold` does, given the lease that its task has now, and the task's last ended lease (rules 14 to 17).
+
+    APPLY_LATE still needs the task's place among those that wait: whoever removes that, owns the task.
+    """
+    if lease is not None and lease.ref == fold.ref:
+        if not lease.revoked:
+            return Verdict.APPLY
+        return Verdict.END_REVOKED if fold.ending is not None else Verdict.LOST
+    if last is None or (last.attempt, last.fence) != (fold.ref.attempt, fold.ref.fence):
+        return Verdict.LOST
+    if last.end in (End.COMPLETED, End.FAILED, End.RELEASED):
+        return Verdict.ALREADY
+    late = last.end is End.LOST and last.status is Status.PENDING and lease is None
+    return Verdict.APPLY_LATE if late and isinstance(fold.ending, Completed) else Verdict.LOST
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A worker's session as the database has it. `silent_for` is in seconds, by the database's clock."""
+
+    folder_id: str
+    session_number: int
+    hostname: str
+    silent_for: float
+
+
+class Opening(Enum):
+    """What a hello does."""
+
+    OPEN = "open"
+    STALE = "stale"  # a hello that was delayed: changes nothing
+    IN_USE = "in use"  # another folder has this worker id
+
+
+def judge_hello(folder_id: str, session_number: int, present: SessionRow | None, lease_ttl: float) -> Opening:
+    """Whether a hello opens a session (rules 2 and 3)."""
+    if present is None:
+        return Opening.OPEN
+    if present.folder_id == folder_id:
+        return Opening.OPEN if session_number > present.session_number else Opening.STALE
+    return Opening.IN_USE if present.silent_for < lease_ttl else Opening.OPEN
+
+
+@dataclass(slots=True)
+class Capacity:
+    """What one stream's worker would take now (rule 6): absolute and versioned, never counted up or down.
+
+    Free to grant is what the newest committed state says, less the leases of assignments that it had not read.
+    """
+
+    state_number: int = 0
+    free_slots: int = 0
+    lapses_at: float = 0.0
+    assignments: int = 0
+    unread: dict[int, int] = field(default_factory=dict)
+
+    def stated(self, number: int, free_slots: int, last_assignment: int, lapses_at: float) -> None:
+        """A state is committed. One that is not the newest changes nothing."""
+        if number <= self.state_number:
+            return
+        self.state_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
+        for assignment in [n for n in self.unread if n <= last_assignment]:
+            del self.unread[assignment]
+
+    def free(self, now: float) -> int:
+        """Leases that may be granted now; 0 where the stated capacity has lapsed."""
+        return max(0, self.free_slots - sum(self.unread.values())) if now < self.lapses_at else 0
+
+    def assigned(self, leases: int) -> int:
+        """Counts an assignment of so many leases; returns its number."""
+        self.assignments += 1
+        self.unread[self.assignments] = leases
+        return self.assignments
+
+
+@dataclass(frozen=True, slots=True)
+class ReaperRow:
+    """The row that all reapers share; seconds of the database's clock."""
+
+    stamp: float
+    expire_not_before: float
+
+
+def tick(row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float) -> ReaperRow:
+    """A reaper's tick at `now`: after a gap nothing expires for one lease time (rule 11). It never moves back."""
+    guard = row.expire_not_before
+    if now - row.stamp > heartbeat_interval:
+        guard = max(guard, now + lease_ttl)
+    return ReaperRow(max(row.stamp, now), guard)
+
+
+def share_out(free: Mapping[int, int], limit: int) -> list[int]:
+    """Session keys, one for each lease that may be granted, at most `limit`: the emptiest first, one each in turn.
+
+    `free` maps a session to what it would take now.
+    """
+    slots: list[int] = []
+    remaining = sorted(((n, key) for key, n in free.items() if n > 0), reverse=True)
+    while remaining and len(slots) < limit:
+        slots.extend(key for _, key in remaining)
+        remaining = [(n - 1, key) for n, key in remaining if n > 1]
+    return slots[:limit]
+
+
+def fold(updates: Iterable[Update]) -> dict[LeaseRef, Fold]:
+    """Folds a group's updates by lease, in their order."""
+    folds: dict[LeaseRef, Fold] = {}
+    for update in updates:
+        if update.ref is not None:
+            folds.setdefault(update.ref, Fold(update.ref)).add(update.change)
+    return folds

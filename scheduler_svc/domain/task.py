@@ -1,0 +1,145 @@
+"""A task as it is submitted and as it is read. Times are aware datetimes in UTC, durations are timedeltas."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from scheduler_svc.domain.ids import format_lease_id, format_task_id
+from scheduler_svc.domain.lifecycle import Status
+
+DEFAULT_PRIORITY = 5
+DEFAULT_MAX_RETRIES = 3
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A valid submit: every default filled in, every bound checked."""
+
+    account_id: int
+    topic: str
+    keywords: str = ""
+    category: str = ""
+    requirements: str = ""
+    tone: str = ""
+    priority: int = DEFAULT_PRIORITY
+    auto_approve: bool = True
+    max_retries: int = DEFAULT_MAX_RETRIES
+    auto_retry: bool = True
+    timeout: timedelta = DEFAULT_TIMEOUT
+    schedule_time: datetime | None = None
+    request_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    creator_options: Mapping[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> bytes:
+        """16 bytes that differ where the payload differs; what `request_id` is compared by."""
+        payload = [
+            self.topic, self.keywords, self.category, self.requirements, self.tone, self.priority, self.auto_approve,
+            self.max_retries, self.auto_retry, self.timeout.total_seconds(),
+            self.schedule_time.isoformat() if self.schedule_time else None,
+            sorted(self.labels.items()), sorted(self.creator_options.items()),
+        ]  # fmt: skip
+        return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an attempt is: percent 0 to 100, a step's name, a text."""
+
+    percent: int = 0
+    step: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """Why an attempt did not complete."""
+
+    reason: str
+    message: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as a reader sees it. Without `requirements` where it comes from a list."""
+
+    task_key: int
+    account_id: int
+    topic: str
+    keywords: str
+    category: str
+    requirements: str
+    tone: str
+    priority: int
+    auto_approve: bool
+    status: Status
+    create_time: datetime
+    schedule_time: datetime | None
+    submit_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+    timeout_time: datetime | None
+    timeout: timedelta
+    attempt: int
+    retry_count: int
+    max_retries: int
+    auto_retry: bool
+    worker_id: str
+    progress: Progress | None
+    error: TaskError | None
+    content_id: int
+    labels: Mapping[str, str]
+    request_id: str
+    fence: int | None
+    creator_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def task_id(self) -> str:
+        """The public id."""
+        return format_task_id(self.task_key)
+
+    @property
+    def lease_id(self) -> str:
+        """The public id of the present lease; empty where none is held."""
+        return "" if self.fence is None else format_lease_id(self.task_key, self.fence)
+
+    @property
+    def ended(self) -> bool:
+        """Completed, cancelled, or failed/timeout with no retry to come."""
+        return self.end_time is not None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One move of a task's history; `seq` orders them."""
+
+    seq: int
+    task_key: int
+    previous_status: Status
+    status: Status
+    event_time: datetime
+    attempt: int
+    fence: int | None
+    worker_id: str
+    reason: str
+    message: str
+
+    @property
+    def lease_id(self) -> str:
+        """The public id of the lease it belongs to; empty where none is involved."""
+        return "" if self.fence is None else format_lease_id(self.task_key, self.fence)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStats:
+    """Counts as of one moment."""
+
+    counts: Mapping[Status, int]
+    oldest_pending_age: timedelta | None
+    queue_depth: int

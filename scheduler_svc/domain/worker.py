@@ -1,0 +1,92 @@
+"""A worker as the pool shows it, and what it says of itself when it opens a session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+
+from scheduler_svc.domain.ids import LeaseRef
+
+
+class LeaseStage(IntEnum):
+    """How far a held lease is, as its worker sees it; the numbers of the contract."""
+
+    QUEUED = 1
+    ACCEPTED = 2
+    PROCESSING = 3
+    FINISHED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that a worker names. `ref` is None where its id can't be one of ours: it is answered as lost."""
+
+    lease_id: str
+    ref: LeaseRef | None
+    stage: LeaseStage
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message of a stream."""
+
+    worker_id: str
+    folder_id: str
+    session_number: int
+    hostname: str
+    version: str
+    slots: int
+    labels: Mapping[str, str]
+    creator_path: str
+    creator_version: str
+    process_id: str = ""
+    held: tuple[Held, ...] = ()
+    lost: tuple[str, ...] = ()  # lease ids
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A heartbeat: capacity, and every lease that the worker holds."""
+
+    number: int
+    free_slots: int
+    held: tuple[Held, ...]
+    last_assignment: int
+    last_poll_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the database wants of a worker."""
+
+    slots: int | None = None
+    drain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker as GetWorkerPool shows it."""
+
+    worker_id: str
+    hostname: str
+    version: str
+    connected: bool
+    slots: int
+    busy_slots: int
+    queue_size: int
+    draining: bool
+    connect_time: datetime
+    last_heartbeat_time: datetime
+    scheduler_id: str
+    creator_version: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPool:
+    """The pool as it stands; `queue_size` counts pending tasks."""
+
+    workers: tuple[Worker, ...]
+    queue_size: int

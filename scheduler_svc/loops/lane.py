@@ -1,0 +1,121 @@
+"""Group commit: while one transaction runs, what arrives gathers and becomes the next one.
+
+No timer adds latency on an idle system; under load the groups grow by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from scheduler_svc.application.ports import Database, Tx
+from scheduler_svc.domain.errors import DomainError, ShuttingDown
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_Entry = tuple[T, "asyncio.Future[R]"]
+
+
+class Lane(Generic[T, R]):
+    """One thread, one transaction at a time, one answer an item."""
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        work: Callable[[Tx, Sequence[T]], Sequence[R | DomainError]],
+        *,
+        weight: Callable[[T], int],
+        max_weight: int,
+    ) -> None:
+        """`work` answers each item of a group, in order; a group's weights sum to `max_weight` or little more."""
+        self._database = database
+        self._work = work
+        self._weight = weight
+        self._max_weight = max_weight
+        self._entries: queue.SimpleQueue[tuple[T, asyncio.Future[R]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"lane-{name}")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Takes items from now on; call it on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def put(self, item: T) -> R:
+        """The answer to `item`, once it is committed. Raises the domain error that refused it."""
+        return await self.submit(item)
+
+    def submit(self, item: T) -> asyncio.Future[R]:
+        """The same without waiting: items are answered in the order of these calls. Call it on the event loop."""
+        assert self._loop is not None, "start the lane first"
+        future: asyncio.Future[R] = self._loop.create_future()
+        if self._stopping:
+            future.set_exception(ShuttingDown())
+        else:
+            self._entries.put((item, future))
+        return future
+
+    async def stop(self) -> None:
+        """Answers what is under way, then ends."""
+        if self._loop is None:
+            return
+        if not self._stopping:
+            self._stopping = True
+            self._entries.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while (entry := self._entries.get()) is not None:
+            group, more = self._gather(entry)
+            self._resolve(self._answer(group))
+            if not more:
+                return
+
+    def _gather(self, first: _Entry[T, R]) -> tuple[list[_Entry[T, R]], bool]:
+        """What has gathered, and whether there is more to come after it."""
+        group, weight = [first], self._weight(first[0])
+        while weight < self._max_weight:
+            try:
+                entry = self._entries.get_nowait()
+            except queue.Empty:
+                break
+            if entry is None:
+                return group, False
+            group.append(entry)
+            weight += self._weight(entry[0])
+        return group, True
+
+    def _answer(self, group: list[_Entry[T, R]]) -> list[tuple[asyncio.Future[R], R | BaseException]]:
+        """Runs a group; one that fails for the sake of an item is halved until that item stands alone."""
+        try:
+            answers = self._database.run(lambda tx: self._work(tx, [item for item, _ in group]))
+        except DomainError as error:
+            return [(future, error) for _, future in group]
+        except Exception as error:
+            if len(group) == 1:
+                return [(group[0][1], error)]
+            middle = len(group) // 2
+            return self._answer(group[:middle]) + self._answer(group[middle:])
+        return [(future, answer) for (_, future), answer in zip(group, answers, strict=True)]
+
+    def _resolve(self, answers: list[tuple[asyncio.Future[R], R | BaseException]]) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits
+            self._loop.call_soon_threadsafe(_set_all, answers)
+
+
+def _set_all(answers: list[tuple[asyncio.Future[R], R | BaseException]]) -> None:
+    for future, answer in answers:
+        if future.done():
+            continue  # its caller has gone
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

@@ -1,0 +1,72 @@
+"""The loops that time drives: the reaper, the due loop and the housekeeping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.recover import ReaperSettings, fold_counts, promote_due, reap
+from scheduler_svc.domain.errors import StoreUnavailable
+
+Run = Callable[[], Awaitable[float | None]]
+_log = structlog.get_logger(__name__)
+
+HOUSEKEEPING_INTERVAL = 5.0
+VACUUM_AFTER = 5_000
+"""Moves after which the narrow tables are vacuumed."""
+
+
+def reaper(calls: Calls, settings: ReaperSettings, store_there: Callable[[bool], None]) -> Run:
+    """A tick each half heartbeat interval: ends what ran out, and shows whether the database is there."""
+
+    async def run_once() -> float:
+        try:
+            reaped = await calls.run(reap, settings)
+        except StoreUnavailable:
+            store_there(False)
+            raise
+        store_there(True)
+        if reaped.expired or reaped.timed_out:
+            _log.info("leases ended", action="reap", expired=reaped.expired, timed_out=reaped.timed_out)
+        return 0.0 if reaped.full else settings.heartbeat_interval / 2
+
+    return run_once
+
+
+def due(calls: Calls) -> Run:
+    """Lets be claimed what has waited for its time; sleeps until the next one is due, or a signal."""
+
+    async def run_once() -> float | None:
+        promoted = await calls.run(promote_due)
+        return None if promoted.next_due is None else max(0.0, promoted.next_due)
+
+    return run_once
+
+
+class Housekeeping:
+    """Folds counts and vacuums the narrow tables, each few seconds, while anything moves."""
+
+    def __init__(self, calls: Calls, vacuum: Callable[[], None]) -> None:
+        self._calls = calls
+        self._vacuum = vacuum
+        self._moves = 1
+        self._since_vacuum = 0
+
+    def moved(self, count: int) -> None:
+        """So many tasks moved."""
+        self._moves += count
+        self._since_vacuum += count
+
+    async def run_once(self) -> float:
+        """Does what is worth doing; at rest, nothing."""
+        if self._moves:
+            self._moves = 0
+            while await self._calls.run(fold_counts):
+                pass
+        if self._since_vacuum >= VACUUM_AFTER:
+            self._since_vacuum = 0
+            await asyncio.to_thread(self._vacuum)
+        return HOUSEKEEPING_INTERVAL

@@ -1,0 +1,106 @@
+"""`contentgen-scheduler`: settings, the database, one replica, and their end in the right order."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before gRPC is imported: children are started beside it
+
+import asyncio
+import signal
+import sys
+from contextlib import ExitStack, suppress
+
+import sqlalchemy as sa
+import structlog
+import uvloop
+
+from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError, configure_logging, read_settings
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.replica import Replica
+from scheduler_svc.store.migrate import upgrade
+
+SUPERVISE_INTERVAL = 0.5
+_log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    try:
+        settings = read_settings(sys.argv[1:])
+        configure_logging(settings)
+        sys.exit(_serve(settings))
+    except (SettingsError, PostgresError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_STATUS)
+
+
+def _serve(settings: Settings) -> int:
+    with ExitStack() as stack:
+        postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
+        url = postgres.url() if postgres else str(settings.database_url)
+        _migrate(url)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(settings, url, postgres))
+
+
+def _embedded(settings: Settings) -> EmbeddedPostgres:
+    return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
+
+
+def _migrate(url: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> int:
+    """Serves until TERM or INT; a second one does not wait."""
+    loop = asyncio.get_running_loop()
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    replica = Replica(settings, url)
+    port = await replica.start()
+    _log.info("ready", action="ready", listen=f"{settings.listen.host}:{port}", scheduler_id=replica.scheduler_id)
+    supervisor = asyncio.create_task(_supervise(postgres))
+    received = await signals.get()
+    _log.info("draining", action="drain", signal=received.name)
+    supervisor.cancel()
+    drain = asyncio.create_task(replica.stop())
+    again = asyncio.create_task(signals.get())
+    await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+    if not drain.done():
+        _log.warning("not waiting for the drain", action="stop")
+        _end_now(postgres)
+    again.cancel()
+    with suppress(asyncio.CancelledError):
+        await again
+    await drain
+    _log.info("stopped", action="stop")
+    return 0
+
+
+def _end_now(postgres: EmbeddedPostgres | None) -> None:
+    """What was not committed is not acknowledged, so nothing is lost by ending here."""
+    if postgres:
+        postgres.stop()
+    os._exit(0)
+
+
+async def _supervise(postgres: EmbeddedPostgres | None) -> None:
+    """Starts the embedded PostgreSQL again where it has died; the replica finds it by itself."""
+    while postgres is not None and postgres.owner:
+        if not postgres.alive():
+            _log.error("the embedded PostgreSQL ended; starting it again", action="postgres")
+            try:
+                await asyncio.to_thread(postgres.restart)
+            except PostgresError as error:
+                _log.error("the embedded PostgreSQL does not start", action="postgres", error=str(error))
+        await asyncio.sleep(SUPERVISE_INTERVAL)
+
+
+if __name__ == "__main__":
+    main()

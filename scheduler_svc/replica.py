@@ -1,0 +1,191 @@
+"""One replica: its lanes, loops, streams and server, put together and taken down in order. Used by `main` and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import uuid
+
+import sqlalchemy as sa
+import structlog
+
+from scheduler_svc.api import server as grpc_server
+from scheduler_svc.api.account_service import AccountService
+from scheduler_svc.api.content_service import ContentService
+from scheduler_svc.api.task_service import TaskService
+from scheduler_svc.api.worker_pool_service import WorkerPoolService
+from scheduler_svc.api.worker_service import WorkerService
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.health import Health
+from scheduler_svc.application.recover import ReaperSettings
+from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack
+from scheduler_svc.application.sessions import SessionSettings
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.streams import CancelLease, DrainOrder, ReconnectOrder, Streams
+from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.config import Settings
+from scheduler_svc.domain.task import Task
+from scheduler_svc.loops import recovery
+from scheduler_svc.loops.dispatcher import Dispatcher
+from scheduler_svc.loops.lane import Lane
+from scheduler_svc.loops.listener import Listener
+from scheduler_svc.loops.periodic import Periodic
+from scheduler_svc.store.maintenance import PgMaintenance
+from scheduler_svc.store.notifications import PgNotifications
+from scheduler_svc.store.transactions import PgDatabase, make_engine
+
+CALL_THREADS = 6
+GROUP_TASKS = 2_000
+"""Tasks or updates that one group holds, at most and a little more."""
+DRAIN_WITHIN = 7.0
+"""Seconds that calls in flight get once this replica goes away."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Replica:
+    """A scheduler on one database. `start` and `stop` on the event loop, once each."""
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._settings = settings
+        self._url = database_url
+        self.health = Health()
+        self._streams = Streams()
+        self._engines: list[sa.Engine] = []
+        self.port = 0
+
+    def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
+        engine = make_engine(self._url, connections, hot=hot)
+        self._engines.append(engine)
+        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread)
+
+    async def start(self) -> int:
+        """Serves from the return on; returns the port. Raises SettingsError where it can't listen."""
+        self._loop = asyncio.get_running_loop()
+        self._build()
+        self._server = grpc_server.build(self._services(), self.health)
+        self.port = grpc_server.bind(self._server, self._settings)
+        self._submits.start()
+        self._reports.start()
+        self._dispatcher.start()
+        self._listener.start()
+        for loop in self._periodics:
+            loop.start()
+        await self._server.start()
+        return self.port
+
+    def _build(self) -> None:
+        settings = self._settings
+        self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
+        submits = Submits(settings.max_queue_size)
+        self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
+            "submit",
+            self._database(1, hot=True),
+            submits.run_group,
+            weight=lambda item: len(item.tasks),
+            max_weight=GROUP_TASKS,
+        )
+        reports = Reports(settings.lease_ttl, settings.max_worker_losses)
+        self._reports: Lane[Item, Answer] = Lane(
+            "report", self._database(1, hot=True), reports.run_group, weight=_updates, max_weight=GROUP_TASKS
+        )
+        self._dispatcher = Dispatcher(
+            self._database(1, hot=True),
+            self._streams,
+            settings.lease_ttl,
+            lambda refs: self._take_back(TakenBack(tuple(refs))),
+        )
+        self._waiters = Waiters(self._calls)
+        engine = make_engine(self._url, 1)
+        self._engines.append(engine)
+        self._notifications = PgNotifications(engine)
+        self._listener = Listener(self._notifications, self.scheduler_id, told=self._told, back=self._look_anew)
+        self._housekeeping = recovery.Housekeeping(self._calls, PgMaintenance(engine).vacuum)
+        self._reaper = Periodic("reap", recovery.reaper(self._calls, self._reaper_settings(), self._store_there))
+        self._due = Periodic("due", recovery.due(self._calls))
+        self._periodics = [self._reaper, self._due, Periodic("housekeeping", self._housekeeping.run_once)]
+
+    def _reaper_settings(self) -> ReaperSettings:
+        settings = self._settings
+        return ReaperSettings(settings.lease_ttl, settings.heartbeat_interval, settings.max_worker_losses)
+
+    def _services(self) -> grpc_server.Services:
+        settings = self._settings
+        return grpc_server.Services(
+            task=TaskService(self._calls, self._submits, self._waiters),
+            worker=WorkerService(
+                self._calls,
+                self._reports,
+                self._streams,
+                settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
+                heartbeat_interval=settings.heartbeat_interval,
+                room=self._dispatcher.room,
+            ),
+            worker_pool=WorkerPoolService(self._calls, settings.lease_ttl),
+            content=ContentService(self._calls),
+            account=AccountService(self._calls),
+        )
+
+    def _told_by_thread(self, signals: Signals) -> None:
+        self._loop.call_soon_threadsafe(self._told_here, signals)
+
+    def _away_by_thread(self) -> None:
+        self._loop.call_soon_threadsafe(self._store_there, False)
+
+    def _told_here(self, signals: Signals) -> None:
+        """A transaction of this replica is committed."""
+        self._housekeeping.moved(len(signals.ended) + 1)
+        self._told(signals)
+
+    def _told(self, signals: Signals) -> None:
+        """A transaction is committed, here or elsewhere."""
+        if signals.ready:
+            self._dispatcher.hint()
+        if signals.due:
+            self._due.wake()
+        self._waiters.wake(signals.ended)
+        for worker_id, lease_id, reason in signals.cancelled:
+            self._streams.tell(worker_id, CancelLease(lease_id, reason))
+        for worker_id in signals.drained:
+            self._streams.tell(worker_id, DrainOrder())
+
+    def _look_anew(self) -> None:
+        """The listener was away: whatever it may have missed is in the rows."""
+        self._dispatcher.hint()
+        self._due.wake()
+        self._waiters.wake_all()
+
+    def _store_there(self, there: bool) -> None:
+        before = self.health.serving
+        self.health.store(there)
+        if there and not before:
+            _log.info("the database is there", action="store")
+            self._look_anew()
+        elif before and not there:
+            _log.warning("the database is away", action="store")
+            self._reaper.wake()
+
+    def _take_back(self, item: TakenBack) -> None:
+        self._reports.submit(item).add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def stop(self, *, within: float = DRAIN_WITHIN) -> None:
+        """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed."""
+        self.health.drain()
+        self._streams.tell_all(ReconnectOrder())
+        await self._server.stop(within)
+        await self._dispatcher.stop()
+        for loop in self._periodics:
+            await loop.stop()
+        await self._submits.stop()
+        await self._reports.stop()
+        await self._listener.stop()
+        await asyncio.to_thread(self._calls.close)
+        self._notifications.dispose()
+        for engine in self._engines:
+            engine.dispose()
+
+
+def _updates(item: Item) -> int:
+    return max(1, len(item.updates)) if isinstance(item, Reported) else 1

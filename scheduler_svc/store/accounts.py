@@ -1,0 +1,35 @@
+"""Accounts."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from scheduler_svc.domain.account import Account
+from scheduler_svc.store.rows import Statements
+
+_COLUMNS = "account_id, name, max_concurrent_tasks, weight, active, create_time"
+_INSERT = sa.text(f"""
+    INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES (:name, :max_concurrent_tasks, :weight)
+    RETURNING {_COLUMNS}
+""")
+_GET = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
+_LIST = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id > :after ORDER BY account_id LIMIT :limit")
+
+
+class Accounts(Statements):
+    """Statements on `accounts`."""
+
+    def insert(self, name: str, max_concurrent_tasks: int, weight: float) -> Account:
+        """Makes an account; the database gives its id."""
+        row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight)
+        assert row is not None
+        return Account(*row)
+
+    def get(self, account_id: int) -> Account | None:
+        """One account."""
+        row = self._row(_GET, account_id=account_id)
+        return None if row is None else Account(*row)
+
+    def list(self, after: int, limit: int) -> list[Account]:
+        """Accounts with ids above `after`, by id."""
+        return [Account(*row) for row in self._rows(_LIST, after=after, limit=limit)]

@@ -1,0 +1,76 @@
+"""The history of tasks, and the counts that every move changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import EventRow
+from scheduler_svc.store.batch import Batch
+from scheduler_svc.store.rows import Statements
+
+_EVENT = Batch(
+    task_key="bigint",
+    previous_status="smallint",
+    status="smallint",
+    attempt="integer",
+    fence="integer",
+    worker_id="text",
+    reason="text",
+    message="text",
+)
+_INSERT = sa.text(f"""
+    INSERT INTO task_events (task_key, previous_status, status, attempt, fence, worker_id, reason, message)
+    SELECT task_key, previous_status, status, attempt, fence, worker_id, reason, message FROM {_EVENT.source}
+""")
+
+_DELTA = Batch(account_id="bigint", kind="smallint", n="bigint")
+_ADD = sa.text(f"INSERT INTO count_deltas (account_id, kind, n) SELECT account_id, kind, n FROM {_DELTA.source}")
+
+_READ = sa.text("""
+    SELECT kind, sum(n)::bigint FROM (
+        SELECT kind, n FROM task_counts WHERE account_id = :account_id
+        UNION ALL
+        SELECT kind, n FROM count_deltas WHERE account_id = :account_id
+    ) AS c GROUP BY kind
+""")
+
+# Deltas become counts; one replica at a time, the others skip their turn.
+_MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_counts'))")
+_FOLD = sa.text("""
+    WITH gone AS (
+        DELETE FROM count_deltas WHERE delta_id IN (SELECT delta_id FROM count_deltas ORDER BY delta_id LIMIT :limit)
+        RETURNING account_id, kind, n
+    )
+    INSERT INTO task_counts AS c (account_id, kind, n)
+    SELECT account_id, kind, sum(n) FROM gone GROUP BY account_id, kind ORDER BY account_id, kind
+    ON CONFLICT (account_id, kind) DO UPDATE SET n = c.n + excluded.n
+""")
+
+
+class History(Statements):
+    """Statements on `task_events`."""
+
+    def insert(self, rows: Sequence[EventRow]) -> None:
+        """Appends moves; the database refuses one that the transition table does not have."""
+        self._run(_INSERT, **_EVENT.bind(rows))
+
+
+class Counts(Statements):
+    """Statements on `task_counts` and `count_deltas`. Account 0 holds the sums over all accounts."""
+
+    def add(self, deltas: Mapping[tuple[int, int], int]) -> None:
+        """Adds to the counts of (account, kind)."""
+        rows = [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n]
+        if rows:
+            self._run(_ADD, **_DELTA.bind(rows))
+
+    def read(self, account_id: int) -> dict[int, int]:
+        """The counts of an account by kind; 0 for all accounts together."""
+        return dict(self._rows(_READ, account_id=account_id))
+
+    def fold(self, limit: int) -> int:
+        """Folds up to `limit` deltas into the counts; returns how many counts were touched."""
+        row = self._row(_MAY_FOLD)
+        return self._run(_FOLD, limit=limit) if row and row[0] else 0

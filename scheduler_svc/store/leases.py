@@ -1,0 +1,234 @@
+"""Leases: claim, renewal, change, end. Every write names lease and attempt; zero rows is an answer, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import CompletedAttempt, Grant, LeaseChange, LiveLease, Named
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.rows import Statements
+
+# The head of one index, whatever the backlog. `head` is materialized: as the inner side of a join its LIMIT might run
+# twice. The n-th of the head goes to the n-th worker of the array; the payload is only read.
+_CLAIM = sa.text("""
+    WITH head AS MATERIALIZED (
+        SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready
+        ORDER BY priority DESC, tag, task_key LIMIT :n FOR UPDATE SKIP LOCKED
+    ),
+    numbered AS MATERIALIZED (
+        SELECT *, (row_number() OVER (ORDER BY priority DESC, tag, task_key))::integer AS n,
+            (random() * 2147483646)::integer AS fence
+        FROM head
+    ),
+    gone AS (DELETE FROM ready WHERE task_key = ANY(ARRAY(SELECT task_key FROM numbered))),
+    granted AS (
+        INSERT INTO leases
+            (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time, expire_time)
+        SELECT task_key, attempt, fence, (CAST(:workers AS text[]))[n], 2, account_id, priority, tag, timeout_ms,
+            now(), now() + make_interval(secs => :ttl)
+        FROM numbered ORDER BY task_key
+    )
+    SELECT h.task_key, h.attempt, h.fence, (CAST(:workers AS text[]))[h.n], h.account_id, h.priority, h.timeout_ms,
+        p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve
+    FROM numbered AS h
+    JOIN task_payloads AS p ON p.task_key = h.task_key
+    JOIN tasks AS t ON t.task_key = h.task_key
+    ORDER BY h.n
+""")
+
+_LIVE = """
+    task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time, accept_time,
+    start_time
+"""
+_LOCK = sa.text(
+    f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
+)
+_LOCK_OF_WORKER = sa.text(f"SELECT {_LIVE} FROM leases WHERE worker_id = :worker_id ORDER BY task_key FOR UPDATE")
+
+# Judged by the start of the transaction. A renewal that waited for the row's lock and comes late still renews.
+_LOCK_EXPIRED = sa.text(
+    f"SELECT {_LIVE} FROM leases WHERE expire_time < now() ORDER BY task_key LIMIT :limit FOR UPDATE"
+)
+# Past its own timeout since it was taken into a slot; or not taken into one for that long and a lease time more.
+_LOCK_TIMED_OUT = sa.text(f"""
+    SELECT {_LIVE} FROM leases
+    WHERE NOT revoked AND coalesce(accept_time, claim_time + make_interval(secs => :ttl))
+        + timeout_ms * interval '1 millisecond' < now()
+    ORDER BY task_key LIMIT :limit FOR UPDATE
+""")
+
+_NAMED = Batch(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
+# A lease that lives a second longer than promised need not be written again for a second: under load most states then
+# only read. What is renewed by the update is known by its rows, the rest by what stood there already.
+_RENEW = sa.text(f"""
+    WITH r AS MATERIALIZED (SELECT * FROM {_NAMED.source}),
+    due AS (
+        UPDATE leases AS l SET expire_time = now() + make_interval(secs => :ttl + 1)
+        FROM r WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence
+            AND l.worker_id = r.worker_id AND NOT l.revoked AND l.expire_time < now() + make_interval(secs => :ttl)
+        RETURNING l.task_key
+    )
+    SELECT task_key FROM due
+    UNION ALL
+    SELECT l.task_key FROM r JOIN leases AS l ON l.task_key = r.task_key
+    WHERE l.attempt = r.attempt AND l.fence = r.fence AND l.worker_id = r.worker_id AND NOT l.revoked
+        AND l.expire_time >= now() + make_interval(secs => :ttl)
+""")
+
+# A revoked lease ends once a state names it no longer after having named it.
+_END_UNNAMED_REVOKED = sa.text("""
+    DELETE FROM leases WHERE task_key IN (
+        SELECT task_key FROM leases
+        WHERE revoked AND named AND worker_id = ANY(CAST(:workers AS text[]))
+            AND task_key <> ALL(CAST(:named AS bigint[]))
+        ORDER BY task_key FOR UPDATE)
+""")
+_NAME_REVOKED = sa.text("""
+    UPDATE leases SET named = true
+    WHERE revoked AND NOT named AND worker_id = ANY(CAST(:workers AS text[])) AND task_key = ANY(CAST(:named AS bigint[]))
+""")
+
+_CHANGE = Batch(
+    task_key="bigint",
+    attempt="integer",
+    fence="integer",
+    accepted="boolean",
+    processing="boolean",
+    percent="smallint",
+    step="text",
+    message="text",
+)
+_UPDATE = sa.text(f"""
+    UPDATE leases AS l SET
+        accept_time = CASE WHEN r.accepted THEN coalesce(l.accept_time, now()) ELSE l.accept_time END,
+        start_time = CASE WHEN r.processing THEN coalesce(l.start_time, now()) ELSE l.start_time END,
+        status = CASE WHEN r.processing THEN 3 ELSE l.status END,
+        percent = coalesce(r.percent, l.percent), step = coalesce(r.step, l.step),
+        message = coalesce(r.message, l.message)
+    FROM {_CHANGE.source}
+    WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
+""")
+
+_REFS = Batch(task_key="bigint", attempt="integer", fence="integer")
+_DELETE = sa.text(f"""
+    DELETE FROM leases AS l USING {_REFS.source}
+    WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence
+""")
+_REVOKE = sa.text(f"""
+    UPDATE leases AS l SET revoked = true FROM {_REFS.source}
+    WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
+""")
+
+_DONE = Batch(
+    task_key="bigint",
+    attempt="integer",
+    fence="integer",
+    late="boolean",
+    body="text",
+    html_body="text",
+    summary="text",
+    images="jsonb",
+    word_count="integer",
+    quality_score="float8",
+)
+# The result in one statement: the lease goes, the task completes, content and pool entry appear. A late result has no
+# lease any more; its task still names it as the last one, which ran out (4).
+_COMPLETE = sa.text(f"""
+    WITH r AS MATERIALIZED (SELECT nextval('content_seq') AS content_id, r.* FROM {_DONE.source}),
+    gone AS (
+        DELETE FROM leases AS l USING r
+        WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
+        RETURNING l.task_key, l.worker_id, l.claim_time, coalesce(l.start_time, now()) AS start_time, r.attempt, r.fence,
+            r.content_id
+    ),
+    done AS (
+        UPDATE tasks AS t SET status = 4, lease_end = 1, attempt = gone.attempt, fence = gone.fence,
+            worker_id = gone.worker_id, submit_time = gone.claim_time, start_time = gone.start_time, end_time = now(),
+            content_id = gone.content_id, error = NULL, losses = 0, refusals = 0
+        FROM gone WHERE t.task_key = gone.task_key AND t.status = 1 AND t.attempt < gone.attempt
+        RETURNING t.task_key
+    ),
+    done_late AS (
+        UPDATE tasks AS t SET status = 4, lease_end = 1, start_time = coalesce(t.start_time, now()), end_time = now(),
+            content_id = r.content_id, error = NULL, losses = 0, refusals = 0
+        FROM r WHERE r.late AND t.task_key = r.task_key AND t.status = 1 AND t.lease_end = 4
+            AND t.attempt = r.attempt AND t.fence = r.fence
+        RETURNING t.task_key
+    ),
+    content AS (
+        INSERT INTO contents (content_id, account_id, task_key, title, body, html_body, summary, category, images,
+            word_count, quality_score, review_status)
+        SELECT r.content_id, t.account_id, r.task_key, left(p.topic, 255), r.body, r.html_body, r.summary, p.category,
+            r.images, r.word_count, r.quality_score, CASE WHEN t.auto_approve THEN 2 ELSE 1 END
+        FROM r JOIN tasks AS t ON t.task_key = r.task_key JOIN task_payloads AS p ON p.task_key = r.task_key
+    ),
+    pool AS (
+        INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
+        SELECT r.content_id, t.account_id, t.priority, t.schedule_time
+        FROM r JOIN tasks AS t ON t.task_key = r.task_key WHERE t.auto_approve
+    )
+    SELECT task_key FROM done UNION ALL SELECT task_key FROM done_late
+""")
+
+
+class Leases(Statements):
+    """Statements on `leases`."""
+
+    def claim(self, workers: Sequence[str], ttl: float) -> list[Grant]:
+        """Moves the head of `ready` to leases, one for each element of `workers` as far as there are tasks."""
+        rows = self._rows(_CLAIM, n=len(workers), workers=array("text", workers), ttl=ttl)
+        return [Grant(LeaseRef(*row[:3]), *row[3:]) for row in rows]
+
+    def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
+        """The leases that these tasks have now, by task, locked in the order of the keys."""
+        return {lease.ref.task_key: lease for lease in map(_live, self._rows(_LOCK, keys=array("bigint", keys)))}
+
+    def lock_of_worker(self, worker_id: str) -> list[LiveLease]:
+        """All leases of a worker, locked."""
+        return [_live(row) for row in self._rows(_LOCK_OF_WORKER, worker_id=worker_id)]
+
+    def lock_expired(self, limit: int) -> list[LiveLease]:
+        """Leases that ran out, locked."""
+        return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit)]
+
+    def lock_timed_out(self, ttl: float, limit: int) -> list[LiveLease]:
+        """Leases whose run, or whose wait for a slot, has taken too long, locked."""
+        return [_live(row) for row in self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit)]
+
+    def renew(self, named: Sequence[Named], ttl: float) -> set[int]:
+        """Renews what is live and its worker's own; returns the tasks of the leases that are renewed."""
+        rows = self._rows(_RENEW, ttl=ttl, **_NAMED.bind(named))
+        return {row[0] for row in rows}
+
+    def settle_revoked(self, workers: Sequence[str], named: Sequence[int]) -> int:
+        """Ends revoked leases that these workers named before and name no more; returns how many ended."""
+        parameters = {"workers": array("text", workers), "named": array("bigint", named)}
+        ended = self._run(_END_UNNAMED_REVOKED, **parameters)
+        self._run(_NAME_REVOKED, **parameters)
+        return ended
+
+    def change(self, rows: Sequence[LeaseChange]) -> int:
+        """Moves live leases forward; returns how many rows moved, which must be all."""
+        return self._run(_UPDATE, **_CHANGE.bind(rows))
+
+    def delete(self, refs: Sequence[LeaseRef]) -> int:
+        """Removes leases that ended; returns how many went, which must be all."""
+        return self._run(_DELETE, **_REFS.bind(refs))
+
+    def revoke(self, refs: Sequence[LeaseRef]) -> int:
+        """Marks leases as revoked: they bar their tasks until their worker lets go or they expire."""
+        return self._run(_REVOKE, **_REFS.bind(refs))
+
+    def complete(self, rows: Sequence[CompletedAttempt]) -> int:
+        """Stores results; returns how many tasks completed, which must be all."""
+        return len(self._rows(_COMPLETE, **_DONE.bind(rows)))
+
+
+def _live(row: Any) -> LiveLease:
+    key, attempt, fence, worker_id, status, *rest = row
+    return LiveLease(LeaseRef(key, attempt, fence), worker_id, Status(status), *rest)

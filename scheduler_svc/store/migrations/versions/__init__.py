@@ -1,0 +1,1 @@
+"""Alembic's migrations; `store/migrate.py` runs them."""

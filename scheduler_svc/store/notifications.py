@@ -1,0 +1,72 @@
+"""LISTEN: one connection a replica, which wakes on what other replicas tell."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Any
+
+import psycopg2
+import sqlalchemy as sa
+from psycopg2.extensions import connection as PgConnection
+
+from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.store.transactions import CHANNEL
+
+
+class PgNotifications:
+    """For one thread that waits, and any thread that interrupts it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """`engine` lends its address; the connection is this object's own."""
+        self._engine = engine
+        self._connection: PgConnection | None = None
+        self._wake_read, self._wake_write = os.pipe()
+
+    def open(self) -> None:
+        """Listens from now on. Raises StoreUnavailable."""
+        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
+        try:
+            self._connection = psycopg2.connect(*arguments, connect_timeout=5, application_name="contentgen", **options)
+            self._connection.autocommit = True
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {CHANNEL}")
+        except psycopg2.Error as error:
+            self.close()
+            raise StoreUnavailable from error
+
+    def wait(self) -> list[str]:
+        """Blocks until something was told, or `interrupt`; returns the payloads. Raises StoreUnavailable."""
+        assert self._connection is not None, "open it first"
+        descriptors: list[Any] = [self._connection, self._wake_read]
+        ready = select.select(descriptors, [], [])[0]
+        if self._wake_read in ready:
+            os.read(self._wake_read, 4096)
+        try:
+            self._connection.poll()
+        except psycopg2.Error as error:
+            self.close()
+            raise StoreUnavailable from error
+        payloads = [notify.payload for notify in self._connection.notifies]
+        self._connection.notifies.clear()
+        return payloads
+
+    def pause(self, seconds: float) -> None:
+        """Blocks for so long, or until `interrupt`."""
+        select.select([self._wake_read], [], [], seconds)
+
+    def interrupt(self) -> None:
+        """Ends a wait or a pause."""
+        os.write(self._wake_write, b"x")
+
+    def close(self) -> None:
+        """Closes the connection; `open` works again."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+
+    def dispose(self) -> None:
+        """Closes all for good."""
+        self.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)

@@ -1,0 +1,317 @@
+"""The tables. What is hot is narrow: `ready`, `delayed` and `leases` hold keys and numbers only, and a task's payload is
+written once, apart from its state.
+
+An open task is `pending` in `tasks` and stands in exactly one of `ready` (may be claimed now), `delayed` (waits for a
+time) and `leases` (a worker has it; `leases.status` says submitted or processing). No foreign keys on the hot tables:
+each would cost a look-up a row, and rows leave only through `store`. docs/architecture.md has the picture.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION, JSONB, TIMESTAMP
+
+from scheduler_svc.domain.lifecycle import MOVES, Status
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+    }
+)
+
+TIME = TIMESTAMP(timezone=True)
+NOW = sa.text("now()")
+# A narrow table that lives by being deleted from: vacuumed by count, not by share of its size.
+_CHURN = {
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_threshold": "5000",
+    "autovacuum_vacuum_cost_delay": "0",
+}
+
+key_sequence = sa.Sequence("key_seq", metadata=metadata, increment=1000)
+session_sequence = sa.Sequence("session_seq", metadata=metadata)
+event_sequence = sa.Sequence("event_seq", metadata=metadata, cache=100)
+content_sequence = sa.Sequence("content_seq", metadata=metadata)
+
+
+def _among(column: str, *statuses: Status) -> str:
+    return f"{column} IN ({', '.join(str(int(s)) for s in statuses)})"
+
+
+def _legal_moves() -> str:
+    """The transition table as a CHECK; a failed move that changes nothing else is written by no one."""
+    pairs = sorted((int(source), int(target)) for source, target in MOVES)
+    return "previous_status * 10 + status IN (" + ", ".join(str(source * 10 + target) for source, target in pairs) + ")"
+
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("max_concurrent_tasks", sa.Integer, nullable=False),
+    sa.Column("weight", DOUBLE_PRECISION, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    sa.CheckConstraint("max_concurrent_tasks >= 0", "limit"),
+    sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.SmallInteger, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("auto_approve", sa.Boolean, nullable=False),
+    sa.Column("auto_retry", sa.Boolean, nullable=False),
+    sa.Column("max_retries", sa.SmallInteger, nullable=False),
+    sa.Column("retry_count", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("losses", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("refusals", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("timeout_ms", sa.BigInteger, nullable=False),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("schedule_time", TIME),
+    # the last lease that ended, and how: what may still come from it is decided by these
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("fence", sa.Integer),
+    sa.Column("lease_end", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("worker_id", sa.Text),
+    sa.Column("submit_time", TIME),
+    sa.Column("start_time", TIME),
+    sa.Column("end_time", TIME),
+    sa.Column("content_id", sa.BigInteger),
+    sa.Column("error", JSONB),
+    sa.CheckConstraint(
+        _among("status", Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED), "status"
+    ),
+    sa.CheckConstraint("priority BETWEEN 1 AND 10", "priority"),
+    sa.CheckConstraint("retry_count BETWEEN 0 AND max_retries", "retries"),
+    sa.CheckConstraint("timeout_ms >= 1000", "timeout"),
+    sa.CheckConstraint(f"(status = {int(Status.PENDING)}) = (end_time IS NULL)", "end_time"),
+    sa.CheckConstraint(f"(status = {int(Status.COMPLETED)}) = (content_id IS NOT NULL)", "content"),
+    sa.CheckConstraint("(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = 0)", "last_lease"),
+    sa.CheckConstraint(f"status <> {int(Status.COMPLETED)} OR lease_end = 1", "completed_by_lease"),
+    sa.Index("tasks_by_status", "status", "task_key"),
+    sa.Index("tasks_by_account", "account_id", "status", "task_key"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+task_payloads = sa.Table(
+    "task_payloads",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("keywords", sa.Text, nullable=False),
+    sa.Column("category", sa.Text, nullable=False),
+    sa.Column("requirements", sa.Text, nullable=False),
+    sa.Column("tone", sa.Text, nullable=False),
+    sa.Column("labels", JSONB),
+    sa.Column("creator_options", JSONB),
+    sa.Column("request_id", sa.Text),
+    postgresql_with={"toast_tuple_target": "8160"},
+)
+
+task_labels = sa.Table(
+    "task_labels",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, primary_key=True),
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+)
+
+request_ids = sa.Table(
+    "request_ids",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("task_key", sa.BigInteger, nullable=False),
+    sa.Column("fingerprint", BYTEA, nullable=False),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+)
+
+shares = sa.Table(
+    "shares",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("priority", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("finish", DOUBLE_PRECISION, nullable=False),
+    sa.Index("shares_finish", "priority", "finish"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+ready = sa.Table(
+    "ready",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("tag", DOUBLE_PRECISION, nullable=False),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("timeout_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("attempt > 0", "attempt"),
+    sa.Index("ready_order", sa.text("priority DESC"), "tag", "task_key"),
+    postgresql_with=_CHURN,
+)
+
+delayed = sa.Table(
+    "delayed",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("tag", DOUBLE_PRECISION),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("timeout_ms", sa.BigInteger, nullable=False),
+    sa.Column("due_time", TIME, nullable=False),
+    sa.Column("cause", sa.SmallInteger, nullable=False),
+    sa.CheckConstraint("attempt > 0", "attempt"),
+    sa.CheckConstraint("cause BETWEEN 1 AND 3", "cause"),
+    sa.Index("delayed_due", "due_time", "task_key"),
+    postgresql_with=_CHURN,
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("worker_id", sa.Text, nullable=False),
+    sa.Column("status", sa.SmallInteger, nullable=False),
+    sa.Column("revoked", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("named", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("tag", DOUBLE_PRECISION, nullable=False),
+    sa.Column("timeout_ms", sa.BigInteger, nullable=False),
+    sa.Column("claim_time", TIME, nullable=False),
+    sa.Column("accept_time", TIME),
+    sa.Column("start_time", TIME),
+    sa.Column("expire_time", TIME, nullable=False),
+    sa.Column("percent", sa.SmallInteger),
+    sa.Column("step", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.CheckConstraint(_among("status", Status.SUBMITTED, Status.PROCESSING), "status"),
+    sa.CheckConstraint(
+        f"(status = {int(Status.PROCESSING)}) = (start_time IS NOT NULL) AND (start_time IS NULL OR accept_time IS NOT NULL)",
+        "stage",
+    ),
+    sa.CheckConstraint("attempt > 0", "attempt"),
+    sa.Index("leases_revoked", "worker_id", postgresql_where=sa.text("revoked")),
+    postgresql_with={"fillfactor": "50"} | _CHURN,
+)
+
+task_events = sa.Table(
+    "task_events",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, primary_key=True, server_default=event_sequence.next_value()),
+    sa.Column("previous_status", sa.SmallInteger, nullable=False),
+    sa.Column("status", sa.SmallInteger, nullable=False),
+    sa.Column("event_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("fence", sa.Integer),
+    sa.Column("worker_id", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text),
+    sa.CheckConstraint(_legal_moves(), "legal_move"),
+)
+
+contents = sa.Table(
+    "contents",
+    metadata,
+    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("task_key", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("html_body", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("category", sa.Text, nullable=False),
+    sa.Column("images", JSONB, nullable=False),
+    sa.Column("word_count", sa.Integer, nullable=False),
+    sa.Column("quality_score", DOUBLE_PRECISION),
+    sa.Column("review_status", sa.SmallInteger, nullable=False),
+    sa.Column("review_comment", sa.Text, nullable=False, server_default=""),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    sa.CheckConstraint("review_status BETWEEN 1 AND 3", "review_status"),
+    sa.CheckConstraint("content_id > 0", "content_id"),
+    sa.Index("contents_by_account", "account_id", "content_id"),
+    sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text("review_status <> 2")),
+    postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
+)
+
+publish_pool = sa.Table(
+    "publish_pool",
+    metadata,
+    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("schedule_time", TIME),
+    sa.Column("status", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("error", sa.Text, nullable=False, server_default=""),
+    sa.Column("claim_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("claim_expire_time", TIME),
+    sa.CheckConstraint("status BETWEEN 1 AND 4", "status"),
+    sa.CheckConstraint("priority BETWEEN 1 AND 10", "priority"),
+    sa.Index("publish_pool_by_account", "account_id", "content_id"),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker_id", sa.Text, primary_key=True),
+    sa.Column("session_key", sa.BigInteger, nullable=False),
+    sa.Column("folder_id", sa.Text, nullable=False),
+    sa.Column("session_number", sa.Integer, nullable=False),
+    sa.Column("process_id", sa.Text, nullable=False),
+    sa.Column("hostname", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("labels", JSONB, nullable=False),
+    sa.Column("creator_path", sa.Text, nullable=False),
+    sa.Column("creator_version", sa.Text, nullable=False),
+    sa.Column("scheduler_id", sa.Text, nullable=False),
+    sa.Column("connected", sa.Boolean, nullable=False),
+    sa.Column("draining", sa.Boolean, nullable=False),
+    sa.Column("connect_time", TIME, nullable=False),
+    sa.Column("heard_time", TIME, nullable=False),
+    sa.Column("busy_slots", sa.Integer, nullable=False),
+    sa.Column("queue_size", sa.Integer, nullable=False),
+    sa.Column("wanted_slots", sa.Integer),
+    sa.Column("wanted_drain", sa.Boolean, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
+reaper = sa.Table(
+    "reaper",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("stamp", TIME, nullable=False, server_default=NOW),
+    sa.Column("expire_not_before", TIME, nullable=False, server_default=NOW),
+    sa.CheckConstraint('"only"', "only"),
+)
+
+task_counts = sa.Table(
+    "task_counts",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
+count_deltas = sa.Table(
+    "count_deltas",
+    metadata,
+    sa.Column("delta_id", sa.BigInteger, sa.Identity(cache=100), primary_key=True),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Index("count_deltas_by_kind", "account_id", "kind"),
+    postgresql_with=_CHURN,
+)

@@ -1,0 +1,58 @@
+"""What a submit checks and takes: accounts, request ids, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import AccountStanding, RequestId
+from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.rows import Statements
+
+_ACCOUNTS = sa.text("SELECT account_id, active, weight FROM accounts WHERE account_id = ANY(CAST(:ids AS bigint[]))")
+_KEYS = sa.text("SELECT nextval('key_seq')")
+
+_REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
+# The unique key decides between concurrent submits of one id: the later one waits for the earlier one's commit.
+_REMEMBER = sa.text(f"""
+    INSERT INTO request_ids (account_id, request_id, task_key, fingerprint)
+    SELECT account_id, request_id, task_key, fingerprint FROM {_REQUEST.source} ORDER BY account_id, request_id, task_key
+    ON CONFLICT DO NOTHING
+    RETURNING task_key
+""")
+_KNOWN = sa.text(f"""
+    SELECT q.account_id, q.request_id, q.task_key, q.fingerprint
+    FROM request_ids AS q JOIN {_REQUEST.source} USING (account_id, request_id)
+""")
+_FORGET = sa.text(f"""
+    DELETE FROM request_ids AS q USING {_REQUEST.source}
+    WHERE q.account_id = r.account_id AND q.request_id = r.request_id AND q.task_key = r.task_key
+""")
+
+
+class Submits(Statements):
+    """Statements that only submits need."""
+
+    def next_keys(self) -> int:
+        """The first of the next 1,000 numbers of the key sequence; they are the caller's alone."""
+        row = self._row(_KEYS)
+        assert row is not None
+        return int(row[0])
+
+    def accounts(self, ids: Sequence[int]) -> dict[int, AccountStanding]:
+        """The standing of these accounts; those that do not exist are missing."""
+        return {row[0]: AccountStanding(*row) for row in self._rows(_ACCOUNTS, ids=array("bigint", ids))}
+
+    def remember(self, rows: Sequence[RequestId]) -> set[int]:
+        """Remembers request ids that are new; returns the task keys of those."""
+        return {row[0] for row in self._rows(_REMEMBER, **_REQUEST.bind(rows))}
+
+    def known(self, rows: Sequence[RequestId]) -> dict[tuple[int, str], RequestId]:
+        """What is remembered under these ids."""
+        found = [RequestId(a, r, k, bytes(f)) for a, r, k, f in self._rows(_KNOWN, **_REQUEST.bind(rows))]
+        return {(row.account_id, row.request_id): row for row in found}
+
+    def forget(self, rows: Sequence[RequestId]) -> None:
+        """Takes back what this transaction remembered."""
+        self._run(_FORGET, **_REQUEST.bind(rows))

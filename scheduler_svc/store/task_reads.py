@@ -1,0 +1,172 @@
+"""Tasks as readers see them: the task's own row, its payload, and the lease that it has now."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.domain.lifecycle import RUNNING, Status
+from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
+from scheduler_svc.store.batch import array
+from scheduler_svc.store.rows import Statements
+
+_COLUMNS = """
+    t.task_key, t.account_id, p.topic, p.keywords, p.category, {requirements} AS requirements, p.tone, t.priority,
+    t.auto_approve, coalesce(l.status, t.status) AS status, t.create_time, t.schedule_time,
+    coalesce(l.claim_time, t.submit_time) AS submit_time,
+    CASE WHEN l.task_key IS NULL THEN t.start_time ELSE l.start_time END AS start_time, t.end_time, l.accept_time,
+    t.timeout_ms, coalesce(l.attempt, t.attempt) AS attempt, t.retry_count, t.max_retries, t.auto_retry,
+    coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
+    p.labels, coalesce(p.request_id, '') AS request_id, l.fence, p.creator_options
+"""
+# A revoked lease only bars its task; it is not the task's any more.
+_SOURCE = """
+    FROM tasks AS t JOIN task_payloads AS p ON p.task_key = t.task_key
+    LEFT JOIN leases AS l ON l.task_key = t.task_key AND NOT l.revoked
+"""
+_WHOLE = _COLUMNS.format(requirements="p.requirements")
+_LISTED = _COLUMNS.format(requirements="''")
+
+_GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} WHERE t.task_key = ANY(CAST(:keys AS bigint[]))")
+
+_EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
+_EVENTS = sa.text("""
+    SELECT seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
+        coalesce(message, '')
+    FROM task_events WHERE task_key = :task_key AND seq > :after ORDER BY seq LIMIT :limit
+""")
+
+# The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
+_OLDEST = """
+    SELECT extract(epoch FROM now() - t.create_time) FROM tasks AS t
+    WHERE {scope} t.status = 1 AND NOT EXISTS
+        (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked)
+    ORDER BY t.task_key LIMIT 1
+"""
+_OLDEST_OF_ALL = sa.text(_OLDEST.format(scope=""))
+_OLDEST_OF_ACCOUNT = sa.text(_OLDEST.format(scope="t.account_id = :account_id AND"))
+
+_LATEST = 9_223_372_036_854_775_807
+
+
+class TaskReads(Statements):
+    """Statements that read tasks whole."""
+
+    def get(self, keys: Sequence[int]) -> dict[int, Task]:
+        """These tasks by key; those that do not exist are missing."""
+        return {row.task_key: _task(row) for row in self._rows(_GET, keys=array("bigint", keys))}
+
+    def list(
+        self,
+        account_id: int,
+        statuses: frozenset[Status],
+        labels: Mapping[str, str],
+        before: int | None,
+        limit: int,
+    ) -> list[Task]:
+        """Tasks without requirements, newest first, with keys below `before`."""
+        statement, parameters = _listing(account_id, statuses, labels)
+        parameters |= {"before": _LATEST if before is None else before, "limit": limit}
+        return [_task(row) for row in self._rows(statement, **parameters)]
+
+    def exists(self, task_key: int) -> bool:
+        """Whether there is such a task."""
+        return self._row(_EXISTS, task_key=task_key) is not None
+
+    def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
+        """The moves of a task with numbers above `after`, oldest first."""
+        rows = self._rows(_EVENTS, task_key=task_key, after=after, limit=limit)
+        return [TaskEvent(row[0], row[1], Status(row[2]), Status(row[3]), *row[4:]) for row in rows]
+
+    def oldest_pending_age(self, account_id: int) -> timedelta | None:
+        """How long the oldest pending task waits; None where none does."""
+        if account_id:
+            row = self._row(_OLDEST_OF_ACCOUNT, account_id=account_id)
+        else:
+            row = self._row(_OLDEST_OF_ALL)
+        return None if row is None else timedelta(seconds=float(row[0]))
+
+
+def _listing(
+    account_id: int, statuses: frozenset[Status], labels: Mapping[str, str]
+) -> tuple[sa.TextClause, dict[str, Any]]:
+    """One range of an index for each state that is asked for, merged: a late page costs what the first one costs."""
+    scope = ""
+    parameters: dict[str, Any] = {}
+    if account_id:
+        scope, parameters = "t.account_id = :account_id AND ", {"account_id": account_id}
+    for i, (name, value) in enumerate(sorted(labels.items())):
+        scope += f"EXISTS (SELECT FROM task_labels AS x{i} WHERE x{i}.name = :name{i} AND x{i}.value = :value{i}"
+        scope += f" AND x{i}.task_key = t.task_key) AND "
+        parameters |= {f"name{i}": name, f"value{i}": value}
+    keys = " UNION ALL ".join(f"({part})" for part in _parts(scope, account_id, statuses))
+    head = f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key DESC LIMIT :limit"
+    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({head}) ORDER BY t.task_key DESC"), parameters
+
+
+def _parts(scope: str, account_id: int, statuses: frozenset[Status]) -> list[str]:
+    """What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few."""
+    if not statuses:
+        own = [f"t.status = {int(status)}" for status in _OWN_STATUSES] if account_id else ["true"]
+        return [_part("tasks", scope, condition) for condition in own]
+    parts = []
+    for status in sorted(statuses):
+        if status in RUNNING:
+            parts.append(_part("leases", scope, f"NOT t.revoked AND t.status = {int(status)}"))
+        elif status is Status.PENDING:
+            parts.append(_part("tasks", scope, _NOT_LEASED))
+        else:
+            parts.append(_part("tasks", scope, f"t.status = {int(status)}"))
+    return parts
+
+
+_OWN_STATUSES = sorted(frozenset(Status) - RUNNING - {Status.NONE})
+_NOT_LEASED = "t.status = 1 AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked)"
+
+
+def _part(table: str, scope: str, condition: str) -> str:
+    return (
+        f"SELECT t.task_key FROM {table} AS t WHERE {scope}{condition} AND t.task_key < :before"
+        " ORDER BY t.task_key DESC LIMIT :limit"
+    )
+
+
+def _task(row: Any) -> Task:
+    accept_time: datetime | None = row.accept_time
+    timeout = timedelta(milliseconds=row.timeout_ms)
+    error = row.error
+    return Task(
+        task_key=row.task_key,
+        account_id=row.account_id,
+        topic=row.topic,
+        keywords=row.keywords,
+        category=row.category,
+        requirements=row.requirements,
+        tone=row.tone,
+        priority=row.priority,
+        auto_approve=row.auto_approve,
+        status=Status(row.status),
+        create_time=row.create_time,
+        schedule_time=row.schedule_time,
+        submit_time=row.submit_time,
+        start_time=row.start_time,
+        end_time=row.end_time,
+        timeout_time=None if accept_time is None else accept_time + timeout,
+        timeout=timeout,
+        attempt=row.attempt,
+        retry_count=row.retry_count,
+        max_retries=row.max_retries,
+        auto_retry=row.auto_retry,
+        worker_id=row.worker_id,
+        progress=None if row.percent is None else Progress(row.percent, row.step or "", row.message or ""),
+        error=None if error is None else TaskError(error["reason"], error["message"], error["details"]),
+        content_id=row.content_id or 0,
+        labels=row.labels or {},
+        request_id=row.request_id,
+        fence=row.fence,
+        creator_options=row.creator_options or {},
+    )

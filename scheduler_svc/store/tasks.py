@@ -1,0 +1,148 @@
+"""Tasks: their insert, the end of their attempts, and what decisions need to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import EndedAttempt, NewTaskRow, TaskRow
+from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.rows import Statements
+
+_NEW = Batch(
+    task_key="bigint",
+    account_id="bigint",
+    priority="smallint",
+    auto_approve="boolean",
+    auto_retry="boolean",
+    max_retries="smallint",
+    timeout_ms="bigint",
+    schedule_time="timestamptz",
+    topic="text",
+    keywords="text",
+    category="text",
+    requirements="text",
+    tone="text",
+    labels="jsonb",
+    creator_options="jsonb",
+    request_id="text",
+)
+
+_INSERT = sa.text(f"""
+    WITH r AS MATERIALIZED (SELECT * FROM {_NEW.source}),
+    payload AS (
+        INSERT INTO task_payloads
+            (task_key, topic, keywords, category, requirements, tone, labels, creator_options, request_id)
+        SELECT task_key, topic, keywords, category, requirements, tone, labels, creator_options, request_id FROM r
+    ),
+    label AS (
+        INSERT INTO task_labels (name, value, task_key)
+        SELECT l.key, l.value, r.task_key FROM r, jsonb_each_text(r.labels) AS l WHERE r.labels IS NOT NULL
+    )
+    INSERT INTO tasks
+        (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms, schedule_time)
+    SELECT task_key, account_id, 1, priority, auto_approve, auto_retry, max_retries, timeout_ms, schedule_time FROM r
+""")
+
+_DECISION_COLUMNS = """
+    task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, timeout_ms,
+    attempt, fence, lease_end
+"""
+_PEEK = sa.text(f"SELECT {_DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+_LOCK = sa.text(
+    f"SELECT {_DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
+    " FOR NO KEY UPDATE"
+)
+
+_ENDED = Batch(
+    task_key="bigint",
+    attempt="integer",
+    fence="integer",
+    lease_end="smallint",
+    status="smallint",
+    worker_id="text",
+    submit_time="timestamptz",
+    start_time="timestamptz",
+    retry_count="smallint",
+    losses="smallint",
+    refusals="smallint",
+    error="jsonb",
+)
+
+# Fenced: only an open task, and only by a lease that is newer than the last one which ended.
+_END_ATTEMPTS = sa.text(f"""
+    UPDATE tasks AS t SET
+        attempt = r.attempt, fence = r.fence, lease_end = r.lease_end, status = r.status, worker_id = r.worker_id,
+        submit_time = r.submit_time, start_time = r.start_time,
+        end_time = CASE WHEN r.status = 1 THEN NULL ELSE now() END,
+        retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, error = coalesce(r.error, t.error)
+    FROM {_ENDED.source}
+    WHERE t.task_key = r.task_key AND t.status = 1 AND t.attempt < r.attempt
+""")
+
+# Only a task that waits: the caller has removed it from where it waited.
+_CANCEL_WAITING = sa.text("""
+    UPDATE tasks SET status = 7, end_time = now(), error = CAST(:error AS jsonb)
+    WHERE task_key = :task_key AND status = 1
+""")
+
+# Only from the state that the caller saw under the row's lock.
+_RETRY = sa.text("""
+    UPDATE tasks SET status = 1, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0
+    WHERE task_key = :task_key AND status = :status
+""")
+
+
+class Tasks(Statements):
+    """Statements on `tasks`, `task_payloads` and `task_labels`."""
+
+    def insert(self, rows: Sequence[NewTaskRow]) -> None:
+        """Inserts pending tasks with their payload and labels."""
+        self._run(_INSERT, **_NEW.bind(rows))
+
+    def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
+        """What decisions need of these tasks, without a lock."""
+        return self._decisions(_PEEK, keys)
+
+    def lock(self, keys: Sequence[int]) -> dict[int, TaskRow]:
+        """The same, each row locked, in the order of the keys."""
+        return self._decisions(_LOCK, keys)
+
+    def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
+        found = self._rows(statement, keys=array("bigint", keys))
+        return {row[0]: _task_row(row) for row in found}
+
+    def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
+        """Writes how attempts ended other than completed; returns how many rows moved, which must be all."""
+        return self._run(_END_ATTEMPTS, **_ENDED.bind(rows))
+
+    def cancel_waiting(self, task_key: int, error: str) -> int:
+        """Cancels a task that no lease holds; `error` is a JSON document."""
+        return self._run(_CANCEL_WAITING, task_key=task_key, error=error)
+
+    def retry(self, task_key: int, status: Status, retry_count: int) -> int:
+        """Puts a failed or timed out task back to pending; losses and refusals start anew."""
+        return self._run(_RETRY, task_key=task_key, status=int(status), retry_count=retry_count)
+
+
+def _task_row(row: Any) -> TaskRow:
+    key, account, status, priority, retries, limit, auto, losses, refusals, timeout_ms, attempt, fence, end = row
+    return TaskRow(
+        key,
+        account,
+        Status(status),
+        priority,
+        retries,
+        limit,
+        auto,
+        losses,
+        refusals,
+        timeout_ms,
+        attempt,
+        fence,
+        End(end),
+    )

@@ -1,0 +1,188 @@
+"""Connections and transactions: one `Database` a use (a lane, the calls), each with a pool of its own.
+
+The driver's errors become domain errors here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from typing import TypeVar
+
+import sqlalchemy as sa
+from psycopg2 import errors as pg_errors
+
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.store.accounts import Accounts
+from scheduler_svc.store.contents import Contents
+from scheduler_svc.store.history import Counts, History
+from scheduler_svc.store.leases import Leases
+from scheduler_svc.store.reaper import Reaper
+from scheduler_svc.store.submits import Submits
+from scheduler_svc.store.task_reads import TaskReads
+from scheduler_svc.store.tasks import Tasks
+from scheduler_svc.store.waiting import WaitingTasks
+from scheduler_svc.store.workers import Workers
+
+CHANNEL = "contentgen"
+_NOTIFY = sa.text(f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest(CAST(:payloads AS text[])) AS payload")
+_NOW = sa.text("SELECT now()")
+_ATTEMPTS = 5
+
+# The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
+# joined through the keys' indexes.
+_HOT_OPTIONS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c timezone=UTC"
+_OPTIONS = "-c jit=off -c timezone=UTC"
+
+R = TypeVar("R")
+
+
+def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
+    """An engine with at most `connections` connections, none opened yet. `hot` shapes plans for the lanes."""
+    return sa.create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=10,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": 5,
+            "options": _HOT_OPTIONS if hot else _OPTIONS,
+            "application_name": "contentgen",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+        },
+    )
+
+
+class PgTx:
+    """One transaction's statements, in groups by table."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self.signals = Signals()
+
+    @cached_property
+    def now(self) -> datetime:
+        return self._connection.execute(_NOW).scalar_one()  # type: ignore[no-any-return]
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return Tasks(self._connection)
+
+    @cached_property
+    def waiting(self) -> WaitingTasks:
+        return WaitingTasks(self._connection)
+
+    @cached_property
+    def leases(self) -> Leases:
+        return Leases(self._connection)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self._connection)
+
+    @cached_property
+    def counts(self) -> Counts:
+        return Counts(self._connection)
+
+    @cached_property
+    def submits(self) -> Submits:
+        return Submits(self._connection)
+
+    @cached_property
+    def workers(self) -> Workers:
+        return Workers(self._connection)
+
+    @cached_property
+    def reaper(self) -> Reaper:
+        return Reaper(self._connection)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(self._connection)
+
+    @cached_property
+    def contents(self) -> Contents:
+        return Contents(self._connection)
+
+    @cached_property
+    def task_reads(self) -> TaskReads:
+        return TaskReads(self._connection)
+
+    def notify(self, origin: str) -> None:
+        """Tells the other replicas, as part of the transaction."""
+        payloads = self.signals.payloads(origin)
+        literal = "{" + ",".join('"' + p.replace("\\", "\\\\").replace('"', '\\"') + '"' for p in payloads) + "}"
+        self._connection.execute(_NOTIFY, {"payloads": literal})
+
+
+class PgDatabase:
+    """Runs work in transactions on one engine."""
+
+    def __init__(
+        self, engine: sa.Engine, origin: str, told: Callable[[Signals], None], away: Callable[[], None]
+    ) -> None:
+        """`origin` names this replica in notifications.
+
+        On the thread that runs the work, `told` gets the signals after each commit, and `away` is called when the
+        database is not there.
+        """
+        self._engine = engine
+        self._origin = origin
+        self._told = told
+        self._away = away
+
+    def run(self, work: Callable[[PgTx], R]) -> R:
+        """See `application.ports.Database.run`."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                result, signals = self._run_once(work)
+            except sa.exc.DBAPIError as error:
+                if _is_rerunnable(error) and attempt < _ATTEMPTS:
+                    continue
+                if not _is_away(error):
+                    raise
+                self._away()
+                raise StoreUnavailable from error
+            except sa.exc.TimeoutError as error:
+                raise StoreUnavailable from error
+            if signals:
+                self._told(signals)
+            return result
+        raise AssertionError("the last attempt returns or raises")
+
+    def _run_once(self, work: Callable[[PgTx], R]) -> tuple[R, Signals]:
+        with self._engine.begin() as connection:
+            tx = PgTx(connection)
+            result = work(tx)
+            if tx.signals:
+                tx.notify(self._origin)
+        return result, tx.signals
+
+    def dispose(self) -> None:
+        """Closes its connections."""
+        self._engine.dispose()
+
+
+def _is_rerunnable(error: sa.exc.DBAPIError) -> bool:
+    return isinstance(error.orig, (pg_errors.DeadlockDetected, pg_errors.SerializationFailure))
+
+
+def _is_away(error: sa.exc.DBAPIError) -> bool:
+    """Whether the connection or the server is at fault, not the statement."""
+    away = (
+        pg_errors.AdminShutdown,
+        pg_errors.CrashShutdown,
+        pg_errors.CannotConnectNow,
+        pg_errors.TooManyConnections,
+        pg_errors.ReadOnlySqlTransaction,
+        pg_errors.DiskFull,
+        pg_errors.OutOfMemory,
+        pg_errors.QueryCanceled,
+    )
+    return error.connection_invalidated or isinstance(error, sa.exc.OperationalError) or isinstance(error.orig, away)

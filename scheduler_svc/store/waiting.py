@@ -1,0 +1,116 @@
+"""What waits: `ready` (may be claimed, in fair order) and `delayed` (not before a time)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import DelayedRow, ReadyRow, Waiting
+from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.rows import Statements
+
+_GROUPS = Batch(account_id="bigint", priority="smallint", share="float8")
+
+# An account's virtual finish moves on by what it adds, from the priority's virtual time at least. That time is the
+# smallest tag that waits, or the largest finish when none does.
+_RESERVE = sa.text(f"""
+    WITH r AS MATERIALIZED (SELECT * FROM {_GROUPS.source}),
+    clock AS MATERIALIZED (
+        SELECT p.priority, coalesce(
+            (SELECT w.tag FROM ready AS w WHERE w.priority = p.priority ORDER BY w.tag LIMIT 1),
+            (SELECT s.finish FROM shares AS s WHERE s.priority = p.priority ORDER BY s.finish DESC LIMIT 1),
+            0) AS now
+        FROM (SELECT DISTINCT priority FROM r) AS p
+    )
+    INSERT INTO shares AS s (account_id, priority, finish)
+    SELECT r.account_id, r.priority, clock.now + r.share
+    FROM r JOIN clock USING (priority) ORDER BY r.account_id, r.priority
+    ON CONFLICT (account_id, priority) DO UPDATE SET finish = greatest(excluded.finish, s.finish + (
+        SELECT r.share FROM r WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority))
+    RETURNING s.account_id, s.priority, s.finish
+""")
+
+_READY = Batch(
+    task_key="bigint", priority="smallint", tag="float8", account_id="bigint", attempt="integer", timeout_ms="bigint"
+)
+_INSERT_READY = sa.text(f"""
+    INSERT INTO ready (task_key, priority, tag, account_id, attempt, timeout_ms)
+    SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM {_READY.source}
+""")
+
+_DELAYED = Batch(
+    task_key="bigint",
+    priority="smallint",
+    tag="float8",
+    account_id="bigint",
+    attempt="integer",
+    timeout_ms="bigint",
+    due_time="timestamptz",
+    cause="smallint",
+)
+_INSERT_DELAYED = sa.text(f"""
+    INSERT INTO delayed (task_key, priority, tag, account_id, attempt, timeout_ms, due_time, cause)
+    SELECT task_key, priority, tag, account_id, attempt, timeout_ms, due_time, cause FROM {_DELAYED.source}
+""")
+
+# Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it.
+_REMOVE_READY = sa.text("""
+    DELETE FROM ready WHERE task_key IN
+        (SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE)
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0
+""")
+_REMOVE_DELAYED = sa.text("""
+    DELETE FROM delayed WHERE task_key IN
+        (SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE)
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
+""")
+
+# A revoked lease bars its task: it stays delayed until that lease is gone.
+_TAKE_DUE = sa.text("""
+    DELETE FROM delayed WHERE task_key IN (
+        SELECT d.task_key FROM delayed AS d
+        WHERE d.due_time <= now() AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key)
+        ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
+""")
+_NEXT_DUE = sa.text("""
+    SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
+    WHERE NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key)
+    ORDER BY d.due_time LIMIT 1
+""")
+
+
+class WaitingTasks(Statements):
+    """Statements on `ready`, `delayed` and `shares`."""
+
+    def reserve(self, shares: Mapping[tuple[int, int], float]) -> dict[tuple[int, int], float]:
+        """Moves each (account, priority)'s virtual finish on by what it adds; returns the finishes after that."""
+        rows = [(account, priority, share) for (account, priority), share in sorted(shares.items())]
+        found = self._rows(_RESERVE, **_GROUPS.bind(rows))
+        return {(account, priority): finish for account, priority, finish in found}
+
+    def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
+        """Makes tasks claimable."""
+        self._run(_INSERT_READY, **_READY.bind(rows))
+
+    def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
+        """Lets tasks wait for a time."""
+        self._run(_INSERT_DELAYED, **_DELAYED.bind(rows))
+
+    def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
+        """Takes tasks out of where they wait; those that are not in the answer wait nowhere."""
+        literal = array("bigint", keys)
+        removed = [Waiting(*row) for row in self._rows(_REMOVE_READY, keys=literal)]
+        if len(removed) < len(keys):
+            removed += [Waiting(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
+        return {row.task_key: row for row in removed}
+
+    def take_due(self, limit: int) -> list[Waiting]:
+        """Takes out what has become due, oldest first."""
+        return [Waiting(*row) for row in self._rows(_TAKE_DUE, limit=limit)]
+
+    def next_due(self) -> float | None:
+        """Seconds until the next one is due (negative: it is); None where none waits."""
+        row = self._row(_NEXT_DUE)
+        return None if row is None else float(row[0])

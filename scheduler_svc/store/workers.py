@@ -1,0 +1,131 @@
+"""Workers: their sessions, what they said last, and what is wanted of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import Heard
+from scheduler_svc.domain.lease import SessionRow
+from scheduler_svc.domain.worker import Hello, Wanted, Worker
+from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.rows import Statements
+
+# Two first hellos of one id at once: the loser of the insert waits for the winner, and finds its row.
+_LOCK = sa.text("""
+    SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heard_time)
+    FROM workers WHERE worker_id = :worker_id FOR UPDATE
+""")
+_OPEN = sa.text("""
+    INSERT INTO workers AS w (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
+        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time, busy_slots,
+        queue_size, wanted_slots, wanted_drain)
+    VALUES (:worker_id, nextval('session_seq'), :folder_id, :session_number, :process_id, :hostname, :version, :slots,
+        CAST(:labels AS jsonb), :creator_path, :creator_version, :scheduler_id, true, false, now(), now(), 0, 0, NULL,
+        false)
+    ON CONFLICT (worker_id) DO UPDATE SET
+        session_key = excluded.session_key, folder_id = excluded.folder_id, session_number = excluded.session_number,
+        process_id = excluded.process_id, hostname = excluded.hostname, version = excluded.version,
+        slots = excluded.slots, labels = excluded.labels, creator_path = excluded.creator_path,
+        creator_version = excluded.creator_version, scheduler_id = excluded.scheduler_id, connected = true,
+        draining = CASE WHEN w.process_id = excluded.process_id THEN w.draining ELSE false END,
+        connect_time = now(), heard_time = now(),
+        wanted_slots = CASE WHEN w.process_id = excluded.process_id THEN w.wanted_slots END,
+        wanted_drain = w.process_id = excluded.process_id AND w.wanted_drain
+    WHERE :replace
+    RETURNING session_key, wanted_slots, wanted_drain
+""")
+
+_HEARD = Batch(worker_id="text", session_key="bigint", busy_slots="integer", queue_size="integer")
+# Only the session that is open; what an old stream still says is not taken.
+_HEAR = sa.text(f"""
+    UPDATE workers AS w SET heard_time = now(), busy_slots = r.busy_slots, queue_size = r.queue_size
+    FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
+    RETURNING w.session_key, w.wanted_slots, w.wanted_drain
+""")
+
+# Not in the way of a state's update, but of a hello: what is claimed for a session is seen by the hello that replaces it.
+_LOCK_SESSIONS = sa.text("""
+    SELECT session_key FROM workers
+    WHERE worker_id = ANY(CAST(:workers AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[])) AND NOT wanted_drain
+    ORDER BY worker_id FOR KEY SHARE
+""")
+
+_DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")
+_CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
+_WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = true WHERE worker_id = :worker_id")
+
+_SHOWN = """
+    SELECT worker_id, hostname, version, connected AND heard_time > now() - make_interval(secs => :ttl), slots,
+        busy_slots, queue_size, draining OR wanted_drain, connect_time, heard_time, scheduler_id, creator_version, labels
+    FROM workers
+"""
+_LIST = sa.text(_SHOWN + " WHERE heard_time > now() - interval '1 hour' ORDER BY worker_id")
+_GET = sa.text(_SHOWN + " WHERE worker_id = :worker_id")
+
+
+class Workers(Statements):
+    """Statements on `workers`."""
+
+    def lock(self, worker_id: str) -> SessionRow | None:
+        """The worker's session, locked against claims and other hellos; None where it has never had one."""
+        row = self._row(_LOCK, worker_id=worker_id)
+        return None if row is None else SessionRow(row[0], row[1], row[2], float(row[3]))
+
+    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, Wanted] | None:
+        """Opens a session; without `replace` only where there was none (None: another one was quicker)."""
+        row = self._row(
+            _OPEN,
+            worker_id=hello.worker_id,
+            folder_id=hello.folder_id,
+            session_number=hello.session_number,
+            process_id=hello.process_id,
+            hostname=hello.hostname,
+            version=hello.version,
+            slots=hello.slots,
+            labels=json.dumps(dict(hello.labels)),
+            creator_path=hello.creator_path,
+            creator_version=hello.creator_version,
+            scheduler_id=scheduler_id,
+            replace=replace,
+        )
+        return None if row is None else (row[0], Wanted(row[1], row[2]))
+
+    def hear(self, rows: Sequence[Heard]) -> dict[int, Wanted]:
+        """Notes states; returns what is wanted, by session. Sessions that are missing have been replaced."""
+        found = self._rows(_HEAR, **_HEARD.bind(sorted(rows)))
+        return {session: Wanted(slots, drain) for session, slots, drain in found}
+
+    def lock_sessions(self, sessions: Sequence[tuple[str, int]]) -> set[int]:
+        """Those of the (worker, session) pairs that are open and may be given tasks, held so until the commit."""
+        workers, keys = zip(*sessions, strict=True)
+        found = self._rows(_LOCK_SESSIONS, workers=array("text", workers), sessions=array("bigint", keys))
+        return {row[0] for row in found}
+
+    def set_draining(self, worker_id: str, session_key: int) -> None:
+        """The worker said that it takes nothing new."""
+        self._run(_DRAINING, worker_id=worker_id, session_key=session_key)
+
+    def close(self, worker_id: str, session_key: int) -> None:
+        """The session's stream is gone; its leases live on."""
+        self._run(_CLOSE, worker_id=worker_id, session_key=session_key)
+
+    def want_drain(self, worker_id: str) -> int:
+        """Records that the worker should drain; 0 where there is no such worker."""
+        return self._run(_WANT_DRAIN, worker_id=worker_id)
+
+    def get(self, worker_id: str, ttl: float) -> Worker | None:
+        """One worker; silent for longer than `ttl` counts as not connected."""
+        row = self._row(_GET, worker_id=worker_id, ttl=ttl)
+        return None if row is None else _worker(row)
+
+    def list(self, ttl: float) -> list[Worker]:
+        """Every worker heard of within the last hour."""
+        return [_worker(row) for row in self._rows(_LIST, ttl=ttl)]
+
+
+def _worker(row: Any) -> Worker:
+    return Worker(*row)
