@@ -16,7 +16,11 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 
 def become_subreaper() -> bool:
     """Have every orphaned descendant re-parented to this process; False where they could not be found then."""
-    if _prctl is None or not hasattr(os, "pidfd_open") or not os.access("/proc/self/stat", os.R_OK):
+    if _prctl is None or not os.access("/proc/self/stat", os.R_OK):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # Python was built without it, or a container forbids it
         return False
     return bool(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
