@@ -38,6 +38,8 @@ from scheduler_svc.store.transactions import PgDatabase, make_engine
 CALL_THREADS = 6
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
+MAX_WAITING_SUBMITS = 100_000
+"""Tasks that wait for their group's turn; beyond it submits are refused, to be tried again."""
 DRAIN_WITHIN = 7.0
 """Seconds that calls in flight get once this replica goes away."""
 
@@ -86,10 +88,16 @@ class Replica:
             submits.run_group,
             weight=lambda item: len(item.tasks),
             max_weight=GROUP_TASKS,
+            max_waiting=MAX_WAITING_SUBMITS,
         )
         reports = Reports(settings.lease_ttl, settings.max_worker_losses)
         self._reports: Lane[Item, Answer] = Lane(
-            "report", self._database(1, hot=True), reports.run_group, weight=_updates, max_weight=GROUP_TASKS
+            "report",
+            self._database(1, hot=True),
+            reports.run_group,
+            weight=_updates,
+            max_weight=GROUP_TASKS,
+            max_waiting=None,  # each stream bounds what it has under way
         )
         self._dispatcher = Dispatcher(
             self._database(1, hot=True),
@@ -174,6 +182,7 @@ class Replica:
         """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed."""
         self.health.drain()
         self._streams.tell_all(ReconnectOrder())
+        self._waiters.close()
         await self._server.stop(within)
         await self._dispatcher.stop()
         for loop in self._periodics:

@@ -86,7 +86,7 @@ def _place(tx: Tx, ledger: Ledger, lease: LiveLease, then: Sequel, *, barred: bo
         ledger.enqueue(*place, tag=tag)
 
 
-def record(ledger: Ledger, lease: LiveLease, source: Status, target: Status, reason: str, message: str = "") -> None:
+def record(ledger: Ledger, lease: LiveLease, source: Status, target: Status, *, reason: str, message: str = "") -> None:
     """Records a move that belongs to a lease."""
     ledger.move(
         lease.ref.task_key,

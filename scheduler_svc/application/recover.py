@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scheduler_svc.application.endings import EndedLease, end_attempts
 from scheduler_svc.application.ledger import Ledger
@@ -67,7 +67,7 @@ def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
 def _timed_out(lease: LiveLease) -> EndedLease:
     """In a slot for too long: a timeout. Never taken into one for that long and a lease time more: a loss (rule 12)."""
     if lease.accept_time is None:
-        return EndedLease(lease, lost("no slot took it in time"), revoke=True)
+        return EndedLease(lease, replace(lost("no slot took it in time"), end=End.REVOKED), revoke=True)
     error = TaskError(TASK_TIMEOUT, f"it ran longer than its timeout of {lease.timeout_ms / 1000:g} s")
     return EndedLease(lease, Cause(Move.TIME_OUT, End.REVOKED, TASK_TIMEOUT, error), revoke=True)
 

@@ -10,7 +10,6 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease, Named
 from scheduler_svc.domain.ending import Cause, lost
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
-from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End, Opening, judge_hello
 from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.retry import WORKER_LOST

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from scheduler_svc.application import query
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.task import Task
 
 REREAD = 10.0
@@ -19,9 +20,10 @@ class Waiters:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._events: dict[int, set[asyncio.Event]] = {}
+        self._closed = False
 
     async def wait(self, task_key: int, patience: float) -> Task:
-        """The task once it has ended, or as it stands after `patience` seconds. Raises NotFound."""
+        """The task once it has ended, or as it stands after `patience` seconds. Raises NotFound, ShuttingDown."""
         event = asyncio.Event()
         self._events.setdefault(task_key, set()).add(event)
         try:
@@ -41,6 +43,8 @@ class Waiters:
             left = deadline - loop.time()
             if task.ended or left <= 0:
                 return task
+            if self._closed:
+                raise ShuttingDown
             try:
                 async with asyncio.timeout(min(left, REREAD)):
                     await event.wait()
@@ -53,6 +57,11 @@ class Waiters:
             for task_key in ended:
                 for event in self._events.get(task_key, ()):
                     event.set()
+
+    def close(self) -> None:
+        """This replica goes away: who still waits is told to ask another one."""
+        self._closed = True
+        self.wake_all()
 
     def wake_all(self) -> None:
         """Signals may have been missed."""

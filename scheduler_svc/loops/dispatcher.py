@@ -65,21 +65,15 @@ class Dispatcher:
             self._wake.set()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        look = loop.call_later(LOOK_INTERVAL, self._look)
-        try:
-            while self._task is not None:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._task is not None and self._hopeful and await self.run_once():
-                    pass
-        finally:
-            look.cancel()
-
-    def _look(self) -> None:
-        if self._task is not None:
-            self.hint()
-            asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+        while self._task is not None:
+            try:
+                async with asyncio.timeout(LOOK_INTERVAL):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.hint()
+            self._wake.clear()
+            while self._task is not None and self._hopeful and await self.run_once():
+                pass
 
     async def run_once(self) -> bool:
         """One claim, if there is room. Returns whether another one may find more."""
@@ -93,7 +87,7 @@ class Dispatcher:
             claimed = await loop.run_in_executor(self._executor, self._claim, rooms)
         except StoreUnavailable:
             return False  # the timer, or the listener once it is back, will hint again
-        except Exception:  # a defect of ours must not end the dispatch of everything else
+        except Exception:  # noqa: BLE001 - a defect of ours must not end the dispatch of everything else
             _log.exception("claim failed", action="claim")
             return False
         self._hand_over(claimed, states)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from scheduler_svc.application.ports import Database, Tx
-from scheduler_svc.domain.errors import DomainError, ShuttingDown
+from scheduler_svc.domain.errors import DomainError, ShuttingDown, StoreUnavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,8 +32,13 @@ class Lane(Generic[T, R]):
         *,
         weight: Callable[[T], int],
         max_weight: int,
+        max_waiting: int | None,
     ) -> None:
-        """`work` answers each item of a group, in order; a group's weights sum to `max_weight` or little more."""
+        """`work` answers each item of a group, in order.
+
+        A group's weights sum to `max_weight` or little more, those of what waits for its group to `max_waiting` or
+        little more (None: the callers see to that).
+        """
         self._database = database
         self._work = work
         self._weight = weight
@@ -42,6 +47,8 @@ class Lane(Generic[T, R]):
         self._thread = threading.Thread(target=self._run, name=f"lane-{name}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
+        self._max_waiting = max_waiting
+        self._waiting = 0
 
     def start(self) -> None:
         """Takes items from now on; call it on the event loop."""
@@ -58,7 +65,10 @@ class Lane(Generic[T, R]):
         future: asyncio.Future[R] = self._loop.create_future()
         if self._stopping:
             future.set_exception(ShuttingDown())
+        elif self._max_waiting is not None and self._waiting >= self._max_waiting:
+            future.set_exception(StoreUnavailable("the database can't keep up with what is submitted; try again"))
         else:
+            self._waiting += self._weight(item)
             self._entries.put((item, future))
         return future
 
@@ -74,7 +84,7 @@ class Lane(Generic[T, R]):
     def _run(self) -> None:
         while (entry := self._entries.get()) is not None:
             group, more = self._gather(entry)
-            self._resolve(self._answer(group))
+            self._resolve(self._answer(group), sum(self._weight(item) for item, _ in group))
             if not more:
                 return
 
@@ -98,24 +108,24 @@ class Lane(Generic[T, R]):
             answers = self._database.run(lambda tx: self._work(tx, [item for item, _ in group]))
         except DomainError as error:
             return [(future, error) for _, future in group]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - each item's caller gets it
             if len(group) == 1:
                 return [(group[0][1], error)]
             middle = len(group) // 2
             return self._answer(group[:middle]) + self._answer(group[middle:])
         return [(future, answer) for (_, future), answer in zip(group, answers, strict=True)]
 
-    def _resolve(self, answers: list[tuple[asyncio.Future[R], R | BaseException]]) -> None:
+    def _resolve(self, answers: list[tuple[asyncio.Future[R], R | BaseException]], weight: int) -> None:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits
-            self._loop.call_soon_threadsafe(_set_all, answers)
+            self._loop.call_soon_threadsafe(self._set_all, answers, weight)
 
-
-def _set_all(answers: list[tuple[asyncio.Future[R], R | BaseException]]) -> None:
-    for future, answer in answers:
-        if future.done():
-            continue  # its caller has gone
-        if isinstance(answer, BaseException):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+    def _set_all(self, answers: list[tuple[asyncio.Future[R], R | BaseException]], weight: int) -> None:
+        self._waiting -= weight
+        for future, answer in answers:
+            if future.done():
+                continue  # its caller has gone
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)

@@ -54,6 +54,6 @@ class Periodic:
             return await self._run_once()
         except StoreUnavailable:
             return RETRY
-        except Exception:
+        except Exception:  # noqa: BLE001 - what it does next time may succeed
             _log.exception("a loop failed; it goes on", action=self._name)
             return RETRY

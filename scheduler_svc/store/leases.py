@@ -28,7 +28,8 @@ _CLAIM = sa.text("""
     gone AS (DELETE FROM ready WHERE task_key = ANY(ARRAY(SELECT task_key FROM numbered))),
     granted AS (
         INSERT INTO leases
-            (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time, expire_time)
+            (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
+            expire_time)
         SELECT task_key, attempt, fence, (CAST(:workers AS text[]))[n], 2, account_id, priority, tag, timeout_ms,
             now(), now() + make_interval(secs => :ttl)
         FROM numbered ORDER BY task_key
@@ -42,8 +43,8 @@ _CLAIM = sa.text("""
 """)
 
 _LIVE = """
-    task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time, accept_time,
-    start_time
+    task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time,
+    accept_time, start_time
 """
 _LOCK = sa.text(
     f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
@@ -90,7 +91,8 @@ _END_UNNAMED_REVOKED = sa.text("""
 """)
 _NAME_REVOKED = sa.text("""
     UPDATE leases SET named = true
-    WHERE revoked AND NOT named AND worker_id = ANY(CAST(:workers AS text[])) AND task_key = ANY(CAST(:named AS bigint[]))
+    WHERE revoked AND NOT named AND worker_id = ANY(CAST(:workers AS text[]))
+        AND task_key = ANY(CAST(:named AS bigint[]))
 """)
 
 _CHANGE = Batch(
@@ -143,8 +145,8 @@ _COMPLETE = sa.text(f"""
     gone AS (
         DELETE FROM leases AS l USING r
         WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
-        RETURNING l.task_key, l.worker_id, l.claim_time, coalesce(l.start_time, now()) AS start_time, r.attempt, r.fence,
-            r.content_id
+        RETURNING l.task_key, l.worker_id, l.claim_time, coalesce(l.start_time, now()) AS start_time, r.attempt,
+            r.fence, r.content_id
     ),
     done AS (
         UPDATE tasks AS t SET status = 4, lease_end = 1, attempt = gone.attempt, fence = gone.fence,

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
-from psycopg2.extensions import connection as PgConnection
+from psycopg2 import extensions
 
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store.transactions import CHANNEL
@@ -20,7 +20,7 @@ class PgNotifications:
     def __init__(self, engine: sa.Engine) -> None:
         """`engine` lends its address; the connection is this object's own."""
         self._engine = engine
-        self._connection: PgConnection | None = None
+        self._connection: extensions.connection | None = None
         self._wake_read, self._wake_write = os.pipe()
 
     def open(self) -> None:

@@ -1,5 +1,5 @@
-"""The tables. What is hot is narrow: `ready`, `delayed` and `leases` hold keys and numbers only, and a task's payload is
-written once, apart from its state.
+"""The tables. What is hot is narrow: `ready`, `delayed` and `leases` hold keys and numbers only, and a task's payload
+is written once, apart from its state.
 
 An open task is `pending` in `tasks` and stands in exactly one of `ready` (may be claimed now), `delayed` (waits for a
 time) and `leases` (a worker has it; `leases.status` says submitted or processing). No foreign keys on the hot tables:
@@ -197,7 +197,8 @@ leases = sa.Table(
     sa.Column("message", sa.Text),
     sa.CheckConstraint(_among("status", Status.SUBMITTED, Status.PROCESSING), "status"),
     sa.CheckConstraint(
-        f"(status = {int(Status.PROCESSING)}) = (start_time IS NOT NULL) AND (start_time IS NULL OR accept_time IS NOT NULL)",
+        f"(status = {int(Status.PROCESSING)}) = (start_time IS NOT NULL)"
+        " AND (start_time IS NULL OR accept_time IS NOT NULL)",
         "stage",
     ),
     sa.CheckConstraint("attempt > 0", "attempt"),

@@ -17,7 +17,8 @@ _REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fing
 # The unique key decides between concurrent submits of one id: the later one waits for the earlier one's commit.
 _REMEMBER = sa.text(f"""
     INSERT INTO request_ids (account_id, request_id, task_key, fingerprint)
-    SELECT account_id, request_id, task_key, fingerprint FROM {_REQUEST.source} ORDER BY account_id, request_id, task_key
+    SELECT account_id, request_id, task_key, fingerprint FROM {_REQUEST.source}
+    ORDER BY account_id, request_id, task_key
     ON CONFLICT DO NOTHING
     RETURNING task_key
 """)

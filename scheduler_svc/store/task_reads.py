@@ -84,10 +84,8 @@ class TaskReads(Statements):
 
     def oldest_pending_age(self, account_id: int) -> timedelta | None:
         """How long the oldest pending task waits; None where none does."""
-        if account_id:
-            row = self._row(_OLDEST_OF_ACCOUNT, account_id=account_id)
-        else:
-            row = self._row(_OLDEST_OF_ALL)
+        scope = {"account_id": account_id} if account_id else {}
+        row = self._row(_OLDEST_OF_ACCOUNT if account_id else _OLDEST_OF_ALL, **scope)
         return None if row is None else timedelta(seconds=float(row[0]))
 
 

@@ -47,10 +47,11 @@ _HEAR = sa.text(f"""
     RETURNING w.session_key, w.wanted_slots, w.wanted_drain
 """)
 
-# Not in the way of a state's update, but of a hello: what is claimed for a session is seen by the hello that replaces it.
+# Not in the way of a state's update, but of a hello: the hello that replaces a session sees what was claimed for it.
 _LOCK_SESSIONS = sa.text("""
     SELECT session_key FROM workers
-    WHERE worker_id = ANY(CAST(:workers AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[])) AND NOT wanted_drain
+    WHERE worker_id = ANY(CAST(:workers AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[]))
+        AND NOT wanted_drain
     ORDER BY worker_id FOR KEY SHARE
 """)
 
@@ -60,7 +61,8 @@ _WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = true WHERE worker_id = 
 
 _SHOWN = """
     SELECT worker_id, hostname, version, connected AND heard_time > now() - make_interval(secs => :ttl), slots,
-        busy_slots, queue_size, draining OR wanted_drain, connect_time, heard_time, scheduler_id, creator_version, labels
+        busy_slots, queue_size, draining OR wanted_drain, connect_time, heard_time, scheduler_id, creator_version,
+        labels
     FROM workers
 """
 _LIST = sa.text(_SHOWN + " WHERE heard_time > now() - interval '1 hour' ORDER BY worker_id")

@@ -57,8 +57,8 @@ CREATE TABLE tasks (
     CONSTRAINT tasks_completed_by_lease CHECK (status <> 4 OR lease_end = 1)
 )
  WITH (fillfactor = 80);
-CREATE INDEX tasks_by_account ON tasks (account_id, status, task_key);
 CREATE INDEX tasks_by_status ON tasks (status, task_key);
+CREATE INDEX tasks_by_account ON tasks (account_id, status, task_key);
 CREATE TABLE task_payloads (
     task_key BIGINT NOT NULL,
     topic TEXT NOT NULL,
@@ -182,8 +182,8 @@ CREATE TABLE contents (
     CONSTRAINT contents_task_key_key UNIQUE (task_key)
 )
  WITH (toast_tuple_target = 8160);
-CREATE INDEX contents_to_review ON contents (account_id, content_id) WHERE review_status <> 2;
 CREATE INDEX contents_by_account ON contents (account_id, content_id);
+CREATE INDEX contents_to_review ON contents (account_id, content_id) WHERE review_status <> 2;
 CREATE TABLE publish_pool (
     content_id BIGINT NOT NULL,
     account_id BIGINT NOT NULL,
