@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def run(argv: Sequence[str]) -> int:
     """Runs a worker until it is told to stop; its exit status."""
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices are no JSON, and ours say the same
     try:
         settings = read_settings(argv)
     except SettingsError as error:

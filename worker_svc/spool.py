@@ -49,17 +49,14 @@ class Spool:
         self._executor = executor
         self._writer: GroupWriter[Entry] = GroupWriter(self._write, executor)
         self._files: dict[str, _File] = {}
-        self._numbers: Iterator[int] = count(1)
+        self._numbers: Iterator[int] = count(max(map(_number, _files(folder)), default=0) + 1)
 
     def recover(self, say: Callable[[str], None]) -> list[Entry]:
         """What a former process kept, oldest first; blocking, once, before all else. `say` names what is unreadable."""
         entries: dict[str, Entry] = {}
-        paths = sorted(self._folder.glob(f"*{_SUFFIX}"), key=lambda path: (len(path.name), path.name))
-        numbers = [int(path.stem) for path in paths if path.stem.isdecimal()]
-        self._numbers = count(max(numbers, default=0) + 1)
         for leftover in self._folder.glob("*.tmp"):
             leftover.unlink(missing_ok=True)
-        for path in paths:
+        for path in _files(self._folder):
             for entry in self._read(path, say):
                 entries[entry.lease_id] = entry
         return list(entries.values())
@@ -120,6 +117,15 @@ class Spool:
             path.rename(aside / path.name)
         except OSError as error:
             say(f"{path} cannot be set aside ({error})")
+
+
+def _files(folder: Path) -> list[Path]:
+    """The spool's files, oldest first."""
+    return sorted(folder.glob(f"*{_SUFFIX}"), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem) if path.stem.isdecimal() else 0
 
 
 def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

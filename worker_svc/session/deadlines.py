@@ -31,7 +31,6 @@ class Renewal:
 
     deadline: float
     renewed: Collection[str]
-    revoked: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,13 @@ class StateLog:
     def acknowledged(self, number: int, not_renewed: Iterable[str]) -> Renewal | None:
         """State `number` is committed: what it named is renewed from when it was built, but for `not_renewed`.
 
-        None where that state is too old to renew anything, or was never sent: `not_renewed` holds all the same.
+        None where that state is too old to renew anything, or was never sent.
         """
         self._unanswered.discard(number)
         state = self._states.get(number)
         if state is None:
             return None
-        revoked = frozenset(not_renewed)
-        renewed = [lease_id for lease_id in state.named if lease_id not in revoked]
+        lost = frozenset(not_renewed)
+        renewed = [lease_id for lease_id in state.named if lease_id not in lost]
         self._states[number] = _Built(state.at, ())  # its time may still be asked for by an assignment
-        return Renewal(deadline(state.at, self._lease_ttl), renewed, revoked)
+        return Renewal(deadline(state.at, self._lease_ttl), renewed)

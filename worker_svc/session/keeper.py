@@ -52,13 +52,13 @@ class Keeper:
                 _log.error(
                     "a spooled result is left out", action="spool.unreadable", lease_id=entry.lease_id, error=str(error)
                 )
-        for update in updates:
-            self._marks.clear(update.lease_id)
+        for lease_id in (_PROBE, *(update.lease_id for update in updates)):
+            self._marks.clear(lease_id)
         return updates
 
     def lost(self) -> list[str]:
         """Leases whose CLI an earlier process had started, and that left nothing."""
-        return sorted(set(self._marks.left) - {_PROBE})
+        return sorted(self._marks.left)
 
     def lost_is_told(self, lease_ids: list[str]) -> None:
         """The scheduler knows of them."""

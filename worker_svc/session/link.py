@@ -6,8 +6,7 @@ Layer: the top of session.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -19,16 +18,15 @@ from structlog.typing import FilteringBoundLogger
 
 from worker_svc.guard import now
 from worker_svc.session import wire
+from worker_svc.session.backoff import Backoff
 from worker_svc.session.channel import Dialer
 from worker_svc.session.conversation import Call, Conversation, StreamEndedError, read, write
 from worker_svc.session.refusal import log_refusal
 from worker_svc.session.speaker import Speaker
 from worker_svc.session.worker import Worker
 
-FIRST_PAUSE = 0.2
-"""Seconds: the longest first pause before dialling again; it doubles with each failure."""
-LONGEST_PAUSE = 2.0
-"""Seconds: the longest pause as long as no scheduler has said its heartbeat interval."""
+SHORTEST_HEARTBEAT = 0.05
+"""Seconds: a scheduler that says less is not believed."""
 WELCOME_LIMIT = 10.0
 """Seconds that the answer to a hello may take."""
 
@@ -41,6 +39,7 @@ class Introduction:
 
     worker_id: str
     folder_id: str
+    process_id: str
     hostname: str
     version: str
     creator: wire.Creator
@@ -56,8 +55,7 @@ class Link:
         self._introduction = introduction
         self._dialer = dialer
         self._next_session = next_session
-        self._heartbeat_interval: float | None = None
-        self._failures = 0
+        self._backoff = Backoff()
         self.connected = False
         """Whether a session is open."""
         self._wake = asyncio.Event()
@@ -76,50 +74,26 @@ class Link:
                 _log.error("no session can be opened", action="session.refused", error=str(error))
             except Exception:  # noqa: BLE001 - the runs go on, and another stream may do better
                 _log.exception("a stream failed", action="stream.fault")
-            await asyncio.sleep(self._pause())
-
-    @property
-    def _longest_pause(self) -> float:
-        return LONGEST_PAUSE if self._heartbeat_interval is None else self._heartbeat_interval
-
-    def _pause(self) -> float:
-        """Full jitter below a bound that doubles with each failure, and is a heartbeat interval at most."""
-        bound = min(self._longest_pause, FIRST_PAUSE * 2 ** min(self._failures, 16))
-        self._failures += 1
-        return random.uniform(0, bound)  # noqa: S311 - spreads reconnects, keeps no secret
+            await asyncio.sleep(self._backoff.pause())
 
     async def _one_stream(self) -> None:
         loop = asyncio.get_running_loop()
         number = await loop.run_in_executor(None, self._next_session)
-        target, channel = self._dialer.dial(self._longest_pause)
+        target, channel = self._dialer.dial(self._backoff.longest)
         async with channel:
             call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
             try:
                 welcome = await self._greet(call, number)
-                self._failures, self.connected = 0, True
                 await self._converse(call, welcome, target)
             finally:
-                self.connected = False
                 call.cancel()
 
     async def _greet(self, call: Call, number: int) -> pb.Welcome:
-        worker, lost = self._worker, self._worker.keeper.lost()
-        me = self._introduction
-        await write(
-            call,
-            wire.hello(
-                identity=(me.worker_id, me.folder_id),
-                session_number=number,
-                hostname=me.hostname,
-                version=me.version,
-                slots=worker.slots.size,
-                creator=me.creator,
-                held=worker.book,
-                lost=[lease_id for lease_id in lost if lease_id not in worker.book],
-            ),
-        )
+        """Says hello. What is held and lost is told as it is now."""
+        lost = self._worker.keeper.lost()
         try:
             async with asyncio.timeout(WELCOME_LIMIT):
+                await write(call, self._hello(number, lost))
                 answer = await read(call)
         except TimeoutError:
             raise StreamEndedError(f"no welcome within {WELCOME_LIMIT:g} s") from None
@@ -128,9 +102,23 @@ class Link:
         self._worker.keeper.lost_is_told(lost)
         return answer.welcome
 
+    def _hello(self, number: int, lost: Sequence[str]) -> pb.LeaseRequest:
+        me = self._introduction
+        return wire.hello(
+            identity=(me.worker_id, me.folder_id),
+            process_id=me.process_id,
+            session_number=number,
+            hostname=me.hostname,
+            version=me.version,
+            slots=self._worker.slots.size,
+            creator=me.creator,
+            held=self._worker.book,
+            lost=lost,
+        )
+
     async def _converse(self, call: Call, welcome: pb.Welcome, target: str) -> None:
         lease_ttl = welcome.lease_ttl.ToTimedelta().total_seconds()
-        self._heartbeat_interval = heartbeat = welcome.heartbeat_interval.ToTimedelta().total_seconds()
+        heartbeat = max(SHORTEST_HEARTBEAT, welcome.heartbeat_interval.ToTimedelta().total_seconds())
         _log.info(
             "a session is open",
             action="session.opened",
@@ -144,7 +132,12 @@ class Link:
         self._worker.welcomed(welcome.drop_leases)
         self._heed(welcome.wanted)
         speaker = Speaker(self._worker, lease_ttl, heartbeat, now())
-        await Conversation(call, self._worker, speaker, self._heed).run(self._wake, heartbeat)
+        opened_at, self._backoff.longest, self.connected = now(), heartbeat, True
+        try:
+            await Conversation(call, self._worker, speaker, self._heed).run(self._wake, heartbeat)
+        finally:
+            self.connected = False
+            self._backoff.succeeded(now() - opened_at)
 
     def _heed(self, wanted: pb.Wanted) -> None:
         """What the database wants of this worker."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -68,7 +69,7 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
             worker = _worker(settings, folder, runner, disk)
             guard.on_deadline = worker.expired
             who = folder.identity
-            introduction = Introduction(who.worker_id, who.folder_id, platform.node(), version, creator)
+            introduction = Introduction(who.worker_id, who.folder_id, uuid4().hex, platform.node(), version, creator)
             link = Link(worker, introduction, Dialer.of(settings), folder.next_session)
             return await _Service(guard, worker, link, settings.drain_timeout).run(signals)
     except CliUnusableError as error:
@@ -131,11 +132,12 @@ class _Service:
         loops = [asyncio.create_task(self._link.run()), asyncio.create_task(self._worker.watch_time())]
         try:
             await asyncio.wait([told, lost, *loops], return_when=asyncio.FIRST_COMPLETED)
-            if lost.done():
+            if lost.done():  # nothing is guarded any more
                 return _guard_lost("the guard is gone, and its CLIs with it")
             for broken in (loop for loop in loops if loop.done()):
                 _log.critical("the worker broke", action="worker.broken", error=repr(broken.exception()))
                 return EXIT_BROKEN
+            told.result()
             return 0
         finally:
             await _cancelled(told, lost, *loops)

@@ -35,6 +35,7 @@ class Speaker:
         self._known_free = 0
         self._stated_for_large = False
         self._told_draining = False
+        self._told_refusing = False
         self._last_open_state = 0
         self._states_to_quiesce = STATES_TO_QUIESCE
 
@@ -45,8 +46,10 @@ class Speaker:
             self._told_draining = True
             self._last_open_state = self._state_number
             return wire.draining()
-        if self._worker.refuses and self._known_free:
+        if self._worker.refuses and not self._told_refusing:
+            self._told_refusing = True
             return self._state(at)
+        self._told_refusing = self._told_refusing and self._worker.refuses
         if outbox and outbox.under_way < MAX_REPORTS_UNDER_WAY:
             if outbox.begins_large and not self._stated_for_large:
                 return self._state(at)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from google.protobuf.message import DecodeError
 
 from worker_svc.creators.base import Job
 from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result, clean, failed
@@ -109,7 +110,7 @@ def decode(payload: bytes) -> Update:
     """An ending from the spool. Raises ValueError where it is none."""
     try:
         message = pb.LeaseUpdate.FromString(payload)
-    except Exception as error:
+    except DecodeError as error:
         raise ValueError(f"no update: {error}") from error
     kind = {"completed": Kind.COMPLETED, "failed": Kind.FAILED}.get(message.WhichOneof("update") or "")
     if kind is None or not message.lease_id:
@@ -120,6 +121,7 @@ def decode(payload: bytes) -> Update:
 def hello(
     *,
     identity: tuple[str, str],
+    process_id: str,
     session_number: int,
     hostname: str,
     version: str,
@@ -133,6 +135,7 @@ def hello(
         hello=pb.Hello(
             worker_id=identity[0],
             folder_id=identity[1],
+            process_id=process_id,
             session_number=session_number,
             hostname=hostname,
             version=version,

@@ -1,0 +1,124 @@
+"""The worker's settings: flags over variables, and everything that is wrong named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from worker_svc.config import Settings, SettingsError, flag_of, read_settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.alias), raising=False)
+
+
+def problems(*argv: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(argv)
+    return caught.value.problems
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = read_settings([])
+    assert (settings.scheduler, settings.slots, settings.queue_size) == ("127.0.0.1:50051", 3, 0)
+    assert (settings.drain_timeout, settings.creator_poll_interval) == (600.0, 30.0)
+    assert (settings.creator_profile, settings.creator_cli_path) == ("reference", "content-creator")
+    assert settings.creator_max_result == 3 * 1024 * 1024
+    assert (settings.data_dir, settings.worker_id, settings.token, settings.log_format) == (
+        Path(".contentgen"),
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_flag_beats_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_SLOTS", "5")
+    monkeypatch.setenv("CONTENTGEN_QUEUE_SIZE", "7")
+    settings = read_settings(["--slots=9"])
+    assert (settings.slots, settings.queue_size) == (9, 7)
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_TOKEN", "")
+    monkeypatch.setenv("CONTENTGEN_SLOTS", "")
+    settings = read_settings([])
+    assert (settings.token, settings.slots) == (None, 3)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("2m", 120), ("1.5h", 5400), ("250 ms", 0.25)])
+def test_durations_are_seconds_or_carry_a_unit(text: str, seconds: float) -> None:
+    assert read_settings([f"--drain-timeout={text}"]).drain_timeout == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("text", "size"), [("1000", 1000), ("64KiB", 65536), ("3MiB", 3145728)])
+def test_sizes_are_bytes_or_carry_a_unit(text: str, size: int) -> None:
+    assert read_settings([f"--creator-max-result={text}"]).creator_max_result == size
+
+
+def test_the_names_of_variables_are_a_list_by_comma() -> None:
+    assert read_settings(["--creator-env", "LLM_API_KEY, LLM_BASE_URL,"]).creator_env == ("LLM_API_KEY", "LLM_BASE_URL")
+
+
+def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_QUEUE_SIZE", "1001")
+    found = problems(
+        "--slots=none",
+        "--drain-timeout=soon",
+        "--creator-max-result=4MiB",
+        "--creator-env=A-B",
+        "--creator-profile=other",
+        "--log-level=loud",
+        "--tls-ca=/nowhere",
+        "--no-such-setting",
+    )
+    text = "\n".join(found)
+    assert len(found) == 9
+    for part in (
+        "--slots is 'none'; should be a valid integer",
+        "CONTENTGEN_QUEUE_SIZE is '1001'; should be less than or equal to 1000",
+        "--drain-timeout is 'soon'; should be a duration",
+        "--creator-max-result is '4MiB'; should be less than or equal to 3145728",
+        "--creator-env is 'A-B'; should be names of environment variables",
+        "--creator-profile is 'other'; should be 'reference' or 'json'",
+        "--log-level is 'loud'; should be 'debug', 'info', 'warning' or 'error'",
+        "--tls-ca is '/nowhere'; should be a readable file",
+        "--no-such-setting: no such setting",
+    ):
+        assert part in text
+
+
+def test_certificate_and_key_go_together(tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    pem.write_text("x")
+    assert "together" in problems(f"--tls-client-cert={pem}")[0]
+    assert "CONTENTGEN_TLS_CA" in problems(f"--tls-client-cert={pem}", f"--tls-client-key={pem}")[0]
+
+
+def test_the_token_is_neither_a_flag_nor_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_TOKEN", "secret")
+    settings = read_settings([])
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == "secret"
+    assert "secret" not in repr(settings)
+    assert "no such setting" in problems("--token=secret")[0]
+
+
+def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_settings(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for field in Settings.model_fields.values():
+        variable = str(field.alias)
+        assert variable in text
+        assert variable == "CONTENTGEN_TOKEN" or f"{flag_of(variable)} " in text
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        read_settings([]).slots = 4

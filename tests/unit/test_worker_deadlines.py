@@ -1,0 +1,58 @@
+"""The deadline rule, and the log of states that it rests on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_svc.session.deadlines import StateLog, deadline, time_to_stop
+
+
+@pytest.mark.parametrize(("lease_ttl", "expected"), [(5, 5 / 3), (12, 4), (30, 10), (120, 10)])
+def test_the_time_to_stop_is_a_third_of_the_lease_time_ten_seconds_at_most(lease_ttl: float, expected: float) -> None:
+    assert time_to_stop(lease_ttl) == pytest.approx(expected)
+
+
+@given(st.floats(5, 3600), st.floats(0, 1e6), st.floats(0, 100))
+def test_a_deadline_leaves_the_time_to_stop_before_the_lease_runs_out(ttl: float, built: float, delay: float) -> None:
+    """The scheduler counts from a transaction that began after the state was built."""
+    assert deadline(built, ttl) + time_to_stop(ttl) <= built + delay + ttl + 1e-6
+
+
+def test_an_assignment_counts_from_when_the_state_that_it_names_was_built() -> None:
+    log = StateLog(30)
+    log.built(1, [], 100.0)
+    log.built(2, [], 105.0)
+    assert log.granted(1) == 120.0
+    assert log.granted(2) == 125.0
+
+
+def test_a_state_that_was_never_sent_or_is_too_old_grants_no_time() -> None:
+    log = StateLog(30)
+    log.built(1, [], 100.0)
+    log.built(2, [], 120.0)
+    assert log.granted(1) is None
+    assert log.granted(7) is None
+
+
+def test_an_acknowledgement_renews_what_its_state_named_and_nothing_else() -> None:
+    log = StateLog(30)
+    log.built(1, ["a", "b"], 100.0)
+    log.built(2, ["a", "b", "c"], 101.0)
+    renewal = log.acknowledged(1, ["b"])
+    assert renewal is not None
+    assert (renewal.deadline, list(renewal.renewed)) == (120.0, ["a"])
+    assert log.awaits_answer
+    log.acknowledged(2, [])
+    assert not log.awaits_answer
+
+
+def test_a_second_acknowledgement_of_a_state_renews_nothing() -> None:
+    log = StateLog(30)
+    log.built(1, ["a"], 100.0)
+    log.acknowledged(1, [])
+    again = log.acknowledged(1, [])
+    assert again is not None
+    assert list(again.renewed) == []
+    assert log.acknowledged(9, []) is None

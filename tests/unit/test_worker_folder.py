@@ -1,0 +1,122 @@
+"""The worker's folder: who holds it, who it says we are, its session numbers and marks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from worker_svc.folder import FolderError, StartedMarks, folder_name, take_folder
+
+
+def test_each_worker_takes_the_lowest_folder_that_none_holds(tmp_path: Path) -> None:
+    with (
+        closing(take_folder(tmp_path, None, "host")) as first,
+        closing(take_folder(tmp_path, None, "host")) as second,
+    ):
+        assert (first.path.name, second.path.name) == ("1", "2")
+        assert first.identity.worker_id != second.identity.worker_id
+    with closing(take_folder(tmp_path, None, "host")) as again:
+        assert again.path.name == "1"
+        assert again.identity == first.identity
+
+
+def test_a_given_id_names_the_folder(tmp_path: Path) -> None:
+    with closing(take_folder(tmp_path, "blue/1", "host")) as folder:
+        assert folder.identity.worker_id == "blue/1"
+        assert folder.path == tmp_path / "workers" / "blue%2F1"
+        with pytest.raises(FolderError, match=rf"'blue/1' is alive already: process {os.getpid()} holds"):
+            take_folder(tmp_path, "blue/1", "host")
+
+
+@pytest.mark.parametrize("worker_id", ["7", "..", ".", "a/../b", "工人", "id-7", "x" * 200])
+def test_no_id_names_a_path_or_the_folder_of_another(tmp_path: Path, worker_id: str) -> None:
+    name = folder_name(worker_id)
+    assert not name.isdigit()
+    assert (tmp_path / name).parent == tmp_path
+    assert (tmp_path / name).resolve().parent == tmp_path.resolve()
+
+
+def test_a_given_id_renames_the_worker_and_keeps_its_folder_id(tmp_path: Path) -> None:
+    with closing(take_folder(tmp_path, "a", "host")) as folder:
+        folder_id = folder.identity.folder_id
+    (tmp_path / "workers/a").rename(tmp_path / "workers/b")
+    with closing(take_folder(tmp_path, "b", "host")) as folder:
+        assert (folder.identity.worker_id, folder.identity.folder_id) == ("b", folder_id)
+
+
+def test_session_numbers_rise_over_restarts(tmp_path: Path) -> None:
+    with closing(take_folder(tmp_path, None, "host")) as folder:
+        assert [folder.next_session() for _ in range(12)] == list(range(1, 13))
+    with closing(take_folder(tmp_path, None, "host")) as folder:
+        assert folder.next_session() == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("identity", "{"), ("session", ""), ("session", "x"), ("identity", "[]")]
+)
+def test_an_unreadable_identity_becomes_a_new_one_since_its_numbers_are_lost(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    with closing(take_folder(tmp_path, None, "host")) as folder:
+        before = folder.identity
+    (folder.path / name).write_text(content)
+    said: list[str] = []
+    with closing(take_folder(tmp_path, None, "host", said.append)) as folder:
+        assert folder.identity.folder_id != before.folder_id
+        assert folder.next_session() == 1
+    assert len(said) == 1
+    assert str(folder.path) in said[0]
+
+
+def test_a_lock_that_a_guard_alone_holds_is_waited_for(tmp_path: Path) -> None:
+    """The guard has inherited the lock; the worker, and with it the other lock, is gone."""
+    folder = take_folder(tmp_path, None, "host")
+    inherited = os.dup(folder.lock_fd)
+    folder.close()
+
+    def guard_ends(text: str) -> None:
+        said.append(text)
+        os.close(inherited)
+
+    said: list[str] = []
+    with closing(take_folder(tmp_path, None, "host", guard_ends)) as again:
+        assert again.path == folder.path
+    assert len(said) == 1
+    assert "guard" in said[0]
+
+
+def test_working_folders_of_former_runs_are_removed(tmp_path: Path) -> None:
+    with closing(take_folder(tmp_path, None, "host")) as folder:
+        (folder.scratch / "old").mkdir()
+        (folder.scratch / "old/file").write_text("x")
+    with closing(take_folder(tmp_path, None, "host")) as folder:
+        assert list(folder.scratch.iterdir()) == []
+
+
+@pytest.fixture
+def disk() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+async def test_marks_outlive_the_process_until_they_are_cleared(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
+    marks = StartedMarks(tmp_path, disk)
+    for lease_id in ("a", "b/../c", "..", "d"):
+        await marks.put(lease_id)
+    marks.clear("d")
+    marks.clear("never marked")
+    assert set(marks.left) == set(), "its own are no former process's"
+    later = StartedMarks(tmp_path, disk)
+    assert set(later.left) == {"a", "b/../c", ".."}
+    later.clear("..")
+    assert set(later.left) == {"a", "b/../c"}
+    assert len(names(tmp_path)) == 2

@@ -1,0 +1,85 @@
+"""The arithmetic of capacity."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_svc.slots import Slots
+
+
+def test_free_is_slots_less_runs_plus_queue_less_what_waits() -> None:
+    slots = Slots(2, 3)
+    assert slots.free() == 5
+    for lease_id in "abcd":
+        slots.queue(lease_id)
+    assert (slots.next(), slots.next(), slots.next()) == ("a", "b", None)
+    assert (slots.free(), slots.taken, slots.queued) == (1, 2, 2)
+    slots.leave("a")
+    assert slots.next() == "c", "first come, first served"
+    slots.leave("d")
+    assert slots.free() == 3
+
+
+def test_more_than_there_is_room_for_is_no_negative_room() -> None:
+    slots = Slots(1, 0)
+    for lease_id in "abc":
+        slots.queue(lease_id)
+    assert slots.free() == 0
+    assert slots.next() == "a"
+    assert slots.next() is None
+
+
+def test_fewer_slots_let_what_runs_run_on() -> None:
+    slots = Slots(3, 1)
+    for lease_id in "abc":
+        slots.queue(lease_id)
+        slots.next()
+    slots.resize(1)
+    assert (slots.taken, slots.free()) == (3, 0)
+    slots.leave("a")
+    slots.leave("b")
+    slots.queue("d")
+    assert slots.next() is None
+    slots.leave("c")
+    assert slots.next() == "d"
+
+
+def test_each_freed_slot_is_worth_a_state_where_nothing_waits() -> None:
+    slots = Slots(3, 0)
+    for lease_id in "abc":
+        slots.queue(lease_id)
+        slots.next()
+    assert not slots.worth_stating(0)
+    slots.leave("a")
+    assert slots.worth_stating(0)
+    assert not slots.worth_stating(1)
+
+
+def test_a_quarter_of_all_places_is_worth_a_state_while_a_queue_feeds_the_slots() -> None:
+    slots = Slots(4, 12)
+    for number in range(16):
+        slots.queue(str(number))
+    for number in range(3):
+        slots.leave(str(number))
+    assert not slots.worth_stating(0)
+    slots.leave("3")
+    assert slots.worth_stating(0)
+
+
+@given(st.integers(1, 5), st.integers(0, 5), st.lists(st.sampled_from(["queue", "next", "leave"]), max_size=60))
+def test_a_lease_is_in_one_place_and_slots_are_never_overrun(size: int, queue_size: int, steps: list[str]) -> None:
+    slots, waiting, running, made = Slots(size, queue_size), list[str](), list[str](), 0
+    for step in steps:
+        if step == "queue":
+            made += 1
+            slots.queue(str(made))
+            waiting.append(str(made))
+        elif step == "next":
+            expected = waiting.pop(0) if waiting and len(running) < size else None
+            assert slots.next() == expected
+            running += [expected] if expected else []
+        elif running:
+            slots.leave(running.pop(0))
+        assert (slots.queued, slots.taken) == (len(waiting), len(running))
+        assert slots.free() == max(0, size - len(running) + queue_size - len(waiting))
