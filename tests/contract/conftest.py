@@ -1,0 +1,70 @@
+"""A replica on a database of its own, and a channel to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+from grpc import aio
+
+from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving
+from tests.contract.scripted_worker import ScriptedWorker
+
+if TYPE_CHECKING:  # there only for type checkers
+    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
+
+
+@pytest.fixture
+async def replica(db_url: str) -> AsyncIterator[Replica]:
+    async with serving(db_url) as replica:
+        yield replica
+
+
+@pytest.fixture
+async def channel(replica: Replica) -> AsyncIterator[aio.Channel]:
+    async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        yield channel
+
+
+@pytest.fixture
+def tasks(channel: aio.Channel) -> TaskServiceAsyncStub:
+    return TaskServiceStub(channel)
+
+
+@pytest.fixture
+def contents(channel: aio.Channel) -> ContentServiceAsyncStub:
+    return ContentServiceStub(channel)
+
+
+@pytest.fixture
+def accounts(channel: aio.Channel) -> AccountServiceAsyncStub:
+    return AccountServiceStub(channel)
+
+
+@pytest.fixture
+def pool(channel: aio.Channel) -> WorkerPoolServiceAsyncStub:
+    return WorkerPoolServiceStub(channel)
+
+
+@pytest.fixture
+async def account(accounts: AccountServiceAsyncStub) -> int:
+    """The id of an account that takes submits."""
+    made = await accounts.CreateAccount(account_pb.CreateAccountRequest(name="an account"))
+    return made.account.account_id
+
+
+@pytest.fixture
+async def worker(channel: aio.Channel) -> AsyncIterator[ScriptedWorker]:
+    """A worker that has said hello and takes nothing until it is told to."""
+    async with ScriptedWorker(channel) as worker:
+        yield worker

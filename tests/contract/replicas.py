@@ -1,0 +1,26 @@
+"""Replicas within the test's process, each on a free port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from scheduler_svc.config import Address, Settings
+from scheduler_svc.replica import Replica
+from tests.waiting import wait_until_async
+
+MAX_QUEUE_SIZE = 5_000
+
+
+@asynccontextmanager
+async def serving(db_url: str) -> AsyncIterator[Replica]:
+    """A replica that serves; at the end it is stopped without waiting for calls in flight."""
+    replica = Replica(Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE), db_url)
+    await replica.start()
+    try:
+        await wait_until_async(lambda: replica.health.serving, within=10, what="the replica serves")
+        yield replica
+    finally:
+        await replica.stop(within=0)
+        await asyncio.get_running_loop().shutdown_default_executor()  # else its threads would live as long as the loop

@@ -1,0 +1,131 @@
+"""ContentService over a real server on a real database, with what a scripted worker completed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode
+
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker
+
+if TYPE_CHECKING:
+    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+BODY = "人工智能" * 100
+
+
+@pytest.fixture
+def made(tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int) -> Maker:
+    return Maker(tasks, contents, worker, account)
+
+
+class Maker:
+    """Makes contents by way of tasks that complete."""
+
+    def __init__(
+        self, tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int
+    ) -> None:
+        self.tasks, self.contents, self.worker, self.account = tasks, contents, worker, account
+
+    async def __call__(self, topic: str = "a topic", body: str = BODY, **more: object) -> pb.Content:
+        result = {key: more.pop(key) for key in ("html_body", "images", "quality_score") if key in more}
+        request = task_pb.SubmitTaskRequest(account_id=self.account, topic=topic, **more)  # type: ignore[arg-type]
+        task_id = (await self.tasks.SubmitTask(request)).task.task_id
+        (lease,) = await self.worker.take()
+        await self.worker.start(lease)
+        await self.worker.complete(lease, body, **result)
+        task = (await self.tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
+        return (await self.contents.GetContent(pb.GetContentRequest(content_id=task.content_id))).content
+
+
+async def test_a_content_is_what_the_cli_gave(made: Maker) -> None:
+    content = await made(
+        "题" * 300, category="科技", html_body="<p>", images=["https://a/1.png", "2.png"], quality_score=0.0
+    )
+    assert content.account_id == made.account
+    assert content.task_id.startswith("task-")
+    assert content.title == "题" * 255
+    assert (content.body, content.html_body, content.category) == (BODY, "<p>", "科技")
+    assert content.summary == BODY[:200]
+    assert (list(content.images), content.cover_image) == (["https://a/1.png", "2.png"], "https://a/1.png")
+    assert content.word_count == len(BODY)
+    assert content.HasField("quality_score")
+    assert content.review_status == pb.REVIEW_STATUS_APPROVED
+    assert content.HasField("create_time")
+
+
+async def test_what_the_cli_did_not_give_is_unset(made: Maker) -> None:
+    content = await made()
+    assert not content.HasField("quality_score")
+    assert (content.html_body, list(content.images), content.cover_image) == ("", [], "")
+
+
+async def test_a_content_that_is_not_approved_waits_for_review_and_is_in_no_pool(made: Maker) -> None:
+    content = await made(auto_approve=False)
+    assert content.review_status == pb.REVIEW_STATUS_PENDING_REVIEW
+    assert not (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
+
+
+async def test_contents_are_listed_newest_first_without_their_texts(made: Maker) -> None:
+    contents = [await made(html_body="<p>"), await made(auto_approve=False), await made()]
+    for content in contents:
+        content.ClearField("body")
+        content.ClearField("html_body")
+    newest_first = contents[::-1]
+    assert list((await made.contents.ListContents(pb.ListContentsRequest())).contents) == newest_first
+    first = await made.contents.ListContents(pb.ListContentsRequest(account_id=made.account, page_size=2))
+    token = first.next_page_token
+    rest = await made.contents.ListContents(pb.ListContentsRequest(account_id=made.account, page_token=token))
+    assert [*first.contents, *rest.contents] == newest_first
+    assert not rest.next_page_token
+    waiting = pb.ListContentsRequest(review_status=pb.REVIEW_STATUS_PENDING_REVIEW)
+    assert list((await made.contents.ListContents(waiting)).contents) == [contents[1]]
+    other = pb.ListContentsRequest(account_id=made.account + 1)
+    assert not (await made.contents.ListContents(other)).contents
+
+
+async def test_the_publish_pool_lists_what_is_approved(made: Maker) -> None:
+    first = await made(priority=9)
+    second = await made(schedule_time=Timestamp(seconds=1_000_000_000))
+    entries = (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
+    assert [entry.content_id for entry in entries] == [second.content_id, first.content_id]
+    newest, oldest = entries
+    assert (oldest.account_id, oldest.priority, oldest.status) == (made.account, 9, pb.PUBLISH_STATUS_PENDING)
+    assert (oldest.error, oldest.claim_id) == ("", "")
+    assert newest.priority == 5
+    page = await made.contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=made.account, page_size=1))
+    assert list(page.entries) == [newest]
+    token = page.next_page_token
+    rest = await made.contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=made.account, page_token=token))
+    assert list(rest.entries) == [oldest]
+
+
+async def test_an_unknown_content_is_not_found(contents: ContentServiceAsyncStub) -> None:
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await contents.GetContent(pb.GetContentRequest(content_id=999))
+    assert refusal.metadata == {"resource_type": "content", "resource_id": "999"}
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await contents.GetContent(pb.GetContentRequest())
+    assert refusal.fields == ["content_id"]
+
+
+async def test_bad_lists_are_refused_with_every_bad_field(contents: ContentServiceAsyncStub) -> None:
+    request = pb.ListContentsRequest(account_id=-1, page_size=-1, page_token="?", review_status=9)  # type: ignore[arg-type]
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await contents.ListContents(request)
+    assert refusal.fields == ["account_id", "review_status", "page_size", "page_token"]
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=-1, page_size=-1, page_token="?"))
+    assert refusal.fields == ["account_id", "page_size", "page_token"]
+
+
+@pytest.mark.parametrize("rpc", ["ReviewContent", "ClaimPublishPool", "ReportPublished"])
+async def test_what_comes_later_says_so(contents: ContentServiceAsyncStub, rpc: str) -> None:
+    with refused(StatusCode.UNIMPLEMENTED):
+        await getattr(contents, rpc)(getattr(pb, f"{rpc}Request")())

@@ -1,0 +1,188 @@
+"""TaskService over a real server on a real database: what moves a task, with a scripted worker where one is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode
+
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+PATIENCE_S = 10
+
+
+async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: object) -> str:
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)  # type: ignore[arg-type]
+    return (await tasks.SubmitTask(request)).task.task_id
+
+
+async def get(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.Task:
+    return (await tasks.GetTask(pb.GetTaskRequest(task_id=task_id))).task
+
+
+async def history(tasks: TaskServiceAsyncStub, task_id: str) -> list[tuple[int, int]]:
+    events = (await tasks.ListTaskEvents(pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000))).events
+    return [(event.previous_status, event.status) for event in events]
+
+
+async def running(worker: ScriptedWorker) -> worker_pb.AssignedLease:
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    return lease
+
+
+UNSPECIFIED, PENDING, SUBMITTED, PROCESSING, COMPLETED, FAILED, TIMEOUT, CANCELLED = range(8)
+
+
+async def test_a_pending_task_is_cancelled(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_id = await submitted(tasks, account)
+    cancelled = (await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))).task
+    assert cancelled.status == CANCELLED
+    assert cancelled.HasField("end_time")
+    assert await get(tasks, task_id) == cancelled
+    assert await history(tasks, task_id) == [(UNSPECIFIED, PENDING), (PENDING, CANCELLED)]
+    for force in (False, True):
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id, force=force))
+        assert refusal.metadata["current_state"] == "cancelled"
+        assert refusal.metadata["required_state"].startswith("pending")
+        assert refusal.preconditions == ["INVALID_STATE"]
+
+
+async def test_a_task_that_runs_is_cancelled_by_force_only(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    task_id = await submitted(tasks, account)
+    lease = await running(worker)
+    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+    assert refusal.metadata == {"current_state": "processing", "required_state": "pending"}
+    cancelled = (await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id, force=True))).task
+    assert cancelled.status == CANCELLED
+    assert cancelled.error.reason == "CANCELLED_BY_CLIENT"
+    told = (await worker.read("cancel")).cancel
+    assert (told.lease_id, told.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
+    assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_LEASE_LOST
+    assert await get(tasks, task_id) == cancelled
+
+
+async def test_a_task_completes_with_its_whole_history(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    task_id = await submitted(tasks, account)
+    lease = await running(worker)
+    progress = task_pb2.TaskProgress(percent=40, step="draft", message="half of it")
+    assert await worker.report(lease, progress=progress) == worker_pb.UPDATE_OUTCOME_COMMITTED
+    task = await get(tasks, task_id)
+    assert (task.status, task.attempt, task.worker_id, task.lease_id) == (PROCESSING, 1, "w1", lease.lease_id)
+    assert task.progress == progress
+    assert task.start_time.ToMicroseconds() >= task.submit_time.ToMicroseconds() >= task.create_time.ToMicroseconds()
+    assert task.timeout_time.ToSeconds() > task.start_time.ToSeconds()
+    assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
+    done = await get(tasks, task_id)
+    assert (done.status, done.lease_id) == (COMPLETED, "")
+    assert done.content_id >= 1
+    assert done.HasField("end_time")
+    assert await history(tasks, task_id) == [
+        (UNSPECIFIED, PENDING),
+        (PENDING, SUBMITTED),
+        (SUBMITTED, PROCESSING),
+        (PROCESSING, COMPLETED),
+    ]
+
+
+async def test_a_history_comes_in_pages_oldest_first(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    task_id = await submitted(tasks, account)
+    lease = await running(worker)
+    await worker.complete(lease)
+    first = await tasks.ListTaskEvents(pb.ListTaskEventsRequest(task_id=task_id, page_size=3))
+    rest = await tasks.ListTaskEvents(
+        pb.ListTaskEventsRequest(task_id=task_id, page_size=3, page_token=first.next_page_token)
+    )
+    assert [event.status for event in (*first.events, *rest.events)] == [PENDING, SUBMITTED, PROCESSING, COMPLETED]
+    assert not rest.next_page_token
+    leased = first.events[1]
+    assert (leased.attempt, leased.worker_id, leased.lease_id) == (1, "w1", lease.lease_id)
+    assert leased.reason
+    other = await submitted(tasks, account)
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.ListTaskEvents(pb.ListTaskEventsRequest(task_id=other, page_token=first.next_page_token))
+    assert refusal.fields == ["page_token"]
+
+
+async def test_a_failure_waits_for_its_automatic_retry_which_retry_task_cuts_short(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    task_id = await submitted(tasks, account)
+    await worker.fail(await running(worker))
+    waiting = await get(tasks, task_id)
+    assert (waiting.status, waiting.retry_count, waiting.error.reason) == (PENDING, 1, "CREATOR_ERROR")
+    assert not waiting.HasField("end_time")
+    assert (await history(tasks, task_id))[-2:] == [(PROCESSING, FAILED), (FAILED, PENDING)]
+    retried = (await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))).task
+    assert (retried.status, retried.retry_count) == (PENDING, 1)
+    (lease,) = await worker.take()
+    assert lease.attempt == 2
+
+
+async def test_retry_task_draws_on_max_retries(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    task_id = await submitted(tasks, account, auto_retry=False, max_retries=1)
+    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+        await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))
+    assert refusal.metadata == {"current_state": "pending", "required_state": "failed,timeout"}
+    await worker.fail(await running(worker))
+    failed = await get(tasks, task_id)
+    assert (failed.status, failed.retry_count) == (FAILED, 0)
+    assert failed.HasField("end_time")
+    retried = (await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))).task
+    assert (retried.status, retried.retry_count, retried.HasField("end_time")) == (PENDING, 1, False)
+    await worker.fail(await running(worker))
+    with refused(StatusCode.FAILED_PRECONDITION, "RETRIES_EXHAUSTED") as refusal:
+        await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))
+    assert refusal.preconditions == ["RETRIES_EXHAUSTED"]
+    reset = (await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id, reset_retry_count=True))).task
+    assert reset.status == PENDING
+
+
+async def test_a_wait_ends_when_its_time_is_up(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_id = await submitted(tasks, account)
+    task = (await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration()))).task
+    assert task.status == PENDING
+    assert not task.HasField("end_time")
+
+
+async def test_a_wait_ends_with_the_task(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_id = await submitted(tasks, account)
+    forever = Duration(seconds=315_576_000_000)
+    wait = asyncio.ensure_future(tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever)))
+    cancelled = (await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))).task
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await wait).task == cancelled
+    assert (await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever))).task == cancelled
+
+
+@pytest.mark.parametrize("bad", [Duration(seconds=-1), Duration(nanos=-1), Duration(seconds=315_576_000_001)])
+async def test_a_bad_wait_is_refused_with_every_bad_field(tasks: TaskServiceAsyncStub, bad: Duration) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.WaitTask(pb.WaitTaskRequest(timeout=bad))
+    assert refusal.fields == ["task_id", "timeout"]
+
+
+async def test_a_wait_heeds_its_calls_deadline(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_id = await submitted(tasks, account)
+    with refused(StatusCode.DEADLINE_EXCEEDED):
+        await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id), timeout=0.2)

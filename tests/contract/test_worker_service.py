@@ -1,0 +1,304 @@
+"""WorkerService.Lease over a real server on a real database, message by message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode, aio
+
+from scheduler_svc.replica import Replica
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker, hello
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
+ALREADY_COMMITTED = pb.UPDATE_OUTCOME_ALREADY_COMMITTED
+LEASE_LOST = pb.UPDATE_OUTCOME_LEASE_LOST
+
+
+async def submitted(tasks: TaskServiceAsyncStub, account: int, count: int = 1, **fields: Any) -> list[task_pb2.Task]:
+    request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)
+    batch = task_pb.BatchSubmitTasksRequest(requests=[request] * count)
+    return list((await tasks.BatchSubmitTasks(batch)).tasks)
+
+
+async def get(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.Task:
+    return (await tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
+
+
+async def test_a_hello_is_welcomed_with_the_times_to_keep(worker: ScriptedWorker, replica: Replica) -> None:
+    assert worker.welcome.lease_ttl == Duration(seconds=120)
+    assert worker.welcome.heartbeat_interval == Duration(seconds=10)
+    assert worker.welcome.scheduler_id == replica.scheduler_id
+    assert not worker.welcome.wanted.drain
+
+
+async def test_a_bad_hello_is_refused_with_every_bad_field(channel: aio.Channel) -> None:
+    bad = pb.Hello(worker_id=" ", session_number=0, hostname="h" * 201, slots=-1, labels={"": ""})
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        async with ScriptedWorker(channel, bad):
+            pass
+    assert set(refusal.fields) == {
+        "hello.worker_id",
+        "hello.folder_id",
+        "hello.session_number",
+        "hello.hostname",
+        "hello.slots",
+        'hello.labels[""]',
+    }
+
+
+@pytest.mark.parametrize(
+    "first", [pb.LeaseRequest(), pb.LeaseRequest(state=pb.State(number=1)), pb.LeaseRequest(report=pb.Report(number=1))]
+)
+async def test_a_stream_begins_with_a_hello(channel: aio.Channel, first: pb.LeaseRequest) -> None:
+    call = WorkerServiceStub(channel).Lease()
+    await call.write(first)
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await call.read()
+
+
+async def test_another_folder_may_not_take_a_live_workers_id(channel: aio.Channel, worker: ScriptedWorker) -> None:
+    with refused(StatusCode.ALREADY_EXISTS, "WORKER_ID_IN_USE") as refusal:
+        async with ScriptedWorker(channel, hello(folder_id="another", hostname="elsewhere")):
+            pass
+    assert refusal.metadata == {"worker_id": "w1", "hostname": "host"}
+
+
+async def test_a_hello_that_was_delayed_is_refused(channel: aio.Channel) -> None:
+    async with ScriptedWorker(channel, hello(session_number=2)):
+        with refused(StatusCode.ABORTED, "SESSION_REPLACED"):
+            async with ScriptedWorker(channel, hello(session_number=2)):
+                pass
+
+
+async def test_a_second_hello_on_a_stream_is_refused(worker: ScriptedWorker) -> None:
+    await worker.write(pb.LeaseRequest(hello=hello(session_number=2)))
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await worker.read("welcome")
+
+
+async def test_an_assignment_has_all_that_the_cli_needs(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    (task,) = await submitted(
+        tasks,
+        account,
+        requirements="long",
+        keywords="a,b",
+        tone="dry",
+        timeout=Duration(seconds=90),
+        creator_options={"length": "800"},
+    )
+    (lease,) = await worker.take()
+    assert lease.lease_id.startswith("lease-")
+    assert lease.attempt == 1
+    assert lease.timeout == Duration(seconds=90)
+    assert dict(lease.creator_options) == {"length": "800"}
+    given = lease.task
+    assert (given.task_id, given.topic, given.requirements) == (task.task_id, "a topic", "long")
+    assert (given.keywords, given.tone) == ("a,b", "dry")
+    found = await get(tasks, task.task_id)
+    assert (found.status, found.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
+
+
+async def test_no_more_is_assigned_than_there_is_room_for(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await submitted(tasks, account, 5)
+    taken = list(await worker.take(3))
+    while len(taken) < 3:
+        taken += await worker.assigned()
+    await worker.state(1)
+    taken += await worker.assigned()
+    assert len({lease.task.task_id for lease in taken}) == 4
+    assert (await tasks.GetTaskStats(task_pb.GetTaskStatsRequest())).counts["pending"] == 1
+
+
+async def test_the_highest_priority_is_assigned_first(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    made = {priority: (await submitted(tasks, account, priority=priority))[0] for priority in (3, 10, 1, 7)}
+    seen = []
+    for _ in made:
+        (lease,) = await worker.take()
+        seen.append(lease.task.priority)
+    assert seen == [10, 7, 3, 1]
+
+
+async def test_a_result_is_committed_once(tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    assert await worker.complete(lease) == COMMITTED
+    assert await worker.complete(lease, "another article") == ALREADY_COMMITTED
+    assert await worker.fail(lease) == ALREADY_COMMITTED
+    done = await get(tasks, task.task_id)
+    assert done.status == task_pb2.TASK_STATUS_COMPLETED
+    assert not done.HasField("error")
+
+
+async def test_a_result_without_a_start_is_a_result(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    assert await worker.complete(lease) == COMMITTED
+    events = (await tasks.ListTaskEvents(task_pb.ListTaskEventsRequest(task_id=task.task_id))).events
+    assert [event.status for event in events][-2:] == [
+        task_pb2.TASK_STATUS_PROCESSING,
+        task_pb2.TASK_STATUS_COMPLETED,
+    ]
+
+
+@pytest.mark.parametrize("forged", ["attempt", "fence", "task", "garbage"])
+async def test_a_report_of_another_lease_is_lost(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, forged: str
+) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    other = pb.AssignedLease()
+    other.CopyFrom(lease)
+    match forged:
+        case "attempt":
+            other.attempt = 2
+        case "fence":
+            other.lease_id = lease.lease_id[:-8] + "00000000"
+        case "task":
+            other.lease_id = f"lease-{1:016x}-{lease.lease_id[-8:]}"
+        case "garbage":
+            other.lease_id = "\0"
+    for outcome in (await worker.complete(other), await worker.fail(other), await worker.start(other)):
+        assert outcome == LEASE_LOST
+    found = await get(tasks, task.task_id)
+    assert (found.status, found.lease_id) == (task_pb2.TASK_STATUS_PROCESSING, lease.lease_id)
+
+
+@pytest.mark.parametrize(
+    ("reason", "auto_retry", "status"),
+    [
+        ("CREATOR_ERROR", False, task_pb2.TASK_STATUS_FAILED),
+        ("CREATOR_ERROR", True, task_pb2.TASK_STATUS_PENDING),
+        ("RESULT_TOO_LARGE", True, task_pb2.TASK_STATUS_FAILED),
+        ("TASK_TIMEOUT", False, task_pb2.TASK_STATUS_TIMEOUT),
+    ],
+)
+async def test_a_failure_is_judged_by_its_reason(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, *, reason: str, auto_retry: bool, status: int
+) -> None:
+    (task,) = await submitted(tasks, account, auto_retry=auto_retry)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    assert await worker.fail(lease, reason) == COMMITTED
+    found = await get(tasks, task.task_id)
+    assert (found.status, found.error.reason, found.error.message) == (status, reason, "it failed")
+
+
+async def test_an_unstarted_lease_goes_back_uncounted(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    given_back = pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
+    assert await worker.report(lease, released=given_back) == COMMITTED
+    found = await get(tasks, task.task_id)
+    assert (found.status, found.retry_count, found.HasField("error")) == (task_pb2.TASK_STATUS_PENDING, 0, False)
+
+
+async def test_a_started_lease_that_goes_back_is_a_loss_that_consumes_no_retry(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    given_back = pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=True)
+    assert await worker.report(lease, released=given_back) == COMMITTED
+    found = await get(tasks, task.task_id)
+    assert (found.status, found.retry_count) == (task_pb2.TASK_STATUS_PENDING, 0)
+    assert found.error.reason == "WORKER_LOST"
+    assert (await worker.take())[0].attempt == 2
+
+
+async def test_a_new_session_keeps_what_the_hello_names(
+    tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
+) -> None:
+    kept, dropped = await submitted(tasks, account, 2)
+    async with ScriptedWorker(channel) as worker:
+        leases = list(await worker.take(2))
+        while len(leases) < 2:
+            leases += await worker.assigned()
+        by_task = {lease.task.task_id: lease for lease in leases}
+        named, foreign = by_task[kept.task_id], pb.HeldLease(lease_id=f"lease-{1:016x}-{1:08x}", attempt=1)
+        held = pb.HeldLease(lease_id=named.lease_id, attempt=1, stage=pb.LEASE_STAGE_PROCESSING)
+        async with ScriptedWorker(channel, hello(session_number=2, held_leases=[held, foreign])) as again:
+            assert list(again.welcome.keep_leases) == [named.lease_id]
+            assert list(again.welcome.drop_leases) == [foreign.lease_id]
+            assert (await get(tasks, dropped.task_id)).status == task_pb2.TASK_STATUS_PENDING
+            assert await again.complete(named) == COMMITTED
+
+
+async def test_a_state_names_what_is_not_renewed(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await submitted(tasks, account)
+    (lease,) = await worker.take()
+    assert not (await worker.state(0)).not_renewed_leases
+    foreign = pb.AssignedLease(lease_id=f"lease-{1:016x}-{1:08x}", attempt=1)
+    worker.held[foreign.lease_id] = foreign
+    assert list((await worker.state(0)).not_renewed_leases) == [foreign.lease_id]
+    assert lease.lease_id in worker.held
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        ({"body": ""}, "CREATOR_INVALID_RESPONSE"),
+        ({"body": "x" * (3 << 20), "html_body": "x"}, "RESULT_TOO_LARGE"),
+    ],
+)
+async def test_a_result_that_can_not_be_stored_fails_its_attempt(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, result: dict[str, str], reason: str
+) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    assert await worker.complete(lease, **result) == COMMITTED
+    assert (await get(tasks, task.task_id)).error.reason == reason
+
+
+async def test_the_largest_result_fits(tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    assert await worker.complete(lease, "题" * (1 << 20)) == COMMITTED
+    assert (await get(tasks, task.task_id)).status == task_pb2.TASK_STATUS_COMPLETED
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        pb.LeaseUpdate(lease_id="lease", attempt=1),
+        pb.LeaseUpdate(lease_id="lease", attempt=1, released=pb.Released()),
+    ],
+)
+async def test_an_update_that_says_nothing_is_refused(worker: ScriptedWorker, update: pb.LeaseUpdate) -> None:
+    await worker.write(pb.LeaseRequest(report=pb.Report(number=1, updates=[update])))
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await worker.read("acknowledgement")
+
+
+async def test_a_worker_that_drains_is_given_nothing(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await submitted(tasks, account)
+    await worker.write(pb.LeaseRequest(draining=pb.Draining()))
+    await worker.state(0)
+    assert (await tasks.GetTaskStats(task_pb.GetTaskStatsRequest())).counts["pending"] == 1
