@@ -95,11 +95,12 @@ def _address(value: object) -> Address:
 
 
 def _database_url(value: object) -> str:
+    """With the driver named: SQLAlchemy's default is another one."""
     text = str(value).strip()
     prefix = _DATABASE_URL.match(text)
     if prefix is None:
         raise ValueError("must begin with postgresql:// (PostgreSQL is the only database)")
-    return "postgresql://" + text[prefix.end() :]
+    return "postgresql+psycopg2://" + text[prefix.end() :]
 
 
 def _folder(value: object) -> Path:

@@ -48,10 +48,13 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert read_settings([]) == Settings()
 
 
-def test_the_database_url_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgres://user:secret@host/db")
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_the_database_url_comes_from_the_environment_and_is_not_shown(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://user:secret@host/db")
     settings = read_settings([])
-    assert settings.database_url == "postgresql://user:secret@host/db"
+    assert settings.database_url == "postgresql+psycopg2://user:secret@host/db"
     assert "secret" not in repr(settings)
 
 

@@ -1,0 +1,126 @@
+"""What callers see while the database is away, and while a replica goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import psycopg2
+import sqlalchemy as sa
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from scheduler_svc.config import Address, Settings
+from scheduler_svc.postgres import EmbeddedPostgres
+from scheduler_svc.replica import Replica
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import hello
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+PATIENCE_S = 10
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+@contextmanager
+def away(cluster: EmbeddedPostgres, db_url: str) -> Iterator[None]:
+    """The database takes no connection and has none."""
+    name = sa.make_url(db_url).database
+    admin = psycopg2.connect(cluster.dsn("postgres"))
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        try:
+            yield
+        finally:
+            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            admin.close()
+
+
+async def status_after(watch: Any) -> int:
+    async with asyncio.timeout(PATIENCE_S):
+        status: int = (await watch.read()).status
+        return status
+
+
+async def test_a_database_that_is_away_is_unavailable_and_comes_back(
+    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    health: Any = HealthStub(channel)
+    watch = health.Watch(HealthCheckRequest())
+    assert await status_after(watch) == SERVING
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id="once")
+    with away(cluster, db_url):
+        for call in (tasks.SubmitTask(request), tasks.GetTaskStats(pb.GetTaskStatsRequest())):
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
+                await call
+            assert refusal.retry_after
+        assert await status_after(watch) == NOT_SERVING
+        with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+            stream = WorkerServiceStub(channel).Lease()
+            await stream.write(worker_pb.LeaseRequest(hello=hello()))
+            await stream.read()
+    assert await status_after(watch) == SERVING
+    assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
+
+
+@asynccontextmanager
+async def going_away(db_url: str) -> AsyncIterator[tuple[Replica, aio.Channel]]:
+    """A replica that the test stops."""
+    replica = Replica(Settings(listen=Address("127.0.0.1", 0)), db_url)
+    await replica.start()
+    async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        yield replica, channel
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url: str) -> None:
+    async with going_away(db_url) as (replica, channel):
+        health: Any = HealthStub(channel)
+        watch = health.Watch(HealthCheckRequest())
+        stream = WorkerServiceStub(channel).Lease()
+        await stream.write(worker_pb.LeaseRequest(hello=hello()))
+        assert isinstance(await stream.read(), worker_pb.LeaseResponse)
+        stopping = asyncio.create_task(replica.stop(within=PATIENCE_S))
+        while await status_after(watch) != NOT_SERVING:
+            pass
+        watch.cancel()
+        told = await stream.read()
+        assert isinstance(told, worker_pb.LeaseResponse)
+        assert told.WhichOneof("message") == "reconnect"
+        await stream.write(worker_pb.LeaseRequest(state=worker_pb.State(number=1)))
+        answer = await stream.read()
+        assert isinstance(answer, worker_pb.LeaseResponse)
+        assert answer.acknowledgement.state_number == 1
+        assert not stopping.done()
+        await stream.done_writing()
+        async with asyncio.timeout(PATIENCE_S / 2):
+            await stopping
+
+
+async def test_a_call_in_flight_ends_before_the_replica(db_url: str, engine: sa.Engine) -> None:
+    async with going_away(db_url) as (replica, channel):
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="a"))).account
+        tasks = TaskServiceStub(channel)
+        request = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic")
+        calls = [tasks.SubmitTask(request) for _ in range(50)]
+        assert (await calls[0]).task.task_id
+        await replica.stop(within=PATIENCE_S)
+        codes = [await call.code() for call in calls]
+        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    answered = codes.count(grpc.StatusCode.OK)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM tasks")) == answered
