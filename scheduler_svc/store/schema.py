@@ -32,7 +32,8 @@ _CHURN = {
 
 key_sequence = sa.Sequence("key_seq", metadata=metadata, increment=1000)
 session_sequence = sa.Sequence("session_seq", metadata=metadata)
-event_sequence = sa.Sequence("event_seq", metadata=metadata, cache=100)
+# No cache: each connection would number from its own block, and a task's history would not be in order.
+event_sequence = sa.Sequence("event_seq", metadata=metadata)
 content_sequence = sa.Sequence("content_seq", metadata=metadata)
 
 
