@@ -109,7 +109,7 @@ class Reports:
         wanted = tx.workers.hear([_heard(item) for item in newest.values()])
         live = [item for item in stated if item.session_key in wanted]
         named = sorted({Named(*held.ref, item.worker_id) for item in live for held in item.state.held if held.ref})
-        renewed = tx.leases.renew(named, self._ttl) if named else set()
+        renewed = tx.leases.renew(named, self._ttl) if named else set[LeaseRef]()
         workers = [item.worker_id for item in live]
         if workers and tx.leases.settle_revoked(workers, sorted({n.task_key for n in named})):
             tx.signals.due = True
@@ -162,8 +162,8 @@ def _heard(item: Stated) -> Heard:
     return Heard(item.worker_id, item.session_key, busy, stages.count(LeaseStage.QUEUED))
 
 
-def _not_renewed(item: Stated, renewed: set[int]) -> tuple[str, ...]:
-    return tuple(held.lease_id for held in item.state.held if held.ref is None or held.ref.task_key not in renewed)
+def _not_renewed(item: Stated, renewed: set[LeaseRef]) -> tuple[str, ...]:
+    return tuple(held.lease_id for held in item.state.held if held.ref not in renewed)
 
 
 def _judge(tx: Tx, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]) -> dict[LeaseRef, Verdict]:

@@ -72,11 +72,11 @@ _RENEW = sa.text(f"""
         UPDATE leases AS l SET expire_time = now() + make_interval(secs => :ttl + 1)
         FROM r WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence
             AND l.worker_id = r.worker_id AND NOT l.revoked AND l.expire_time < now() + make_interval(secs => :ttl)
-        RETURNING l.task_key
+        RETURNING l.task_key, l.attempt, l.fence
     )
-    SELECT task_key FROM due
+    SELECT task_key, attempt, fence FROM due
     UNION ALL
-    SELECT l.task_key FROM r JOIN leases AS l ON l.task_key = r.task_key
+    SELECT l.task_key, l.attempt, l.fence FROM r JOIN leases AS l ON l.task_key = r.task_key
     WHERE l.attempt = r.attempt AND l.fence = r.fence AND l.worker_id = r.worker_id AND NOT l.revoked
         AND l.expire_time >= now() + make_interval(secs => :ttl)
 """)
@@ -202,10 +202,9 @@ class Leases(Statements):
         """Leases whose run, or whose wait for a slot, has taken too long, locked."""
         return [_live(row) for row in self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit)]
 
-    def renew(self, named: Sequence[Named], ttl: float) -> set[int]:
-        """Renews what is live and its worker's own; returns the tasks of the leases that are renewed."""
-        rows = self._rows(_RENEW, ttl=ttl, **_NAMED.bind(named))
-        return {row[0] for row in rows}
+    def renew(self, named: Sequence[Named], ttl: float) -> set[LeaseRef]:
+        """Renews what is live and its worker's own; returns the leases that are renewed."""
+        return {LeaseRef(*row) for row in self._rows(_RENEW, ttl=ttl, **_NAMED.bind(named))}
 
     def settle_revoked(self, workers: Sequence[str], named: Sequence[int]) -> int:
         """Ends revoked leases that these workers named before and name no more; returns how many ended."""
