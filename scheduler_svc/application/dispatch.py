@@ -42,7 +42,7 @@ def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
     workers = {room.session_key: room.worker_id for room in rooms if room.session_key in granted_to}
     slots = share_out({room.session_key: room.free for room in rooms if room.session_key in granted_to}, limit)
     if not slots:
-        return Claimed({}, closed, full=False)
+        return Claimed({}, closed, full=True)  # nobody looked
     grants = tx.leases.claim([workers[key] for key in slots], ttl)
     _record(tx, grants)
     sessions = {worker_id: key for key, worker_id in workers.items()}
