@@ -146,6 +146,14 @@ class Verdict(Enum):
     LOST = "lost"
 
 
+_ENDED_BY: Mapping[End, type[Ending]] = {
+    End.COMPLETED: Completed,
+    End.FAILED: Failed,
+    End.RELEASED: Released,
+}
+"""What a lease's own updates end it by. A hello that doesn't name it releases it too; it takes no result after that."""
+
+
 def judge(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
     """What `fold` does, given the lease that its task has now, and the task's last ended lease (rules 14 to 17).
 
@@ -157,8 +165,9 @@ def judge(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
         return Verdict.END_REVOKED if fold.ending is not None else Verdict.LOST
     if last is None or (last.attempt, last.fence) != (fold.ref.attempt, fold.ref.fence):
         return Verdict.LOST
-    if last.end in (End.COMPLETED, End.FAILED, End.RELEASED):
-        return Verdict.ALREADY
+    if last.end in _ENDED_BY:
+        repeats = fold.ending is None or isinstance(fold.ending, _ENDED_BY[last.end])
+        return Verdict.ALREADY if repeats else Verdict.LOST
     late = last.end is End.LOST and last.status is Status.PENDING and lease is None
     return Verdict.APPLY_LATE if late and isinstance(fold.ending, Completed) else Verdict.LOST
 
