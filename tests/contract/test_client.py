@@ -1,0 +1,198 @@
+"""The Python client over a real server on a real database; it is synchronous, so it works in threads of the test."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import to_thread
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+
+from scheduler_svc.client import (
+    ContentGenerationClient,
+    CreatorException,
+    InvalidStateException,
+    ResourceNotFoundException,
+)
+from scheduler_svc.replica import Replica
+from tests.contract.scripted_worker import ScriptedWorker
+
+NO_TASK = "task-0000000000000000"
+
+
+@pytest.fixture
+def client(replica: Replica) -> Iterator[ContentGenerationClient]:
+    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+        yield client
+
+
+async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentGenerationClient, account: int) -> None:
+    task_id = await to_thread(
+        client.submit_task, account, "人工智能的未来发展", "AI,技术", "科技", "请详细论述", "专业", 8, False
+    )
+    found = await to_thread(client.get_task_status, task_id)
+    assert found is not None
+    created_at = datetime.fromisoformat(found.pop("created_at"))
+    assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=1)
+    assert found == {
+        "task_id": task_id,
+        "status": "pending",
+        "account_id": account,
+        "topic": "人工智能的未来发展",
+        "priority": 8,
+        "auto_approve": False,
+        "submitted_at": None,
+        "started_at": None,
+        "completed_at": None,
+        "timeout_at": None,
+        "error": None,
+        "content_id": None,
+        "retry_count": 0,
+        "attempt": 0,
+        "progress": None,
+        "worker_id": None,
+    }
+
+
+async def test_a_repeated_request_id_creates_nothing(client: ContentGenerationClient, account: int) -> None:
+    first = await to_thread(client.submit_task, account, "once", request_id="r1")
+    assert await to_thread(client.submit_task, account, "once", request_id="r1") == first
+    assert await to_thread(client.submit_task, account, "once") != first
+    assert len(await to_thread(client.list_tasks, account)) == 2
+
+
+async def test_what_is_not_there(client: ContentGenerationClient, account: int) -> None:
+    task_id = await to_thread(client.submit_task, account, "there")
+    assert await to_thread(client.get_task_status, NO_TASK) is None
+    statuses = await to_thread(client.get_task_statuses, [NO_TASK, task_id])
+    assert [status and status["task_id"] for status in statuses] == [None, task_id]
+    assert await to_thread(client.get_task_statuses, []) == []
+    assert await to_thread(client.cancel_task, NO_TASK) is False
+    assert await to_thread(client.get_content, 2**40) is None
+    for call in (client.retry_task, client.wait):
+        with pytest.raises(ResourceNotFoundException, match=NO_TASK) as raised:
+            await to_thread(call, NO_TASK)
+        assert NO_TASK in raised.value.message
+    with pytest.raises(ResourceNotFoundException, match="account 999"):
+        await to_thread(client.submit_task, 999, "测试")
+
+
+async def test_a_bad_field_stays_a_grpc_error_that_names_it(client: ContentGenerationClient, account: int) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        await to_thread(client.submit_task, account, "", priority=11)
+    assert isinstance(raised.value, grpc.Call)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    details = raised.value.details() or ""
+    assert "topic" in details
+    assert "priority" in details
+
+
+async def test_lists_lead_through_all_pages(client: ContentGenerationClient, account: int) -> None:
+    made = [await to_thread(client.submit_task, account, f"topic {i}") for i in range(5)]
+    await to_thread(client.cancel_task, made[0])
+
+    paged = await to_thread(lambda: list(client.iter_tasks(account, page_size=2)))
+    assert [task["task_id"] for task in paged] == made[::-1]
+    newest = await to_thread(client.list_tasks, account, limit=3)
+    assert [task["task_id"] for task in newest] == made[:1:-1]
+    cancelled = await to_thread(client.list_tasks, account, "cancelled")
+    assert [task["task_id"] for task in cancelled] == made[:1]
+    assert len(await to_thread(client.list_tasks, None, ["pending", "cancelled"])) == 5
+    with pytest.raises(ValueError, match="'lost' should be one of pending, submitted"):
+        await to_thread(client.list_tasks, account, "lost")
+
+
+async def test_a_task_that_ended_cannot_be_cancelled(client: ContentGenerationClient, account: int) -> None:
+    task_id = await to_thread(client.submit_task, account, "cancelled")
+    assert await to_thread(client.cancel_task, task_id) is True
+    for call in (client.cancel_task, client.retry_task):
+        with pytest.raises(InvalidStateException) as raised:
+            await to_thread(call, task_id)
+        assert raised.value.current_state == "cancelled"
+        assert "cancelled" not in raised.value.required_state.split(",")
+        assert task_id in raised.value.message
+
+
+async def test_a_running_task_is_cancelled_by_force_only(
+    client: ContentGenerationClient, account: int, worker: ScriptedWorker
+) -> None:
+    task_id = await to_thread(client.submit_task, account, "running")
+    [lease] = await worker.take()
+    await worker.start(lease)
+    with pytest.raises(InvalidStateException) as raised:
+        await to_thread(client.cancel_task, task_id)
+    assert raised.value.current_state == "processing"
+    assert await to_thread(client.cancel_task, task_id, force=True) is True
+    found = await to_thread(client.get_task_status, task_id)
+    assert found is not None
+    assert found["status"] == "cancelled"
+
+
+async def test_wait_returns_the_end_and_the_content_can_be_read(
+    client: ContentGenerationClient, account: int, worker: ScriptedWorker
+) -> None:
+    task_id = await to_thread(client.submit_task, account, "an end", priority=7)
+    waiting = asyncio.create_task(to_thread(client.wait, task_id, 30, check=True))
+    [lease] = await worker.take()
+    await worker.start(lease)
+    await worker.complete(lease, body="the body", images=["a.jpg"], quality_score=0.5)
+    ended = await waiting
+    assert (ended["status"], ended["error"], ended["worker_id"], ended["attempt"]) == ("completed", None, "w1", 1)
+    assert ended["completed_at"] is not None
+    content = await to_thread(client.get_content, ended["content_id"])
+    assert content is not None
+    assert content["task_id"] == task_id
+    assert (content["body"], content["cover_image"], content["quality_score"]) == ("the body", "a.jpg", 0.5)
+    assert content["review_status"] == "approved"
+    [listed] = await to_thread(lambda: list(client.iter_contents(account, "approved")))
+    assert listed == {**content, "body": "", "html_body": ""}
+    assert await to_thread(lambda: list(client.iter_contents(account, "pending_review"))) == []
+    [entry] = await to_thread(lambda: list(client.iter_publish_pool(account)))
+    assert (entry["content_id"], entry["priority"], entry["status"]) == (ended["content_id"], 7, "pending")
+
+
+async def test_wait_returns_the_task_as_it_stands_when_the_time_is_up(
+    client: ContentGenerationClient, account: int
+) -> None:
+    task_id = await to_thread(client.submit_task, account, "for ever pending")
+    assert (await to_thread(client.wait, task_id, 0.05, check=True))["status"] == "pending"
+
+
+async def test_a_failed_task_raises_where_asked_and_is_retried_as_often_as_allowed(
+    client: ContentGenerationClient, account: int, worker: ScriptedWorker
+) -> None:
+    task_id = await to_thread(client.submit_task, account, "fails", auto_retry=False, max_retries=1)
+    [lease] = await worker.take()
+    await worker.start(lease)
+    await worker.fail(lease)
+    failed = await to_thread(client.wait, task_id)
+    assert (failed["status"], failed["error"]) == ("failed", "CREATOR_ERROR: it failed")
+    with pytest.raises(CreatorException, match="it failed") as raised:
+        await to_thread(client.wait, task_id, check=True)
+    assert raised.value.details["reason"] == "CREATOR_ERROR"
+    assert await to_thread(client.retry_task, task_id) is True
+    [lease] = await worker.take()
+    await worker.start(lease)
+    await worker.fail(lease)
+    assert (await to_thread(client.wait, task_id))["retry_count"] == 1
+    assert await to_thread(client.retry_task, task_id) is False
+
+
+async def test_the_pool_is_shown(client: ContentGenerationClient, account: int, worker: ScriptedWorker) -> None:
+    for _ in range(2):
+        await to_thread(client.submit_task, account, "one runs, one waits")
+    [lease] = await worker.take(free_slots=1)
+    await worker.start(lease)
+    await worker.state(free_slots=0)
+    pool = await to_thread(client.get_worker_pool_status)
+    [status] = pool.pop("worker_statuses")
+    assert pool == {"num_workers": 1, "active_workers": 1, "total_queue_size": 1, "total_slots": 3}
+    assert (status["worker_id"], status["running"], status["queue_size"]) == ("w1", True, 0)
+
+
+async def test_accounts_are_made_and_listed(client: ContentGenerationClient) -> None:
+    made = await to_thread(client.create_account, "新闻", 4, 2.5)
+    assert (made["name"], made["max_concurrent_tasks"], made["weight"], made["active"]) == ("新闻", 4, 2.5, True)
+    assert await to_thread(lambda: list(client.iter_accounts())) == [made]

@@ -1,0 +1,141 @@
+"""What the client's calls carry, and which it repeats, against servers that do as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import grpc_testing  # type: ignore[import-untyped] # ships no types
+import pytest
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from scheduler_svc.client import ContentGenerationClient
+
+TASKS = pb.DESCRIPTOR.services_by_name["TaskService"]
+TASK = "task-0000000000000001"
+
+
+class Scripted:
+    """A client in a thread, whose calls a test answers one by one."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+        self._channel = grpc_testing.channel([TASKS], grpc_testing.strict_real_time())
+        self.client = ContentGenerationClient("scripted", token="secret", channel=self._channel)
+
+    def start(self, call: Callable[..., Any], *args: Any, **more: Any) -> Future[Any]:
+        return self._executor.submit(call, *args, **more)
+
+    def taken(self, method: str) -> tuple[dict[str, str], Any, Any]:
+        """Metadata and request of the next call of `method`, and the call to answer."""
+        metadata, request, rpc = self._channel.take_unary_unary(TASKS.methods_by_name[method])
+        return dict(metadata), request, rpc
+
+    def answer(self, method: str, response: Any, code: grpc.StatusCode = grpc.StatusCode.OK, details: str = "") -> Any:
+        """Answers the next call of `method`; its request."""
+        _, request, rpc = self.taken(method)
+        rpc.terminate(response, (), code, details)
+        return request
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    with ThreadPoolExecutor(1) as executor:
+        yield Scripted(executor)
+
+
+def test_a_submit_carries_the_token_a_request_id_and_only_what_was_given(scripted: Scripted) -> None:
+    submitted = scripted.start(scripted.client.submit_task, 1, "a topic", timeout=1.5, max_retries=0)
+    metadata, request, rpc = scripted.taken("SubmitTask")
+    rpc.terminate(pb.SubmitTaskResponse(task=task_pb2.Task(task_id=TASK)), (), grpc.StatusCode.OK, "")
+    assert submitted.result(5) == TASK
+    assert metadata["authorization"] == "Bearer secret"
+    assert len(request.request_id) == 32
+    assert request.timeout.ToMilliseconds() == 1_500
+    assert request.HasField("max_retries")
+    assert not request.HasField("auto_retry")
+    assert not request.HasField("schedule_time")
+
+
+def test_a_refusal_that_is_not_the_scheduler_s_stays_what_it_is(scripted: Scripted) -> None:
+    asked = scripted.start(scripted.client.get_task_status, TASK)
+    scripted.answer("GetTask", pb.GetTaskResponse(), grpc.StatusCode.NOT_FOUND, "a proxy knows no such host")
+    error = asked.exception(5)
+    assert isinstance(error, grpc.RpcError)
+    assert isinstance(error, grpc.Call)
+    assert error.details() == "a proxy knows no such host"
+
+
+def test_a_long_wait_is_several_calls(scripted: Scripted) -> None:
+    waiting = scripted.start(scripted.client.wait, TASK)
+    running = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PROCESSING)
+    ended = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_CANCELLED, end_time=Timestamp(seconds=1))
+    for task in (running, running, ended):
+        request = scripted.answer("WaitTask", pb.WaitTaskResponse(task=task))
+        assert request.timeout.ToSeconds() == 60
+    assert waiting.result(5)["status"] == "cancelled"
+
+
+class Flaky:
+    """A TaskService that is away for its first calls; keeps what it was asked, and how long each call might take."""
+
+    def __init__(self, away: int) -> None:
+        self._away = away
+        self.requests: list[Any] = []
+        self.limits: list[float] = []
+
+    def submit(self, request: pb.SubmitTaskRequest, context: grpc.ServicerContext) -> pb.SubmitTaskResponse:
+        self._meet(request, context)
+        return pb.SubmitTaskResponse(task=task_pb2.Task(task_id=TASK))
+
+    def cancel(self, request: pb.CancelTaskRequest, context: grpc.ServicerContext) -> pb.CancelTaskResponse:
+        self._meet(request, context)
+        return pb.CancelTaskResponse()
+
+    def _meet(self, request: Any, context: grpc.ServicerContext) -> None:
+        self.requests.append(request)
+        self.limits.append(context.time_remaining())
+        if len(self.requests) <= self._away:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the database is away; try again")
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        unary = grpc.unary_unary_rpc_method_handler
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "SubmitTask": unary(self.submit, pb.SubmitTaskRequest.FromString, pb.SubmitTaskResponse.SerializeToString),
+            "CancelTask": unary(self.cancel, pb.CancelTaskRequest.FromString, pb.CancelTaskResponse.SerializeToString),
+        }
+        return grpc.method_handlers_generic_handler(TASKS.full_name, methods)
+
+
+@contextmanager
+def served(service: Flaky) -> Iterator[ContentGenerationClient]:
+    with ThreadPoolExecutor(1) as executor:
+        server = grpc.server(executor, [service.handler()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            with ContentGenerationClient(f"127.0.0.1:{port}", timeout=20) as client:
+                yield client
+        finally:
+            server.stop(None).wait()
+
+
+def test_a_submit_is_repeated_under_its_request_id_and_deadline() -> None:
+    flaky = Flaky(away=2)
+    with served(flaky) as client:
+        assert client.submit_task(1, "a topic") == TASK
+    assert len(flaky.requests) == 3
+    assert len({request.request_id for request in flaky.requests}) == 1
+    assert all(0 < limit <= 20 for limit in flaky.limits)
+
+
+def test_what_may_not_come_twice_is_not_repeated() -> None:
+    flaky = Flaky(away=1)
+    with served(flaky) as client, pytest.raises(grpc.RpcError, match="the database is away"):
+        client.cancel_task(TASK)
+    assert len(flaky.requests) == 1
