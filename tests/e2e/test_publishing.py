@@ -1,0 +1,45 @@
+"""Scenario 1: the example of the reference document, from submit to publish pool."""
+
+from __future__ import annotations
+
+import pytest
+from contentgen.v1 import content_service_pb2 as content_pb
+
+from tests.e2e.stack import EMBEDDED, Stack
+
+TOPIC = "人工智能的未来发展"
+
+
+@pytest.mark.parametrize("profile", ["reference", "json"])
+def test_the_reference_example_completes_with_content_and_pool_entry(stack: Stack, profile: str) -> None:
+    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+    client = scheduler.client
+    stack.worker("a", scheduler, CREATOR_PROFILE=profile, CREATOR_DEMO_SECONDS="0.5").start()
+    account_id = client.create_account()
+    task = client.wait_completed(client.submit(account_id, TOPIC, priority=8, auto_approve=True), within=15)
+
+    content = client.content(task.content_id)
+    assert (content.task_id, content.account_id, content.title) == (task.task_id, account_id, TOPIC)
+    assert TOPIC in content.body
+    assert content.word_count == len(content.body) > 200
+    assert content.summary == content.body[:200]
+    assert content.review_status == content_pb.REVIEW_STATUS_APPROVED
+    [entry] = client.publish_pool()
+    assert (entry.content_id, entry.account_id, entry.priority) == (content.content_id, account_id, 8)
+    assert entry.status == content_pb.PUBLISH_STATUS_PENDING
+    assert client.moves(task.task_id) == [
+        ("pending", "SUBMITTED"),
+        ("submitted", "LEASED"),
+        ("processing", "STARTED"),
+        ("completed", "COMPLETED"),
+    ]
+
+
+def test_without_auto_approve_it_waits_for_review_and_is_in_no_pool(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+    task_id = client.submit(client.create_account(), TOPIC, priority=8, auto_approve=False)
+    task = client.wait_completed(task_id, within=15)
+    assert client.content(task.content_id).review_status == content_pb.REVIEW_STATUS_PENDING_REVIEW
+    assert client.publish_pool() == []
