@@ -182,19 +182,14 @@ def _judge(tx: Tx, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]
 
 
 def _own_late(tx: Tx, late: Mapping[int, LeaseRef]) -> set[int]:
-    """Takes these tasks out of where they wait; those that were granted anew meanwhile stay as they are."""
-    removed = tx.waiting.remove(sorted(late))
+    """Takes these tasks out of where they wait; those that were granted anew meanwhile stay where they are."""
+    removed = tx.waiting.remove_next([(key, late[key].attempt + 1) for key in sorted(late)])
     ledger = Ledger(tx)
-    owned = set()
-    for key, row in removed.items():
+    for row in removed.values():
         if row.cause == 0:
             ledger.left_ready(row.account_id)
-        if row.attempt == late[key].attempt + 1:
-            owned.add(key)
-        else:
-            ledger.enqueue(key, row.account_id, row.priority, row.attempt, row.timeout_ms, tag=row.tag)
     ledger.write()
-    return owned
+    return set(removed)
 
 
 def _lease_row(lease: LiveLease | None) -> LeaseRow | None:

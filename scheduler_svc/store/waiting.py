@@ -54,7 +54,8 @@ _INSERT_DELAYED = sa.text(f"""
     SELECT task_key, priority, tag, account_id, attempt, timeout_ms, due_time, cause FROM {_DELAYED.source}
 """)
 
-# Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it.
+# Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it. Delayed
+# ones first: a task that becomes due between the two statements is found by the second.
 _REMOVE_READY = sa.text("""
     DELETE FROM ready WHERE task_key IN
         (SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE)
@@ -65,6 +66,17 @@ _REMOVE_DELAYED = sa.text("""
         (SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE)
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
 """)
+
+_NEXT = Batch(task_key="bigint", attempt="integer")
+_REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
+    sa.text(f"""
+        DELETE FROM {table} WHERE task_key IN (
+            SELECT w.task_key FROM {table} AS w JOIN {_NEXT.source} USING (task_key, attempt)
+            ORDER BY w.task_key FOR UPDATE OF w)
+        RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
+    """)
+    for table, cause in (("ready", "0"), ("delayed", "cause"))
+)
 
 # A revoked lease bars its task: it stays delayed until that lease is gone.
 _TAKE_DUE = sa.text("""
@@ -101,10 +113,16 @@ class WaitingTasks(Statements):
     def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
         """Takes tasks out of where they wait; those that are not in the answer wait nowhere."""
         literal = array("bigint", keys)
-        removed = [Waiting(*row) for row in self._rows(_REMOVE_READY, keys=literal)]
+        removed = [Waiting(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
         if len(removed) < len(keys):
-            removed += [Waiting(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
+            removed += [Waiting(*row) for row in self._rows(_REMOVE_READY, keys=literal)]
         return {row.task_key: row for row in removed}
+
+    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, Waiting]:
+        """Takes these tasks out, each only while it waits for the attempt of that number."""
+        bound = _NEXT.bind(rows)
+        removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
+        return {row[0]: Waiting(*row) for row in removed}
 
     def take_due(self, limit: int) -> list[Waiting]:
         """Takes out what has become due, oldest first."""
