@@ -23,7 +23,7 @@ class Signals:
         return bool(self.ready or self.due or self.ended or self.cancelled or self.drained)
 
     def payloads(self, origin: str) -> list[str]:
-        """The signals as texts of at most 8,000 bytes, as NOTIFY takes them; `origin` names the replica."""
+        """The signals as texts of less than 8,000 bytes, as NOTIFY takes them; `origin` names the replica."""
         head = {"from": origin, "ready": self.ready, "due": self.due}
         parts = max(1, -(-len(self.ended) // _ENDED_A_TEXT), -(-len(self.cancelled) // _COMMANDS_A_TEXT))
         parts = max(parts, -(-len(self.drained) // _COMMANDS_A_TEXT))
@@ -36,13 +36,15 @@ class Signals:
                     "drained": self.drained[i * _COMMANDS_A_TEXT : (i + 1) * _COMMANDS_A_TEXT],
                 },
                 separators=(",", ":"),
+                ensure_ascii=False,
             )
             for i in range(parts)
         ]
 
 
-_ENDED_A_TEXT = 150
-_COMMANDS_A_TEXT = 10
+# A worker's id may hold 200 characters: 1,200 bytes where each is a control character.
+_ENDED_A_TEXT = 100
+_COMMANDS_A_TEXT = 2
 
 
 def parse(payload: str) -> tuple[str, Signals]:
