@@ -69,6 +69,10 @@ class Listener:
             except StoreUnavailable:
                 _log.warning("the listener lost the database; it tries again", action="listen")
                 self._notifications.pause(_RETRY)
+            except Exception:  # noqa: BLE001 - whatever was told, what is told next must be heard
+                _log.exception("the listener failed; it starts anew", action="listen")
+                self._notifications.close()
+                self._notifications.pause(_RETRY)
         self._notifications.close()
 
     def _listen(self) -> None:

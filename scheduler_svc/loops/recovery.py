@@ -15,6 +15,12 @@ Run = Callable[[], Awaitable[float | None]]
 _log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_INTERVAL = 5.0
+MAX_FOLDS = 20
+"""Batches of deltas that are folded at a time; without an end it would chase what is added meanwhile."""
+LOOK_INTERVAL = 10.0
+"""Seconds after which the due loop looks for itself: signals are hints."""
+TAKEN_ELSEWHERE = 0.1
+"""Seconds until the due loop looks again at what another replica is just taking."""
 VACUUM_AFTER = 5_000
 """Moves after which the narrow tables are vacuumed."""
 
@@ -39,9 +45,12 @@ def reaper(calls: Calls, settings: ReaperSettings, store_there: Callable[[bool],
 def due(calls: Calls) -> Run:
     """Lets be claimed what has waited for its time; sleeps until the next one is due, or a signal."""
 
-    async def run_once() -> float | None:
+    async def run_once() -> float:
         promoted = await calls.run(promote_due)
-        return None if promoted.next_due is None else max(0.0, promoted.next_due)
+        if promoted.next_due is None:
+            return LOOK_INTERVAL
+        soonest = 0.0 if promoted.count else TAKEN_ELSEWHERE
+        return min(max(soonest, promoted.next_due), LOOK_INTERVAL)
 
     return run_once
 
@@ -64,8 +73,9 @@ class Housekeeping:
         """Does what is worth doing; at rest, nothing."""
         if self._moves:
             self._moves = 0
-            while await self._calls.run(fold_counts):
-                pass
+            for _ in range(MAX_FOLDS):
+                if not await self._calls.run(fold_counts):
+                    break
         if self._since_vacuum >= VACUUM_AFTER:
             self._since_vacuum = 0
             await asyncio.to_thread(self._vacuum)

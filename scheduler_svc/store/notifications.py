@@ -13,6 +13,23 @@ from psycopg2 import extensions
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store.transactions import CHANNEL
 
+# Else a connection that a router has forgotten would be listened to for ever.
+_CONNECT: dict[str, Any] = {
+    "connect_timeout": 5,
+    "application_name": "contentgen",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
+def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
+    """Those that can be read now; waits for the first one. Unlike select it takes descriptors above 1,023."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000)]
+
 
 class PgNotifications:
     """For one thread that waits, and any thread that interrupts it."""
@@ -27,7 +44,7 @@ class PgNotifications:
         """Listens from now on. Raises StoreUnavailable."""
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
         try:
-            self._connection = psycopg2.connect(*arguments, connect_timeout=5, application_name="contentgen", **options)
+            self._connection = psycopg2.connect(*arguments, **{**_CONNECT, **options})
             self._connection.autocommit = True
             with self._connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
@@ -38,9 +55,7 @@ class PgNotifications:
     def wait(self) -> list[str]:
         """Blocks until something was told, or `interrupt`; returns the payloads. Raises StoreUnavailable."""
         assert self._connection is not None, "open it first"
-        descriptors: list[Any] = [self._connection, self._wake_read]
-        ready = select.select(descriptors, [], [])[0]
-        if self._wake_read in ready:
+        if self._wake_read in _readable(self._wake_read, self._connection.fileno()):
             os.read(self._wake_read, 4096)
         try:
             self._connection.poll()
@@ -53,7 +68,7 @@ class PgNotifications:
 
     def pause(self, seconds: float) -> None:
         """Blocks for so long, or until `interrupt`."""
-        select.select([self._wake_read], [], [], seconds)
+        _readable(self._wake_read, seconds=seconds)
 
     def interrupt(self) -> None:
         """Ends a wait or a pause."""
