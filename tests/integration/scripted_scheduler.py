@@ -13,6 +13,8 @@ import grpc.aio
 from contentgen.v1 import task_pb2, worker_service_pb2_grpc
 from contentgen.v1 import worker_service_pb2 as pb
 
+from tests.waiting import wait_until_async
+
 WITHIN = 15.0
 """Seconds in which a worker has to say what a test expects of it."""
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
@@ -49,13 +51,12 @@ class Stream:
                     return getattr(message, kind)
 
     async def update(self, kind: str, lease_id: str) -> pb.LeaseUpdate:
-        """The next update of `kind` of a lease; what comes before it is passed over."""
+        """The first update of `kind` of a lease, come or still to come."""
 
-        def has_it(report: pb.Report) -> bool:
-            return any(update.lease_id == lease_id and update.WhichOneof("update") == kind for update in report.updates)
+        def found() -> list[pb.LeaseUpdate]:
+            return [update for update in self.updates(kind) if update.lease_id == lease_id]
 
-        report: pb.Report = await self.until("report", has_it)
-        return next(u for u in report.updates if u.lease_id == lease_id and u.WhichOneof("update") == kind)
+        return (await wait_until_async(found, within=WITHIN, what=f"{lease_id} is told as {kind}"))[0]
 
     def send(self, **message: Any) -> None:
         """One response, by its name in the oneof."""
@@ -122,6 +123,7 @@ class ScriptedScheduler(worker_service_pb2_grpc.WorkerServiceServicer):
 
     def __init__(self) -> None:
         self.target = ""
+        self.server = grpc.aio.server()
         self.refuse: Callable[[grpc.aio.ServicerContext[Any, Any]], Any] | None = None
         self._streams: asyncio.Queue[Stream] = asyncio.Queue()
 
@@ -129,6 +131,10 @@ class ScriptedScheduler(worker_service_pb2_grpc.WorkerServiceServicer):
         """The next stream that a worker opens."""
         async with asyncio.timeout(WITHIN):
             return await self._streams.get()
+
+    async def stop(self) -> None:
+        """Goes away, streams and all."""
+        await self.server.stop(None)
 
     async def session(self, **welcome: Any) -> tuple[Stream, pb.Hello]:
         """The next stream, greeted, with everything on it acknowledged."""
@@ -164,15 +170,15 @@ async def _read(requests: AsyncIterator[pb.LeaseRequest], stream: Stream) -> Non
 @asynccontextmanager
 async def scripted_scheduler(port: int = 0) -> AsyncIterator[ScriptedScheduler]:
     """A scheduler on a port of its own."""
-    server = grpc.aio.server()
     scheduler = ScriptedScheduler()
+    server = scheduler.server
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(scheduler, server)
     scheduler.target = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     await server.start()
     try:
         yield scheduler
     finally:
-        await server.stop(None)
+        await scheduler.stop()
 
 
 def lease(

@@ -1,11 +1,31 @@
-"""A real worker process against a scheduler that says what the test wants it to say."""
+"""A real worker process against a scheduler that says what the test wants it to say: leases and their ends."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from tests.integration.scripted_scheduler import lease, scripted_scheduler
-from tests.integration.worker_process import DEMO_CREATOR, worker_process
+import pytest
+from contentgen.v1 import worker_service_pb2 as pb
+
+from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
+from tests.integration.worker_process import DEMO_CREATOR, WorkerProcess, worker_process
+from tests.waiting import wait_until_async
+
+FOR_EVER = "600"
+
+
+async def running(stream: Stream, worker: WorkerProcess, *leases: pb.AssignedLease) -> list[int]:
+    """Assigns leases on the first state and waits until their CLIs run; the numbers of all processes."""
+    state = await stream.until("state")
+    stream.assign(1, state.number, *leases)
+    for assigned in leases:
+        await stream.update("processing", assigned.lease_id)
+    return [cli.pid for cli in worker.clis()]
+
+
+async def no_cli(worker: WorkerProcess, within: float = 8.0) -> None:
+    await wait_until_async(lambda: not worker.clis(), within=within, what="no CLI runs any more")
 
 
 async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
@@ -14,6 +34,7 @@ async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
             stream, hello = await scheduler.session()
             assert stream.metadata["authorization"] == "Bearer secret"
             assert (hello.slots, hello.session_number) == (3, 1)
+            assert hello.process_id
             assert hello.creator_path == str(DEMO_CREATOR)
             assert "demo-creator" in hello.creator_version
             assert not hello.held_leases
@@ -28,6 +49,208 @@ async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
 
             state = await stream.until("state", lambda s: not s.held_leases)
             assert (state.free_slots, state.last_assignment) == (3, 1)
-            assert list((tmp_path / "workers/1/spool").iterdir()) == []
+            assert worker.leftovers() == set()
             worker.term()
             assert await worker.ended() == 0
+
+
+async def test_a_queue_ahead_of_the_slots_is_stated_and_worked_off_in_order(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "2"}
+        with worker_process(tmp_path, scheduler.target, **settings):
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            assert state.free_slots == 3
+            stream.assign(1, state.number, *(lease(name, demo_seconds="0.7") for name in "abc"))
+            state = await stream.until("state", lambda s: len(s.held_leases) == 3)
+            stages = {held.lease_id: held.stage for held in state.held_leases}
+            assert (stages["b"], stages["c"]) == (pb.LEASE_STAGE_QUEUED, pb.LEASE_STAGE_QUEUED)
+            assert stages["a"] in (pb.LEASE_STAGE_ACCEPTED, pb.LEASE_STAGE_PROCESSING)
+            assert (state.free_slots, state.last_assignment) == (0, 1)
+            await stream.update("completed", "c")
+            assert [u.lease_id for u in stream.updates("completed")] == ["a", "b", "c"]
+            state = await stream.until("state", lambda s: not s.held_leases)
+            assert state.free_slots == 3
+
+
+async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
+            stream, _ = await scheduler.session()
+            stream.answer_all(reports=False)
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("a", demo_seconds="0.1"))
+            report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
+            state = await stream.until("state", lambda s: s.free_slots == 1 and s.held_leases)
+            assert [(held.lease_id, held.stage) for held in state.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+            assert worker.leftovers() == {"spool/1.batch"}
+            for number in range(1, report.number):
+                stream.ack_report(next(m.report for m in stream.heard if m.report.number == number))
+            stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
+            await stream.until("state", lambda s: not s.held_leases)
+            assert worker.leftovers() == set()
+            assert worker.events("lease.answered")[0]["outcome"] == "lease_lost"
+
+
+async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        body = tmp_path / "creator"
+        body.write_text('#!/bin/sh\nprintf \'{"content": "\'; head -c 1500000 /dev/zero | tr "\\0" x; printf \'"}\'\n')
+        body.chmod(0o755)
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(body)):
+            stream, _ = await scheduler.session(heartbeat=60.0)
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("a"))
+            report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
+            assert len(report.updates) == 1
+            assert len(report.updates[0].completed.result.body) == 1_500_000
+            kinds = [message.WhichOneof("message") for message in stream.heard]
+            at = next(
+                i for i, m in enumerate(stream.heard) if m.HasField("report") and m.report.number == report.number
+            )
+            assert kinds[at - 1] == "state"
+
+
+async def test_progress_is_told_at_most_once_a_second(tmp_path: Path) -> None:
+    creator = tmp_path / "creator"
+    creator.write_text(
+        '#!/bin/sh\n[ "$1" = create ] || exit\n'
+        'for i in $(seq 1 99); do echo "progress: $i% step"; sleep 0.015; done\necho \'{"content": "done"}\'\n'
+    )
+    creator.chmod(0o755)
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(creator)):
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("a"))
+            begun = time.monotonic()
+            await stream.update("completed", "a")
+            told = [update.progress.percent for update in stream.updates("progress")]
+            assert told == sorted(told)
+            assert 2 <= len(told) <= 2 + time.monotonic() - begun
+
+
+@pytest.mark.parametrize("how", ["cancel", "not renewed", "report answered as lost"])
+async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: Path, how: str) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            stream.answer_all(states=True, reports=how != "report answered as lost")
+            assert await running(stream, worker, lease("a", demo_seconds=FOR_EVER), lease("b", demo_seconds=FOR_EVER))
+            if how == "cancel":
+                stream.send(cancel=pb.Cancel(lease_id="a", reason="CANCELLED_BY_CLIENT"))
+            elif how == "not renewed":
+                state = await stream.until("state", lambda s: len(s.held_leases) == 2)
+                stream.ack_state(state.number, not_renewed=["a"])
+            else:
+                report = pb.Report(number=1, updates=[pb.LeaseUpdate(lease_id="a", attempt=1)])
+                stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
+            released = await stream.update("released", "a")
+            assert released.released.started
+            assert [u.lease_id for u in stream.updates("released")] == ["a"], "the other one runs on"
+            assert len(worker.clis()) == 1
+            stream.answer_all()
+            state = await stream.until("state", lambda s: s.free_slots == 2)
+            assert "b" in [held.lease_id for held in state.held_leases]
+
+
+async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_back(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session(lease_ttl=5.0)
+            stream.answer_all(states=False)
+            state = await stream.until("state")
+            built_at = time.monotonic()
+            stream.assign(1, state.number, lease("a", demo_seconds=FOR_EVER))
+            released = await stream.update("released", "a")
+            assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
+            assert time.monotonic() - built_at < 5.0, "the lease can run out elsewhere from then on"
+            assert not worker.clis()
+            stream.answer_all()
+            state = await stream.until("state", lambda s: not s.held_leases)
+            stream.assign(2, state.number, lease("b", demo_seconds="0.1"))
+            await stream.update("completed", "b")
+
+
+async def test_acknowledged_states_let_a_run_outlast_the_lease_time(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target):
+            stream, _ = await scheduler.session(lease_ttl=2.0, heartbeat=0.3)
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("a", demo_seconds="4"))
+            await stream.update("completed", "a")
+            assert stream.updates("released") == []
+
+
+async def test_what_comes_too_late_is_given_back_unstarted(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
+            first = await stream.until("state")
+            await stream.until("state", lambda s: s.number > first.number + 6)  # more than the lease time later
+            stream.assign(1, first.number, lease("a"))
+            released = await stream.update("released", "a")
+            assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=False)
+            assert stream.updates("accepted") == []
+            assert not worker.clis()
+
+
+async def test_the_task_s_own_time_ends_its_run(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            await running(stream, worker, lease("a", timeout=1.0, demo_seconds=FOR_EVER))
+            error = (await stream.update("failed", "a")).failed.error
+            assert (error.reason, error.message) == ("TASK_TIMEOUT", "the run took longer than 1 s")
+            await no_cli(worker)
+
+
+async def test_what_waits_longer_than_it_may_run_is_given_back(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
+        with worker_process(tmp_path, scheduler.target, **settings):
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("runs", demo_seconds=FOR_EVER), lease("waits", timeout=1.0))
+            released = await stream.update("released", "waits")
+            assert released.released == pb.Released(reason=pb.RELEASE_REASON_QUEUED_TOO_LONG, started=False)
+
+
+async def test_a_cli_that_fails_is_the_task_s_error(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            stream.assign(
+                1, state.number, lease("a", demo_fail="exit"), lease("b", demo_fail="fork", demo_seconds="0.1")
+            )
+            error = (await stream.update("failed", "a")).failed.error
+            assert (error.reason, error.details["exit_code"]) == ("CREATOR_ERROR", "3")
+            await stream.until("state", lambda s: not s.held_leases)
+            assert [u.lease_id for u in stream.updates("completed")] == ["b"]
+            assert not worker.clis(), "what the CLI left behind ended with its run"
+            assert worker.leftovers() == set()
+
+
+async def test_a_disk_that_refuses_costs_no_result_and_takes_no_task(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            await running(stream, worker, lease("a", demo_seconds="1"))
+            folder = tmp_path / "workers/1"
+            for name in ("spool", "started"):
+                (folder / name).rename(folder / f"{name}.away")
+            assert (await stream.update("completed", "a")).completed.result.body
+            assert worker.events("spool.refused")[0]["lease_id"] == "a"
+            state = await stream.until("state", lambda s: not s.held_leases)
+            assert state.free_slots == 0
+
+            stream.assign(2, state.number, lease("b", demo_seconds="0.1"))
+            released = await stream.update("released", "b")
+            assert released.released == pb.Released(reason=pb.RELEASE_REASON_REFUSED, started=False)
+
+            for name in ("spool", "started"):
+                (folder / f"{name}.away").rename(folder / name)
+            state = await stream.until("state", lambda s: s.free_slots == 3)
+            stream.assign(3, state.number, lease("b", attempt=2, demo_seconds="0.1"))
+            await stream.update("completed", "b")

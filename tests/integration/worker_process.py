@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from tests.integration.guarded import living
 from tests.waiting import wait_until, wait_until_async
 
 DEMO_CREATOR = Path(sys.executable).with_name("contentgen-demo-creator")
@@ -64,15 +65,20 @@ class WorkerProcess:
         except psutil.NoSuchProcess:
             return []
 
+    def leftovers(self) -> set[str]:
+        """What is in the spool, the marks and the working folders of the first sub-folder."""
+        folder = self._log.parent / "workers" / "1"
+        return {f"{name}/{path.name}" for name in ("spool", "started", "scratch") for path in (folder / name).iterdir()}
+
     def term(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill -9, and waits until process, guard and CLIs are gone."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
+        family = [process.pid for process in psutil.Process(self.process.pid).children(recursive=True)]
         self.process.kill()
         self.process.wait(10)
-        wait_until(lambda: not any(p.is_running() for p in family), within=10, what="the guard and its CLIs are gone")
+        wait_until(lambda: not living(family), within=10, what="the guard and its CLIs are gone")
 
     async def ended(self, within: float = 15.0) -> int:
         """Its exit status."""

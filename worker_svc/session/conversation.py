@@ -18,8 +18,9 @@ from worker_svc.session import wire
 from worker_svc.session.speaker import Speaker
 from worker_svc.session.worker import Worker
 
-SILENT_HEARTBEATS = 3.0
-"""Heartbeat intervals without a word from the scheduler, after which a stream counts as dead."""
+LONGEST_SILENCE = 30.0
+"""Seconds without a word from the scheduler, or three heartbeat intervals if that is longer: then a stream counts as
+dead, whatever gRPC thinks of it. A replica that hangs is left in time to reach another."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class Conversation:
         """Runs until the stream ends: raises StreamEndedError or AioRpcError."""
         tasks = [
             asyncio.create_task(self._listen()),
-            asyncio.create_task(self._speak(wake, SILENT_HEARTBEATS * heartbeat_interval)),
+            asyncio.create_task(self._speak(wake, max(LONGEST_SILENCE, 3 * heartbeat_interval))),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -87,7 +88,7 @@ class Conversation:
                 await write(self._call, message)
             if now() - self._heard_at > longest_silence:
                 raise StreamEndedError(f"the scheduler was silent for {longest_silence:g} s")
-            timer = loop.call_later(max(0.0, self._speaker.state_due_at - now()), wake.set)
+            timer = loop.call_later(max(0.0, self._speaker.wake_at() - now()), wake.set)
             try:
                 await wake.wait()
             finally:

@@ -16,8 +16,10 @@ from worker_svc.session.worker import Worker
 STATES_TO_QUIESCE = 2
 """States without free slots to have acknowledged before a draining worker may go: a claim that began before the first
 was committed has been sent by the time the second is."""
-MAX_REPORTS_UNDER_WAY = 2
-"""Reports that wait for their acknowledgement at once. What ends meanwhile gathers, so that batches grow with load."""
+REPORTS_AT_ONCE = 2
+"""Reports under way without a pause between them. What ends meanwhile gathers, so that batches grow with load."""
+REPORT_PAUSE = 0.1
+"""Seconds between reports above that: acknowledgements that are slow, or don't come, hold nothing back for long."""
 
 
 class Speaker:
@@ -27,8 +29,8 @@ class Speaker:
         self._worker = worker
         self._states = StateLog(lease_ttl)
         self._heartbeat_interval = heartbeat_interval
-        self.state_due_at = at
-        """When the next state has to go out; the first one at once."""
+        self._state_due_at = at
+        self._reported_at = at - REPORT_PAUSE
         self._state_number = 0
         self._report_number = 0
         self._last_assignment = 0
@@ -50,11 +52,16 @@ class Speaker:
             self._told_refusing = True
             return self._state(at)
         self._told_refusing = self._told_refusing and self._worker.refuses
-        if outbox and outbox.under_way < MAX_REPORTS_UNDER_WAY:
+        if outbox and self._report_is_due(at):
             if outbox.begins_large and not self._stated_for_large:
                 return self._state(at)
-            return self._report()
+            return self._report(at)
         return self._state(at) if self._state_is_due(at) else None
+
+    def wake_at(self) -> float:
+        """When to ask again for the next message, if nothing happens before."""
+        paced = self._reported_at + REPORT_PAUSE if self._worker.outbox else self._state_due_at
+        return min(self._state_due_at, paced)
 
     def assigned(self, number: int, leases: int, state_number: int) -> float | None:
         """An assignment was read; the deadline of its leases, None where it comes too late."""
@@ -70,8 +77,11 @@ class Speaker:
                 self._worker.quiesced.set()
         return self._states.acknowledged(state_number, not_renewed)
 
+    def _report_is_due(self, at: float) -> bool:
+        return self._worker.outbox.under_way < REPORTS_AT_ONCE or at - self._reported_at >= REPORT_PAUSE
+
     def _state_is_due(self, at: float) -> bool:
-        if at >= self.state_due_at:
+        if at >= self._state_due_at:
             return True
         if self._told_draining and self._states_to_quiesce > 0:
             return not self._states.awaits_answer
@@ -83,12 +93,13 @@ class Speaker:
         self._state_number += 1
         self._stated_for_large = True
         self._known_free = self._worker.free_slots()
-        self.state_due_at = at + self._heartbeat_interval
+        self._state_due_at = at + self._heartbeat_interval
         held = list(self._worker.book)
         self._states.built(self._state_number, [lease.lease_id for lease in held], at)
         return wire.state(self._state_number, self._known_free, held, self._last_assignment)
 
-    def _report(self) -> pb.LeaseRequest:
+    def _report(self, at: float) -> pb.LeaseRequest:
         self._report_number += 1
+        self._reported_at = at
         self._stated_for_large = False
         return wire.report(self._report_number, self._worker.outbox.take(self._report_number))

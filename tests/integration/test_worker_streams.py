@@ -1,0 +1,296 @@
+"""A real worker process whose streams, schedulers and own processes come and go."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from contentgen.v1 import worker_service_pb2 as pb
+from google.protobuf.any_pb2 import Any as Packed
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from tests.integration.guarded import living
+from tests.integration.scripted_scheduler import lease, scripted_scheduler
+from tests.integration.test_worker_session import FOR_EVER, no_cli, running
+from tests.integration.worker_process import worker_process
+from tests.waiting import wait_until_async
+
+
+@pytest.mark.parametrize("how", ["end", "reconnect"])
+async def test_a_new_stream_finds_everything_as_it_was(tmp_path: Path, how: str) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, first = await scheduler.session()
+            stream.answer_all(reports=False)
+            clis = await running(stream, worker, lease("a", demo_seconds="2"))
+            if how == "end":
+                stream.end()
+            else:
+                stream.send(reconnect=pb.Reconnect())
+            again, hello = await scheduler.session(keep=["a"])
+            assert hello.session_number == first.session_number + 1
+            assert (hello.worker_id, hello.folder_id, hello.process_id) == (
+                first.worker_id,
+                first.folder_id,
+                first.process_id,
+            )
+            assert [held.lease_id for held in hello.held_leases] == ["a"]
+            assert not hello.lost_leases, "it runs"
+            report = await again.until("report")
+            told = [update.WhichOneof("update") for update in report.updates]
+            assert told[:2] == ["accepted", "processing"], "sent again, in order"
+            state = await again.until("state")
+            assert (state.number, state.free_slots, state.last_assignment) == (1, 2, 0)
+            assert [cli.pid for cli in worker.clis()] == clis, "the CLI is the same process"
+            await again.update("completed", "a")
+
+
+async def test_a_dropped_lease_is_stopped_but_a_spooled_result_is_sent_all_the_same(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            stream.answer_all(reports=False)
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("done", demo_seconds="0.1"), lease("runs", demo_seconds=FOR_EVER))
+            await stream.update("completed", "done")
+            stream.end()
+            again, hello = await scheduler.session(drop=["done", "runs"])
+            assert {held.lease_id for held in hello.held_leases} == {"done", "runs"}
+            await again.update("completed", "done")
+            assert (await again.update("released", "runs")).released.started
+            await no_cli(worker)
+
+
+async def test_a_scheduler_that_is_away_stops_no_run_and_is_found_again(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        target = scheduler.target
+        with worker_process(tmp_path, target) as worker:
+            stream, _ = await scheduler.session()
+            await running(stream, worker, lease("a", demo_seconds="1"))
+            await scheduler.stop()
+            await wait_until_async(lambda: worker.leftovers() == {"spool/1.batch"}, within=8, what="it is spooled")
+            await wait_until_async(lambda: worker.events("session.unavailable"), within=8, what="it dials in vain")
+            async with scripted_scheduler(int(target.rpartition(":")[2])) as back:
+                again, hello = await back.session(keep=["a"])
+                assert [(held.lease_id, held.stage) for held in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+                await again.update("completed", "a")
+
+
+async def test_of_several_addresses_each_is_dialled_in_turn(tmp_path: Path) -> None:
+    async with scripted_scheduler() as one, scripted_scheduler() as two:
+        with worker_process(tmp_path, f"{one.target},{two.target}") as worker:
+            stream, _ = await one.session()
+            await running(stream, worker, lease("a", demo_seconds="1"))
+            stream.send(reconnect=pb.Reconnect())
+            again, hello = await two.session(keep=["a"])
+            assert [held.lease_id for held in hello.held_leases] == ["a"]
+            await again.update("completed", "a")
+
+
+async def test_a_spooled_result_outlives_the_worker(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, first = await scheduler.session()
+            stream.answer_all(reports=False)
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("a", attempt=4, demo_seconds="0.1"))
+            body = (await stream.update("completed", "a")).completed.result.body
+            worker.kill()
+        with worker_process(tmp_path, scheduler.target) as worker:
+            again, hello = await scheduler.session(keep=["a"])
+            assert (hello.worker_id, hello.folder_id) == (first.worker_id, first.folder_id)
+            assert hello.session_number == first.session_number + 1
+            assert hello.process_id != first.process_id
+            assert [(held.lease_id, held.attempt, held.stage) for held in hello.held_leases] == [
+                ("a", 4, pb.LEASE_STAGE_FINISHED)
+            ]
+            assert not hello.lost_leases
+            update = await again.update("completed", "a")
+            assert (update.attempt, update.completed.result.body) == (4, body)
+            state = await again.until("state", lambda s: not s.held_leases)
+            assert state.free_slots == 3
+            assert worker.leftovers() == set()
+
+
+async def test_what_ran_when_the_worker_was_killed_is_named_as_lost(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            clis = await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
+            worker.kill()
+            assert not living(clis)
+        with worker_process(tmp_path, scheduler.target) as worker:
+            again, hello = await scheduler.session()
+            assert (list(hello.lost_leases), list(hello.held_leases)) == (["a"], [])
+            again.end()
+            _, hello = await scheduler.session()
+            assert not hello.lost_leases, "it was told once, and answered"
+
+
+async def test_term_gives_back_what_waits_and_finishes_what_runs(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
+        with worker_process(tmp_path, scheduler.target, **settings) as worker:
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("runs", demo_seconds="1.5"), lease("waits"))
+            await stream.update("processing", "runs")
+            worker.term()
+            await stream.until("draining")
+            released = await stream.update("released", "waits")
+            assert released.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
+            state = await stream.until("state", lambda s: len(s.held_leases) == 1)
+            assert state.free_slots == 0
+            stream.assign(2, state.number, lease("late"))
+            assert not (await stream.update("released", "late")).released.started
+            await stream.update("completed", "runs")
+            assert await worker.ended() == 0
+            assert worker.leftovers() == set()
+
+
+async def test_an_idle_worker_that_is_told_to_end_leaves_no_lease_behind(tmp_path: Path) -> None:
+    """A lease that was claimed before the scheduler heard of the drain still reaches the worker."""
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            stream.answer_all(states=False)
+            worker.term()
+            await stream.until("draining")
+            closed = await stream.until("state", lambda s: s.free_slots == 0)
+            stream.assign(1, state.number, lease("a"))
+            stream.ack_state(closed.number)
+            assert not (await stream.update("released", "a")).released.started
+            stream.ack_state((await stream.until("state")).number)
+            assert await worker.ended() == 0
+
+
+async def test_a_second_term_stops_what_runs_and_gives_it_back(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            await running(stream, worker, lease("a", demo_seconds=FOR_EVER), lease("b", demo_fail="ignore-term"))
+            worker.term()
+            await stream.until("draining")
+            begun = time.monotonic()
+            worker.term()
+            for lease_id in "ab":
+                released = await stream.update("released", lease_id)
+                assert released.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=True)
+            assert await worker.ended() == 0
+            assert time.monotonic() - begun < 10
+            assert worker.leftovers() == set()
+
+
+async def test_the_drain_time_out_does_what_a_second_term_does(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CONTENTGEN_DRAIN_TIMEOUT="500ms") as worker:
+            stream, _ = await scheduler.session()
+            await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
+            worker.process.send_signal(signal.SIGINT)
+            assert (await stream.update("released", "a")).released.started
+            assert await worker.ended() == 0
+
+
+@pytest.mark.parametrize("how", ["message", "welcome", "acknowledgement"])
+async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_path: Path, how: str) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            wanted = pb.Wanted(drain=True)
+            stream, _ = await scheduler.session(wanted=wanted if how == "welcome" else None)
+            if how == "message":
+                stream.send(drain=pb.Drain())
+            elif how == "acknowledgement":
+                stream.ack_state((await stream.until("state")).number, wanted=wanted)
+            first = await stream.until("state", lambda s: s.free_slots == 0)
+            await stream.until("state", lambda s: s.free_slots == 0 and s.number > first.number + 3)
+            worker.term()
+            assert await worker.ended() == 0
+
+
+async def test_a_worker_id_in_use_is_said_and_tried_again(tmp_path: Path) -> None:
+    async def in_use(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        info = error_details_pb2.ErrorInfo(
+            reason="WORKER_ID_IN_USE", domain="contentgen", metadata={"hostname": "other"}
+        )
+        packed = Packed()
+        packed.Pack(info)
+        status = status_pb2.Status(code=grpc.StatusCode.ALREADY_EXISTS.value[0], message="in use", details=[packed])
+        await context.abort_with_status(rpc_status.to_status(status))
+
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse = in_use
+        with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as worker:
+            events = await wait_until_async(
+                lambda: worker.events("session.worker_id_in_use")[1:], within=10, what="it was refused twice"
+            )
+            assert (events[0]["hostname"], events[0]["worker_id"]) == ("other", "blue")
+            scheduler.refuse = None
+            _, hello = await scheduler.session()
+            assert hello.worker_id == "blue"
+
+
+async def test_a_second_worker_of_the_same_id_does_not_start(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as worker:
+            await scheduler.session()
+            with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as second:
+                assert await second.ended() == 78
+                assert f"process {worker.process.pid} holds" in second.text()
+            with worker_process(tmp_path, scheduler.target) as other:
+                _, hello = await scheduler.session()
+                assert hello.worker_id != "blue"
+                other.term()
+                assert await other.ended() == 0
+
+
+@pytest.mark.parametrize("cli", ["/no/such/creator", "no-such-creator", "/etc/passwd"])
+async def test_a_cli_that_cannot_be_run_keeps_the_worker_from_starting(tmp_path: Path, cli: str) -> None:
+    with worker_process(tmp_path, "127.0.0.1:1", CREATOR_CLI_PATH=cli) as worker:
+        assert await worker.ended() == 78
+        [event] = worker.events("creator.unusable")
+        assert cli in event["event"]
+        assert "CREATOR_CLI_PATH" in event["event"]
+
+
+async def test_wrong_settings_keep_the_worker_from_starting(tmp_path: Path) -> None:
+    settings = {"CONTENTGEN_SLOTS": "0", "CONTENTGEN_LOG_LEVEL": "loud"}
+    with worker_process(tmp_path, "127.0.0.1:1", **settings) as worker:
+        assert await worker.ended() == 78
+        assert "CONTENTGEN_SLOTS is '0'; should be" in worker.text()
+        assert "CONTENTGEN_LOG_LEVEL is 'loud'; should be" in worker.text()
+
+
+async def test_a_worker_without_its_guard_ends_at_once(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            clis = await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
+            [guard] = psutil.Process(worker.process.pid).children()
+            guard.kill()
+            assert await worker.ended(5) == 1
+            assert worker.events("guard.lost")
+            await wait_until_async(lambda: not living(clis), within=2, what="the kernel has ended the CLIs")
+
+
+async def test_a_stopped_worker_has_its_runs_ended_and_serves_on(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session(lease_ttl=5.0)
+            clis = await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
+            worker.process.send_signal(signal.SIGSTOP)
+            try:
+                await wait_until_async(lambda: not living(clis), within=8, what="the guard ended the CLI")
+            finally:
+                worker.process.send_signal(signal.SIGCONT)
+            released = await stream.update("released", "a")
+            assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
+            state = await stream.until("state", lambda s: not s.held_leases)
+            stream.assign(2, state.number, lease("b", demo_seconds="0.1"))
+            await stream.update("completed", "b")
