@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import structlog
 import uvloop
 
-from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError, configure_logging, read_settings
+from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import upgrade
@@ -64,7 +64,8 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
         loop.add_signal_handler(number, signals.put_nowait, number)
     replica = Replica(settings, url)
     port = await replica.start()
-    _log.info("ready", action="ready", listen=f"{settings.listen.host}:{port}", scheduler_id=replica.scheduler_id)
+    address = str(Address(settings.listen.host, port))
+    _log.info("ready", action="ready", listen=address, scheduler_id=replica.scheduler_id)
     supervisor = asyncio.create_task(_supervise(postgres))
     received = await signals.get()
     _log.info("draining", action="drain", signal=received.name)

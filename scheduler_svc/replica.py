@@ -76,6 +76,7 @@ class Replica:
         for loop in self._periodics:
             loop.start()
         await self._server.start()
+        self.health.store(True)  # its migrations have just run
         return self.port
 
     def _build(self) -> None:
@@ -180,6 +181,8 @@ class Replica:
 
     async def stop(self, *, within: float = DRAIN_WITHIN) -> None:
         """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed."""
+        if self.health.draining:
+            return
         self.health.drain()
         self._streams.tell_all(ReconnectOrder())
         self._waiters.close()

@@ -34,7 +34,6 @@ class Answer:
 
 TABLE: Mapping[type[domain.DomainError], Answer] = {
     domain.InvalidArgument: Answer(Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
-    domain.TooLarge: Answer(Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     domain.NotFound: Answer(Code.NOT_FOUND, "RESOURCE_NOT_FOUND"),
     domain.InvalidState: Answer(Code.FAILED_PRECONDITION, "INVALID_STATE"),
     domain.AccountInactive: Answer(Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE"),

@@ -34,11 +34,13 @@ class HealthService(HealthServicer):
         return self._state()
 
     async def Watch(self, request: HealthCheckRequest, context: object) -> AsyncIterator[HealthCheckResponse]:
-        """The state now and after each change, without an end."""
+        """The state now and after each change, until this replica drains."""
         known = request.service in self._services
         while True:
             changed = self._changed
             yield self._state() if known else HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+            if self._health.draining:
+                return
             await changed.wait()
 
     def _state(self) -> HealthCheckResponse:

@@ -36,7 +36,7 @@ from scheduler_svc.domain.worker import Held, Hello, LeaseStage, State, Wanted
 
 MAX_HELD = 10_000
 MAX_IMAGES = 1_000
-MAX_IMAGE = 4_000
+MAX_IMAGE_CHARACTERS = 128 * 1024
 MAX_STEP = 200
 MAX_MESSAGE = 2_000
 MAX_DETAILS = 20
@@ -135,7 +135,9 @@ def _completed(result: pb.Result) -> Completed | Failed:
     if not body:
         return Failed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
     score = result.quality_score if result.HasField("quality_score") else None
-    images = tuple(_text(image, MAX_IMAGE) for image in result.images[:MAX_IMAGES])
+    images = tuple(image.replace("\0", "") for image in result.images)
+    if len(images) > MAX_IMAGES or sum(map(len, images)) > MAX_IMAGE_CHARACTERS:
+        return Failed(TaskError("RESULT_TOO_LARGE", f"more than {MAX_IMAGES:,} images, or too long names of them"))
     if score is not None and not math.isfinite(score):
         score = None
     return Completed(Result(body, result.html_body.replace("\0", ""), images, score))

@@ -18,6 +18,11 @@ class Health:
         """Whether calls are welcome."""
         return self._store_there and not self._draining
 
+    @property
+    def draining(self) -> bool:
+        """Whether it will never serve again."""
+        return self._draining
+
     def subscribe(self, callback: Callable[[bool], None]) -> None:
         """`callback` gets each new value of `serving`."""
         self._callbacks.append(callback)

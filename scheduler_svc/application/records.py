@@ -9,19 +9,27 @@ from typing import NamedTuple
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.worker import Wanted
 
 
 class NewTaskRow(NamedTuple):
-    """An insert into `tasks` and what hangs on it; JSON as text."""
+    """An insert into `tasks`."""
 
     task_key: int
     account_id: int
+    status: int
     priority: int
     auto_approve: bool
     auto_retry: bool
     max_retries: int
     timeout_ms: int
     schedule_time: datetime | None
+
+
+class PayloadRow(NamedTuple):
+    """An insert into `task_payloads`; labels and options as JSON."""
+
+    task_key: int
     topic: str
     keywords: str
     category: str
@@ -30,6 +38,14 @@ class NewTaskRow(NamedTuple):
     labels: str | None
     creator_options: str | None
     request_id: str | None
+
+
+class LabelRow(NamedTuple):
+    """An insert into `task_labels`."""
+
+    name: str
+    value: str
+    task_key: int
 
 
 class TaskRow(NamedTuple):
@@ -83,19 +99,43 @@ class EndedAttempt(NamedTuple):
     error: str | None
 
 
-class CompletedAttempt(NamedTuple):
-    """A result to be stored: task, content and pool entry in one statement."""
+class CompletedTask(NamedTuple):
+    """A task that has just completed, with what its content and its pool entry take over."""
 
     task_key: int
-    attempt: int
-    fence: int
-    late: bool
+    content_id: int
+    account_id: int
+    title: str
+    category: str
+    priority: int
+    schedule_time: datetime | None
+    auto_approve: bool
+
+
+class ContentRow(NamedTuple):
+    """An insert into `contents`; images as JSON."""
+
+    content_id: int
+    account_id: int
+    task_key: int
+    title: str
     body: str
     html_body: str
     summary: str
+    category: str
     images: str
     word_count: int
     quality_score: float | None
+    review_status: int
+
+
+class PoolRow(NamedTuple):
+    """An insert into `publish_pool`."""
+
+    content_id: int
+    account_id: int
+    priority: int
+    schedule_time: datetime | None
 
 
 class ReadyRow(NamedTuple):
@@ -187,6 +227,13 @@ class Heard(NamedTuple):
     queue_size: int
 
 
+class HeardBack(NamedTuple):
+    """What the acknowledgement of a state needs."""
+
+    wanted: Wanted
+    has_revoked: bool
+
+
 class Named(NamedTuple):
     """A lease that a worker's state names."""
 
@@ -201,7 +248,14 @@ class AccountStanding(NamedTuple):
 
     account_id: int
     active: bool
-    weight: float
+
+
+class Standing(NamedTuple):
+    """What a group of submits needs to know: the transaction's start, how many are pending, the accounts that exist."""
+
+    now: datetime
+    pending: int
+    accounts: dict[int, AccountStanding]
 
 
 class RequestId(NamedTuple):

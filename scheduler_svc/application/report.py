@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 
 from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, record
 from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import CompletedAttempt, Heard, LeaseChange, LiveLease, Named, TaskRow
-from scheduler_svc.domain.content import SUMMARY_LENGTH
+from scheduler_svc.application.records import (
+    CompletedTask,
+    ContentRow,
+    Heard,
+    HeardBack,
+    LeaseChange,
+    LiveLease,
+    Named,
+    PoolRow,
+    TaskRow,
+)
+from scheduler_svc.domain.content import SUMMARY_LENGTH, Result, ReviewStatus
 from scheduler_svc.domain.ending import Cause, reported
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
@@ -97,35 +107,47 @@ class Reports:
                 tx.workers.close(item.worker_id, item.session_key)
             elif isinstance(item, TakesNothingNew):
                 tx.workers.set_draining(item.worker_id, item.session_key)
-        acks = self._hear(tx, [item for item in group if isinstance(item, Stated)])
-        outcomes = self._apply(tx, group)
+        stated = [item for item in group if isinstance(item, Stated)]
+        newest = {item.session_key: item for item in stated}
+        heard = tx.workers.hear([_heard(item) for item in newest.values()]) if newest else {}
+        outcomes, ended = self._apply(tx, group)
+        acks = self._renew(tx, stated, heard, ended)
         return [_answer(item, acks, outcomes) for item in group]
 
-    def _hear(self, tx: Tx, stated: Sequence[Stated]) -> dict[int, StateAck | DomainError]:
-        """Notes the states and renews what they name; acks by the identity of the item."""
-        if not stated:
-            return {}
-        newest = {item.session_key: item for item in stated}
-        wanted = tx.workers.hear([_heard(item) for item in newest.values()])
-        live = [item for item in stated if item.session_key in wanted]
-        named = sorted({Named(*held.ref, item.worker_id) for item in live for held in item.state.held if held.ref})
-        renewed = tx.leases.renew(named, self._ttl) if named else set[LeaseRef]()
-        workers = [item.worker_id for item in live]
-        if workers and tx.leases.settle_revoked(workers, sorted({n.task_key for n in named})):
+    def _renew(
+        self,
+        tx: Tx,
+        stated: Sequence[Stated],
+        heard: Mapping[int, HeardBack],
+        ended: set[LeaseRef],
+    ) -> dict[int, StateAck | DomainError]:
+        """Renews what the states name; acks by the identity of the item.
+
+        A lease that this group ended is not the worker's to stop, whatever a state of the same group says of it.
+        """
+        live = [item for item in stated if item.session_key in heard]
+        named = {Named(*held.ref, item.worker_id) for item in live for held in item.state.held if held.ref}
+        to_renew = sorted(one for one in named if LeaseRef(*one[:3]) not in ended)
+        renewed = ended | (tx.leases.renew(to_renew, self._ttl) if to_renew else set())
+        revoked = sorted({item.worker_id for item in live if heard[item.session_key].has_revoked})
+        if revoked and tx.leases.settle_revoked(revoked, sorted({one.task_key for one in named})):
             tx.signals.due = True
         return {
-            id(item): StateAck(_not_renewed(item, renewed), wanted[item.session_key])
-            if item.session_key in wanted
+            id(item): StateAck(_not_renewed(item, renewed), heard[item.session_key].wanted)
+            if item.session_key in heard
             else SessionReplaced(item.worker_id)
             for item in stated
         }
 
-    def _apply(self, tx: Tx, group: Sequence[Item]) -> dict[LeaseRef, Outcome]:
-        """Judges each lease's folded updates under its lock, and writes what they do."""
+    def _apply(self, tx: Tx, group: Sequence[Item]) -> tuple[dict[LeaseRef, Outcome], set[LeaseRef]]:
+        """Judges each lease's folded updates under its lock, and writes what they do.
+
+        Returns the outcomes, and which leases this group's reports have ended.
+        """
         folds = fold(update for item in group if isinstance(item, Reported) for update in item.updates)
         taken_back = {ref for item in group if isinstance(item, TakenBack) for ref in item.refs}
         if not folds and not taken_back:
-            return {}
+            return {}, set()
         live = tx.leases.lock(sorted({ref.task_key for ref in (*folds, *taken_back)}))
         verdicts = _judge(tx, folds, live)
         write = _Write(tx, self._max_losses)
@@ -135,7 +157,8 @@ class Reports:
         for ref, verdict in verdicts.items():
             write.apply(folds[ref], verdict, live.get(ref.task_key))
         write.finish()
-        return {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
+        outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
+        return outcomes, {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
 
 
 _OUTCOMES = {
@@ -212,7 +235,8 @@ class _Write:
         self._max_losses = max_losses
         self._ledger = Ledger(tx)
         self._changes: list[LeaseChange] = []
-        self._completed: list[CompletedAttempt] = []
+        self._completed: dict[LeaseRef, Result] = {}
+        self._completed_late: dict[LeaseRef, Result] = {}
         self._ended: list[EndedLease] = []
         self._released: list[LeaseRef] = []
 
@@ -249,40 +273,64 @@ class _Write:
         if lease.status is Status.SUBMITTED:
             record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
         record(self._ledger, lease, Status.PROCESSING, Status.COMPLETED, reason="COMPLETED")
-        self._completed.append(_completed(one, late=False))
+        self._completed[one.ref] = _result(one)
 
     def _complete_late(self, one: Fold) -> None:
         task = self._tx.tasks.peek([one.ref.task_key])[one.ref.task_key]
         self._ledger.move(
             task.task_key, task.account_id, Status.PENDING, Status.COMPLETED, "COMPLETED_LATE", ref=one.ref
         )
-        self._completed.append(_completed(one, late=True))
+        self._completed_late[one.ref] = _result(one)
 
     def finish(self) -> None:
         """Writes all of it."""
         end_attempts(self._tx, self._ledger, self._ended, self._max_losses)
-        for what, count, wanted in (
-            ("changed", self._tx.leases.change(self._changes) if self._changes else 0, len(self._changes)),
-            ("completed", self._tx.leases.complete(self._completed) if self._completed else 0, len(self._completed)),
-            ("released", self._tx.leases.delete(self._released) if self._released else 0, len(self._released)),
-        ):
-            if count != wanted:
-                raise Inconsistent(f"{wanted} leases to be {what}, {count} were")
-        self._tx.signals.ended += [row.task_key for row in self._completed]
+        if self._changes and self._tx.leases.change(self._changes) != len(self._changes):
+            raise Inconsistent("a lease that was locked did not change")
+        if self._released and self._tx.leases.delete(self._released) != len(self._released):
+            raise Inconsistent("a revoked lease that was locked did not go")
         self._tx.signals.due |= bool(self._released)
+        self._store(self._completed, late=False)
+        self._store(self._completed_late, late=True)
         self._ledger.write()
 
+    def _store(self, results: Mapping[LeaseRef, Result], *, late: bool) -> None:
+        """Completes the tasks, and stores their contents and pool entries."""
+        if not results:
+            return
+        done = self._tx.leases.complete(sorted(results), late=late)
+        if len(done) != len(results):
+            raise Inconsistent(f"{len(results)} leases to be completed, {len(done)} were")
+        by_task = {ref.task_key: result for ref, result in results.items()}
+        self._tx.contents.insert(
+            [_content(task, by_task[task.task_key]) for task in done],
+            [PoolRow(t.content_id, t.account_id, t.priority, t.schedule_time) for t in done if t.auto_approve],
+        )
+        self._tx.signals.ended += by_task
 
-def _completed(one: Fold, *, late: bool) -> CompletedAttempt:
+
+def _result(one: Fold) -> Result:
     assert isinstance(one.ending, Completed)
-    result = one.ending.result
-    return CompletedAttempt(
-        *one.ref,
-        late,
+    return one.ending.result
+
+
+def _content(task: CompletedTask, result: Result) -> ContentRow:
+    review = ReviewStatus.APPROVED if task.auto_approve else ReviewStatus.PENDING_REVIEW
+    return ContentRow(
+        task.content_id,
+        task.account_id,
+        task.task_key,
+        task.title,
         result.body,
         result.html_body,
         result.body[:SUMMARY_LENGTH],
-        json.dumps(list(result.images)),
+        task.category,
+        _json_list(result.images),
         len(result.body),
         result.quality_score,
+        review.value,
     )
+
+
+def _json_list(texts: Sequence[str]) -> str:
+    return "[" + ",".join(map(encode_basestring, texts)) + "]"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler_svc.application.ledger import ALL_ACCOUNTS, SCHEDULED, Ledger
+from scheduler_svc.application.ledger import SCHEDULED, Ledger
 from scheduler_svc.application.ports import GroupCommit, Tx
-from scheduler_svc.application.records import NewTaskRow, RequestId
+from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId
 from scheduler_svc.domain.errors import AccountInactive, DomainError, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id, make_key
 from scheduler_svc.domain.lifecycle import Status
@@ -80,8 +80,7 @@ class Submits:
 
     def _refused(self, tx: Tx, group: Sequence[Submit]) -> dict[int, tuple[Task, ...] | DomainError]:
         """Items that need not be tried: their account is missing or inactive, or the queue is full."""
-        accounts = tx.submits.accounts(sorted({task.account_id for item in group for task in item.tasks}))
-        pending = tx.counts.read(ALL_ACCOUNTS).get(Status.PENDING, 0)
+        _, pending, accounts = tx.submits.standing(sorted({task.account_id for item in group for task in item.tasks}))
         refused: dict[int, tuple[Task, ...] | DomainError] = {}
         for i, item in enumerate(group):
             ids = [task.account_id for task in item.tasks]
@@ -133,7 +132,11 @@ class Submits:
 def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]]) -> None:
     if not created:
         return
-    tx.tasks.insert([_row(key, task) for key, task in created])
+    tx.tasks.insert(
+        [_task_row(key, task) for key, task in created],
+        [_payload_row(key, task) for key, task in created],
+        [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
+    )
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
@@ -156,16 +159,23 @@ def _milliseconds(task: NewTask) -> int:
     return round(task.timeout.total_seconds() * 1000)
 
 
-def _row(key: int, task: NewTask) -> NewTaskRow:
+def _task_row(key: int, task: NewTask) -> NewTaskRow:
     return NewTaskRow(
         key,
         task.account_id,
+        Status.PENDING.value,
         task.priority,
         task.auto_approve,
         task.auto_retry,
         task.max_retries,
         _milliseconds(task),
         task.schedule_time,
+    )
+
+
+def _payload_row(key: int, task: NewTask) -> PayloadRow:
+    return PayloadRow(
+        key,
         task.topic,
         task.keywords,
         task.category,

@@ -90,10 +90,6 @@ class QueueFull(DomainError):
         super().__init__(f"the queue is full: {limit} tasks are pending; try again later")
 
 
-class TooLarge(DomainError):
-    """The answer would not fit into one message."""
-
-
 class StoreUnavailable(DomainError):
     """The database is away, or a commit's outcome is unknown."""
 

@@ -1,7 +1,8 @@
-"""Many rows as one parameter a column: an array literal each, unnested by the server.
+"""Many rows at once: as one array literal a column, unnested by the server, or as COPY's text.
 
 A literal is a string that the server parses in one go; a list adapted by the driver would become thousands of
-constants in the statement's text, each of which costs the parser and the planner.
+constants in the statement's text, each of which costs the parser and the planner. From some fifty rows on COPY is
+quicker still.
 """
 
 from __future__ import annotations
@@ -71,3 +72,54 @@ class Batch:
             name: _ENCODERS[sql_type](values)
             for (name, sql_type), values in zip(self._columns.items(), columns, strict=True)
         }
+
+
+COPY_FROM = 50
+"""Rows from which COPY is quicker than arrays."""
+
+
+class Insert:
+    """An insert of many rows into one table, whose columns and types stand in the order of the rows' fields."""
+
+    def __init__(self, table: str, **columns: str) -> None:
+        names = ", ".join(columns)
+        self._batch = Batch(**columns)
+        self._texts = [sql_type in _FREE_TEXT for sql_type in columns.values()]
+        self._times = [sql_type == "timestamptz" for sql_type in columns.values()]
+        arrays = ", ".join(f"CAST(%({name})s AS {sql_type}[])" for name, sql_type in columns.items())
+        self.sql = f"INSERT INTO {table} ({names}) SELECT {names} FROM unnest({arrays}) AS r({names})"
+        self.copy = f"COPY {table} ({names}) FROM STDIN"
+
+    def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+        """The parameters of `sql` that carry `rows`."""
+        return self._batch.bind(rows)
+
+    def lines(self, rows: Sequence[Sequence[Any]]) -> str:
+        """The rows as `copy` reads them."""
+        columns = [
+            _copied(values, free_text=text, times=time)
+            for values, text, time in zip(zip(*rows, strict=True), self._texts, self._times, strict=True)
+        ]
+        return "\n".join(map("\t".join, zip(*columns, strict=True))) + "\n"
+
+
+_FREE_TEXT = ("text", "jsonb")
+
+
+def _copied(values: Iterable[Any], *, free_text: bool, times: bool) -> list[str]:
+    if times:
+        return ["\\N" if v is None else v.isoformat() for v in values]
+    if free_text:
+        return ["\\N" if v is None else _escape(v) for v in values]
+    return ["\\N" if v is None else str(v) for v in values]
+
+
+def _escape(value: str) -> str:
+    """COPY's text: a backslash, a tab or an end of line is escaped. Most values have none."""
+    if "\\" in value:
+        value = value.replace("\\", "\\\\")
+    if "\n" in value:
+        value = value.replace("\n", "\\n")
+    if "\t" in value:
+        value = value.replace("\t", "\\t")
+    return value.replace("\r", "\\r") if "\r" in value else value

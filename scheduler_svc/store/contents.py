@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from scheduler_svc.application.records import ContentRow, PoolRow
 from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
+from scheduler_svc.store.batch import Insert
 from scheduler_svc.store.rows import Statements
 
 _META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
@@ -30,8 +33,33 @@ _POOL = "content_id, account_id, priority, schedule_time, status, error, claim_i
 _LATEST = 9_223_372_036_854_775_807
 
 
+_CONTENTS = Insert(
+    "contents",
+    content_id="bigint",
+    account_id="bigint",
+    task_key="bigint",
+    title="text",
+    body="text",
+    html_body="text",
+    summary="text",
+    category="text",
+    images="jsonb",
+    word_count="integer",
+    quality_score="float8",
+    review_status="smallint",
+)
+_ENTRIES = Insert(
+    "publish_pool", content_id="bigint", account_id="bigint", priority="smallint", schedule_time="timestamptz"
+)
+
+
 class Contents(Statements):
     """Statements on `contents` and `publish_pool`."""
+
+    def insert(self, contents: Sequence[ContentRow], pool: Sequence[PoolRow]) -> None:
+        """Stores what completed tasks made; their unique keys refuse a second content of a task."""
+        self._session.insert(_CONTENTS, contents)
+        self._session.insert(_ENTRIES, pool)
 
     def get(self, content_id: int) -> Content | None:
         """One content, whole."""

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import EventRow
-from scheduler_svc.store.batch import Batch
+from scheduler_svc.store.batch import Insert
 from scheduler_svc.store.rows import Statements
 
-_EVENT = Batch(
+_EVENTS = Insert(
+    "task_events",
     task_key="bigint",
     previous_status="smallint",
     status="smallint",
@@ -20,13 +21,7 @@ _EVENT = Batch(
     reason="text",
     message="text",
 )
-_INSERT = sa.text(f"""
-    INSERT INTO task_events (task_key, previous_status, status, attempt, fence, worker_id, reason, message)
-    SELECT task_key, previous_status, status, attempt, fence, worker_id, reason, message FROM {_EVENT.source}
-""")
-
-_DELTA = Batch(account_id="bigint", kind="smallint", n="bigint")
-_ADD = sa.text(f"INSERT INTO count_deltas (account_id, kind, n) SELECT account_id, kind, n FROM {_DELTA.source}")
+_DELTAS = Insert("count_deltas", account_id="bigint", kind="smallint", n="bigint")
 
 _READ = sa.text("""
     SELECT kind, sum(n)::bigint FROM (
@@ -54,7 +49,7 @@ class History(Statements):
 
     def insert(self, rows: Sequence[EventRow]) -> None:
         """Appends moves; the database refuses one that the transition table does not have."""
-        self._run(_INSERT, **_EVENT.bind(rows))
+        self._session.insert(_EVENTS, rows)
 
 
 class Counts(Statements):
@@ -62,9 +57,7 @@ class Counts(Statements):
 
     def add(self, deltas: Mapping[tuple[int, int], int]) -> None:
         """Adds to the counts of (account, kind)."""
-        rows = [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n]
-        if rows:
-            self._run(_ADD, **_DELTA.bind(rows))
+        self._session.insert(_DELTAS, [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n])
 
     def read(self, account_id: int) -> dict[int, int]:
         """The counts of an account by kind; 0 for all accounts together."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import CompletedAttempt, Grant, LeaseChange, LiveLease, Named
+from scheduler_svc.application.records import CompletedTask, Grant, LeaseChange, LiveLease, Named
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
@@ -31,7 +31,7 @@ _CLAIM = sa.text("""
             (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
             expire_time)
         SELECT task_key, attempt, fence, (CAST(:workers AS text[]))[n], 2, account_id, priority, tag, timeout_ms,
-            now(), now() + make_interval(secs => :ttl)
+            now(), now() + make_interval(secs => :ttl + 1)
         FROM numbered ORDER BY task_key
     )
     SELECT h.task_key, h.attempt, h.fence, (CAST(:workers AS text[]))[h.n], h.account_id, h.priority, h.timeout_ms,
@@ -126,55 +126,31 @@ _REVOKE = sa.text(f"""
     WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
 """)
 
-_DONE = Batch(
-    task_key="bigint",
-    attempt="integer",
-    fence="integer",
-    late="boolean",
-    body="text",
-    html_body="text",
-    summary="text",
-    images="jsonb",
-    word_count="integer",
-    quality_score="float8",
-)
-# The result in one statement: the lease goes, the task completes, content and pool entry appear. A late result has no
-# lease any more; its task still names it as the last one, which ran out (4).
+# The fence of a result: the lease goes and the task completes, or neither. Whoever gets a row back owns the task.
 _COMPLETE = sa.text(f"""
-    WITH r AS MATERIALIZED (SELECT nextval('content_seq') AS content_id, r.* FROM {_DONE.source}),
+    WITH r AS MATERIALIZED (SELECT nextval('content_seq') AS content_id, r.* FROM {_REFS.source}),
     gone AS (
         DELETE FROM leases AS l USING r
         WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
-        RETURNING l.task_key, l.worker_id, l.claim_time, coalesce(l.start_time, now()) AS start_time, r.attempt,
-            r.fence, r.content_id
-    ),
-    done AS (
-        UPDATE tasks AS t SET status = 4, lease_end = 1, attempt = gone.attempt, fence = gone.fence,
-            worker_id = gone.worker_id, submit_time = gone.claim_time, start_time = gone.start_time, end_time = now(),
-            content_id = gone.content_id, error = NULL, losses = 0, refusals = 0
-        FROM gone WHERE t.task_key = gone.task_key AND t.status = 1 AND t.attempt < gone.attempt
-        RETURNING t.task_key
-    ),
-    done_late AS (
-        UPDATE tasks AS t SET status = 4, lease_end = 1, start_time = coalesce(t.start_time, now()), end_time = now(),
-            content_id = r.content_id, error = NULL, losses = 0, refusals = 0
-        FROM r WHERE r.late AND t.task_key = r.task_key AND t.status = 1 AND t.lease_end = 4
-            AND t.attempt = r.attempt AND t.fence = r.fence
-        RETURNING t.task_key
-    ),
-    content AS (
-        INSERT INTO contents (content_id, account_id, task_key, title, body, html_body, summary, category, images,
-            word_count, quality_score, review_status)
-        SELECT r.content_id, t.account_id, r.task_key, left(p.topic, 255), r.body, r.html_body, r.summary, p.category,
-            r.images, r.word_count, r.quality_score, CASE WHEN t.auto_approve THEN 2 ELSE 1 END
-        FROM r JOIN tasks AS t ON t.task_key = r.task_key JOIN task_payloads AS p ON p.task_key = r.task_key
-    ),
-    pool AS (
-        INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
-        SELECT r.content_id, t.account_id, t.priority, t.schedule_time
-        FROM r JOIN tasks AS t ON t.task_key = r.task_key WHERE t.auto_approve
+        RETURNING l.task_key, l.attempt, l.fence, l.worker_id, l.claim_time,
+            coalesce(l.start_time, now()) AS start_time, r.content_id
     )
-    SELECT task_key FROM done UNION ALL SELECT task_key FROM done_late
+    UPDATE tasks AS t SET status = 4, lease_end = 1, attempt = gone.attempt, fence = gone.fence,
+        worker_id = gone.worker_id, submit_time = gone.claim_time, start_time = gone.start_time, end_time = now(),
+        content_id = gone.content_id, error = NULL, losses = 0, refusals = 0
+    FROM gone JOIN task_payloads AS p ON p.task_key = gone.task_key
+    WHERE t.task_key = gone.task_key AND t.status = 1 AND t.attempt < gone.attempt
+    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
+        t.auto_approve
+""")
+# A late result has no lease any more; its task still names it as the last one, which ran out (4).
+_COMPLETE_LATE = sa.text(f"""
+    UPDATE tasks AS t SET status = 4, lease_end = 1, start_time = coalesce(t.start_time, now()), end_time = now(),
+        content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
+    FROM {_REFS.source} JOIN task_payloads AS p ON p.task_key = r.task_key
+    WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status = 1 AND t.lease_end = 4
+    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
+        t.auto_approve
 """)
 
 
@@ -225,9 +201,10 @@ class Leases(Statements):
         """Marks leases as revoked: they bar their tasks until their worker lets go or they expire."""
         return self._run(_REVOKE, **_REFS.bind(refs))
 
-    def complete(self, rows: Sequence[CompletedAttempt]) -> int:
-        """Stores results; returns how many tasks completed, which must be all."""
-        return len(self._rows(_COMPLETE, **_DONE.bind(rows)))
+    def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
+        """Completes the tasks of these leases, which must be all; `late` ones have run out."""
+        rows = self._rows(_COMPLETE_LATE if late else _COMPLETE, **_REFS.bind(refs))
+        return [CompletedTask(*row) for row in rows]
 
 
 def _live(row: Any) -> LiveLease:

@@ -6,11 +6,22 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import AccountStanding, RequestId
+from scheduler_svc.application.records import AccountStanding, RequestId, Standing
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 
-_ACCOUNTS = sa.text("SELECT account_id, active, weight FROM accounts WHERE account_id = ANY(CAST(:ids AS bigint[]))")
+# One row even where no account is found: what is pending, of all accounts together (0, kind 1), and the time.
+_STANDING = sa.text("""
+    SELECT now(), p.n, a.account_id, a.active
+    FROM (
+        SELECT coalesce(sum(n), 0)::bigint AS n FROM (
+            SELECT n FROM task_counts WHERE account_id = 0 AND kind = 1
+            UNION ALL
+            SELECT n FROM count_deltas WHERE account_id = 0 AND kind = 1
+        ) AS c
+    ) AS p
+    LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
+""")
 _KEYS = sa.text("SELECT nextval('key_seq')")
 
 _REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
@@ -41,9 +52,11 @@ class Submits(Statements):
         assert row is not None
         return int(row[0])
 
-    def accounts(self, ids: Sequence[int]) -> dict[int, AccountStanding]:
-        """The standing of these accounts; those that do not exist are missing."""
-        return {row[0]: AccountStanding(*row) for row in self._rows(_ACCOUNTS, ids=array("bigint", ids))}
+    def standing(self, ids: Sequence[int]) -> Standing:
+        """The time, how many tasks are pending, and those of these accounts that exist."""
+        rows = self._rows(_STANDING, ids=array("bigint", ids))
+        accounts = {row[2]: AccountStanding(row[2], row[3]) for row in rows if row[2] is not None}
+        return Standing(rows[0][0], rows[0][1], accounts)
 
     def remember(self, rows: Sequence[RequestId]) -> set[int]:
         """Remembers request ids that are new; returns the task keys of those."""

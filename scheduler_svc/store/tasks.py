@@ -7,21 +7,27 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import EndedAttempt, NewTaskRow, TaskRow
+from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow, PayloadRow, TaskRow
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.batch import Batch, Insert, array
 from scheduler_svc.store.rows import Statements
 
-_NEW = Batch(
+_TASKS = Insert(
+    "tasks",
     task_key="bigint",
     account_id="bigint",
+    status="smallint",
     priority="smallint",
     auto_approve="boolean",
     auto_retry="boolean",
     max_retries="smallint",
     timeout_ms="bigint",
     schedule_time="timestamptz",
+)
+_PAYLOADS = Insert(
+    "task_payloads",
+    task_key="bigint",
     topic="text",
     keywords="text",
     category="text",
@@ -31,22 +37,7 @@ _NEW = Batch(
     creator_options="jsonb",
     request_id="text",
 )
-
-_INSERT = sa.text(f"""
-    WITH r AS MATERIALIZED (SELECT * FROM {_NEW.source}),
-    payload AS (
-        INSERT INTO task_payloads
-            (task_key, topic, keywords, category, requirements, tone, labels, creator_options, request_id)
-        SELECT task_key, topic, keywords, category, requirements, tone, labels, creator_options, request_id FROM r
-    ),
-    label AS (
-        INSERT INTO task_labels (name, value, task_key)
-        SELECT l.key, l.value, r.task_key FROM r, jsonb_each_text(r.labels) AS l WHERE r.labels IS NOT NULL
-    )
-    INSERT INTO tasks
-        (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms, schedule_time)
-    SELECT task_key, account_id, 1, priority, auto_approve, auto_retry, max_retries, timeout_ms, schedule_time FROM r
-""")
+_LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 
 _DECISION_COLUMNS = """
     task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, timeout_ms,
@@ -100,9 +91,11 @@ _RETRY = sa.text("""
 class Tasks(Statements):
     """Statements on `tasks`, `task_payloads` and `task_labels`."""
 
-    def insert(self, rows: Sequence[NewTaskRow]) -> None:
-        """Inserts pending tasks with their payload and labels."""
-        self._run(_INSERT, **_NEW.bind(rows))
+    def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
+        """Inserts pending tasks with their payloads and labels."""
+        self._session.insert(_TASKS, tasks)
+        self._session.insert(_PAYLOADS, payloads)
+        self._session.insert(_LABELS, labels)
 
     def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
         """What decisions need of these tasks, without a lock."""

@@ -10,16 +10,19 @@ from datetime import datetime
 from functools import cached_property
 from typing import TypeVar
 
+import psycopg2
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
+from scheduler_svc.store.batch import array
 from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.leases import Leases
 from scheduler_svc.store.reaper import Reaper
+from scheduler_svc.store.rows import Session
 from scheduler_svc.store.submits import Submits
 from scheduler_svc.store.task_reads import TaskReads
 from scheduler_svc.store.tasks import Tasks
@@ -27,7 +30,7 @@ from scheduler_svc.store.waiting import WaitingTasks
 from scheduler_svc.store.workers import Workers
 
 CHANNEL = "contentgen"
-_NOTIFY = sa.text(f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest(CAST(:payloads AS text[])) AS payload")
+_NOTIFY = f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest(CAST(%(payloads)s AS text[])) AS payload"
 _NOW = sa.text("SELECT now()")
 _ATTEMPTS = 5
 
@@ -63,62 +66,62 @@ class PgTx:
     """One transaction's statements, in groups by table."""
 
     def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
+        self._session = Session(connection)
         self.signals = Signals()
 
     @cached_property
     def now(self) -> datetime:
-        return self._connection.execute(_NOW).scalar_one()  # type: ignore[no-any-return]
+        return self._session.execute(_NOW, {}).scalar_one()  # type: ignore[no-any-return]
 
     @cached_property
     def tasks(self) -> Tasks:
-        return Tasks(self._connection)
+        return Tasks(self._session)
 
     @cached_property
     def waiting(self) -> WaitingTasks:
-        return WaitingTasks(self._connection)
+        return WaitingTasks(self._session)
 
     @cached_property
     def leases(self) -> Leases:
-        return Leases(self._connection)
+        return Leases(self._session)
 
     @cached_property
     def history(self) -> History:
-        return History(self._connection)
+        return History(self._session)
 
     @cached_property
     def counts(self) -> Counts:
-        return Counts(self._connection)
+        return Counts(self._session)
 
     @cached_property
     def submits(self) -> Submits:
-        return Submits(self._connection)
+        return Submits(self._session)
 
     @cached_property
     def workers(self) -> Workers:
-        return Workers(self._connection)
+        return Workers(self._session)
 
     @cached_property
     def reaper(self) -> Reaper:
-        return Reaper(self._connection)
+        return Reaper(self._session)
 
     @cached_property
     def accounts(self) -> Accounts:
-        return Accounts(self._connection)
+        return Accounts(self._session)
 
     @cached_property
     def contents(self) -> Contents:
-        return Contents(self._connection)
+        return Contents(self._session)
 
     @cached_property
     def task_reads(self) -> TaskReads:
-        return TaskReads(self._connection)
+        return TaskReads(self._session)
 
-    def notify(self, origin: str) -> None:
-        """Tells the other replicas, as part of the transaction."""
-        payloads = self.signals.payloads(origin)
-        literal = "{" + ",".join('"' + p.replace("\\", "\\\\").replace('"', '\\"') + '"' for p in payloads) + "}"
-        self._connection.execute(_NOTIFY, {"payloads": literal})
+    def finish(self, origin: str) -> None:
+        """Tells the other replicas, as part of the transaction, and sends what is still held back."""
+        if self.signals:
+            self._session.hold_back(_NOTIFY, {"payloads": array("text", self.signals.payloads(origin))})
+        self._session.flush()
 
 
 class PgDatabase:
@@ -142,7 +145,7 @@ class PgDatabase:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 result, signals = self._run_once(work)
-            except sa.exc.DBAPIError as error:
+            except (sa.exc.DBAPIError, psycopg2.Error) as error:
                 if _is_rerunnable(error) and attempt < _ATTEMPTS:
                     continue
                 if not _is_away(error):
@@ -160,8 +163,7 @@ class PgDatabase:
         with self._engine.begin() as connection:
             tx = PgTx(connection)
             result = work(tx)
-            if tx.signals:
-                tx.notify(self._origin)
+            tx.finish(self._origin)
         return result, tx.signals
 
     def dispose(self) -> None:
@@ -169,20 +171,22 @@ class PgDatabase:
         self._engine.dispose()
 
 
-def _is_rerunnable(error: sa.exc.DBAPIError) -> bool:
-    return isinstance(error.orig, (pg_errors.DeadlockDetected, pg_errors.SerializationFailure))
+def _is_rerunnable(error: Exception) -> bool:
+    return isinstance(_driver_error(error), pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
 
 
-def _is_away(error: sa.exc.DBAPIError) -> bool:
+def _is_away(error: Exception) -> bool:
     """Whether the connection or the server is at fault, not the statement."""
-    away = (
-        pg_errors.AdminShutdown,
-        pg_errors.CrashShutdown,
-        pg_errors.CannotConnectNow,
-        pg_errors.TooManyConnections,
-        pg_errors.ReadOnlySqlTransaction,
-        pg_errors.DiskFull,
-        pg_errors.OutOfMemory,
-        pg_errors.QueryCanceled,
-    )
-    return error.connection_invalidated or isinstance(error, sa.exc.OperationalError) or isinstance(error.orig, away)
+    invalidated = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    return invalidated or isinstance(_driver_error(error), _AWAY)
+
+
+def _driver_error(error: Exception) -> object:
+    return error.orig if isinstance(error, sa.exc.DBAPIError) else error
+
+
+_AWAY = (
+    psycopg2.OperationalError,  # connections; shutdowns, out of connections, disk full, cancelled statements
+    psycopg2.InterfaceError,
+    pg_errors.ReadOnlySqlTransaction,
+)

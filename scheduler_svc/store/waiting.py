@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import DelayedRow, ReadyRow, Waiting
-from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.batch import Batch, Insert, array
 from scheduler_svc.store.rows import Statements
 
 _GROUPS = Batch(account_id="bigint", priority="smallint", share="float8")
@@ -31,15 +31,17 @@ _RESERVE = sa.text(f"""
     RETURNING s.account_id, s.priority, s.finish
 """)
 
-_READY = Batch(
-    task_key="bigint", priority="smallint", tag="float8", account_id="bigint", attempt="integer", timeout_ms="bigint"
+_READY = Insert(
+    "ready",
+    task_key="bigint",
+    priority="smallint",
+    tag="float8",
+    account_id="bigint",
+    attempt="integer",
+    timeout_ms="bigint",
 )
-_INSERT_READY = sa.text(f"""
-    INSERT INTO ready (task_key, priority, tag, account_id, attempt, timeout_ms)
-    SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM {_READY.source}
-""")
-
-_DELAYED = Batch(
+_DELAYED = Insert(
+    "delayed",
     task_key="bigint",
     priority="smallint",
     tag="float8",
@@ -49,10 +51,6 @@ _DELAYED = Batch(
     due_time="timestamptz",
     cause="smallint",
 )
-_INSERT_DELAYED = sa.text(f"""
-    INSERT INTO delayed (task_key, priority, tag, account_id, attempt, timeout_ms, due_time, cause)
-    SELECT task_key, priority, tag, account_id, attempt, timeout_ms, due_time, cause FROM {_DELAYED.source}
-""")
 
 # Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it. Delayed
 # ones first: a task that becomes due between the two statements is found by the second.
@@ -104,11 +102,11 @@ class WaitingTasks(Statements):
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
         """Makes tasks claimable."""
-        self._run(_INSERT_READY, **_READY.bind(rows))
+        self._session.insert(_READY, rows)
 
     def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
         """Lets tasks wait for a time."""
-        self._run(_INSERT_DELAYED, **_DELAYED.bind(rows))
+        self._session.insert(_DELAYED, rows)
 
     def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
         """Takes tasks out of where they wait; those that are not in the answer wait nowhere."""

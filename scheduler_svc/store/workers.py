@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import Heard
+from scheduler_svc.application.records import Heard, HeardBack
 from scheduler_svc.domain.lease import SessionRow
 from scheduler_svc.domain.worker import Hello, Wanted, Worker
 from scheduler_svc.store.batch import Batch, array
@@ -44,7 +44,8 @@ _HEARD = Batch(worker_id="text", session_key="bigint", busy_slots="integer", que
 _HEAR = sa.text(f"""
     UPDATE workers AS w SET heard_time = now(), busy_slots = r.busy_slots, queue_size = r.queue_size
     FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
-    RETURNING w.session_key, w.wanted_slots, w.wanted_drain
+    RETURNING w.session_key, w.wanted_slots, w.wanted_drain,
+        EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = w.worker_id)
 """)
 
 # Not in the way of a state's update, but of a hello: the hello that replaces a session sees what was claimed for it.
@@ -96,10 +97,10 @@ class Workers(Statements):
         )
         return None if row is None else (row[0], Wanted(row[1], row[2]))
 
-    def hear(self, rows: Sequence[Heard]) -> dict[int, Wanted]:
+    def hear(self, rows: Sequence[Heard]) -> dict[int, HeardBack]:
         """Notes states; returns what is wanted, by session. Sessions that are missing have been replaced."""
         found = self._rows(_HEAR, **_HEARD.bind(sorted(rows)))
-        return {session: Wanted(slots, drain) for session, slots, drain in found}
+        return {session: HeardBack(Wanted(slots, drain), revoked) for session, slots, drain, revoked in found}
 
     def lock_sessions(self, sessions: Sequence[tuple[str, int]]) -> set[int]:
         """Those of the (worker, session) pairs that are open and may be given tasks, held so until the commit."""

@@ -140,7 +140,7 @@ async def test_a_result_is_committed_once(tasks: TaskServiceAsyncStub, worker: S
     await worker.start(lease)
     assert await worker.complete(lease) == COMMITTED
     assert await worker.complete(lease, "another article") == ALREADY_COMMITTED
-    assert await worker.fail(lease) == ALREADY_COMMITTED
+    assert await worker.fail(lease) == LEASE_LOST
     done = await get(tasks, task.task_id)
     assert done.status == task_pb2.TASK_STATUS_COMPLETED
     assert not done.HasField("error")

@@ -25,7 +25,6 @@ CASES = [
         "INVALID_ARGUMENT",
         {},
     ),
-    (errors.TooLarge("too much"), Code.INVALID_ARGUMENT, "INVALID_ARGUMENT", {}),
     (
         errors.NotFound("content", 7),
         Code.NOT_FOUND,
