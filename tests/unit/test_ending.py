@@ -1,0 +1,178 @@
+"""What becomes of a task when an attempt ends without a result."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.domain import retry
+from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, lost, reported, sequel
+from scheduler_svc.domain.lease import End, Failed, Release, Released
+from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Move, Status
+from scheduler_svc.domain.task import TaskError
+
+MAX_LOSSES = 5
+CREATOR_ERROR = TaskError("CREATOR_ERROR", "exit status 3")
+TIMED_OUT = TaskError("TASK_TIMEOUT", "too long")
+CANCELLED = TaskError("CANCELLED_BY_CLIENT")
+
+running = pytest.mark.parametrize("status", sorted(RUNNING))
+
+
+def counters(
+    retry_count: int = 0, max_retries: int = 3, auto_retry: bool = True, losses: int = 0, refusals: int = 0
+) -> Counters:
+    return Counters(retry_count, max_retries, auto_retry, losses, refusals)
+
+
+def follow(status: Status, cause: Cause, used: Counters | None = None) -> Sequel:
+    return sequel(status, cause, used or counters(), max_losses=MAX_LOSSES, jitter=0.5)
+
+
+def moves(then: Sequel) -> list[tuple[Status, Status]]:
+    return [(step.source, step.target) for step in then.steps]
+
+
+@running
+def test_a_failure_is_retried_after_a_backoff(status: Status) -> None:
+    then = follow(status, reported(Failed(CREATOR_ERROR), started=True), counters(retry_count=1))
+    assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
+    assert (then.status, then.place, then.retry_count, then.delay) == (Status.PENDING, Place.BACKOFF, 2, 60.0)
+    assert then.error == CREATOR_ERROR
+    assert [step.reason for step in then.steps] == ["CREATOR_ERROR", "AUTO_RETRY"]
+
+
+@running
+def test_a_timeout_is_retried_likewise(status: Status) -> None:
+    then = follow(status, reported(Failed(TIMED_OUT), started=True))
+    assert moves(then) == [(status, Status.TIMEOUT), (Status.TIMEOUT, Status.PENDING)]
+    assert then.retry_count == 1
+
+
+@pytest.mark.parametrize(
+    ("used", "error"),
+    [
+        (counters(retry_count=3), CREATOR_ERROR),
+        (counters(max_retries=0), CREATOR_ERROR),
+        (counters(auto_retry=False), CREATOR_ERROR),
+        (counters(), TaskError("RESULT_TOO_LARGE")),
+    ],
+    ids=["retries used up", "none allowed", "not by itself", "no help"],
+)
+@running
+def test_a_failure_with_no_retry_to_come_ends_the_task(status: Status, used: Counters, error: TaskError) -> None:
+    then = follow(status, reported(Failed(error), started=True), used)
+    assert moves(then) == [(status, Status.FAILED)]
+    assert (then.status, then.place, then.retry_count) == (Status.FAILED, Place.NOWHERE, used.retry_count)
+
+
+@running
+@pytest.mark.parametrize("auto_retry", [True, False])
+def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry: bool) -> None:
+    used = counters(retry_count=3, max_retries=3, auto_retry=auto_retry, losses=3)
+    then = follow(status, lost("its lease ran out"), used)
+    assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
+    assert (then.place, then.delay, then.retry_count, then.losses) == (Place.READY, 0.0, 3, 4)
+    assert then.error is not None
+    assert then.error.reason == "WORKER_LOST"
+
+
+@running
+def test_the_fifth_loss_in_a_row_stays_failed(status: Status) -> None:
+    then = follow(status, lost("its lease ran out"), counters(losses=4))
+    assert moves(then) == [(status, Status.FAILED)]
+    assert (then.status, then.place, then.losses) == (Status.FAILED, Place.NOWHERE, 5)
+
+
+def test_what_is_given_back_after_its_cli_had_started_is_no_counted_loss() -> None:
+    cause = reported(Released(Release.EXPIRED, started=True), started=True)
+    then = follow(Status.PROCESSING, cause, counters(losses=4))
+    assert moves(then) == [(Status.PROCESSING, Status.FAILED), (Status.FAILED, Status.PENDING)]
+    assert (then.place, then.losses, then.retry_count) == (Place.READY, 4, 0)
+    assert cause.end is End.RELEASED
+
+
+@pytest.mark.parametrize("reason", [Release.DRAINING, Release.EXPIRED, Release.QUEUED_TOO_LONG])
+def test_what_is_given_back_unstarted_keeps_its_place(reason: Release) -> None:
+    used = counters(retry_count=1, losses=2, refusals=3)
+    then = follow(Status.SUBMITTED, reported(Released(reason, started=False), started=False), used)
+    assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
+    assert (then.place, then.delay) == (Place.KEPT, 0.0)
+    assert (then.retry_count, then.losses, then.refusals) == (1, 2, 3)
+    assert then.error is None
+    assert then.steps[0].reason == reason.name
+
+
+@pytest.mark.parametrize(("refusals", "seconds"), [(0, 1), (1, 2), (5, 32), (6, 60), (8, 60)])
+def test_a_refused_task_keeps_its_place_and_waits(refusals: int, seconds: float) -> None:
+    cause = reported(Released(Release.REFUSED, started=False), started=False)
+    then = follow(Status.SUBMITTED, cause, counters(refusals=refusals))
+    assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
+    assert (then.place, then.delay, then.refusals) == (Place.KEPT_LATER, seconds, refusals + 1)
+
+
+def test_the_tenth_refusal_in_a_row_fails_the_task_for_good() -> None:
+    cause = reported(Released(Release.REFUSED, started=False), started=False)
+    then = follow(Status.SUBMITTED, cause, counters(refusals=9))
+    assert moves(then) == [(Status.SUBMITTED, Status.FAILED)]
+    assert (then.status, then.place) == (Status.FAILED, Place.NOWHERE)
+    assert then.error is not None
+    assert then.error.reason == "NO_WORKER_ACCEPTS"
+
+
+@pytest.mark.parametrize("error", [CREATOR_ERROR, TIMED_OUT])
+def test_an_attempt_that_ran_ends_the_rows_of_losses_and_refusals(error: TaskError) -> None:
+    then = follow(Status.PROCESSING, reported(Failed(error), started=True), counters(losses=4, refusals=9))
+    assert (then.losses, then.refusals) == (0, 0)
+
+
+@running
+def test_a_forced_cancel_ends_the_task(status: Status) -> None:
+    cause = Cause(Move.CANCEL_BY_FORCE, End.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED)
+    then = follow(status, cause, counters(retry_count=2))
+    assert moves(then) == [(status, Status.CANCELLED)]
+    assert (then.place, then.retry_count, then.error) == (Place.NOWHERE, 2, CANCELLED)
+
+
+errors = st.sampled_from(["CREATOR_ERROR", "TASK_TIMEOUT", "RESULT_TOO_LARGE", "SOMETHING_NEW"]).map(TaskError)
+reports = st.builds(Failed, errors) | st.builds(Released, st.sampled_from(Release), st.booleans())
+causes = st.just(lost("its lease ran out")) | st.builds(
+    lambda ending: reported(ending, started=ending.started if isinstance(ending, Released) else True), reports
+)
+
+
+@st.composite
+def used_counters(draw: st.DrawFn) -> Counters:
+    max_retries = draw(st.integers(0, 100))
+    return Counters(
+        draw(st.integers(0, max_retries)),
+        max_retries,
+        draw(st.booleans()),
+        draw(st.integers(0, MAX_LOSSES - 1)),
+        draw(st.integers(0, retry.MAX_REFUSALS - 1)),
+    )
+
+
+@given(cause=causes, used=used_counters(), jitter=st.floats(0, 1, exclude_max=True))
+def test_whatever_ends_the_steps_are_legal_moves_that_lead_to_the_status(
+    cause: Cause, used: Counters, jitter: float
+) -> None:
+    status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
+    then = sequel(status, cause, used, max_losses=MAX_LOSSES, jitter=jitter)
+    path = [status, *(step.target for step in then.steps)]
+    assert [step.source for step in then.steps] == path[:-1]
+    assert path[-1] is then.status
+    assert set(moves(then)) <= MOVES
+    assert (then.place is Place.NOWHERE) == (then.status is not Status.PENDING)
+    assert used.retry_count <= then.retry_count <= used.max_retries
+    assert (then.delay > 0) == (then.place in (Place.BACKOFF, Place.KEPT_LATER))
+
+
+@given(cause=causes, used=used_counters())
+def test_a_retry_is_consumed_only_where_the_cli_failed_or_timed_out(cause: Cause, used: Counters) -> None:
+    status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
+    then = follow(status, cause, used)
+    if then.retry_count != used.retry_count:
+        assert cause.move in (Move.FAIL, Move.TIME_OUT)
+        assert then.place is Place.BACKOFF

@@ -1,0 +1,272 @@
+"""The lease protocol's decisions: what a report does, who may open a session, what is free, what may expire."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import (
+    Accepted,
+    Capacity,
+    Change,
+    Completed,
+    End,
+    Failed,
+    Fold,
+    LastEnd,
+    LeaseRow,
+    Opening,
+    Processing,
+    ReaperRow,
+    Release,
+    Released,
+    SessionRow,
+    Update,
+    Verdict,
+    fold,
+    judge,
+    judge_hello,
+    share_out,
+    tick,
+)
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Progress, TaskError
+
+REF = LeaseRef(7, 2, 99)
+OTHER = LeaseRef(7, 3, 55)
+COMPLETED = Completed(Result("text"))
+FAILED = Failed(TaskError("CREATOR_ERROR"))
+RELEASED = Released(Release.DRAINING, started=False)
+ENDINGS = {"nothing": None, "completed": COMPLETED, "failed": FAILED, "released": RELEASED}
+ANSWERS = {End.COMPLETED: "completed", End.FAILED: "failed", End.RELEASED: "released"}
+OWN_STATUSES = (Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED)
+
+
+def folded(ending: str) -> Fold:
+    return Fold(REF, accepted=True, processing=True, ending=ENDINGS[ending])
+
+
+def lease(ref: LeaseRef, *, revoked: bool) -> LeaseRow:
+    return LeaseRow(ref, "w", Status.PROCESSING, accepted=True, revoked=revoked)
+
+
+LEASES = {
+    "none": None,
+    "its own": lease(REF, revoked=False),
+    "its own, revoked": lease(REF, revoked=True),
+    "a newer one": lease(OTHER, revoked=False),
+    "a newer one, revoked": lease(OTHER, revoked=True),
+    "another fence": lease(REF._replace(fence=98), revoked=False),
+}
+
+
+def rule(ending: str, present: str, last: LastEnd | None) -> Verdict:
+    """Rules 14 to 17 in prose order: its own lease decides; else only how its lease ended."""
+    if present == "its own":
+        return Verdict.APPLY
+    if present == "its own, revoked":
+        return Verdict.LOST if ending == "nothing" else Verdict.END_REVOKED
+    if last is None or (last.attempt, last.fence) != REF[1:]:
+        return Verdict.LOST
+    if last.end in ANSWERS and ending in ("nothing", ANSWERS[last.end]):
+        return Verdict.ALREADY
+    if last.end is End.LOST and last.status is Status.PENDING and present == "none" and ending == "completed":
+        return Verdict.APPLY_LATE
+    return Verdict.LOST
+
+
+LAST_ENDS = [
+    None,
+    *(
+        LastEnd(status, *fences, end)
+        for status in OWN_STATUSES
+        for fences in ((2, 99), (2, 98), (3, 99), (1, 99))
+        for end in End
+    ),
+]
+
+
+@pytest.mark.parametrize("present", LEASES)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_report_is_judged_by_its_lease_and_attempt(ending: str, present: str) -> None:
+    for last in LAST_ENDS:
+        assert judge(folded(ending), LEASES[present], last) is rule(ending, present, last), last
+
+
+def test_a_late_result_is_only_taken_while_the_task_waits_and_nobody_has_it() -> None:
+    late = [
+        (last.status, present)
+        for present, last in itertools.product(LEASES, LAST_ENDS)
+        if last and judge(folded("completed"), LEASES[present], last) is Verdict.APPLY_LATE
+    ]
+    assert late == [(Status.PENDING, "none")]
+
+
+def test_a_released_lease_takes_no_result() -> None:
+    last = LastEnd(Status.PENDING, REF.attempt, REF.fence, End.RELEASED)
+    assert judge(folded("completed"), None, last) is Verdict.LOST
+    assert judge(folded("released"), None, last) is Verdict.ALREADY
+
+
+def session(folder_id: str = "folder", session_number: int = 5, silent_for: float = 0.0) -> SessionRow:
+    return SessionRow(folder_id, session_number, "host", silent_for)
+
+
+@pytest.mark.parametrize(
+    ("number", "present", "opening"),
+    [
+        (1, None, Opening.OPEN),
+        (6, session(), Opening.OPEN),
+        (5, session(), Opening.STALE),
+        (4, session(), Opening.STALE),
+        (5, session(silent_for=1e6), Opening.STALE),  # delayed, however long
+        (9, session("another", 5, 119.9), Opening.IN_USE),
+        (9, session("another", 5, -1.0), Opening.IN_USE),  # heard of by a transaction that began later
+        (1, session("another", 5, 120.0), Opening.OPEN),
+    ],
+)
+def test_who_may_open_a_session(number: int, present: SessionRow | None, opening: Opening) -> None:
+    assert judge_hello("folder", number, present, lease_ttl=120.0) is opening
+
+
+class TestCapacity:
+    def test_nothing_is_free_before_the_first_state(self) -> None:
+        assert Capacity().free(now=0.0) == 0
+
+    def test_what_is_stated_is_free_until_it_lapses(self) -> None:
+        capacity = Capacity()
+        capacity.stated(1, free_slots=3, last_assignment=0, lapses_at=15.0)
+        assert (capacity.free(14.9), capacity.free(15.0)) == (3, 0)
+
+    def test_an_assignment_that_was_not_read_counts_ended_or_not(self) -> None:
+        capacity = Capacity()
+        capacity.stated(1, free_slots=3, last_assignment=0, lapses_at=15.0)
+        assert capacity.assigned(2) == 1
+        capacity.stated(2, free_slots=3, last_assignment=0, lapses_at=25.0)
+        assert capacity.free(20.0) == 1
+        capacity.stated(3, free_slots=1, last_assignment=1, lapses_at=35.0)
+        assert capacity.free(30.0) == 1
+
+    def test_a_state_that_is_not_the_newest_changes_nothing(self) -> None:
+        capacity = Capacity()
+        capacity.stated(2, free_slots=1, last_assignment=0, lapses_at=15.0)
+        capacity.stated(1, free_slots=9, last_assignment=5, lapses_at=99.0)
+        assert (capacity.free(14.0), capacity.free(16.0)) == (1, 0)
+
+    def test_a_worker_that_states_less_than_it_was_sent_gets_nothing(self) -> None:
+        capacity = Capacity()
+        capacity.stated(1, free_slots=5, last_assignment=0, lapses_at=15.0)
+        capacity.assigned(5)
+        capacity.stated(2, free_slots=2, last_assignment=0, lapses_at=25.0)
+        assert capacity.free(20.0) == 0
+
+
+@given(st.data())
+def test_never_more_is_granted_than_was_stated_less_what_was_not_read(data: st.DataObject) -> None:
+    """A worker of some slots, whose states are delayed and whose runs end as they like, is never given too many."""
+    slots = data.draw(st.integers(0, 8))
+    capacity = Capacity()
+    held: list[int] = []  # sizes of the assignments that the worker has read, as far as they still run
+    on_the_way: list[tuple[int, int]] = []  # assignments: number, leases
+    states: list[tuple[int, int, int]] = []  # not yet committed: number, free slots, last assignment
+    number = last_read = 0
+    for step in data.draw(st.lists(st.sampled_from(["state", "commit", "grant", "read", "end"]), max_size=60)):
+        if step == "state":
+            number += 1
+            states.append((number, slots - sum(held), last_read))
+        elif step == "commit" and states:
+            capacity.stated(*states.pop(0), lapses_at=1.0)
+        elif step == "grant" and (free := capacity.free(now=0.0)):
+            leases = data.draw(st.integers(1, free))
+            on_the_way.append((capacity.assigned(leases), leases))
+        elif step == "read" and on_the_way:
+            last_read, leases = on_the_way.pop(0)
+            held.append(leases)
+        elif step == "end" and held:
+            held[0] -= 1
+            held = [leases for leases in held if leases]
+        assert sum(held) + sum(leases for _, leases in on_the_way) <= slots
+
+
+HEARTBEAT, TTL = 10.0, 120.0
+
+
+class TestTick:
+    def test_a_tick_in_time_stamps_and_lets_things_expire(self) -> None:
+        assert tick(ReaperRow(100.0, 50.0), 105.0, HEARTBEAT, TTL) == ReaperRow(105.0, 50.0)
+
+    def test_after_a_gap_nothing_expires_for_one_lease_time(self) -> None:
+        assert tick(ReaperRow(100.0, 50.0), 110.1, HEARTBEAT, TTL) == ReaperRow(110.1, 230.1)
+
+    def test_a_gap_of_exactly_an_interval_is_none(self) -> None:
+        assert tick(ReaperRow(100.0, 50.0), 110.0, HEARTBEAT, TTL).expire_not_before == 50.0
+
+    def test_another_gap_starts_the_time_anew(self) -> None:
+        first = tick(ReaperRow(0.0, 0.0), 100.0, HEARTBEAT, TTL)
+        assert tick(first, 150.0, HEARTBEAT, TTL).expire_not_before == 270.0
+
+    def test_a_transaction_that_began_before_the_stamp_moves_nothing_back(self) -> None:
+        assert tick(ReaperRow(100.0, 300.0), 99.0, HEARTBEAT, TTL) == ReaperRow(100.0, 300.0)
+
+    @given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9))
+    def test_neither_stamp_nor_guard_ever_moves_back(self, stamp: float, guard: float, now: float) -> None:
+        after = tick(ReaperRow(stamp, guard), now, HEARTBEAT, TTL)
+        assert after.stamp >= stamp
+        assert after.expire_not_before >= guard
+
+
+class TestShareOut:
+    def test_the_emptiest_worker_first_then_one_each_in_turn(self) -> None:
+        assert share_out({1: 1, 2: 3, 3: 2}, limit=10) == [2, 3, 1, 2, 3, 2]
+
+    def test_at_most_the_limit(self) -> None:
+        assert share_out({1: 5, 2: 5}, limit=3) == [2, 1, 2]
+
+    @pytest.mark.parametrize("free", [{}, {1: 0}, {1: -2, 2: 0}])
+    def test_nobody_has_room(self, free: dict[int, int]) -> None:
+        assert share_out(free, limit=10) == []
+
+    @given(st.dictionaries(st.integers(1, 50), st.integers(-2, 30), max_size=12), st.integers(0, 100))
+    def test_nobody_gets_more_than_is_free_and_all_is_used(self, free: dict[int, int], limit: int) -> None:
+        slots = share_out(free, limit)
+        got = Counter(slots)
+        assert len(slots) == min(limit, sum(n for n in free.values() if n > 0))
+        assert all(got[key] <= free[key] for key in got)
+
+    @given(st.dictionaries(st.integers(1, 50), st.integers(1, 30), min_size=2, max_size=12), st.integers(0, 100))
+    def test_who_was_left_behind_had_no_more_room(self, free: dict[int, int], limit: int) -> None:
+        got = Counter(share_out(free, limit))
+        most = max(got.values(), default=0)
+        assert all(got[key] in (most, most - 1) or got[key] == free[key] for key in free)
+
+
+def update(change: Change, ref: LeaseRef | None = REF) -> Update:
+    return Update("lease-…", 2, ref, change)
+
+
+class TestFold:
+    def test_updates_of_a_lease_are_folded_in_order(self) -> None:
+        folds = fold(
+            [update(Accepted()), update(Processing()), update(Progress(10)), update(Progress(40)), update(COMPLETED)]
+        )
+        assert folds == {REF: Fold(REF, True, True, Progress(40), COMPLETED)}
+
+    def test_what_comes_after_an_end_is_ignored(self) -> None:
+        folds = fold([update(RELEASED), update(Processing()), update(Progress(9)), update(COMPLETED)])
+        assert folds == {REF: Fold(REF, ending=RELEASED)}
+
+    def test_a_start_implies_that_it_was_accepted(self) -> None:
+        assert fold([update(Processing())])[REF].accepted
+
+    def test_leases_are_folded_apart(self) -> None:
+        folds = fold([update(Accepted()), update(FAILED, OTHER), update(Processing())])
+        assert folds == {REF: Fold(REF, True, True), OTHER: Fold(OTHER, ending=FAILED)}
+
+    def test_what_can_t_be_a_lease_is_left_out(self) -> None:
+        assert fold([update(COMPLETED, None)]) == {}
