@@ -124,5 +124,6 @@ class Conversation:
                 self._worker.renewed(renewal)
             self._worker.revoked(ack.not_renewed_leases, "LEASE_LOST")
             self._heed(ack.wanted)
+            self._worker.on_change()  # the next state may have waited for this answer
         if ack.report_number:
             self._worker.reported(ack.report_number, wire.answers(ack.results))
