@@ -48,6 +48,16 @@ def test_an_acknowledgement_renews_what_its_state_named_and_nothing_else() -> No
     assert not log.awaits_answer
 
 
+def test_states_that_were_passed_over_for_a_newer_one_await_no_answer() -> None:
+    log = StateLog(30)
+    for number in (1, 2, 3):
+        log.built(number, ["a"], 100.0 + number)
+    renewal = log.acknowledged(3, [])
+    assert renewal is not None
+    assert renewal.deadline == 123.0
+    assert not log.awaits_answer
+
+
 def test_a_second_acknowledgement_of_a_state_renews_nothing() -> None:
     log = StateLog(30)
     log.built(1, ["a"], 100.0)

@@ -6,8 +6,9 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import FileIO
 from typing import Literal
+
+_CHUNK = 64 * 1024  # bytes; what a pipe holds
 
 EndedBy = Literal["itself", "deadline", "told"]
 
@@ -36,7 +37,7 @@ class Child:
     def __init__(self, ask_to_stop: Callable[[], None]) -> None:
         self._ask_to_stop = ask_to_stop
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._pipes: list[asyncio.ReadTransport] = []
+        self._pipes: set[int] = set()
 
     async def wait(self) -> Exit:
         """The end of the CLI itself; its output may still hold more.
@@ -55,32 +56,44 @@ class Child:
     @property
     def is_open(self) -> bool:
         """Whether more output may come."""
-        return not all(pipe.is_closing() for pipe in self._pipes)
+        return bool(self._pipes)
 
     def close(self) -> None:
         """Read no more of its output; what it writes from now on gets EPIPE."""
-        for pipe in self._pipes:
-            pipe.close()
+        for pipe in tuple(self._pipes):
+            self._close(pipe)
 
-    async def started(self, pid: int, output: list[int]) -> None:
+    def started(self, pid: int, output: list[int]) -> None:
         """Take over the pipes, stdout (unless one was given) and stderr, of the process."""
         self.pid = pid
-        files = [os.fdopen(fd, "rb", buffering=0) for fd in output]
-        try:
-            readers = [await self._read(file) for file in files]
-        except BaseException:
-            for file in files:
-                file.close()
-            self.close()
-            raise
-        *given, self.stderr = readers
+        *given, self.stderr = [self._read(pipe) for pipe in output]
         self.stdout = given[0] if given else _at_end()
 
-    async def _read(self, pipe: FileIO) -> asyncio.StreamReader:
+    def _read(self, pipe: int) -> asyncio.StreamReader:
+        """Not by a transport of the loop: uvloop's closes a pipe twice, and by then the number may be another file's,
+        opened in another thread.
+        """
+        os.set_blocking(pipe, False)
+        self._pipes.add(pipe)
         reader = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: _Output(reader), pipe)
-        self._pipes.append(transport)
+        asyncio.get_running_loop().add_reader(pipe, self._readable, pipe, reader)
         return reader
+
+    def _readable(self, pipe: int, reader: asyncio.StreamReader) -> None:
+        try:
+            chunk = os.read(pipe, _CHUNK)
+        except BlockingIOError:
+            return
+        if chunk:
+            reader.feed_data(chunk)
+        else:
+            reader.feed_eof()
+            self._close(pipe)
+
+    def _close(self, pipe: int) -> None:
+        self._pipes.discard(pipe)
+        asyncio.get_running_loop().remove_reader(pipe)
+        os.close(pipe)
 
     def ended(self, end: Exit) -> None:
         if not self._exit.done():
@@ -90,12 +103,6 @@ class Child:
         if not self._exit.done():
             self._exit.set_exception(error)
             self._exit.exception()  # nobody has to be waiting for it
-
-
-class _Output(asyncio.StreamReaderProtocol):
-    def eof_received(self) -> bool:
-        super().eof_received()
-        return False  # else uvloop keeps the pipe open
 
 
 def _at_end() -> asyncio.StreamReader:

@@ -156,9 +156,12 @@ class Guard:
         except GuardError:
             del self._children[number]
             raise
+        except asyncio.CancelledError:
+            _close_unread(started)
+            raise
         finally:
             del self._spawning[number]
-        await self._hand_over(child, pid, output)
+        child.started(pid, output)
         self._readable_children = {child, *(other for other in self._readable_children if other.is_open)}
         return child
 
@@ -167,14 +170,6 @@ class Guard:
             self._send(request, [] if stdout is None else [os.dup(stdout)])
         except ValueError as error:
             raise SpawnError(errno.E2BIG, str(error)) from None
-
-    async def _hand_over(self, child: Child, pid: int, output: list[int]) -> None:
-        try:
-            await child.started(pid, output)
-        except BaseException:
-            with contextlib.suppress(GuardLostError):
-                await child.stop()
-            raise
 
     async def close_run(self, run: str) -> RunEnd:
         """End a run: TERM to all that lives of it, KILL after the grace; returns when nothing of it lives.
@@ -290,3 +285,10 @@ class Guard:
         ending = self._runs.pop(event["run"], None)
         if ending is not None:
             ending.set_result(RunEnd(event["ended_by"], event["leftovers"], event["killed"]))
+
+
+def _close_unread(started: asyncio.Future[tuple[int, list[int]]]) -> None:
+    """Who waited was cancelled in the very moment in which the pipes came."""
+    if started.done() and not started.cancelled() and started.exception() is None:
+        for fd in started.result()[1]:
+            os.close(fd)

@@ -45,20 +45,20 @@ class StateLog:
     def __init__(self, lease_ttl: float) -> None:
         self._lease_ttl = lease_ttl
         self._states: dict[int, _Built] = {}
-        self._unanswered: set[int] = set()
+        self._newest = 0
+        self._newest_answered = 0
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether a state is not acknowledged yet."""
-        return bool(self._unanswered)
+        """Whether the newest state is not acknowledged yet. Older ones may be passed over for it."""
+        return self._newest_answered < self._newest
 
     def built(self, number: int, named: Collection[str], now: float) -> None:
         """State `number` is about to be sent. Those that give no time any more are forgotten."""
         for old in [n for n, state in self._states.items() if deadline(state.at, self._lease_ttl) <= now]:
             del self._states[old]
-            self._unanswered.discard(old)
         self._states[number] = _Built(now, named)
-        self._unanswered.add(number)
+        self._newest = number
 
     def granted(self, state_number: int) -> float | None:
         """The deadline of leases that were claimed on that state; None where it is too old to give any time."""
@@ -70,7 +70,7 @@ class StateLog:
 
         None where that state is too old to renew anything, or was never sent.
         """
-        self._unanswered.discard(number)
+        self._newest_answered = max(self._newest_answered, number)
         state = self._states.get(number)
         if state is None:
             return None
