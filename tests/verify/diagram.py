@@ -1,0 +1,77 @@
+"""Checks that docs/state-machine.md shows the transition table; `--write` makes it so. Run by `make verify`.
+
+The diagram and the table of edges stand between markers and are made from `scheduler_svc.domain.lifecycle.EDGES`; the
+explanation of each letter is written by hand, and must be there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from pathlib import Path
+
+from scheduler_svc.domain.lifecycle import EDGES, Edge, Status
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "state-machine.md"
+_SECTION = "<!-- {name}: made from scheduler_svc/domain/lifecycle.py -->\n{text}<!-- end -->\n"
+_FINAL = (Status.COMPLETED, Status.CANCELLED)
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status: 0 where the document is right (now), else 1 with what is wrong on the standard output."""
+    present = DOCUMENT.read_text()
+    wanted = _replaced(_replaced(present, "diagram", diagram()), "edges", table())
+    if "--write" in arguments:
+        DOCUMENT.write_text(wanted)
+        present = wanted
+    wrong = [*difflib.unified_diff(present.splitlines(), wanted.splitlines(), str(DOCUMENT), "the table", lineterm="")]
+    explained = re.findall(r"^### ([a-z]) · ", present, re.MULTILINE)
+    letters = sorted({edge.letter for edge in EDGES})
+    if explained != letters:
+        wrong.append(f"explained are the edges {''.join(explained)}, the table has {''.join(letters)}")
+    print("\n".join(wrong) or "docs/state-machine.md shows the transition table")
+    return 1 if wrong else 0
+
+
+def diagram() -> str:
+    """The state diagram in Mermaid: a letter and a move on each edge."""
+    lines = [f"    {_node(edge.source)} --> {edge.target.label}: {edge.letter} {_move(edge)}" for edge in EDGES]
+    lines += [f"    {status.label} --> [*]" for status in _FINAL]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", ""])
+
+
+def table() -> str:
+    """A row for each letter, or for each of its movers where they differ."""
+    rows: dict[tuple[str, str, Status, str], list[Status]] = {}
+    for edge in EDGES:
+        rows.setdefault((edge.letter, _move(edge), edge.target, edge.mover), []).append(edge.source)
+    lines = [
+        f"| {letter} | {move} | {', '.join(map(_source, sources))} | {target.label} | {mover} |"
+        for (letter, move, target, mover), sources in rows.items()
+    ]
+    return "\n".join(["| | move | from | to | who moves it |", "|---|---|---|---|---|", *lines, ""])
+
+
+def _node(status: Status) -> str:
+    return "[*]" if status is Status.NONE else status.label
+
+
+def _source(status: Status) -> str:
+    return "(none)" if status is Status.NONE else status.label
+
+
+def _move(edge: Edge) -> str:
+    return edge.move.name.lower().replace("_", " ")
+
+
+def _replaced(document: str, name: str, text: str) -> str:
+    start, end = _SECTION.format(name=name, text="\0").split("\0")
+    section = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+    if not section.search(document):
+        raise SystemExit(f"{DOCUMENT} has no section between {start.strip()} and {end.strip()}")
+    return section.sub(lambda _: start + text + end, document)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
