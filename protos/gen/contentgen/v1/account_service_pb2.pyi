@@ -33,13 +33,13 @@ class Account(_message.Message):
     ACTIVE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """From 1."""
+    """From 1; given by the scheduler."""
     name: _builtins.str
-    """For people, 1 to 200 characters."""
+    """For people, 1 to 200 characters; need not be unique."""
     max_concurrent_tasks: _builtins.int
-    """Tasks that may be leased at once; 0: no limit."""
+    """Tasks of it that workers may hold at once, revoked ones that are still being stopped included; 0: no limit."""
     weight: _builtins.float
-    """Share within a priority, above 0, at most 1,000."""
+    """Its share of the workers within a priority, relative to the other accounts that wait; above 0, at most 1,000."""
     active: _builtins.bool
     """Whether submits are taken."""
     @_builtins.property
@@ -74,11 +74,11 @@ class CreateAccountRequest(_message.Message):
     MAX_CONCURRENT_TASKS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Required: 1 to 200 characters."""
+    """Required: 1 to 200 characters, not only white space."""
     max_concurrent_tasks: _builtins.int
-    """Tasks that may be leased at once, 0 or more. Default: 0, no limit."""
+    """Tasks that workers may hold at once, 0 or more. Default: 0, no limit."""
     weight: _builtins.float
-    """Share within a priority, above 0, at most 1,000. Default: 1."""
+    """Share within a priority, above 0, at most 1,000; 0 is refused. Unset: 1."""
     def __init__(
         self,
         *,
@@ -128,7 +128,7 @@ class GetAccountRequest(_message.Message):
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """Required."""
+    """Required: 1 or more."""
     def __init__(
         self,
         *,
@@ -151,7 +151,7 @@ class GetAccountResponse(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account(self) -> Global___Account:
-        """As it stands."""
+        """As it stands, active or not."""
 
     def __init__(
         self,
@@ -230,11 +230,13 @@ class UpdateAccountRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account(self) -> Global___Account:
-        """`account_id` names it; the fields of the mask are its new values."""
+        """Required: `account_id` names it; the fields of the mask are its new values, their defaults included. What the mask
+        does not name is ignored.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Required: name, max_concurrent_tasks, weight, active."""
+        """Required: one or more of name, max_concurrent_tasks, weight, active. Unset or empty is refused."""
 
     def __init__(
         self,
@@ -282,7 +284,7 @@ class DeactivateAccountRequest(_message.Message):
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """Required."""
+    """Required: 1 or more."""
     def __init__(
         self,
         *,

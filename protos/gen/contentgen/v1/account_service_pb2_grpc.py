@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AccountServiceStub:
-    """The accounts that tasks belong to.
+    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
+    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
     """
 
     def __init__(self, channel):
@@ -63,39 +64,76 @@ class AccountServiceStub:
 
 
 class AccountServiceServicer:
-    """The accounts that tasks belong to.
+    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
+    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
     """
 
     def CreateAccount(self, request, context):
-        """Makes an account.
+        """Makes an account, active at once. Blocks for one commit.
+
+        Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
+        ListAccounts tells.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+        UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAccount(self, request, context):
-        """Reads one account.
+        """Reads one account. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAccounts(self, request, context):
-        """Lists accounts, by account_id.
+        """Lists accounts, by `account_id`, in pages. Only reads; never blocks. With a tied token: its accounts.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAccount(self, request, context):
-        """Changes what the mask names.
+        """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
+        for one commit. Idempotent.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeactivateAccount(self, request, context):
-        """Refuses new submits of an account; what was submitted goes on.
+        """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
+        too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +176,8 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """The accounts that tasks belong to.
+    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
+    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
     """
 
     @staticmethod

@@ -27,41 +27,129 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccountServiceStub:
-    """The accounts that tasks belong to."""
+    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
+    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
     CreateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]
-    """Makes an account."""
+    """Makes an account, active at once. Blocks for one commit.
+
+    Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
+    ListAccounts tells.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]
-    """Reads one account."""
+    """Reads one account. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]
-    """Lists accounts, by account_id."""
+    """Lists accounts, by `account_id`, in pages. Only reads; never blocks. With a tied token: its accounts.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]
-    """Changes what the mask names."""
+    """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
+    for one commit. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     DeactivateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.DeactivateAccountRequest, _account_service_pb2.DeactivateAccountResponse]
-    """Refuses new submits of an account; what was submitted goes on."""
+    """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
+    too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
-    """The accounts that tasks belong to."""
+    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
+    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]  # type: ignore[assignment]
-    """Makes an account."""
+    """Makes an account, active at once. Blocks for one commit.
+
+    Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
+    ListAccounts tells.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]  # type: ignore[assignment]
-    """Reads one account."""
+    """Reads one account. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
-    """Lists accounts, by account_id."""
+    """Lists accounts, by `account_id`, in pages. Only reads; never blocks. With a tied token: its accounts.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]  # type: ignore[assignment]
-    """Changes what the mask names."""
+    """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
+    for one commit. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     DeactivateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.DeactivateAccountRequest, _account_service_pb2.DeactivateAccountResponse]  # type: ignore[assignment]
-    """Refuses new submits of an account; what was submitted goes on."""
+    """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
+    too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The accounts that tasks belong to."""
+    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
+    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """
 
     @_abc_1.abstractmethod
     def CreateAccount(
@@ -69,7 +157,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.CreateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.CreateAccountResponse, _abc.Awaitable[_account_service_pb2.CreateAccountResponse]]:
-        """Makes an account."""
+        """Makes an account, active at once. Blocks for one commit.
+
+        Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
+        ListAccounts tells.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+          UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def GetAccount(
@@ -77,7 +174,15 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.GetAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.GetAccountResponse, _abc.Awaitable[_account_service_pb2.GetAccountResponse]]:
-        """Reads one account."""
+        """Reads one account. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(
@@ -85,7 +190,13 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.ListAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ListAccountsResponse, _abc.Awaitable[_account_service_pb2.ListAccountsResponse]]:
-        """Lists accounts, by account_id."""
+        """Lists accounts, by `account_id`, in pages. Only reads; never blocks. With a tied token: its accounts.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def UpdateAccount(
@@ -93,7 +204,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.UpdateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.UpdateAccountResponse, _abc.Awaitable[_account_service_pb2.UpdateAccountResponse]]:
-        """Changes what the mask names."""
+        """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
+        for one commit. Idempotent.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def DeactivateAccount(
@@ -101,6 +221,15 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.DeactivateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.DeactivateAccountResponse, _abc.Awaitable[_account_service_pb2.DeactivateAccountResponse]]:
-        """Refuses new submits of an account; what was submitted goes on."""
+        """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
+        too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

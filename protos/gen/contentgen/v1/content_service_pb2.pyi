@@ -28,25 +28,25 @@ class _ReviewStatus:
 class _ReviewStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviewStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REVIEW_STATUS_UNSPECIFIED: _ReviewStatus.ValueType  # 0
-    """Never sent; in a filter: any."""
+    """Never sent for a content; in a filter: any."""
     REVIEW_STATUS_PENDING_REVIEW: _ReviewStatus.ValueType  # 1
-    """Waits for ReviewContent."""
+    """Waits for ReviewContent; in no publish pool."""
     REVIEW_STATUS_APPROVED: _ReviewStatus.ValueType  # 2
     """Approved, by auto_approve or by review."""
     REVIEW_STATUS_REJECTED: _ReviewStatus.ValueType  # 3
-    """Rejected."""
+    """Rejected, for good."""
 
 class ReviewStatus(_ReviewStatus, metaclass=_ReviewStatusEnumTypeWrapper):
     """Where a content's review stands."""
 
 REVIEW_STATUS_UNSPECIFIED: ReviewStatus.ValueType  # 0
-"""Never sent; in a filter: any."""
+"""Never sent for a content; in a filter: any."""
 REVIEW_STATUS_PENDING_REVIEW: ReviewStatus.ValueType  # 1
-"""Waits for ReviewContent."""
+"""Waits for ReviewContent; in no publish pool."""
 REVIEW_STATUS_APPROVED: ReviewStatus.ValueType  # 2
 """Approved, by auto_approve or by review."""
 REVIEW_STATUS_REJECTED: ReviewStatus.ValueType  # 3
-"""Rejected."""
+"""Rejected, for good."""
 Global___ReviewStatus: _TypeAlias = ReviewStatus  # noqa: Y015
 
 class _ReviewDecision:
@@ -56,7 +56,7 @@ class _ReviewDecision:
 class _ReviewDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviewDecision.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REVIEW_DECISION_UNSPECIFIED: _ReviewDecision.ValueType  # 0
-    """Refused."""
+    """Refused: a review must decide."""
     REVIEW_DECISION_APPROVE: _ReviewDecision.ValueType  # 1
     """Into the publish pool."""
     REVIEW_DECISION_REJECT: _ReviewDecision.ValueType  # 2
@@ -66,7 +66,7 @@ class ReviewDecision(_ReviewDecision, metaclass=_ReviewDecisionEnumTypeWrapper):
     """What a review decides."""
 
 REVIEW_DECISION_UNSPECIFIED: ReviewDecision.ValueType  # 0
-"""Refused."""
+"""Refused: a review must decide."""
 REVIEW_DECISION_APPROVE: ReviewDecision.ValueType  # 1
 """Into the publish pool."""
 REVIEW_DECISION_REJECT: ReviewDecision.ValueType  # 2
@@ -82,13 +82,13 @@ class _PublishStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Publish
     PUBLISH_STATUS_UNSPECIFIED: _PublishStatus.ValueType  # 0
     """Never sent."""
     PUBLISH_STATUS_PENDING: _PublishStatus.ValueType  # 1
-    """Waits for a publisher."""
+    """Waits for a publisher, or for its schedule_time."""
     PUBLISH_STATUS_PUBLISHING: _PublishStatus.ValueType  # 2
-    """Claimed by a publisher."""
+    """Claimed by a publisher; pending again when the claim's lease runs out."""
     PUBLISH_STATUS_PUBLISHED: _PublishStatus.ValueType  # 3
     """Published."""
     PUBLISH_STATUS_FAILED: _PublishStatus.ValueType  # 4
-    """The publisher reported a failure."""
+    """The publisher reported a failure; it is not claimed again."""
 
 class PublishStatus(_PublishStatus, metaclass=_PublishStatusEnumTypeWrapper):
     """Where an entry of the publish pool stands."""
@@ -96,13 +96,13 @@ class PublishStatus(_PublishStatus, metaclass=_PublishStatusEnumTypeWrapper):
 PUBLISH_STATUS_UNSPECIFIED: PublishStatus.ValueType  # 0
 """Never sent."""
 PUBLISH_STATUS_PENDING: PublishStatus.ValueType  # 1
-"""Waits for a publisher."""
+"""Waits for a publisher, or for its schedule_time."""
 PUBLISH_STATUS_PUBLISHING: PublishStatus.ValueType  # 2
-"""Claimed by a publisher."""
+"""Claimed by a publisher; pending again when the claim's lease runs out."""
 PUBLISH_STATUS_PUBLISHED: PublishStatus.ValueType  # 3
 """Published."""
 PUBLISH_STATUS_FAILED: PublishStatus.ValueType  # 4
-"""The publisher reported a failure."""
+"""The publisher reported a failure; it is not claimed again."""
 Global___PublishStatus: _TypeAlias = PublishStatus  # noqa: Y015
 
 @_typing.final
@@ -131,34 +131,34 @@ class Content(_message.Message):
     account_id: _builtins.int
     """The account of its task."""
     task_id: _builtins.str
-    """The task that made it; unique."""
+    """The task that made it; unique. The task itself may have been cleaned up."""
     title: _builtins.str
     """The topic, its first 255 characters."""
     body: _builtins.str
-    """The text as the CLI gave it. Left out of lists."""
+    """The text as the CLI gave it; never empty. Left out, and so empty, in lists."""
     html_body: _builtins.str
     """The same as HTML; may be empty. Left out of lists."""
     summary: _builtins.str
     """The first 200 characters of the body."""
     category: _builtins.str
-    """The task's category."""
+    """The task's category; may be empty."""
     cover_image: _builtins.str
     """The first of `images`; empty where there is none."""
     word_count: _builtins.int
     """Characters of the body."""
     quality_score: _builtins.float
-    """As the CLI gave it; unset where it gave none."""
+    """As the CLI gave it, in the CLI's own scale; unset where it gave none."""
     review_status: Global___ReviewStatus.ValueType
     """Where the review stands."""
     review_comment: _builtins.str
-    """What the reviewer said; empty before a review."""
+    """What the reviewer said; empty before a review, and where nothing was said."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses of pictures."""
+        """Names or addresses of pictures; may be none."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was accepted."""
+        """When it was accepted, in the transaction that completed the task."""
 
     def __init__(
         self,
@@ -207,7 +207,7 @@ class PublishPoolEntry(_message.Message):
     account_id: _builtins.int
     """Its account."""
     priority: _builtins.int
-    """The task's priority, 10 first."""
+    """The task's priority, 1 to 10, 10 first."""
     status: Global___PublishStatus.ValueType
     """Where it stands."""
     error: _builtins.str
@@ -216,7 +216,7 @@ class PublishPoolEntry(_message.Message):
     """The present or last claim; empty before the first."""
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
-        """Not before this time; unset: at once."""
+        """Not before this time, the task's; unset: at once."""
 
     def __init__(
         self,
@@ -245,7 +245,7 @@ class GetContentRequest(_message.Message):
 
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
-    """Required."""
+    """Required: 1 or more."""
     def __init__(
         self,
         *,
@@ -285,7 +285,7 @@ Global___GetContentResponse: _TypeAlias = GetContentResponse  # noqa: Y015
 
 @_typing.final
 class ListContentsRequest(_message.Message):
-    """Which contents."""
+    """Which contents; the conditions hold together."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -329,7 +329,7 @@ class ListContentsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
-        """Without `body` and `html_body`."""
+        """Without `body` and `html_body`. May be fewer than asked though more follow."""
 
     def __init__(
         self,
@@ -355,11 +355,11 @@ class ReviewContentRequest(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
-    """Required."""
+    """Required: 1 or more."""
     decision: Global___ReviewDecision.ValueType
     """Required."""
     comment: _builtins.str
-    """For people, up to 2,000 characters."""
+    """For people, up to 2,000 characters. Empty: none."""
     def __init__(
         self,
         *,
@@ -524,13 +524,13 @@ class ReportPublishedRequest(_message.Message):
     PUBLISHED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
-    """Required."""
+    """Required: 1 or more."""
     claim_id: _builtins.str
     """Required: as claimed."""
     published: _builtins.bool
-    """Whether it is published."""
+    """Whether it is published. Default: false, it failed."""
     error: _builtins.str
-    """Why not; up to 2,000 characters."""
+    """Why not; up to 2,000 characters. Empty: not said."""
     def __init__(
         self,
         *,

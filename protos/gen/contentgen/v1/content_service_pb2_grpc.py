@@ -26,7 +26,12 @@ if _version_not_supported:
 
 
 class ContentServiceStub:
-    """What was generated, its review and the publish pool.
+    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
+    TaskService's comment says.
+
+    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
+    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
+    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     def __init__(self, channel):
@@ -68,46 +73,100 @@ class ContentServiceStub:
 
 
 class ContentServiceServicer:
-    """What was generated, its review and the publish pool.
+    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
+    TaskService's comment says.
+
+    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
+    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
+    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     def GetContent(self, request, context):
-        """Reads one content whole.
+        """Reads one content whole. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListContents(self, request, context):
-        """Lists contents, newest first.
+        """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService. An account that does not exist has no contents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReviewContent(self, request, context):
-        """Approves or rejects a content.
+        """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
+        transaction. Blocks for one commit.
+
+        Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
+        was decided before, by a review or by auto_approve.
+        UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPublishPool(self, request, context):
-        """Lists the publish pool.
+        """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClaimPublishPool(self, request, context):
-        """Takes entries to publish, each for one publisher only.
+        """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
+        lease. Blocks for one commit; where nothing is due it answers at once with none.
+
+        Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
+        lease runs out. Publish, then ReportPublished before that.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+        UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportPublished(self, request, context):
-        """Says what became of a claimed entry.
+        """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+        superseded changes nothing.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+        latest, or was reported before.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
+        means that it was.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +214,12 @@ def add_ContentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ContentService:
-    """What was generated, its review and the publish pool.
+    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
+    TaskService's comment says.
+
+    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
+    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
+    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     @staticmethod

@@ -27,45 +27,173 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ContentServiceStub:
-    """What was generated, its review and the publish pool."""
+    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
+    TaskService's comment says.
+
+    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
+    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
+    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ContentServiceAsyncStub: ...
     GetContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.GetContentRequest, _content_service_pb2.GetContentResponse]
-    """Reads one content whole."""
+    """Reads one content whole. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ListContents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListContentsRequest, _content_service_pb2.ListContentsResponse]
-    """Lists contents, newest first."""
+    """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService. An account that does not exist has no contents.
+    """
     ReviewContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]
-    """Approves or rejects a content."""
+    """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
+    transaction. Blocks for one commit.
+
+    Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
+      was decided before, by a review or by auto_approve.
+      UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ListPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]
-    """Lists the publish pool."""
+    """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ClaimPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ClaimPublishPoolRequest, _content_service_pb2.ClaimPublishPoolResponse]
-    """Takes entries to publish, each for one publisher only."""
+    """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
+    lease. Blocks for one commit; where nothing is due it answers at once with none.
+
+    Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
+    lease runs out. Publish, then ReportPublished before that.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ReportPublished: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReportPublishedRequest, _content_service_pb2.ReportPublishedResponse]
-    """Says what became of a claimed entry."""
+    """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+    superseded changes nothing.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+      latest, or was reported before.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
+      means that it was.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class ContentServiceAsyncStub(ContentServiceStub):
-    """What was generated, its review and the publish pool."""
+    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
+    TaskService's comment says.
+
+    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
+    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
+    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.GetContentRequest, _content_service_pb2.GetContentResponse]  # type: ignore[assignment]
-    """Reads one content whole."""
+    """Reads one content whole. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ListContents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListContentsRequest, _content_service_pb2.ListContentsResponse]  # type: ignore[assignment]
-    """Lists contents, newest first."""
+    """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService. An account that does not exist has no contents.
+    """
     ReviewContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]  # type: ignore[assignment]
-    """Approves or rejects a content."""
+    """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
+    transaction. Blocks for one commit.
+
+    Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
+      was decided before, by a review or by auto_approve.
+      UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ListPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]  # type: ignore[assignment]
-    """Lists the publish pool."""
+    """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ClaimPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ClaimPublishPoolRequest, _content_service_pb2.ClaimPublishPoolResponse]  # type: ignore[assignment]
-    """Takes entries to publish, each for one publisher only."""
+    """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
+    lease. Blocks for one commit; where nothing is due it answers at once with none.
+
+    Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
+    lease runs out. Publish, then ReportPublished before that.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ReportPublished: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReportPublishedRequest, _content_service_pb2.ReportPublishedResponse]  # type: ignore[assignment]
-    """Says what became of a claimed entry."""
+    """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+    superseded changes nothing.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+      latest, or was reported before.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
+      means that it was.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What was generated, its review and the publish pool."""
+    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
+    TaskService's comment says.
+
+    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
+    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
+    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    """
 
     @_abc_1.abstractmethod
     def GetContent(
@@ -73,7 +201,14 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.GetContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.GetContentResponse, _abc.Awaitable[_content_service_pb2.GetContentResponse]]:
-        """Reads one content whole."""
+        """Reads one content whole. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def ListContents(
@@ -81,7 +216,14 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ListContentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ListContentsResponse, _abc.Awaitable[_content_service_pb2.ListContentsResponse]]:
-        """Lists contents, newest first."""
+        """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService. An account that does not exist has no contents.
+        """
 
     @_abc_1.abstractmethod
     def ReviewContent(
@@ -89,7 +231,19 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ReviewContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ReviewContentResponse, _abc.Awaitable[_content_service_pb2.ReviewContentResponse]]:
-        """Approves or rejects a content."""
+        """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
+        transaction. Blocks for one commit.
+
+        Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
+          was decided before, by a review or by auto_approve.
+          UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def ListPublishPool(
@@ -97,7 +251,14 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ListPublishPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ListPublishPoolResponse, _abc.Awaitable[_content_service_pb2.ListPublishPoolResponse]]:
-        """Lists the publish pool."""
+        """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def ClaimPublishPool(
@@ -105,7 +266,18 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ClaimPublishPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ClaimPublishPoolResponse, _abc.Awaitable[_content_service_pb2.ClaimPublishPoolResponse]]:
-        """Takes entries to publish, each for one publisher only."""
+        """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
+        lease. Blocks for one commit; where nothing is due it answers at once with none.
+
+        Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
+        lease runs out. Publish, then ReportPublished before that.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def ReportPublished(
@@ -113,6 +285,17 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ReportPublishedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ReportPublishedResponse, _abc.Awaitable[_content_service_pb2.ReportPublishedResponse]]:
-        """Says what became of a claimed entry."""
+        """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+        superseded changes nothing.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+          latest, or was reported before.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
+          means that it was.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
 def add_ContentServiceServicer_to_server(servicer: ContentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,7 +23,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SubmitTaskRequest(_message.Message):
-    """What to generate. Bounds are in code points; topic and requirements together hold 64 KiB of UTF-8 at most."""
+    """What to generate. Lengths are in code points; no text may contain NUL. `topic` and `requirements` together hold 64
+    KiB of UTF-8 at most.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -83,44 +85,52 @@ class SubmitTaskRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     CREATOR_OPTIONS_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """Required: an existing, active account."""
+    """Required: an existing, active account; from 1."""
     topic: _builtins.str
-    """Required: what to write about, 1 to 4,000 characters."""
+    """Required: what to write about, 1 to 4,000 characters, not only white space. It reaches the CLI as it is, whatever
+    characters it holds.
+    """
     keywords: _builtins.str
-    """Keywords by comma, up to 2,000 characters. Default: none."""
+    """Keywords by comma, up to 2,000 characters. Empty: none."""
     category: _builtins.str
-    """Category, up to 200 characters. Default: none."""
+    """Category, up to 200 characters; stored with the content, not given to the CLI. Empty: none."""
     requirements: _builtins.str
-    """What the text must heed, up to 20,000 characters. Default: nothing."""
+    """What the text must heed, up to 20,000 characters. Empty: nothing."""
     tone: _builtins.str
-    """Tone, up to 200 characters. Default: the CLI's."""
+    """Tone, up to 200 characters. Empty: the CLI's own default."""
     priority: _builtins.int
-    """1 to 10, 10 first. Default: 5."""
+    """1 to 10, 10 first. Unset: 5."""
     auto_approve: _builtins.bool
-    """Whether the content skips the review. Default: true."""
+    """Whether the content goes to the publish pool without a review. Unset: true."""
     max_retries: _builtins.int
-    """Retries allowed, 0 to 100. Default: 3."""
+    """Retries allowed, 0 to 100. Unset: 3."""
     auto_retry: _builtins.bool
-    """Whether retryable failures are retried by themselves. Default: true."""
+    """Whether an attempt that fails for a retryable reason or times out is retried by itself, after 30 s, 60 s, 120 s …
+    at most 10 min, each a tenth more or less, as long as `max_retries` are not used up. Unset: true.
+    """
     request_id: _builtins.str
-    """Makes the submit idempotent within its account: the same id again returns the first task and creates nothing. Up to 200
-    characters, remembered for 7 days at least. Empty: the submit is not idempotent.
+    """Makes the submit idempotent within its account: the same id again answers the first task and creates nothing, and
+    with another payload it is refused. Up to 200 characters, remembered for 7 days at least, even when the task was
+    cleaned up. Empty: the submit is not idempotent.
     """
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """How long one attempt may take once a worker took it into a slot; 1 s at least. Unset: 30 min."""
+        """How long one attempt may take once a worker took it into a slot; 1 s to 3,650 days. Unset: 30 min."""
 
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
-        """Not before this time. Unset: at once."""
+        """Not before this time; a time that has passed means at once. Unset: at once."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Up to 32 labels; keys up to 63, values up to 255 characters."""
+        """Labels of the caller's own, to find tasks by: up to 32; keys 1 to 63, values up to 255 characters. Empty: none."""
 
     @_builtins.property
     def creator_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Extra `--key=value` for the CLI, up to 32; keys `[a-z][a-z0-9-]*`, none that the worker sets itself."""
+        """Extra `--key=value` for the CLI, up to 32; keys `[a-z][a-z0-9-]*` of up to 63, values up to 1,000 characters. Not
+        type, mode, task-id, topic, requirements, tone, keywords, json, version or help, which the worker sets itself or
+        which would make the CLI do something else. Empty: none.
+        """
 
     def __init__(
         self,
@@ -173,7 +183,7 @@ class SubmitTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """Committed, pending."""
+        """Committed, pending. For a `request_id` that was known: the first task as it stands."""
 
     def __init__(
         self,
@@ -267,7 +277,7 @@ class GetTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """With `pending_reason` where it is pending."""
+        """Whole; with `pending_reason` where it is pending."""
 
     def __init__(
         self,
@@ -316,11 +326,11 @@ class BatchGetTasksResponse(_message.Message):
     MISSING_TASK_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
-        """In the order asked."""
+        """Whole, in the order asked."""
 
     @_builtins.property
     def missing_task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of no task, in the order asked."""
+        """Ids of no task, or of another account's, in the order asked."""
 
     def __init__(
         self,
@@ -338,7 +348,7 @@ Global___BatchGetTasksResponse: _TypeAlias = BatchGetTasksResponse  # noqa: Y015
 
 @_typing.final
 class ListTasksRequest(_message.Message):
-    """Which tasks to list."""
+    """Which tasks to list; the conditions hold together."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -375,11 +385,11 @@ class ListTasksRequest(_message.Message):
     """`next_page_token` of the page before, with the same filter. Empty: the first page."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
-        """Only in one of these states; none: in any."""
+        """Only in one of these states; none: in any. Doubles count once; TASK_STATUS_UNSPECIFIED is refused."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only with all of these labels; none: any."""
+        """Only with all of these labels, key and value; none: any."""
 
     def __init__(
         self,
@@ -437,7 +447,9 @@ class CancelTaskRequest(_message.Message):
     task_id: _builtins.str
     """Required."""
     force: _builtins.bool
-    """Whether to cancel it although a worker holds it; the worker then kills what it runs. Default: false."""
+    """Whether to cancel it although a worker holds it; the worker then kills what it runs. Default: false, a task that is
+    submitted or processing is refused.
+    """
     def __init__(
         self,
         *,
@@ -487,7 +499,9 @@ class RetryTaskRequest(_message.Message):
     task_id: _builtins.str
     """Required."""
     reset_retry_count: _builtins.bool
-    """Whether to set `retry_count` to 0 first, so that `max_retries` does not refuse it. Default: false."""
+    """Whether to set `retry_count` to 0 first, so that `max_retries` does not refuse it; the retry itself then counts as
+    the first. Default: false.
+    """
     def __init__(
         self,
         *,
@@ -538,10 +552,10 @@ class BulkRetryTasksRequest(_message.Message):
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     limit: _builtins.int
-    """How many at most; 0 means 1,000."""
+    """How many at most; 0 means 1,000; negative is refused."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
-        """Failed, timeout or both; none: both."""
+        """Failed, timeout or both; none: both. Any other is refused."""
 
     def __init__(
         self,
@@ -590,7 +604,7 @@ class CleanupTasksRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     days: _builtins.int
-    """Tasks that ended more than this many days ago; 0: all that ended. Default: 7."""
+    """Tasks that ended more than this many days (of 24 hours) ago; 0: all that ended. Unset: 7."""
     dry_run: _builtins.bool
     """Whether only to count. Default: false."""
     account_id: _builtins.int
@@ -620,7 +634,7 @@ class CleanupTasksResponse(_message.Message):
 
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
     deleted_count: _builtins.int
-    """Tasks deleted, or that would be."""
+    """Tasks deleted; with `dry_run` those that would be."""
     def __init__(
         self,
         *,
@@ -646,7 +660,7 @@ class WaitTaskRequest(_message.Message):
     """Required."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Unset: 30 s; more than 10 min counts as 10 min."""
+        """How long to wait; 0 answers at once, more than 10 min counts as 10 min, negative is refused. Unset: 30 s."""
 
     def __init__(
         self,
@@ -688,7 +702,7 @@ Global___WaitTaskResponse: _TypeAlias = WaitTaskResponse  # noqa: Y015
 
 @_typing.final
 class WatchTasksRequest(_message.Message):
-    """What to watch: `task_ids` or `account_id`, one of them."""
+    """What to watch: `task_ids` or `account_id`, exactly one of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -696,12 +710,12 @@ class WatchTasksRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """All tasks of this account."""
+    """All tasks of this account, future ones too. 0: those of `task_ids`."""
     resume_token: _builtins.str
-    """Token of the last event seen. Empty: start with the present state."""
+    """Token of the last event seen, with the same selection. Empty: start with the present state."""
     @_builtins.property
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Up to 1,000 tasks."""
+        """Up to 1,000 tasks. Empty: those of `account_id`."""
 
     def __init__(
         self,
@@ -720,14 +734,14 @@ Global___WatchTasksRequest: _TypeAlias = WatchTasksRequest  # noqa: Y015
 
 @_typing.final
 class WatchTasksResponse(_message.Message):
-    """One change."""
+    """One message of the stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> Global___TaskChange:
-        """The change."""
+        """The change; always set."""
 
     def __init__(
         self,
@@ -754,18 +768,18 @@ class TaskChange(_message.Message):
     WILL_RETRY_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     previous_status: _task_pb2.TaskStatus.ValueType
-    """Status before; unspecified for a first or present state."""
+    """Status before; unspecified for a task's first event, and for a present state."""
     will_retry: _builtins.bool
-    """Whether a failed or timed out attempt will be followed by another without a call."""
+    """Whether a failed or timed out attempt is followed by another without a call. False for every other status."""
     resume_token: _builtins.str
-    """Where to go on after this event."""
+    """Where to go on after this event; opaque, never empty."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """As of that event."""
+        """As of that event, without `requirements`."""
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When the move was committed."""
+        """When the move was made; for a present state, when it was read."""
 
     def __init__(
         self,
@@ -798,7 +812,7 @@ class ListTaskEventsRequest(_message.Message):
     page_size: _builtins.int
     """Events a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the page before, for the same task. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -866,7 +880,7 @@ Global___GetTaskStatsRequest: _TypeAlias = GetTaskStatsRequest  # noqa: Y015
 
 @_typing.final
 class GetTaskStatsResponse(_message.Message):
-    """Counts as of one moment."""
+    """The counts, `counts` and `queue_depth` as of one moment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -894,14 +908,16 @@ class GetTaskStatsResponse(_message.Message):
     OLDEST_PENDING_AGE_FIELD_NUMBER: _builtins.int
     QUEUE_DEPTH_FIELD_NUMBER: _builtins.int
     queue_depth: _builtins.int
-    """Tasks that are pending and due."""
+    """Tasks that are pending and due: those that a free slot could take now. Neither scheduled ones nor those that wait
+    for another attempt.
+    """
     @_builtins.property
     def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """All seven states in lower case, zeros too."""
+        """Tasks by status: all seven in lower case (`pending`, `submitted`, …), zeros too."""
 
     @_builtins.property
     def oldest_pending_age(self) -> _duration_pb2.Duration:
-        """Age of the oldest pending task; unset when none waits."""
+        """Since when the oldest pending task has been there, from its submit; unset when none is pending."""
 
     def __init__(
         self,
@@ -942,7 +958,7 @@ Global___PollRunningTasksRequest: _TypeAlias = PollRunningTasksRequest  # noqa: 
 
 @_typing.final
 class PollRunningTasksResponse(_message.Message):
-    """What became of the tasks that were running at the call."""
+    """What became of the attempts that were submitted or processing at the call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -957,9 +973,9 @@ class PollRunningTasksResponse(_message.Message):
     completed: _builtins.int
     """Completed since."""
     failed: _builtins.int
-    """Attempts that failed since, retried or not."""
+    """Failed since, retried or not."""
     timeout: _builtins.int
-    """Attempts that timed out since."""
+    """Timed out since, retried or not."""
     still_running: _builtins.int
     """Still running."""
     error: _builtins.int
@@ -1012,7 +1028,7 @@ class PollTaskResponse(_message.Message):
 
     STATUS_FIELD_NUMBER: _builtins.int
     status: _task_pb2.TaskStatus.ValueType
-    """Where it stands."""
+    """Where it stands, once its worker's answer is committed."""
     def __init__(
         self,
         *,
@@ -1056,7 +1072,7 @@ class HandleTimeoutsResponse(_message.Message):
 
     TIMEOUT_COUNT_FIELD_NUMBER: _builtins.int
     timeout_count: _builtins.int
-    """Attempts moved to timeout."""
+    """Attempts moved to timeout by this call, retried or not."""
     def __init__(
         self,
         *,

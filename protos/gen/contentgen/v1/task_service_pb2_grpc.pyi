@@ -27,85 +27,562 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Submit tasks, follow them, steer them."""
+    """Submit tasks, follow them, steer them. For clients (role `client`) and operators.
+
+    This comment also holds what all services of contentgen.v1 have in common.
+
+    ERRORS. A misuse of an RPC is a gRPC status with `google.rpc` details: always ErrorInfo (domain `contentgen`, and the
+    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure where they
+    say more. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that are no
+    message of the request's type are INVALID_ARGUMENT too. A CLI that fails is no RPC error: it is `Task.error`. Any RPC
+    may answer:
+
+      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
+      unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
+      UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
+      metadata, as `authorization: Bearer …`.
+      PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
+      INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
+      RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
+      4 MiB.
+
+    ACCOUNTS. A token may be tied to accounts. Then another account's task or content is NOT_FOUND, an RPC about another
+    account itself is PERMISSION_DENIED `ACCOUNT_FORBIDDEN`, and `account_id` 0, or an RPC that names no account, means
+    the token's own accounts.
+
+    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on whichever replica.
+    What changed by a call is seen by every later call.
+
+    TIME. A call that does not wait for something takes milliseconds, and while the database restarts it fails rather
+    than hangs for long. Set a deadline all the same; a write that runs into it may have been committed or not.
+
+    LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
+    `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
+    is an empty `next_page_token`, not a short page: a page ends early rather than hold more than 3 MiB. Tokens name a
+    position, so a late page costs what the first one costs, tokens work on any replica and do not run out, and what is
+    inserted or deleted meanwhile neither shifts nor doubles anything.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TaskServiceAsyncStub: ...
     SubmitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.SubmitTaskRequest, _task_service_pb2.SubmitTaskResponse]
-    """Stores a task and answers once it is committed."""
+    """Stores a task and answers once it is committed: whatever fails afterwards, an acknowledged task is never lost.
+
+    Blocks for one commit, shared with the submits that come at the same time. The task is answered as it was inserted,
+    pending.
+
+    Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
+    own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
+    safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
+    then.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
+      ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     BatchSubmitTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BatchSubmitTasksRequest, _task_service_pb2.BatchSubmitTasksResponse]
-    """Stores up to 1,000 tasks in one transaction, all or none."""
+    """Stores up to 1,000 tasks in one transaction, all or none. The way to submit many: a batch costs one commit.
+
+    Blocks for one commit. Where one request is refused, none is stored. Repeating is safe where every request has a
+    `request_id`: those that are known answer their first task, the others are created; one without an id may double,
+    as with SubmitTask. Within a batch the second of two equal ids answers the task of the first.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
+      or the answer would exceed 4 MiB: split the batch.
+      RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
+      NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]
-    """Reads one task."""
+    """Reads one task. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     BatchGetTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]
-    """Reads up to 1,000 tasks."""
+    """Reads up to 1,000 tasks as of one moment. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no id or more than 1,000, an empty one, or the answer would exceed 3 MiB:
+      ask for fewer.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service. A task that is missing is no error.
+    """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
-    """Lists tasks, newest first."""
+    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service. An account that does not exist has no tasks.
+    """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]
-    """Cancels a pending task; with `force` also one that a worker holds."""
+    """Cancels a pending task; with `force` also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
+
+    The task is cancelled when the call answers. With `force` its worker is told to stop the CLI at once (within a
+    heartbeat interval where that message is lost): TERM, then KILL, with all that the CLI left running below it. Until
+    the worker has let go, the lease still counts for its account. What the CLI handed over to a service of its own
+    goes on there: no signal reaches it, it may still cost something, and what comes of it is not taken. A result that
+    was committed first wins: the call is refused.
+
+    Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which is safe to take as done.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`, in lower case, several by comma): it has
+      ended, or a worker holds it and `force` is off (`required_state` is then pending alone).
+      UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     RetryTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]
-    """Puts a failed or timed out task back to pending, or ends the wait before an automatic retry."""
+    """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
+
+    From failed or timeout it consumes one of `max_retries`, like an automatic retry, whatever the error's reason and
+    `auto_retry` say; lost leases in a row are counted anew. On a pending task that waits for its retry, or after a
+    refusal, it only takes the wait away and consumes nothing. It is never refused because the queue is full. Where the
+    last attempt's worker has not let go yet (it was timed out and is being stopped), the task is not leased before.
+
+    Not idempotent: repeated, it is FAILED_PRECONDITION `INVALID_STATE`, or takes up another failure in between.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
+      waiting for its next attempt.
+      FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` allows them anew.
+      UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; GetTask tells.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     BulkRetryTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]
-    """Retries many failed or timed out tasks."""
+    """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
+    whose retries are used up are left as they are and not counted.
+
+    Blocks until all are pending again. Safe to repeat: what is pending is not retried again.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: some may be retried; repeat it for the others.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     CleanupTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CleanupTasksRequest, _task_service_pb2.CleanupTasksResponse]
-    """Deletes ended tasks with their history; contents stay."""
+    """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
+    are never deleted. Happens by itself where `CONTENTGEN_RETENTION` is set.
+
+    Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
+    that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
+    submit at least.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: some may be deleted; repeat it for the others.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]
-    """Waits until a task has ended, or until the time is up."""
+    """Waits until a task has ended, or until the time is up: both are success, `task.end_time` tells which it was.
+
+    Blocks for `timeout` at most; an ended task is answered at once, and otherwise within milliseconds of the commit
+    that ends it, on whichever replica that is (10 s later at most, where a notification is lost). A failed attempt
+    that is retried does not end the wait. Only reads; a wait costs no thread, so thousands may wait.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or `timeout` is negative.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, one of another account, or it
+      was cleaned up meanwhile.
+      UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or a little later.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]
-    """Streams changes of tasks, resumable."""
+    """Streams the moves of tasks, as they are committed, until the caller ends the stream.
+
+    Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
+    not ended, one event each, with `previous_status` unspecified; then every move follows in the order of its commits,
+    once. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
+    doubled. The stream says nothing while nothing moves. It does not end by itself when the tasks have ended.
+
+    Statuses, which end the stream:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or a
+      token that is none.
+      NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
+      OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore:
+      start anew without it.
+      RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move; go on
+      with that token.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: go on with the last token.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     ListTaskEvents: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskEventsRequest, _task_service_pb2.ListTaskEventsResponse]
-    """Lists the whole history of a task, oldest first."""
+    """Lists the whole history of a task, oldest first, in pages. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     GetTaskStats: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskStatsRequest, _task_service_pb2.GetTaskStatsResponse]
-    """Counts tasks by status; never a scan."""
+    """Counts tasks by status. Only reads, and never a scan: counts are kept with every move.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     PollRunningTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PollRunningTasksRequest, _task_service_pb2.PollRunningTasksResponse]
-    """Asks the workers now how their tasks stand."""
+    """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
+
+    Blocks until all of them have answered, 10 s at most. Safe to repeat. The figures say what became of the attempts
+    that ran at the call, whether their tasks are retried or not.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
+      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is no error: its tasks count as `error`.
+    """
     PollTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PollTaskRequest, _task_service_pb2.PollTaskResponse]
-    """Asks the worker of one task now."""
+    """Asks the worker of one task now, and answers the task's status after that.
+
+    Blocks until the worker has answered, 10 s at most: a silent worker leaves the status as it is known. A task that
+    no worker holds is answered at once. Safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
+      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     HandleTimeouts: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.HandleTimeoutsRequest, _task_service_pb2.HandleTimeoutsResponse]
-    """Moves what has run out of its time."""
+    """Times out, now, the attempts that have been in a slot for longer than their task's `timeout`. The scheduler does so
+    by itself every few seconds; the call saves that wait. Their workers are told to stop.
+
+    Blocks until all are moved. Idempotent. Right after a start or an outage nothing is moved for one lease time, by
+    this call neither: workers that could not report then are given the time to.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: some may be moved; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Submit tasks, follow them, steer them."""
+    """Submit tasks, follow them, steer them. For clients (role `client`) and operators.
+
+    This comment also holds what all services of contentgen.v1 have in common.
+
+    ERRORS. A misuse of an RPC is a gRPC status with `google.rpc` details: always ErrorInfo (domain `contentgen`, and the
+    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure where they
+    say more. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that are no
+    message of the request's type are INVALID_ARGUMENT too. A CLI that fails is no RPC error: it is `Task.error`. Any RPC
+    may answer:
+
+      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
+      unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
+      UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
+      metadata, as `authorization: Bearer …`.
+      PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
+      INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
+      RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
+      4 MiB.
+
+    ACCOUNTS. A token may be tied to accounts. Then another account's task or content is NOT_FOUND, an RPC about another
+    account itself is PERMISSION_DENIED `ACCOUNT_FORBIDDEN`, and `account_id` 0, or an RPC that names no account, means
+    the token's own accounts.
+
+    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on whichever replica.
+    What changed by a call is seen by every later call.
+
+    TIME. A call that does not wait for something takes milliseconds, and while the database restarts it fails rather
+    than hangs for long. Set a deadline all the same; a write that runs into it may have been committed or not.
+
+    LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
+    `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
+    is an empty `next_page_token`, not a short page: a page ends early rather than hold more than 3 MiB. Tokens name a
+    position, so a late page costs what the first one costs, tokens work on any replica and do not run out, and what is
+    inserted or deleted meanwhile neither shifts nor doubles anything.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.SubmitTaskRequest, _task_service_pb2.SubmitTaskResponse]  # type: ignore[assignment]
-    """Stores a task and answers once it is committed."""
+    """Stores a task and answers once it is committed: whatever fails afterwards, an acknowledged task is never lost.
+
+    Blocks for one commit, shared with the submits that come at the same time. The task is answered as it was inserted,
+    pending.
+
+    Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
+    own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
+    safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
+    then.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
+      ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     BatchSubmitTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BatchSubmitTasksRequest, _task_service_pb2.BatchSubmitTasksResponse]  # type: ignore[assignment]
-    """Stores up to 1,000 tasks in one transaction, all or none."""
+    """Stores up to 1,000 tasks in one transaction, all or none. The way to submit many: a batch costs one commit.
+
+    Blocks for one commit. Where one request is refused, none is stored. Repeating is safe where every request has a
+    `request_id`: those that are known answer their first task, the others are created; one without an id may double,
+    as with SubmitTask. Within a batch the second of two equal ids answers the task of the first.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
+      or the answer would exceed 4 MiB: split the batch.
+      RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
+      NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
-    """Reads one task."""
+    """Reads one task. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     BatchGetTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]  # type: ignore[assignment]
-    """Reads up to 1,000 tasks."""
+    """Reads up to 1,000 tasks as of one moment. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no id or more than 1,000, an empty one, or the answer would exceed 3 MiB:
+      ask for fewer.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service. A task that is missing is no error.
+    """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks, newest first."""
+    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service. An account that does not exist has no tasks.
+    """
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
-    """Cancels a pending task; with `force` also one that a worker holds."""
+    """Cancels a pending task; with `force` also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
+
+    The task is cancelled when the call answers. With `force` its worker is told to stop the CLI at once (within a
+    heartbeat interval where that message is lost): TERM, then KILL, with all that the CLI left running below it. Until
+    the worker has let go, the lease still counts for its account. What the CLI handed over to a service of its own
+    goes on there: no signal reaches it, it may still cost something, and what comes of it is not taken. A result that
+    was committed first wins: the call is refused.
+
+    Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which is safe to take as done.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`, in lower case, several by comma): it has
+      ended, or a worker holds it and `force` is off (`required_state` is then pending alone).
+      UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     RetryTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]  # type: ignore[assignment]
-    """Puts a failed or timed out task back to pending, or ends the wait before an automatic retry."""
+    """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
+
+    From failed or timeout it consumes one of `max_retries`, like an automatic retry, whatever the error's reason and
+    `auto_retry` say; lost leases in a row are counted anew. On a pending task that waits for its retry, or after a
+    refusal, it only takes the wait away and consumes nothing. It is never refused because the queue is full. Where the
+    last attempt's worker has not let go yet (it was timed out and is being stopped), the task is not leased before.
+
+    Not idempotent: repeated, it is FAILED_PRECONDITION `INVALID_STATE`, or takes up another failure in between.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
+      waiting for its next attempt.
+      FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` allows them anew.
+      UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; GetTask tells.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     BulkRetryTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]  # type: ignore[assignment]
-    """Retries many failed or timed out tasks."""
+    """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
+    whose retries are used up are left as they are and not counted.
+
+    Blocks until all are pending again. Safe to repeat: what is pending is not retried again.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: some may be retried; repeat it for the others.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     CleanupTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CleanupTasksRequest, _task_service_pb2.CleanupTasksResponse]  # type: ignore[assignment]
-    """Deletes ended tasks with their history; contents stay."""
+    """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
+    are never deleted. Happens by itself where `CONTENTGEN_RETENTION` is set.
+
+    Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
+    that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
+    submit at least.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: some may be deleted; repeat it for the others.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]  # type: ignore[assignment]
-    """Waits until a task has ended, or until the time is up."""
+    """Waits until a task has ended, or until the time is up: both are success, `task.end_time` tells which it was.
+
+    Blocks for `timeout` at most; an ended task is answered at once, and otherwise within milliseconds of the commit
+    that ends it, on whichever replica that is (10 s later at most, where a notification is lost). A failed attempt
+    that is retried does not end the wait. Only reads; a wait costs no thread, so thousands may wait.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or `timeout` is negative.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, one of another account, or it
+      was cleaned up meanwhile.
+      UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or a little later.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
-    """Streams changes of tasks, resumable."""
+    """Streams the moves of tasks, as they are committed, until the caller ends the stream.
+
+    Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
+    not ended, one event each, with `previous_status` unspecified; then every move follows in the order of its commits,
+    once. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
+    doubled. The stream says nothing while nothing moves. It does not end by itself when the tasks have ended.
+
+    Statuses, which end the stream:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or a
+      token that is none.
+      NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
+      OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore:
+      start anew without it.
+      RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move; go on
+      with that token.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: go on with the last token.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     ListTaskEvents: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskEventsRequest, _task_service_pb2.ListTaskEventsResponse]  # type: ignore[assignment]
-    """Lists the whole history of a task, oldest first."""
+    """Lists the whole history of a task, oldest first, in pages. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     GetTaskStats: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskStatsRequest, _task_service_pb2.GetTaskStatsResponse]  # type: ignore[assignment]
-    """Counts tasks by status; never a scan."""
+    """Counts tasks by status. Only reads, and never a scan: counts are kept with every move.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     PollRunningTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PollRunningTasksRequest, _task_service_pb2.PollRunningTasksResponse]  # type: ignore[assignment]
-    """Asks the workers now how their tasks stand."""
+    """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
+
+    Blocks until all of them have answered, 10 s at most. Safe to repeat. The figures say what became of the attempts
+    that ran at the call, whether their tasks are retried or not.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
+      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is no error: its tasks count as `error`.
+    """
     PollTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PollTaskRequest, _task_service_pb2.PollTaskResponse]  # type: ignore[assignment]
-    """Asks the worker of one task now."""
+    """Asks the worker of one task now, and answers the task's status after that.
+
+    Blocks until the worker has answered, 10 s at most: a silent worker leaves the status as it is known. A task that
+    no worker holds is answered at once. Safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
+      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     HandleTimeouts: _aio.UnaryUnaryMultiCallable[_task_service_pb2.HandleTimeoutsRequest, _task_service_pb2.HandleTimeoutsResponse]  # type: ignore[assignment]
-    """Moves what has run out of its time."""
+    """Times out, now, the attempts that have been in a slot for longer than their task's `timeout`. The scheduler does so
+    by itself every few seconds; the call saves that wait. Their workers are told to stop.
+
+    Blocks until all are moved. Idempotent. Right after a start or an outage nothing is moved for one lease time, by
+    this call neither: workers that could not report then are given the time to.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: some may be moved; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Submit tasks, follow them, steer them."""
+    """Submit tasks, follow them, steer them. For clients (role `client`) and operators.
+
+    This comment also holds what all services of contentgen.v1 have in common.
+
+    ERRORS. A misuse of an RPC is a gRPC status with `google.rpc` details: always ErrorInfo (domain `contentgen`, and the
+    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure where they
+    say more. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that are no
+    message of the request's type are INVALID_ARGUMENT too. A CLI that fails is no RPC error: it is `Task.error`. Any RPC
+    may answer:
+
+      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
+      unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
+      UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
+      metadata, as `authorization: Bearer …`.
+      PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
+      INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
+      RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
+      4 MiB.
+
+    ACCOUNTS. A token may be tied to accounts. Then another account's task or content is NOT_FOUND, an RPC about another
+    account itself is PERMISSION_DENIED `ACCOUNT_FORBIDDEN`, and `account_id` 0, or an RPC that names no account, means
+    the token's own accounts.
+
+    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on whichever replica.
+    What changed by a call is seen by every later call.
+
+    TIME. A call that does not wait for something takes milliseconds, and while the database restarts it fails rather
+    than hangs for long. Set a deadline all the same; a write that runs into it may have been committed or not.
+
+    LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
+    `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
+    is an empty `next_page_token`, not a short page: a page ends early rather than hold more than 3 MiB. Tokens name a
+    position, so a late page costs what the first one costs, tokens work on any replica and do not run out, and what is
+    inserted or deleted meanwhile neither shifts nor doubles anything.
+    """
 
     @_abc_1.abstractmethod
     def SubmitTask(
@@ -113,7 +590,26 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.SubmitTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.SubmitTaskResponse, _abc.Awaitable[_task_service_pb2.SubmitTaskResponse]]:
-        """Stores a task and answers once it is committed."""
+        """Stores a task and answers once it is committed: whatever fails afterwards, an acknowledged task is never lost.
+
+        Blocks for one commit, shared with the submits that come at the same time. The task is answered as it was inserted,
+        pending.
+
+        Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
+        own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
+        safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
+        then.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
+          ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
+          RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def BatchSubmitTasks(
@@ -121,7 +617,21 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.BatchSubmitTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.BatchSubmitTasksResponse, _abc.Awaitable[_task_service_pb2.BatchSubmitTasksResponse]]:
-        """Stores up to 1,000 tasks in one transaction, all or none."""
+        """Stores up to 1,000 tasks in one transaction, all or none. The way to submit many: a batch costs one commit.
+
+        Blocks for one commit. Where one request is refused, none is stored. Repeating is safe where every request has a
+        `request_id`: those that are known answer their first task, the others are created; one without an id may double,
+        as with SubmitTask. Within a batch the second of two equal ids answers the task of the first.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
+          or the answer would exceed 4 MiB: split the batch.
+          RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
+          NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
+          RESOURCE_EXHAUSTED `QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def GetTask(
@@ -129,7 +639,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.GetTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.GetTaskResponse, _abc.Awaitable[_task_service_pb2.GetTaskResponse]]:
-        """Reads one task."""
+        """Reads one task. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def BatchGetTasks(
@@ -137,7 +654,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.BatchGetTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.BatchGetTasksResponse, _abc.Awaitable[_task_service_pb2.BatchGetTasksResponse]]:
-        """Reads up to 1,000 tasks."""
+        """Reads up to 1,000 tasks as of one moment. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: no id or more than 1,000, an empty one, or the answer would exceed 3 MiB:
+          ask for fewer.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see the service. A task that is missing is no error.
+        """
 
     @_abc_1.abstractmethod
     def ListTasks(
@@ -145,7 +669,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
-        """Lists tasks, newest first."""
+        """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see the service. An account that does not exist has no tasks.
+        """
 
     @_abc_1.abstractmethod
     def CancelTask(
@@ -153,7 +684,24 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.CancelTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.CancelTaskResponse, _abc.Awaitable[_task_service_pb2.CancelTaskResponse]]:
-        """Cancels a pending task; with `force` also one that a worker holds."""
+        """Cancels a pending task; with `force` also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
+
+        The task is cancelled when the call answers. With `force` its worker is told to stop the CLI at once (within a
+        heartbeat interval where that message is lost): TERM, then KILL, with all that the CLI left running below it. Until
+        the worker has let go, the lease still counts for its account. What the CLI handed over to a service of its own
+        goes on there: no signal reaches it, it may still cost something, and what comes of it is not taken. A result that
+        was committed first wins: the call is refused.
+
+        Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which is safe to take as done.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`, in lower case, several by comma): it has
+          ended, or a worker holds it and `force` is off (`required_state` is then pending alone).
+          UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def RetryTask(
@@ -161,7 +709,24 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.RetryTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.RetryTaskResponse, _abc.Awaitable[_task_service_pb2.RetryTaskResponse]]:
-        """Puts a failed or timed out task back to pending, or ends the wait before an automatic retry."""
+        """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
+
+        From failed or timeout it consumes one of `max_retries`, like an automatic retry, whatever the error's reason and
+        `auto_retry` say; lost leases in a row are counted anew. On a pending task that waits for its retry, or after a
+        refusal, it only takes the wait away and consumes nothing. It is never refused because the queue is full. Where the
+        last attempt's worker has not let go yet (it was timed out and is being stopped), the task is not leased before.
+
+        Not idempotent: repeated, it is FAILED_PRECONDITION `INVALID_STATE`, or takes up another failure in between.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
+          waiting for its next attempt.
+          FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` allows them anew.
+          UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; GetTask tells.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def BulkRetryTasks(
@@ -169,7 +734,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.BulkRetryTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.BulkRetryTasksResponse, _abc.Awaitable[_task_service_pb2.BulkRetryTasksResponse]]:
-        """Retries many failed or timed out tasks."""
+        """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
+        whose retries are used up are left as they are and not counted.
+
+        Blocks until all are pending again. Safe to repeat: what is pending is not retried again.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`: some may be retried; repeat it for the others.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def CleanupTasks(
@@ -177,7 +752,19 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.CleanupTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.CleanupTasksResponse, _abc.Awaitable[_task_service_pb2.CleanupTasksResponse]]:
-        """Deletes ended tasks with their history; contents stay."""
+        """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
+        are never deleted. Happens by itself where `CONTENTGEN_RETENTION` is set.
+
+        Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
+        that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
+        submit at least.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`: some may be deleted; repeat it for the others.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def WaitTask(
@@ -185,7 +772,19 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.WaitTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.WaitTaskResponse, _abc.Awaitable[_task_service_pb2.WaitTaskResponse]]:
-        """Waits until a task has ended, or until the time is up."""
+        """Waits until a task has ended, or until the time is up: both are success, `task.end_time` tells which it was.
+
+        Blocks for `timeout` at most; an ended task is answered at once, and otherwise within milliseconds of the commit
+        that ends it, on whichever replica that is (10 s later at most, where a notification is lost). A failed attempt
+        that is retried does not end the wait. Only reads; a wait costs no thread, so thousands may wait.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or `timeout` is negative.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, one of another account, or it
+          was cleaned up meanwhile.
+          UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or a little later.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def WatchTasks(
@@ -193,7 +792,25 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.WatchTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_task_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_task_service_pb2.WatchTasksResponse]]:
-        """Streams changes of tasks, resumable."""
+        """Streams the moves of tasks, as they are committed, until the caller ends the stream.
+
+        Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
+        not ended, one event each, with `previous_status` unspecified; then every move follows in the order of its commits,
+        once. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
+        doubled. The stream says nothing while nothing moves. It does not end by itself when the tasks have ended.
+
+        Statuses, which end the stream:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or a
+          token that is none.
+          NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
+          OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore:
+          start anew without it.
+          RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move; go on
+          with that token.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: go on with the last token.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def ListTaskEvents(
@@ -201,7 +818,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListTaskEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTaskEventsResponse, _abc.Awaitable[_task_service_pb2.ListTaskEventsResponse]]:
-        """Lists the whole history of a task, oldest first."""
+        """Lists the whole history of a task, oldest first, in pages. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def GetTaskStats(
@@ -209,7 +833,15 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.GetTaskStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.GetTaskStatsResponse, _abc.Awaitable[_task_service_pb2.GetTaskStatsResponse]]:
-        """Counts tasks by status; never a scan."""
+        """Counts tasks by status. Only reads, and never a scan: counts are kept with every move.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def PollRunningTasks(
@@ -217,7 +849,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.PollRunningTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.PollRunningTasksResponse, _abc.Awaitable[_task_service_pb2.PollRunningTasksResponse]]:
-        """Asks the workers now how their tasks stand."""
+        """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
+
+        Blocks until all of them have answered, 10 s at most. Safe to repeat. The figures say what became of the attempts
+        that ran at the call, whether their tasks are retried or not.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
+          `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is no error: its tasks count as `error`.
+        """
 
     @_abc_1.abstractmethod
     def PollTask(
@@ -225,7 +867,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.PollTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.PollTaskResponse, _abc.Awaitable[_task_service_pb2.PollTaskResponse]]:
-        """Asks the worker of one task now."""
+        """Asks the worker of one task now, and answers the task's status after that.
+
+        Blocks until the worker has answered, 10 s at most: a silent worker leaves the status as it is known. A task that
+        no worker holds is answered at once. Safe to repeat.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
+          `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
     @_abc_1.abstractmethod
     def HandleTimeouts(
@@ -233,6 +885,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.HandleTimeoutsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.HandleTimeoutsResponse, _abc.Awaitable[_task_service_pb2.HandleTimeoutsResponse]]:
-        """Moves what has run out of its time."""
+        """Times out, now, the attempts that have been in a slot for longer than their task's `timeout`. The scheduler does so
+        by itself every few seconds; the call saves that wait. Their workers are told to stop.
+
+        Blocks until all are moved. Idempotent. Right after a start or an outage nothing is moved for one lease time, by
+        this call neither: workers that could not report then are given the time to.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`: some may be moved; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

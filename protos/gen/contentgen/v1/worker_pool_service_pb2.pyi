@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Worker(_message.Message):
-    """One worker."""
+    """One worker, as its hello and its last heartbeat say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -61,40 +61,40 @@ class Worker(_message.Message):
     UNHEALTHY_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
-    """Its stable name."""
+    """Its stable name, over restarts."""
     hostname: _builtins.str
-    """Where it runs."""
+    """The machine it runs on."""
     version: _builtins.str
-    """Its version."""
+    """Its version; may be empty."""
     running: _builtins.bool
-    """Connected and not draining."""
+    """Connected (heard of within the lease time) and not draining."""
     slots: _builtins.int
     """CLIs that may run at once."""
     busy_slots: _builtins.int
-    """CLIs that run."""
+    """Slots that are taken, as of its last heartbeat."""
     queue_size: _builtins.int
-    """Leases that it holds ahead of a slot."""
+    """Leases that it holds ahead of a slot, as of its last heartbeat."""
     draining: _builtins.bool
-    """Takes nothing new."""
+    """Takes nothing new: by DrainWorker, or because it is being stopped."""
     scheduler_id: _builtins.str
-    """The replica that it is connected to."""
+    """The replica that it is, or was last, connected to."""
     creator_version: _builtins.str
-    """What its CLI's `--version` said."""
+    """What its CLI's `--version` said; empty where the CLI does not know that option."""
     unhealthy: _builtins.bool
     """Its CLI fails at once, or is gone."""
     last_error: _builtins.str
     """Why it is unhealthy; empty where it is not."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """As it said in its hello."""
+        """As it said in its hello; shown, never used for routing."""
 
     @_builtins.property
     def connect_time(self) -> _timestamp_pb2.Timestamp:
-        """When its session was opened."""
+        """When its session was opened; each new stream opens one."""
 
     @_builtins.property
     def last_heartbeat_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was heard of last."""
+        """When it was heard of last: its hello, or its last heartbeat."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ Global___Worker: _TypeAlias = Worker  # noqa: Y015
 
 @_typing.final
 class GetWorkerPoolRequest(_message.Message):
-    """Nothing to say."""
+    """Asks for the whole pool."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -151,11 +151,11 @@ class GetWorkerPoolResponse(_message.Message):
     TOTAL_QUEUE_SIZE_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     num_workers: _builtins.int
-    """Workers that are connected."""
+    """Workers that are connected, draining ones included."""
     active_workers: _builtins.int
     """Of these, with a busy slot."""
     total_queue_size: _builtins.int
-    """Pending tasks."""
+    """Pending tasks, due or not."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Worker]:
         """Every worker heard of within the last hour, by worker_id; with `running` false where it is gone."""
@@ -184,7 +184,7 @@ class DrainWorkerRequest(_message.Message):
 
     WORKER_ID_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
-    """Required."""
+    """Required: 1 to 200 characters."""
     def __init__(
         self,
         *,
@@ -207,7 +207,7 @@ class DrainWorkerResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___Worker:
-        """As recorded."""
+        """As recorded: draining, perhaps still busy."""
 
     def __init__(
         self,
@@ -231,9 +231,9 @@ class ResizeWorkerRequest(_message.Message):
     WORKER_ID_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
-    """Required."""
+    """Required: 1 to 200 characters."""
     slots: _builtins.int
-    """1 to 1,000."""
+    """Required: 1 to 1,000."""
     def __init__(
         self,
         *,
@@ -257,7 +257,7 @@ class ResizeWorkerResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___Worker:
-        """As recorded."""
+        """As it stands; it may not have followed yet."""
 
     def __init__(
         self,
@@ -280,7 +280,7 @@ class PauseDispatchRequest(_message.Message):
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """This account; 0: everything. Two separate switches."""
+    """This account; 0: everything. Two separate switches: a task waits while either is on."""
     def __init__(
         self,
         *,
@@ -296,7 +296,7 @@ Global___PauseDispatchRequest: _TypeAlias = PauseDispatchRequest  # noqa: Y015
 
 @_typing.final
 class PauseDispatchResponse(_message.Message):
-    """Nothing to say."""
+    """Recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,7 +319,7 @@ class ResumeDispatchRequest(_message.Message):
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """This account; 0: everything. Two separate switches."""
+    """This account; 0: everything. Two separate switches: a task waits while either is on."""
     def __init__(
         self,
         *,
@@ -335,7 +335,7 @@ Global___ResumeDispatchRequest: _TypeAlias = ResumeDispatchRequest  # noqa: Y015
 
 @_typing.final
 class ResumeDispatchResponse(_message.Message):
-    """Nothing to say."""
+    """Recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,11 @@ if _version_not_supported:
 
 
 class WorkerPoolServiceStub:
-    """The workers, across all replicas, and dispatch as a whole.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
+    commits: as TaskService's comment says.
+
+    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
+    next, and by each acknowledgement of its heartbeat.
     """
 
     def __init__(self, channel):
@@ -63,39 +67,82 @@ class WorkerPoolServiceStub:
 
 
 class WorkerPoolServiceServicer:
-    """The workers, across all replicas, and dispatch as a whole.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
+    commits: as TaskService's comment says.
+
+    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
+    next, and by each acknowledgement of its heartbeat.
     """
 
     def GetWorkerPool(self, request, context):
-        """Shows every worker.
+        """Shows every worker. Only reads; never blocks.
+
+        Statuses:
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainWorker(self, request, context):
-        """Lets a worker finish what runs and take nothing new.
+        """Lets a worker finish what runs, give back what has not started, and take nothing new.
+
+        Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
+        nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
+        it again. Idempotent.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResizeWorker(self, request, context):
-        """Changes a worker's number of slots.
+        """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+
+        Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
+        process ends: a restarted worker has the number that it was configured with. Idempotent.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseDispatch(self, request, context):
-        """Stops dispatch, of an account or of everything.
+        """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
+        runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeDispatch(self, request, context):
-        """Lets dispatch go on.
+        """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
+        everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +185,11 @@ def add_WorkerPoolServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerPoolService:
-    """The workers, across all replicas, and dispatch as a whole.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
+    commits: as TaskService's comment says.
+
+    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
+    next, and by each acknowledgement of its heartbeat.
     """
 
     @staticmethod

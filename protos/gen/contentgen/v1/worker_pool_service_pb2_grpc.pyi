@@ -27,41 +27,144 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerPoolServiceStub:
-    """The workers, across all replicas, and dispatch as a whole."""
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
+    commits: as TaskService's comment says.
+
+    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
+    next, and by each acknowledgement of its heartbeat.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerPoolServiceAsyncStub: ...
     GetWorkerPool: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetWorkerPoolRequest, _worker_pool_service_pb2.GetWorkerPoolResponse]
-    """Shows every worker."""
+    """Shows every worker. Only reads; never blocks.
+
+    Statuses:
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.DrainWorkerRequest, _worker_pool_service_pb2.DrainWorkerResponse]
-    """Lets a worker finish what runs and take nothing new."""
+    """Lets a worker finish what runs, give back what has not started, and take nothing new.
+
+    Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
+    nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
+    it again. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ResizeWorker: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResizeWorkerRequest, _worker_pool_service_pb2.ResizeWorkerResponse]
-    """Changes a worker's number of slots."""
+    """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+
+    Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
+    process ends: a restarted worker has the number that it was configured with. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     PauseDispatch: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.PauseDispatchRequest, _worker_pool_service_pb2.PauseDispatchResponse]
-    """Stops dispatch, of an account or of everything."""
+    """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
+    runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ResumeDispatch: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResumeDispatchRequest, _worker_pool_service_pb2.ResumeDispatchResponse]
-    """Lets dispatch go on."""
+    """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
+    everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
-    """The workers, across all replicas, and dispatch as a whole."""
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
+    commits: as TaskService's comment says.
+
+    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
+    next, and by each acknowledgement of its heartbeat.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetWorkerPool: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetWorkerPoolRequest, _worker_pool_service_pb2.GetWorkerPoolResponse]  # type: ignore[assignment]
-    """Shows every worker."""
+    """Shows every worker. Only reads; never blocks.
+
+    Statuses:
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     DrainWorker: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.DrainWorkerRequest, _worker_pool_service_pb2.DrainWorkerResponse]  # type: ignore[assignment]
-    """Lets a worker finish what runs and take nothing new."""
+    """Lets a worker finish what runs, give back what has not started, and take nothing new.
+
+    Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
+    nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
+    it again. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ResizeWorker: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResizeWorkerRequest, _worker_pool_service_pb2.ResizeWorkerResponse]  # type: ignore[assignment]
-    """Changes a worker's number of slots."""
+    """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+
+    Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
+    process ends: a restarted worker has the number that it was configured with. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     PauseDispatch: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.PauseDispatchRequest, _worker_pool_service_pb2.PauseDispatchResponse]  # type: ignore[assignment]
-    """Stops dispatch, of an account or of everything."""
+    """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
+    runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ResumeDispatch: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResumeDispatchRequest, _worker_pool_service_pb2.ResumeDispatchResponse]  # type: ignore[assignment]
-    """Lets dispatch go on."""
+    """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
+    everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The workers, across all replicas, and dispatch as a whole."""
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
+    commits: as TaskService's comment says.
+
+    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
+    next, and by each acknowledgement of its heartbeat.
+    """
 
     @_abc_1.abstractmethod
     def GetWorkerPool(
@@ -69,7 +172,12 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.GetWorkerPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.GetWorkerPoolResponse, _abc.Awaitable[_worker_pool_service_pb2.GetWorkerPoolResponse]]:
-        """Shows every worker."""
+        """Shows every worker. Only reads; never blocks.
+
+        Statuses:
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def DrainWorker(
@@ -77,7 +185,18 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.DrainWorkerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.DrainWorkerResponse, _abc.Awaitable[_worker_pool_service_pb2.DrainWorkerResponse]]:
-        """Lets a worker finish what runs and take nothing new."""
+        """Lets a worker finish what runs, give back what has not started, and take nothing new.
+
+        Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
+        nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
+        it again. Idempotent.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def ResizeWorker(
@@ -85,7 +204,17 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.ResizeWorkerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.ResizeWorkerResponse, _abc.Awaitable[_worker_pool_service_pb2.ResizeWorkerResponse]]:
-        """Changes a worker's number of slots."""
+        """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+
+        Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
+        process ends: a restarted worker has the number that it was configured with. Idempotent.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def PauseDispatch(
@@ -93,7 +222,16 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.PauseDispatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.PauseDispatchResponse, _abc.Awaitable[_worker_pool_service_pb2.PauseDispatchResponse]]:
-        """Stops dispatch, of an account or of everything."""
+        """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
+        runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
     @_abc_1.abstractmethod
     def ResumeDispatch(
@@ -101,6 +239,15 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.ResumeDispatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.ResumeDispatchResponse, _abc.Awaitable[_worker_pool_service_pb2.ResumeDispatchResponse]]:
-        """Lets dispatch go on."""
+        """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
+        everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
 
 def add_WorkerPoolServiceServicer_to_server(servicer: WorkerPoolServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

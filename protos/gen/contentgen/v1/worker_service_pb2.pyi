@@ -28,27 +28,29 @@ class _LeaseStage:
 class _LeaseStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStage.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LEASE_STAGE_UNSPECIFIED: _LeaseStage.ValueType  # 0
-    """Never sent."""
+    """Counts as queued."""
     LEASE_STAGE_QUEUED: _LeaseStage.ValueType  # 1
     """Held ahead of a free slot."""
     LEASE_STAGE_ACCEPTED: _LeaseStage.ValueType  # 2
     """In a slot; its timeout runs."""
     LEASE_STAGE_PROCESSING: _LeaseStage.ValueType  # 3
-    """The CLI works on it."""
+    """In a slot; the CLI works on it."""
     LEASE_STAGE_FINISHED: _LeaseStage.ValueType  # 4
     """Over on the worker; the update that ends it is not acknowledged yet."""
 
 class LeaseStage(_LeaseStage, metaclass=_LeaseStageEnumTypeWrapper):
-    """How far a held lease is, as its worker sees it. Goes forward only."""
+    """How far a held lease is, as its worker sees it. Goes forward only. GetWorkerPool counts by it; only reports move a
+    task.
+    """
 
 LEASE_STAGE_UNSPECIFIED: LeaseStage.ValueType  # 0
-"""Never sent."""
+"""Counts as queued."""
 LEASE_STAGE_QUEUED: LeaseStage.ValueType  # 1
 """Held ahead of a free slot."""
 LEASE_STAGE_ACCEPTED: LeaseStage.ValueType  # 2
 """In a slot; its timeout runs."""
 LEASE_STAGE_PROCESSING: LeaseStage.ValueType  # 3
-"""The CLI works on it."""
+"""In a slot; the CLI works on it."""
 LEASE_STAGE_FINISHED: LeaseStage.ValueType  # 4
 """Over on the worker; the update that ends it is not acknowledged yet."""
 Global___LeaseStage: _TypeAlias = LeaseStage  # noqa: Y015
@@ -60,27 +62,31 @@ class _ReleaseReason:
 class _ReleaseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReleaseReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RELEASE_REASON_UNSPECIFIED: _ReleaseReason.ValueType  # 0
-    """Never sent."""
+    """Refused: a release must say why."""
     RELEASE_REASON_DRAINING: _ReleaseReason.ValueType  # 1
-    """The worker drains."""
+    """The worker is going away."""
     RELEASE_REASON_REFUSED: _ReleaseReason.ValueType  # 2
-    """This worker can't run it now; it keeps its place and waits 1 s, 2 s … 60 s; the tenth refusal in a row fails it."""
+    """This worker can't run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth refusal
+    in a row fails it (NO_WORKER_ACCEPTS).
+    """
     RELEASE_REASON_EXPIRED: _ReleaseReason.ValueType  # 3
-    """The worker's deadline for the lease passed, and what ran was stopped."""
+    """The worker's deadline for the lease passed, or the lease was revoked, and what ran was stopped."""
     RELEASE_REASON_QUEUED_TOO_LONG: _ReleaseReason.ValueType  # 4
     """It waited ahead of a slot for longer than its timeout."""
 
 class ReleaseReason(_ReleaseReason, metaclass=_ReleaseReasonEnumTypeWrapper):
-    """Why a worker gives a lease back."""
+    """Why a worker gives a lease back. None consumes a retry or counts as a loss."""
 
 RELEASE_REASON_UNSPECIFIED: ReleaseReason.ValueType  # 0
-"""Never sent."""
+"""Refused: a release must say why."""
 RELEASE_REASON_DRAINING: ReleaseReason.ValueType  # 1
-"""The worker drains."""
+"""The worker is going away."""
 RELEASE_REASON_REFUSED: ReleaseReason.ValueType  # 2
-"""This worker can't run it now; it keeps its place and waits 1 s, 2 s … 60 s; the tenth refusal in a row fails it."""
+"""This worker can't run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth refusal
+in a row fails it (NO_WORKER_ACCEPTS).
+"""
 RELEASE_REASON_EXPIRED: ReleaseReason.ValueType  # 3
-"""The worker's deadline for the lease passed, and what ran was stopped."""
+"""The worker's deadline for the lease passed, or the lease was revoked, and what ran was stopped."""
 RELEASE_REASON_QUEUED_TOO_LONG: ReleaseReason.ValueType  # 4
 """It waited ahead of a slot for longer than its timeout."""
 Global___ReleaseReason: _TypeAlias = ReleaseReason  # noqa: Y015
@@ -96,9 +102,9 @@ class _UpdateOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateO
     UPDATE_OUTCOME_COMMITTED: _UpdateOutcome.ValueType  # 1
     """Committed now."""
     UPDATE_OUTCOME_ALREADY_COMMITTED: _UpdateOutcome.ValueType  # 2
-    """This very lease had it committed before; the acknowledgement was lost."""
+    """This very lease had its end committed before; the acknowledgement was lost."""
     UPDATE_OUTCOME_LEASE_LOST: _UpdateOutcome.ValueType  # 3
-    """The lease is superseded, revoked or ended; nothing was written."""
+    """The lease is superseded, revoked or ended; nothing was written. Stop what still runs."""
 
 class UpdateOutcome(_UpdateOutcome, metaclass=_UpdateOutcomeEnumTypeWrapper):
     """What became of an update. Each of these, and nothing else, lets the worker forget it."""
@@ -108,9 +114,9 @@ UPDATE_OUTCOME_UNSPECIFIED: UpdateOutcome.ValueType  # 0
 UPDATE_OUTCOME_COMMITTED: UpdateOutcome.ValueType  # 1
 """Committed now."""
 UPDATE_OUTCOME_ALREADY_COMMITTED: UpdateOutcome.ValueType  # 2
-"""This very lease had it committed before; the acknowledgement was lost."""
+"""This very lease had its end committed before; the acknowledgement was lost."""
 UPDATE_OUTCOME_LEASE_LOST: UpdateOutcome.ValueType  # 3
-"""The lease is superseded, revoked or ended; nothing was written."""
+"""The lease is superseded, revoked or ended; nothing was written. Stop what still runs."""
 Global___UpdateOutcome: _TypeAlias = UpdateOutcome  # noqa: Y015
 
 @_typing.final
@@ -125,7 +131,7 @@ class LeaseRequest(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
-        """First on every stream."""
+        """First on every stream, and only there."""
 
     @_builtins.property
     def state(self) -> Global___State:
@@ -159,7 +165,7 @@ Global___LeaseRequest: _TypeAlias = LeaseRequest  # noqa: Y015
 
 @_typing.final
 class LeaseResponse(_message.Message):
-    """Scheduler to worker."""
+    """Scheduler to worker. A worker must ignore what it does not know: a newer scheduler may say more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,7 +179,7 @@ class LeaseResponse(_message.Message):
     RECONNECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
-        """Answers the hello."""
+        """Answers the hello; first on every stream, and once."""
 
     @_builtins.property
     def assignment(self) -> Global___Assignment:
@@ -235,7 +241,7 @@ class HeldLease(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """As assigned."""
+    """As assigned. One that can't be a lease's is answered as not the worker's."""
     attempt: _builtins.int
     """As assigned."""
     stage: Global___LeaseStage.ValueType
@@ -257,7 +263,7 @@ Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
-    """Opens a session."""
+    """Opens a session. Texts hold 200 characters at most and no NUL, where nothing else is said."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -294,34 +300,36 @@ class Hello(_message.Message):
     LOST_LEASES_FIELD_NUMBER: _builtins.int
     PROCESS_ID_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
-    """Stable name of the worker, 1 to 200 characters."""
+    """Required: stable name of the worker."""
     folder_id: _builtins.str
-    """Random id of the worker's data folder."""
+    """Required: random id of the worker's data folder."""
     session_number: _builtins.int
-    """Above every number that this folder used before."""
+    """Required: from 1, above every number that this folder used before."""
     hostname: _builtins.str
-    """For people, and for WORKER_ID_IN_USE."""
+    """For people, and for WORKER_ID_IN_USE; may be empty."""
     version: _builtins.str
-    """Version of the worker."""
+    """Version of the worker; may be empty."""
     slots: _builtins.int
-    """CLIs that may run at once."""
+    """CLIs that may run at once, 0 to 1,000; shown, what is granted follows `State.free_slots`."""
     creator_path: _builtins.str
-    """Path of the CLI."""
+    """Path of the CLI, up to 4,096 characters; may be empty."""
     creator_version: _builtins.str
-    """What the CLI's `--version` said."""
+    """What the CLI's `--version` said; may be empty."""
     process_id: _builtins.str
     """Random id of this process. What was wanted of a former one (drain, slots) is forgotten when it changes."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Shown, never used for routing."""
+        """Shown, never used for routing: up to 32; keys 1 to 63, values up to 255 characters."""
 
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
-        """Everything that it holds, results in the spool included."""
+        """Everything that it holds, results in the spool included; at most 10,000. What it does not name ends."""
 
     @_builtins.property
     def lost_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases that were marked as started and run no more: these are lost."""
+        """Leases that were marked as started and run no more: these are lost. At most 10,000; those that are not this
+        worker's are ignored.
+        """
 
     def __init__(
         self,
@@ -359,16 +367,16 @@ class State(_message.Message):
     LAST_ASSIGNMENT_FIELD_NUMBER: _builtins.int
     LAST_POLL_ID_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """From 1, rising within a stream."""
+    """From 1, rising within a stream. One that is not above the last changes no capacity."""
     free_slots: _builtins.int
-    """Leases that it would take now, beyond those that it holds."""
+    """Leases that it would take now, beyond those that it holds; 0: none."""
     last_assignment: _builtins.int
     """Number of the last assignment that it has read on this stream; 0: none yet."""
     last_poll_id: _builtins.str
-    """The last `poll_now` that it answers; empty: none."""
+    """The `poll_id` of the last `poll_now` that it answers; empty: none."""
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
-        """Every lease that it holds."""
+        """Every lease that it holds; at most 10,000."""
 
     def __init__(
         self,
@@ -389,14 +397,14 @@ Global___State: _TypeAlias = State  # noqa: Y015
 
 @_typing.final
 class Report(_message.Message):
-    """A batch of updates, in order."""
+    """A batch of updates, in order. Answered by one acknowledgement."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
     UPDATES_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """From 1, rising within a stream."""
+    """From 1, rising within a stream; its acknowledgement names it."""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseUpdate]:
         """Several of one lease are in the order in which they happened."""
@@ -439,15 +447,15 @@ class LeaseUpdate(_message.Message):
 
     @_builtins.property
     def processing(self) -> Global___Processing:
-        """The CLI has started on it."""
+        """The CLI has started on it; implies `accepted`."""
 
     @_builtins.property
     def progress(self) -> _task_pb2.TaskProgress:
-        """How far it is."""
+        """How far it is; replaces what was said before."""
 
     @_builtins.property
     def completed(self) -> Global___Completed:
-        """It ended with a result."""
+        """It ended with a result; implies `processing`."""
 
     @_builtins.property
     def failed(self) -> Global___Failed:
@@ -522,7 +530,7 @@ class Completed(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def result(self) -> Global___Result:
-        """What the CLI made."""
+        """Required: what the CLI made."""
 
     def __init__(
         self,
@@ -539,7 +547,7 @@ Global___Completed: _TypeAlias = Completed  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):
-    """What a CLI made. Body and html together hold 3 MiB of UTF-8 at most."""
+    """What a CLI made. Body and html together hold 3 MiB of UTF-8 at most; more is stored as the failure RESULT_TOO_LARGE."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -548,14 +556,14 @@ class Result(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     QUALITY_SCORE_FIELD_NUMBER: _builtins.int
     body: _builtins.str
-    """The text, Markdown or plain; not empty."""
+    """The text, Markdown or plain. Empty is stored as the failure CREATOR_INVALID_RESPONSE; NUL is taken out."""
     html_body: _builtins.str
     """The same as HTML; may be empty."""
     quality_score: _builtins.float
-    """As the CLI gave it; unset where it gave none."""
+    """As the CLI gave it; unset where it gave none, or none that is finite."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses of pictures; the first is the cover."""
+        """Names or addresses of pictures, the first is the cover. At most 1,000 of 4,000 characters; the rest is cut off."""
 
     def __init__(
         self,
@@ -584,7 +592,7 @@ class Failed(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def error(self) -> _task_pb2.TaskError:
-        """With reason TASK_TIMEOUT the task's status is timeout, else failed."""
+        """With reason TASK_TIMEOUT the task's status is timeout, else failed. Without a reason: CREATOR_ERROR."""
 
     def __init__(
         self,
@@ -608,9 +616,9 @@ class Released(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
     reason: Global___ReleaseReason.ValueType
-    """Why."""
+    """Required."""
     started: _builtins.bool
-    """Whether the CLI had been started on it."""
+    """Whether the CLI had been started on it. It also counts as started where `processing` was reported."""
     def __init__(
         self,
         *,
@@ -686,11 +694,11 @@ class Welcome(_message.Message):
     """Replica that answers; for logs."""
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
-        """How long a lease lives without being renewed."""
+        """How long a lease lives without being renewed; 5 s at least, 2 min by default."""
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
-        """How often to send a state at least."""
+        """How often to send a state at least: a third of `lease_ttl`, 10 s at most."""
 
     @_builtins.property
     def keep_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -702,7 +710,7 @@ class Welcome(_message.Message):
 
     @_builtins.property
     def wanted(self) -> Global___Wanted:
-        """What is wanted of it."""
+        """What is wanted of it; always set."""
 
     def __init__(
         self,
@@ -734,10 +742,10 @@ class Assignment(_message.Message):
     number: _builtins.int
     """From 1, rising within a stream."""
     state_number: _builtins.int
-    """The state that this claim counted on; the deadline of these leases runs from its making."""
+    """The newest state that was committed before the claim began; the deadline of these leases runs from its making."""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedLease]:
-        """One or more."""
+        """One or more; at most 500."""
 
     def __init__(
         self,
@@ -786,16 +794,16 @@ class AssignedLease(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CREATOR_OPTIONS_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """Names the lease in everything that follows."""
+    """Names the lease in everything that follows; opaque, unique for ever."""
     attempt: _builtins.int
-    """Fences it: the number of leases that this task has been granted."""
+    """Fences it: the number of leases that this task has been granted, from 1."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """What to do."""
+        """What to do: the task as submitted, with its ids, status submitted; without times, retries, error and request_id."""
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """How long the run may take from `accepted` on."""
+        """How long the run may take from `accepted` on; always set."""
 
     @_builtins.property
     def creator_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -820,7 +828,7 @@ Global___AssignedLease: _TypeAlias = AssignedLease  # noqa: Y015
 
 @_typing.final
 class Acknowledgement(_message.Message):
-    """Answers a state, or a report."""
+    """Answers a state, or a report: exactly one of the two numbers is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -835,7 +843,7 @@ class Acknowledgement(_message.Message):
     """The report that is committed; 0: this answers a state."""
     @_builtins.property
     def not_renewed_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases that the state named and that are not its own any more: stop them."""
+        """Leases that the state named and that are not its own any more: stop them. All others that it named are renewed."""
 
     @_builtins.property
     def wanted(self) -> Global___Wanted:
@@ -894,7 +902,7 @@ Global___UpdateResult: _TypeAlias = UpdateResult  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
-    """Stop what runs under this lease."""
+    """Stop what runs under this lease, and then end it by an update."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -903,7 +911,7 @@ class Cancel(_message.Message):
     lease_id: _builtins.str
     """The lease."""
     reason: _builtins.str
-    """CANCELLED_BY_CLIENT, TASK_TIMEOUT or LEASE_LOST."""
+    """For logs: CANCELLED_BY_CLIENT, TASK_TIMEOUT (also where no slot took it in time) or LEASE_LOST."""
     def __init__(
         self,
         *,
@@ -920,13 +928,13 @@ Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
 class PollNow(_message.Message):
-    """Ask the CLIs now rather than at the next interval; the next state names this id."""
+    """Ask the CLIs now rather than at the next interval; a state then names this id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POLL_ID_FIELD_NUMBER: _builtins.int
     poll_id: _builtins.str
-    """Names the question."""
+    """Names the question; opaque."""
     def __init__(
         self,
         *,
@@ -948,7 +956,7 @@ class Resize(_message.Message):
 
     SLOTS_FIELD_NUMBER: _builtins.int
     slots: _builtins.int
-    """CLIs that may run at once from now on."""
+    """CLIs that may run at once from now on, 1 to 1,000."""
     def __init__(
         self,
         *,
@@ -964,7 +972,7 @@ Global___Resize: _TypeAlias = Resize  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):
-    """Finish what runs, take nothing new, stay connected."""
+    """Give back what has not started, finish what runs, take nothing new, stay connected."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -27,25 +27,369 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """For workers: leases and the reports on them."""
+    """For workers (role `worker`): leases, and the reports on them. The comment of Lease is the whole protocol."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     Lease: _grpc.StreamStreamMultiCallable[_worker_service_pb2.LeaseRequest, _worker_service_pb2.LeaseResponse]
-    """One stream a worker."""
+    """One stream a worker, for as long as the worker lives: it says what it holds and what it would take, the scheduler
+    sends it tasks, it reports what becomes of them. What follows is all that a worker in any language has to do, so
+    that no task is lost, paid for twice where that can be helped, or accepted twice. A worker that breaks a rule harms
+    its own tasks, never the fence: what a lease may write is decided by the database alone. The rules have numbers, by
+    which the code cites them.
+
+    A *lease* is one grant of one task to one worker, named by `lease_id` and fenced by `attempt`. It is a row in the
+    database and lives there: it outlives the stream, the scheduler's replica and a restart of the database. It ends by
+    its worker's report, by its worker's next hello, by being revoked, or by running out: `lease_ttl` after it was
+    granted or last renewed, by the database's clock. A worker renews its leases by its heartbeat, the State.
+
+      worker                                                      scheduler
+      Hello(session_number 7)                                ->
+                                                             <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
+      State(1, free_slots 3, last_assignment 0)              ->
+                                                             <-   Acknowledgement(state 1)
+                                                             <-   Assignment(1, for state 1: lease A)
+      Report(1: A accepted, A processing)                    ->
+                                                             <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
+      State(2, free_slots 2, last_assignment 1, holds A)     ->
+                                                             <-   Acknowledgement(state 2, not renewed: none)
+      Report(2: A completed with its result)                 ->
+                                                             <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
+      State(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+
+    SESSIONS
+
+    1. A worker has a folder of its own on disk. It keeps `worker_id` (a stable name), `folder_id` (random, made with
+    the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
+    held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
+    and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
+    before the start and taken away once nothing of the run lives; and the spool: each result or error that ends a
+    lease, synced before it is reported, until it is acknowledged.
+
+    2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
+    which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
+    delayed on its way: it changes nothing and is refused, ABORTED `SESSION_REPLACED`; dial again with a higher number.
+    Once it has said hello anew, the worker reads nothing more of an old stream.
+
+    3. A Hello of the same folder replaces the former session, on whichever replica that is: a State that the old
+    stream still brings ends that stream, ABORTED `SESSION_REPLACED`. In the Hello's transaction the leases that it
+    names are renewed where they are still the worker's (`keep_leases`), or listed as not its own (`drop_leases`).
+    Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted. Those in
+    `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
+    that kills its worker at once would go round for ever. Once the Welcome is read those marks may go. A Hello of
+    another folder under the same `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
+    ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff.
+
+    4. A lease is *held* from the moment when it is read from an Assignment until the update that ends it is
+    acknowledged: a failed, a released and a merely spooled one is held too. Hello and State name all that is held.
+    What is not acknowledged is sent again after each Welcome, in its order, and the first State follows at once. A
+    drop stops a CLI, never a result that is spooled: that is sent, and judged (16). While the database is away there
+    is no Welcome: the stream ends UNAVAILABLE.
+
+    5. What is wanted of a worker (to drain, how many slots, which leases are revoked) is data in the database: the
+    Welcome and each Acknowledgement of a State carry it. Cancel, Drain, Resize and PollNow are short cuts, sent at
+    once where the worker is connected; to lose one costs a heartbeat interval at most. Each of them may come twice.
+
+    CAPACITY
+
+    6. Both sides number their States, Reports and Assignments within a stream, from 1. A State says how many leases
+    the worker would take now beyond those that it holds (`free_slots`: free slots, and room to queue ahead of one),
+    and which Assignment it has read last. It is sent each `heartbeat_interval` at least, and at once when there is
+    more room than the scheduler can know of; one under way at a time is enough. An Assignment names the newest State
+    that was committed before its claim began, whatever was committed since. What is granted is absolute, never counted
+    up: at most the `free_slots` of the newest State, less the leases of the Assignments that it had not read, ended or
+    not. So a worker never gets more than it said. A State older than one and a half heartbeat intervals grants
+    nothing. A State renews what it names and is the worker's own; the rest it neither renews nor ends (but see 17).
+
+    7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
+    handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
+
+    8. `released` gives a lease back, for a reason: DRAINING (the worker is going away), REFUSED (this worker can't run
+    it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused task keeps its place but waits 1 s, 2 s,
+    4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A worker that refuses for its own sake
+    states `free_slots` 0 until that is over, and that State goes before the release.
+
+    DEADLINES
+
+    9. A worker must stop a CLI before its lease can run out elsewhere. Its deadline for a lease counts from the moment
+    when it *built* the State that the lease's Assignment names, or the last State that named the lease and renewed it;
+    plus `lease_ttl`; less the time that it takes to stop, a third of `lease_ttl`, 10 s at most. By a clock that goes
+    on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The Acknowledgement of a State moves
+    the deadlines of the leases that this State named and that it does not list in `not_renewed_leases`, and no others;
+    that list is the Cancel of those on it. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
+    the CLI started, and once nothing lives, `released` (EXPIRED), which is never counted against the task. An
+    Assignment that is read past its deadline is released, not started; a result that was there before is reported. A
+    worker that is killed, stopped or stuck can't do this: its CLIs must be children of a process that holds the
+    deadlines in its stead. Running out is judged by the database's clock alone, from the start of the transaction that
+    granted or renewed the lease; times in messages are for people.
+
+    10. With a `lease_ttl` of 2 min and heartbeats each 10 s an outage of scheduler or database of up to 90 s stops no
+    run (in general `lease_ttl`, less the time to stop, less two heartbeat intervals; none at 30 s or less). A worker
+    that has lost its stream dials again, with a backoff of full jitter, and never gives up. No pause is longer than a
+    heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+
+    11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
+    schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
+    comes before anyone has noticed, even late, renews.
+
+    12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
+    waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
+    TASK_TIMEOUT. A lease that waits ahead of a slot for longer than `timeout` is released (QUEUED_TOO_LONG). The
+    scheduler watches too: it times a run out by itself (17), and after `timeout` plus `lease_ttl` without `accepted`
+    it revokes the lease, as a loss.
+
+    HOW A LEASE ENDS
+
+    13. Lost: it ran out, or was in `lost_leases`. The task is failed with WORKER_LOST and pending again, in one
+    transaction and without delay, whatever `auto_retry` and `retry_count` say; the fifth loss in a row
+    (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask sets that count to zero. What a worker gives back by
+    itself never counts and consumes no retry: unstarted, the task is pending again; once its CLI was started, it is
+    failed with WORKER_LOST and pending again.
+
+    14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
+    at most), and one of the three that end it: `completed` with the result, `failed` with an error, `released` with a
+    reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
+    are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
+    lease and attempt, whichever stream brings it; several may be under way. A result is stored with its content and
+    its entry in the publish pool in one transaction.
+
+    15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
+    stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
+    the lease is superseded, revoked or ended, nothing was stored; stop what still runs. Each of these, and nothing
+    else, settles an update: lets the worker delete its spool file and, where the update ends the lease, hold it no
+    longer. An update without an outcome is sent again after the next Welcome.
+
+    16. Late: the result of a task's latest lease is taken even after that lease ran out, as long as none was granted
+    since (pending to completed), and answered COMMITTED. So a result is always reported, however late. A lease that
+    ended by a report, a cancel or a time-out takes no result, nor does a task that stays failed after its last loss.
+
+    17. Revoked: a forced cancel, or a time-out that the scheduler sees first, moves the task at once; the database
+    decides between it and a result that comes at the same time. The lease stays, revoked: it still counts for its
+    account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. What ends it
+    is any update that ends a lease (once nothing lives: `released`, EXPIRED), which is answered LEASE_LOST; a Hello or
+    State that no longer names it after one that did; or running out.
+
+    COMMANDS
+
+    18. PollNow: ask the CLIs now, report what they say, then name its `poll_id` in a State, with which it is
+    committed. A worker that is silent for 10 s counts as `error` in PollRunningTasks.
+
+    19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
+    stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that
+    runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them.
+
+    20. A worker that is told to stop says Draining and states `free_slots` 0; it heartbeats to the last. It may go
+    once nothing is held and two such States, one after the other, are acknowledged; an Assignment that comes later
+    still ends as any whose worker has gone. Reconnect: this replica goes away, has lost the database, or wants its
+    workers spread anew. Dial again; nothing is to be finished first, and nothing is lost. The end of a stream, however
+    it ends, says nothing of its leases: CLIs run on to their deadlines.
+
+    BOUNDS
+
+    21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
+    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. Body and HTML
+    together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
+    at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
+    back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+    stream on which nothing comes for three heartbeat intervals is dead.
+
+    Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
+
+    Statuses, which end the stream; whatever it is, dial again with the usual backoff:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a message that breaks a bound, is empty, or comes out of turn; nothing of
+      that message is applied.
+      ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
+      ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
+      OK: the worker closed its side.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """For workers: leases and the reports on them."""
+    """For workers (role `worker`): leases, and the reports on them. The comment of Lease is the whole protocol."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lease: _aio.StreamStreamMultiCallable[_worker_service_pb2.LeaseRequest, _worker_service_pb2.LeaseResponse]  # type: ignore[assignment]
-    """One stream a worker."""
+    """One stream a worker, for as long as the worker lives: it says what it holds and what it would take, the scheduler
+    sends it tasks, it reports what becomes of them. What follows is all that a worker in any language has to do, so
+    that no task is lost, paid for twice where that can be helped, or accepted twice. A worker that breaks a rule harms
+    its own tasks, never the fence: what a lease may write is decided by the database alone. The rules have numbers, by
+    which the code cites them.
+
+    A *lease* is one grant of one task to one worker, named by `lease_id` and fenced by `attempt`. It is a row in the
+    database and lives there: it outlives the stream, the scheduler's replica and a restart of the database. It ends by
+    its worker's report, by its worker's next hello, by being revoked, or by running out: `lease_ttl` after it was
+    granted or last renewed, by the database's clock. A worker renews its leases by its heartbeat, the State.
+
+      worker                                                      scheduler
+      Hello(session_number 7)                                ->
+                                                             <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
+      State(1, free_slots 3, last_assignment 0)              ->
+                                                             <-   Acknowledgement(state 1)
+                                                             <-   Assignment(1, for state 1: lease A)
+      Report(1: A accepted, A processing)                    ->
+                                                             <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
+      State(2, free_slots 2, last_assignment 1, holds A)     ->
+                                                             <-   Acknowledgement(state 2, not renewed: none)
+      Report(2: A completed with its result)                 ->
+                                                             <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
+      State(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+
+    SESSIONS
+
+    1. A worker has a folder of its own on disk. It keeps `worker_id` (a stable name), `folder_id` (random, made with
+    the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
+    held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
+    and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
+    before the start and taken away once nothing of the run lives; and the spool: each result or error that ends a
+    lease, synced before it is reported, until it is acknowledged.
+
+    2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
+    which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
+    delayed on its way: it changes nothing and is refused, ABORTED `SESSION_REPLACED`; dial again with a higher number.
+    Once it has said hello anew, the worker reads nothing more of an old stream.
+
+    3. A Hello of the same folder replaces the former session, on whichever replica that is: a State that the old
+    stream still brings ends that stream, ABORTED `SESSION_REPLACED`. In the Hello's transaction the leases that it
+    names are renewed where they are still the worker's (`keep_leases`), or listed as not its own (`drop_leases`).
+    Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted. Those in
+    `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
+    that kills its worker at once would go round for ever. Once the Welcome is read those marks may go. A Hello of
+    another folder under the same `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
+    ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff.
+
+    4. A lease is *held* from the moment when it is read from an Assignment until the update that ends it is
+    acknowledged: a failed, a released and a merely spooled one is held too. Hello and State name all that is held.
+    What is not acknowledged is sent again after each Welcome, in its order, and the first State follows at once. A
+    drop stops a CLI, never a result that is spooled: that is sent, and judged (16). While the database is away there
+    is no Welcome: the stream ends UNAVAILABLE.
+
+    5. What is wanted of a worker (to drain, how many slots, which leases are revoked) is data in the database: the
+    Welcome and each Acknowledgement of a State carry it. Cancel, Drain, Resize and PollNow are short cuts, sent at
+    once where the worker is connected; to lose one costs a heartbeat interval at most. Each of them may come twice.
+
+    CAPACITY
+
+    6. Both sides number their States, Reports and Assignments within a stream, from 1. A State says how many leases
+    the worker would take now beyond those that it holds (`free_slots`: free slots, and room to queue ahead of one),
+    and which Assignment it has read last. It is sent each `heartbeat_interval` at least, and at once when there is
+    more room than the scheduler can know of; one under way at a time is enough. An Assignment names the newest State
+    that was committed before its claim began, whatever was committed since. What is granted is absolute, never counted
+    up: at most the `free_slots` of the newest State, less the leases of the Assignments that it had not read, ended or
+    not. So a worker never gets more than it said. A State older than one and a half heartbeat intervals grants
+    nothing. A State renews what it names and is the worker's own; the rest it neither renews nor ends (but see 17).
+
+    7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
+    handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
+
+    8. `released` gives a lease back, for a reason: DRAINING (the worker is going away), REFUSED (this worker can't run
+    it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused task keeps its place but waits 1 s, 2 s,
+    4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A worker that refuses for its own sake
+    states `free_slots` 0 until that is over, and that State goes before the release.
+
+    DEADLINES
+
+    9. A worker must stop a CLI before its lease can run out elsewhere. Its deadline for a lease counts from the moment
+    when it *built* the State that the lease's Assignment names, or the last State that named the lease and renewed it;
+    plus `lease_ttl`; less the time that it takes to stop, a third of `lease_ttl`, 10 s at most. By a clock that goes
+    on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The Acknowledgement of a State moves
+    the deadlines of the leases that this State named and that it does not list in `not_renewed_leases`, and no others;
+    that list is the Cancel of those on it. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
+    the CLI started, and once nothing lives, `released` (EXPIRED), which is never counted against the task. An
+    Assignment that is read past its deadline is released, not started; a result that was there before is reported. A
+    worker that is killed, stopped or stuck can't do this: its CLIs must be children of a process that holds the
+    deadlines in its stead. Running out is judged by the database's clock alone, from the start of the transaction that
+    granted or renewed the lease; times in messages are for people.
+
+    10. With a `lease_ttl` of 2 min and heartbeats each 10 s an outage of scheduler or database of up to 90 s stops no
+    run (in general `lease_ttl`, less the time to stop, less two heartbeat intervals; none at 30 s or less). A worker
+    that has lost its stream dials again, with a backoff of full jitter, and never gives up. No pause is longer than a
+    heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+
+    11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
+    schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
+    comes before anyone has noticed, even late, renews.
+
+    12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
+    waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
+    TASK_TIMEOUT. A lease that waits ahead of a slot for longer than `timeout` is released (QUEUED_TOO_LONG). The
+    scheduler watches too: it times a run out by itself (17), and after `timeout` plus `lease_ttl` without `accepted`
+    it revokes the lease, as a loss.
+
+    HOW A LEASE ENDS
+
+    13. Lost: it ran out, or was in `lost_leases`. The task is failed with WORKER_LOST and pending again, in one
+    transaction and without delay, whatever `auto_retry` and `retry_count` say; the fifth loss in a row
+    (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask sets that count to zero. What a worker gives back by
+    itself never counts and consumes no retry: unstarted, the task is pending again; once its CLI was started, it is
+    failed with WORKER_LOST and pending again.
+
+    14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
+    at most), and one of the three that end it: `completed` with the result, `failed` with an error, `released` with a
+    reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
+    are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
+    lease and attempt, whichever stream brings it; several may be under way. A result is stored with its content and
+    its entry in the publish pool in one transaction.
+
+    15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
+    stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
+    the lease is superseded, revoked or ended, nothing was stored; stop what still runs. Each of these, and nothing
+    else, settles an update: lets the worker delete its spool file and, where the update ends the lease, hold it no
+    longer. An update without an outcome is sent again after the next Welcome.
+
+    16. Late: the result of a task's latest lease is taken even after that lease ran out, as long as none was granted
+    since (pending to completed), and answered COMMITTED. So a result is always reported, however late. A lease that
+    ended by a report, a cancel or a time-out takes no result, nor does a task that stays failed after its last loss.
+
+    17. Revoked: a forced cancel, or a time-out that the scheduler sees first, moves the task at once; the database
+    decides between it and a result that comes at the same time. The lease stays, revoked: it still counts for its
+    account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. What ends it
+    is any update that ends a lease (once nothing lives: `released`, EXPIRED), which is answered LEASE_LOST; a Hello or
+    State that no longer names it after one that did; or running out.
+
+    COMMANDS
+
+    18. PollNow: ask the CLIs now, report what they say, then name its `poll_id` in a State, with which it is
+    committed. A worker that is silent for 10 s counts as `error` in PollRunningTasks.
+
+    19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
+    stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that
+    runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them.
+
+    20. A worker that is told to stop says Draining and states `free_slots` 0; it heartbeats to the last. It may go
+    once nothing is held and two such States, one after the other, are acknowledged; an Assignment that comes later
+    still ends as any whose worker has gone. Reconnect: this replica goes away, has lost the database, or wants its
+    workers spread anew. Dial again; nothing is to be finished first, and nothing is lost. The end of a stream, however
+    it ends, says nothing of its leases: CLIs run on to their deadlines.
+
+    BOUNDS
+
+    21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
+    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. Body and HTML
+    together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
+    at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
+    back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+    stream on which nothing comes for three heartbeat intervals is dead.
+
+    Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
+
+    Statuses, which end the stream; whatever it is, dial again with the usual backoff:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a message that breaks a bound, is empty, or comes out of turn; nothing of
+      that message is applied.
+      ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
+      ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
+      OK: the worker closed its side.
+    """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For workers: leases and the reports on them."""
+    """For workers (role `worker`): leases, and the reports on them. The comment of Lease is the whole protocol."""
 
     @_abc_1.abstractmethod
     def Lease(
@@ -53,6 +397,178 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_worker_service_pb2.LeaseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.LeaseResponse], _abc.AsyncIterator[_worker_service_pb2.LeaseResponse]]:
-        """One stream a worker."""
+        """One stream a worker, for as long as the worker lives: it says what it holds and what it would take, the scheduler
+        sends it tasks, it reports what becomes of them. What follows is all that a worker in any language has to do, so
+        that no task is lost, paid for twice where that can be helped, or accepted twice. A worker that breaks a rule harms
+        its own tasks, never the fence: what a lease may write is decided by the database alone. The rules have numbers, by
+        which the code cites them.
+
+        A *lease* is one grant of one task to one worker, named by `lease_id` and fenced by `attempt`. It is a row in the
+        database and lives there: it outlives the stream, the scheduler's replica and a restart of the database. It ends by
+        its worker's report, by its worker's next hello, by being revoked, or by running out: `lease_ttl` after it was
+        granted or last renewed, by the database's clock. A worker renews its leases by its heartbeat, the State.
+
+          worker                                                      scheduler
+          Hello(session_number 7)                                ->
+                                                                 <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
+          State(1, free_slots 3, last_assignment 0)              ->
+                                                                 <-   Acknowledgement(state 1)
+                                                                 <-   Assignment(1, for state 1: lease A)
+          Report(1: A accepted, A processing)                    ->
+                                                                 <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
+          State(2, free_slots 2, last_assignment 1, holds A)     ->
+                                                                 <-   Acknowledgement(state 2, not renewed: none)
+          Report(2: A completed with its result)                 ->
+                                                                 <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
+          State(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+
+        SESSIONS
+
+        1. A worker has a folder of its own on disk. It keeps `worker_id` (a stable name), `folder_id` (random, made with
+        the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
+        held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
+        and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
+        before the start and taken away once nothing of the run lives; and the spool: each result or error that ends a
+        lease, synced before it is reported, until it is acknowledged.
+
+        2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
+        which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
+        delayed on its way: it changes nothing and is refused, ABORTED `SESSION_REPLACED`; dial again with a higher number.
+        Once it has said hello anew, the worker reads nothing more of an old stream.
+
+        3. A Hello of the same folder replaces the former session, on whichever replica that is: a State that the old
+        stream still brings ends that stream, ABORTED `SESSION_REPLACED`. In the Hello's transaction the leases that it
+        names are renewed where they are still the worker's (`keep_leases`), or listed as not its own (`drop_leases`).
+        Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted. Those in
+        `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
+        that kills its worker at once would go round for ever. Once the Welcome is read those marks may go. A Hello of
+        another folder under the same `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
+        ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff.
+
+        4. A lease is *held* from the moment when it is read from an Assignment until the update that ends it is
+        acknowledged: a failed, a released and a merely spooled one is held too. Hello and State name all that is held.
+        What is not acknowledged is sent again after each Welcome, in its order, and the first State follows at once. A
+        drop stops a CLI, never a result that is spooled: that is sent, and judged (16). While the database is away there
+        is no Welcome: the stream ends UNAVAILABLE.
+
+        5. What is wanted of a worker (to drain, how many slots, which leases are revoked) is data in the database: the
+        Welcome and each Acknowledgement of a State carry it. Cancel, Drain, Resize and PollNow are short cuts, sent at
+        once where the worker is connected; to lose one costs a heartbeat interval at most. Each of them may come twice.
+
+        CAPACITY
+
+        6. Both sides number their States, Reports and Assignments within a stream, from 1. A State says how many leases
+        the worker would take now beyond those that it holds (`free_slots`: free slots, and room to queue ahead of one),
+        and which Assignment it has read last. It is sent each `heartbeat_interval` at least, and at once when there is
+        more room than the scheduler can know of; one under way at a time is enough. An Assignment names the newest State
+        that was committed before its claim began, whatever was committed since. What is granted is absolute, never counted
+        up: at most the `free_slots` of the newest State, less the leases of the Assignments that it had not read, ended or
+        not. So a worker never gets more than it said. A State older than one and a half heartbeat intervals grants
+        nothing. A State renews what it names and is the worker's own; the rest it neither renews nor ends (but see 17).
+
+        7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
+        handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
+
+        8. `released` gives a lease back, for a reason: DRAINING (the worker is going away), REFUSED (this worker can't run
+        it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused task keeps its place but waits 1 s, 2 s,
+        4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A worker that refuses for its own sake
+        states `free_slots` 0 until that is over, and that State goes before the release.
+
+        DEADLINES
+
+        9. A worker must stop a CLI before its lease can run out elsewhere. Its deadline for a lease counts from the moment
+        when it *built* the State that the lease's Assignment names, or the last State that named the lease and renewed it;
+        plus `lease_ttl`; less the time that it takes to stop, a third of `lease_ttl`, 10 s at most. By a clock that goes
+        on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The Acknowledgement of a State moves
+        the deadlines of the leases that this State named and that it does not list in `not_renewed_leases`, and no others;
+        that list is the Cancel of those on it. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
+        the CLI started, and once nothing lives, `released` (EXPIRED), which is never counted against the task. An
+        Assignment that is read past its deadline is released, not started; a result that was there before is reported. A
+        worker that is killed, stopped or stuck can't do this: its CLIs must be children of a process that holds the
+        deadlines in its stead. Running out is judged by the database's clock alone, from the start of the transaction that
+        granted or renewed the lease; times in messages are for people.
+
+        10. With a `lease_ttl` of 2 min and heartbeats each 10 s an outage of scheduler or database of up to 90 s stops no
+        run (in general `lease_ttl`, less the time to stop, less two heartbeat intervals; none at 30 s or less). A worker
+        that has lost its stream dials again, with a backoff of full jitter, and never gives up. No pause is longer than a
+        heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+
+        11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
+        schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
+        comes before anyone has noticed, even late, renews.
+
+        12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
+        waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
+        TASK_TIMEOUT. A lease that waits ahead of a slot for longer than `timeout` is released (QUEUED_TOO_LONG). The
+        scheduler watches too: it times a run out by itself (17), and after `timeout` plus `lease_ttl` without `accepted`
+        it revokes the lease, as a loss.
+
+        HOW A LEASE ENDS
+
+        13. Lost: it ran out, or was in `lost_leases`. The task is failed with WORKER_LOST and pending again, in one
+        transaction and without delay, whatever `auto_retry` and `retry_count` say; the fifth loss in a row
+        (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask sets that count to zero. What a worker gives back by
+        itself never counts and consumes no retry: unstarted, the task is pending again; once its CLI was started, it is
+        failed with WORKER_LOST and pending again.
+
+        14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
+        at most), and one of the three that end it: `completed` with the result, `failed` with an error, `released` with a
+        reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
+        are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
+        lease and attempt, whichever stream brings it; several may be under way. A result is stored with its content and
+        its entry in the publish pool in one transaction.
+
+        15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
+        stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
+        the lease is superseded, revoked or ended, nothing was stored; stop what still runs. Each of these, and nothing
+        else, settles an update: lets the worker delete its spool file and, where the update ends the lease, hold it no
+        longer. An update without an outcome is sent again after the next Welcome.
+
+        16. Late: the result of a task's latest lease is taken even after that lease ran out, as long as none was granted
+        since (pending to completed), and answered COMMITTED. So a result is always reported, however late. A lease that
+        ended by a report, a cancel or a time-out takes no result, nor does a task that stays failed after its last loss.
+
+        17. Revoked: a forced cancel, or a time-out that the scheduler sees first, moves the task at once; the database
+        decides between it and a result that comes at the same time. The lease stays, revoked: it still counts for its
+        account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. What ends it
+        is any update that ends a lease (once nothing lives: `released`, EXPIRED), which is answered LEASE_LOST; a Hello or
+        State that no longer names it after one that did; or running out.
+
+        COMMANDS
+
+        18. PollNow: ask the CLIs now, report what they say, then name its `poll_id` in a State, with which it is
+        committed. A worker that is silent for 10 s counts as `error` in PollRunningTasks.
+
+        19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
+        stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that
+        runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them.
+
+        20. A worker that is told to stop says Draining and states `free_slots` 0; it heartbeats to the last. It may go
+        once nothing is held and two such States, one after the other, are acknowledged; an Assignment that comes later
+        still ends as any whose worker has gone. Reconnect: this replica goes away, has lost the database, or wants its
+        workers spread anew. Dial again; nothing is to be finished first, and nothing is lost. The end of a stream, however
+        it ends, says nothing of its leases: CLIs run on to their deadlines.
+
+        BOUNDS
+
+        21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
+        in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. Body and HTML
+        together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
+        at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
+        back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+        stream on which nothing comes for three heartbeat intervals is dead.
+
+        Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
+
+        Statuses, which end the stream; whatever it is, dial again with the usual backoff:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a message that breaks a bound, is empty, or comes out of turn; nothing of
+          that message is applied.
+          ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
+          ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+          RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
+          OK: the worker closed its side.
+        """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
