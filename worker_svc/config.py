@@ -24,6 +24,10 @@ EXIT_CONFIG = 78
 _SECRETS = frozenset({"CONTENTGEN_TOKEN"})
 """Variables without a flag: every user of the machine can read a command line."""
 
+GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
+"""What a gRPC target begins with that is more than one plain address."""
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?")
@@ -117,6 +121,17 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] | None = Field(None, alias="CONTENTGEN_LOG_FORMAT")
     """console or json; unset: console on a terminal, else json."""
 
+    @field_validator("scheduler")
+    @classmethod
+    def _reachable(cls, target: str) -> str:
+        for address in addresses(target):
+            found = _ADDRESS.fullmatch(address)
+            if not _has_scheme(address) and not (found and 0 < int(found[2]) < 65536):
+                raise ValueError(
+                    f"should be host:port, several of them by comma, or a gRPC target; {address!r} is none"
+                )
+        return target
+
     @field_validator("tls_ca", "tls_client_cert", "tls_client_key")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
@@ -141,6 +156,17 @@ class Settings(BaseSettings):
         if self.tls_client_cert is not None and self.tls_ca is None:
             raise ValueError("CONTENTGEN_TLS_CA should be set where CONTENTGEN_TLS_CLIENT_CERT is")
         return self
+
+
+def addresses(target: str) -> list[str]:
+    """The addresses that CONTENTGEN_SCHEDULER names: one gRPC target with a scheme, or plain ones by comma."""
+    if _has_scheme(target):
+        return [target]
+    return [address.strip() for address in target.split(",")]
+
+
+def _has_scheme(target: str) -> bool:
+    return target.partition(":")[0] in GRPC_SCHEMES
 
 
 def flag_of(variable: str) -> str:

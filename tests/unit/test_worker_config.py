@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from worker_svc.config import Settings, SettingsError, flag_of, read_settings
+from worker_svc.config import Settings, SettingsError, addresses, flag_of, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +90,24 @@ def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: p
         "--no-such-setting: no such setting",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("host:50051", ["host:50051"]),
+        ("10.0.0.1:1, [::1]:65535", ["10.0.0.1:1", "[::1]:65535"]),
+        ("dns:///scheduler:50051", ["dns:///scheduler:50051"]),
+        ("ipv4:10.0.0.1:1,10.0.0.2:2", ["ipv4:10.0.0.1:1,10.0.0.2:2"]),
+    ],
+)
+def test_the_scheduler_is_a_grpc_target_or_several_addresses(target: str, expected: list[str]) -> None:
+    assert addresses(read_settings([f"--scheduler={target}"]).scheduler) == expected
+
+
+@pytest.mark.parametrize("target", ["host", "host:", ":50051", "host:65536", "http://host:1", "a:1,,b:2", "a:1,b"])
+def test_an_address_without_host_or_port_is_none(target: str) -> None:
+    assert "should be host:port" in problems(f"--scheduler={target}")[0]
 
 
 def test_certificate_and_key_go_together(tmp_path: Path) -> None:

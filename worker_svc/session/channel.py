@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from worker_svc.config import Settings
+from worker_svc.config import Settings, addresses
 
 KEEPALIVE_TIME_MS = 10_000
 """Between two pings; the scheduler's minimum interval has to be at or below it."""
@@ -54,13 +54,6 @@ class Dialer:
             return target, grpc.aio.insecure_channel(target, options)
         credentials = grpc.ssl_channel_credentials(self._tls.ca, self._tls.key, self._tls.cert)
         return target, grpc.aio.secure_channel(target, credentials, options)
-
-
-def addresses(target: str) -> list[str]:
-    """One gRPC target, or several plain addresses by comma, each dialled in its turn."""
-    if ":" in target and target.partition(":")[0] in {"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds"}:
-        return [target]
-    return [address.strip() for address in target.split(",") if address.strip()]
 
 
 def channel_options(longest_pause: float) -> list[tuple[str, int | str]]:

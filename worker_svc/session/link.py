@@ -117,8 +117,8 @@ class Link:
         )
 
     async def _converse(self, call: Call, welcome: pb.Welcome, target: str) -> None:
-        lease_ttl = welcome.lease_ttl.ToTimedelta().total_seconds()
-        heartbeat = max(SHORTEST_HEARTBEAT, welcome.heartbeat_interval.ToTimedelta().total_seconds())
+        lease_ttl = wire.seconds(welcome.lease_ttl)
+        heartbeat = max(SHORTEST_HEARTBEAT, wire.seconds(welcome.heartbeat_interval))
         _log.info(
             "a session is open",
             action="session.opened",

@@ -129,7 +129,11 @@ class _Service:
         self._worker.restore()
         told = asyncio.create_task(self._until_told(signals))
         lost = asyncio.create_task(self._guard.lost.wait())
-        loops = [asyncio.create_task(self._link.run()), asyncio.create_task(self._worker.watch_time())]
+        loops = [
+            asyncio.create_task(self._link.run()),
+            asyncio.create_task(self._worker.watch_time()),
+            asyncio.create_task(self._broken()),
+        ]
         try:
             await asyncio.wait([told, lost, *loops], return_when=asyncio.FIRST_COMPLETED)
             if lost.done():  # nothing is guarded any more
@@ -142,6 +146,10 @@ class _Service:
         finally:
             await _cancelled(told, lost, *loops)
             await self._worker.close()
+
+    async def _broken(self) -> None:
+        await self._worker.broken.wait()
+        raise RuntimeError("what runs is not known any more")
 
     async def _until_told(self, signals: Signals) -> None:
         await signals.drain.wait()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from worker_svc.creators.base import Job
@@ -19,7 +21,6 @@ from worker_svc.session.outbox import Answer, Kind, Update
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of an update that fit a message with room to spare."""
-_LONGEST_TIMEOUT = 400 * 86400.0
 _STAGES = {
     Stage.QUEUED: pb.LEASE_STAGE_QUEUED,
     Stage.ACCEPTED: pb.LEASE_STAGE_ACCEPTED,
@@ -45,9 +46,13 @@ class Creator:
 
 def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
     """A lease as the worker holds it, queued."""
-    timeout = assigned.timeout.ToTimedelta().total_seconds() if assigned.HasField("timeout") else _LONGEST_TIMEOUT
-    task_id = assigned.task.task_id
-    return Lease(assigned.lease_id, assigned.attempt, task_id, min(timeout, _LONGEST_TIMEOUT), now, deadline)
+    timeout = seconds(assigned.timeout) if assigned.HasField("timeout") else inf
+    return Lease(assigned.lease_id, assigned.attempt, assigned.task.task_id, timeout, now, deadline)
+
+
+def seconds(duration: Duration) -> float:
+    """A duration in seconds."""
+    return duration.seconds + duration.nanos / 1e9
 
 
 def job_of(assigned: pb.AssignedLease) -> Job:

@@ -50,6 +50,8 @@ class Worker:
         self._jobs: dict[str, pb.AssignedLease] = {}
         self._carrying: dict[str, asyncio.Task[None]] = {}
         self._reporters: dict[str, LeaseReporter] = {}
+        self.broken = asyncio.Event()
+        """Set when it does not know any more what runs: then only its end is safe."""
         self._refuses_until = 0.0
         self._held = asyncio.Event()
         self._empty = asyncio.Event()
@@ -203,7 +205,7 @@ class Worker:
             self.outbox.add(wire.accepted(lease))
             job = wire.job_of(self._jobs.pop(lease_id))
             task = self._carrying[lease_id] = asyncio.create_task(self._carry(lease, job))
-            task.add_done_callback(_log_fault)
+            task.add_done_callback(self._carried)
         self._changed()
 
     async def _carry(self, lease: Lease, job: Job) -> None:
@@ -276,7 +278,7 @@ class Worker:
     def _changed(self) -> None:
         self.on_change()
 
-
-def _log_fault(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a run was given up", action="run.fault", error=repr(error))
+    def _carried(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("a run got out of hand", action="run.fault", error=repr(error))
+            self.broken.set()

@@ -1,0 +1,36 @@
+"""The pauses before dialling again."""
+
+from __future__ import annotations
+
+from worker_svc.session.backoff import FIRST, LONGEST_UNTOLD, Backoff
+
+
+def pauses(backoff: Backoff, number: int = 200) -> list[float]:
+    return [backoff.pause() for _ in range(number)]
+
+
+def test_no_pause_is_longer_than_a_heartbeat_interval() -> None:
+    backoff = Backoff()
+    assert max(pauses(backoff)) <= LONGEST_UNTOLD
+    backoff.longest = 0.5
+    assert max(pauses(backoff)) <= 0.5
+    backoff.longest = 10.0
+    assert 5.0 < max(pauses(backoff)) <= 10.0, "the bound has grown, and the whole of it is used"
+
+
+def test_the_first_pause_is_short_and_is_so_again_after_a_stream_that_lasted() -> None:
+    backoff = Backoff()
+    assert backoff.pause() <= FIRST
+    pauses(backoff)
+    backoff.succeeded(lasted=LONGEST_UNTOLD)
+    assert backoff.pause() <= FIRST
+
+
+def test_streams_that_end_at_once_are_failures() -> None:
+    backoff = Backoff()
+    backoff.longest = 10.0
+    seen = []
+    for _ in range(200):
+        seen.append(backoff.pause())
+        backoff.succeeded(lasted=0.01)
+    assert max(seen) > FIRST
