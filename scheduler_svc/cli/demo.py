@@ -25,6 +25,8 @@ from scheduler_svc.client import ContentGenerationClient
 ACCOUNT = 1
 LIMIT = 60.0
 """Seconds for all tasks to end: far more than they take."""
+GRACE = 0.5
+"""Seconds: where all went well nothing runs any more, and else nobody needs it."""
 
 Document = dict[str, Any]
 
@@ -63,12 +65,12 @@ PARTS = (
 
 
 def demo(interrupts: Interrupts) -> None:
-    """Runs it. Raises StackError, which names the log to read, Interrupted, or what a call raised."""
+    """Runs it. Raises StackError, which names the log to read, or Interrupted."""
     out = show.console()
     start = time.monotonic()
     with _folder() as folder:
         out.print(f"starting a scheduler with a PostgreSQL of its own and {WORKERS} workers in {folder}")
-        with Stack(_environment(folder / "data"), folder / "logs", interrupts) as stack:
+        with Stack(_environment(folder / "data"), folder / "logs", GRACE, interrupts) as stack:
             with ContentGenerationClient(stack.target) as client:
                 _Story(stack, client, out, folder / "logs").tell()
             out.print("\nstopping")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from scheduler_svc.cli.interrupts import Interrupts
 
-GRACE = 10.0
-"""Seconds from the first TERM to the second, and from that to KILL."""
+STOP_LIMIT = 10.0
+"""Seconds from the second TERM to KILL, and from that until a process has to be gone."""
 _POLL = 0.02
 _TAIL_LINES = 5
 
@@ -73,20 +73,26 @@ class Service:
         self._process.send_signal(number)
 
 
-def end(services: Sequence[Service], interrupts: Interrupts) -> None:
-    """Ends them all at once: TERM, TERM again after GRACE or with the next signal to us, KILL another GRACE later."""
-    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+def end(services: Sequence[Service], grace: float, interrupts: Interrupts) -> None:
+    """Ends them all at once: TERM drains, TERM again stops, KILL comes last.
+
+    Args:
+        services: in no order.
+        grace: seconds to drain in.
+        interrupts: where another signal comes to us, nobody waits any longer.
+    """
+    for number, limit in ((signal.SIGTERM, grace), (signal.SIGTERM, STOP_LIMIT), (signal.SIGKILL, STOP_LIMIT)):
         for service in services:
             service.send(number)
-        if _ended(services, interrupts):
+        if _ended(services, limit, interrupts):
             return
     left = next(service for service in services if service.running)
     raise StackError(f"the {left.name} does not end", left.log)
 
 
-def _ended(services: Sequence[Service], interrupts: Interrupts) -> bool:
-    """Whether all of them have within GRACE, and before another signal comes."""
-    told, deadline = interrupts.count, time.monotonic() + GRACE
+def _ended(services: Sequence[Service], within: float, interrupts: Interrupts) -> bool:
+    """Whether all of them have in time, and before another signal comes."""
+    told, deadline = interrupts.count, time.monotonic() + within
     while any(service.running for service in services):
         if interrupts.count > told or time.monotonic() > deadline:
             return False

@@ -12,17 +12,19 @@ from scheduler_svc.cli.interrupts import Interrupted, Interrupts
 from scheduler_svc.cli.services import START_LIMIT, WORKERS, Stack, command, demo_creator
 from scheduler_svc.client import ContentGenerationClient
 
+GRACE = 10.0
+"""Seconds that running CLIs get after Ctrl-C."""
 _POLL = 0.2
 
 
 def run(interrupts: Interrupts) -> None:
-    """Runs it until a signal comes. Raises StackError, which names the log to read, or what a call raised."""
+    """Runs it until a signal comes. Raises StackError, which names the log to read."""
     data = Path(os.environ.get("CONTENTGEN_DATA_DIR") or ".contentgen").absolute()
     if not data.exists():
         data.mkdir(parents=True)
         data.chmod(0o711)  # where root runs it, another user runs PostgreSQL, and has to pass through
     try:
-        with Stack(_environment(data), data / "logs", interrupts) as stack:
+        with Stack(_environment(data), data / "logs", GRACE, interrupts) as stack:
             with ContentGenerationClient(stack.target) as client:
                 _set_up(stack, client)
             _say_how_to_use_it(stack.target, data)
@@ -64,6 +66,6 @@ Submit a task, and look at it:
   {command("buf")} curl --protocol grpc --http2-prior-knowledge \\
     -d '{{"account_id": 1}}' http://{target}/contentgen.v1.TaskService/ListTasks
 
-Ctrl-C ends it; what runs is given 10 s, then it goes back to the queue.""",
+Ctrl-C ends it; what runs is given {GRACE:g} s, then it goes back to the queue.""",
         flush=True,
     )

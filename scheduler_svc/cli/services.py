@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self, TypeVar
 
+import grpc
+
 from scheduler_svc.cli.interrupts import Interrupts
 from scheduler_svc.cli.processes import Service, StackError, end
 
@@ -41,10 +43,18 @@ def demo_creator(folder: Path) -> dict[str, str]:
 class Stack:
     """Entered, a scheduler serves at `target` and two workers have been started; at the exit all have ended."""
 
-    def __init__(self, environment: Mapping[str, str], logs: Path, interrupts: Interrupts) -> None:
-        """`environment`: all settings of both services but CONTENTGEN_SCHEDULER."""
+    def __init__(self, environment: Mapping[str, str], logs: Path, grace: float, interrupts: Interrupts) -> None:
+        """What it is made of.
+
+        Args:
+            environment: all settings of both services but CONTENTGEN_SCHEDULER.
+            logs: the folder for a log of each.
+            grace: seconds that running CLIs get at the end, before they are stopped.
+            interrupts: what is heeded while anything is waited for.
+        """
         self._environment = {**environment, "CONTENTGEN_LOG_FORMAT": "json"}
         self._logs = logs
+        self._grace = grace
         self._interrupts = interrupts
         self._scheduler: list[Service] = []
         self._workers: list[Service] = []
@@ -59,8 +69,12 @@ class Stack:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, grpc.RpcError):
+                self._explain(error)
+        finally:
+            self._end()
 
     def _start(self) -> None:
         scheduler = self._service("scheduler", "contentgen-scheduler", {})
@@ -76,9 +90,15 @@ class Stack:
     def _end(self) -> None:
         """Workers first: they give back what they hold to a scheduler that is still there."""
         try:
-            end(self._workers, self._interrupts)
+            end(self._workers, self._grace, self._interrupts)
         finally:
-            end(self._scheduler, self._interrupts)
+            end(self._scheduler, self._grace, self._interrupts)
+
+    def _explain(self, error: grpc.RpcError) -> None:
+        """Raises StackError: a call failed, since a service is gone or for the reason that it gives."""
+        self.check()
+        assert isinstance(error, grpc.Call)
+        raise StackError(f"a call failed: {error.code().name} {error.details()}", self._scheduler[0].log) from error
 
     def check(self) -> None:
         """Raises Interrupted where a signal came, StackError where a service has ended by itself."""

@@ -21,6 +21,8 @@ from rich.text import Text
 Document = Mapping[str, Any]
 
 PLAIN_WIDTH = 120
+_ID_TAIL = 8
+"""The end of an id tells tasks and workers apart, and leaves room for the topic on 80 columns."""
 _STYLES = {
     "pending": "dim",
     "submitted": "cyan",
@@ -91,7 +93,6 @@ class LiveTable:
         self._live = Live(console=out, auto_refresh=False)
 
     def __enter__(self) -> Self:
-        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,17 +102,19 @@ class LiveTable:
         self._live.console.print(text, style="dim")
 
     def show(self, tasks: Sequence[Document]) -> None:
-        table = Table("task", "priority", "status", "progress", "attempt", "worker", "topic", box=box.SIMPLE_HEAD)
+        table = Table("task", "prio", "status", "progress", "try", "worker", box=box.SIMPLE_HEAD, expand=True)
+        table.add_column("topic", no_wrap=True, overflow="ellipsis", ratio=1)
         for task in tasks:
             table.add_row(
-                task["task_id"],
+                f"…{task['task_id'][-_ID_TAIL:]}",
                 str(task["priority"]),
                 Text(task["status"], _STYLES.get(task["status"], "")),
                 _progress(task),
                 str(task["attempt"] or ""),
-                task["worker_id"] or "",
-                Text(task["topic"], no_wrap=True, overflow="ellipsis"),
+                (task["worker_id"] or "")[-_ID_TAIL:],
+                Text(task["topic"]),
             )
+        self._live.start()
         self._live.update(table, refresh=True)
 
 
@@ -126,7 +129,7 @@ def article(out: Console, content: Document) -> None:
     """A finished content."""
     heading = f"content {content['content_id']}: {content['title']} ({content['word_count']} characters)"
     if out.is_terminal:
-        out.print(Panel(Markdown(content["body"]), title=Text(heading), padding=(1, 2)))
+        out.print(Panel(Markdown(content["body"], hyperlinks=False), title=Text(heading), padding=(1, 2)))
     else:
         out.print(f"\n{heading}\n\n{content['body'].rstrip()}", soft_wrap=True)
 

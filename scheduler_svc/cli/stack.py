@@ -14,8 +14,6 @@ import argparse
 import io
 import sys
 
-import grpc
-
 from scheduler_svc.cli.demo import demo
 from scheduler_svc.cli.interrupts import Interrupted, Interrupts
 from scheduler_svc.cli.processes import StackError
@@ -39,9 +37,6 @@ def main() -> int:
         return 130
     except StackError as error:
         print(f"{chosen} failed: {error}\nread {error.log}", file=sys.stderr)
-        return 1
-    except grpc.RpcError as error:
-        print(f"{chosen} failed, the scheduler's answer was: {error}", file=sys.stderr)
         return 1
     return 0
 

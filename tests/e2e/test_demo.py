@@ -1,0 +1,171 @@
+"""`make demo` and `make run` as they are called: the module, without a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scheduler_svc.client import ContentGenerationClient
+from tests.cluster import server_folder
+from tests.waiting import wait_until, wait_until_gone
+
+PATIENCE_S = 60
+FOLDER = re.compile(r"workers in (/\S+)")
+ADDRESS = re.compile(r"^scheduler +(\S+),", re.MULTILINE)
+
+
+class Command:
+    """One run of the module, with what it printed; every process that descends from it carries a mark."""
+
+    def __init__(self, command: str, folder: Path, **settings: str) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        self._mark = uuid.uuid4().hex
+        environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "STACK_MARK": self._mark, **settings}
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "scheduler_svc.cli.stack", command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    def out(self) -> str:
+        return self._out.read_text(encoding="utf-8")
+
+    def err(self) -> str:
+        return self._err.read_text(encoding="utf-8")
+
+    def printed(self, pattern: re.Pattern[str]) -> str:
+        """The first group of `pattern`, once it is printed."""
+        self._until(lambda: pattern.search(self.out()) or self.process.poll() is not None, f"prints {pattern.pattern}")
+        found = pattern.search(self.out())
+        assert found, self.err()
+        return found[1]
+
+    def family(self) -> list[psutil.Process]:
+        """All processes that it started, and that these started."""
+        return [process for process in psutil.process_iter() if self._marked(process)]
+
+    def _marked(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("STACK_MARK") == self._mark
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+    def ended(self) -> int:
+        """Its exit status; all that it started is gone with it."""
+        self._until(lambda: self.process.poll() is not None, "the command has ended")
+        wait_until_gone(self.family, within=1, what="nothing is left running")
+        return self.process.returncode
+
+    def _until(self, condition: Callable[[], object], what: str) -> None:
+        wait_until(condition, within=PATIENCE_S, what=what)
+
+    def kill(self) -> None:
+        """For a test that failed."""
+        for process in self.family():
+            process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Starts the module; what a failed test leaves of it is ended."""
+    started: list[Command] = []
+
+    def start(command: str, **settings: str) -> Command:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(Command(command, folder, **settings))
+        return started[-1]
+
+    yield start
+    for command in started:
+        command.kill()
+
+
+def test_the_demo_shows_an_article_and_leaves_nothing(start: Callable[..., Command]) -> None:
+    demo = start("demo", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")  # a setting for other stacks
+    folder = Path(demo.printed(FOLDER))
+    assert demo.ended() == 0, demo.err()
+    assert not folder.exists()
+    out = demo.out()
+    assert "# 人工智能的未来发展" in out
+    assert "RetryTask" in out
+    assert "CancelTask" in out
+    assert re.search(r"^ 3?\d +8 +pending +人工智能的未来发展", out, re.MULTILINE)
+    assert re.search(r"pending_review +春天的第一杯咖啡", out)
+    assert "2 workers, 0 tasks pending" in out
+    assert demo.err() == ""
+
+
+def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> None:
+    demo = start("demo")
+    folder = Path(demo.printed(FOLDER))
+    demo.printed(re.compile(r"(processing)"))
+    assert len(demo.family()) > 5  # itself, scheduler, PostgreSQL, two workers with their guards, CLIs
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.ended() == 130
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("victim", ["scheduler", "worker-1"])
+def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Command], victim: str) -> None:
+    demo = start("demo")
+    folder = Path(demo.printed(FOLDER))
+    demo.printed(re.compile(r"(processing)"))
+    log = folder / "logs" / f"{victim}.log"
+    processes = [process for process in demo.family() if _writes(process, log) and process.ppid() == demo.process.pid]
+    for process in processes:
+        process.kill()
+    assert demo.ended() == 1
+    assert f"the {victim} has ended with status -9" in demo.err()
+    assert f"read {log}\n" in demo.err()
+    assert log.stat().st_size > 0
+    assert [path.name for path in folder.iterdir()] == ["logs"]
+    shutil.rmtree(folder)
+
+
+def _writes(process: psutil.Process, log: Path) -> bool:
+    return os.path.realpath(f"/proc/{process.pid}/fd/2") == str(log)
+
+
+def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command]) -> None:
+    with server_folder() as data:
+        settings = {"CONTENTGEN_DATA_DIR": str(data / "data"), "CONTENTGEN_LISTEN": "127.0.0.1:0"}
+        first = start("run", CREATOR_DEMO_SECONDS="0.1", **settings)
+        with ContentGenerationClient(first.printed(ADDRESS)) as client:
+            task_id = client.submit_task(1, "what is kept")
+            assert client.wait(task_id, PATIENCE_S, check=True)["status"] == "completed"
+        first.process.send_signal(signal.SIGINT)
+        assert first.ended() == 0, first.err()
+        assert "made account 1" in first.out()
+        assert "the demo creator" in first.out()
+        again = start("run", **settings)
+        with ContentGenerationClient(again.printed(ADDRESS)) as client:
+            status = client.get_task_status(task_id)
+            assert status is not None
+            assert status["status"] == "completed"
+            assert [account["account_id"] for account in client.iter_accounts()] == [1]
+        again.process.send_signal(signal.SIGTERM)
+        assert again.ended() == 0, again.err()
+        assert "made account" not in again.out()
+
+
+def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:
+    with server_folder() as data:
+        run = start("run", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere")
+        assert run.ended() == 1
+        assert "the scheduler has ended with status 78" in run.err()
+        assert "CONTENTGEN_LISTEN" in run.err()
