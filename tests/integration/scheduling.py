@@ -1,0 +1,324 @@
+"""The application on a real database, driven step by step as the lanes and loops drive it; time moves by SQL."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from scheduler_svc.application import query, steer
+from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.dispatch import Claimed, Room, claim
+from scheduler_svc.application.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
+from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
+from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import (
+    Accepted,
+    Change,
+    Completed,
+    Failed,
+    Outcome,
+    Processing,
+    Release,
+    Released,
+    Update,
+)
+from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
+from scheduler_svc.domain.worker import Held, Hello, LeaseStage, State
+from scheduler_svc.store.transactions import PgDatabase, PgTx, make_engine
+
+TTL = 120.0
+HEARTBEAT = 10.0
+MAX_LOSSES = 5
+MAX_QUEUE = 1_000
+
+RESULT = Completed(Result("a body of some words"))
+FAILURE = Failed(TaskError("CREATOR_ERROR", "exit status 3"))
+TIMEOUT = Failed(TaskError("TASK_TIMEOUT", "too long"))
+
+R = TypeVar("R")
+
+
+def released(reason: Release = Release.DRAINING, *, started: bool = False) -> Released:
+    return Released(reason, started)
+
+
+def held(refs: Iterable[LeaseRef], stage: LeaseStage = LeaseStage.PROCESSING) -> tuple[Held, ...]:
+    return tuple(Held(ref.lease_id, ref, stage) for ref in refs)
+
+
+def new_task(**fields: Any) -> NewTask:
+    """A task of account 1 that differs from a plain one by `fields`."""
+    return replace(NewTask(account_id=1, topic="a topic"), **fields)
+
+
+class Scheduling:
+    """One scheduler's transactions, one after the other, on a database of its own.
+
+    `told` keeps what each commit would have told; account 1 is there, and no gap of the reapers is open.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.told: list[Signals] = []
+        self._engine = make_engine(url, 8, hot=True)
+        self.database = PgDatabase(self._engine, "replica", self.told.append, lambda: None)
+        self._submits = Submits(MAX_QUEUE)
+        self._reports = Reports(TTL, MAX_LOSSES)
+        self._numbers = itertools.count(1)
+        self.sessions: dict[str, int] = {}
+        self.run(create_account, "one", 0, 1.0)
+        self.no_gap()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def run(self, work: Any, *arguments: Any) -> Any:
+        """`work(tx, …)`, committed."""
+        return self.database.run(lambda tx: work(tx, *arguments))
+
+    def sql(self, text: str, **parameters: Any) -> list[Any]:
+        with self._engine.begin() as connection:
+            result = connection.execute(sa.text(text), parameters)
+            return list(result.fetchall()) if result.returns_rows else []
+
+    @contextmanager
+    def transaction(self) -> Iterator[PgTx]:
+        """One that is committed at the end of the block, for what two of them do at the same time."""
+        with self._engine.begin() as connection:
+            tx = PgTx(connection)
+            yield tx
+            tx.finish("replica")
+
+    # what clients do
+
+    def submit(self, *tasks: NewTask) -> list[Task]:
+        """One call for all of them. Raises what refused it."""
+        (answer,) = self.submit_group(Submit(tasks))
+        if isinstance(answer, DomainError):
+            raise answer
+        return list(answer)
+
+    def submit_group(self, *group: Submit) -> list[tuple[Task, ...] | DomainError]:
+        answers: list[tuple[Task, ...] | DomainError] = self.run(self._submits.run_group, group)
+        return answers
+
+    def submit_one(self, **fields: Any) -> int:
+        """The key of a new task of account 1."""
+        return self.submit(new_task(**fields))[0].task_key
+
+    def task(self, key: int) -> Task:
+        task: Task = self.run(query.get_task, key)
+        return task
+
+    def events(self, key: int) -> list[TaskEvent]:
+        events: list[TaskEvent] = self.run(query.list_events, key, 0, 1_000)
+        return events
+
+    def path(self, key: int) -> list[str]:
+        """The states of the task's history, in order."""
+        return [event.status.label for event in self.events(key)]
+
+    def cancel(self, key: int, *, force: bool = False) -> Task:
+        task: Task = self.run(steer.cancel_task, key, force)
+        return task
+
+    def retry(self, key: int, *, reset: bool = False) -> Task:
+        task: Task = self.run(steer.retry_task, key, reset)
+        return task
+
+    # what workers do
+
+    def hello(
+        self,
+        worker_id: str = "w",
+        *,
+        folder_id: str = "folder",
+        number: int | None = None,
+        names: Iterable[LeaseRef] = (),
+        lost: Iterable[LeaseRef] = (),
+    ) -> Opened:
+        """A hello with the next session number; its session is what `claim` and `state` then speak for."""
+        hello = Hello(
+            worker_id=worker_id,
+            folder_id=folder_id,
+            session_number=next(self._numbers) if number is None else number,
+            hostname="host",
+            version="1",
+            slots=3,
+            labels={},
+            creator_path="creator",
+            creator_version="1",
+            process_id="process",
+            held=held(names),
+            lost=tuple(ref.lease_id for ref in lost),
+        )
+        opened: Opened = self.run(open_session, hello, SessionSettings(TTL, MAX_LOSSES, "replica"))
+        self.sessions[worker_id] = opened.session_key
+        return opened
+
+    def claim(self, count: int = 1, worker_id: str = "w") -> list[LeaseRef]:
+        """Leases for a worker that has so much room; says hello for it where it has not."""
+        if worker_id not in self.sessions:
+            self.hello(worker_id)
+        grants = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count)).grants
+        return [grant.ref for own in grants.values() for grant in own]
+
+    def claim_for(self, *rooms: Room, limit: int = 1_000) -> Claimed:
+        claimed: Claimed = self.run(claim, rooms, limit, TTL)
+        return claimed
+
+    def start(self, **fields: Any) -> LeaseRef:
+        """The lease of a new task whose CLI has started."""
+        self.submit_one(**fields)
+        (ref,) = self.claim()
+        self.report(ref, Accepted(), Processing())
+        return ref
+
+    def report(self, ref: LeaseRef, *changes: Change) -> list[Outcome]:
+        updates = tuple(Update(ref.lease_id, ref.attempt, ref, change) for change in changes)
+        (outcomes,) = self.report_group(Reported(updates))
+        return list(outcomes)
+
+    def end(self, ref: LeaseRef, change: Change) -> Outcome:
+        """The outcome of one update."""
+        return self.report(ref, change)[0]
+
+    def stated(self, worker_id: str, names: Iterable[LeaseRef]) -> Stated:
+        return Stated(worker_id, self.sessions[worker_id], State(next(self._numbers), 0, held(names), 0))
+
+    def state(self, *names: LeaseRef, worker_id: str = "w") -> StateAck:
+        """A heartbeat that names these leases."""
+        (ack,) = self.report_group(self.stated(worker_id, names))
+        if isinstance(ack, DomainError):
+            raise ack
+        assert isinstance(ack, StateAck)
+        return ack
+
+    def take_back(self, *refs: LeaseRef) -> None:
+        self.report_group(TakenBack(refs))
+
+    def report_group(self, *group: Any) -> list[Any]:
+        answers: list[Any] = self.run(self._reports.run_group, group)
+        return answers
+
+    # what time does
+
+    def no_gap(self) -> None:
+        """As if a reaper had ticked a moment ago, and for long before."""
+        self.sql("UPDATE reaper SET stamp = now(), expire_not_before = now() - interval '1 hour'")
+
+    def run_out(self, *refs: LeaseRef) -> None:
+        """These leases ran out a moment ago, and nobody has noticed yet."""
+        keys = [ref.task_key for ref in refs]
+        self.sql("UPDATE leases SET expire_time = now() - interval '1 second' WHERE task_key = ANY(:keys)", keys=keys)
+
+    def lose(self, *refs: LeaseRef) -> Reaped:
+        """These leases ran out, and a reaper ends them."""
+        self.run_out(*refs)
+        return self.reap()
+
+    def reap(self) -> Reaped:
+        reaped: Reaped = self.run(reap, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES))
+        return reaped
+
+    def wait_is_over(self, key: int) -> Promoted:
+        """What the task waits for has come; the due loop looks."""
+        self.sql("UPDATE delayed SET due_time = now() - interval '1 second' WHERE task_key = :key", key=key)
+        return self.due()
+
+    def due(self) -> Promoted:
+        promoted: Promoted = self.run(promote_due)
+        return promoted
+
+    # what is so
+
+    def place(self, key: int) -> str:
+        """Where an open task stands: ready, delayed or leases; empty where it has ended."""
+        places = self.sql(
+            """SELECT 'ready' FROM ready WHERE task_key = :key UNION ALL SELECT 'delayed' FROM delayed
+                WHERE task_key = :key UNION ALL SELECT 'leases' FROM leases WHERE task_key = :key AND NOT revoked""",
+            key=key,
+        )
+        assert len(places) <= 1
+        return places[0][0] if places else ""
+
+    def barred(self, key: int) -> bool:
+        """Whether a revoked lease of the task is still there."""
+        return bool(self.sql("SELECT FROM leases WHERE task_key = :key AND revoked", key=key))
+
+    def check(self) -> None:
+        """The invariants that hold after every commit. Each query lists what breaks one of them."""
+        for what, query_text in INVARIANTS.items():
+            assert self.sql(query_text) == [], what
+
+
+def refs_of(tasks: Sequence[Task], refs: Iterable[LeaseRef]) -> list[LeaseRef]:
+    """The leases of these tasks, in the tasks' order."""
+    by_key = {ref.task_key: ref for ref in refs}
+    return [by_key[task.task_key] for task in tasks]
+
+
+_TRUTH = """
+    SELECT t.task_key, t.account_id, coalesce(l.status, t.status) AS status
+    FROM tasks AS t LEFT JOIN leases AS l ON l.task_key = t.task_key AND NOT l.revoked
+"""
+INVARIANTS = {
+    "an open task stands in exactly one place, an ended one in none": """
+        SELECT t.task_key, t.status FROM tasks AS t LEFT JOIN (
+            SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed
+            UNION ALL SELECT task_key FROM leases WHERE NOT revoked
+        ) AS p USING (task_key)
+        GROUP BY t.task_key, t.status HAVING count(p.task_key) <> CASE WHEN t.status = 1 THEN 1 ELSE 0 END
+    """,
+    "nothing stands anywhere without its task": """
+        SELECT task_key FROM (SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed
+            UNION ALL SELECT task_key FROM leases) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)
+    """,
+    "what a lease holds or bars can't be claimed": "SELECT task_key FROM ready JOIN leases USING (task_key)",
+    "attempts follow one another": """
+        SELECT t.task_key, t.attempt, p.attempt FROM tasks AS t JOIN (
+            SELECT task_key, attempt FROM ready UNION ALL SELECT task_key, attempt FROM delayed
+            UNION ALL SELECT task_key, attempt + revoked::integer FROM leases
+        ) AS p USING (task_key) WHERE p.attempt <> t.attempt + 1
+    """,
+    "the counts are the truth": f"""
+        WITH truth AS (
+            SELECT account_id, status AS kind, 1 AS n FROM ({_TRUTH}) AS s
+            UNION ALL SELECT account_id, 8, 1 FROM ready
+        ), counted AS (
+            SELECT account_id, kind, sum(n) AS n FROM (SELECT account_id, kind, n FROM task_counts
+                UNION ALL SELECT account_id, kind, n FROM count_deltas) AS c
+            GROUP BY account_id, kind HAVING sum(n) <> 0
+        )
+        SELECT * FROM (SELECT account_id, kind, sum(n) AS n FROM truth GROUP BY account_id, kind
+            UNION ALL SELECT 0, kind, sum(n) FROM truth GROUP BY kind) AS t
+        FULL JOIN counted AS c USING (account_id, kind) WHERE t.n IS DISTINCT FROM c.n
+    """,
+    "the history is a path that leads to where the task is": f"""
+        SELECT * FROM (
+            SELECT e.task_key, previous_status, e.status,
+                lag(e.status, 1, 0::smallint) OVER w AS before, lead(e.status, 1, s.status) OVER w AS after,
+                lead(e.previous_status, 1, s.status) OVER w AS next_from
+            FROM task_events AS e JOIN ({_TRUTH}) AS s USING (task_key)
+            WINDOW w AS (PARTITION BY e.task_key ORDER BY seq)
+        ) AS path WHERE previous_status <> before OR status <> next_from
+    """,
+    "every task has a history": "SELECT task_key FROM tasks WHERE task_key NOT IN (SELECT task_key FROM task_events)",
+    "a completed task has its content, and nothing else has one": """
+        SELECT task_key, t.status, c.content_id FROM tasks AS t FULL JOIN contents AS c USING (task_key)
+        WHERE (t.status = 4) IS DISTINCT FROM (c.content_id IS NOT NULL) OR t.content_id IS DISTINCT FROM c.content_id
+    """,
+    "what is approved is in the publish pool": """
+        SELECT c.content_id FROM contents AS c FULL JOIN publish_pool AS p USING (content_id)
+        WHERE (c.review_status = 2) IS DISTINCT FROM (p.content_id IS NOT NULL)
+    """,
+}

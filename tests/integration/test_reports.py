@@ -1,0 +1,201 @@
+"""What reports do to leases: outcomes, late results, what was said before, what a revoked lease still takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler_svc.application.report import Reported
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Update
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Progress
+from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, released
+
+COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
+
+
+def test_an_attempt_from_lease_to_result(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(topic="人工智能的未来发展", category="tech", priority=8)
+    (ref,) = scheduling.claim()
+    assert scheduling.report(ref, Accepted()) == [COMMITTED]
+    assert scheduling.task(key).timeout_time is not None
+    assert scheduling.report(ref, Processing(), Progress(40, "draft", "half")) == [COMMITTED, COMMITTED]
+    running = scheduling.task(key)
+    assert (running.status, running.progress) == (Status.PROCESSING, Progress(40, "draft", "half"))
+    assert scheduling.end(ref, Completed(Result("正文" * 200, "<p>正文</p>", ("a.png", "b.png"), 0.9))) is COMMITTED
+    task = scheduling.task(key)
+    assert (task.status, task.attempt, task.worker_id, task.lease_id) == (Status.COMPLETED, 1, "w", "")
+    assert scheduling.path(key) == ["pending", "submitted", "processing", "completed"]
+    (content,) = scheduling.sql("SELECT * FROM contents")
+    assert (content.content_id, content.title, content.category) == (task.content_id, "人工智能的未来发展", "tech")
+    assert (content.word_count, content.summary, content.images) == (400, "正文" * 100, ["a.png", "b.png"])
+    assert scheduling.sql("SELECT content_id, priority, status FROM publish_pool") == [(task.content_id, 8, 1)]
+    assert [signals.ended for signals in scheduling.told if signals.ended] == [[key]]
+
+
+def test_without_auto_approve_a_content_waits_for_review(scheduling: Scheduling) -> None:
+    ref = scheduling.start(auto_approve=False)
+    assert scheduling.end(ref, RESULT) is COMMITTED
+    assert scheduling.sql("SELECT review_status FROM contents") == [(1,)]
+    assert scheduling.sql("SELECT * FROM publish_pool") == []
+
+
+def test_a_result_implies_that_the_cli_had_started(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    (ref,) = scheduling.claim()
+    assert scheduling.end(ref, RESULT) is COMMITTED
+    assert scheduling.path(key) == ["pending", "submitted", "processing", "completed"]
+
+
+def test_stages_only_go_forward(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    before = scheduling.task(ref.task_key)
+    assert scheduling.report(ref, Accepted(), Processing()) == [COMMITTED, COMMITTED]
+    assert scheduling.task(ref.task_key) == before
+    assert scheduling.path(ref.task_key) == ["pending", "submitted", "processing"]
+
+
+def test_a_report_is_judged_by_its_lease_whichever_stream_brings_it(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.hello(names=[ref])  # the report may come by the stream before this hello, or by the one after
+    assert scheduling.end(ref, RESULT) is COMMITTED
+
+
+def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
+    keys = [scheduling.submit_one() for _ in range(4)]
+    refs = scheduling.claim(4)
+    changes: list[Change] = [RESULT, FAILURE, released(), Processing()]
+    answers = scheduling.report_group(
+        *(Reported((Update(r.lease_id, r.attempt, r, c),)) for r, c in zip(refs, changes, strict=True)),
+        Reported((Update("lease-of-nobody", 1, None, RESULT),)),
+    )
+    assert answers == [(COMMITTED,)] * 4 + [(LOST,)]
+    found = {ref.task_key: scheduling.task(ref.task_key).status.label for ref in refs}
+    assert list(found.values()) == ["completed", "pending", "pending", "processing"]
+    assert sorted(found) == sorted(keys)
+
+
+def test_what_comes_after_an_end_is_ignored(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    assert scheduling.report(ref, RESULT, FAILURE, Processing()) == [COMMITTED] * 3
+    assert scheduling.path(ref.task_key)[-1] == "completed"
+
+
+@pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, released(started=True)])
+def test_what_was_committed_before_is_so_again(scheduling: Scheduling, change: Change) -> None:
+    ref = scheduling.start()
+    assert scheduling.end(ref, change) is COMMITTED
+    path = scheduling.path(ref.task_key)
+    assert scheduling.report(ref, Accepted(), Processing(), change) == [ALREADY] * 3
+    assert scheduling.report(ref, Processing()) == [ALREADY]
+    assert scheduling.path(ref.task_key) == path
+
+
+def test_what_was_committed_before_is_so_even_while_the_next_attempt_runs(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.end(ref, released(started=True))
+    (newer,) = scheduling.claim()
+    assert scheduling.end(ref, released(started=True)) is ALREADY
+    assert scheduling.end(newer, RESULT) is COMMITTED
+    assert scheduling.end(ref, released(started=True)) is LOST  # the newer one is what the task remembers
+
+
+def test_a_result_is_not_called_committed_where_its_lease_was_only_released(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.hello()  # names nothing
+    assert scheduling.end(ref, RESULT) is LOST
+    assert scheduling.place(ref.task_key) == "ready"
+
+
+class TestStale:
+    """A lease that is superseded or ended moves nothing (rule: every write is fenced by lease and attempt)."""
+
+    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, released()])
+    def test_a_superseded_lease(self, scheduling: Scheduling, change: Change) -> None:
+        old = scheduling.start()
+        scheduling.lose(old)
+        (new,) = scheduling.claim(worker_id="v")
+        before = scheduling.task(old.task_key)
+        assert scheduling.end(old, change) is LOST
+        assert scheduling.task(old.task_key) == before
+        assert scheduling.place(old.task_key) == "leases"
+        assert scheduling.end(new, RESULT) is COMMITTED
+        assert scheduling.end(old, change) is LOST
+
+    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, released()])
+    def test_a_wrong_fence_or_attempt(self, scheduling: Scheduling, change: Change) -> None:
+        ref = scheduling.start()
+        before = scheduling.task(ref.task_key)
+        for wrong in (ref._replace(fence=ref.fence ^ 1), ref._replace(attempt=2), ref._replace(task_key=12345)):
+            assert scheduling.end(wrong, change) is LOST
+        assert scheduling.task(ref.task_key) == before
+
+    def test_a_task_that_has_ended(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start(max_retries=0)
+        scheduling.end(ref, FAILURE)
+        assert scheduling.end(ref, RESULT) is LOST
+        assert scheduling.task(ref.task_key).status is Status.FAILED
+
+
+class TestLate:
+    """The result of the latest lease, come after that ran out (rule 16)."""
+
+    @pytest.fixture
+    def lost(self, scheduling: Scheduling) -> LeaseRef:
+        """A lease that ran out while its CLI ran; its task is ready again."""
+        ref = scheduling.start()
+        assert scheduling.lose(ref).expired == 1
+        assert scheduling.place(ref.task_key) == "ready"
+        return ref
+
+    def test_it_is_taken_while_nobody_else_has_the_task(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        assert scheduling.end(lost, RESULT) is COMMITTED
+        task = scheduling.task(lost.task_key)
+        assert (task.status, task.attempt, task.error, scheduling.place(lost.task_key)) == (4, 1, None, "")
+        assert scheduling.path(lost.task_key)[-2:] == ["pending", "completed"]
+        assert scheduling.events(lost.task_key)[-1].lease_id == lost.lease_id
+        assert scheduling.claim() == []
+        assert scheduling.end(lost, RESULT) is ALREADY
+        assert scheduling.sql("SELECT count(*) FROM contents") == [(1,)]
+
+    def test_it_is_taken_before_a_reaper_has_noticed(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.run_out(ref)
+        assert scheduling.end(ref, RESULT) is COMMITTED
+
+    @pytest.mark.parametrize("change", [Processing(), FAILURE, TIMEOUT, released()])
+    def test_nothing_but_a_result_is_taken(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
+        assert scheduling.end(lost, change) is LOST
+        assert scheduling.place(lost.task_key) == "ready"
+
+    def test_it_is_not_taken_once_another_lease_was_granted(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        (newer,) = scheduling.claim(worker_id="v")
+        assert scheduling.end(lost, RESULT) is LOST
+        scheduling.end(newer, released())
+        assert scheduling.end(lost, RESULT) is LOST  # superseded stays so, whatever became of the newer one
+
+    def test_it_is_not_taken_after_a_cancel(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        scheduling.cancel(lost.task_key)
+        assert scheduling.end(lost, RESULT) is LOST
+
+    def test_it_is_not_taken_after_the_last_loss(self, scheduling: Scheduling) -> None:
+        key = scheduling.submit_one()
+        for _ in range(5):
+            (ref,) = scheduling.claim()
+            scheduling.lose(ref)
+        assert scheduling.task(key).status is Status.FAILED
+        assert scheduling.end(ref, RESULT) is LOST
+
+    def test_many_at_once(self, scheduling: Scheduling) -> None:
+        refs = [scheduling.start() for _ in range(5)]
+        scheduling.lose(*refs)
+        scheduling.claim(worker_id="v")  # the first one's task
+        answers = scheduling.report_group(*(Reported((Update(r.lease_id, 1, r, RESULT),)) for r in refs))
+        assert sorted(answer[0] for answer in answers) == [COMMITTED] * 4 + [LOST]
+
+
+def test_an_unknown_task_is_not_found(scheduling: Scheduling) -> None:
+    with pytest.raises(NotFound):
+        scheduling.task(12345)
