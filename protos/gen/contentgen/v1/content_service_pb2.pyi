@@ -154,7 +154,7 @@ class Content(_message.Message):
     """What the reviewer said; empty before a review, and where nothing was said."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses of pictures; may be none."""
+        """Names or addresses of pictures, 1,000 at most; may be none."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -563,7 +563,9 @@ class Result(_message.Message):
     """As the CLI gave it; unset where it gave none, or none that is finite."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses of pictures, the first is the cover. At most 1,000 of 4,000 characters; the rest is cut off."""
+        """Names or addresses of pictures, the first is the cover. At most 1,000, and 128 Ki characters together; more is stored
+        as the failure RESULT_TOO_LARGE.
+        """
 
     def __init__(
         self,
