@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
     except (FolderError, OSError) as error:
         return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")
     structlog.contextvars.bind_contextvars(worker_id=folder.identity.worker_id)
-    guard = Guard.launch(folder.lock_fd)
+    guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id)
     return _serve(settings, folder, guard)
 
 

@@ -156,6 +156,10 @@ class Runner:
         """Runs whose leases were renewed. Those that are not open are skipped by the guard."""
         self._guard.move_deadlines(deadlines)
 
+    def set_grace(self, seconds: float) -> None:
+        """A run that is stopped has so long between TERM and KILL."""
+        self._guard.set_grace(seconds)
+
     async def version(self) -> str:
         """What the CLI's `--version` says, in one line; empty where it does not know it. Raises CliUnusableError."""
         async with self.open("version", now() + 2 * VERSION_LIMIT) as run:

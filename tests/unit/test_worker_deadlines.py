@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.session.deadlines import StateLog, deadline, time_to_stop
+from worker_svc.session.deadlines import StateLog, deadline, grace, time_to_stop
 
 
 @pytest.mark.parametrize(("lease_ttl", "expected"), [(5, 5 / 3), (12, 4), (30, 10), (120, 10)])
@@ -66,3 +66,9 @@ def test_a_second_acknowledgement_of_a_state_renews_nothing() -> None:
     assert again is not None
     assert list(again.renewed) == []
     assert log.acknowledged(9, []) is None
+
+
+@pytest.mark.parametrize("lease_ttl", [5.0, 8.0, 60.0, 120.0])
+def test_a_run_has_its_grace_and_is_killed_within_the_time_to_stop(lease_ttl: float) -> None:
+    assert 0 < grace(lease_ttl) <= time_to_stop(lease_ttl) / 2
+    assert grace(120.0) == 3.0

@@ -129,6 +129,10 @@ class Guard:
         """The leases of many runs were renewed at once."""
         self._send({"op": "move", "deadlines": dict(deadlines)})
 
+    def set_grace(self, seconds: float) -> None:
+        """Change the time between TERM and KILL: a short lease leaves less of it."""
+        self._send({"op": "grace", "seconds": seconds})
+
     async def spawn(
         self, run: str, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int | None = None
     ) -> Child:

@@ -40,6 +40,10 @@ class Runs(Protocol):
         """Leases of runs were renewed."""
         ...
 
+    def set_grace(self, seconds: float) -> None:
+        """A run that is stopped has so long between TERM and KILL."""
+        ...
+
 
 class Carrier:
     """Takes leases through their runs; `book` says which of them are to be stopped."""

@@ -12,9 +12,18 @@ MOST_TIME_TO_STOP = 10.0
 """Seconds: with the default lease time, what is left after TERM and KILL is ample."""
 
 
+LONGEST_GRACE = 3.0
+"""Seconds that a CLI gets to end by itself."""
+
+
 def time_to_stop(lease_ttl: float) -> float:
     """How long before a lease may run out elsewhere its CLI is told to stop: a third of its time, 10 s at most."""
     return min(lease_ttl / 3, MOST_TIME_TO_STOP)
+
+
+def grace(lease_ttl: float) -> float:
+    """Seconds between TERM and KILL: half of the time to stop, so that KILL has the other half; 3 s at most."""
+    return min(time_to_stop(lease_ttl) / 2, LONGEST_GRACE)
 
 
 def deadline(built_at: float, lease_ttl: float) -> float:

@@ -129,7 +129,7 @@ class Link:
             kept=len(welcome.keep_leases),
             dropped=len(welcome.drop_leases),
         )
-        self._worker.welcomed(welcome.drop_leases)
+        self._worker.welcomed(welcome.drop_leases, lease_ttl)
         self._heed(welcome.wanted)
         speaker = Speaker(self._worker, lease_ttl, heartbeat, now())
         opened_at, self._backoff.longest, self.connected = now(), heartbeat, True

@@ -16,7 +16,7 @@ from worker_svc.creators.base import Job
 from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.carrier import Carrier, Runs
-from worker_svc.session.deadlines import Renewal
+from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.keeper import Keeper
 from worker_svc.session.leases import Act, Lease, LeaseBook, Stop
 from worker_svc.session.outbox import Answer, Outbox, Update
@@ -95,8 +95,9 @@ class Worker:
 
     # What it hears
 
-    def welcomed(self, drop: Iterable[str]) -> None:
+    def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None:
         """A session is open: what was not acknowledged is sent again, and what is dropped is stopped."""
+        self._runs.set_grace(grace(lease_ttl))
         self.outbox.rewind()
         self._revoke(drop)
 

@@ -53,6 +53,7 @@ class GuardProcess:
         self._requests: dict[str, Callable[[Document, list[int]], None]] = {
             "open": self._open,
             "move": self._move,
+            "grace": self._set_grace,
             "spawn": self._spawn,
             "stop": self._stop,
             "close": self._close,
@@ -133,6 +134,9 @@ class GuardProcess:
         for name, deadline in request["deadlines"].items():
             if name in self._runs:
                 self._runs[name].deadline = _time(deadline)
+
+    def _set_grace(self, request: Document, _: list[int]) -> None:
+        self._grace = _time(request["seconds"])
 
     def _spawn(self, request: Document, fds: list[int]) -> None:
         run, number = self._known(request["run"]), int(request["child"])

@@ -7,6 +7,7 @@ Worker to guard:
 
 - `{"op": "open", "run", "deadline"}`: a run begins; deadline in seconds of `clock.now`
 - `{"op": "move", "deadlines": {run: deadline}}`: renewed; runs that are over are skipped
+- `{"op": "grace", "seconds"}`: between TERM and KILL from now on
 - `{"op": "spawn", "child", "run", "argv", "env", "cwd"}`: `child` is the worker's number for it; with a
   descriptor if its stdout goes there
 - `{"op": "stop", "child"}`: TERM to the child's group, KILL after the grace
