@@ -149,6 +149,7 @@ _COMPLETE_LATE = sa.text(f"""
         content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
     FROM {_REFS.source} JOIN task_payloads AS p ON p.task_key = r.task_key
     WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status = 1 AND t.lease_end = 4
+        AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)
     RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
         t.auto_approve
 """)

@@ -1,0 +1,189 @@
+"""Every write about a running task names its lease: with a stale one it touches no row, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scheduler_svc.application.records import EndedAttempt, Heard, LeaseChange, Named
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.transactions import PgTx
+from tests.integration.scheduling import RESULT, TTL, Scheduling
+
+Stale = Callable[[Scheduling], LeaseRef]
+
+
+def superseded(scheduling: Scheduling) -> LeaseRef:
+    """It ran out, and the task was granted anew."""
+    old = scheduling.start()
+    scheduling.lose(old)
+    scheduling.claim()
+    return old
+
+
+def of_another_fence(scheduling: Scheduling) -> LeaseRef:
+    """From before a restore, say: the attempt has the same number."""
+    ref = scheduling.start()
+    return ref._replace(fence=ref.fence ^ 1)
+
+
+def of_a_later_attempt(scheduling: Scheduling) -> LeaseRef:
+    ref = scheduling.start()
+    return ref._replace(attempt=ref.attempt + 1)
+
+
+def revoked(scheduling: Scheduling) -> LeaseRef:
+    ref = scheduling.start()
+    scheduling.cancel(ref.task_key, force=True)
+    return ref
+
+
+def ended(scheduling: Scheduling) -> LeaseRef:
+    ref = scheduling.start()
+    scheduling.end(ref, RESULT)
+    return ref
+
+
+STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, revoked, ended]
+
+
+def renew(tx: PgTx, ref: LeaseRef) -> Any:
+    return tx.leases.renew([Named(*ref, "w")], TTL)
+
+
+def change(tx: PgTx, ref: LeaseRef) -> Any:
+    return tx.leases.change([LeaseChange(*ref, True, True, 50, "step", "message")])
+
+
+def revoke(tx: PgTx, ref: LeaseRef) -> Any:
+    return tx.leases.revoke([ref])
+
+
+def complete(tx: PgTx, ref: LeaseRef) -> Any:
+    return tx.leases.complete([ref], late=False)
+
+
+def complete_late(tx: PgTx, ref: LeaseRef) -> Any:
+    return tx.leases.complete([ref], late=True)
+
+
+def delete(tx: PgTx, ref: LeaseRef) -> Any:
+    return tx.leases.delete([ref])
+
+
+@pytest.mark.parametrize("write", [renew, change, revoke, complete, complete_late])
+@pytest.mark.parametrize("stale", STALE)
+def test_a_stale_lease_writes_nothing(
+    scheduling: Scheduling, stale: Stale, write: Callable[[PgTx, LeaseRef], Any]
+) -> None:
+    ref = stale(scheduling)
+    before = scheduling.sql("SELECT * FROM leases"), scheduling.sql("SELECT * FROM tasks")
+    assert not scheduling.run(write, ref)
+    assert (scheduling.sql("SELECT * FROM leases"), scheduling.sql("SELECT * FROM tasks")) == before
+
+
+@pytest.mark.parametrize("stale", [superseded, of_another_fence, of_a_later_attempt, ended])
+def test_a_stale_lease_is_no_other_s_end(scheduling: Scheduling, stale: Stale) -> None:
+    ref = stale(scheduling)
+    before = scheduling.sql("SELECT * FROM leases")
+    assert scheduling.run(delete, ref) == 0
+    assert scheduling.sql("SELECT * FROM leases") == before
+
+
+def test_a_lease_is_renewed_for_its_own_worker_only(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    named = [Named(*ref, "v"), Named(*ref, "w")]
+    assert scheduling.run(lambda tx: tx.leases.renew(named[:1], TTL)) == set()
+    assert scheduling.run(lambda tx: tx.leases.renew(named[1:], TTL)) == {ref}
+
+
+@pytest.mark.parametrize("left", [-10.0, 0.5, TTL - 0.5, TTL + 0.9])
+def test_a_renewed_lease_lives_for_the_lease_time_at_least(scheduling: Scheduling, left: float) -> None:
+    ref = scheduling.start()
+    scheduling.sql("UPDATE leases SET expire_time = now() + make_interval(secs => :left)", left=left)
+    with scheduling.transaction() as tx:
+        assert tx.leases.renew([Named(*ref, "w")], TTL) == {ref}
+        now = tx.now
+    ((expire_time,),) = scheduling.sql("SELECT expire_time FROM leases")
+    assert TTL - 1 <= (expire_time - now).total_seconds() <= TTL + 1
+
+
+def attempt(ref: LeaseRef) -> EndedAttempt:
+    return EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, None)
+
+
+@pytest.mark.parametrize("stale", [superseded, revoked, ended])
+def test_the_end_of_a_stale_attempt_moves_no_task(scheduling: Scheduling, stale: Stale) -> None:
+    ref = stale(scheduling)
+    before = scheduling.sql("SELECT * FROM tasks")
+    assert scheduling.run(lambda tx: tx.tasks.end_attempts([attempt(ref)])) == 0
+    assert scheduling.sql("SELECT * FROM tasks") == before
+
+
+def test_a_late_result_needs_a_lease_that_ran_out(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.hello()  # does not name it: released, not lost
+    assert scheduling.run(complete_late, ref) == []
+
+
+def test_a_task_that_is_not_pending_is_not_cancelled_as_one_that_waits(scheduling: Scheduling) -> None:
+    ref = ended(scheduling)
+    assert scheduling.run(lambda tx: tx.tasks.cancel_waiting(ref.task_key, "{}")) == 0
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT])
+def test_a_task_is_retried_from_the_state_that_was_seen_only(scheduling: Scheduling, status: Status) -> None:
+    ref = ended(scheduling)
+    assert scheduling.run(lambda tx: tx.tasks.retry(ref.task_key, status, 1)) == 0
+
+
+def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> None:
+    old = scheduling.hello().session_key
+    scheduling.hello()
+    before = scheduling.sql("SELECT * FROM workers")
+    assert scheduling.run(lambda tx: tx.workers.hear([Heard("w", old, 1, 1)])) == {}
+    scheduling.run(lambda tx: tx.workers.set_draining("w", old))
+    scheduling.run(lambda tx: tx.workers.close("w", old))
+    assert scheduling.run(lambda tx: tx.workers.lock_sessions([("w", old)])) == set()
+    assert scheduling.sql("SELECT * FROM workers") == before
+
+
+def test_a_task_is_taken_out_only_while_it_waits_for_that_attempt(scheduling: Scheduling) -> None:
+    waiting, lost = scheduling.submit_one(priority=1), scheduling.start()
+    scheduling.lose(lost)
+    wrong = [(waiting, 2), (lost.task_key, 1), (lost.task_key, 3)]
+    assert scheduling.run(lambda tx: tx.waiting.remove_next(wrong)) == {}
+    assert scheduling.place(lost.task_key) == scheduling.place(waiting) == "ready"
+    with pytest.raises(Undo):
+        scheduling.run(removes_both, [(waiting, 1), (lost.task_key, 2)])
+
+
+class Undo(Exception):
+    """Rolls a transaction back."""
+
+
+def removes_both(tx: PgTx, rows: list[tuple[int, int]]) -> None:
+    assert sorted(tx.waiting.remove_next(rows)) == sorted(key for key, _ in rows)
+    raise Undo
+
+
+class TestGroups:
+    """What two workers say in one group is told apart by lease, not by task."""
+
+    def test_a_stale_lease_is_not_renewed_by_its_successor_s_state(self, scheduling: Scheduling) -> None:
+        old = scheduling.start()
+        scheduling.lose(old)
+        (new,) = scheduling.claim(worker_id="v")
+        stale, fresh = scheduling.report_group(scheduling.stated("w", [old]), scheduling.stated("v", [new]))
+        assert stale.not_renewed == (old.lease_id,)
+        assert fresh.not_renewed == ()
+
+    def test_nor_by_its_own_worker_s_newer_lease(self, scheduling: Scheduling) -> None:
+        old = scheduling.start()
+        scheduling.lose(old)
+        (new,) = scheduling.claim()
+        assert scheduling.state(old, new).not_renewed == (old.lease_id,)

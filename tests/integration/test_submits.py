@@ -1,0 +1,210 @@
+"""Submits: request ids, the queue's bound, all or none, and the order in which accounts have their turn."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Task
+from tests.integration.scheduling import MAX_QUEUE, Scheduling, new_task
+
+
+def count(scheduling: Scheduling) -> int:
+    return int(scheduling.sql("SELECT count(*) FROM tasks")[0][0])
+
+
+def test_a_task_is_answered_as_it_is_read(scheduling: Scheduling) -> None:
+    fields = {
+        "keywords": "a,b",
+        "category": "tech",
+        "requirements": 'short \\ "quoted"\n\ttabs',
+        "tone": "dry",
+        "priority": 10,
+        "auto_approve": False,
+        "max_retries": 100,
+        "auto_retry": False,
+        "timeout": timedelta(seconds=1.5),
+        "schedule_time": datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+        "request_id": "id 'quoted' 😀",
+        "labels": {"team": "a\\b", "名": "值"},
+        "creator_options": {"model": "--x"},
+    }
+    (answered,) = scheduling.submit(new_task(**fields))
+    read = scheduling.task(answered.task_key)
+    assert read == answered
+    assert {name: getattr(read, name) for name in fields} == fields
+    assert (read.status, read.attempt, read.ended) == (Status.PENDING, 0, False)
+
+
+def test_a_schedule_in_the_past_is_none(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
+    assert scheduling.place(key) == "ready"
+
+
+def test_what_is_scheduled_waits_for_its_time(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+    promoted = scheduling.due()
+    assert (scheduling.place(key), promoted.count) == ("delayed", 0)
+    assert promoted.next_due == pytest.approx(3600, abs=60)
+    scheduling.wait_is_over(key)
+    assert [ref.task_key for ref in scheduling.claim()] == [key]
+
+
+def test_keys_rise_in_the_order_of_a_batch_and_of_submits(scheduling: Scheduling) -> None:
+    batch = [task.task_key for task in scheduling.submit(*[new_task() for _ in range(50)])]
+    later = scheduling.submit_one()
+    assert [*batch, later] == sorted({*batch, later})
+
+
+def test_events_are_numbered_in_their_order_whichever_connection_writes_them(
+    scheduling: Scheduling, db_url: str
+) -> None:
+    """Submits and claims have connections of their own, and use up numbers at their own pace."""
+    claims = Scheduling(db_url)
+    for _ in range(4):
+        scheduling.submit(*[new_task() for _ in range(130)])
+        assert len(claims.claim(90)) == 90
+    claims.close()
+    scheduling.check()
+
+
+class TestRefused:
+    def test_an_unknown_account(self, scheduling: Scheduling) -> None:
+        with pytest.raises(NotFound):
+            scheduling.submit(new_task(), new_task(account_id=7))
+        assert count(scheduling) == 0
+
+    def test_a_deactivated_account(self, scheduling: Scheduling) -> None:
+        scheduling.sql("UPDATE accounts SET active = false")
+        with pytest.raises(AccountInactive):
+            scheduling.submit_one()
+
+    def test_one_of_a_group_leaves_the_others_alone(self, scheduling: Scheduling) -> None:
+        answers = scheduling.submit_group(
+            Submit((new_task(),)), Submit((new_task(account_id=7),)), Submit((new_task(), new_task()))
+        )
+        assert [type(answer).__name__ for answer in answers] == ["tuple", "NotFound", "tuple"]
+        assert count(scheduling) == 3
+
+    def test_a_full_queue(self, scheduling: Scheduling) -> None:
+        scheduling.submit(*[new_task() for _ in range(MAX_QUEUE - 1)])
+        answers = scheduling.submit_group(
+            Submit((new_task(), new_task())), Submit((new_task(),)), Submit((new_task(),))
+        )
+        assert [type(answer) for answer in answers] == [QueueFull, tuple, QueueFull]
+        scheduling.claim(2)  # what runs is not queued
+        scheduling.submit(new_task(), new_task())
+        with pytest.raises(QueueFull):
+            scheduling.submit_one()
+
+
+class TestRequestIds:
+    def test_the_same_again_is_the_first_task(self, scheduling: Scheduling) -> None:
+        first = scheduling.submit_one(request_id="r")
+        assert scheduling.submit_one(request_id="r") == first
+        assert count(scheduling) == 1
+
+    def test_it_is_answered_as_it_stands_now(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start(request_id="r")
+        (task,) = scheduling.submit(new_task(request_id="r"))
+        assert (task.task_key, task.status) == (ref.task_key, Status.PROCESSING)
+
+    def test_ids_are_an_account_s_own(self, scheduling: Scheduling) -> None:
+        other = scheduling.run(create_account, "two", 0, 1.0).account_id
+        assert scheduling.submit_one(request_id="r") != scheduling.submit_one(request_id="r", account_id=other)
+
+    def test_another_payload_under_it_is_refused_with_the_first_task(self, scheduling: Scheduling) -> None:
+        (first,) = scheduling.submit(new_task(request_id="r"))
+        with pytest.raises(RequestIdConflict) as refused:
+            scheduling.submit(new_task(request_id="s"), new_task(request_id="r", priority=6))
+        assert refused.value.metadata == {"task_id": first.task_id}
+        assert scheduling.sql("SELECT request_id FROM request_ids") == [("r",)]
+        assert count(scheduling) == 1
+
+    def test_twice_in_a_batch_is_one_task(self, scheduling: Scheduling) -> None:
+        tasks = scheduling.submit(new_task(request_id="r"), new_task(), new_task(request_id="r"))
+        assert tasks[0] == tasks[2] != tasks[1]
+        assert count(scheduling) == 2
+
+    def test_twice_in_a_batch_with_another_payload_is_refused(self, scheduling: Scheduling) -> None:
+        with pytest.raises(RequestIdConflict):
+            scheduling.submit(new_task(request_id="r"), new_task(request_id="r", topic="another"))
+        assert count(scheduling) == 0
+
+    def test_what_was_refused_answers_nobody_else_of_its_group(self, scheduling: Scheduling) -> None:
+        scheduling.submit_one(request_id="taken")
+        answers = scheduling.submit_group(
+            Submit((new_task(request_id="shared"), new_task(request_id="taken", topic="another"))),
+            Submit((new_task(request_id="shared"),)),
+            Submit((new_task(request_id="shared"),)),
+        )
+        assert [type(answer) for answer in answers] == [RequestIdConflict, tuple, tuple]
+        assert answers[1] == answers[2]
+        assert count(scheduling) == 2
+
+    def test_a_hundred_at_once_make_one_task(self, scheduling: Scheduling) -> None:
+        """From several replicas: each has its own keys, and each call its own transaction."""
+
+        def submit(_: int) -> int:
+            answers = scheduling.database.run(
+                lambda tx: Submits(MAX_QUEUE).run_group(tx, [Submit((new_task(request_id="r"),))])
+            )
+            assert isinstance(answers[0], tuple)
+            task: Task = answers[0][0]
+            return task.task_key
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(submit, range(100)))) == 1
+        assert count(scheduling) == 1
+
+
+class TestOrder:
+    """Highest priority first, then fair between accounts, then oldest."""
+
+    @pytest.fixture
+    def other(self, scheduling: Scheduling) -> int:
+        account_id: int = scheduling.run(create_account, "two", 0, 1.0).account_id
+        return account_id
+
+    def claimed(self, scheduling: Scheduling, count: int) -> list[int]:
+        """The accounts in the order of the grants."""
+        return [scheduling.task(ref.task_key).account_id for ref in scheduling.claim(count)]
+
+    def test_priority_comes_first(self, scheduling: Scheduling) -> None:
+        keys = {priority: scheduling.submit_one(priority=priority) for priority in (1, 5, 10, 7)}
+        assert [ref.task_key for ref in scheduling.claim(4)] == [keys[p] for p in (10, 7, 5, 1)]
+
+    def test_the_oldest_of_an_account_first(self, scheduling: Scheduling) -> None:
+        keys = [task.task_key for task in scheduling.submit(*[new_task() for _ in range(5)])] + [
+            scheduling.submit_one()
+        ]
+        assert [ref.task_key for ref in scheduling.claim(6)] == keys
+
+    def test_a_long_queue_keeps_no_other_account_waiting(self, scheduling: Scheduling, other: int) -> None:
+        scheduling.submit(*[new_task() for _ in range(100)])
+        scheduling.submit(*[new_task(account_id=other) for _ in range(3)])
+        assert self.claimed(scheduling, 8) == [1, other, 1, other, 1, other, 1, 1]
+
+    def test_who_was_idle_has_no_credit(self, scheduling: Scheduling, other: int) -> None:
+        scheduling.submit(*[new_task() for _ in range(50)])
+        scheduling.claim(40)
+        scheduling.submit(*[new_task(account_id=other) for _ in range(10)])
+        assert self.claimed(scheduling, 6).count(other) == 3
+
+    def test_who_used_much_pays_nothing_once_nobody_waits(self, scheduling: Scheduling, other: int) -> None:
+        scheduling.submit(*[new_task() for _ in range(50)])
+        scheduling.claim(50)
+        scheduling.submit(*[new_task(account_id=account) for account in (other, 1) * 3])
+        assert self.claimed(scheduling, 6).count(other) == 3
+
+    def test_priorities_have_turns_of_their_own(self, scheduling: Scheduling, other: int) -> None:
+        scheduling.submit(*[new_task(priority=9) for _ in range(50)])
+        scheduling.claim(50)
+        scheduling.submit(*[new_task() for _ in range(2)], *[new_task(account_id=other) for _ in range(2)])
+        assert self.claimed(scheduling, 4) == [1, other, 1, other]
