@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -81,10 +82,13 @@ class WorkerService(WorkerServiceServicer):
 
     async def _open(self, requests: AsyncIterator[pb.LeaseRequest], context: Context) -> WorkerStream:
         """Takes the hello, opens the session and answers with the welcome."""
-        async with asyncio.timeout(HELLO_WITHIN):
-            first = await anext(requests, None)
+        first = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HELLO_WITHIN):
+                first = await anext(requests, None)
         if first is None or first.WhichOneof("message") != "hello":
-            raise InvalidArgument([Violation("message", "the first message of a stream must be a hello")])
+            text = f"the first message of a stream must be a hello, within {HELLO_WITHIN:g} s"
+            raise InvalidArgument([Violation("message", text)])
         hello = convert.hello(first.hello)
         opened = await self._calls.run(open_session, hello, self._settings)
         stream = WorkerStream(hello.worker_id, opened.session_key)
