@@ -1,7 +1,6 @@
 """The lease's decisions: who may open a session, what a report does, what capacity is free, what may expire.
 
-All pure. `protocol.md`'s rules are cited by number, as `docs/architecture.md` and the comment of WorkerService.Lease
-have them.
+All pure. Rules are cited by the numbers that the comment of WorkerService.Lease gives them.
 """
 
 from __future__ import annotations
