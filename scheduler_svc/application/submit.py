@@ -92,7 +92,7 @@ class Submits:
                 refused[i] = QueueFull(self._max_queue_size)
             else:
                 pending += len(ids)
-        return refused
+        return _without_repeats(tx, group, refused)
 
     def _remember(
         self,
@@ -127,6 +127,24 @@ class Submits:
             for i, own in keys.items():
                 for row in [conflicts[key] for key in own if key in conflicts][:1]:
                     answers[i] = RequestIdConflict(row.request_id, format_task_id(row.task_key))
+
+
+def _without_repeats(
+    tx: Tx, group: Sequence[Submit], refused: dict[int, tuple[Task, ...] | DomainError]
+) -> dict[int, tuple[Task, ...] | DomainError]:
+    """Those of the refused items that were not stored before: a repeat is answered, and adds nothing to the queue."""
+    named = {
+        (task.account_id, task.request_id): RequestId(task.account_id, task.request_id, 0, b"")
+        for i in refused
+        for task in group[i].tasks
+        if task.request_id
+    }
+    known = tx.submits.known(list(named.values())) if named else {}
+    return {
+        i: why
+        for i, why in refused.items()
+        if not all((task.account_id, task.request_id) in known for task in group[i].tasks)
+    }
 
 
 def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]]) -> None:

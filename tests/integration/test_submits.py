@@ -116,6 +116,17 @@ class TestRequestIds:
         (task,) = scheduling.submit(new_task(request_id="r"))
         assert (task.task_key, task.status) == (ref.task_key, Status.PROCESSING)
 
+    def test_it_is_answered_although_the_queue_is_full_or_the_account_deactivated(self, scheduling: Scheduling) -> None:
+        first = scheduling.submit_one(request_id="r")
+        scheduling.submit(*[new_task() for _ in range(MAX_QUEUE - 1)])
+        assert scheduling.submit_one(request_id="r") == first
+        with pytest.raises(RequestIdConflict):
+            scheduling.submit_one(request_id="r", topic="another")
+        with pytest.raises(QueueFull):
+            scheduling.submit(new_task(request_id="r"), new_task(request_id="new"))
+        scheduling.sql("UPDATE accounts SET active = false")
+        assert scheduling.submit_one(request_id="r") == first
+
     def test_ids_are_an_account_s_own(self, scheduling: Scheduling) -> None:
         other = scheduling.run(create_account, "two", 0, 1.0).account_id
         assert scheduling.submit_one(request_id="r") != scheduling.submit_one(request_id="r", account_id=other)
