@@ -77,7 +77,7 @@ class TaskServiceStub:
     Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
     own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
     safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-    then.
+    then, however full the queue is.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
@@ -336,7 +336,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
     own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
     safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-    then.
+    then, however full the queue is.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
@@ -598,7 +598,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
         own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
         safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-        then.
+        then, however full the queue is.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
