@@ -1,0 +1,165 @@
+"""Clients, workers and time do what they like, in any order: after each step every invariant holds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.recover import fold_counts
+from scheduler_svc.application.submit import Submit
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhausted
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Release
+from scheduler_svc.domain.task import Progress
+from tests.integration.scheduling import FAILURE, TIMEOUT, Scheduling, new_task, released
+
+STEPS = 250
+
+
+class Walk:
+    """Takes random steps, and remembers what was acknowledged."""
+
+    def __init__(self, scheduling: Scheduling, seed: int) -> None:
+        self._scheduling = scheduling
+        self._random = random.Random(seed)
+        self._accounts = [1, scheduling.run(create_account, "two", 0, 1.0).account_id]
+        self._tasks: list[int] = []
+        self._refs: dict[str, list[LeaseRef]] = {"v": [], "w": []}
+        self._accepted: dict[int, str] = {}
+        for worker_id in self._refs:
+            scheduling.hello(worker_id)
+
+    def step(self) -> str:
+        """One step; returns its name."""
+        steps: dict[Callable[[], None], int] = {
+            self._submit: 3,
+            self._claim: 5,
+            self._report: 10,
+            self._state: 2,
+            self._hello: 1,
+            self._take_back: 1,
+            self._lose: 2,
+            self._time_out: 1,
+            self._due: 3,
+            self._cancel: 2,
+            self._retry: 2,
+            self._fold: 1,
+        }
+        (step,) = self._random.choices(list(steps), list(steps.values()))
+        step()
+        return step.__name__
+
+    def check(self) -> None:
+        self._scheduling.check()
+        contents = dict(self._scheduling.sql("SELECT task_key, body FROM contents"))
+        assert contents == self._accepted, "what was acknowledged is stored, once, and nothing else is"
+
+    def _worker(self) -> str:
+        return self._random.choice(list(self._refs))
+
+    def _some(self, refs: list[LeaseRef]) -> list[LeaseRef]:
+        """Of the leases that a worker ever had, recent ones more likely."""
+        return [ref for ref in refs[-6:] if self._random.random() < 0.5]
+
+    def _submit(self) -> None:
+        tasks = [
+            new_task(
+                account_id=self._random.choice(self._accounts),
+                priority=self._random.choice([1, 5, 5, 10]),
+                max_retries=self._random.choice([0, 1, 3]),
+                auto_retry=self._random.random() < 0.8,
+                auto_approve=self._random.random() < 0.5,
+                timeout=timedelta(seconds=self._random.choice([1, 1800])),
+                schedule_time=datetime.now(UTC) + timedelta(hours=1) if self._random.random() < 0.2 else None,
+                request_id=self._random.choice(["", "", "a", "b"]),
+            )
+            for _ in range(self._random.choice([1, 1, 2, 60]))
+        ]
+        for answer in self._scheduling.submit_group(Submit(tuple(tasks[:1])), Submit(tuple(tasks[1:]))):
+            if not isinstance(answer, DomainError):
+                self._tasks += [task.task_key for task in answer]
+
+    def _claim(self) -> None:
+        worker_id = self._worker()
+        self._refs[worker_id] += self._scheduling.claim(self._random.choice([1, 2, 4]), worker_id)
+
+    def _report(self) -> None:
+        for ref in self._some(self._refs[self._worker()]):
+            body = f"a body {self._random.random()}"
+            changes: list[Change] = self._random.choice(
+                [
+                    [Accepted()],
+                    [Accepted(), Processing()],
+                    [Progress(self._random.randint(0, 100))],
+                    [Completed(Result(body))],
+                    [Accepted(), Processing(), Completed(Result(body))],
+                    [FAILURE],
+                    [TIMEOUT],
+                    [released(self._random.choice(list(Release)))],
+                    [Processing(), released(started=True)],
+                ]
+            )
+            outcomes = self._scheduling.report(ref, *changes)
+            if isinstance(changes[-1], Completed) and outcomes[-1] is Outcome.COMMITTED:
+                assert ref.task_key not in self._accepted
+                self._accepted[ref.task_key] = body
+
+    def _state(self) -> None:
+        worker_id = self._worker()
+        self._scheduling.state(*self._some(self._refs[worker_id]), worker_id=worker_id)
+
+    def _hello(self) -> None:
+        worker_id = self._worker()
+        refs = self._refs[worker_id]
+        self._scheduling.hello(worker_id, names=self._some(refs), lost=self._some(refs))
+
+    def _take_back(self) -> None:
+        worker_id = self._worker()
+        refs = self._scheduling.claim(2, worker_id)
+        self._scheduling.take_back(*refs)
+        self._refs[worker_id] += refs  # it must not matter if it comes to know them after all
+
+    def _lose(self) -> None:
+        self._scheduling.lose(*self._some(self._refs[self._worker()]))
+
+    def _time_out(self) -> None:
+        """What has a short timeout is past it, in a slot or not."""
+        self._scheduling.sql(
+            """UPDATE leases SET claim_time = now() - interval '10 min', accept_time = CASE WHEN accept_time IS NOT NULL
+                THEN now() - interval '10 min' END WHERE timeout_ms = 1000"""
+        )
+        self._scheduling.reap()
+
+    def _due(self) -> None:
+        self._scheduling.sql("UPDATE delayed SET due_time = now() WHERE task_key % 3 = :n", n=self._random.randrange(3))
+        self._scheduling.due()
+
+    def _cancel(self) -> None:
+        if self._tasks:
+            with suppress(InvalidState):
+                self._scheduling.cancel(self._random.choice(self._tasks), force=self._random.random() < 0.5)
+
+    def _retry(self) -> None:
+        if self._tasks:
+            with suppress(InvalidState, RetriesExhausted):
+                self._scheduling.retry(self._random.choice(self._tasks), reset=self._random.random() < 0.3)
+
+    def _fold(self) -> None:
+        self._scheduling.run(fold_counts)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_invariant_holds_after_each_step(scheduling: Scheduling, seed: int) -> None:
+    walk = Walk(scheduling, seed)
+    steps = []
+    for _ in range(STEPS):
+        steps.append(walk.step())
+        walk.check()
+    assert len(set(steps)) == 12, "the walk took each kind of step"
+    assert scheduling.sql("SELECT DISTINCT status FROM task_events ORDER BY 1") == [(n,) for n in range(1, 8)]
