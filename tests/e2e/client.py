@@ -114,7 +114,9 @@ class Client:
         return self._tasks.GetTaskStats(task_pb.GetTaskStatsRequest(), timeout=CALL_LIMIT).counts
 
     def content(self, content_id: int) -> content_pb.Content:
-        return self._contents.GetContent(content_pb.GetContentRequest(content_id=content_id), timeout=CALL_LIMIT).content
+        return self._contents.GetContent(
+            content_pb.GetContentRequest(content_id=content_id), timeout=CALL_LIMIT
+        ).content
 
     def contents(self, task_id: str | None = None) -> list[content_pb.Content]:
         """All contents, or those of one task."""
@@ -139,7 +141,12 @@ class Client:
 
 
 def request(
-    account_id: int, topic: str, *, timeout: float = 0.0, options: Mapping[str, str] | None = None, **fields: Any
+    account_id: int,
+    topic: str = "a topic",
+    *,
+    timeout: float = 0.0,
+    options: Mapping[str, str] | None = None,
+    **fields: Any,
 ) -> task_pb.SubmitTaskRequest:
     """A submit. `timeout` in seconds, 0 for the default; `options` are the CLI's, by name without dashes."""
     asked = task_pb.SubmitTaskRequest(account_id=account_id, topic=topic, creator_options=options, **fields)

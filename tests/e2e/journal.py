@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from tests.e2e.processes import living, process_of
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -52,6 +53,12 @@ class Journal:
                 create = _latest(found, line, pid=line["pid"])
                 create.status, create.end_time = line["status"], line["time"]
         return [create for create in found if task_id in (None, create.task_id)]
+
+    def running(self, task_id: str) -> Create:
+        """The latest create of a task, once there is one; it has to run."""
+        create = wait_until(lambda: self.creates(task_id), within=10, what=f"the CLI of {task_id} has started")[-1]
+        assert create.processes(), f"the CLI of {task_id} does not run"
+        return create
 
     def ended(self, task_id: str) -> list[Create]:
         """The creates of a task that came to their own end."""
