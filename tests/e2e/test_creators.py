@@ -1,0 +1,86 @@
+"""Scenarios 7 and 9: CLIs that misbehave, and topics that would make one misbehave."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.e2e.client import request, status_name
+from tests.e2e.processes import belonging_to
+from tests.e2e.stack import Stack
+from tests.waiting import wait_until_gone
+
+SHORT_TIMEOUT = 2.0
+"""Seconds: for CLIs that would never end."""
+
+
+@pytest.mark.parametrize(
+    ("fail", "status", "reason", "said"),
+    [
+        ("exit", "failed", "CREATOR_ERROR", "3"),
+        ("garbage", "failed", "CREATOR_INVALID_RESPONSE", ""),
+        ("empty", "failed", "CREATOR_INVALID_RESPONSE", ""),
+        ("big", "failed", "RESULT_TOO_LARGE", ""),
+        ("hang", "timeout", "TASK_TIMEOUT", ""),
+        ("ignore-term", "timeout", "TASK_TIMEOUT", ""),
+        ("fork", "completed", "", ""),
+    ],
+)
+def test_each_misbehaviour_has_its_own_outcome_and_leaves_nothing_running(
+    stack: Stack, fail: str, status: str, reason: str, said: str
+) -> None:
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    client = scheduler.client
+    worker = stack.worker("worker", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+    idle = set(belonging_to(stack.folder))
+    options = {"demo-fail": fail}
+    timeout = SHORT_TIMEOUT if status == "timeout" else 60
+    task_id = client.submit(client.create_account(), options=options, timeout=timeout, auto_retry=False)
+
+    task = client.wait(task_id, within=20)
+    assert (status_name(task.status), task.error.reason) == (status, reason)
+    assert task.error.details.get("exit_code", "") == said
+    assert (task.attempt, task.retry_count) == (1, 0)
+    [create] = stack.journal.creates(task_id)
+    assert len(create.children) == (3 if fail == "fork" else 0)
+    wait_until_gone(create.processes, within=10, what="the CLI and what it left behind are gone")
+    wait_until_gone(lambda: set(belonging_to(stack.folder)) - idle, within=10, what="nothing else is left running")
+    assert worker.alive
+    assert len(client.contents()) == (1 if status == "completed" else 0)
+
+
+TOPICS = {
+    "an option": "--help",
+    "another option": "--task-id=task-0",
+    "a dash": "-",
+    "quotes": "\"'`\\\"'",
+    "a command": "$(touch pwned) `touch pwned`; touch pwned | tee pwned && touch pwned > pwned",
+    "variables": "$HOME ${PATH} %s %n %(topic)s {topic} ~ * ?",
+    "newlines": "\n a line\r\nanother\ttab\x0b\x1b[31mred\x7f \n",
+    "spaces": "   begins and ends with spaces   ",
+    "emoji": "👩‍👩‍👧‍👦 🏳️‍🌈 🇨🇳",
+    "scripts": "人工智能的未来发展 العربية עברית ไทย \u202eright to left\u202c",
+    "forms": "e\u0301 \u00e9 \ufeff\u2028\u2029\u00a0\ufffd\U0010ffff",
+    "4,000 letters": "a" * 4_000,
+    "4,000 emoji": "😀" * 4_000,
+}
+
+
+@pytest.mark.parametrize("profile", ["json", "reference"])
+def test_hostile_topics_reach_the_cli_byte_for_byte(stack: Stack, profile: str) -> None:
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    client = scheduler.client
+    stack.worker("worker", scheduler, slots=4, CREATOR_PROFILE=profile, CREATOR_DEMO_SECONDS="0").start()
+    account_id = client.create_account()
+    task_ids = client.submit_all(request(account_id, topic, auto_retry=False) for topic in TOPICS.values())
+    tasks = [client.wait_completed(task_id, within=40) for task_id in task_ids]
+
+    assert [task.topic for task in tasks] == list(TOPICS.values())
+    creates = {create.task_id: create for create in stack.journal.creates()}
+    assert len(creates) == len(TOPICS)
+    for task_id, (kind, topic) in zip(task_ids, TOPICS.items(), strict=True):
+        assert creates[task_id].topic == topic, kind
+        assert creates[task_id].topic_sha256 == hashlib.sha256(topic.encode()).hexdigest(), kind
+    assert not list(stack.folder.rglob("pwned"))
+    assert client.content(tasks[-1].content_id).title == "😀" * 255
