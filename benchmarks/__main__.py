@@ -1,0 +1,86 @@
+"""`python -m benchmarks`, or `make bench`: measures the hot paths and prints them beside their goals.
+
+Everything shares this machine, loaders and workers too. Absolute figures are of this machine: compare runs on the
+same one, and repeat them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.goals import Figure
+from benchmarks.measures import MEASURES, Options
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", default=list(MEASURES), help="what to measure")
+    parser.add_argument("--workers", type=int, default=2, help="no-op workers")
+    parser.add_argument("--depth", type=int, default=1000, help="leases that each of them holds at most")
+    parser.add_argument("--accounts", type=int, default=4, help="accounts that the tasks are of, in turn")
+    parser.add_argument("--batch", type=int, default=500, help="tasks in a BatchSubmitTasks")
+    parser.add_argument("--batch-submits", type=int, default=100_000, help="tasks of the measure batch-submit")
+    parser.add_argument("--submits", type=int, default=10_000, help="tasks of the measure submit")
+    parser.add_argument("--drain", type=_numbers, default="20000,100000", help="backlogs to drain, by comma")
+    parser.add_argument("--long", action="store_true", help="drain a backlog of 1,000,000 too")
+    parser.add_argument("--end-to-end", type=int, default=60_000, help="tasks of the measure end-to-end")
+    parser.add_argument("--burst", type=int, default=250_000, help="tasks that latency-after-burst drains first")
+    parser.add_argument("--samples", type=int, default=300, help="samples of a latency")
+    parser.add_argument("--idle-workers", type=int, default=1000, help="workers of the measure idle-workers")
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
+    parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
+    return parser
+
+
+def main() -> None:
+    """Measures what the arguments ask for."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.measures) - set(MEASURES)):
+        parser.error(f"no such measure: {', '.join(unknown)} (there are {', '.join(MEASURES)})")
+    folder = Path(tempfile.mkdtemp(prefix="contentgen-bench-", dir=arguments.dir))
+    folder.chmod(0o711)
+    figures = asyncio.run(_measure(arguments.measures, _options(arguments, folder)))
+    of = report.machine(folder)
+    folder.rmdir()
+    print(report.as_json(figures, of) if arguments.output == "json" else report.as_table(figures, of))
+
+
+def _options(arguments: argparse.Namespace, folder: Path) -> Options:
+    return Options(
+        folder=folder,
+        workers=arguments.workers,
+        depth=arguments.depth,
+        accounts=arguments.accounts,
+        batch=arguments.batch,
+        submits=arguments.submits,
+        batch_submits=arguments.batch_submits,
+        drains=(*arguments.drain, 1_000_000) if arguments.long else arguments.drain,
+        end_to_end=arguments.end_to_end,
+        burst=arguments.burst,
+        samples=arguments.samples,
+        idle_workers=arguments.idle_workers,
+    )
+
+
+async def _measure(names: list[str], options: Options) -> list[Figure]:
+    figures: list[Figure] = []
+    for name in names:
+        sys.stderr.write(f"measuring {name} …\n")
+        figures += await MEASURES[name](options)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What a figure should be on two cores: one scheduler, two workers, results stored, every write fenced and durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`must` is expected, `goal` is good, beyond `limit` a measurement is doubtful; None: there is none."""
+
+    must: float
+    goal: float
+    limit: float | None = None
+    less_is_better: bool = False
+
+    def met(self, value: float) -> str:
+        """goal, must or `below must`, whichever `value` reaches."""
+        sign = -1 if self.less_is_better else 1
+        if sign * value >= sign * self.goal:
+            return "goal"
+        return "must" if sign * value >= sign * self.must else "below must"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured value, of `count` tasks, samples or workers. `note` says under which conditions."""
+
+    name: str
+    value: float
+    unit: str
+    count: int
+    goal: Goal | None = None
+    note: str = ""
+
+
+DRAIN = Goal(8_000, 15_000, 18_000)
+END_TO_END = Goal(5_000, 11_000, 15_000)
+BATCH_SUBMIT = Goal(25_000, 45_000, 57_000)
+SUBMIT = Goal(3_000, 4_800, 5_000)
+IDLE_P50_MS = Goal(3, 1.8, 1.5, less_is_better=True)
+IDLE_P99_MS = Goal(8, 4, less_is_better=True)
+AFTER_BURST_P50_MS = Goal(5, 2.5, less_is_better=True)
+AFTER_BURST_P99_MS = Goal(12, 6, less_is_better=True)
+IDLE_WORKERS_MB = Goal(150, 90, less_is_better=True)
+IDLE_WORKERS_CPU = Goal(10, 3, less_is_better=True)
+AT_REST_QUERIES = Goal(5, 2, less_is_better=True)

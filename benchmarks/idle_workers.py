@@ -1,0 +1,46 @@
+"""Many workers that wait: a connection and a session each, heartbeats and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from benchmarks import child
+from benchmarks.lease_stream import LeaseStream
+
+CONNECTING_AT_ONCE = 20
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    stdin = await child.stdin_reader()
+    places = asyncio.Semaphore(CONNECTING_AT_ONCE)
+    connected = asyncio.Event()
+    waiting = arguments.count
+
+    async def idle(number: int) -> None:
+        nonlocal waiting
+        async with places:
+            stream = await LeaseStream(arguments.target, f"idle-{number}", depth=4).__aenter__()
+        try:
+            waiting -= 1
+            if not waiting:
+                connected.set()
+            async for _ in stream.messages():
+                pass
+        finally:
+            await stream.__aexit__()
+
+    streams = [asyncio.create_task(idle(number)) for number in range(arguments.count)]
+    await connected.wait()
+    child.say(ready=True)
+    await stdin.read()
+    for stream in streams:
+        stream.cancel()
+    await asyncio.gather(*streams, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", required=True, help="host:port of the scheduler")
+    parser.add_argument("--count", type=int, required=True, help="how many workers")
+    child.run(_main(parser.parse_args()))

@@ -1,0 +1,80 @@
+"""How long a task takes from its submit to its worker: one process does both, one task at a time.
+
+Says each sample, in milliseconds of the monotonic clock, from the call of SubmitTask to the assignment's arrival.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import time
+
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from grpc import aio
+
+from benchmarks import child, payload
+from benchmarks.lease_stream import LeaseStream
+
+PAUSE_S = (0.005, 0.02)
+"""Between two samples, so that each of them finds an idle system."""
+
+
+class _Probe:
+    def __init__(self, stream: LeaseStream) -> None:
+        self._messages = stream.messages()
+        self._stream = stream
+        self._result = payload.result()
+
+    async def assigned(self) -> pb.Assignment:
+        while True:
+            message = await anext(self._messages)
+            if message.HasField("assignment"):
+                return message.assignment
+
+    async def complete(self, assignment: pb.Assignment) -> None:
+        """Completes it, and waits until that and a state with all of its room are acknowledged."""
+        self._stream.complete(assignment.leases, self._result)
+        ended = 0
+        while ended < len(assignment.leases):
+            message = await anext(self._messages)
+            if message.HasField("acknowledgement"):
+                ended += self._stream.acknowledged(message.acknowledgement)
+        self._stream.state()
+        await self.acknowledged_state()
+
+    async def acknowledged_state(self) -> None:
+        while not (await anext(self._messages)).acknowledgement.state_number:
+            pass
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    stdin = await child.stdin_reader()
+    requests = payload.tasks(arguments.accounts)
+    async with (
+        aio.insecure_channel(arguments.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
+        LeaseStream(arguments.target, "latency-probe", depth=4) as stream,
+    ):
+        stub = TaskServiceStub(channel)
+        await channel.channel_ready()
+        probe = _Probe(stream)
+        await probe.acknowledged_state()
+        child.say(ready=True)
+        await stdin.readline()
+        for _ in range(arguments.samples):
+            await asyncio.sleep(random.uniform(*PAUSE_S))
+            begin = time.monotonic()
+            submit = stub.SubmitTask(next(requests))
+            assignment = await probe.assigned()
+            child.say(ms=(time.monotonic() - begin) * 1e3)
+            await submit
+            await probe.complete(assignment)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", required=True, help="host:port of the scheduler")
+    parser.add_argument("--samples", type=int, required=True, help="how many")
+    parser.add_argument("--accounts", type=child.ids, required=True, help="account ids, by comma")
+    child.run(_main(parser.parse_args()))

@@ -1,0 +1,177 @@
+"""The measures, by name. Each starts a scheduler on a fresh folder, and returns its figures."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import goals, scenario
+from benchmarks.child import Child
+from benchmarks.goals import Figure
+from benchmarks.stack import Stack
+
+PENDING_AT_MOST = 10_000_000
+QUIET_S = 3.0
+"""For what is left of a start (checkpoints, statistics), before something at rest is measured."""
+REST_S = 20.0
+"""Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Sizes of a run."""
+
+    folder: Path
+    workers: int
+    depth: int
+    accounts: int
+    batch: int
+    submits: int
+    batch_submits: int
+    drains: tuple[int, ...]
+    end_to_end: int
+    burst: int
+    samples: int
+    idle_workers: int
+
+
+@asynccontextmanager
+async def fresh(options: Options) -> AsyncIterator[Stack]:
+    """A scheduler on an empty database."""
+    folder = _make_folder(options.folder)
+    async with Stack(folder, options.accounts, max_queue_size=str(PENDING_AT_MOST)) as stack:
+        yield stack
+    shutil.rmtree(folder)  # after a failure it stays: its logs say why
+
+
+def _make_folder(above: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=above))
+    folder.chmod(0o711)  # where root runs this, PostgreSQL's user passes through
+    return folder
+
+
+async def batch_submit(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        span = await scenario.load(stack, options.batch_submits, batch=options.batch, in_flight=4)
+    name = f"BatchSubmitTasks of {options.batch}"
+    return [_rate(name, span, goals.BATCH_SUBMIT)]
+
+
+async def submit(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        span = await scenario.load(stack, options.submits, batch=1, in_flight=64)
+    return [_rate("SubmitTask, 64 in flight", span, goals.SUBMIT)]
+
+
+async def drain(options: Options) -> list[Figure]:
+    return [await _drain_of(options, size) for size in options.drains]
+
+
+async def _drain_of(options: Options, size: int) -> Figure:
+    async with fresh(options) as stack:
+        span = await load_and_drain(stack, options, size)
+        scenario.check(stack, size)
+    return _rate(f"drain, backlog {size:,}", span, goals.DRAIN)
+
+
+async def load_and_drain(stack: Stack, options: Options, size: int) -> scenario.Span:
+    """Loads first, so that the workers find all of the backlog."""
+    await scenario.load(stack, size, batch=min(options.batch, size), in_flight=4)
+    async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
+        return await scenario.drain(stack, workers, size)
+
+
+async def end_to_end(options: Options) -> list[Figure]:
+    size = options.end_to_end
+    async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
+        async with scenario.loader(stack, size, batch=options.batch, in_flight=4) as loader:
+            loader.go()
+            span = await scenario.drain(stack, workers, size)
+        scenario.check(stack, size)
+    return [_rate("end to end, batches coming in", span, goals.END_TO_END)]
+
+
+def _rate(name: str, span: scenario.Span, goal: goals.Goal) -> Figure:
+    return Figure(name, span.per_second, "tasks/s", span.tasks, goal, span.cpu_note)
+
+
+async def latency(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        await asyncio.sleep(QUIET_S)
+        samples = await _latencies(stack, options.samples)
+    return _percentiles("idle, submit to worker", samples, goals.IDLE_P50_MS, goals.IDLE_P99_MS)
+
+
+async def latency_after_burst(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        await load_and_drain(stack, options, options.burst)
+        samples = await _latencies(stack, options.samples)
+    name = f"the same right after {options.burst:,} tasks"
+    return _percentiles(name, samples, goals.AFTER_BURST_P50_MS, goals.AFTER_BURST_P99_MS)
+
+
+async def _latencies(stack: Stack, samples: int) -> list[float]:
+    accounts = ",".join(map(str, stack.accounts))
+    options = {"target": stack.target, "samples": samples, "accounts": accounts}
+    async with Child("latency_probe", stack.folder, "latency_probe", **options) as probe:
+        probe.go()
+        async with asyncio.timeout(scenario.PATIENCE_S):
+            return [(await probe.told())["ms"] for _ in range(samples)]
+
+
+def _percentiles(name: str, samples: list[float], p50: goals.Goal, p99: goals.Goal) -> list[Figure]:
+    ordered = sorted(samples)
+    count, note = len(ordered), f"the longest {ordered[-1]:.1f} ms"
+    return [
+        Figure(f"{name}, p50", ordered[count // 2], "ms", count, p50, note),
+        Figure(f"{name}, p99", ordered[count * 99 // 100], "ms", count, p99, note),
+    ]
+
+
+async def idle_workers(options: Options) -> list[Figure]:
+    count = options.idle_workers
+    async with (
+        fresh(options) as stack,
+        Child("idle_workers", stack.folder, "idle_workers", target=stack.target, count=count),
+    ):
+        await asyncio.sleep(QUIET_S)
+        before, begin = stack.cpu(), time.monotonic()
+        await asyncio.sleep(REST_S)
+        used, seconds = stack.cpu() - before, time.monotonic() - begin
+        rss = stack.rss()
+    note = f"PostgreSQL {used.postgres / seconds:.1%} of a core"
+    return [
+        Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, goals.IDLE_WORKERS_MB),
+        Figure("the same, its CPU", used.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
+    ]
+
+
+async def at_rest(options: Options) -> list[Figure]:
+    committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
+        for worker in workers:
+            worker.go()
+        await asyncio.sleep(QUIET_S)
+        before, begin = stack.query(committed), time.monotonic()
+        await asyncio.sleep(REST_S)
+        commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
+    note = f"transactions, with {options.workers} idle workers"
+    return [Figure("at rest", commits / seconds, "queries/s", options.workers, goals.AT_REST_QUERIES, note)]
+
+
+MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
+    "batch-submit": batch_submit,
+    "submit": submit,
+    "drain": drain,
+    "end-to-end": end_to_end,
+    "latency": latency,
+    "latency-after-burst": latency_after_burst,
+    "idle-workers": idle_workers,
+    "at-rest": at_rest,
+}

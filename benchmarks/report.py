@@ -1,0 +1,91 @@
+"""Figures beside their goals, for people or as JSON, with the machine that they are of."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.goals import Figure
+from scheduler_svc.postgres.binaries import find_bindir
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the figures depend on."""
+
+    cores: int
+    memory_gib: float
+    python: str
+    postgres: str
+    filesystem: str
+
+    @property
+    def line(self) -> str:
+        return (
+            f"{self.cores} cores, {self.memory_gib:.0f} GiB, Python {self.python}, PostgreSQL {self.postgres},"
+            f" data on {self.filesystem}"
+        )
+
+
+def machine(folder: Path) -> Machine:
+    """This machine, with its data in `folder`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(
+        cores,
+        psutil.virtual_memory().total / 2**30,
+        platform.python_version(),
+        _postgres_version(),
+        filesystem_of(folder),
+    )
+
+
+def _postgres_version() -> str:
+    said = subprocess.run([find_bindir() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return said.stdout.split()[2]
+
+
+def filesystem_of(folder: Path) -> str:
+    """The kind of file system that holds `folder`; on tmpfs a sync costs nothing, and figures are flattering."""
+    mounts = [part for part in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(part.mountpoint)]
+    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "unknown"
+
+
+def as_json(figures: Sequence[Figure], of: Machine) -> str:
+    """One document."""
+    return json.dumps({"machine": asdict(of), "figures": [asdict(figure) for figure in figures]}, indent=2)
+
+
+def as_table(figures: Sequence[Figure], of: Machine) -> str:
+    """One line a figure: measured, must, goal, sane limit, what that comes to, conditions."""
+    heads = ("measure", "measured", "unit", "must", "goal", "limit", "reached", "")
+    rows = [heads, *(_row(figure) for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    numbers = {1, 3, 4, 5}
+    lines = [
+        "  ".join(
+            cell.rjust(w) if i in numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join([of.line, "", *(line.rstrip() for line in lines)])
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    goal = figure.goal
+    bounds = ("", "", "", "")
+    if goal is not None:
+        limit = "–" if goal.limit is None else _number(goal.limit)
+        bounds = (_number(goal.must), _number(goal.goal), limit, goal.met(figure.value))
+    return (figure.name, _number(figure.value), figure.unit, *bounds, figure.note)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,117 @@
+"""What measures are made of: a load, workers that drain it, and the check that nothing was lost or done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from benchmarks.child import Child
+from benchmarks.stack import Cpu, Stack
+
+PATIENCE_S = 900.0
+"""How long any one load or drain may take."""
+
+
+class WrongCounts(Exception):
+    """The database does not hold what was submitted and completed: the figures mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """So many tasks between two moments of the monotonic clock, and the CPU that was used meanwhile."""
+
+    tasks: int
+    begin: float
+    end: float
+    cpu: Cpu
+
+    @property
+    def per_second(self) -> float:
+        return self.tasks / (self.end - self.begin)
+
+    @property
+    def cpu_note(self) -> str:
+        """Microseconds of CPU a task."""
+        scheduler, postgres = (seconds / self.tasks * 1e6 for seconds in (self.cpu.scheduler, self.cpu.postgres))
+        return f"CPU a task: scheduler {scheduler:.0f} µs, PostgreSQL {postgres:.0f} µs"
+
+
+async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int) -> Span:
+    """Submits tasks from a process of its own."""
+    async with loader(stack, tasks, batch=batch, in_flight=in_flight) as one:
+        before = stack.cpu()
+        one.go()
+        async with asyncio.timeout(PATIENCE_S):
+            told = await one.told()
+        return Span(told["tasks"], told["begin"], told["end"], stack.cpu() - before)
+
+
+@asynccontextmanager
+async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int) -> AsyncIterator[Child]:
+    """A loader that is ready to go."""
+    accounts = ",".join(map(str, stack.accounts))
+    options = {"target": stack.target, "tasks": tasks, "batch": batch, "in_flight": in_flight, "accounts": accounts}
+    async with Child("loader", stack.folder, "loader", **options) as one:
+        yield one
+
+
+@asynccontextmanager
+async def noop_workers(stack: Stack, count: int, depth: int) -> AsyncIterator[list[Child]]:
+    """Workers that are ready to connect."""
+    async with AsyncExitStack() as exits:
+        yield [
+            await exits.enter_async_context(
+                Child("noop_worker", stack.folder, name, target=stack.target, worker_id=name, depth=depth)
+            )
+            for name in (f"noop-{number}" for number in range(count))
+        ]
+
+
+async def drain(stack: Stack, workers: Sequence[Child], tasks: int) -> Span:
+    """Lets the workers go, and waits until the last of so many tasks is acknowledged."""
+    before, begin = stack.cpu(), time.monotonic()
+    for worker in workers:
+        worker.go()
+    end = await completed(workers, tasks)
+    return Span(tasks, begin, end, stack.cpu() - before)
+
+
+async def completed(workers: Sequence[Child], tasks: int) -> float:
+    """When the last of so many tasks was acknowledged, all workers together."""
+    counts = [0] * len(workers)
+    done = asyncio.Event()
+    last = 0.0
+
+    async def follow(index: int, worker: Child) -> None:
+        nonlocal last
+        while not done.is_set():
+            told = await worker.told()
+            counts[index], last = told["completed"], max(last, told["at"])
+            if sum(counts) >= tasks:
+                done.set()
+
+    followers = [asyncio.create_task(follow(i, worker)) for i, worker in enumerate(workers)]
+    finished = asyncio.create_task(done.wait())
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.wait([*followers, finished], return_when=asyncio.FIRST_COMPLETED)
+    for task in (*followers, finished):
+        task.cancel()
+    for outcome in await asyncio.gather(*followers, finished, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+    return last
+
+
+def check(stack: Stack, tasks: int) -> None:
+    """Every task is completed, with one content and one pool entry. Raises WrongCounts."""
+    for what, statement in (
+        ("completed tasks", "SELECT count(*) FROM tasks WHERE status = 4"),
+        ("tasks", "SELECT count(*) FROM tasks"),
+        ("contents", "SELECT count(DISTINCT task_key) FROM contents"),
+        ("pool entries", "SELECT count(*) FROM publish_pool"),
+    ):
+        if (found := stack.query(statement)) != tasks:
+            raise WrongCounts(f"{tasks} {what} were expected, there are {found}; the logs are in {stack.folder}")

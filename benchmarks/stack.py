@@ -1,0 +1,134 @@
+"""The scheduler under test: a process on a data folder of its own, what it uses, and what its database holds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import psycopg2
+from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from grpc import aio
+
+from benchmarks.child import ChildFailed
+from scheduler_svc.postgres import EmbeddedPostgres
+
+START_WITHIN_S = 60.0
+STOP_WITHIN_S = 20.0
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """CPU seconds since the processes began."""
+
+    scheduler: float
+    postgres: float
+
+    def __sub__(self, other: Cpu) -> Cpu:
+        return Cpu(self.scheduler - other.scheduler, self.postgres - other.postgres)
+
+
+class Stack:
+    """`contentgen-scheduler` on `folder`. Entering it starts the process and makes the accounts."""
+
+    def __init__(self, folder: Path, accounts: int, **settings: str) -> None:
+        self.folder = folder
+        self.log = folder / "scheduler.log"
+        self.target = ""
+        self.accounts: list[int] = []
+        self._wanted_accounts = accounts
+        self._settings = {f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()}
+
+    async def __aenter__(self) -> Self:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONTENTGEN_")}
+        inherited.pop("DATABASE_URL", None)
+        own = {
+            "CONTENTGEN_DATA_DIR": str(self.folder / "data"),
+            "CONTENTGEN_LISTEN": "127.0.0.1:0",
+            "CONTENTGEN_LOG_FORMAT": "json",
+        }
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "scheduler_svc.main"),
+                env=inherited | own | self._settings,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            self.target = await self._listening()
+            await self._make_accounts()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    async def _listening(self) -> str:
+        async with asyncio.timeout(START_WITHIN_S):
+            while self._process.returncode is None:
+                for event in _events(self.log):
+                    if event.get("action") == "ready":
+                        return str(event["listen"])
+                await asyncio.sleep(_POLL_S)
+        raise ChildFailed(f"the scheduler does not start, see {self.log}")
+
+    async def _make_accounts(self) -> None:
+        async with aio.insecure_channel(self.target) as channel:
+            stub = AccountServiceStub(channel)
+            for number in range(self._wanted_accounts):
+                made = await stub.CreateAccount(pb.CreateAccountRequest(name=f"benchmark {number}"))
+                self.accounts.append(made.account.account_id)
+
+    def cpu(self) -> Cpu:
+        """What the scheduler, and what all of PostgreSQL's processes have used so far."""
+        scheduler = psutil.Process(self._process.pid)
+        used = scheduler.cpu_times()
+        # A server process that has ended is in its parent's children; the scheduler's own children live on.
+        return Cpu(used.user + used.system, _used_by(scheduler.children(recursive=True)))
+
+    def rss(self) -> int:
+        """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
+
+    def query(self, statement: str) -> Any:
+        """The first value of a statement's first row, asked past the scheduler."""
+        with contextlib.closing(psycopg2.connect(EmbeddedPostgres(self.folder / "data" / "postgres").dsn())) as made:
+            made.autocommit = True
+            with made.cursor() as cursor:
+                cursor.execute(statement)
+                row = cursor.fetchone()
+        assert row is not None
+        return row[0]
+
+
+def _used_by(processes: Iterable[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used = process.cpu_times()
+            total += used.user + used.system + used.children_user + used.children_system
+    return total
+
+
+def _events(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]

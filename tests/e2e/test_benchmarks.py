@@ -1,0 +1,48 @@
+"""The benchmarks count right: what is measured is work that was done. How fast it was is nobody's test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import scenario
+from benchmarks.stack import Stack
+
+TASKS = 200
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below tmp_path: its parents are closed to the user that PostgreSQL runs as."""
+    with tempfile.TemporaryDirectory(prefix="contentgen-bench-test-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+def test_the_command_measures_a_drain(folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "drain", f"--drain={TASKS}", f"--dir={folder}", "--output=json"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert said.returncode == 0, said.stderr
+    report = json.loads(said.stdout)
+    (figure,) = report["figures"]
+    assert (figure["name"], figure["unit"], figure["count"]) == (f"drain, backlog {TASKS}", "tasks/s", TASKS)
+    assert figure["value"] > 0
+    assert report["machine"]["cores"] >= 1
+    assert not list(folder.iterdir()), "it tidies up"
+
+
+async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> None:
+    async with Stack(folder, accounts=2) as stack:
+        loaded = await scenario.load(stack, TASKS, batch=50, in_flight=2)
+        async with scenario.noop_workers(stack, 2, 30) as workers:
+            drained = await scenario.drain(stack, workers, TASKS)
+        assert (loaded.tasks, drained.tasks) == (TASKS, TASKS)
+        scenario.check(stack, TASKS)
+        with pytest.raises(scenario.WrongCounts, match="completed tasks"):
+            scenario.check(stack, TASKS + 1)
