@@ -1,0 +1,143 @@
+"""The dispatcher on a real database: when it looks for work, to whom it goes, and what it costs at rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.application.streams import Assign, Streams, WorkerStream
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.worker import State
+from scheduler_svc.loops.dispatcher import Dispatcher
+from scheduler_svc.store.transactions import PgDatabase, make_engine
+from tests.integration.scheduling import TTL, Scheduling
+from tests.waiting import wait_until_async
+
+WAIT_S = 5  # less than the interval at which the dispatcher looks without being told
+
+
+class Floor:
+    """A dispatcher, its streams, and what it gave back."""
+
+    def __init__(self, scheduling: Scheduling, url: str) -> None:
+        self._scheduling = scheduling
+        self.engine = make_engine(url, 1, hot=True)
+        self.statements: list[str] = []
+        self.streams = Streams()
+        self.taken_back: list[LeaseRef] = []
+        database = PgDatabase(self.engine, "replica", lambda _: None, lambda: None)
+        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend)
+        sa.event.listen(self.engine, "before_cursor_execute", self._executed)
+
+    def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        self.statements.append(statement)
+
+    def connect(self, worker_id: str) -> WorkerStream:
+        stream = WorkerStream(worker_id, self._scheduling.hello(worker_id).session_key)
+        self.streams.add(stream)
+        return stream
+
+    def state(self, stream: WorkerStream, number: int, free_slots: int, last_assignment: int = 0) -> None:
+        """A state is committed, and the dispatcher told that there may be room."""
+        lapses_at = asyncio.get_running_loop().time() + 60
+        stream.stated(State(number, free_slots, (), last_assignment), lapses_at)
+        self.dispatcher.room()
+
+
+async def assigned(stream: WorkerStream) -> Assign:
+    async with asyncio.timeout(WAIT_S):
+        message = await stream.outgoing.get()
+    assert isinstance(message, Assign)
+    return message
+
+
+@pytest.fixture
+async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
+    floor = Floor(scheduling, db_url)
+    floor.dispatcher.start()
+    yield floor
+    await floor.dispatcher.stop()
+    floor.engine.dispose()
+
+
+async def rested(floor: Floor) -> None:
+    """Until it has looked and found nothing more."""
+    await wait_until_async(lambda: not floor.dispatcher._hopeful, within=WAIT_S, what="the dispatcher rests")
+
+
+async def test_a_hint_with_room_is_an_assignment_that_names_the_state(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 7, free_slots=2)
+    keys = [scheduling.submit_one() for _ in range(3)]
+    floor.dispatcher.hint()
+    leases: list[int] = []
+    while len(leases) < 2:
+        message = await assigned(stream)
+        assert message.state_number == 7
+        leases += [grant.ref.task_key for grant in message.grants]
+    assert leases == keys[:2]
+
+
+async def test_room_without_a_hint_asks_nothing_of_the_database(floor: Floor) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 1, free_slots=2)
+    await rested(floor)
+    before = len(floor.statements)
+    assert before > 0
+    for number in range(2, 50):
+        floor.state(stream, number, free_slots=2)
+        await asyncio.sleep(0)
+    assert len(floor.statements) == before
+
+
+async def test_what_did_not_fit_goes_to_whoever_has_room_next(floor: Floor, scheduling: Scheduling) -> None:
+    first, second = floor.connect("v"), floor.connect("w")
+    scheduling.submit_one()
+    scheduling.submit_one()
+    floor.state(first, 1, free_slots=1)
+    assert len((await assigned(first)).grants) == 1
+    floor.state(second, 1, free_slots=1)
+    assert len((await assigned(second)).grants) == 1
+
+
+async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, scheduling: Scheduling) -> None:
+    """Its stream is still here; the dispatcher may not take "nobody was allowed any" for "nothing waits"."""
+    floor.state(floor.connect("w"), 1, free_slots=1)
+    await rested(floor)
+    scheduling.hello("w")  # at another replica
+    key = scheduling.submit_one()
+    floor.dispatcher.hint()
+    await wait_until_async(lambda: not floor.streams.rooms(0.0), within=WAIT_S, what="the old session is closed")
+    other = floor.connect("v")
+    floor.state(other, 1, free_slots=1)
+    assert (await assigned(other)).grants[0].ref.task_key == key
+
+
+async def test_what_was_claimed_for_a_stream_that_is_gone_is_taken_back(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    key = scheduling.submit_one()
+    with scheduling.transaction() as hello:
+        hello.workers.lock("w")  # the claim waits
+        floor.state(stream, 1, free_slots=1)
+        await wait_until_async(lambda: floor.statements, within=WAIT_S, what="the claim is under way")
+        floor.streams.remove(stream)
+    await wait_until_async(lambda: floor.taken_back, within=WAIT_S, what="the lease is given back")
+    assert [ref.task_key for ref in floor.taken_back] == [key]
+    scheduling.take_back(*floor.taken_back)
+    assert scheduling.path(key) == ["pending", "submitted", "pending"]
+
+
+async def test_no_more_is_granted_than_was_stated(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    for _ in range(5):
+        scheduling.submit_one()
+    floor.state(stream, 1, free_slots=2)
+    message = await assigned(stream)
+    floor.dispatcher.hint()
+    floor.state(stream, 2, free_slots=2, last_assignment=0)  # built before it read the assignment
+    await asyncio.sleep(0)
+    assert stream.capacity.free(0.0) == 2 - len(message.grants)
+    assert len(scheduling.sql("SELECT FROM leases")) == 2

@@ -1,0 +1,221 @@
+"""Group commit on a real database: how groups grow, and what becomes of the others when one item fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.domain.errors import DomainError, NotFound, ShuttingDown, StoreUnavailable
+from scheduler_svc.loops.lane import Lane
+from scheduler_svc.store.transactions import PgDatabase, PgTx, make_engine
+from tests.waiting import wait_until_async
+
+WAIT_S = 10
+MOST = 100
+
+Work = Callable[[Tx, Sequence[int]], Sequence["int | DomainError"]]
+
+
+class Accounts:
+    """The work of a lane whose items become accounts with that limit; the database refuses a negative one.
+
+    It waits for `gate` in its first transaction, so that a test can let items gather.
+    """
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.groups: list[list[int]] = []
+
+    def __call__(self, tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
+        self.groups.append(list(items))
+        assert self.gate.wait(WAIT_S)
+        return [NotFound("item", item) if item == 0 else create_account(tx, "", item, 1.0).account_id for item in items]
+
+
+@pytest.fixture(autouse=True)
+async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
+    """A lane is stopped by the loop's executor, whose threads would live as long as the loop."""
+    yield
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+@asynccontextmanager
+async def running(url: str, work: Work, max_waiting: int | None = None) -> AsyncIterator[Lane[int, int]]:
+    engine = make_engine(url, 1, hot=True)
+    database = PgDatabase(engine, "replica", _told, lambda: None)
+    lane: Lane[int, int] = Lane("test", database, work, weight=lambda _: 1, max_weight=MOST, max_waiting=max_waiting)
+    lane.start()
+    try:
+        yield lane
+    finally:
+        await lane.stop()
+        engine.dispose()
+
+
+def _told(_: Signals) -> None:
+    pass
+
+
+async def gathered(lane: Lane[int, int], work: Accounts, items: Sequence[int]) -> list[int | BaseException]:
+    """The answers to a first item, and to the others, which gather meanwhile."""
+    first = lane.submit(items[0])
+    await wait_until_async(lambda: work.groups, within=WAIT_S, what="the first is under way")
+    futures = [first, *map(lane.submit, items[1:])]
+    work.gate.set()
+    return await asyncio.gather(*futures, return_exceptions=True)
+
+
+def limits(engine: sa.Engine) -> list[int]:
+    with engine.connect() as connection:
+        query = sa.text("SELECT max_concurrent_tasks FROM accounts ORDER BY account_id")
+        return list(connection.execute(query).scalars())
+
+
+async def test_what_arrives_while_one_runs_is_the_next_group(db_url: str, engine: sa.Engine) -> None:
+    work = Accounts()
+    async with running(db_url, work) as lane:
+        answers = await gathered(lane, work, [1, 2, 3, 4])
+    assert work.groups == [[1], [2, 3, 4]]
+    assert answers == [1, 2, 3, 4]
+    assert limits(engine) == [1, 2, 3, 4]
+
+
+async def test_a_group_is_no_larger_than_it_may_be(db_url: str) -> None:
+    work = Accounts()
+    async with running(db_url, work) as lane:
+        await gathered(lane, work, range(1, 252))
+    assert [len(group) for group in work.groups] == [1, MOST, MOST, 50]
+
+
+async def test_an_item_that_is_refused_is_no_failure_of_its_group(db_url: str, engine: sa.Engine) -> None:
+    work = Accounts()
+    async with running(db_url, work) as lane:
+        answers = await gathered(lane, work, [1, 2, 0, 3])
+    assert work.groups == [[1], [2, 0, 3]]
+    assert isinstance(answers[2], NotFound)
+    assert limits(engine) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("bad", [1, 2, 4, 7])
+async def test_a_bad_item_stands_alone_in_the_end(db_url: str, engine: sa.Engine, bad: int) -> None:
+    items = [10, 11, 12, 13, 14, 15, 16, 17]
+    items[bad] = -1
+    work = Accounts()
+    async with running(db_url, work) as lane:
+        answers = await gathered(lane, work, items)
+    failed = [i for i, answer in enumerate(answers) if isinstance(answer, BaseException)]
+    assert failed == [bad]
+    assert isinstance(answers[bad], sa.exc.IntegrityError)
+    assert limits(engine) == [item for item in items if item > 0]
+    assert len(set(map(str, answers))) == len(items)
+
+
+async def test_several_bad_items_and_none_left(db_url: str, engine: sa.Engine) -> None:
+    work = Accounts()
+    async with running(db_url, work) as lane:
+        answers = await gathered(lane, work, [1, -1, 2, -1, -1])
+    assert [isinstance(answer, BaseException) for answer in answers] == [False, True, False, True, True]
+    assert limits(engine) == [1, 2]
+
+
+async def test_a_single_item_that_fails(db_url: str) -> None:
+    work = Accounts()
+    work.gate.set()
+    async with running(db_url, work) as lane:
+        with pytest.raises(sa.exc.IntegrityError):
+            await lane.put(-1)
+        assert await lane.put(5) > 0
+
+
+async def test_a_caller_that_has_gone_harms_nobody(db_url: str, engine: sa.Engine) -> None:
+    work = Accounts()
+    async with running(db_url, work) as lane:
+        first = lane.submit(1)
+        gone, other = lane.submit(2), lane.submit(3)
+        gone.cancel()
+        work.gate.set()
+        assert await first < await other
+    assert limits(engine) == [1, 2, 3]
+
+
+async def test_what_waits_is_bounded(db_url: str) -> None:
+    work = Accounts()
+    async with running(db_url, work, max_waiting=3) as lane:
+        answers = await gathered(lane, work, [1, 2, 3, 4, 5])
+        assert [type(answer) for answer in answers] == [int, int, int, StoreUnavailable, StoreUnavailable]
+        assert await lane.put(6) > 0
+
+
+async def test_stopping_answers_what_waits_and_refuses_what_comes(db_url: str) -> None:
+    work = Accounts()
+    async with running(db_url, work) as lane:
+        futures = [lane.submit(item) for item in (1, 2, 3)]
+        stop = asyncio.create_task(lane.stop())
+        await asyncio.sleep(0)  # the stop is under way
+        with pytest.raises(ShuttingDown):
+            await lane.put(4)
+        work.gate.set()
+        await stop
+        assert len(set(await asyncio.gather(*futures))) == 3
+        await lane.stop()
+
+
+async def test_a_connection_that_breaks_is_unavailable_for_the_whole_group(db_url: str, engine: sa.Engine) -> None:
+    def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
+        made = [create_account(tx, "", item, 1.0).account_id for item in items]
+        if items == [1]:
+            with engine.begin() as connection:
+                connection.execute(
+                    sa.text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                        " AND datname = current_database() AND state = 'idle in transaction'"
+                    )
+                )
+            create_account(tx, "", 1, 1.0)
+        return list(made)
+
+    async with running(db_url, work) as lane:
+        with pytest.raises(StoreUnavailable):
+            await lane.put(1)
+        assert await lane.put(2) > 0
+    assert limits(engine) == [2]
+
+
+async def test_a_deadlock_runs_its_group_again(db_url: str, engine: sa.Engine) -> None:
+    """Two lanes that lock two things crosswise: one of them is given up by the server, and begins anew."""
+    _shorten_deadlock_timeout(engine)
+    both_hold_one = threading.Barrier(2)
+    runs: list[list[int]] = []
+
+    def lock(tx: Tx, what: int) -> None:
+        assert isinstance(tx, PgTx)
+        tx._session.execute(sa.text("SELECT pg_advisory_xact_lock(:what)"), {"what": what})
+
+    def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
+        runs.append(list(items))
+        first = items[0]
+        lock(tx, first)
+        if len(runs) <= 2:
+            both_hold_one.wait(WAIT_S)
+        lock(tx, 3 - first)
+        create_account(tx, "", first, 1.0)
+        return list(items)
+
+    async with running(db_url, work) as one, running(db_url, work) as other:
+        assert list(await asyncio.gather(one.put(1), other.put(2))) == [1, 2]
+    assert len(runs) == 3
+    assert sorted(limits(engine)) == [1, 2]
+
+
+def _shorten_deadlock_timeout(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        name = connection.execute(sa.text("SELECT current_database()")).scalar_one()
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'"))
