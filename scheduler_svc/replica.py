@@ -123,7 +123,7 @@ class Replica:
     def _services(self) -> grpc_server.Services:
         settings = self._settings
         return grpc_server.Services(
-            task=TaskService(self._calls, self._submits, self._waiters),
+            task=TaskService(self._calls, self._submits, self._waiters, settings.lease_ttl),
             worker=WorkerService(
                 self._calls,
                 self._reports,
@@ -167,7 +167,7 @@ class Replica:
         self._waiters.wake_all()
 
     def _store_there(self, there: bool) -> None:
-        before = self.health.serving
+        before = self.health.store_there
         self.health.store(there)
         if there and not before:
             _log.info("the database is there", action="store")

@@ -15,15 +15,16 @@ from scheduler_svc.api.times import duration, timestamp
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent, TaskStats
+from scheduler_svc.domain.task import PendingReason, Progress, Task, TaskError, TaskEvent, TaskStats
 from scheduler_svc.domain.worker import Worker, WorkerPool
 
 _status = pb.TaskStatus.ValueType
+_pending_reason = pb.PendingReason.ValueType
 _COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
 
-def task(it: Task) -> pb.Task:
-    """All that is known of a task; `pending_reason` is GetTask's to add."""
+def task(it: Task, reason: PendingReason = PendingReason.NONE) -> pb.Task:
+    """All that is known of a task; GetTask adds the reason."""
     return pb.Task(
         task_id=it.task_id,
         account_id=it.account_id,
@@ -53,6 +54,7 @@ def task(it: Task) -> pb.Task:
         labels=it.labels or None,  # an empty map costs more than all other fields
         request_id=it.request_id,
         lease_id=it.lease_id,
+        pending_reason=_pending_reason(reason),
     )
 
 

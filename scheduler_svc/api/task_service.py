@@ -31,8 +31,10 @@ _ADDED_BY_SUBMIT = 256
 class TaskService(TaskServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls, submits: SubmitLane, waiters: Waiters) -> None:
+    def __init__(self, calls: Calls, submits: SubmitLane, waiters: Waiters, lease_ttl: float) -> None:
+        """`lease_ttl`: seconds of silence after which a worker counts as gone."""
         self._calls = calls
+        self._lease_ttl = lease_ttl
         self._submits = submits
         self._waiters = waiters
 
@@ -51,8 +53,8 @@ class TaskService(TaskServiceServicer):
         return pb.BatchSubmitTasksResponse(tasks=map(convert.listed_task, tasks))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
-        task = await self._calls.run(query.get_task, task_key(request.task_id))
-        return pb.GetTaskResponse(task=convert.task(task))
+        task, reason = await self._calls.run(query.explain_task, task_key(request.task_id), self._lease_ttl)
+        return pb.GetTaskResponse(task=convert.task(task, reason))
 
     async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
         with Violations() as bad:

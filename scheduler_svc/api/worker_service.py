@@ -32,7 +32,7 @@ from scheduler_svc.application.report import (
 )
 from scheduler_svc.application.sessions import SessionSettings, open_session
 from scheduler_svc.application.streams import AckReport, AckState, ReconnectOrder, Streams, WorkerStream
-from scheduler_svc.domain.errors import DomainError, InvalidArgument, Violation
+from scheduler_svc.domain.errors import InvalidArgument, Violation
 from scheduler_svc.domain.lease import Update
 from scheduler_svc.domain.worker import State
 
@@ -154,7 +154,7 @@ class _Conversation:
         if self._failed.done():
             self._failed.result()
         for error in ended:
-            if isinstance(error, DomainError):
+            if isinstance(error, Exception) and not isinstance(error, aio.BaseError):  # those say: the stream is over
                 raise error
 
     def _rotate(self) -> None:

@@ -19,6 +19,11 @@ class Health:
         return self._store_there and not self._draining
 
     @property
+    def store_there(self) -> bool:
+        """Whether the database answered last."""
+        return self._store_there
+
+    @property
     def draining(self) -> bool:
         """Whether it will never serve again."""
         return self._draining

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scheduler_svc.application.ledger import ALL_ACCOUNTS, READY
+from scheduler_svc.application.ledger import ALL_ACCOUNTS, BACKOFF, READY, SCHEDULED
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import Task, TaskEvent, TaskStats
+from scheduler_svc.domain.task import PendingReason, Task, TaskEvent, TaskStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,23 @@ def get_task(tx: Tx, task_key: int) -> Task:
     if task is None:
         raise NotFound("task", format_task_id(task_key))
     return task
+
+
+def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, PendingReason]:
+    """One task, and why it is still pending (NONE where it is not). Raises NotFound.
+
+    Behind a revoked lease it waits for a worker to let go of it: that too is a wait for a slot.
+    """
+    task = get_task(tx, task_key)
+    if task.status is not Status.PENDING:
+        return task, PendingReason.NONE
+    cause, any_worker = tx.task_reads.waits_for(task_key, lease_ttl)
+    if cause in _DELAYED_FOR:
+        return task, _DELAYED_FOR[cause]
+    return task, PendingReason.ALL_SLOTS_BUSY if any_worker else PendingReason.NO_WORKERS
+
+
+_DELAYED_FOR = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCHEDULED}
 
 
 def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:

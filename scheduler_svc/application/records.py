@@ -64,6 +64,7 @@ class TaskRow(NamedTuple):
     attempt: int
     fence: int | None
     lease_end: End
+    worker_id: str
 
 
 class LiveLease(NamedTuple):
@@ -219,12 +220,10 @@ class Grant(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A worker's state, as its row keeps it."""
+    """A session that was heard of."""
 
     worker_id: str
     session_key: int
-    busy_slots: int
-    queue_size: int
 
 
 class HeardBack(NamedTuple):

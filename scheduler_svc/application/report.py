@@ -39,7 +39,7 @@ from scheduler_svc.domain.lease import (
     judge,
 )
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.worker import LeaseStage, State, Wanted
+from scheduler_svc.domain.worker import State, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ class Reports:
             elif isinstance(item, TakesNothingNew):
                 tx.workers.set_draining(item.worker_id, item.session_key)
         stated = [item for item in group if isinstance(item, Stated)]
-        newest = {item.session_key: item for item in stated}
-        heard = tx.workers.hear([_heard(item) for item in newest.values()]) if newest else {}
+        sessions = {Heard(item.worker_id, item.session_key) for item in stated}
+        heard = tx.workers.hear(sorted(sessions)) if sessions else {}
         outcomes, ended = self._apply(tx, group)
         acks = self._renew(tx, stated, heard, ended)
         return [_answer(item, acks, outcomes) for item in group]
@@ -177,12 +177,6 @@ def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], outcomes: Ma
         lost = Outcome.LEASE_LOST
         return tuple(outcomes[u.ref] if u.ref is not None else lost for u in item.updates)
     return None
-
-
-def _heard(item: Stated) -> Heard:
-    stages = [held.stage for held in item.state.held]
-    busy = stages.count(LeaseStage.ACCEPTED) + stages.count(LeaseStage.PROCESSING)
-    return Heard(item.worker_id, item.session_key, busy, stages.count(LeaseStage.QUEUED))
 
 
 def _not_renewed(item: Stated, renewed: set[LeaseRef]) -> tuple[str, ...]:
@@ -278,7 +272,13 @@ class _Write:
     def _complete_late(self, one: Fold) -> None:
         task = self._tx.tasks.peek([one.ref.task_key])[one.ref.task_key]
         self._ledger.move(
-            task.task_key, task.account_id, Status.PENDING, Status.COMPLETED, "COMPLETED_LATE", ref=one.ref
+            task.task_key,
+            task.account_id,
+            Status.PENDING,
+            Status.COMPLETED,
+            "COMPLETED_LATE",
+            ref=one.ref,
+            worker_id=task.worker_id,
         )
         self._completed_late[one.ref] = _result(one)
 

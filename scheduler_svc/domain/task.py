@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import IntEnum
 
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -113,6 +114,18 @@ class Task:
     def ended(self) -> bool:
         """Completed, cancelled, or failed/timeout with no retry to come."""
         return self.end_time is not None
+
+
+class PendingReason(IntEnum):
+    """Why a task is still pending; the numbers of the contract."""
+
+    NONE = 0
+    BACKOFF = 1
+    SCHEDULED = 2
+    ACCOUNT_LIMIT = 3
+    PAUSED = 4
+    NO_WORKERS = 5
+    ALL_SLOTS_BUSY = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import structlog
 
 from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.ports import Database
-from scheduler_svc.application.streams import Streams
+from scheduler_svc.application.streams import ReconnectOrder, Streams
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
 
@@ -86,6 +86,7 @@ class Dispatcher:
         try:
             claimed = await loop.run_in_executor(self._executor, self._claim, rooms)
         except StoreUnavailable:
+            self._ask_anew(rooms)
             return False  # the timer, or the listener once it is back, will hint again
         except Exception:  # noqa: BLE001 - a defect of ours must not end the dispatch of everything else
             _log.exception("claim failed", action="claim")
@@ -93,6 +94,12 @@ class Dispatcher:
         self._hand_over(claimed, states)
         self._hopeful = claimed.full or self._hints != hints
         return self._hopeful
+
+    def _ask_anew(self, rooms: Sequence[Room]) -> None:
+        """The claim may be committed all the same: a new hello of each worker gives back what it never got."""
+        for room in rooms:
+            if stream := self._streams.get(room.session_key):
+                stream.outgoing.put_nowait(ReconnectOrder())
 
     def _claim(self, rooms: Sequence[Room]) -> Claimed:
         return self._database.run(lambda tx: claim(tx, rooms, MAX_CLAIM, self._ttl))

@@ -282,8 +282,6 @@ workers = sa.Table(
     sa.Column("draining", sa.Boolean, nullable=False),
     sa.Column("connect_time", TIME, nullable=False),
     sa.Column("heard_time", TIME, nullable=False),
-    sa.Column("busy_slots", sa.Integer, nullable=False),
-    sa.Column("queue_size", sa.Integer, nullable=False),
     sa.Column("wanted_slots", sa.Integer),
     sa.Column("wanted_drain", sa.Boolean, nullable=False),
     postgresql_with={"fillfactor": "50"},

@@ -33,6 +33,11 @@ _LISTED = _COLUMNS.format(requirements="''")
 
 _GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} WHERE t.task_key = ANY(CAST(:keys AS bigint[]))")
 
+_WAITS_FOR = sa.text("""
+    SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
+        EXISTS (SELECT FROM workers WHERE connected AND heard_time > now() - make_interval(secs => :ttl))
+""")
+
 _EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
 _EVENTS = sa.text("""
     SELECT seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
@@ -72,6 +77,11 @@ class TaskReads(Statements):
         statement, parameters = _listing(account_id, statuses, labels)
         parameters |= {"before": _LATEST if before is None else before, "limit": limit}
         return [_task(row) for row in self._rows(statement, **parameters)]
+
+    def waits_for(self, task_key: int, ttl: float) -> tuple[int | None, bool]:
+        """The cause for which a task is delayed, and whether any worker is connected."""
+        row = self._row(_WAITS_FOR, task_key=task_key, ttl=ttl)
+        return row[0], row[1]
 
     def exists(self, task_key: int) -> bool:
         """Whether there is such a task."""

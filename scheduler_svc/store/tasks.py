@@ -41,7 +41,7 @@ _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 
 _DECISION_COLUMNS = """
     task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, timeout_ms,
-    attempt, fence, lease_end
+    attempt, fence, lease_end, coalesce(worker_id, '')
 """
 _PEEK = sa.text(f"SELECT {_DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 _LOCK = sa.text(
@@ -123,19 +123,5 @@ class Tasks(Statements):
 
 
 def _task_row(row: Any) -> TaskRow:
-    key, account, status, priority, retries, limit, auto, losses, refusals, timeout_ms, attempt, fence, end = row
-    return TaskRow(
-        key,
-        account,
-        Status(status),
-        priority,
-        retries,
-        limit,
-        auto,
-        losses,
-        refusals,
-        timeout_ms,
-        attempt,
-        fence,
-        End(end),
-    )
+    task = TaskRow(*row)
+    return task._replace(status=Status(task.status), lease_end=End(task.lease_end))

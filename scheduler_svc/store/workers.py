@@ -21,10 +21,10 @@ _LOCK = sa.text("""
 """)
 _OPEN = sa.text("""
     INSERT INTO workers AS w (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
-        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time, busy_slots,
-        queue_size, wanted_slots, wanted_drain)
+        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
+        wanted_slots, wanted_drain)
     VALUES (:worker_id, nextval('session_seq'), :folder_id, :session_number, :process_id, :hostname, :version, :slots,
-        CAST(:labels AS jsonb), :creator_path, :creator_version, :scheduler_id, true, false, now(), now(), 0, 0, NULL,
+        CAST(:labels AS jsonb), :creator_path, :creator_version, :scheduler_id, true, false, now(), now(), NULL,
         false)
     ON CONFLICT (worker_id) DO UPDATE SET
         session_key = excluded.session_key, folder_id = excluded.folder_id, session_number = excluded.session_number,
@@ -39,10 +39,10 @@ _OPEN = sa.text("""
     RETURNING session_key, wanted_slots, wanted_drain
 """)
 
-_HEARD = Batch(worker_id="text", session_key="bigint", busy_slots="integer", queue_size="integer")
+_HEARD = Batch(worker_id="text", session_key="bigint")
 # Only the session that is open; what an old stream still says is not taken.
 _HEAR = sa.text(f"""
-    UPDATE workers AS w SET heard_time = now(), busy_slots = r.busy_slots, queue_size = r.queue_size
+    UPDATE workers AS w SET heard_time = now()
     FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
     RETURNING w.session_key, w.wanted_slots, w.wanted_drain,
         EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = w.worker_id)
@@ -60,14 +60,18 @@ _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worke
 _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
 _WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = true WHERE worker_id = :worker_id")
 
+# What it holds is counted where it stands: in the leases.
 _SHOWN = """
-    SELECT worker_id, hostname, version, connected AND heard_time > now() - make_interval(secs => :ttl), slots,
-        busy_slots, queue_size, draining OR wanted_drain, connect_time, heard_time, scheduler_id, creator_version,
-        labels
-    FROM workers
+    SELECT w.worker_id, w.hostname, w.version, w.connected AND w.heard_time > now() - make_interval(secs => :ttl),
+        w.slots, coalesce(l.busy, 0), coalesce(l.queued, 0), w.draining OR w.wanted_drain, w.connect_time, w.heard_time,
+        w.scheduler_id, w.creator_version, w.labels
+    FROM workers AS w LEFT JOIN (
+        SELECT worker_id, count(accept_time) AS busy, count(*) - count(accept_time) AS queued
+        FROM leases WHERE NOT revoked GROUP BY worker_id
+    ) AS l ON l.worker_id = w.worker_id
 """
-_LIST = sa.text(_SHOWN + " WHERE heard_time > now() - interval '1 hour' ORDER BY worker_id")
-_GET = sa.text(_SHOWN + " WHERE worker_id = :worker_id")
+_LIST = sa.text(_SHOWN + " WHERE w.heard_time > now() - interval '1 hour' ORDER BY w.worker_id")
+_GET = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
 
 
 class Workers(Statements):
@@ -99,7 +103,7 @@ class Workers(Statements):
 
     def hear(self, rows: Sequence[Heard]) -> dict[int, HeardBack]:
         """Notes states; returns what is wanted, by session. Sessions that are missing have been replaced."""
-        found = self._rows(_HEAR, **_HEARD.bind(sorted(rows)))
+        found = self._rows(_HEAR, **_HEARD.bind(rows))
         return {session: HeardBack(Wanted(slots, drain), revoked) for session, slots, drain, revoked in found}
 
     def lock_sessions(self, sessions: Sequence[tuple[str, int]]) -> set[int]:

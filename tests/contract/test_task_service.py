@@ -19,6 +19,8 @@ from tests.contract.rpc_errors import refused
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+    from tests.contract.scripted_worker import ScriptedWorker
+
 MISSING = "task-0123456789abcdef"
 UNLIKE_AN_ID = "no id at all"
 TOPIC = "人工智能的未来发展"
@@ -331,3 +333,17 @@ async def test_what_comes_later_says_so(tasks: TaskServiceAsyncStub, rpc: str) -
 async def test_so_does_the_stream_that_comes_later(tasks: TaskServiceAsyncStub) -> None:
     with refused(StatusCode.UNIMPLEMENTED):
         await tasks.WatchTasks(pb.WatchTasksRequest()).read()
+
+
+async def test_a_pending_task_says_why_it_waits(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    later = Timestamp(seconds=int(time.time()) + 3600)
+    scheduled = await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="later", schedule_time=later))
+    waiting = await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="now"))
+    assert (await get(tasks, scheduled.task.task_id)).pending_reason == task_pb2.PENDING_REASON_SCHEDULED
+    assert (await get(tasks, waiting.task.task_id)).pending_reason == task_pb2.PENDING_REASON_ALL_SLOTS_BUSY
+    (lease,) = await worker.take()
+    assert (await get(tasks, lease.task.task_id)).pending_reason == task_pb2.PENDING_REASON_UNSPECIFIED
+    await worker.fail(lease)
+    assert (await get(tasks, lease.task.task_id)).pending_reason == task_pb2.PENDING_REASON_BACKOFF

@@ -145,7 +145,7 @@ def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> N
     old = scheduling.hello().session_key
     scheduling.hello()
     before = scheduling.sql("SELECT * FROM workers")
-    assert scheduling.run(lambda tx: tx.workers.hear([Heard("w", old, 1, 1)])) == {}
+    assert scheduling.run(lambda tx: tx.workers.hear([Heard("w", old)])) == {}
     scheduling.run(lambda tx: tx.workers.set_draining("w", old))
     scheduling.run(lambda tx: tx.workers.close("w", old))
     assert scheduling.run(lambda tx: tx.workers.lock_sessions([("w", old)])) == set()

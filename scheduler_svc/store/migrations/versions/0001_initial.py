@@ -215,8 +215,6 @@ CREATE TABLE workers (
     draining BOOLEAN NOT NULL,
     connect_time TIMESTAMP WITH TIME ZONE NOT NULL,
     heard_time TIMESTAMP WITH TIME ZONE NOT NULL,
-    busy_slots INTEGER NOT NULL,
-    queue_size INTEGER NOT NULL,
     wanted_slots INTEGER,
     wanted_drain BOOLEAN NOT NULL,
     CONSTRAINT workers_pkey PRIMARY KEY (worker_id)
