@@ -159,7 +159,7 @@ CREATE TABLE task_events (
     reason TEXT NOT NULL,
     message TEXT,
     CONSTRAINT task_events_pkey PRIMARY KEY (task_key, seq),
-    CONSTRAINT task_events_legal_move CHECK (previous_status * 10 + status IN (1, 12, 14, 17, 21, 23, 25, 26, 27, 34, 35, 36, 37, 51, 61))
+    CONSTRAINT task_events_legal_move CHECK (status BETWEEN 0 AND 9 AND previous_status * 10 + status IN (1, 12, 14, 17, 21, 23, 25, 26, 27, 34, 35, 36, 37, 51, 61))
 );
 CREATE TABLE contents (
     content_id BIGINT NOT NULL,

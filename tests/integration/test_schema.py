@@ -1,0 +1,246 @@
+"""The database refuses what must not be, whoever writes it: each CHECK and unique key is tried with raw SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.domain.lifecycle import MOVES, Status
+from scheduler_svc.store.schema import metadata
+
+NOW = sa.text("now()")
+
+# A row of each table that is accepted, and that the tests then spoil.
+ROWS: dict[str, dict[str, Any]] = {
+    "accounts": {"name": "one", "max_concurrent_tasks": 0, "weight": 1.0},
+    "tasks": {
+        "task_key": 1,
+        "account_id": 1,
+        "status": 1,
+        "priority": 5,
+        "auto_approve": True,
+        "auto_retry": True,
+        "max_retries": 3,
+        "timeout_ms": 1000,
+    },
+    "request_ids": {"account_id": 1, "request_id": "r", "task_key": 1, "fingerprint": b"f"},
+    "task_labels": {"name": "n", "value": "v", "task_key": 1},
+    "task_payloads": {"task_key": 1, "topic": "", "keywords": "", "category": "", "requirements": "", "tone": ""},
+    "shares": {"account_id": 1, "priority": 5, "finish": 0.0},
+    "ready": {"task_key": 1, "priority": 5, "tag": 0.0, "account_id": 1, "attempt": 1, "timeout_ms": 1000},
+    "delayed": {
+        "task_key": 1,
+        "priority": 5,
+        "account_id": 1,
+        "attempt": 1,
+        "timeout_ms": 1000,
+        "due_time": NOW,
+        "cause": 1,
+    },
+    "leases": {
+        "task_key": 1,
+        "attempt": 1,
+        "fence": 7,
+        "worker_id": "w",
+        "status": 2,
+        "account_id": 1,
+        "priority": 5,
+        "tag": 0.0,
+        "timeout_ms": 1000,
+        "claim_time": NOW,
+        "expire_time": NOW,
+    },
+    "task_events": {"task_key": 1, "seq": 1, "previous_status": 0, "status": 1, "attempt": 0, "reason": "SUBMITTED"},
+    "contents": {
+        "content_id": 1,
+        "account_id": 1,
+        "task_key": 1,
+        "title": "",
+        "body": "",
+        "html_body": "",
+        "summary": "",
+        "category": "",
+        "images": [],
+        "word_count": 0,
+        "review_status": 1,
+    },
+    "publish_pool": {"content_id": 1, "account_id": 1, "priority": 5},
+    "task_counts": {"account_id": 1, "kind": 1, "n": 0},
+    "workers": {
+        "worker_id": "w",
+        "session_key": 1,
+        "folder_id": "folder",
+        "session_number": 1,
+        "process_id": "process",
+        "hostname": "",
+        "version": "",
+        "slots": 1,
+        "labels": {},
+        "creator_path": "",
+        "creator_version": "",
+        "scheduler_id": "",
+        "connected": True,
+        "draining": False,
+        "connect_time": NOW,
+        "heard_time": NOW,
+        "wanted_drain": False,
+    },
+}
+
+COMPLETED = {"status": 4, "end_time": NOW, "content_id": 1, "attempt": 1, "fence": 7, "lease_end": 1}
+STARTED = {"status": 3, "accept_time": NOW, "start_time": NOW}
+
+ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    *((table, {}) for table in ROWS),
+    ("accounts", {"weight": 1000.0}),
+    ("tasks", COMPLETED),
+    ("tasks", {"status": 5, "end_time": NOW, "attempt": 2, "fence": 0, "lease_end": 2}),
+    ("tasks", {"status": 7, "end_time": NOW}),  # cancelled before it was ever leased
+    ("leases", {"accept_time": NOW}),
+    ("leases", STARTED),
+]
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("accounts", {"max_concurrent_tasks": -1}, "accounts_limit"),
+    ("accounts", {"weight": 0.0}, "accounts_weight"),
+    ("accounts", {"weight": -1.0}, "accounts_weight"),
+    ("accounts", {"weight": 1000.5}, "accounts_weight"),
+    ("accounts", {"weight": float("nan")}, "accounts_weight"),
+    ("tasks", {"status": 0, "end_time": NOW}, "tasks_status"),
+    ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # whether it runs is said by its lease
+    ("tasks", {"status": 3, "end_time": NOW}, "tasks_status"),
+    ("tasks", {"status": 8, "end_time": NOW}, "tasks_status"),
+    ("tasks", {"priority": 0}, "tasks_priority"),
+    ("tasks", {"priority": 11}, "tasks_priority"),
+    ("tasks", {"retry_count": 4}, "tasks_retries"),
+    ("tasks", {"retry_count": -1}, "tasks_retries"),
+    ("tasks", {"timeout_ms": 999}, "tasks_timeout"),
+    ("tasks", {"end_time": NOW}, "tasks_end_time"),
+    ("tasks", {"status": 5}, "tasks_end_time"),
+    ("tasks", COMPLETED | {"content_id": None}, "tasks_content"),
+    ("tasks", {"content_id": 1}, "tasks_content"),
+    ("tasks", {"attempt": 1}, "tasks_last_lease"),
+    ("tasks", {"fence": 7}, "tasks_last_lease"),
+    ("tasks", {"attempt": 1, "fence": 7}, "tasks_last_lease"),
+    ("tasks", {"lease_end": 2}, "tasks_last_lease"),
+    ("tasks", COMPLETED | {"lease_end": 4}, "tasks_completed_by_lease"),
+    ("ready", {"attempt": 0}, "ready_attempt"),
+    ("delayed", {"attempt": 0}, "delayed_attempt"),
+    ("delayed", {"cause": 0}, "delayed_cause"),
+    ("delayed", {"cause": 4}, "delayed_cause"),
+    ("leases", {"attempt": 0}, "leases_attempt"),
+    ("leases", {"status": 1}, "leases_status"),
+    ("leases", {"status": 4}, "leases_status"),
+    ("leases", {"status": 3}, "leases_stage"),
+    ("leases", {"start_time": NOW, "accept_time": NOW}, "leases_stage"),
+    ("leases", {"status": 3, "start_time": NOW}, "leases_stage"),
+    ("contents", {"review_status": 0}, "contents_review_status"),
+    ("contents", {"review_status": 4}, "contents_review_status"),
+    ("contents", {"content_id": 0}, "contents_content_id"),
+    ("publish_pool", {"status": 0}, "publish_pool_status"),
+    ("publish_pool", {"status": 5}, "publish_pool_status"),
+    ("publish_pool", {"priority": 0}, "publish_pool_priority"),
+    ("publish_pool", {"priority": 11}, "publish_pool_priority"),
+]
+
+# Twice of each, where the second differs by that and is refused all the same.
+TWICE: list[tuple[str, dict[str, Any], str]] = [
+    ("tasks", {"account_id": 2}, "tasks_pkey"),
+    ("task_payloads", {"topic": "another"}, "task_payloads_pkey"),
+    ("task_labels", {}, "task_labels_pkey"),
+    ("request_ids", {"task_key": 2, "fingerprint": b"g"}, "request_ids_pkey"),
+    ("shares", {"finish": 1.0}, "shares_pkey"),
+    ("ready", {"attempt": 2}, "ready_pkey"),
+    ("delayed", {"attempt": 2}, "delayed_pkey"),
+    ("leases", {"attempt": 2, "fence": 8, "worker_id": "v"}, "leases_pkey"),
+    ("task_events", {"status": 1}, "task_events_pkey"),
+    ("contents", {"task_key": 2}, "contents_pkey"),
+    ("contents", {"content_id": 2}, "contents_task_key_key"),  # a completed task has one content row
+    ("publish_pool", {"account_id": 2}, "publish_pool_pkey"),
+    ("task_counts", {"n": 1}, "task_counts_pkey"),
+    ("workers", {"session_key": 2, "folder_id": "another"}, "workers_pkey"),
+]
+
+
+@pytest.fixture
+def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.connect() as connection:
+        yield connection
+
+
+def insert(connection: sa.Connection, table: str, changes: dict[str, Any]) -> None:
+    values = ROWS[table] | changes
+    connection.execute(sa.insert(metadata.tables[table]).values(values))
+
+
+def refused(connection: sa.Connection, table: str, changes: dict[str, Any]) -> str:
+    """The constraint that refuses the row."""
+    with pytest.raises(sa.exc.IntegrityError) as error, connection.begin_nested():
+        insert(connection, table, changes)
+    constraint: str = error.value.orig.diag.constraint_name  # type: ignore[union-attr]
+    return constraint
+
+
+def test_what_is_right_is_accepted(connection: sa.Connection) -> None:
+    for table, changes in ACCEPTED:
+        with connection.begin_nested() as savepoint:
+            insert(connection, table, changes)
+            savepoint.rollback()
+
+
+def test_each_check_refuses_what_it_is_for(connection: sa.Connection) -> None:
+    found = [(table, changes, refused(connection, table, changes)) for table, changes, _ in REFUSED]
+    assert found == REFUSED
+
+
+def test_each_key_refuses_a_second(connection: sa.Connection) -> None:
+    for table in ROWS:
+        insert(connection, table, {})
+    found = [(table, changes, refused(connection, table, changes)) for table, changes, _ in TWICE]
+    assert found == TWICE
+
+
+@pytest.mark.parametrize("previous", Status, ids=lambda it: it.label)
+def test_the_history_takes_the_legal_moves_only(connection: sa.Connection, previous: Status) -> None:
+    for i, status in enumerate(Status):
+        changes = {"seq": i, "previous_status": previous, "status": status}
+        if (previous, status) in MOVES:
+            insert(connection, "task_events", changes)
+        else:
+            assert refused(connection, "task_events", changes) == "task_events_legal_move"
+
+
+@pytest.mark.parametrize(("previous", "status"), [(0, 51), (-1, 22), (5, -49), (7, 8), (10, 1)])
+def test_nor_numbers_that_are_no_states_but_add_up(connection: sa.Connection, previous: int, status: int) -> None:
+    changes = {"previous_status": previous, "status": status}
+    assert refused(connection, "task_events", changes) == "task_events_legal_move"
+
+
+def test_the_reapers_share_one_row(connection: sa.Connection) -> None:
+    assert connection.execute(sa.text("SELECT count(*) FROM reaper")).scalar() == 1
+    reaper = metadata.tables["reaper"]
+    for only, constraint in ((True, "reaper_pkey"), (False, "reaper_only")):
+        with pytest.raises(sa.exc.IntegrityError, match=constraint), connection.begin_nested():
+            connection.execute(sa.insert(reaper).values(only=only))
+
+
+def test_every_check_and_unique_key_is_tried(connection: sa.Connection) -> None:
+    """A new constraint needs a row above that it refuses."""
+    names = "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace"
+    tried = {constraint for _, _, constraint in REFUSED + TWICE} | {"task_events_legal_move"}
+    tried |= {"reaper_pkey", "reaper_only"}
+    unproblematic = {"accounts_pkey", "count_deltas_pkey", "alembic_version_pkc"}  # numbered by the database itself
+    existing = set(connection.execute(sa.text(names)).scalars())
+    assert existing - unproblematic - tried == set()
+
+
+def test_an_identity_can_t_be_given_twice(connection: sa.Connection) -> None:
+    for table, row in (("accounts", ROWS["accounts"]), ("count_deltas", ROWS["task_counts"])):
+        key = metadata.tables[table].primary_key.columns[0].name
+        values = row | {key: 12_345}
+        connection.execute(sa.insert(metadata.tables[table]).values(values))
+        with pytest.raises(sa.exc.IntegrityError, match=f"{table}_pkey"), connection.begin_nested():
+            connection.execute(sa.insert(metadata.tables[table]).values(values))
