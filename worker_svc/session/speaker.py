@@ -85,14 +85,15 @@ class Speaker:
             return True
         if self._told_draining and self._states_to_quiesce > 0:
             return not self._states.awaits_answer
-        if self._worker.closed:
+        if self._worker.closed or self._worker.outbox.begins_large:
             return self._known_free > 0
         return not self._states.awaits_answer and self._worker.slots.worth_stating(self._known_free)
 
     def _state(self, at: float) -> pb.LeaseRequest:
         self._state_number += 1
         self._stated_for_large = True
-        self._known_free = self._worker.free_slots()
+        # A large result waits behind this state. Had its lease run out, its task would be granted anew before it comes.
+        self._known_free = 0 if self._worker.outbox.begins_large else self._worker.free_slots()
         self._state_due_at = at + self._heartbeat_interval
         held = list(self._worker.book)
         self._states.built(self._state_number, [lease.lease_id for lease in held], at)
