@@ -8,15 +8,30 @@ _SCRIPT = """\
 #!/bin/sh
 [ "$1" = --version ] && { echo 'quick creator 1'; exit; }
 for option; do
-    case "$option" in --task-id=*) id=${option#*=} ;; esac
+    case "$option" in
+        --task-id=*) id=${option#*=} ;;
+        --seconds=*) seconds=${option#*=} ;;
+        --characters=*) characters=${option#*=} ;;
+    esac
 done
-printf '{"event": "start", "task_id": "%s", "pid": %d, "time": 0}\\n' "$id" $$ >> "$CREATOR_DEMO_JOURNAL"
-echo '{"content": "a short article"}'
+note() {
+    printf '{"event": "%s", "task_id": "%s", "pid": %d, "time": 0, "status": 0}\\n' "$1" "$id" $$ \\
+        >> "$CREATOR_DEMO_JOURNAL"
+}
+note start
+[ -z "$seconds" ] || sleep "$seconds"
+printf '{"content": "'
+head -c "${characters:-16}" /dev/zero | tr '\\0' a
+echo '"}'
+note end
 """
 
 
 def quick_creator(folder: Path) -> Path:
-    """The program, written into `folder`; it notes each create in the journal, as the demo creator does."""
+    """The program, written into `folder`; it notes each create in the journal, as the demo creator does.
+
+    Options: `seconds` that it takes, `characters` of its article.
+    """
     path = folder / "quick-creator"
     path.write_text(_SCRIPT)
     path.chmod(0o755)

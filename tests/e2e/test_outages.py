@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+
+import pytest
 
 from tests.e2e.cable import Cable, cable_to
 from tests.e2e.client import Client, request
+from tests.e2e.quick_creator import quick_creator
 from tests.e2e.stack import EMBEDDED, SHORT_LEASE, Scheduler, Stack, Worker
 from tests.waiting import wait_until
 
@@ -92,11 +96,14 @@ def test_a_result_completes_a_task_whose_processing_was_never_committed(stack: S
     assert history[1].event_time.ToNanoseconds() / 1e9 < back_at < history[2].event_time.ToNanoseconds() / 1e9
 
 
-def test_the_late_result_of_a_worker_that_was_cut_off_is_taken(stack: Stack) -> None:
+@pytest.mark.parametrize("characters", [1_000, 1_000_000], ids=["small", "large"])
+def test_the_late_result_of_a_worker_that_was_cut_off_is_taken(stack: Stack, characters: int) -> None:
     scheduler = stack.scheduler().start()
+    cli = str(quick_creator(stack.folder))
     with cable_to(scheduler.port) as cable:
-        worker = stack.worker("worker", cable.target).start()
-        task_id = _finish_cut_off(stack, scheduler.client, worker, cable)
+        worker = stack.worker("worker", cable.target, CREATOR_CLI_PATH=cli).start()
+        options = {"seconds": "1", "characters": str(characters)}
+        task_id = _finish_cut_off(stack, scheduler.client, worker, cable, options)
         cable.mend()
         _assert_ran_once(stack, scheduler.client, task_id)
         assert scheduler.client.moves(task_id)[-3:] == [
@@ -112,7 +119,7 @@ def test_the_late_result_is_refused_once_another_worker_has_finished(stack: Stac
     client = scheduler.client
     with cable_to(scheduler.port) as cable:
         worker = stack.worker("worker", cable.target).start()
-        task_id = _finish_cut_off(stack, client, worker, cable)
+        task_id = _finish_cut_off(stack, client, worker, cable, {"demo-seconds": "1"})
         stack.worker("other", scheduler).start()
         done = client.wait_completed(task_id, within=15)
         assert (done.worker_id, done.attempt) == ("other", 2)
@@ -127,9 +134,9 @@ def test_the_late_result_is_refused_once_another_worker_has_finished(stack: Stac
         worker.stop()
 
 
-def _finish_cut_off(stack: Stack, client: Client, worker: Worker, cable: Cable) -> str:
+def _finish_cut_off(stack: Stack, client: Client, worker: Worker, cable: Cable, options: Mapping[str, str]) -> str:
     """A task whose CLI ended while its worker was cut off, until the lease ran out; the result is in the spool."""
-    task_id = client.submit(client.create_account(), options={"demo-seconds": "1"})
+    task_id = client.submit(client.create_account(), options=options)
     client.wait_processing(task_id)
     cable.cut()
     assert not stack.journal.ended(task_id), "the CLI goes on without the network"
