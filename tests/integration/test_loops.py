@@ -1,0 +1,254 @@
+"""The listener and the timed loops on a real database: what they do when told, and that they go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.recover import ReaperSettings, promote_due
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.loops import recovery
+from scheduler_svc.loops.listener import Listener
+from scheduler_svc.loops.periodic import Periodic
+from scheduler_svc.store.maintenance import PgMaintenance
+from scheduler_svc.store.notifications import PgNotifications
+from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
+from tests.waiting import wait_until_async
+
+WAIT_S = 5
+SELECT_LIMIT = 1024
+
+
+@pytest.fixture(autouse=True)
+async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
+    """Loops end by the loop's executor, whose threads would live as long as the loop."""
+    yield
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+@pytest.fixture
+async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
+    calls = Calls(scheduling.database, 2)
+    yield calls
+    calls.close()
+
+
+class Ear:
+    """A listener, and what it heard."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self.heard: list[Signals] = []
+        self.came_back = 0
+        self.notifications = PgNotifications(engine)
+        self.listener = Listener(self.notifications, "another replica", told=self.heard.append, back=self._back)
+
+    def _back(self) -> None:
+        self.came_back += 1
+
+    def sql(self, text: str, **parameters: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.text(text), parameters)
+
+    def notify(self, payload: str) -> None:
+        self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)
+
+    async def listens(self, times: int = 1) -> None:
+        await wait_until_async(lambda: self.came_back >= times, within=WAIT_S, what="the listener listens")
+
+
+@pytest.fixture
+async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
+    ear = Ear(engine)
+    ear.listener.start()
+    await ear.listens()
+    yield ear
+    await ear.listener.stop()
+    ear.notifications.dispose()
+
+
+async def test_what_another_replica_commits_is_heard(ear: Ear, scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    scheduling.cancel(key)
+    await wait_until_async(lambda: len(ear.heard) == 2, within=WAIT_S, what="both commits are heard")
+    assert ear.heard == [Signals(ready=True), Signals(ended=[key])]
+
+
+async def test_its_own_commits_are_not(ear: Ear) -> None:
+    for origin in ("another replica", "a third one"):
+        (payload,) = Signals(due=True).payloads(origin)
+        ear.notify(payload)
+    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the third one is heard")
+    assert ear.heard == [Signals(due=True)]
+
+
+@pytest.mark.parametrize("payload", ["", "no json", "[]", '{"from": "a newer version"}'])
+async def test_what_it_can_t_read_does_not_end_it(ear: Ear, scheduling: Scheduling, payload: str) -> None:
+    ear.notify(payload)
+    await ear.listens(2)
+    scheduling.submit_one()
+    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+
+
+async def test_a_connection_that_breaks_is_made_anew(ear: Ear, scheduling: Scheduling) -> None:
+    ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+    await ear.listens(2)
+    scheduling.submit_one()
+    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As a replica with a thousand streams has them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * SELECT_LIMIT:
+        pytest.skip(f"this process may open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * SELECT_LIMIT), hard))
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(SELECT_LIMIT)]
+    yield
+    for descriptor in descriptors:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_it_listens_beside_a_thousand_streams(many_descriptors: None, ear: Ear, scheduling: Scheduling) -> None:
+    scheduling.submit_one()
+    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+
+
+class TestDue:
+    async def test_it_lets_in_what_is_due_and_then_looks_now_and_then(
+        self, calls: Calls, scheduling: Scheduling
+    ) -> None:
+        due = recovery.due(calls)
+        assert await due() == recovery.LOOK_INTERVAL
+        ref = scheduling.start()
+        scheduling.end(ref, FAILURE)
+        assert await due() == recovery.LOOK_INTERVAL  # the retry is half a minute away
+        scheduling.sql("UPDATE delayed SET due_time = now() + interval '2 s'")
+        seconds = await due()
+        assert seconds is not None
+        assert 1 < seconds <= 2
+        scheduling.sql("UPDATE delayed SET due_time = now()")
+        await due()
+        assert scheduling.place(ref.task_key) == "ready"
+
+    async def test_it_waits_while_another_replica_takes_what_is_due(self, calls: Calls, scheduling: Scheduling) -> None:
+        scheduling.end(scheduling.start(), FAILURE)
+        scheduling.sql("UPDATE delayed SET due_time = now()")
+        with scheduling.transaction() as other:
+            assert promote_due(other).count == 1
+            assert await recovery.due(calls)() == recovery.TAKEN_ELSEWHERE
+
+    async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
+        for _ in range(2):
+            scheduling.submit(*[new_task() for _ in range(300)])
+        scheduling.sql(
+            """WITH gone AS (DELETE FROM ready RETURNING *) INSERT INTO delayed
+            SELECT task_key, priority, tag, account_id, attempt, timeout_ms, now(), 1 FROM gone"""
+        )
+        scheduling.sql("UPDATE count_deltas SET n = 0 WHERE kind = 8")
+        due = recovery.due(calls)
+        assert await due() == 0.0
+        assert await due() == recovery.LOOK_INTERVAL
+        assert scheduling.sql("SELECT count(*) FROM ready") == [(600,)]
+
+
+def reaper(calls: Calls, store_there: Callable[[bool], None]) -> Callable[[], Awaitable[float]]:
+    tick = recovery.reaper(calls, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES), store_there)
+
+    async def run_once() -> float:
+        seconds = await tick()
+        assert seconds is not None
+        return seconds
+
+    return run_once
+
+
+class TestReaper:
+    async def test_a_tick_twice_an_interval_at_least(self, calls: Calls, scheduling: Scheduling) -> None:
+        there: list[bool] = []
+        tick = reaper(calls, there.append)
+        ref = scheduling.start()
+        scheduling.run_out(ref)
+        assert 0 < await tick() <= HEARTBEAT / 2
+        assert scheduling.place(ref.task_key) == "ready"
+        assert there == [True]
+
+    async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
+        scheduling.submit(*[new_task() for _ in range(600)])
+        scheduling.run_out(*scheduling.claim(600))
+        tick = reaper(calls, lambda _: None)
+        assert await tick() == 0.0
+        assert 0 < await tick() <= HEARTBEAT / 2
+        assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
+
+
+async def test_housekeeping_folds_counts_vacuums_after_much_and_rests_after_nothing(
+    calls: Calls, scheduling: Scheduling, engine: sa.Engine
+) -> None:
+    vacuums: list[None] = []
+    maintenance = PgMaintenance(engine)
+
+    def vacuum() -> None:
+        vacuums.append(None)
+        maintenance.vacuum()
+
+    housekeeping = recovery.Housekeeping(calls, vacuum)
+    scheduling.submit_one()
+    housekeeping.moved(1)
+    await housekeeping.run_once()
+    assert (scheduling.sql("SELECT * FROM count_deltas"), vacuums) == ([], [])
+    housekeeping.moved(recovery.VACUUM_AFTER)
+    await housekeeping.run_once()
+    await housekeeping.run_once()
+    assert len(vacuums) == 1
+
+
+class TestPeriodic:
+    async def test_a_loop_that_fails_goes_on(self) -> None:
+        runs: list[Exception] = [RuntimeError("a defect"), StoreUnavailable()]
+        done = asyncio.Event()
+
+        async def run_once() -> float | None:
+            if runs:
+                raise runs.pop()
+            done.set()
+            return None
+
+        loop = Periodic("test", run_once)
+        loop.start()
+        for _ in range(2):
+            loop.wake()
+            await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT_S):
+            await done.wait()
+        await loop.stop()
+        await loop.stop()
+
+    async def test_a_wake_during_a_run_is_not_lost(self) -> None:
+        runs = 0
+        twice = asyncio.Event()
+
+        async def run_once() -> float | None:
+            nonlocal runs
+            runs += 1
+            if runs == 1:
+                loop.wake()
+            else:
+                twice.set()
+            return None
+
+        loop = Periodic("test", run_once)
+        loop.start()
+        async with asyncio.timeout(WAIT_S):
+            await twice.wait()
+        await loop.stop()
+        assert runs == 2

@@ -1,0 +1,48 @@
+"""Notifications: each fits into what NOTIFY takes, and together they say all that was to be told."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.application.signals import Signals, parse
+from scheduler_svc.domain.ids import KEY_MAX
+
+NOTIFY_BYTES = 8_000
+ORIGIN = "a-host-name-of-sixty-three-characters-which-is-the-most-there-is-12345678"
+
+names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200)
+commands = st.tuples(names, st.just("lease-0123456789abcdef-01234567"), st.just("CANCELLED_BY_CLIENT"))
+signals = st.builds(
+    Signals,
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.integers(1, KEY_MAX), max_size=400),
+    st.lists(commands, max_size=8),
+    st.lists(names, max_size=8),
+)
+
+
+@given(signals)
+def test_what_is_told_arrives_whole(told: Signals) -> None:
+    heard = Signals()
+    for payload in told.payloads(ORIGIN):
+        origin, part = parse(payload)
+        assert origin == ORIGIN
+        assert (part.ready, part.due) == (told.ready, told.due)
+        heard.ended += part.ended
+        heard.cancelled += part.cancelled
+        heard.drained += part.drained
+    assert (heard.ended, heard.cancelled, heard.drained) == (told.ended, told.cancelled, told.drained)
+
+
+def test_the_longest_of_all_fit() -> None:
+    for longest in ("\x01" * 200, "😀" * 200, '"' * 200):
+        command = (longest, "lease-0123456789abcdef-01234567", "CANCELLED_BY_CLIENT")
+        told = Signals(False, False, [KEY_MAX] * 1_000, [command] * 50, [longest] * 50)
+        assert max(len(payload.encode()) for payload in told.payloads(ORIGIN)) < NOTIFY_BYTES
+
+
+def test_nothing_to_tell_is_false() -> None:
+    assert not Signals()
+    assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
