@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
 
 from scheduler_svc.api.times import duration
 from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
@@ -210,8 +212,13 @@ def _wanted(wanted: Wanted) -> pb.Wanted:
     return pb.Wanted(slots=wanted.slots, drain=wanted.drain)
 
 
+@lru_cache(maxsize=1_000)
+def _timeout(milliseconds: int) -> Duration:
+    return Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
+
+
 def _assigned(grant: Grant) -> pb.AssignedLease:
-    timeout = duration(timedelta(milliseconds=grant.timeout_ms))
+    timeout = _timeout(grant.timeout_ms)
     return pb.AssignedLease(
         lease_id=grant.ref.lease_id,
         attempt=grant.ref.attempt,

@@ -25,7 +25,8 @@ class Ledger:
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
         self._events: list[EventRow] = []
-        self._deltas: Counter[tuple[int, int]] = Counter()
+        self._moves: Counter[tuple[int, Status, Status]] = Counter()
+        self._ready_deltas: Counter[int] = Counter()
         self._ready: list[ReadyRow] = []
         self._delayed: list[DelayedRow] = []
 
@@ -48,9 +49,7 @@ class Ledger:
         self._events.append(
             EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None)
         )
-        if source is not Status.NONE:
-            self._count(account_id, source, -1)
-        self._count(account_id, target, 1)
+        self._moves[account_id, source, target] += 1
 
     def enqueue(
         self, task_key: int, account_id: int, priority: int, attempt: int, timeout_ms: int, *, tag: float | None = None
@@ -77,13 +76,12 @@ class Ledger:
 
     def left_ready(self, account_id: int, count: int = 1) -> None:
         """Counts tasks that were taken out of what is ready."""
-        self._count(account_id, READY, -count)
+        self._ready_deltas[account_id] -= count
 
     def write(self) -> None:
         """Stores all that was collected."""
         if self._ready:
-            for row in self._ready:
-                self._count(row.account_id, READY, 1)
+            self._ready_deltas.update(row.account_id for row in self._ready)
             self._tx.waiting.insert_ready(_with_tags(self._tx, self._ready))
             self._tx.signals.ready = True
         if self._delayed:
@@ -91,11 +89,20 @@ class Ledger:
             self._tx.signals.due = True
         if self._events:
             self._tx.history.insert(self._events)
-        self._tx.counts.add(self._deltas)
+        self._tx.counts.add(self._deltas())
 
-    def _count(self, account_id: int, kind: int, n: int) -> None:
-        self._deltas[account_id, kind] += n
-        self._deltas[ALL_ACCOUNTS, kind] += n
+    def _deltas(self) -> Counter[tuple[int, int]]:
+        """What the moves change in the counts of each account, and of all accounts together."""
+        deltas: Counter[tuple[int, int]] = Counter()
+        for (account_id, source, target), n in self._moves.items():
+            for account in (account_id, ALL_ACCOUNTS):
+                if source is not Status.NONE:
+                    deltas[account, source] -= n
+                deltas[account, target] += n
+        for account_id, n in self._ready_deltas.items():
+            deltas[account_id, READY] += n
+            deltas[ALL_ACCOUNTS, READY] += n
+        return deltas
 
 
 _OWN_TURN = float("-inf")

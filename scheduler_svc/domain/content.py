@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from typing import NamedTuple
 
 from scheduler_svc.domain.ids import format_task_id
 
@@ -30,8 +31,7 @@ class PublishStatus(IntEnum):
     FAILED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What a worker reports with `completed`."""
 
     body: str

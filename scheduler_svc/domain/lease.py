@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.ids import LeaseRef
@@ -53,8 +54,7 @@ class Processing:
     """The CLI has started."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """Ended with a result."""
 
     result: Result
@@ -79,8 +79,7 @@ Ending = Completed | Failed | Released
 Change = Accepted | Processing | Progress | Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """One update of a report. `ref` is None where the lease id can't be one of ours."""
 
     lease_id: str

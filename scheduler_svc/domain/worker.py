@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from typing import NamedTuple
 
 from scheduler_svc.domain.ids import LeaseRef
 
@@ -19,8 +20,7 @@ class LeaseStage(IntEnum):
     FINISHED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A lease that a worker names. `ref` is None where its id can't be one of ours: it is answered as lost."""
 
     lease_id: str

@@ -11,6 +11,10 @@ import sqlalchemy as sa
 from scheduler_svc.store.batch import COPY_FROM, Insert
 
 
+_COPY_BYTES = 256 * 1024
+"""What the driver reads and sends at a time."""
+
+
 class Session:
     """A transaction's connection. Inserts of few rows are held back and sent together: one round trip for all.
 
@@ -35,7 +39,7 @@ class Session:
             return
         self.flush()
         with self._driver.cursor() as cursor:
-            cursor.copy_expert(insert.copy, io.StringIO(insert.lines(rows)))
+            cursor.copy_expert(insert.copy, io.BytesIO(insert.lines(rows).encode()), _COPY_BYTES)
 
     def hold_back(self, sql: str, parameters: dict[str, Any]) -> None:
         """Runs a statement whose outcome nobody asks for, with the next one that is run; parameters as `%(name)s`."""
