@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("measures", nargs="*", metavar="MEASURE", default=list(MEASURES), help="what to measure")
     parser.add_argument("--workers", type=int, default=2, help="no-op workers")
-    parser.add_argument("--depth", type=int, default=1000, help="leases that each of them holds at most")
+    parser.add_argument("--depth", type=int, default=2000, help="leases that each of them holds at most")
     parser.add_argument("--accounts", type=int, default=4, help="accounts that the tasks are of, in turn")
     parser.add_argument("--batch", type=int, default=500, help="tasks in a BatchSubmitTasks")
     parser.add_argument("--batch-submits", type=int, default=100_000, help="tasks of the measure batch-submit")
