@@ -103,43 +103,62 @@ def _listing(
     account_id: int, statuses: frozenset[Status], labels: Mapping[str, str]
 ) -> tuple[sa.TextClause, dict[str, Any]]:
     """One range of an index for each state that is asked for, merged: a late page costs what the first one costs."""
-    scope = ""
-    parameters: dict[str, Any] = {}
-    if account_id:
-        scope, parameters = "t.account_id = :account_id AND ", {"account_id": account_id}
+    parameters: dict[str, Any] = {"account_id": account_id} if account_id else {}
+    labelled = ""
     for i, (name, value) in enumerate(sorted(labels.items())):
-        scope += f"EXISTS (SELECT FROM task_labels AS x{i} WHERE x{i}.name = :name{i} AND x{i}.value = :value{i}"
-        scope += f" AND x{i}.task_key = t.task_key) AND "
+        labelled += f"EXISTS (SELECT FROM task_labels AS x{i} WHERE x{i}.name = :name{i} AND x{i}.value = :value{i}"
+        labelled += f" AND x{i}.task_key = t.task_key) AND "
         parameters |= {f"name{i}": name, f"value{i}": value}
-    keys = " UNION ALL ".join(f"({part})" for part in _parts(scope, account_id, statuses))
+    keys = " UNION ALL ".join(f"({part})" for part in _parts(labelled, bool(account_id), statuses))
     head = f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key DESC LIMIT :limit"
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({head}) ORDER BY t.task_key DESC"), parameters
 
 
-def _parts(scope: str, account_id: int, statuses: frozenset[Status]) -> list[str]:
+def _parts(labelled: str, of_account: bool, statuses: frozenset[Status]) -> list[str]:
     """What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few."""
     if not statuses:
-        own = [f"t.status = {int(status)}" for status in _OWN_STATUSES] if account_id else ["true"]
-        return [_part("tasks", scope, condition) for condition in own]
+        return [_range(labelled, of_account, status) for status in _OWN_STATUSES] if of_account else [_all(labelled)]
     parts = []
     for status in sorted(statuses):
         if status in RUNNING:
-            parts.append(_part("leases", scope, f"NOT t.revoked AND t.status = {int(status)}"))
+            parts.append(_running(labelled, of_account, status))
         elif status is Status.PENDING:
-            parts.append(_part("tasks", scope, _NOT_LEASED))
+            parts.append(_range(labelled + _NOT_LEASED, of_account, status))
         else:
-            parts.append(_part("tasks", scope, f"t.status = {int(status)}"))
+            parts.append(_range(labelled, of_account, status))
     return parts
 
 
 _OWN_STATUSES = sorted(frozenset(Status) - RUNNING - {Status.NONE})
-_NOT_LEASED = "t.status = 1 AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked)"
+_NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked) AND "
 
 
-def _part(table: str, scope: str, condition: str) -> str:
+def _all(condition: str) -> str:
     return (
-        f"SELECT t.task_key FROM {table} AS t WHERE {scope}{condition} AND t.task_key < :before"
-        " ORDER BY t.task_key DESC LIMIT :limit"
+        f"SELECT t.task_key FROM tasks AS t WHERE {condition}t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
+    )
+
+
+def _running(condition: str, of_account: bool, status: Status) -> str:
+    own = "t.account_id = :account_id AND " if of_account else ""
+    return (
+        f"SELECT t.task_key FROM leases AS t WHERE {condition}{own}NOT t.revoked AND t.status = {int(status)}"
+        " AND t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
+    )
+
+
+def _range(condition: str, of_account: bool, status: Status) -> str:
+    """Tasks whose own row has this status, as a range of the index that begins with what they have in common.
+
+    With `status = …` the planner would know that the order of the keys alone is the same, and might walk past all the
+    newer tasks of other states or accounts.
+    """
+    columns, values = ("t.account_id, ", ":account_id, ") if of_account else ("", "")
+    columns, values = f"({columns}t.status, t.task_key)", f"({values}{int(status)}, {{}})"
+    return (
+        f"SELECT t.task_key FROM tasks AS t WHERE {condition}{columns} >= {values.format(0)}"
+        f" AND {columns} < {values.format(':before')}"
+        f" ORDER BY {columns.strip('()').replace(',', ' DESC,')} DESC LIMIT :limit"
     )
 
 

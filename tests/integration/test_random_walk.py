@@ -19,7 +19,7 @@ from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Pro
 from scheduler_svc.domain.task import Progress
 from tests.integration.scheduling import FAILURE, TIMEOUT, Scheduling, new_task, released
 
-STEPS = 250
+STEPS = 150
 
 
 class Walk:
@@ -78,6 +78,7 @@ class Walk:
                 timeout=timedelta(seconds=self._random.choice([1, 1800])),
                 schedule_time=datetime.now(UTC) + timedelta(hours=1) if self._random.random() < 0.2 else None,
                 request_id=self._random.choice(["", "", "a", "b"]),
+                labels=self._random.choice([{}, {"team": "a"}, {"team": "a", "kind": "x"}, {"team": "b"}]),
             )
             for _ in range(self._random.choice([1, 1, 2, 60]))
         ]

@@ -1,0 +1,76 @@
+"""ListTasks whatever is asked for: the pages together are what a plain query finds, newest first."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from scheduler_svc.application.query import TaskFilter, list_tasks, task_stats
+from scheduler_svc.domain.lease import Processing
+from scheduler_svc.domain.lifecycle import Status
+from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
+from tests.integration.test_random_walk import Walk
+
+PAGE = 7
+STEPS = 80
+STATES = [
+    frozenset[Status](),
+    *(frozenset({status}) for status in Status if status is not Status.NONE),
+    frozenset({Status.PENDING, Status.PROCESSING, Status.FAILED}),
+    frozenset(Status) - {Status.NONE},
+]
+LABELS: list[dict[str, str]] = [{}, {"team": "a"}, {"team": "a", "kind": "x"}, {"team": "nobody"}]
+
+
+@pytest.fixture
+def walked(scheduling: Scheduling) -> Scheduling:
+    """Tasks of two accounts in all states, most of them labelled."""
+    scheduling.end(scheduling.start(auto_retry=False), FAILURE)
+    scheduling.end(scheduling.start(auto_retry=False), TIMEOUT)
+    scheduling.end(scheduling.start(), RESULT)
+    scheduling.cancel(scheduling.submit_one())
+    scheduling.submit(new_task(), new_task())
+    started, _ = scheduling.claim(2, "a worker that does not walk")
+    scheduling.report(started, Processing())
+    walk = Walk(scheduling, seed=4)
+    for _ in range(STEPS):
+        walk.step()
+    return scheduling
+
+
+def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
+    keys: list[int] = []
+    while page := scheduling.run(list_tasks, wanted, keys[-1] if keys else None, PAGE):
+        keys += [task.task_key for task in page]
+    return keys
+
+
+def test_pages_are_what_a_plain_query_finds(walked: Scheduling) -> None:
+    everything = [walked.task(key) for (key,) in walked.sql("SELECT task_key FROM tasks ORDER BY task_key DESC")]
+    assert {task.status for task in everything} == set(Status) - {Status.NONE}
+    for account_id, statuses, labels in itertools.product((0, 1, 2, 9), STATES, LABELS):
+        expected = [
+            task.task_key
+            for task in everything
+            if account_id in (0, task.account_id)
+            and (not statuses or task.status in statuses)
+            and labels.items() <= task.labels.items()
+        ]
+        assert pages(walked, TaskFilter(account_id, statuses, labels)) == expected
+
+
+def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None:
+    (task,) = scheduling.submit(new_task(requirements="long", labels={"a": "b"}))
+    (listed,) = scheduling.run(list_tasks, TaskFilter(), None, PAGE)
+    assert (listed.requirements, listed.labels, listed.task_key) == ("", {"a": "b"}, task.task_key)
+
+
+@pytest.mark.parametrize("account_id", [0, 1, 2])
+def test_stats_are_what_a_plain_query_finds(walked: Scheduling, account_id: int) -> None:
+    stats = walked.run(task_stats, account_id)
+    for status, count in stats.counts.items():
+        assert count == len(pages(walked, TaskFilter(account_id, frozenset({status}))))
+    ready = "SELECT count(*) FROM ready WHERE :account_id IN (0, account_id)"
+    assert stats.queue_depth == walked.sql(ready, account_id=account_id)[0][0]
+    assert (stats.oldest_pending_age is None) == (stats.counts[Status.PENDING] == 0)
