@@ -25,6 +25,7 @@ from scheduler_svc.application.streams import CancelLease, DrainOrder, Reconnect
 from scheduler_svc.application.submit import Submit, Submits
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.config import Settings
+from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.dispatcher import Dispatcher
@@ -36,8 +37,11 @@ from scheduler_svc.store.notifications import PgNotifications
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
 CALL_THREADS = 6
+LOOP_THREADS = 2
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
+LARGE_RESULT = 16 * 1024
+"""Characters of a result that weigh as much as an update: a group holds 32 million at most and a little more."""
 MAX_WAITING_SUBMITS = 100_000
 """Tasks that wait for their group's turn; beyond it submits are refused, to be tried again."""
 DRAIN_WITHIN = 7.0
@@ -82,6 +86,8 @@ class Replica:
     def _build(self) -> None:
         settings = self._settings
         self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
+        # Of their own: the reaper must not wait for clients, else it would take that for an outage.
+        self._loop_calls = Calls(self._database(LOOP_THREADS, hot=True), LOOP_THREADS)
         submits = Submits(settings.max_queue_size)
         self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
             "submit",
@@ -111,9 +117,9 @@ class Replica:
         self._engines.append(engine)
         self._notifications = PgNotifications(engine)
         self._listener = Listener(self._notifications, self.scheduler_id, told=self._told, back=self._look_anew)
-        self._housekeeping = recovery.Housekeeping(self._calls, PgMaintenance(engine).vacuum)
-        self._reaper = Periodic("reap", recovery.reaper(self._calls, self._reaper_settings(), self._store_there))
-        self._due = Periodic("due", recovery.due(self._calls))
+        self._housekeeping = recovery.Housekeeping(self._loop_calls, PgMaintenance(engine).vacuum)
+        self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
+        self._due = Periodic("due", recovery.due(self._loop_calls))
         self._periodics = [self._reaper, self._due, Periodic("housekeeping", self._housekeeping.run_once)]
 
     def _reaper_settings(self) -> ReaperSettings:
@@ -193,11 +199,17 @@ class Replica:
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        await asyncio.to_thread(self._calls.close)
+        for calls in (self._calls, self._loop_calls):
+            await asyncio.to_thread(calls.close)
         self._notifications.dispose()
         for engine in self._engines:
             engine.dispose()
 
 
 def _updates(item: Item) -> int:
-    return max(1, len(item.updates)) if isinstance(item, Reported) else 1
+    """The weight of a message in a group: its updates, or more where their results are large."""
+    if not isinstance(item, Reported):
+        return 1
+    results = [update.change.result for update in item.updates if isinstance(update.change, Completed)]
+    characters = sum(len(result.body) + len(result.html_body) for result in results)
+    return max(1, len(item.updates), characters // LARGE_RESULT)

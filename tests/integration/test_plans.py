@@ -1,0 +1,249 @@
+"""What the hot statements and the pages read, at a backlog of 200,000: a few pages, whatever the statistics say.
+
+Each statement is taken from the function that runs it, and explained as it ran. `stale` statistics are those of empty
+tables, as they are in the middle of a burst; `fresh` ones are of what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import EndedAttempt, LeaseChange, Named
+from scheduler_svc.domain.content import ReviewStatus
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.transactions import PgTx, make_engine
+from tests.cluster import Databases
+
+BACKLOG = 200_000
+ROWS = 10
+PAGE = 50
+# A row costs three or four pages for each index that it is looked up in, or written to.
+MOST_A_ROW = 60
+MOST_A_PAGE = 20 * PAGE
+WORKERS = ["w"] * ROWS
+DUE = 500
+
+_SETUP = f"""
+    ALTER TABLE tasks SET (autovacuum_enabled = false);
+    ALTER TABLE task_payloads SET (autovacuum_enabled = false);
+    ALTER TABLE ready SET (autovacuum_enabled = false);
+    ALTER TABLE delayed SET (autovacuum_enabled = false);
+    ALTER TABLE leases SET (autovacuum_enabled = false);
+    ALTER TABLE contents SET (autovacuum_enabled = false);
+    ALTER TABLE publish_pool SET (autovacuum_enabled = false);
+    ALTER TABLE task_labels SET (autovacuum_enabled = false);
+    ALTER TABLE task_events SET (autovacuum_enabled = false);
+    ANALYZE;
+    INSERT INTO accounts (name, max_concurrent_tasks, weight) SELECT 'a', 0, 1 FROM generate_series(1, 5);
+    INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
+            attempt, fence, lease_end, end_time, content_id)
+        SELECT k, 1 + k % 5, CASE WHEN done THEN 4 ELSE 1 END, 5, true, true, 3, 60000, done::integer,
+            CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() END, CASE WHEN done THEN k END
+        FROM (SELECT k, k <= 20000 AS done FROM generate_series(1, {BACKLOG} + 30000) AS k) AS g;
+    INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '', NULL, NULL, NULL FROM tasks;
+    INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
+        WHERE status = 4;
+    INSERT INTO publish_pool (content_id, account_id, priority) SELECT content_id, account_id, 5 FROM contents;
+    INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
+            accept_time, start_time, expire_time)
+        SELECT task_key, 1, 7, 'w', 3, account_id, 5, 0, 60000, now(), now(), now(), now() + interval '1 s'
+        FROM tasks WHERE task_key BETWEEN 20001 AND 25000;
+    INSERT INTO delayed (task_key, priority, account_id, attempt, timeout_ms, due_time, cause)
+        SELECT task_key, 5, account_id, 1, 60000, now() + interval '1 h' * (task_key - 25000 - {DUE}), 1
+        FROM tasks WHERE task_key BETWEEN 25001 AND 30000;
+    INSERT INTO ready SELECT task_key, 1 + task_key % 10, task_key, account_id, 1, 60000 FROM tasks
+        WHERE task_key > 30000;
+    INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
+    INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
+        SELECT task_key, 0, 1, 0, '' FROM tasks;
+"""
+
+
+@dataclass
+class Plan:
+    """What one statement read."""
+
+    statement: str
+    buffers: int
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+
+    def read(self, relation: str) -> list[tuple[str, float]]:
+        """The nodes that read a relation: the kind with its index, and how many rows they gave."""
+        return [
+            (f"{node['Node Type']} {node.get('Index Name', '')}".strip(), node["Actual Rows"] * node["Actual Loops"])
+            for node in self.nodes
+            if node.get("Relation Name") == relation and "Scan" in node["Node Type"]
+        ]
+
+    @property
+    def scanned(self) -> list[str]:
+        """The tables that were read from end to end."""
+        return [node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"]
+
+
+class Backlog:
+    """A database with a long queue, and the plans of what is run on it."""
+
+    def __init__(self, url: str) -> None:
+        self.hot, self.cold = make_engine(url, 1, hot=True), make_engine(url, 1)
+
+    def fill(self) -> None:
+        with self.cold.begin() as connection:
+            connection.exec_driver_sql(_SETUP, execution_options={"no_parameters": True})
+
+    def analyze(self) -> None:
+        with self.cold.begin() as connection:
+            connection.execute(sa.text("ANALYZE"))
+
+    def close(self) -> None:
+        self.hot.dispose()
+        self.cold.dispose()
+
+    def plans(self, engine: sa.Engine, work: Callable[[PgTx], Any]) -> list[Plan]:
+        """The plans of the statements that `work` runs. Nothing of it stays."""
+        statements: list[tuple[str, Any]] = []
+
+        def ran(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
+            statements.append((statement, parameters))
+
+        with engine.connect() as connection:
+            sa.event.listen(connection, "before_cursor_execute", ran)
+            assert work(PgTx(connection)), "the statement found its rows"
+            sa.event.remove(connection, "before_cursor_execute", ran)
+            connection.rollback()
+            return [_explained(connection, *statement) for statement in statements]
+
+
+def _explained(connection: sa.Connection, statement: str, parameters: Any) -> Plan:
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+    found = connection.exec_driver_sql(explain + statement, parameters).scalar_one()
+    connection.rollback()
+    root = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
+    plan = Plan(statement, root["Shared Hit Blocks"] + root["Shared Read Blocks"])
+    _collect(root, plan.nodes)
+    return plan
+
+
+def _collect(node: dict[str, Any], nodes: list[dict[str, Any]]) -> None:
+    nodes.append(node)
+    for child in node.get("Plans", []):
+        _collect(child, nodes)
+
+
+@pytest.fixture(scope="module")
+def filled(databases: Databases, template: str) -> Iterator[Backlog]:
+    with databases.lent(template) as url:
+        backlog = Backlog(url)
+        backlog.fill()
+        yield backlog
+        backlog.close()
+
+
+@pytest.fixture(scope="module", params=["stale", "fresh"])
+def backlog(filled: Backlog, request: pytest.FixtureRequest) -> Backlog:
+    if request.param == "fresh":
+        filled.analyze()
+    return filled
+
+
+KEYS = range(20_001, 20_001 + ROWS)
+REFS = [LeaseRef(key, 1, 7) for key in KEYS]
+
+HOT: dict[str, Callable[[PgTx], Any]] = {
+    "claim": lambda tx: tx.leases.claim(WORKERS, 120.0),
+    "lock": lambda tx: tx.leases.lock(KEYS),
+    "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
+    "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),
+    "delete": lambda tx: tx.leases.delete(REFS),
+    "revoke": lambda tx: tx.leases.revoke(REFS),
+    "complete": lambda tx: tx.leases.complete(REFS, late=False),
+    "lock tasks": lambda tx: tx.tasks.lock(KEYS),
+    "peek": lambda tx: tx.tasks.peek(KEYS),
+    "end attempts": lambda tx: tx.tasks.end_attempts(
+        [EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, None) for ref in REFS]
+    ),
+    "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
+    "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
+    "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1.0 for account in range(1, 6)}),
+}
+
+
+@pytest.mark.parametrize("what", HOT)
+def test_a_hot_statement_reads_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
+    for plan in backlog.plans(backlog.hot, HOT[what]):
+        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert not plan.scanned, plan
+
+
+def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.hot, HOT["claim"])
+    assert ("Index Scan ready_order", ROWS) in plan.read("ready")
+    assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
+
+
+def test_what_is_due_is_read_without_what_is_not(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.waiting.take_due(DUE))
+    assert not plan.scanned, plan
+    assert max(rows for _, rows in plan.read("delayed")) <= DUE, plan
+
+
+def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[PgTx], Any]:
+    labels: dict[str, str] = {}
+    return lambda tx: tx.task_reads.list(account_id, frozenset(statuses), labels, before, PAGE)
+
+
+LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
+    "all tasks": (lambda before: listing(0, set(), before), 1_000),
+    "an account's tasks": (lambda before: listing(1, set(), before), 1_000),
+    "completed tasks": (lambda before: listing(0, {Status.COMPLETED}, before), 1_000),
+    "tasks of several states": (lambda before: listing(0, {Status.COMPLETED, Status.FAILED}, before), 1_000),
+    "an account's completed tasks": (lambda before: listing(1, {Status.COMPLETED}, before), 1_000),
+    "pending tasks": (lambda before: listing(0, {Status.PENDING}, before), 31_000),
+    "an account's pending tasks": (lambda before: listing(1, {Status.PENDING}, before), 31_000),
+    "running tasks": (lambda before: listing(0, {Status.PROCESSING}, before), 21_000),
+    "tasks with a label": (
+        lambda before: lambda tx: tx.task_reads.list(0, frozenset(), {"team": "a"}, before, PAGE),
+        1_000,
+    ),
+    "contents": (lambda before: lambda tx: tx.contents.list(0, None, before, PAGE), 1_000),
+    "an account's contents": (lambda before: lambda tx: tx.contents.list(1, None, before, PAGE), 1_000),
+    "an account's approved contents": (
+        lambda before: lambda tx: tx.contents.list(1, ReviewStatus.APPROVED, before, PAGE),
+        1_000,
+    ),
+    "the publish pool": (lambda before: lambda tx: tx.contents.list_pool(0, before, PAGE), 1_000),
+    "an account's publish pool": (lambda before: lambda tx: tx.contents.list_pool(1, before, PAGE), 1_000),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str) -> None:
+    make, late = LISTS[what]
+    (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
+    assert first.buffers <= MOST_A_PAGE, first
+    assert later.buffers <= MOST_A_PAGE, later
+
+
+def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.task_reads.events(31_000, 0, PAGE))
+    assert plan.buffers <= 20, plan
+
+
+def oldest_pending_age(account_id: int, tx: PgTx) -> Any:
+    return tx.task_reads.oldest_pending_age(account_id)
+
+
+def test_the_age_of_the_oldest_pending_task_is_no_scan(backlog: Backlog) -> None:
+    for account_id in (0, 1):
+        (plan,) = backlog.plans(backlog.cold, partial(oldest_pending_age, account_id))
+        assert plan.read("tasks")[0][1] <= 5_001, plan  # past what runs, which is older
+        assert "tasks" not in plan.scanned
