@@ -143,10 +143,16 @@ class PgDatabase:
     def run(self, work: Callable[[PgTx], R]) -> R:
         """See `application.ports.Database.run`."""
         for attempt in range(1, _ATTEMPTS + 1):
+            complete = False
             try:
-                result, signals = self._run_once(work)
+                with self._engine.begin() as connection:
+                    tx = PgTx(connection)
+                    result = work(tx)
+                    tx.finish(self._origin)
+                    complete = True  # how a commit that fails went is unknown: it is not run again
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
-                if _is_rerunnable(error) and attempt < _ATTEMPTS:
+                stale = attempt == 1 and not complete and _is_broken(error)
+                if (stale or _is_rerunnable(error)) and attempt < _ATTEMPTS:
                     continue
                 if not _is_away(error):
                     raise
@@ -154,17 +160,10 @@ class PgDatabase:
                 raise StoreUnavailable from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
-            if signals:
-                self._told(signals)
+            if tx.signals:
+                self._told(tx.signals)
             return result
         raise AssertionError("the last attempt returns or raises")
-
-    def _run_once(self, work: Callable[[PgTx], R]) -> tuple[R, Signals]:
-        with self._engine.begin() as connection:
-            tx = PgTx(connection)
-            result = work(tx)
-            tx.finish(self._origin)
-        return result, tx.signals
 
     def dispose(self) -> None:
         """Closes its connections."""
@@ -175,10 +174,14 @@ def _is_rerunnable(error: Exception) -> bool:
     return isinstance(_driver_error(error), pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
 
 
+def _is_broken(error: Exception) -> bool:
+    """Whether a connection that was there is gone: it may be one from before a restart of the database."""
+    return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+
+
 def _is_away(error: Exception) -> bool:
     """Whether the connection or the server is at fault, not the statement."""
-    invalidated = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-    return invalidated or isinstance(_driver_error(error), _AWAY)
+    return _is_broken(error) or isinstance(_driver_error(error), _AWAY)
 
 
 def _driver_error(error: Exception) -> object:
