@@ -77,6 +77,22 @@ class Client:
         assert task.status == Status.TASK_STATUS_COMPLETED, task
         return task
 
+    def wait_completed_over_outage(self, task_id: str, *, within: float) -> task_pb2.Task:
+        """The same, asked for again as long as there is no answer."""
+
+        def completed() -> task_pb2.Task | None:
+            try:
+                task = self.task(task_id)
+            except grpc.RpcError as error:
+                if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
+                    return None
+                raise
+            return task if task.status == Status.TASK_STATUS_COMPLETED else None
+
+        found = wait_until(completed, within=within, what=f"{task_id} is completed")
+        assert found is not None
+        return found
+
     def wait_for_status(self, task_id: str, status: Status.ValueType, *, within: float) -> task_pb2.Task:
         """The task as soon as it is seen in `status`."""
 

@@ -64,24 +64,32 @@ class Service:
         self.wait_for(self._ready, within=START_LIMIT)
         return self
 
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, f"{self.name} was never started"
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """Kill -9."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait(STOP_LIMIT)
 
     def freeze(self) -> None:
         """SIGSTOP: it is there, and does nothing."""
-        self._signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT."""
-        self._signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """TERM; it has to end by itself in time, with status 0."""
-        self._signal(signal.SIGTERM)
-        wait_until(lambda: not self.alive, within=STOP_LIMIT, what=f"{self.name} has ended after TERM")
+        self.signal(signal.SIGTERM)
+        self.ended()
+
+    def ended(self) -> None:
+        """Waits for its end, which has to come in time, with status 0."""
+        wait_until(lambda: not self.alive, within=STOP_LIMIT, what=f"{self.name} has ended")
         assert self._process is not None
         assert self._process.returncode == 0, f"{self.name} ended with status {self._process.returncode}"
 
@@ -105,10 +113,6 @@ class Service:
         if not self._log.exists():
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_TAIL:])
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None, f"{self.name} was never started"
-        self._process.send_signal(number)
 
     def _text(self) -> str:
         with self._log.open("rb") as log:

@@ -64,17 +64,22 @@ class Scheduler(Service):
 
     def kill_with_database(self) -> None:
         """Kill -9 to the scheduler and each process of its embedded PostgreSQL."""
-        family = psutil.Process(self.pid).children(recursive=True)
-        assert any("postgres" in process.name() for process in family)
+        servers = self._database_processes()
         self.kill()
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        wait_until_gone(lambda: living(family), within=_GONE_LIMIT, what="PostgreSQL is gone")
+        _kill_all(servers)
+
+    def kill_database(self) -> None:
+        """Kill -9 to each process of its embedded PostgreSQL."""
+        _kill_all(self._database_processes())
 
     def stop(self) -> None:
         self.close_client()
         super().stop()
+
+    def _database_processes(self) -> list[psutil.Process]:
+        family = psutil.Process(self.pid).children(recursive=True)
+        assert any("postgres" in process.name() for process in family)
+        return family
 
     def close_client(self) -> None:
         if self._client is not None:
@@ -123,11 +128,16 @@ class Stack:
         self._workers: list[Worker] = []
 
     def scheduler(
-        self, name: str = "scheduler", *, lease_ttl: float = SHORT_LEASE, database_url: str | None = None
+        self,
+        name: str = "scheduler",
+        *,
+        lease_ttl: float = SHORT_LEASE,
+        database_url: str | None = None,
+        **settings: str,
     ) -> Scheduler:
         """A scheduler, not started, on the test's own database or on another one."""
         url = self._database_url if database_url is None else database_url
-        scheduler = Scheduler(name, self.folder, url, lease_ttl)
+        scheduler = Scheduler(name, self.folder, url, lease_ttl, **settings)
         self._schedulers.append(scheduler)
         return scheduler
 
@@ -172,6 +182,13 @@ def running_stack(database_url: str) -> Iterator[Stack]:
             stack.stop()
         finally:
             stack.end()
+
+
+def _kill_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    wait_until_gone(lambda: living(processes), within=_GONE_LIMIT, what="PostgreSQL is gone")
 
 
 def _inherited() -> dict[str, str]:

@@ -44,6 +44,23 @@ def test_ten_runs_survive_the_death_of_scheduler_and_database(stack: Stack) -> N
     assert len(client.publish_pool()) == 10
 
 
+def test_a_scheduler_survives_the_death_of_its_database(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE, database_url=EMBEDDED).start()
+    client = scheduler.client
+    stack.worker("worker", scheduler).start()
+    account_id = client.create_account()
+    task_ids = client.submit_all(request(account_id, options={"demo-seconds": "3"}) for _ in range(3))
+    client.wait_processing(*task_ids)
+    scheduler.kill_database()
+
+    tasks = [client.wait_completed_over_outage(task_id, within=RECONNECTED + 10) for task_id in task_ids]
+    assert [(task.attempt, task.retry_count) for task in tasks] == [(1, 0)] * 3
+    assert sorted(create.task_id for create in stack.journal.creates()) == sorted(task_ids)
+    next_one = client.submit(account_id, options={"demo-seconds": "0.1"})
+    client.wait_completed(next_one, within=10)
+    assert len(client.contents()) == 4
+
+
 def test_a_result_waits_in_the_spool_for_the_scheduler(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
     worker = stack.worker("worker", scheduler).start()

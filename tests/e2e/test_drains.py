@@ -1,0 +1,74 @@
+"""A worker that is told to end: what runs may finish, the rest goes back at once, and no retry is consumed."""
+
+from __future__ import annotations
+
+import signal
+
+from contentgen.v1 import task_pb2
+
+from tests.e2e.client import Client, request
+from tests.e2e.service import STOP_LIMIT
+from tests.e2e.stack import Scheduler, Stack, Worker
+from tests.waiting import wait_until, wait_until_gone
+
+LEASE = 60.0
+
+
+def _one_running_two_queued(stack: Stack) -> tuple[Scheduler, Worker, list[str]]:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    worker = stack.worker("leaving", scheduler, slots=1, CONTENTGEN_QUEUE_SIZE="2", CREATOR_DEMO_SECONDS="3").start()
+    account_id = client.create_account()
+    task_ids = client.submit_all(request(account_id) for _ in range(3))
+    client.wait_processing(task_ids[0])
+    for task_id in task_ids[1:]:
+        client.wait_for_status(task_id, task_pb2.TASK_STATUS_SUBMITTED, within=5)
+    return scheduler, worker, task_ids
+
+
+def _finished_elsewhere(stack: Stack, client: Client, task_ids: list[str]) -> None:
+    tasks = [client.wait_completed(task_id, within=15) for task_id in task_ids]
+    assert [(task.worker_id, task.attempt, task.retry_count) for task in tasks] == [("other", 2, 0)] * len(tasks)
+
+
+def test_a_draining_worker_finishes_what_runs_and_gives_the_rest_back_at_once(stack: Stack) -> None:
+    scheduler, leaving, (running, *queued) = _one_running_two_queued(stack)
+    client = scheduler.client
+    stack.worker("other", scheduler, CREATOR_DEMO_SECONDS="0.1").start()
+    leaving.signal(signal.SIGTERM)
+    _finished_elsewhere(stack, client, queued)
+    assert client.task(running).status == task_pb2.TASK_STATUS_PROCESSING, "the queued ones waited for the running one"
+    task = client.wait_completed(running, within=10)
+    assert (task.worker_id, task.attempt) == ("leaving", 1)
+    assert client.moves(queued[0])[1:3] == [("submitted", "LEASED"), ("pending", "DRAINING")]
+    leaving.ended()
+    assert len(stack.journal.creates()) == 3
+
+
+def test_a_second_term_stops_the_cli_and_gives_its_task_back_uncounted(stack: Stack) -> None:
+    scheduler, leaving, task_ids = _one_running_two_queued(stack)
+    client = scheduler.client
+    create = stack.journal.running(task_ids[0])
+    leaving.signal(signal.SIGTERM)
+    leaving.wait_for("worker.draining", within=5)
+    leaving.signal(signal.SIGTERM)
+    leaving.ended()
+    wait_until_gone(create.processes, within=1, what="its CLI is gone")
+    assert [client.task(task_id).status for task_id in task_ids] == [task_pb2.TASK_STATUS_PENDING] * 3
+    assert client.moves(task_ids[0])[3:] == [("failed", "WORKER_LOST"), ("pending", "REQUEUED")]
+    stack.worker("other", scheduler, CREATOR_DEMO_SECONDS="0.1").start()
+    _finished_elsewhere(stack, client, task_ids)
+
+
+def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    stack.worker("worker", scheduler).start()
+    task_id = scheduler.client.submit(scheduler.client.create_account(), options={"demo-seconds": "2"})
+    scheduler.client.wait_processing(task_id)
+    scheduler.close_client()
+    scheduler.signal(signal.SIGTERM)
+    scheduler.signal(signal.SIGINT)
+    scheduler.ended()
+    client = scheduler.start().client
+    assert client.wait_completed(task_id, within=STOP_LIMIT + 10).attempt == 1
+    wait_until(lambda: len(client.contents()) == 1, within=1, what="its content is there")
