@@ -130,7 +130,7 @@ class Reports:
         to_renew = sorted(one for one in named if LeaseRef(*one[:3]) not in ended)
         renewed = ended | (tx.leases.renew(to_renew, self._ttl) if to_renew else set())
         revoked = sorted({item.worker_id for item in live if heard[item.session_key].has_revoked})
-        if revoked and tx.leases.settle_revoked(revoked, sorted({one.task_key for one in named})):
+        if revoked and tx.leases.settle_revoked(revoked, sorted({LeaseRef(*one[:3]) for one in named})):
             tx.signals.due = True
         return {
             id(item): StateAck(_not_renewed(item, renewed), heard[item.session_key].wanted)

@@ -45,7 +45,7 @@ def open_session(tx: Tx, hello: Hello, settings: SessionSettings) -> Opened:
     own = {lease.ref for lease in leases if lease.ref in named and not lease.revoked}
     if own:
         tx.leases.renew([Named(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
-    revoked = sorted(lease.ref.task_key for lease in leases if lease.revoked and lease.ref in named)
+    revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in named)
     if revoked:
         tx.leases.settle_revoked([hello.worker_id], revoked)
     return Opened(

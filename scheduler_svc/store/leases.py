@@ -82,17 +82,18 @@ _RENEW = sa.text(f"""
 """)
 
 # A revoked lease ends once a state names it no longer after having named it.
-_END_UNNAMED_REVOKED = sa.text("""
+_REFS = Batch(task_key="bigint", attempt="integer", fence="integer")
+_END_UNNAMED_REVOKED = sa.text(f"""
     DELETE FROM leases WHERE task_key IN (
         SELECT task_key FROM leases
         WHERE revoked AND named AND worker_id = ANY(CAST(:workers AS text[]))
-            AND task_key <> ALL(CAST(:named AS bigint[]))
+            AND (task_key, attempt, fence) NOT IN (SELECT task_key, attempt, fence FROM {_REFS.source})
         ORDER BY task_key FOR UPDATE)
 """)
-_NAME_REVOKED = sa.text("""
+_NAME_REVOKED = sa.text(f"""
     UPDATE leases SET named = true
     WHERE revoked AND NOT named AND worker_id = ANY(CAST(:workers AS text[]))
-        AND task_key = ANY(CAST(:named AS bigint[]))
+        AND (task_key, attempt, fence) IN (SELECT task_key, attempt, fence FROM {_REFS.source})
 """)
 
 _CHANGE = Batch(
@@ -116,7 +117,6 @@ _UPDATE = sa.text(f"""
     WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
 """)
 
-_REFS = Batch(task_key="bigint", attempt="integer", fence="integer")
 _DELETE = sa.text(f"""
     DELETE FROM leases AS l USING {_REFS.source}
     WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence
@@ -183,9 +183,9 @@ class Leases(Statements):
         """Renews what is live and its worker's own; returns the leases that are renewed."""
         return {LeaseRef(*row) for row in self._rows(_RENEW, ttl=ttl, **_NAMED.bind(named))}
 
-    def settle_revoked(self, workers: Sequence[str], named: Sequence[int]) -> int:
+    def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> int:
         """Ends revoked leases that these workers named before and name no more; returns how many ended."""
-        parameters = {"workers": array("text", workers), "named": array("bigint", named)}
+        parameters = {"workers": array("text", workers)} | _REFS.bind(named)
         ended = self._run(_END_UNNAMED_REVOKED, **parameters)
         self._run(_NAME_REVOKED, **parameters)
         return ended

@@ -318,6 +318,18 @@ class TestRevoked:
         scheduling.state()
         assert self.free(scheduling, revoked)
 
+    def test_a_state_that_only_names_an_earlier_attempt_s_does_not(self, scheduling: Scheduling) -> None:
+        old = scheduling.start()
+        scheduling.lose(old)
+        (new,) = scheduling.claim()
+        scheduling.cancel(new.task_key, force=True)
+        scheduling.state(old)  # a result of it is spooled; the new one is on its way
+        scheduling.state()
+        assert scheduling.barred(new.task_key)
+        scheduling.state(new)
+        scheduling.state(old)
+        assert not scheduling.barred(new.task_key)
+
     def test_another_worker_s_state_does_not(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         scheduling.state(revoked)
         scheduling.hello("v")
