@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import lru_cache
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
-from google.protobuf.duration_pb2 import Duration
 
 from scheduler_svc.api.times import duration
 from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
@@ -105,18 +103,25 @@ def _held(named: Sequence[pb.HeldLease]) -> tuple[Held, ...]:
 
 def updates(report: pb.Report) -> tuple[Update, ...]:
     """The updates of a report, in order. Raises InvalidArgument where one says nothing."""
-    return tuple(
-        Update(it.lease_id, it.attempt, parse_lease_id(it.lease_id, it.attempt), _change(i, it))
-        for i, it in enumerate(report.updates)
-    )
+    taken: list[Update] = []
+    lease_id, attempt, ref = "", 0, None
+    for i, it in enumerate(report.updates):
+        if it.lease_id != lease_id or it.attempt != attempt:  # a lease's updates mostly stand side by side
+            lease_id, attempt = it.lease_id, it.attempt
+            ref = parse_lease_id(lease_id, attempt)
+        taken.append(Update(lease_id, attempt, ref, _change(i, it)))
+    return tuple(taken)
+
+
+_ACCEPTED, _PROCESSING = Accepted(), Processing()
 
 
 def _change(index: int, it: pb.LeaseUpdate) -> Change:
     match it.WhichOneof("update"):
         case "accepted":
-            return Accepted()
+            return _ACCEPTED
         case "processing":
-            return Processing()
+            return _PROCESSING
         case "progress":
             percent = min(100, max(0, it.progress.percent))
             return Progress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
@@ -131,7 +136,7 @@ def _change(index: int, it: pb.LeaseUpdate) -> Change:
 
 
 def _completed(result: pb.Result) -> Completed | Failed:
-    if len(result.body.encode()) + len(result.html_body.encode()) > MAX_RESULT_BYTES:
+    if result.ByteSize() > MAX_RESULT_BYTES and _bytes(result.body) + _bytes(result.html_body) > MAX_RESULT_BYTES:
         return Failed(TaskError("RESULT_TOO_LARGE", f"body and html hold more than {MAX_RESULT_BYTES} bytes"))
     body = result.body.replace("\0", "")
     if not body:
@@ -143,6 +148,10 @@ def _completed(result: pb.Result) -> Completed | Failed:
     if score is not None and not math.isfinite(score):
         score = None
     return Completed(Result(body, result.html_body.replace("\0", ""), images, score))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
 
 
 def _error(error: task_pb2.TaskError) -> TaskError:
@@ -181,8 +190,10 @@ def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
     """A message to the worker."""
     match message:
         case streams.Assign(number, state_number, grants):
-            leases = [_assigned(grant) for grant in grants]
-            return pb.LeaseResponse(assignment=pb.Assignment(number=number, state_number=state_number, leases=leases))
+            response = pb.LeaseResponse(assignment=pb.Assignment(number=number, state_number=state_number))
+            for grant in grants:
+                _fill(response.assignment.leases.add(), grant)
+            return response
         case streams.AckState(number, not_renewed, wanted):
             return pb.LeaseResponse(
                 acknowledgement=pb.Acknowledgement(
@@ -190,8 +201,11 @@ def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
                 )
             )
         case streams.AckReport(number, outcomes):
-            results = [pb.UpdateResult(lease_id=i, attempt=a, outcome=_OUTCOMES[o]) for i, a, o in outcomes]
-            return pb.LeaseResponse(acknowledgement=pb.Acknowledgement(report_number=number, results=results))
+            response = pb.LeaseResponse(acknowledgement=pb.Acknowledgement(report_number=number))
+            add = response.acknowledgement.results.add
+            for lease_id, attempt, outcome in outcomes:
+                add(lease_id=lease_id, attempt=attempt, outcome=_OUTCOMES[outcome])
+            return response
         case streams.CancelLease(lease_id, reason):
             return pb.LeaseResponse(cancel=pb.Cancel(lease_id=lease_id, reason=reason))
         case streams.DrainOrder():
@@ -212,33 +226,27 @@ def _wanted(wanted: Wanted) -> pb.Wanted:
     return pb.Wanted(slots=wanted.slots, drain=wanted.drain)
 
 
-@lru_cache(maxsize=1_000)
-def _timeout(milliseconds: int) -> Duration:
-    return Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
-
-
-def _assigned(grant: Grant) -> pb.AssignedLease:
-    timeout = _timeout(grant.timeout_ms)
-    return pb.AssignedLease(
-        lease_id=grant.ref.lease_id,
-        attempt=grant.ref.attempt,
-        task=task_pb2.Task(
-            task_id=format_task_id(grant.ref.task_key),
-            account_id=grant.account_id,
-            topic=grant.topic,
-            keywords=grant.keywords,
-            category=grant.category,
-            requirements=grant.requirements,
-            tone=grant.tone,
-            priority=grant.priority,
-            auto_approve=grant.auto_approve,
-            status=task_pb2.TASK_STATUS_SUBMITTED,
-            attempt=grant.ref.attempt,
-            worker_id=grant.worker_id,
-            timeout=timeout,
-            lease_id=grant.ref.lease_id,
-            labels=grant.labels,
-        ),
-        timeout=timeout,
-        creator_options=grant.creator_options,
-    )
+def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
+    """Sets the fields in place: messages that are made apart would be copied into the one that holds them."""
+    lease.lease_id = grant.ref.lease_id
+    lease.attempt = grant.ref.attempt
+    lease.timeout.FromMilliseconds(grant.timeout_ms)
+    if grant.creator_options:
+        lease.creator_options.update(grant.creator_options)
+    task = lease.task
+    task.task_id = format_task_id(grant.ref.task_key)
+    task.account_id = grant.account_id
+    task.topic = grant.topic
+    task.keywords = grant.keywords
+    task.category = grant.category
+    task.requirements = grant.requirements
+    task.tone = grant.tone
+    task.priority = grant.priority
+    task.auto_approve = grant.auto_approve
+    task.status = task_pb2.TASK_STATUS_SUBMITTED
+    task.attempt = grant.ref.attempt
+    task.worker_id = grant.worker_id
+    task.timeout.FromMilliseconds(grant.timeout_ms)
+    task.lease_id = lease.lease_id
+    if grant.labels:
+        task.labels.update(grant.labels)

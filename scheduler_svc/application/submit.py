@@ -10,7 +10,7 @@ from datetime import datetime
 
 from scheduler_svc.application.ledger import SCHEDULED, Ledger
 from scheduler_svc.application.ports import GroupCommit, Tx
-from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId
+from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, Standing
 from scheduler_svc.domain.errors import AccountInactive, DomainError, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id, make_key
 from scheduler_svc.domain.lifecycle import Status
@@ -61,7 +61,8 @@ class Submits:
 
     def run_group(self, tx: Tx, group: Sequence[Submit]) -> list[tuple[Task, ...] | DomainError]:
         """Stores a group; each item's answer is its tasks, or why it was refused."""
-        answers: dict[int, tuple[Task, ...] | DomainError] = self._refused(tx, group)
+        standing = tx.submits.standing(sorted({task.account_id for item in group for task in item.tasks}))
+        answers: dict[int, tuple[Task, ...] | DomainError] = self._refused(tx, group, standing)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
         created = [
@@ -71,16 +72,18 @@ class Submits:
             for key, task in zip(own, group[i].tasks, strict=True)
             if first.get(key, key) == key
         ]
-        _insert(tx, created)
-        found = _present(tx, created, first)
+        _insert(tx, created, standing.now)
+        found = _present(tx, created, first, standing.now)
         for i, own in keys.items():
             if i not in answers:
                 answers[i] = tuple(found[first.get(key, key)] for key in own)
         return [answers[i] for i in range(len(group))]
 
-    def _refused(self, tx: Tx, group: Sequence[Submit]) -> dict[int, tuple[Task, ...] | DomainError]:
+    def _refused(
+        self, tx: Tx, group: Sequence[Submit], standing: Standing
+    ) -> dict[int, tuple[Task, ...] | DomainError]:
         """Items that need not be tried: their account is missing or inactive, or the queue is full."""
-        _, pending, accounts = tx.submits.standing(sorted({task.account_id for item in group for task in item.tasks}))
+        _, pending, accounts = standing
         refused: dict[int, tuple[Task, ...] | DomainError] = {}
         for i, item in enumerate(group):
             ids = [task.account_id for task in item.tasks]
@@ -147,28 +150,31 @@ def _without_repeats(
     }
 
 
-def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]]) -> None:
+def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
+    """The ledger first: it reads, and what only writes can then go out together."""
     if not created:
         return
+    ledger = Ledger(tx)
+    for key, task in created:
+        ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
+        place = (key, task.account_id, task.priority, 1, _milliseconds(task))
+        if task.schedule_time is not None and task.schedule_time > now:
+            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED)
+        else:
+            ledger.enqueue(*place)
+    ledger.write()
     tx.tasks.insert(
         [_task_row(key, task) for key, task in created],
         [_payload_row(key, task) for key, task in created],
         [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
     )
-    ledger = Ledger(tx)
-    for key, task in created:
-        ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
-        place = (key, task.account_id, task.priority, 1, _milliseconds(task))
-        if task.schedule_time is not None and task.schedule_time > tx.now:
-            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED)
-        else:
-            ledger.enqueue(*place)
-    ledger.write()
 
 
-def _present(tx: Tx, created: Sequence[tuple[int, NewTask]], first: Mapping[int, int]) -> dict[int, Task]:
+def _present(
+    tx: Tx, created: Sequence[tuple[int, NewTask]], first: Mapping[int, int], now: datetime
+) -> dict[int, Task]:
     """The tasks by key: as they were inserted, and those that were there before as they stand."""
-    tasks = {key: _as_inserted(key, task, tx.now) for key, task in created}
+    tasks = {key: _as_inserted(key, task, now) for key, task in created}
     before = sorted(set(first.values()) - tasks.keys())
     return tasks | tx.task_reads.get(before) if before else tasks
 

@@ -113,8 +113,7 @@ class Fold:
                 self.ending = change
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRow:
+class LeaseRow(NamedTuple):
     """A lease as the database has it."""
 
     ref: LeaseRef

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
+from typing import NamedTuple
 
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -66,8 +67,7 @@ class TaskError:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A task as a reader sees it. Without `requirements` where it comes from a list."""
 
     task_key: int
@@ -98,7 +98,7 @@ class Task:
     labels: Mapping[str, str]
     request_id: str
     fence: int | None
-    creator_options: Mapping[str, str] = field(default_factory=dict)
+    creator_options: Mapping[str, str]
 
     @property
     def task_id(self) -> str:

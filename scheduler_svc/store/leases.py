@@ -67,18 +67,22 @@ _NAMED = Batch(task_key="bigint", attempt="integer", fence="integer", worker_id=
 # A lease that lives a second longer than promised need not be written again for a second: under load most states then
 # only read. What is renewed by the update is known by its rows, the rest by what stood there already.
 _RENEW = sa.text(f"""
-    WITH r AS MATERIALIZED (SELECT * FROM {_NAMED.source}),
+    WITH mine AS MATERIALIZED (
+        SELECT l.* FROM {_NAMED.source}, LATERAL (
+            SELECT task_key, attempt, fence, expire_time FROM leases AS l
+            WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence
+                AND l.worker_id = r.worker_id AND NOT l.revoked
+            OFFSET 0) AS l
+    ),
     due AS (
-        UPDATE leases AS l SET expire_time = now() + make_interval(secs => :ttl + 1)
-        FROM r WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence
-            AND l.worker_id = r.worker_id AND NOT l.revoked AND l.expire_time < now() + make_interval(secs => :ttl)
-        RETURNING l.task_key, l.attempt, l.fence
+        UPDATE leases SET expire_time = now() + make_interval(secs => :ttl + 1)
+        WHERE task_key = ANY(ARRAY(SELECT task_key FROM mine WHERE expire_time < now() + make_interval(secs => :ttl)))
+            AND NOT revoked
+        RETURNING task_key, attempt, fence
     )
     SELECT task_key, attempt, fence FROM due
     UNION ALL
-    SELECT l.task_key, l.attempt, l.fence FROM r JOIN leases AS l ON l.task_key = r.task_key
-    WHERE l.attempt = r.attempt AND l.fence = r.fence AND l.worker_id = r.worker_id AND NOT l.revoked
-        AND l.expire_time >= now() + make_interval(secs => :ttl)
+    SELECT task_key, attempt, fence FROM mine WHERE expire_time >= now() + make_interval(secs => :ttl)
 """)
 
 # A revoked lease ends once a state names it no longer after having named it.
@@ -106,6 +110,7 @@ _CHANGE = Batch(
     step="text",
     message="text",
 )
+# The rows are locked, so that their places hold still.
 _UPDATE = sa.text(f"""
     UPDATE leases AS l SET
         accept_time = CASE WHEN r.accepted THEN coalesce(l.accept_time, now()) ELSE l.accept_time END,
@@ -113,33 +118,34 @@ _UPDATE = sa.text(f"""
         status = CASE WHEN r.processing THEN 3 ELSE l.status END,
         percent = coalesce(r.percent, l.percent), step = coalesce(r.step, l.step),
         message = coalesce(r.message, l.message)
-    FROM {_CHANGE.source}
-    WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
+    FROM {_CHANGE.source}, LATERAL (
+        SELECT ctid FROM leases AS x
+        WHERE x.task_key = r.task_key AND x.attempt = r.attempt AND x.fence = r.fence AND NOT x.revoked
+        OFFSET 0) AS place
+    WHERE l.ctid = place.ctid
 """)
 
-_DELETE = sa.text(f"""
-    DELETE FROM leases AS l USING {_REFS.source}
-    WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence
-""")
-_REVOKE = sa.text(f"""
-    UPDATE leases AS l SET revoked = true FROM {_REFS.source}
-    WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
-""")
+# These name leases by lists: a task has one lease at most, and the caller has locked it and compared all three.
+_THESE = """
+    task_key = ANY(CAST(:task_key AS bigint[])) AND attempt = ANY(CAST(:attempt AS integer[]))
+    AND fence = ANY(CAST(:fence AS integer[]))
+"""
+_DELETE = sa.text(f"DELETE FROM leases WHERE {_THESE}")
+_REVOKE = sa.text(f"UPDATE leases SET revoked = true WHERE {_THESE} AND NOT revoked")
 
+# `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
 # The fence of a result: the lease goes and the task completes, or neither. Whoever gets a row back owns the task.
 _COMPLETE = sa.text(f"""
-    WITH r AS MATERIALIZED (SELECT nextval('content_seq') AS content_id, r.* FROM {_REFS.source}),
-    gone AS (
-        DELETE FROM leases AS l USING r
-        WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
-        RETURNING l.task_key, l.attempt, l.fence, l.worker_id, l.claim_time,
-            coalesce(l.start_time, now()) AS start_time, r.content_id
+    WITH gone AS (
+        DELETE FROM leases WHERE {_THESE} AND NOT revoked
+        RETURNING task_key, attempt, fence, worker_id, claim_time, coalesce(start_time, now()) AS start_time,
+            nextval('content_seq') AS content_id
     )
     UPDATE tasks AS t SET status = 4, lease_end = 1, attempt = gone.attempt, fence = gone.fence,
         worker_id = gone.worker_id, submit_time = gone.claim_time, start_time = gone.start_time, end_time = now(),
         content_id = gone.content_id, error = NULL, losses = 0, refusals = 0
     FROM gone JOIN task_payloads AS p ON p.task_key = gone.task_key
-    WHERE t.task_key = gone.task_key AND t.status = 1 AND t.attempt < gone.attempt
+    WHERE t.task_key = gone.task_key AND t.status + 0 = 1 AND t.attempt < gone.attempt
     RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
         t.auto_approve
 """)
@@ -148,7 +154,7 @@ _COMPLETE_LATE = sa.text(f"""
     UPDATE tasks AS t SET status = 4, lease_end = 1, start_time = coalesce(t.start_time, now()), end_time = now(),
         content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
     FROM {_REFS.source} JOIN task_payloads AS p ON p.task_key = r.task_key
-    WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status = 1 AND t.lease_end = 4
+    WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = 1 AND t.lease_end = 4
         AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)
     RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
         t.auto_approve

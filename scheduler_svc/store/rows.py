@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from scheduler_svc.store.batch import COPY_FROM, Insert
 
-
 _COPY_BYTES = 256 * 1024
 """What the driver reads and sends at a time."""
 
