@@ -1,0 +1,102 @@
+"""What a replica keeps of its workers' streams: who has room, how leases are cut into messages, what was never sent."""
+
+from __future__ import annotations
+
+import asyncio
+
+from scheduler_svc.application.records import Grant
+from scheduler_svc.application.streams import (
+    MAX_ASSIGNMENT,
+    MAX_ASSIGNMENT_BYTES,
+    AckState,
+    Assign,
+    DrainOrder,
+    Streams,
+    WorkerStream,
+)
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.worker import State, Wanted
+
+LATER = 10.0
+LARGE = 64 * 1024
+
+
+def grants(count: int, topic: str = "a topic", start: int = 1) -> list[Grant]:
+    return [
+        Grant(LeaseRef(key, 1, 7), "w", 1, 5, 1000, topic, "", "", "", "", None, None, True)
+        for key in range(start, start + count)
+    ]
+
+
+def with_room(worker_id: str, session_key: int, free_slots: int) -> WorkerStream:
+    stream = WorkerStream(worker_id, session_key)
+    stream.stated(State(1, free_slots, (), 0), LATER)
+    return stream
+
+
+def assignments(stream: WorkerStream) -> list[Assign]:
+    messages = [stream.outgoing.get_nowait() for _ in range(stream.outgoing.qsize())]
+    return [message for message in messages if isinstance(message, Assign)]
+
+
+def test_leases_are_cut_by_number_and_numbered_on() -> None:
+    stream = with_room("w", 1, 3 * MAX_ASSIGNMENT)
+    sent = grants(2 * MAX_ASSIGNMENT + 1)
+    stream.assign(1, sent)
+    parts = assignments(stream)
+    assert [(part.number, part.state_number, len(part.grants)) for part in parts] == [
+        (1, 1, MAX_ASSIGNMENT),
+        (2, 1, MAX_ASSIGNMENT),
+        (3, 1, 1),
+    ]
+    assert [grant for part in parts for grant in part.grants] == sent
+    assert stream.capacity.free(0.0) == MAX_ASSIGNMENT - 1
+
+
+def test_leases_are_cut_by_bytes() -> None:
+    for topic in ("a" * LARGE, "艺" * LARGE, "😀" * LARGE):
+        stream = with_room("w", 1, 100)
+        stream.assign(1, grants(40, topic))
+        parts = assignments(stream)
+        sizes = [sum(len(grant.topic.encode()) for grant in part.grants) for part in parts]
+        assert max(sizes) <= MAX_ASSIGNMENT_BYTES
+        assert sum(len(part.grants) for part in parts) == 40
+
+
+def test_one_that_is_larger_than_a_part_goes_alone() -> None:
+    stream = with_room("w", 1, 2)
+    stream.assign(1, grants(2, "a" * (MAX_ASSIGNMENT_BYTES + 1)))
+    assert [len(part.grants) for part in assignments(stream)] == [1, 1]
+
+
+def test_what_was_not_handed_to_the_stream_is_known() -> None:
+    stream = with_room("w", 1, 10)
+    stream.assign(1, grants(2))
+    assert isinstance(stream.outgoing.get_nowait(), Assign)  # this one may have arrived
+    stream.outgoing.put_nowait(AckState(1, (), Wanted()))
+    stream.assign(1, grants(3, start=10))
+    assert [ref.task_key for ref in stream.unsent()] == [10, 11, 12]
+    assert stream.unsent() == []
+    assert stream.outgoing.empty()
+
+
+def test_rooms_are_those_of_the_streams_that_have_some() -> None:
+    streams = Streams()
+    for stream in (with_room("u", 1, 0), with_room("v", 2, 2), with_room("w", 3, 1)):
+        streams.add(stream)
+    assert [(room.worker_id, room.session_key, room.free) for room in streams.rooms(0.0)] == [("v", 2, 2), ("w", 3, 1)]
+    assert streams.rooms(LATER) == []
+
+
+async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
+    streams = Streams()
+    old, new = with_room("w", 1, 1), with_room("w", 2, 1)
+    streams.add(old)
+    streams.add(new)
+    streams.remove(old)  # it ends after the new one has begun
+    streams.tell("w", DrainOrder())
+    streams.tell("nobody", DrainOrder())
+    async with asyncio.timeout(1):
+        assert await new.outgoing.get() == DrainOrder()
+    assert old.outgoing.empty()
+    assert (streams.get(1), streams.get(2), len(streams)) == (None, new, 1)
