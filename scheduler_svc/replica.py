@@ -47,6 +47,9 @@ MAX_WAITING_SUBMITS = 100_000
 DRAIN_WITHIN = 7.0
 """Seconds that calls in flight get once this replica goes away."""
 
+SETTLE = 0.1
+"""Seconds in which what has arrived is still taken in: gRPC drops calls that no handler has begun when it stops."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -192,6 +195,7 @@ class Replica:
         self.health.drain()
         self._streams.tell_all(ReconnectOrder())
         self._waiters.close()
+        await asyncio.sleep(SETTLE)
         await self._server.stop(within)
         await self._dispatcher.stop()
         for loop in self._periodics:
