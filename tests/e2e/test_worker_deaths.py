@@ -110,6 +110,7 @@ def test_a_frozen_worker_loses_its_tasks_and_its_late_result_changes_nothing(sta
 
     frozen.thaw()
     late = _answered(frozen, brief)
+    assert [event["task_id"] for event in frozen.events("lease.completed")] == [brief], "it was paid for, so it is told"
     assert late["outcome"] == "lease_lost"
     assert client.tasks([endless, brief]) == [client.task(task.task_id) for task in done] == done
     assert [client.history(task.task_id) for task in done] == histories

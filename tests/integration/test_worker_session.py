@@ -154,9 +154,13 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
             assert "b" in [held.lease_id for held in state.held_leases]
 
 
-async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["json", "reference"])
+async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_back(
+    tmp_path: Path, profile: str
+) -> None:
     async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target) as worker:
+        settings = {"CREATOR_PROFILE": profile, "CREATOR_POLL_INTERVAL": "600"}  # it ends between two polls, too
+        with worker_process(tmp_path, scheduler.target, **settings) as worker:
             stream, _ = await scheduler.session(lease_ttl=5.0)
             stream.answer_all(states=False)
             state = await stream.until("state")

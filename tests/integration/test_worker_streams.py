@@ -294,3 +294,20 @@ async def test_a_stopped_worker_has_its_runs_ended_and_serves_on(tmp_path: Path)
             state = await stream.until("state", lambda s: not s.held_leases)
             stream.assign(2, state.number, lease("b", demo_seconds="0.1"))
             await stream.update("completed", "b")
+
+
+async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before_its_deadline(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session(lease_ttl=5.0)
+            ends, endless = lease("ends", topic="paid for", demo_seconds="1"), lease("endless", demo_seconds=FOR_EVER)
+            clis = await running(stream, worker, ends, endless)
+            worker.process.send_signal(signal.SIGSTOP)
+            try:  # both have the same deadline
+                await wait_until_async(lambda: not living(clis), within=8, what="one has ended, the other was ended")
+            finally:
+                worker.process.send_signal(signal.SIGCONT)
+            assert "paid for" in (await stream.update("completed", "ends")).completed.result.body
+            assert (await stream.update("released", "endless")).released.reason == pb.RELEASE_REASON_EXPIRED
+            await stream.until("state", lambda s: not s.held_leases)
+            assert worker.leftovers() == set()

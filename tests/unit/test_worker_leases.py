@@ -75,12 +75,14 @@ def test_processing_is_told_once_and_never_after_the_end() -> None:
     [
         (Stage.QUEUED, 119.9, None),
         (Stage.QUEUED, 120.0, Stop.EXPIRED),
-        (Stage.ACCEPTED, 120.0, Stop.EXPIRED),
-        (Stage.PROCESSING, 120.0, Stop.EXPIRED),
+        (Stage.ACCEPTED, 120.0, None),
+        (Stage.PROCESSING, 120.0, None),
         (Stage.FINISHED, 1e9, None),
     ],
 )
-def test_past_its_deadline_nothing_of_a_lease_may_run(stage: Stage, now: float, expected: Stop | None) -> None:
+def test_a_lease_that_waits_is_over_at_its_deadline_and_a_run_is_the_guards_to_judge(
+    stage: Stage, now: float, expected: Stop | None
+) -> None:
     book = LeaseBook()
     lease = at_stage(book, stage)
     assert book.due(now) == ([] if expected is None else [(lease, expected)])
@@ -94,6 +96,15 @@ def test_the_timeout_counts_from_accepted_and_waiting_is_bounded_by_it() -> None
     book.stop(waits, Stop.QUEUED_TOO_LONG)
     assert book.due(118.9) == []
     assert book.due(119.0) == [(runs, Stop.TASK_TIMEOUT)]
+
+
+def test_a_run_that_the_guard_ended_before_its_timeout_has_not_timed_out() -> None:
+    book = LeaseBook()
+    lease = held(book, timeout=50.0, deadline=120.0)
+    assert book.accept(lease, 101.0) is None
+    assert book.due(200.0) == []
+    book.renew(["a"], 152.0)
+    assert book.due(200.0) == [(lease, Stop.TASK_TIMEOUT)]
 
 
 def test_what_is_too_late_is_not_accepted() -> None:

@@ -99,10 +99,8 @@ class LeaseBook:
 
     def accept(self, lease: Lease, now: float) -> Stop | None:
         """Takes a queued lease into a slot, or says why it may not start any more."""
-        if now >= lease.deadline:
-            return Stop.EXPIRED
-        if now - lease.received_at > lease.timeout:
-            return Stop.QUEUED_TOO_LONG
+        if (too_late := _too_late(lease, now)) is not None:
+            return too_late
         lease.stage, lease.accepted_at = Stage.ACCEPTED, now
         return None
 
@@ -141,7 +139,11 @@ class LeaseBook:
         return moved
 
     def due(self, now: float) -> list[tuple[Lease, Stop]]:
-        """The leases whose time is over at `now`, and which time that was."""
+        """The leases whose time is over at `now`, and which time that was.
+
+        The deadline of a run is the guard's to judge: it alone knows whether the CLI had ended by then, and a worker
+        that was frozen hears of that only afterwards. Nor has a task run for too long that the guard ended before.
+        """
         found = ((lease, _overdue(lease, now)) for lease in self._leases.values() if lease.stop is None)
         return [(lease, why) for lease, why in found if why is not None]
 
@@ -149,8 +151,14 @@ class LeaseBook:
 def _overdue(lease: Lease, now: float) -> Stop | None:
     if lease.stage is Stage.FINISHED:
         return None
+    if lease.stage is Stage.QUEUED:
+        return _too_late(lease, now)
+    ends_at = lease.accepted_at + lease.timeout
+    return Stop.TASK_TIMEOUT if ends_at <= now and ends_at < lease.deadline else None
+
+
+def _too_late(lease: Lease, now: float) -> Stop | None:
+    """Why a lease that waits ahead of a slot may not start any more."""
     if now >= lease.deadline:
         return Stop.EXPIRED
-    if lease.stage is Stage.QUEUED:
-        return Stop.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None
-    return Stop.TASK_TIMEOUT if now - lease.accepted_at >= lease.timeout else None
+    return Stop.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None

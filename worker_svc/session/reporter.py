@@ -28,6 +28,7 @@ class LeaseReporter:
         self._told_at = float("-inf")
         self._untold: Update | None = None
         self._wanted = asyncio.Event()
+        self._pauses = True
 
     def processing(self) -> None:
         """The CLI has started on the task."""
@@ -47,8 +48,9 @@ class LeaseReporter:
             self._untold, self._told_at = None, now
 
     async def pause(self, seconds: float) -> None:
-        """Waits, or less when `ask_now` is called."""
-        self._wanted.clear()
+        """Waits, or less when `ask_now` is called; not at all after `end_pauses`."""
+        if self._pauses:
+            self._wanted.clear()
         try:
             async with asyncio.timeout(seconds):
                 await self._wanted.wait()
@@ -57,4 +59,9 @@ class LeaseReporter:
 
     def ask_now(self) -> None:
         """Ends the pause before the next question to the CLI."""
+        self._wanted.set()
+
+    def end_pauses(self) -> None:
+        """The run is over: there is no time to wait for, the next question to the CLI shows it."""
+        self._pauses = False
         self._wanted.set()

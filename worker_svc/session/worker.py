@@ -131,8 +131,13 @@ class Worker:
         self._changed()
 
     def expired(self, lease_id: str) -> None:
-        """The guard has ended a run, since its deadline had passed."""
-        self._stop(self.book.get(lease_id), Stop.EXPIRED)
+        """The guard has ended a run, since its deadline had passed.
+
+        The run finds out by itself: a CLI that the guard ended, or will not start, is `RunExpiredError`. One that had
+        ended before has a result, which is paid for and may still be taken: it is read, and judged where it is sent.
+        """
+        if (reporter := self._reporters.get(lease_id)) is not None:
+            reporter.end_pauses()
 
     def resize(self, slots: int) -> None:
         """Another number of slots is wanted."""
