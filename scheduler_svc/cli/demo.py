@@ -18,7 +18,7 @@ from rich.console import Console
 
 from scheduler_svc.cli import show
 from scheduler_svc.cli.interrupts import Interrupted, Interrupts
-from scheduler_svc.cli.processes import StackError
+from scheduler_svc.cli.processes import STOP_LIMIT, StackError
 from scheduler_svc.cli.services import WORKERS, Stack, demo_creator
 from scheduler_svc.client import ContentGenerationClient
 
@@ -27,6 +27,7 @@ LIMIT = 60.0
 """Seconds for all tasks to end: far more than they take."""
 GRACE = 0.5
 """Seconds: where all went well nothing runs any more, and else nobody needs it."""
+_POLL = 0.05
 
 Document = dict[str, Any]
 
@@ -91,7 +92,15 @@ def _folder() -> Iterator[Path]:
         failed = False
         raise
     finally:
-        shutil.rmtree(folder / "data" if failed else folder)
+        _remove(folder / "data" if failed else folder)
+
+
+def _remove(folder: Path) -> None:
+    """Tries again for a while: where the scheduler was killed, its PostgreSQL writes there until it has ended, too."""
+    deadline = time.monotonic() + STOP_LIMIT
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline)
+        time.sleep(_POLL)
 
 
 def _environment(data: Path) -> dict[str, str]:
@@ -108,6 +117,7 @@ def _environment(data: Path) -> dict[str, str]:
         **demo_creator(data / "creator"),
         "CREATOR_DEMO_SECONDS": "1",
         "CONTENTGEN_DATA_DIR": str(data),
+        "TMPDIR": str(data),  # the socket's folder too goes with it, where a killed scheduler can't remove it
         "CONTENTGEN_LISTEN": "127.0.0.1:0",
         "CONTENTGEN_SLOTS": "2",
     }

@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from scheduler_svc.client import ContentGenerationClient
+from scheduler_svc.postgres.folders import socket_folder
+from scheduler_svc.postgres.identity import identity_for
 from tests.cluster import server_folder
 from tests.waiting import wait_until, wait_until_gone
 
@@ -134,7 +136,14 @@ def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Comma
     assert f"read {log}\n" in demo.err()
     assert log.stat().st_size > 0
     assert [path.name for path in folder.iterdir()] == ["logs"]
+    assert not _socket_folder(folder).exists()
     shutil.rmtree(folder)
+
+
+def _socket_folder(folder: Path) -> Path:
+    """Where the demo's PostgreSQL would have its socket if it were not told of a place of its own."""
+    root = folder / "data" / "postgres"
+    return socket_folder(root, identity_for(root))
 
 
 def _writes(process: psutil.Process, log: Path) -> bool:
