@@ -105,7 +105,7 @@ class Lane(Generic[T, R]):
     def _answer(self, group: list[_Entry[T, R]]) -> list[tuple[asyncio.Future[R], R | BaseException]]:
         """Runs a group; one that fails for the sake of an item is halved until that item stands alone."""
         try:
-            answers = self._database.run(lambda tx: self._work(tx, [item for item, _ in group]))
+            return self._database.run(lambda tx: self._work_on(tx, group))
         except DomainError as error:
             return [(future, error) for _, future in group]
         except Exception as error:  # noqa: BLE001 - each item's caller gets it
@@ -113,6 +113,9 @@ class Lane(Generic[T, R]):
                 return [(group[0][1], error)]
             middle = len(group) // 2
             return self._answer(group[:middle]) + self._answer(group[middle:])
+
+    def _work_on(self, tx: Tx, group: list[_Entry[T, R]]) -> list[tuple[asyncio.Future[R], R | BaseException]]:
+        answers = self._work(tx, [item for item, _ in group])
         return [(future, answer) for (_, future), answer in zip(group, answers, strict=True)]
 
     def _resolve(self, answers: list[tuple[asyncio.Future[R], R | BaseException]], weight: int) -> None:

@@ -126,6 +126,18 @@ async def test_several_bad_items_and_none_left(db_url: str, engine: sa.Engine) -
     assert limits(engine) == [1, 2]
 
 
+async def test_work_that_leaves_an_item_without_an_answer_is_not_committed(db_url: str, engine: sa.Engine) -> None:
+    def forgetful(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
+        answers: list[int | DomainError] = [create_account(tx, "", item, 1.0).account_id for item in items]
+        return answers if items == [2] else answers[1:]
+
+    async with running(db_url, forgetful) as lane:
+        with pytest.raises(ValueError, match="shorter"):
+            await lane.put(1)
+        assert await lane.put(2), "the lane goes on"
+    assert limits(engine) == [2]
+
+
 async def test_a_single_item_that_fails(db_url: str) -> None:
     work = Accounts()
     work.gate.set()
