@@ -202,7 +202,8 @@ class WorkerServiceServicer:
         BOUNDS
 
         21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
-        in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. Body and HTML
+        in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State asks for
+        nothing (`free_slots` 0): a late result's own task must not be granted anew before it comes (16). Body and HTML
         together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
         at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
         back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
