@@ -71,9 +71,9 @@ class Worker(_message.Message):
     slots: _builtins.int
     """CLIs that may run at once."""
     busy_slots: _builtins.int
-    """Slots that are taken, as of its last heartbeat."""
+    """Slots that are taken: its leases that it has reported as accepted."""
     queue_size: _builtins.int
-    """Leases that it holds ahead of a slot, as of its last heartbeat."""
+    """Leases that it has been given, and has not reported as accepted: they wait ahead of a slot, or are on their way."""
     draining: _builtins.bool
     """Takes nothing new: by DrainWorker, or because it is being stopped."""
     scheduler_id: _builtins.str

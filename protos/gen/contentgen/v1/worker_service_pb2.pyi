@@ -28,7 +28,7 @@ class _LeaseStage:
 class _LeaseStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStage.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LEASE_STAGE_UNSPECIFIED: _LeaseStage.ValueType  # 0
-    """Counts as queued."""
+    """Taken for queued."""
     LEASE_STAGE_QUEUED: _LeaseStage.ValueType  # 1
     """Held ahead of a free slot."""
     LEASE_STAGE_ACCEPTED: _LeaseStage.ValueType  # 2
@@ -39,12 +39,12 @@ class _LeaseStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStage
     """Over on the worker; the update that ends it is not acknowledged yet."""
 
 class LeaseStage(_LeaseStage, metaclass=_LeaseStageEnumTypeWrapper):
-    """How far a held lease is, as its worker sees it. Goes forward only. GetWorkerPool counts by it; only reports move a
-    task.
+    """How far a held lease is, as its worker sees it. Goes forward only. For whoever looks at a stream: what moves a task,
+    and what GetWorkerPool counts, is what was reported.
     """
 
 LEASE_STAGE_UNSPECIFIED: LeaseStage.ValueType  # 0
-"""Counts as queued."""
+"""Taken for queued."""
 LEASE_STAGE_QUEUED: LeaseStage.ValueType  # 1
 """Held ahead of a free slot."""
 LEASE_STAGE_ACCEPTED: LeaseStage.ValueType  # 2
