@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import Grant
 from scheduler_svc.domain.lease import share_out
-from scheduler_svc.domain.lifecycle import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +34,12 @@ def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
 
     A hello that replaces one of the sessions waits for this commit, and then sees its leases.
     """
-    granted_to = tx.workers.lock_sessions(sorted((room.worker_id, room.session_key) for room in rooms))
-    closed = frozenset(room.session_key for room in rooms) - granted_to
-    workers = {room.session_key: room.worker_id for room in rooms if room.session_key in granted_to}
-    slots = share_out({room.session_key: room.free for room in rooms if room.session_key in granted_to}, limit)
-    if not slots:
-        return Claimed({}, closed, full=True)  # nobody looked
-    grants = tx.leases.claim([workers[key] for key in slots], ttl)
-    _record(tx, grants)
-    sessions = {worker_id: key for key, worker_id in workers.items()}
+    sessions = {room.worker_id: room.session_key for room in rooms}
+    workers = {room.session_key: room.worker_id for room in rooms}
+    slots = share_out({room.session_key: room.free for room in rooms}, limit)
+    still_open, grants = tx.leases.claim(sessions, [workers[key] for key in slots], ttl)
     by_session: dict[int, list[Grant]] = {}
     for grant in grants:
         by_session.setdefault(sessions[grant.worker_id], []).append(grant)
-    return Claimed(by_session, closed, full=len(grants) == len(slots))
-
-
-def _record(tx: Tx, grants: Sequence[Grant]) -> None:
-    if not grants:
-        return
-    ledger = Ledger(tx)
-    for grant in grants:
-        ledger.move(
-            grant.ref.task_key,
-            grant.account_id,
-            Status.PENDING,
-            Status.SUBMITTED,
-            "LEASED",
-            ref=grant.ref,
-            worker_id=grant.worker_id,
-        )
-    for account_id, count in Counter(grant.account_id for grant in grants).items():
-        ledger.left_ready(account_id, count)
-    ledger.write()
+    closed = workers.keys() - still_open
+    return Claimed(by_session, frozenset(closed), full=bool(closed) or len(grants) == len(slots))

@@ -1,4 +1,7 @@
-"""What a transaction writes about moves: history, counts and places in the queue, each in one statement at its end."""
+"""What a transaction writes about moves: history, counts and places in the queue, each in one statement at its end.
+
+Only the claim writes its own, within its one statement.
+"""
 
 from __future__ import annotations
 

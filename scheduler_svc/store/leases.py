@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,33 +13,68 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 
-# The head of one index, whatever the backlog. `head` is materialized: as the inner side of a join its LIMIT might run
-# twice. The n-th of the head goes to the n-th worker of the array; the payload is only read.
+# The whole claim, with its history and its counts: one round trip, and one commit.
+#
+# First the sessions are held against a hello that would replace them, but not against their states. Then the head of
+# one index, whatever the backlog; it is materialized, for as the inner side of a join its LIMIT might run twice. The
+# n-th of the head goes to the n-th worker that may get something; payloads are only read. The first row that comes
+# back has the open sessions, the others a grant each.
 _CLAIM = sa.text("""
-    WITH head AS MATERIALIZED (
+    WITH open AS MATERIALIZED (
+        SELECT worker_id, session_key FROM workers
+        WHERE worker_id = ANY(CAST(:named AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[]))
+            AND NOT wanted_drain
+        ORDER BY worker_id FOR KEY SHARE
+    ),
+    slots AS MATERIALIZED (
+        SELECT ARRAY(
+            SELECT worker_id FROM unnest(CAST(:workers AS text[])) WITH ORDINALITY AS a(worker_id, place)
+            WHERE worker_id = ANY(ARRAY(SELECT worker_id FROM open)) ORDER BY place) AS workers
+    ),
+    head AS MATERIALIZED (
         SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready
-        ORDER BY priority DESC, tag, task_key LIMIT :n FOR UPDATE SKIP LOCKED
+        ORDER BY priority DESC, tag, task_key LIMIT (SELECT cardinality(workers) FROM slots) FOR UPDATE SKIP LOCKED
     ),
     numbered AS MATERIALIZED (
         SELECT *, (row_number() OVER (ORDER BY priority DESC, tag, task_key))::integer AS n,
             (random() * 2147483646)::integer AS fence
         FROM head
     ),
-    gone AS (DELETE FROM ready WHERE task_key = ANY(ARRAY(SELECT task_key FROM numbered))),
-    granted AS (
+    grants AS MATERIALIZED (SELECT *, (SELECT workers FROM slots)[n] AS worker_id FROM numbered),
+    gone AS (DELETE FROM ready WHERE task_key = ANY(ARRAY(SELECT task_key FROM grants))),
+    lease AS (
         INSERT INTO leases
             (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
             expire_time)
-        SELECT task_key, attempt, fence, (CAST(:workers AS text[]))[n], 2, account_id, priority, tag, timeout_ms,
-            now(), now() + make_interval(secs => :ttl + 1)
-        FROM numbered ORDER BY task_key
+        SELECT task_key, attempt, fence, worker_id, 2, account_id, priority, tag, timeout_ms,
+            now(), now() + make_interval(secs => CAST(:ttl AS float8) + 1)
+        FROM grants ORDER BY task_key
+    ),
+    event AS (
+        INSERT INTO task_events (task_key, previous_status, status, attempt, fence, worker_id, reason)
+        SELECT task_key, 1, 2, attempt, fence, worker_id, 'LEASED' FROM grants
+    ),
+    moved AS (
+        SELECT account_id, count(*) AS n FROM grants GROUP BY account_id
+        UNION ALL
+        SELECT 0, count(*) FROM grants HAVING count(*) > 0
+    ),
+    delta AS (
+        INSERT INTO count_deltas (account_id, kind, n)
+        SELECT account_id, kind, sign * n FROM moved, (VALUES (1, -1), (2, 1), (8, -1)) AS k(kind, sign)
     )
-    SELECT h.task_key, h.attempt, h.fence, (CAST(:workers AS text[]))[h.n], h.account_id, h.priority, h.timeout_ms,
+    SELECT ARRAY(SELECT session_key FROM open) AS sessions, 0 AS n, NULL::bigint AS task_key, NULL::integer AS attempt,
+        NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
+        NULL::bigint AS timeout_ms, NULL::text AS topic, NULL::text AS keywords, NULL::text AS category,
+        NULL::text AS requirements, NULL::text AS tone, NULL::jsonb AS creator_options, NULL::jsonb AS labels,
+        NULL::boolean AS auto_approve
+    UNION ALL
+    SELECT NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
         p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve
-    FROM numbered AS h
-    JOIN task_payloads AS p ON p.task_key = h.task_key
-    JOIN tasks AS t ON t.task_key = h.task_key
-    ORDER BY h.n
+    FROM grants AS g
+    JOIN task_payloads AS p ON p.task_key = g.task_key
+    JOIN tasks AS t ON t.task_key = g.task_key
+    ORDER BY n
 """)
 
 _LIVE = """
@@ -58,7 +93,7 @@ _LOCK_EXPIRED = sa.text(
 # Past its own timeout since it was taken into a slot; or not taken into one for that long and a lease time more.
 _LOCK_TIMED_OUT = sa.text(f"""
     SELECT {_LIVE} FROM leases
-    WHERE NOT revoked AND coalesce(accept_time, claim_time + make_interval(secs => :ttl))
+    WHERE NOT revoked AND coalesce(accept_time, claim_time + make_interval(secs => CAST(:ttl AS float8)))
         + timeout_ms * interval '1 millisecond' < now()
     ORDER BY task_key LIMIT :limit FOR UPDATE
 """)
@@ -75,14 +110,14 @@ _RENEW = sa.text(f"""
             OFFSET 0) AS l
     ),
     due AS (
-        UPDATE leases SET expire_time = now() + make_interval(secs => :ttl + 1)
-        WHERE task_key = ANY(ARRAY(SELECT task_key FROM mine WHERE expire_time < now() + make_interval(secs => :ttl)))
-            AND NOT revoked
+        UPDATE leases SET expire_time = now() + make_interval(secs => CAST(:ttl AS float8) + 1)
+        WHERE NOT revoked AND task_key = ANY(ARRAY(
+            SELECT task_key FROM mine WHERE expire_time < now() + make_interval(secs => CAST(:ttl AS float8))))
         RETURNING task_key, attempt, fence
     )
     SELECT task_key, attempt, fence FROM due
     UNION ALL
-    SELECT task_key, attempt, fence FROM mine WHERE expire_time >= now() + make_interval(secs => :ttl)
+    SELECT task_key, attempt, fence FROM mine WHERE expire_time >= now() + make_interval(secs => CAST(:ttl AS float8))
 """)
 
 # A revoked lease ends once a state names it no longer after having named it.
@@ -154,7 +189,8 @@ _COMPLETE_LATE = sa.text(f"""
     UPDATE tasks AS t SET status = 4, lease_end = 1, start_time = coalesce(t.start_time, now()), end_time = now(),
         content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
     FROM {_REFS.source} JOIN task_payloads AS p ON p.task_key = r.task_key
-    WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = 1 AND t.lease_end = 4
+    WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = 1
+        AND t.lease_end = 4
         AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)
     RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
         t.auto_approve
@@ -164,10 +200,22 @@ _COMPLETE_LATE = sa.text(f"""
 class Leases(Statements):
     """Statements on `leases`."""
 
-    def claim(self, workers: Sequence[str], ttl: float) -> list[Grant]:
-        """Moves the head of `ready` to leases, one for each element of `workers` as far as there are tasks."""
-        rows = self._rows(_CLAIM, n=len(workers), workers=array("text", workers), ttl=ttl)
-        return [Grant(LeaseRef(*row[:3]), *row[3:]) for row in rows]
+    def claim(
+        self, sessions: Mapping[str, int], workers: Sequence[str], ttl: float
+    ) -> tuple[frozenset[int], list[Grant]]:
+        """Moves the head of `ready` to leases: one for each element of `workers` whose session is open, in order.
+
+        `sessions` has each worker's. Returns the open sessions and the grants, committed: it is a transaction alone.
+        """
+        names = sorted(sessions)
+        parameters = {
+            "named": array("text", names),
+            "sessions": array("bigint", [sessions[name] for name in names]),
+            "workers": array("text", workers),
+            "ttl": ttl,
+        }
+        rows: list[Any] = list(self._session.execute_alone(_CLAIM, parameters))
+        return frozenset(rows[0][0]), [Grant(LeaseRef(*row[2:5]), *row[5:]) for row in rows[1:]]
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases that these tasks have now, by task, locked in the order of the keys."""

@@ -4,30 +4,51 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from scheduler_svc.store.batch import COPY_FROM, Insert
+from scheduler_svc.store.prepared import Prepared
 
 _COPY_BYTES = 256 * 1024
 """What the driver reads and sends at a time."""
 
 
-class Session:
-    """A transaction's connection. Inserts of few rows are held back and sent together: one round trip for all.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
-    They go out before any other statement, and before the commit, so that every statement sees what came before it.
+
+class Session:
+    """One transaction, in as few round trips as it can: on an idle machine each costs more than what it carries.
+
+    What nobody waits for (BEGIN, inserts of few rows, COMMIT) is held back and goes out with the next statement, so
+    that every statement sees what came before it. The connection itself commits each script that it is sent. On an
+    engine whose option `prepares` is set, each statement is planned once a connection.
     """
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        self._held_back: list[str] = []
+        self._held_back = [BEGIN]
+        self.committing = False
+        """Whether a commit is under way or over: how one that fails went is unknown."""
+        self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
 
     def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
         """Runs a statement now."""
-        self.flush()
-        return self._connection.execute(statement, parameters)
+        self.hold_back(_sql(statement), parameters)
+        return self._send()
+
+    def execute_alone(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
+        """Runs the one statement that is the whole transaction: it commits by itself."""
+        assert self._held_back == [BEGIN], "it is the whole transaction"
+        self._held_back = []
+        self.hold_back(_sql(statement), parameters)
+        self.committing = True
+        result = self._send()
+        self._held_back = [BEGIN]
+        return result
 
     def insert(self, insert: Insert, rows: Sequence[Sequence[Any]]) -> None:
         """Inserts rows: many at once by COPY, few later, with what else is held back."""
@@ -36,24 +57,43 @@ class Session:
         if len(rows) < COPY_FROM:
             self.hold_back(insert.sql, insert.bind(rows))
             return
-        self.flush()
+        if self._held_back:
+            self._send()
         with self._driver.cursor() as cursor:
             cursor.copy_expert(insert.copy, io.BytesIO(insert.lines(rows).encode()), _COPY_BYTES)
 
     def hold_back(self, sql: str, parameters: dict[str, Any]) -> None:
         """Runs a statement whose outcome nobody asks for, with the next one that is run; parameters as `%(name)s`."""
+        if self._prepared is not None:
+            preparation, sql = self._prepared.call(sql)
+            self._held_back += preparation
         with self._driver.cursor() as cursor:
             self._held_back.append(cursor.mogrify(sql, parameters).decode())
 
-    def flush(self) -> None:
-        """Sends what was held back."""
-        if self._held_back:
-            script, self._held_back = "; ".join(self._held_back), []
-            self._connection.exec_driver_sql(script, execution_options={"no_parameters": True})
+    def commit(self) -> None:
+        """Sends what is still held back, and commits. A transaction without statements never began."""
+        if self._held_back != [BEGIN]:
+            self.committing = True
+            self._held_back.append("COMMIT")
+            self._send()
+
+    def _send(self) -> sa.CursorResult[Any]:
+        """Sends what is held back; the result is the last statement's."""
+        script, self._held_back = "; ".join(self._held_back), []
+        return self._connection.exec_driver_sql(script, execution_options={"no_parameters": True})
 
     @property
     def _driver(self) -> Any:
         return self._connection.connection.dbapi_connection
+
+
+@lru_cache(maxsize=1_000)
+def _sql(statement: sa.TextClause) -> str:
+    """A statement with the driver's parameters."""
+    return str(statement.compile(dialect=_DIALECT))
+
+
+_DIALECT = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
 
 
 class Statements:

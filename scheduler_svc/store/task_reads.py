@@ -102,30 +102,58 @@ class TaskReads(Statements):
 def _listing(
     account_id: int, statuses: frozenset[Status], labels: Mapping[str, str]
 ) -> tuple[sa.TextClause, dict[str, Any]]:
-    """One range of an index for each state that is asked for, merged: a late page costs what the first one costs."""
+    """One range of an index for each state that is asked for, merged: a late page costs what the first one costs.
+
+    With labels it is the range of the first label.
+    """
     parameters: dict[str, Any] = {"account_id": account_id} if account_id else {}
-    labelled = ""
     for i, (name, value) in enumerate(sorted(labels.items())):
-        labelled += f"EXISTS (SELECT FROM task_labels AS x{i} WHERE x{i}.name = :name{i} AND x{i}.value = :value{i}"
-        labelled += f" AND x{i}.task_key = t.task_key) AND "
         parameters |= {f"name{i}": name, f"value{i}": value}
-    keys = " UNION ALL ".join(f"({part})" for part in _parts(labelled, bool(account_id), statuses))
+    if labels:
+        parts = [_labelled(len(labels), bool(account_id), statuses)]
+    else:
+        parts = _parts(bool(account_id), statuses)
+    keys = " UNION ALL ".join(f"({part})" for part in parts)
     head = f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key DESC LIMIT :limit"
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({head}) ORDER BY t.task_key DESC"), parameters
 
 
-def _parts(labelled: str, of_account: bool, statuses: frozenset[Status]) -> list[str]:
+def _labelled(labels: int, of_account: bool, statuses: frozenset[Status]) -> str:
+    """Tasks with the first label, newest first; each is looked up for whatever else is asked."""
+    asked = ["t.account_id = :account_id"] if of_account else []
+    if statuses:
+        asked.append("(" + " OR ".join(_stands(status) for status in sorted(statuses)) + ")")
+    asked += [
+        f"EXISTS (SELECT FROM task_labels AS y WHERE (y.name, y.value, y.task_key) = (:name{i}, :value{i}, t.task_key))"
+        for i in range(1, labels)
+    ]
+    passes = f"SELECT FROM tasks AS t WHERE t.task_key = x.task_key AND {' AND '.join(asked) or 'true'} OFFSET 0"
+    return (
+        f"SELECT x.task_key FROM task_labels AS x WHERE EXISTS ({passes})"
+        " AND (x.name, x.value, x.task_key) >= (:name0, :value0, 0)"
+        " AND (x.name, x.value, x.task_key) < (:name0, :value0, :before)"
+        " ORDER BY x.name DESC, x.value DESC, x.task_key DESC LIMIT :limit"
+    )
+
+
+def _stands(status: Status) -> str:
+    if status in RUNNING:
+        lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {int(status)}"
+        return f"EXISTS (SELECT FROM leases AS l WHERE {lease})"
+    own = f"t.status = {int(status)}"
+    return f"({_NOT_LEASED}{own})" if status is Status.PENDING else own
+
+
+def _parts(of_account: bool, statuses: frozenset[Status]) -> list[str]:
     """What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few."""
     if not statuses:
-        return [_range(labelled, of_account, status) for status in _OWN_STATUSES] if of_account else [_all(labelled)]
+        return [_range("", of_account, status) for status in _OWN_STATUSES] if of_account else [_ALL]
     parts = []
     for status in sorted(statuses):
         if status in RUNNING:
-            parts.append(_running(labelled, of_account, status))
-        elif status is Status.PENDING:
-            parts.append(_range(labelled + _NOT_LEASED, of_account, status))
+            parts.append(_running(of_account, status))
         else:
-            parts.append(_range(labelled, of_account, status))
+            parts.append(_range(_NOT_LEASED if status is Status.PENDING else "", of_account, status))
     return parts
 
 
@@ -133,16 +161,13 @@ _OWN_STATUSES = sorted(frozenset(Status) - RUNNING - {Status.NONE})
 _NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked) AND "
 
 
-def _all(condition: str) -> str:
-    return (
-        f"SELECT t.task_key FROM tasks AS t WHERE {condition}t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
-    )
+_ALL = "SELECT t.task_key FROM tasks AS t WHERE t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
 
 
-def _running(condition: str, of_account: bool, status: Status) -> str:
+def _running(of_account: bool, status: Status) -> str:
     own = "t.account_id = :account_id AND " if of_account else ""
     return (
-        f"SELECT t.task_key FROM leases AS t WHERE {condition}{own}NOT t.revoked AND t.status = {int(status)}"
+        f"SELECT t.task_key FROM leases AS t WHERE {own}NOT t.revoked AND t.status = {int(status)}"
         " AND t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
     )
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
+from psycopg2 import extensions
 
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.batch import array
 from scheduler_svc.store.contents import Contents
@@ -44,12 +46,13 @@ R = TypeVar("R")
 
 def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
     """An engine with at most `connections` connections, none opened yet. `hot` shapes plans for the lanes."""
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=10,
-        isolation_level="READ COMMITTED",
+        execution_options={"prepares": hot},
+        isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
         connect_args={
             "connect_timeout": 5,
             "options": _HOT_OPTIONS if hot else _OPTIONS,
@@ -60,6 +63,21 @@ def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
             "tcp_user_timeout": 20_000,
         },
     )
+    sa.event.listen(engine, "reset", _leave_no_transaction)
+    return engine
+
+
+def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, _state: object) -> None:
+    """A connection goes back into the pool outside of any transaction, or not at all."""
+    match connection.info.transaction_status:
+        case extensions.TRANSACTION_STATUS_IDLE:
+            pass
+        case extensions.TRANSACTION_STATUS_UNKNOWN:
+            record.invalidate()
+        case _:
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK; DEALLOCATE ALL")
+            prepared.forget(record.info)
 
 
 class PgTx:
@@ -68,6 +86,11 @@ class PgTx:
     def __init__(self, connection: sa.Connection) -> None:
         self._session = Session(connection)
         self.signals = Signals()
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit was sent."""
+        return self._session.committing
 
     @cached_property
     def now(self) -> datetime:
@@ -118,10 +141,10 @@ class PgTx:
         return TaskReads(self._session)
 
     def finish(self, origin: str) -> None:
-        """Tells the other replicas, as part of the transaction, and sends what is still held back."""
+        """Tells the other replicas, as part of the transaction, and commits it."""
         if self.signals:
             self._session.hold_back(_NOTIFY, {"payloads": array("text", self.signals.payloads(origin))})
-        self._session.flush()
+        self._session.commit()
 
 
 class PgDatabase:
@@ -143,15 +166,15 @@ class PgDatabase:
     def run(self, work: Callable[[PgTx], R]) -> R:
         """See `application.ports.Database.run`."""
         for attempt in range(1, _ATTEMPTS + 1):
-            complete = False
+            tx = None
             try:
-                with self._engine.begin() as connection:
+                with self._engine.connect() as connection:
                     tx = PgTx(connection)
                     result = work(tx)
                     tx.finish(self._origin)
-                    complete = True  # how a commit that fails went is unknown: it is not run again
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
-                stale = attempt == 1 and not complete and _is_broken(error)
+                undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
+                stale = attempt == 1 and undone and _is_broken(error)
                 if (stale or _is_rerunnable(error)) and attempt < _ATTEMPTS:
                     continue
                 if not _is_away(error):

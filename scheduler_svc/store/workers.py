@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import Heard, HeardBack
 from scheduler_svc.domain.lease import SessionRow
 from scheduler_svc.domain.worker import Hello, Wanted, Worker
-from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.batch import Batch
 from scheduler_svc.store.rows import Statements
 
 # Two first hellos of one id at once: the loser of the insert waits for the winner, and finds its row.
@@ -46,14 +46,6 @@ _HEAR = sa.text(f"""
     FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
     RETURNING w.session_key, w.wanted_slots, w.wanted_drain,
         EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = w.worker_id)
-""")
-
-# Not in the way of a state's update, but of a hello: the hello that replaces a session sees what was claimed for it.
-_LOCK_SESSIONS = sa.text("""
-    SELECT session_key FROM workers
-    WHERE worker_id = ANY(CAST(:workers AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[]))
-        AND NOT wanted_drain
-    ORDER BY worker_id FOR KEY SHARE
 """)
 
 _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")
@@ -105,12 +97,6 @@ class Workers(Statements):
         """Notes states; returns what is wanted, by session. Sessions that are missing have been replaced."""
         found = self._rows(_HEAR, **_HEARD.bind(rows))
         return {session: HeardBack(Wanted(slots, drain), revoked) for session, slots, drain, revoked in found}
-
-    def lock_sessions(self, sessions: Sequence[tuple[str, int]]) -> set[int]:
-        """Those of the (worker, session) pairs that are open and may be given tasks, held so until the commit."""
-        workers, keys = zip(*sessions, strict=True)
-        found = self._rows(_LOCK_SESSIONS, workers=array("text", workers), sessions=array("bigint", keys))
-        return {row[0] for row in found}
 
     def set_draining(self, worker_id: str, session_key: int) -> None:
         """The worker said that it takes nothing new."""

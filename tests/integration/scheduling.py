@@ -93,10 +93,12 @@ class Scheduling:
     @contextmanager
     def transaction(self) -> Iterator[PgTx]:
         """One that is committed at the end of the block, for what two of them do at the same time."""
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")  # around what would commit by itself
             tx = PgTx(connection)
             yield tx
             tx.finish("replica")
+            connection.exec_driver_sql("COMMIT")
 
     # what clients do
 

@@ -20,6 +20,7 @@ from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.rows import BEGIN
 from scheduler_svc.store.transactions import PgTx, make_engine
 from tests.cluster import Databases
 
@@ -57,6 +58,10 @@ _SETUP = f"""
             accept_time, start_time, expire_time)
         SELECT task_key, 1, 7, 'w', 3, account_id, 5, 0, 60000, now(), now(), now(), now() + interval '1 s'
         FROM tasks WHERE task_key BETWEEN 20001 AND 25000;
+    INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
+            labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
+            wanted_drain)
+        VALUES ('w', 1, 'f', 1, 'p', 'h', '', 1, '{{}}', '', '', '', true, false, now(), now(), false);
     INSERT INTO delayed (task_key, priority, account_id, attempt, timeout_ms, due_time, cause)
         SELECT task_key, 5, account_id, 1, 60000, now() + interval '1 h' * (task_key - 25000 - {DUE}), 1
         FROM tasks WHERE task_key BETWEEN 25001 AND 30000;
@@ -116,17 +121,22 @@ class Backlog:
             statements.append((statement, parameters))
 
         with engine.connect() as connection:
+            connection.exec_driver_sql(BEGIN)  # what commits by itself is held by this one
             sa.event.listen(connection, "before_cursor_execute", ran)
             assert work(PgTx(connection)), "the statement found its rows"
             sa.event.remove(connection, "before_cursor_execute", ran)
-            connection.rollback()
+            connection.exec_driver_sql("ROLLBACK")
             return [_explained(connection, *statement) for statement in statements]
 
 
 def _explained(connection: sa.Connection, statement: str, parameters: Any) -> Plan:
     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-    found = connection.exec_driver_sql(explain + statement, parameters).scalar_one()
-    connection.rollback()
+    connection.exec_driver_sql(BEGIN)
+    script = statement.removeprefix(f"{BEGIN}; ")
+    if "PREPARE" in script:  # by the plan that it is prepared with
+        script = "EXECUTE" + script.rpartition("; EXECUTE")[2]
+    found = connection.exec_driver_sql(explain + script, execution_options={"no_parameters": True}).scalar_one()
+    connection.exec_driver_sql("ROLLBACK")
     root = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
     plan = Plan(statement, root["Shared Hit Blocks"] + root["Shared Read Blocks"])
     _collect(root, plan.nodes)
@@ -159,7 +169,7 @@ KEYS = range(20_001, 20_001 + ROWS)
 REFS = [LeaseRef(key, 1, 7) for key in KEYS]
 
 HOT: dict[str, Callable[[PgTx], Any]] = {
-    "claim": lambda tx: tx.leases.claim(WORKERS, 120.0),
+    "claim": lambda tx: tx.leases.claim({"w": 1}, WORKERS, 120.0)[1],
     "lock": lambda tx: tx.leases.lock(KEYS),
     "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),

@@ -148,7 +148,8 @@ def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> N
     assert scheduling.run(lambda tx: tx.workers.hear([Heard("w", old)])) == {}
     scheduling.run(lambda tx: tx.workers.set_draining("w", old))
     scheduling.run(lambda tx: tx.workers.close("w", old))
-    assert scheduling.run(lambda tx: tx.workers.lock_sessions([("w", old)])) == set()
+    scheduling.submit_one()
+    assert scheduling.run(lambda tx: tx.leases.claim({"w": old}, ["w"], TTL)) == (frozenset(), [])
     assert scheduling.sql("SELECT * FROM workers") == before
 
 
