@@ -109,10 +109,8 @@ def _listing(
     parameters: dict[str, Any] = {"account_id": account_id} if account_id else {}
     for i, (name, value) in enumerate(sorted(labels.items())):
         parameters |= {f"name{i}": name, f"value{i}": value}
-    if labels:
-        parts = [_labelled(len(labels), bool(account_id), statuses)]
-    else:
-        parts = _parts(bool(account_id), statuses)
+    of_account = bool(account_id)
+    parts = [_labelled(len(labels), of_account, statuses)] if labels else _parts(of_account, statuses)
     keys = " UNION ALL ".join(f"({part})" for part in parts)
     head = f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key DESC LIMIT :limit"
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({head}) ORDER BY t.task_key DESC"), parameters
