@@ -9,14 +9,15 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 
 from scheduler_svc.api import convert
 from scheduler_svc.api.pages import Page
-from scheduler_svc.api.unimplemented import unimplemented
 from scheduler_svc.api.validation import MAX_NAME, Violations
 from scheduler_svc.application import accounts, query
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.domain.account import AccountChange
 
 DEFAULT_WEIGHT = 1.0
 MAX_WEIGHT = 1_000.0
 MAX_INT32 = (1 << 31) - 1
+MAX_PATHS = 100
 
 
 class AccountService(AccountServiceServicer):
@@ -28,10 +29,7 @@ class AccountService(AccountServiceServicer):
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
         weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
         with Violations() as bad:
-            bad.text("name", request.name, MAX_NAME, required=True)
-            bad.number("max_concurrent_tasks", request.max_concurrent_tasks, 0, MAX_INT32)
-            if not 0 < weight <= MAX_WEIGHT:  # so that NaN is refused too
-                bad.add("weight", f"must be above 0 and at most {MAX_WEIGHT:,.0f}, is {weight:g}")
+            _check(AccountChange(request.name, request.max_concurrent_tasks, weight), bad)
         made = await self._calls.run(accounts.create_account, request.name, request.max_concurrent_tasks, weight)
         return pb.CreateAccountResponse(account=convert.account(made))
 
@@ -48,4 +46,44 @@ class AccountService(AccountServiceServicer):
         listed, token = page.cut(found, convert.account, attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
 
-    UpdateAccount = DeactivateAccount = unimplemented
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: object) -> pb.UpdateAccountResponse:
+        with Violations() as bad:
+            bad.id("account.account_id", request.account.account_id)
+            change = _change(request, bad)
+        changed = await self._calls.run(accounts.update_account, request.account.account_id, change)
+        return pb.UpdateAccountResponse(account=convert.account(changed))
+
+    async def DeactivateAccount(
+        self, request: pb.DeactivateAccountRequest, context: object
+    ) -> pb.DeactivateAccountResponse:
+        with Violations() as bad:
+            bad.id("account_id", request.account_id)
+        changed = await self._calls.run(accounts.update_account, request.account_id, AccountChange(active=False))
+        return pb.DeactivateAccountResponse(account=convert.account(changed))
+
+
+_CHANGEABLE = ("name", "max_concurrent_tasks", "weight", "active")
+
+
+def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
+    """What the mask names, with the values that the account has there."""
+    paths = request.update_mask.paths
+    if not paths:
+        bad.add("update_mask", f"is required: one or more of {', '.join(_CHANGEABLE)}")
+    for i, path in enumerate(paths[:MAX_PATHS]):
+        if path not in _CHANGEABLE:
+            bad.add(f"update_mask.paths[{i}]", f"must be one of {', '.join(_CHANGEABLE)}, is {path[:MAX_NAME]!r}")
+    bad.count("update_mask.paths", len(paths), 0, MAX_PATHS)
+    change = AccountChange(**{path: getattr(request.account, path) for path in _CHANGEABLE if path in paths})
+    bad.path = "account."
+    _check(change, bad)
+    return change
+
+
+def _check(values: AccountChange, bad: Violations) -> None:
+    if values.name is not None:
+        bad.text("name", values.name, MAX_NAME, required=True)
+    if values.max_concurrent_tasks is not None:
+        bad.number("max_concurrent_tasks", values.max_concurrent_tasks, 0, MAX_INT32)
+    if values.weight is not None and not 0 < values.weight <= MAX_WEIGHT:  # so that NaN is refused too
+        bad.add("weight", f"must be above 0 and at most {MAX_WEIGHT:,.0f}, is {values.weight:g}")

@@ -31,7 +31,7 @@ from scheduler_svc.application.records import (
     Waiting,
 )
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.account import Account, AccountChange
 from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import ReaperRow, SessionRow
@@ -133,6 +133,7 @@ class AccountsPort(Protocol):
     """See `store/accounts.py`."""
 
     def insert(self, name: str, max_concurrent_tasks: int, weight: float) -> Account: ...
+    def update(self, account_id: int, change: AccountChange) -> Account | None: ...
     def get(self, account_id: int) -> Account | None: ...
     def list(self, after: int, limit: int) -> list[Account]: ...
 

@@ -16,3 +16,13 @@ class Account:
     weight: float
     active: bool
     create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChange:
+    """New values of an account's fields; None leaves a field as it is."""
+
+    name: str | None = None
+    max_concurrent_tasks: int | None = None
+    weight: float | None = None
+    active: bool | None = None

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import sqlalchemy as sa
 
-from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.account import Account, AccountChange
 from scheduler_svc.store.rows import Statements
 
 _COLUMNS = "account_id, name, max_concurrent_tasks, weight, active, create_time"
 _INSERT = sa.text(f"""
     INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES (:name, :max_concurrent_tasks, :weight)
+    RETURNING {_COLUMNS}
+""")
+# What is not to change is NULL.
+_UPDATE = sa.text(f"""
+    UPDATE accounts SET name = coalesce(CAST(:name AS text), name),
+        max_concurrent_tasks = coalesce(CAST(:max_concurrent_tasks AS integer), max_concurrent_tasks),
+        weight = coalesce(CAST(:weight AS float8), weight), active = coalesce(CAST(:active AS boolean), active)
+    WHERE account_id = :account_id
     RETURNING {_COLUMNS}
 """)
 _GET = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
@@ -24,6 +34,11 @@ class Accounts(Statements):
         row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight)
         assert row is not None
         return Account(*row)
+
+    def update(self, account_id: int, change: AccountChange) -> Account | None:
+        """Changes an account; returns it as it is then."""
+        row = self._row(_UPDATE, account_id=account_id, **asdict(change))
+        return None if row is None else Account(*row)
 
     def get(self, account_id: int) -> Account | None:
         """One account."""

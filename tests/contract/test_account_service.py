@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
 from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 
 async def test_an_account_is_made_read_and_listed(accounts: AccountServiceAsyncStub) -> None:
@@ -79,9 +84,104 @@ async def test_a_list_names_a_bad_size_and_a_bad_token(accounts: AccountServiceA
     assert refusal.fields == ["page_size", "page_token"]
 
 
-async def test_what_comes_later_says_so(accounts: AccountServiceAsyncStub) -> None:
-    with refused(StatusCode.UNIMPLEMENTED) as refusal:
-        await accounts.UpdateAccount(pb.UpdateAccountRequest())
-    assert "does not serve this RPC yet" in refusal.message
-    with refused(StatusCode.UNIMPLEMENTED):
+async def made(accounts: AccountServiceAsyncStub) -> pb.Account:
+    request = pb.CreateAccountRequest(name="first", max_concurrent_tasks=4, weight=2.5)
+    return (await accounts.CreateAccount(request)).account
+
+
+def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccountRequest:
+    """A request whose account has `values`, and a value other than its default in each field that the mask spares."""
+    spared = {"name": "spared", "max_concurrent_tasks": 77, "weight": 77.0, "active": not account.active}
+    new = pb.Account(account_id=account.account_id, **(spared | values))  # type: ignore[arg-type]
+    return pb.UpdateAccountRequest(account=new, update_mask=FieldMask(paths=paths))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("name", "another"), ("max_concurrent_tasks", 0), ("weight", 0.5), ("active", False)]
+)
+async def test_an_update_changes_what_its_mask_names_and_nothing_else(
+    accounts: AccountServiceAsyncStub, path: str, value: object
+) -> None:
+    account = await made(accounts)
+    changed = (await accounts.UpdateAccount(update(account, path, **{path: value}))).account
+    setattr(account, path, value)
+    assert changed == account
+    assert (await accounts.GetAccount(pb.GetAccountRequest(account_id=account.account_id))).account == account
+
+
+async def test_an_update_changes_several_fields_of_one_account(accounts: AccountServiceAsyncStub) -> None:
+    account, other = await made(accounts), await made(accounts)
+    request = update(account, "weight", "name", "weight", weight=1_000.0, name="both")
+    changed = (await accounts.UpdateAccount(request)).account
+    assert (changed.weight, changed.name, changed.max_concurrent_tasks) == (1_000.0, "both", 4)
+    assert list((await accounts.ListAccounts(pb.ListAccountsRequest())).accounts) == [changed, other]
+
+
+async def test_an_update_without_a_mask_is_refused(accounts: AccountServiceAsyncStub) -> None:
+    account = await made(accounts)
+    for request in (update(account), pb.UpdateAccountRequest(account=account)):
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await accounts.UpdateAccount(request)
+        assert refusal.fields == ["update_mask"]
+
+
+async def test_an_update_names_every_unknown_path_and_every_bad_value(accounts: AccountServiceAsyncStub) -> None:
+    account = await made(accounts)
+    paths = ("nonsense", "weight", "account_id", "name", "max_concurrent_tasks", "*")
+    request = update(account, *paths, weight=math.nan, name=" ", max_concurrent_tasks=-1)
+    request.account.account_id = 0
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await accounts.UpdateAccount(request)
+    assert refusal.fields == [
+        "account.account_id",
+        *(f"update_mask.paths[{i}]" for i in (0, 2, 5)),
+        *(f"account.{field}" for field in ("name", "max_concurrent_tasks", "weight")),
+    ]
+    assert "nonsense" in refusal.message
+    assert list((await accounts.ListAccounts(pb.ListAccountsRequest())).accounts) == [account]
+
+
+async def test_a_mask_is_bounded(accounts: AccountServiceAsyncStub) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await accounts.UpdateAccount(update(await made(accounts), *["active"] * 101))
+    assert refusal.fields == ["update_mask.paths"]
+
+
+async def test_a_deactivated_account_takes_no_submits_until_it_is_active_again(
+    accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub
+) -> None:
+    account = await made(accounts)
+    submit = task_pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic")
+    waiting = (await tasks.SubmitTask(submit)).task
+    for _ in range(2):
+        request = pb.DeactivateAccountRequest(account_id=account.account_id)
+        assert not (await accounts.DeactivateAccount(request)).account.active
+    with refused(StatusCode.FAILED_PRECONDITION, "ACCOUNT_INACTIVE") as refusal:
+        await tasks.SubmitTask(submit)
+    assert refusal.metadata == {"account_id": str(account.account_id)}
+    assert (await accounts.UpdateAccount(update(account, "active", active=True))).account == account
+    assert (await tasks.SubmitTask(submit)).task.task_id > waiting.task_id
+
+
+async def test_what_was_submitted_goes_on_when_its_account_is_deactivated(
+    accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    submit = task_pb.SubmitTaskRequest(account_id=account, topic="a topic", auto_retry=False)
+    task_id = (await tasks.SubmitTask(submit)).task.task_id
+    await accounts.DeactivateAccount(pb.DeactivateAccountRequest(account_id=account))
+    (lease,) = await worker.take()
+    await worker.fail(lease)
+    await tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id))
+    (lease,) = await worker.take()
+    assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
+
+
+async def test_an_unknown_account_is_neither_updated_nor_deactivated(accounts: AccountServiceAsyncStub) -> None:
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await accounts.UpdateAccount(update(pb.Account(account_id=99), "active"))
+    assert refusal.metadata == {"resource_type": "account", "resource_id": "99"}
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await accounts.DeactivateAccount(pb.DeactivateAccountRequest(account_id=99))
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await accounts.DeactivateAccount(pb.DeactivateAccountRequest())
+    assert refusal.fields == ["account_id"]
