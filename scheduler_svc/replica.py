@@ -15,6 +15,7 @@ from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
+from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.recover import ReaperSettings
@@ -131,8 +132,9 @@ class Replica:
 
     def _services(self) -> grpc_server.Services:
         settings = self._settings
+        bulk = Bulk(self._calls, self._reaper_settings())
         return grpc_server.Services(
-            task=TaskService(self._calls, self._submits, self._waiters, settings.lease_ttl),
+            task=TaskService(self._calls, self._submits, self._waiters, bulk, settings.lease_ttl),
             worker=WorkerService(
                 self._calls,
                 self._reports,

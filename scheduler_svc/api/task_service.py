@@ -15,6 +15,7 @@ from scheduler_svc.api.times import LONGEST
 from scheduler_svc.api.unimplemented import unimplemented
 from scheduler_svc.api.validation import MAX_ITEMS, Violations, task_key
 from scheduler_svc.application import query, steer
+from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.submit import Submit, SubmitLane
 from scheduler_svc.application.waiting import Waiters
@@ -31,9 +32,10 @@ _ADDED_BY_SUBMIT = 256
 class TaskService(TaskServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls, submits: SubmitLane, waiters: Waiters, lease_ttl: float) -> None:
+    def __init__(self, calls: Calls, submits: SubmitLane, waiters: Waiters, bulk: Bulk, lease_ttl: float) -> None:
         """`lease_ttl`: seconds of silence after which a worker counts as gone."""
         self._calls = calls
+        self._bulk = bulk
         self._lease_ttl = lease_ttl
         self._submits = submits
         self._waiters = waiters
@@ -118,8 +120,13 @@ class TaskService(TaskServiceServicer):
             bad.account_filter("account_id", request.account_id)
         return convert.task_stats(await self._calls.run(query.task_stats, request.account_id))
 
+    async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        return pb.HandleTimeoutsResponse(timeout_count=await self._bulk.handle_timeouts(request.account_id))
+
     BulkRetryTasks = CleanupTasks = WatchTasks = unimplemented
-    PollRunningTasks = PollTask = HandleTimeouts = unimplemented
+    PollRunningTasks = PollTask = unimplemented
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

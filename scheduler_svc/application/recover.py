@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scheduler_svc.application.endings import EndedLease, end_attempts
-from scheduler_svc.application.ledger import Ledger
+from scheduler_svc.application.ledger import ALL_ACCOUNTS, Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.domain import lease as rules
@@ -44,10 +44,7 @@ class ReaperSettings:
 
 def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
     """One tick: stamps the row that all reapers share, then ends what ran out, unless there was a gap (rule 11)."""
-    present, now = tx.reaper.lock()
-    row = rules.tick(present, now, settings.heartbeat_interval, settings.lease_ttl)
-    tx.reaper.stamp(row)
-    if now < row.expire_not_before:
+    if _guarded(tx, settings):
         return Reaped(0, 0, guarded=True)
     expired = tx.leases.lock_expired(BATCH)
     ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
@@ -55,13 +52,41 @@ def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
     if barring:
         tx.leases.delete(barring)
         tx.signals.due = True
-    gone = {lease.ref for lease in expired}
-    late = [lease for lease in tx.leases.lock_timed_out(settings.lease_ttl, BATCH) if lease.ref not in gone]
+    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL_ACCOUNTS)
+    _end(tx, settings, ended, late)
+    return Reaped(len(expired), len(late), guarded=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """How many attempts a call moved to timeout; `full`: more may be waiting."""
+
+    count: int
+    full: bool
+
+
+def time_out(tx: Tx, settings: ReaperSettings, account_id: int) -> TimedOut:
+    """Times out what ran too long of one account (0: of all): a tick that leaves to the loop what ran out (rule 11)."""
+    if _guarded(tx, settings):
+        return TimedOut(0, full=False)
+    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, account_id)
+    _end(tx, settings, [], late)
+    return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= BATCH)
+
+
+def _guarded(tx: Tx, settings: ReaperSettings) -> bool:
+    """Stamps the shared row; whether nothing may expire or time out yet, since there was a gap."""
+    present, now = tx.reaper.lock()
+    row = rules.tick(present, now, settings.heartbeat_interval, settings.lease_ttl)
+    tx.reaper.stamp(row)
+    return now < row.expire_not_before
+
+
+def _end(tx: Tx, settings: ReaperSettings, lost_ones: Sequence[EndedLease], late: Sequence[LiveLease]) -> None:
     ledger = Ledger(tx)
-    end_attempts(tx, ledger, [*ended, *map(_timed_out, late)], settings.max_losses)
+    end_attempts(tx, ledger, [*lost_ones, *map(_timed_out, late)], settings.max_losses)
     ledger.write()
     _tell_workers(tx, late)
-    return Reaped(len(expired), len(late), guarded=False)
 
 
 def _timed_out(lease: LiveLease) -> EndedLease:

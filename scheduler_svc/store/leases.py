@@ -90,11 +90,13 @@ _LOCK_OF_WORKER = sa.text(f"SELECT {_LIVE} FROM leases WHERE worker_id = :worker
 _LOCK_EXPIRED = sa.text(
     f"SELECT {_LIVE} FROM leases WHERE expire_time < now() ORDER BY task_key LIMIT :limit FOR UPDATE"
 )
-# Past its own timeout since it was taken into a slot; or not taken into one for that long and a lease time more.
+# Past its own timeout since it was taken into a slot; or not taken into one for that long and a lease time more. What
+# ran out is lost, however long it took.
 _LOCK_TIMED_OUT = sa.text(f"""
     SELECT {_LIVE} FROM leases
     WHERE NOT revoked AND coalesce(accept_time, claim_time + make_interval(secs => CAST(:ttl AS float8)))
         + timeout_ms * interval '1 millisecond' < now()
+        AND expire_time >= now() AND CAST(:account_id AS bigint) IN (0, account_id)
     ORDER BY task_key LIMIT :limit FOR UPDATE
 """)
 
@@ -229,9 +231,10 @@ class Leases(Statements):
         """Leases that ran out, locked."""
         return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit)]
 
-    def lock_timed_out(self, ttl: float, limit: int) -> list[LiveLease]:
-        """Leases whose run, or whose wait for a slot, has taken too long, locked."""
-        return [_live(row) for row in self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit)]
+    def lock_timed_out(self, ttl: float, limit: int, account_id: int) -> list[LiveLease]:
+        """Leases of an account (0: of all) whose run, or whose wait for a slot, has taken too long, locked."""
+        found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, account_id=account_id)
+        return [_live(row) for row in found]
 
     def renew(self, named: Sequence[Named], ttl: float) -> set[LeaseRef]:
         """Renews what is live and its worker's own; returns the leases that are renewed."""

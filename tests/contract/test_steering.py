@@ -6,12 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
+from scheduler_svc.replica import Replica
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker
 
@@ -186,3 +188,24 @@ async def test_a_wait_heeds_its_calls_deadline(tasks: TaskServiceAsyncStub, acco
     task_id = await submitted(tasks, account)
     with refused(StatusCode.DEADLINE_EXCEEDED):
         await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id), timeout=0.2)
+
+
+async def test_what_ran_too_long_is_timed_out_at_once(
+    replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, engine: sa.Engine
+) -> None:
+    await replica._reaper.stop()  # it might be quicker
+    task_id = await submitted(tasks, account, auto_retry=False)
+    lease = await running(worker)
+    assert (await tasks.HandleTimeouts(pb.HandleTimeoutsRequest())).timeout_count == 0
+    settle = """UPDATE reaper SET stamp = now(), expire_not_before = now();
+        UPDATE leases SET accept_time = now() - interval '1 h'"""
+    with engine.begin() as connection:
+        connection.execute(sa.text(settle))
+    assert (await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=account + 1))).timeout_count == 0
+    assert (await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=account))).timeout_count == 1
+    told = (await worker.read("cancel")).cancel
+    assert (told.lease_id, told.reason) == (lease.lease_id, "TASK_TIMEOUT")
+    assert (await get(tasks, task_id)).status == TIMEOUT
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=-1))
+    assert refusal.fields == ["account_id"]
