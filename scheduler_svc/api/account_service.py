@@ -9,14 +9,13 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 
 from scheduler_svc.api import convert
 from scheduler_svc.api.pages import Page
-from scheduler_svc.api.validation import MAX_NAME, Violations
+from scheduler_svc.api.validation import MAX_INT32, MAX_NAME, Violations
 from scheduler_svc.application import accounts, query
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.domain.account import AccountChange
 
 DEFAULT_WEIGHT = 1.0
 MAX_WEIGHT = 1_000.0
-MAX_INT32 = (1 << 31) - 1
 MAX_PATHS = 100
 
 

@@ -13,18 +13,20 @@ from scheduler_svc.api.pages import MAX_BYTES, Page
 from scheduler_svc.api.submits import new_task
 from scheduler_svc.api.times import LONGEST
 from scheduler_svc.api.unimplemented import unimplemented
-from scheduler_svc.api.validation import MAX_ITEMS, Violations, task_key
+from scheduler_svc.api.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.application import query, steer
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.submit import Submit, SubmitLane
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.domain.lifecycle import RETRYABLE
 from scheduler_svc.domain.task import NewTask
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=10)
+DEFAULT_BULK_LIMIT = 1_000
 _ADDED_BY_SUBMIT = 256
 """Bytes at most that an inserted task has more than its request: ids, times, defaults."""
 
@@ -125,7 +127,16 @@ class TaskService(TaskServiceServicer):
             bad.account_filter("account_id", request.account_id)
         return pb.HandleTimeoutsResponse(timeout_count=await self._bulk.handle_timeouts(request.account_id))
 
-    BulkRetryTasks = CleanupTasks = WatchTasks = unimplemented
+    async def BulkRetryTasks(self, request: pb.BulkRetryTasksRequest, context: object) -> pb.BulkRetryTasksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            statuses = bad.statuses("statuses", request.statuses, among=RETRYABLE)
+            bad.number("limit", request.limit, 0, MAX_INT32)
+        limit = request.limit or DEFAULT_BULK_LIMIT
+        count = await self._bulk.retry(request.account_id, statuses or RETRYABLE, limit)
+        return pb.BulkRetryTasksResponse(retried_count=count)
+
+    CleanupTasks = WatchTasks = unimplemented
     PollRunningTasks = PollTask = unimplemented
 
 

@@ -17,6 +17,7 @@ from scheduler_svc.domain.errors import InvalidArgument, NotFound, Violation
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import Status
 
+MAX_INT32 = (1 << 31) - 1
 MAX_ITEMS = 1_000
 MAX_NAME = 200
 MAX_LABELS = 32
@@ -107,8 +108,10 @@ class Violations:
         self.add(field, f"must have {least:,} to {most:,} items, has {items:,}")
         return False
 
-    def statuses(self, field: str, values: Sequence[int]) -> frozenset[Status]:
-        """Known states; doubles are one."""
+    def statuses(
+        self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)
+    ) -> frozenset[Status]:
+        """Known states, and of those only some; doubles are one."""
         found: set[Status] = set()
         if not self.count(field, len(values), 0, MAX_ITEMS):
             return frozenset()
@@ -120,6 +123,9 @@ class Violations:
             else:
                 if value == Status.NONE:
                     self.add(f"{field}[{i}]", "must be a TaskStatus other than TASK_STATUS_UNSPECIFIED")
+                elif value not in among:
+                    wanted = " or ".join(status.label for status in sorted(among))
+                    self.add(f"{field}[{i}]", f"must be {wanted}, is {Status(value).label}")
         return frozenset(found)
 
 

@@ -5,8 +5,12 @@ What a call that was cut short has done stays done.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.recover import ReaperSettings, time_out
+from scheduler_svc.application.steer import retry_batch
+from scheduler_svc.domain.lifecycle import Status
 
 
 class Bulk:
@@ -23,3 +27,17 @@ class Bulk:
             batch = await self._calls.run(time_out, self._reaper, account_id)
             count, full = count + batch.count, batch.full
         return count
+
+    async def retry(self, account_id: int, statuses: Collection[Status], limit: int) -> int:
+        """Retries up to `limit` tasks of these states, failed or timeout, oldest first; returns how many.
+
+        Each is looked at once, and left as it is where its retries are used up.
+        """
+        count, after = 0, _FIRST
+        while after is not None and count < limit:
+            batch = await self._calls.run(retry_batch, account_id, statuses, after, limit - count)
+            count, after = count + batch.moved, batch.last
+        return count
+
+
+_FIRST: int | None = 0

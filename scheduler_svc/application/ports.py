@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -53,6 +53,14 @@ class TasksPort(Protocol):
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int: ...
     def cancel_waiting(self, task_key: int, error: str) -> int: ...
     def retry(self, task_key: int, status: Status, retry_count: int) -> int: ...
+
+
+class EndedTasksPort(Protocol):
+    """See `store/ended.py`."""
+
+    def page(self, account_id: int, statuses: Iterable[Status], after: int, limit: int) -> list[int]: ...
+    def lock_retryable(self, keys: Sequence[int], limit: int) -> list[TaskRow]: ...
+    def retry(self, keys: Sequence[int]) -> int: ...
 
 
 class WaitingPort(Protocol):
@@ -179,6 +187,8 @@ class Tx(Protocol):
 
     @property
     def tasks(self) -> TasksPort: ...
+    @property
+    def ended(self) -> EndedTasksPort: ...
     @property
     def waiting(self) -> WaitingPort: ...
     @property

@@ -67,6 +67,13 @@ class TaskRow(NamedTuple):
     worker_id: str
 
 
+class Batch(NamedTuple):
+    """How many tasks a batch of a bulk call moved, and the last key that it looked at (None: there are no more)."""
+
+    moved: int
+    last: int | None
+
+
 class LiveLease(NamedTuple):
     """A lease under its row's lock."""
 

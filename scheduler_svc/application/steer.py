@@ -1,11 +1,14 @@
-"""What clients do to a task: cancel and retry."""
+"""What clients do to tasks: cancel and retry."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, error_json
 from scheduler_svc.application.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import LiveLease, TaskRow, Waiting
+from scheduler_svc.application.records import Batch, LiveLease, TaskRow, Waiting
 from scheduler_svc.domain.ending import Cause
 from scheduler_svc.domain.errors import InvalidState, NotFound, RetriesExhausted
 from scheduler_svc.domain.ids import format_task_id
@@ -13,6 +16,9 @@ from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import RETRYABLE, RUNNING, Move, Status
 from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT
 from scheduler_svc.domain.task import Task, TaskError
+
+BATCH = 500
+"""Tasks that one transaction of a bulk call looks at."""
 
 _CANCELLED = TaskError(CANCELLED_BY_CLIENT, "cancelled by a client")
 
@@ -85,7 +91,7 @@ def _end_wait(tx: Tx, waiting: Waiting) -> None:
         task_id = format_task_id(waiting.task_key)
         raise InvalidState.of_task(task_id, "retried", Status.PENDING, sorted(RETRYABLE))
     ledger = Ledger(tx)
-    _enqueue(tx, ledger, waiting)
+    _enqueue(ledger, waiting, _behind_leases(tx, [waiting.task_key]))
     ledger.write()
 
 
@@ -100,20 +106,49 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     if not tx.tasks.retry(task.task_key, task.status, count):
         raise Inconsistent(f"{task_id} was locked, but moved")
     ledger = Ledger(tx)
+    _requeue(ledger, task, count, _behind_leases(tx, [task.task_key]))
+    ledger.write()
+
+
+def retry_batch(tx: Tx, account_id: int, statuses: Collection[Status], after: int, limit: int) -> Batch:
+    """Retries up to `limit` of the next ended tasks in these states that have retries left, oldest first.
+
+    Looks at a bounded number of tasks with keys above `after`; those that another call is just moving are left to it.
+    """
+    keys = tx.ended.page(account_id, statuses, after, BATCH)
+    tasks = tx.ended.lock_retryable(keys, min(limit, BATCH)) if keys else []
+    if tasks:
+        retried = [task.task_key for task in tasks]
+        if tx.ended.retry(retried) != len(tasks):
+            raise Inconsistent(f"{len(tasks)} tasks were locked, but some moved")
+        barred = _behind_leases(tx, retried)
+        ledger = Ledger(tx)
+        for task in tasks:
+            _requeue(ledger, task, task.retry_count + 1, barred)
+        ledger.write()
+    return Batch(len(tasks), keys[-1] if len(keys) == BATCH else None)
+
+
+def _requeue(ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, datetime]) -> None:
     message = f"retry {count} of {task.max_retries}"
     ledger.move(task.task_key, task.account_id, task.status, Status.PENDING, "RETRY_TASK", message=message)
-    _enqueue(tx, ledger, _as_waiting(task))
-    ledger.write()
+    _enqueue(ledger, _as_waiting(task), barred)
 
 
 def _as_waiting(task: TaskRow) -> Waiting:
     return Waiting(task.task_key, task.priority, None, task.account_id, task.attempt + 1, task.timeout_ms, 0)
 
 
-def _enqueue(tx: Tx, ledger: Ledger, waiting: Waiting) -> None:
+def _behind_leases(tx: Tx, keys: Sequence[int]) -> dict[int, datetime]:
+    """Those of these tasks that a revoked lease bars, with the time from when on they may go on."""
+    leases = tx.leases.lock(keys)
+    return dict.fromkeys(leases, tx.now) if leases else {}
+
+
+def _enqueue(ledger: Ledger, waiting: Waiting, barred: Mapping[int, datetime]) -> None:
     """Ready at its account's turn; not before a revoked lease of it is gone."""
     key, priority, tag, account_id, attempt, timeout_ms, _ = waiting
-    if tx.leases.lock([key]):
-        ledger.delay(key, account_id, priority, attempt, timeout_ms, until=tx.now, cause=BARRED, tag=tag)
+    if key in barred:
+        ledger.delay(key, account_id, priority, attempt, timeout_ms, until=barred[key], cause=BARRED, tag=tag)
     else:
         ledger.enqueue(key, account_id, priority, attempt, timeout_ms, tag=tag)

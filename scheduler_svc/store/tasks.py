@@ -39,13 +39,13 @@ _PAYLOADS = Insert(
 )
 _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 
-_DECISION_COLUMNS = """
+DECISION_COLUMNS = """
     task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, timeout_ms,
     attempt, fence, lease_end, coalesce(worker_id, '')
 """
-_PEEK = sa.text(f"SELECT {_DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+_PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 _LOCK = sa.text(
-    f"SELECT {_DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
+    f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
     " FOR NO KEY UPDATE"
 )
 
@@ -108,7 +108,7 @@ class Tasks(Statements):
 
     def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
         found = self._rows(statement, keys=array("bigint", keys))
-        return {row[0]: _task_row(row) for row in found}
+        return {row[0]: task_row(row) for row in found}
 
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
         """Writes how attempts ended other than completed; returns how many rows moved, which must be all."""
@@ -123,6 +123,7 @@ class Tasks(Statements):
         return self._run(_RETRY, task_key=task_key, status=int(status), retry_count=retry_count)
 
 
-def _task_row(row: Any) -> TaskRow:
+def task_row(row: Any) -> TaskRow:
+    """A row of `DECISION_COLUMNS`."""
     task = TaskRow(*row)
     return task._replace(status=Status(task.status), lease_end=End(task.lease_end))

@@ -21,6 +21,7 @@ from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.batch import array
 from scheduler_svc.store.contents import Contents
+from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.leases import Leases
 from scheduler_svc.store.reaper import Reaper
@@ -99,6 +100,10 @@ class PgTx:
     @cached_property
     def tasks(self) -> Tasks:
         return Tasks(self._session)
+
+    @cached_property
+    def ended(self) -> EndedTasks:
+        return EndedTasks(self._session)
 
     @cached_property
     def waiting(self) -> WaitingTasks:

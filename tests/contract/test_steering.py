@@ -209,3 +209,29 @@ async def test_what_ran_too_long_is_timed_out_at_once(
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=-1))
     assert refusal.fields == ["account_id"]
+
+
+async def test_failed_tasks_are_retried_all_at_once(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    task_ids = [await submitted(tasks, account, auto_retry=False) for _ in range(2)]
+    for _ in task_ids:
+        await worker.fail(await running(worker))
+    assert {(await get(tasks, task_id)).status for task_id in task_ids} == {FAILED}
+    for spares in (
+        pb.BulkRetryTasksRequest(account_id=account + 1),
+        pb.BulkRetryTasksRequest(statuses=[task_pb2.TASK_STATUS_TIMEOUT]),
+    ):
+        assert (await tasks.BulkRetryTasks(spares)).retried_count == 0
+    assert (await tasks.BulkRetryTasks(pb.BulkRetryTasksRequest(account_id=account, limit=1))).retried_count == 1
+    assert (await tasks.BulkRetryTasks(pb.BulkRetryTasksRequest())).retried_count == 1
+    assert {(await running(worker)).attempt for _ in task_ids} == {2}
+
+
+async def test_a_bad_bulk_retry_is_refused_with_every_bad_field(tasks: TaskServiceAsyncStub) -> None:
+    statuses = [FAILED, UNSPECIFIED, PENDING, 99, TIMEOUT, COMPLETED]
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.BulkRetryTasks(
+            pb.BulkRetryTasksRequest(account_id=-1, statuses=statuses, limit=-1)  # type: ignore[arg-type]
+        )
+    assert sorted(refusal.fields) == ["account_id", "limit", *(f"statuses[{i}]" for i in (1, 2, 3, 5))]

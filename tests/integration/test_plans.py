@@ -248,6 +248,17 @@ def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:
     assert plan.buffers <= 20, plan
 
 
+def test_bulk_calls_find_what_has_ended_by_its_index(backlog: Backlog) -> None:
+    for account_id in (0, 1):
+        first, later = (backlog.plans(backlog.cold, partial(ended_page, account_id, after))[0] for after in (0, 19_000))
+        assert max(first.buffers, later.buffers) <= MOST_A_PAGE, (first, later)
+        assert not first.scanned
+
+
+def ended_page(account_id: int, after: int, tx: PgTx) -> Any:
+    return tx.ended.page(account_id, {Status.COMPLETED, Status.FAILED}, after, PAGE)
+
+
 def oldest_pending_age(account_id: int, tx: PgTx) -> Any:
     return tx.task_reads.oldest_pending_age(account_id)
 
