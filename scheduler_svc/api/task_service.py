@@ -27,6 +27,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=10)
 DEFAULT_BULK_LIMIT = 1_000
+DEFAULT_CLEANUP_DAYS = 7
 _ADDED_BY_SUBMIT = 256
 """Bytes at most that an inserted task has more than its request: ids, times, defaults."""
 
@@ -136,8 +137,15 @@ class TaskService(TaskServiceServicer):
         count = await self._bulk.retry(request.account_id, statuses or RETRYABLE, limit)
         return pb.BulkRetryTasksResponse(retried_count=count)
 
-    CleanupTasks = WatchTasks = unimplemented
-    PollRunningTasks = PollTask = unimplemented
+    async def CleanupTasks(self, request: pb.CleanupTasksRequest, context: object) -> pb.CleanupTasksResponse:
+        days = request.days if request.HasField("days") else DEFAULT_CLEANUP_DAYS
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            bad.number("days", days, 0, MAX_INT32)
+        count = await self._bulk.clean_up(request.account_id, days, dry_run=request.dry_run)
+        return pb.CleanupTasksResponse(deleted_count=count)
+
+    WatchTasks = PollRunningTasks = PollTask = unimplemented
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

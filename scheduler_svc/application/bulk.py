@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from scheduler_svc.application import cleanup
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.recover import ReaperSettings, time_out
 from scheduler_svc.application.steer import retry_batch
@@ -33,11 +34,25 @@ class Bulk:
 
         Each is looked at once, and left as it is where its retries are used up.
         """
-        count, after = 0, _FIRST
+        count = 0
+        after: int | None = 0
         while after is not None and count < limit:
             batch = await self._calls.run(retry_batch, account_id, statuses, after, limit - count)
             count, after = count + batch.moved, batch.last
         return count
 
+    async def clean_up(self, account_id: int, days: int, *, dry_run: bool) -> int:
+        """Deletes tasks that ended so many days ago, or counts them; returns how many.
 
-_FIRST: int | None = 0
+        After that request ids which need not be remembered any more are forgotten, of all accounts.
+        """
+        until = await self._calls.run(cleanup.days_ago, days)
+        work = cleanup.count_batch if dry_run else cleanup.delete_batch
+        count = 0
+        after: int | None = 0
+        while after is not None:
+            batch = await self._calls.run(work, account_id, until, after)
+            count, after = count + batch.moved, batch.last
+        while not dry_run and await self._calls.run(cleanup.forget_requests):
+            pass
+        return count

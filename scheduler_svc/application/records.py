@@ -68,7 +68,7 @@ class TaskRow(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """How many tasks a batch of a bulk call moved, and the last key that it looked at (None: there are no more)."""
+    """How many tasks a batch of a bulk call moved, deleted or counted; the last key it looked at (None: no more)."""
 
     moved: int
     last: int | None

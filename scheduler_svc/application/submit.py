@@ -65,15 +65,16 @@ class Submits:
         answers: dict[int, tuple[Task, ...] | DomainError] = self._refused(tx, group, standing)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
-        created = [
+        taken = [
             (key, task)
             for i, own in keys.items()
             if i not in answers
             for key, task in zip(own, group[i].tasks, strict=True)
-            if first.get(key, key) == key
         ]
+        created = [(key, task) for key, task in taken if key not in first]
         _insert(tx, created, standing.now)
-        found = _present(tx, created, first, standing.now)
+        repeated = {first[key]: task for key, task in taken if key in first}
+        found = _present(tx, created, repeated, standing.now)
         for i, own in keys.items():
             if i not in answers:
                 answers[i] = tuple(found[first.get(key, key)] for key in own)
@@ -119,6 +120,9 @@ class Submits:
             new = tx.submits.remember(list(wanted.values())) if wanted else set()
             taken = [row for key, row in wanted.items() if key not in new]
             known = tx.submits.known(taken) if taken else {}
+            if any((row.account_id, row.request_id) not in known for row in taken):
+                tx.submits.forget([wanted[key] for key in new])  # an old one was forgotten just now
+                continue
             conflicts = {
                 row.task_key: known[row.account_id, row.request_id]
                 for row in taken
@@ -171,12 +175,34 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
 
 
 def _present(
-    tx: Tx, created: Sequence[tuple[int, NewTask]], first: Mapping[int, int], now: datetime
+    tx: Tx, created: Sequence[tuple[int, NewTask]], repeated: Mapping[int, NewTask], now: datetime
 ) -> dict[int, Task]:
-    """The tasks by key: as they were inserted, and those that were there before as they stand."""
+    """The tasks by key: as they were inserted; those that were there before as they stand, or as they last stood."""
     tasks = {key: _as_inserted(key, task, now) for key, task in created}
-    before = sorted(set(first.values()) - tasks.keys())
-    return tasks | tx.task_reads.get(before) if before else tasks
+    if before := sorted(repeated.keys() - tasks.keys()):
+        tasks |= tx.task_reads.get(before)
+    if gone := {key: repeated[key] for key in before if key not in tasks}:
+        tasks |= _cleaned_up(tx, gone)
+    return tasks
+
+
+def _cleaned_up(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
+    """Tasks as they stood when they were cleaned up; their payloads are those of the repeated submits."""
+    last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone.values()])
+    return {task.task_key: _with_payload(task, gone[task.task_key]) for task in last}
+
+
+def _with_payload(task: Task, new: NewTask) -> Task:
+    return task._replace(
+        topic=new.topic,
+        keywords=new.keywords,
+        category=new.category,
+        requirements=new.requirements,
+        tone=new.tone,
+        labels=new.labels,
+        request_id=new.request_id,
+        creator_options=new.creator_options,
+    )
 
 
 def _milliseconds(task: NewTask) -> int:

@@ -1,8 +1,9 @@
-"""Tasks that have ended, many at a time: what bulk calls find and move."""
+"""Tasks that have ended, many at a time: what bulk calls find, move and delete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +28,44 @@ _RETRY = sa.text(f"""
     WHERE {_THESE} AND {_RETRYABLE}
 """)
 
+# A task that ended while its worker is still being stopped stays until the lease that bars it has gone.
+_ENDED = "t.end_time <= :until AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)"
+_COUNT_ENDED = sa.text(f"SELECT count(*) FROM tasks AS t WHERE {_THESE} AND {_ENDED}")
+_LOCK_ENDED = sa.text(
+    f"SELECT t.task_key FROM tasks AS t WHERE {_THESE} AND {_ENDED} ORDER BY t.task_key FOR UPDATE SKIP LOCKED"
+)
+
+# Labels are found by their own key, which begins with the name.
+_DELETE_LABELS = sa.text("""
+    DELETE FROM task_labels AS x
+    USING (SELECT p.task_key, e.key, e.value FROM task_payloads AS p, jsonb_each_text(p.labels) AS e
+        WHERE p.task_key = ANY(CAST(:keys AS bigint[]))) AS d, LATERAL (
+        SELECT ctid FROM task_labels AS y
+        WHERE (y.name, y.value, y.task_key) = (d.key, d.value, d.task_key) OFFSET 0) AS place
+    WHERE x.ctid = place.ctid
+""")
+# A request_id is remembered for a week, whether its task is there or not: with the task as it is deleted.
+_REMEMBERED = "interval '7 days'"
+_OWN_REQUEST = f"""
+    FROM tasks AS t JOIN task_payloads AS p ON p.task_key = t.task_key, LATERAL (
+        SELECT x.account_id, x.request_id FROM request_ids AS x
+        WHERE x.account_id = t.account_id AND x.request_id = p.request_id AND x.task_key = t.task_key OFFSET 0) AS own
+    WHERE {_THESE} AND q.account_id = own.account_id AND q.request_id = own.request_id
+"""
+_KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET cleaned_task = to_jsonb(t) {_OWN_REQUEST}")
+_DELETE_TASKS = sa.text("""
+    WITH payloads AS (DELETE FROM task_payloads WHERE task_key = ANY(CAST(:keys AS bigint[]))),
+    events AS (DELETE FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[]))),
+    gone AS (DELETE FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) RETURNING account_id, status)
+    SELECT account_id, status, count(*) FROM gone GROUP BY account_id, status
+""")
+_FORGET_REQUESTS = sa.text(f"""
+    DELETE FROM request_ids WHERE (account_id, request_id) IN (
+        SELECT account_id, request_id FROM request_ids
+        WHERE cleaned_task IS NOT NULL AND create_time < now() - {_REMEMBERED}
+        ORDER BY create_time LIMIT :limit FOR UPDATE SKIP LOCKED)
+""")
+
 
 class EndedTasks(Statements):
     """Statements on tasks that have ended. Each is bounded by the keys that it is given, or by its limit."""
@@ -43,6 +82,28 @@ class EndedTasks(Statements):
     def retry(self, keys: Sequence[int]) -> int:
         """Puts locked tasks back to pending, with one retry more; returns how many moved, which must be all."""
         return self._run(_RETRY, keys=array("bigint", keys))
+
+    def count(self, keys: Sequence[int], until: datetime) -> int:
+        """How many of these tasks ended until then, and have no lease left."""
+        return int(self._row(_COUNT_ENDED, keys=array("bigint", keys), until=until)[0])
+
+    def lock(self, keys: Sequence[int], until: datetime) -> list[int]:
+        """The same tasks, locked."""
+        return [row[0] for row in self._rows(_LOCK_ENDED, keys=array("bigint", keys), until=until)]
+
+    def delete(self, keys: Sequence[int]) -> dict[tuple[int, Status], int]:
+        """Deletes locked tasks with payload, labels and history; returns how many went, by account and status.
+
+        What their request ids are to answer from now on is kept with those.
+        """
+        these = array("bigint", keys)
+        self._run(_DELETE_LABELS, keys=these)
+        self._run(_KEEP_FOR_REQUESTS, keys=these)
+        return {(account_id, Status(status)): n for account_id, status, n in self._rows(_DELETE_TASKS, keys=these)}
+
+    def forget_requests(self, limit: int) -> int:
+        """Deletes request ids of more than a week ago whose tasks were cleaned up; returns how many."""
+        return self._run(_FORGET_REQUESTS, limit=limit)
 
 
 def _page(account_id: int, statuses: Sequence[Status]) -> tuple[sa.TextClause, dict[str, Any]]:

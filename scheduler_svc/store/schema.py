@@ -132,6 +132,9 @@ request_ids = sa.Table(
     sa.Column("task_key", sa.BigInteger, nullable=False),
     sa.Column("fingerprint", BYTEA, nullable=False),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    # the row of `tasks` as it last stood, once the task was cleaned up
+    sa.Column("cleaned_task", JSONB),
+    sa.Index("request_ids_cleaned", "create_time", postgresql_where=sa.text("cleaned_task IS NOT NULL")),
 )
 
 shares = sa.Table(

@@ -33,9 +33,11 @@ _REMEMBER = sa.text(f"""
     ON CONFLICT DO NOTHING
     RETURNING task_key
 """)
+# What is answered by an id must not be forgotten meanwhile.
 _KNOWN = sa.text(f"""
     SELECT q.account_id, q.request_id, q.task_key, q.fingerprint
     FROM request_ids AS q JOIN {_REQUEST.source} USING (account_id, request_id)
+    FOR KEY SHARE OF q
 """)
 _FORGET = sa.text(f"""
     DELETE FROM request_ids AS q USING {_REQUEST.source}

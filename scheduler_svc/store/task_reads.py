@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
-from scheduler_svc.store.batch import array
+from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 
 _COLUMNS = """
@@ -32,6 +32,15 @@ _WHOLE = _COLUMNS.format(requirements="p.requirements")
 _LISTED = _COLUMNS.format(requirements="''")
 
 _GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} WHERE t.task_key = ANY(CAST(:keys AS bigint[]))")
+
+# A task that was cleaned up, as its request_id keeps it: without its payload, and no lease is left.
+_REQUESTS = Batch(account_id="bigint", request_id="text")
+_CLEANED_UP = sa.text(f"""
+    SELECT {_WHOLE} FROM {_REQUESTS.source} JOIN request_ids AS q USING (account_id, request_id),
+        LATERAL jsonb_populate_record(CAST(NULL AS tasks), q.cleaned_task) AS t
+        LEFT JOIN task_payloads AS p ON false LEFT JOIN leases AS l ON false
+    WHERE q.cleaned_task IS NOT NULL
+""")
 
 _WAITS_FOR = sa.text("""
     SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
@@ -86,6 +95,10 @@ class TaskReads(Statements):
     def exists(self, task_key: int) -> bool:
         """Whether there is such a task."""
         return self._row(_EXISTS, task_key=task_key) is not None
+
+    def cleaned_up(self, requests: Sequence[tuple[int, str]]) -> builtins.list[Task]:
+        """The tasks of these (account, request_id) as they stood when they were cleaned up, without their payloads."""
+        return [_task(row) for row in self._rows(_CLEANED_UP, **_REQUESTS.bind(requests))]
 
     def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
         """The moves of a task with numbers above `after`, oldest first."""

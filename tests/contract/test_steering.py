@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
@@ -18,6 +19,7 @@ from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
+    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 PATIENCE_S = 10
@@ -235,3 +237,34 @@ async def test_a_bad_bulk_retry_is_refused_with_every_bad_field(tasks: TaskServi
             pb.BulkRetryTasksRequest(account_id=-1, statuses=statuses, limit=-1)  # type: ignore[arg-type]
         )
     assert sorted(refusal.fields) == ["account_id", "limit", *(f"statuses[{i}]" for i in (1, 2, 3, 5))]
+
+
+async def test_ended_tasks_are_cleaned_up_and_their_contents_stay(
+    tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    waiting = await submitted(tasks, account, priority=1)
+    task_id = await submitted(tasks, account, request_id="r")
+    await worker.complete(await running(worker))
+    done = await get(tasks, task_id)
+    for spares in (pb.CleanupTasksRequest(), pb.CleanupTasksRequest(days=0, account_id=account + 1)):
+        assert (await tasks.CleanupTasks(spares)).deleted_count == 0
+    for dry_run in (True, False):
+        request = pb.CleanupTasksRequest(days=0, account_id=account, dry_run=dry_run)
+        assert (await tasks.CleanupTasks(request)).deleted_count == 1
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await get(tasks, task_id)
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await history(tasks, task_id)
+    assert [task.task_id for task in (await tasks.ListTasks(pb.ListTasksRequest())).tasks] == [waiting]
+    stats = await tasks.GetTaskStats(pb.GetTaskStatsRequest(account_id=account))
+    assert {status: n for status, n in stats.counts.items() if n} == {"pending": 1}
+    content = await contents.GetContent(content_pb.GetContentRequest(content_id=done.content_id))
+    assert content.content.task_id == task_id
+    again = await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id="r"))
+    assert again.task == done
+
+
+async def test_a_bad_cleanup_is_refused_with_every_bad_field(tasks: TaskServiceAsyncStub) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.CleanupTasks(pb.CleanupTasksRequest(account_id=-1, days=-1))
+    assert refusal.fields == ["account_id", "days"]

@@ -324,7 +324,7 @@ async def test_stats_are_of_an_account_that_there_is(tasks: TaskServiceAsyncStub
     assert refusal.fields == ["account_id"]
 
 
-@pytest.mark.parametrize("rpc", ["CleanupTasks", "PollRunningTasks", "PollTask"])
+@pytest.mark.parametrize("rpc", ["PollRunningTasks", "PollTask"])
 async def test_what_comes_later_says_so(tasks: TaskServiceAsyncStub, rpc: str) -> None:
     with refused(StatusCode.UNIMPLEMENTED):
         await getattr(tasks, rpc)(getattr(pb, f"{rpc}Request")())

@@ -314,9 +314,13 @@ INVARIANTS = {
             WINDOW w AS (PARTITION BY e.task_key ORDER BY seq)
         ) AS path WHERE previous_status <> before OR status <> next_from
     """,
+    "payloads, labels and history are of a task": """
+        SELECT task_key FROM (SELECT task_key FROM task_payloads UNION ALL SELECT task_key FROM task_labels
+            UNION ALL SELECT task_key FROM task_events) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)
+    """,
     "every task has a history": "SELECT task_key FROM tasks WHERE task_key NOT IN (SELECT task_key FROM task_events)",
-    "a completed task has its content, and nothing else has one": """
-        SELECT task_key, t.status, c.content_id FROM tasks AS t FULL JOIN contents AS c USING (task_key)
+    "a completed task has its content, and no other task has one": """
+        SELECT task_key, t.status, c.content_id FROM tasks AS t LEFT JOIN contents AS c USING (task_key)
         WHERE (t.status = 4) IS DISTINCT FROM (c.content_id IS NOT NULL) OR t.content_id IS DISTINCT FROM c.content_id
     """,
     "what is approved is in the publish pool": """

@@ -1,4 +1,4 @@
-"""HandleTimeouts, BulkRetryTasks: many tasks at once, batch by batch."""
+"""HandleTimeouts, BulkRetryTasks, CleanupTasks: many tasks at once, batch by batch."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
 
-from scheduler_svc.application import recover, steer
+from scheduler_svc.application import cleanup, recover, steer
 from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.records import Batch
 from scheduler_svc.application.recover import ReaperSettings
+from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.errors import NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Change, Processing
+from scheduler_svc.domain.lease import Accepted, Change, Outcome, Processing
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
-from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, RESULT, TIMEOUT, TTL, Scheduling, new_task
+from tests.integration.scheduling import (
+    FAILURE,
+    HEARTBEAT,
+    MAX_LOSSES,
+    MAX_QUEUE,
+    RESULT,
+    TIMEOUT,
+    TTL,
+    Scheduling,
+    new_task,
+)
+from tests.waiting import wait_until
 
 R = TypeVar("R")
 Run = Callable[[Callable[[Bulk], Awaitable[R]]], R]
@@ -46,8 +60,15 @@ def other(scheduling: Scheduling) -> int:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (recover, steer):
+    for module in (recover, steer, cleanup):
         monkeypatch.setattr(module, "BATCH", 2)
+
+
+def ended(scheduling: Scheduling, change: Change, **fields: object) -> int:
+    """A task whose one attempt ended by `change`."""
+    ref = scheduling.start(auto_retry=False, **fields)
+    scheduling.end(ref, change)
+    return ref.task_key
 
 
 class TestHandleTimeouts:
@@ -114,17 +135,12 @@ class TestHandleTimeouts:
 
 
 class TestBulkRetry:
-    def ended(self, scheduling: Scheduling, change: Change, **fields: object) -> int:
-        ref = scheduling.start(auto_retry=False, **fields)
-        scheduling.end(ref, change)
-        return ref.task_key
-
     @pytest.mark.parametrize("count", [1, 4, 5])
     def test_failed_and_timed_out_tasks_are_pending_again(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None, count: int
     ) -> None:
-        keys = [self.ended(scheduling, (FAILURE, TIMEOUT)[i % 2]) for i in range(count)]
-        others = [self.ended(scheduling, RESULT), scheduling.cancel(scheduling.submit_one()).task_key]
+        keys = [ended(scheduling, (FAILURE, TIMEOUT)[i % 2]) for i in range(count)]
+        others = [ended(scheduling, RESULT), scheduling.cancel(scheduling.submit_one()).task_key]
         before = [scheduling.task(key) for key in others]
         assert bulk(lambda it: it.retry(0, RETRYABLE, 1_000)) == count
         for key in keys:
@@ -146,13 +162,13 @@ class TestBulkRetry:
     def test_the_oldest_first_up_to_the_limit(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None
     ) -> None:
-        keys = [self.ended(scheduling, change) for change in (TIMEOUT, FAILURE, FAILURE, TIMEOUT)]
+        keys = [ended(scheduling, change) for change in (TIMEOUT, FAILURE, FAILURE, TIMEOUT)]
         assert bulk(lambda it: it.retry(0, RETRYABLE, 3)) == 3
         assert [scheduling.task(key).ended for key in keys] == [False, False, False, True]
 
     def test_only_of_the_account_and_the_states(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
-        mine, late = self.ended(scheduling, FAILURE), self.ended(scheduling, TIMEOUT)
-        theirs = self.ended(scheduling, FAILURE, account_id=other)
+        mine, late = ended(scheduling, FAILURE), ended(scheduling, TIMEOUT)
+        theirs = ended(scheduling, FAILURE, account_id=other)
         assert bulk(lambda it: it.retry(1, {Status.FAILED}, 1_000)) == 1
         assert [scheduling.task(key).ended for key in (mine, late, theirs)] == [False, True, True]
         assert bulk(lambda it: it.retry(other, {Status.TIMEOUT}, 1_000)) == 0
@@ -161,14 +177,14 @@ class TestBulkRetry:
     def test_what_has_used_its_retries_is_stepped_over(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None
     ) -> None:
-        used = [self.ended(scheduling, FAILURE, max_retries=0) for _ in range(3)]
-        key = self.ended(scheduling, FAILURE)
+        used = [ended(scheduling, FAILURE, max_retries=0) for _ in range(3)]
+        key = ended(scheduling, FAILURE)
         assert bulk(lambda it: it.retry(0, RETRYABLE, 1)) == 1
         assert not scheduling.task(key).ended
         assert all(scheduling.task(each).ended for each in used)
 
     def test_what_another_call_is_moving_is_left_to_it(self, scheduling: Scheduling, bulk: Run[int]) -> None:
-        moving, free = self.ended(scheduling, FAILURE), self.ended(scheduling, FAILURE)
+        moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             tx.tasks.lock([moving])
             assert bulk(lambda it: it.retry(0, RETRYABLE, 1_000)) == 1
@@ -184,7 +200,7 @@ class TestBulkRetry:
         assert scheduling.due().count == 1
 
     def test_two_calls_at_once_retry_each_task_once(self, scheduling: Scheduling) -> None:
-        keys = [self.ended(scheduling, FAILURE) for _ in range(20)]
+        keys = [ended(scheduling, FAILURE) for _ in range(20)]
 
         def retry(_: int) -> int:
             batch: Batch = scheduling.run(steer.retry_batch, 0, RETRYABLE, 0, 7)
@@ -193,3 +209,141 @@ class TestBulkRetry:
         with ThreadPoolExecutor(4) as pool:
             assert sum(pool.map(retry, range(20))) == 20
         assert {scheduling.task(key).retry_count for key in keys} == {1}
+
+
+def clean_up(bulk: Run[int], days: int = 0, *, account_id: int = 0, dry_run: bool = False) -> int:
+    return bulk(lambda it: it.clean_up(account_id, days, dry_run=dry_run))
+
+
+class TestCleanup:
+    """Ended a day ago means one second more than that."""
+
+    def age(self, scheduling: Scheduling, days: int, *keys: int) -> None:
+        scheduling.sql(
+            "UPDATE tasks SET end_time = now() - make_interval(days => :days, secs => 1) WHERE task_key = ANY(:keys)",
+            days=days,
+            keys=list(keys),
+        )
+
+    def one_of_each(self, scheduling: Scheduling, **fields: object) -> list[int]:
+        return [
+            *(ended(scheduling, change, **fields) for change in (RESULT, FAILURE, TIMEOUT)),
+            scheduling.cancel(scheduling.submit_one(**fields)).task_key,
+        ]
+
+    def there(self, scheduling: Scheduling) -> list[int]:
+        return [row[0] for row in scheduling.sql("SELECT task_key FROM tasks ORDER BY task_key")]
+
+    def test_whatever_has_ended_goes_with_all_that_is_its_own(
+        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+    ) -> None:
+        labels = {"team": "a", 'quote "': "\\ 中"}
+        kept = [
+            scheduling.submit_one(labels=labels),
+            scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1)),
+            scheduling.start(priority=9).task_key,
+        ]
+        gone = [key for _ in range(2) for key in self.one_of_each(scheduling, labels=labels, priority=10)]
+        assert clean_up(bulk, dry_run=True) == len(gone)
+        assert self.there(scheduling) == sorted(kept + gone)
+        assert clean_up(bulk) == len(gone)
+        assert self.there(scheduling) == kept
+        assert scheduling.sql("SELECT count(*) FROM task_labels") == [(2,)]
+        assert scheduling.sql("SELECT count(*) FROM contents JOIN publish_pool USING (content_id)") == [(2,)]
+        assert clean_up(bulk) == 0
+
+    def test_only_what_ended_long_enough_ago(self, scheduling: Scheduling, bulk: Run[int], small_batches: None) -> None:
+        week, day, now = (self.one_of_each(scheduling) for _ in range(3))
+        self.age(scheduling, 7, *week)
+        self.age(scheduling, 1, *day)
+        for days, left in ((2**31 - 1, week + day + now), (8, week + day + now), (7, day + now), (1, now), (0, [])):
+            expected = len(self.there(scheduling)) - len(left)
+            assert clean_up(bulk, days, dry_run=True) == expected
+            assert clean_up(bulk, days) == expected
+            assert self.there(scheduling) == sorted(left)
+
+    def test_only_of_the_account(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
+        mine, theirs = self.one_of_each(scheduling), self.one_of_each(scheduling, account_id=other)
+        assert clean_up(bulk, account_id=other, dry_run=True) == len(theirs)
+        assert clean_up(bulk, account_id=other) == len(theirs)
+        assert self.there(scheduling) == mine
+
+    def test_what_another_call_is_moving_is_left_to_it(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+        moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
+        with scheduling.transaction() as tx:
+            steer.retry_task(tx, moving, reset_retry_count=False)
+            assert clean_up(bulk) == 1
+        assert self.there(scheduling) == [moving] != [free]
+
+    def test_what_is_still_being_stopped_stays(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+        ref = scheduling.start()
+        scheduling.cancel(ref.task_key, force=True)
+        for dry_run in (True, False):
+            assert clean_up(bulk, dry_run=dry_run) == 0
+        scheduling.end(ref, FAILURE)
+        assert clean_up(bulk) == 1
+
+    def test_what_comes_late_from_its_worker_is_lost(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+        ref = scheduling.start()
+        scheduling.end(ref, RESULT)
+        clean_up(bulk)
+        assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
+
+    @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT])
+    def test_a_repeated_request_id_is_answered_by_the_task_as_it_last_stood(
+        self, scheduling: Scheduling, bulk: Run[int], change: Change
+    ) -> None:
+        later = datetime.now(UTC) - timedelta(minutes=1)
+        fields = {"request_id": "r", "labels": {"a": "b"}, "creator_options": {"c": "d"}, "schedule_time": later}
+        before = scheduling.task(ended(scheduling, change, **fields))
+        clean_up(bulk)
+        request = new_task(auto_retry=False, **fields)
+        for _ in range(2):
+            assert scheduling.submit(request, new_task(), request)[::2] == [before, before]
+        assert len(self.there(scheduling)) == 2
+        with pytest.raises(RequestIdConflict) as refused:
+            scheduling.submit(new_task(request_id="r", topic="another"))
+        assert refused.value.metadata == {"task_id": before.task_id}
+        with pytest.raises(NotFound):
+            scheduling.task(before.task_key)
+
+    def test_request_ids_are_forgotten_a_week_after_their_submit_and_only_with_their_task(
+        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+    ) -> None:
+        for i in range(5):
+            scheduling.cancel(scheduling.submit_one(request_id=f"gone {i}"))
+        clean_up(bulk)
+        scheduling.submit_one(request_id="there")
+        scheduling.sql("UPDATE request_ids SET create_time = now() - interval '7 days'")
+        scheduling.sql("UPDATE request_ids SET create_time = now() - interval '6 days' WHERE request_id = 'gone 0'")
+        clean_up(bulk, dry_run=True)
+        assert scheduling.sql("SELECT count(*) FROM request_ids") == [(6,)]
+        clean_up(bulk)
+        assert scheduling.sql("SELECT request_id FROM request_ids ORDER BY 1") == [("gone 0",), ("there",)]
+        assert scheduling.submit(new_task(request_id="gone 1"))[0].status is Status.PENDING
+
+    def test_a_submit_that_is_answered_by_an_id_keeps_it(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+        key = scheduling.cancel(scheduling.submit_one(request_id="r")).task_key
+        clean_up(bulk)
+        scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
+        with scheduling.transaction() as tx:
+            (answer,) = Submits(MAX_QUEUE).run_group(tx, [Submit((new_task(request_id="r"),))])
+            clean_up(bulk)
+        assert isinstance(answer, tuple)
+        assert [task.task_key for task in answer] == [key]
+        assert scheduling.sql("SELECT request_id FROM request_ids") == [("r",)]
+
+    def test_an_id_that_is_being_forgotten_is_a_new_one(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+        """The submit finds the id taken, and then gone."""
+        scheduling.cancel(scheduling.submit_one(request_id="r"))
+        clean_up(bulk)
+        scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
+        with ThreadPoolExecutor(1) as pool:
+            with scheduling.transaction() as tx:
+                tx.ended.forget_requests(10)
+                submit = pool.submit(scheduling.submit_one, request_id="r")
+                waiting = (
+                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                )
+                wait_until(lambda: bool(scheduling.sql(waiting)), within=10, what="the submit waits for the id")
+            assert scheduling.place(submit.result()) == "ready"

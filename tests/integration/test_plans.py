@@ -43,6 +43,7 @@ _SETUP = f"""
     ALTER TABLE publish_pool SET (autovacuum_enabled = false);
     ALTER TABLE task_labels SET (autovacuum_enabled = false);
     ALTER TABLE task_events SET (autovacuum_enabled = false);
+    ALTER TABLE request_ids SET (autovacuum_enabled = false);
     ANALYZE;
     INSERT INTO accounts (name, max_concurrent_tasks, weight) SELECT 'a', 0, 1 FROM generate_series(1, 5);
     INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
@@ -50,7 +51,11 @@ _SETUP = f"""
         SELECT k, 1 + k % 5, CASE WHEN done THEN 4 ELSE 1 END, 5, true, true, 3, 60000, done::integer,
             CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() END, CASE WHEN done THEN k END
         FROM (SELECT k, k <= 20000 AS done FROM generate_series(1, {BACKLOG} + 30000) AS k) AS g;
-    INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '', NULL, NULL, NULL FROM tasks;
+    INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '',
+        CASE WHEN task_key % 10 = 0 THEN jsonb '{{"team": "a"}}' END, NULL, 'r' || task_key FROM tasks;
+    INSERT INTO request_ids SELECT account_id, 'r' || task_key, task_key, '', now(), NULL FROM tasks;
+    INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'
+        FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
     INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
         WHERE status = 4;
     INSERT INTO publish_pool (content_id, account_id, priority) SELECT content_id, account_id, 5 FROM contents;
@@ -253,6 +258,19 @@ def test_bulk_calls_find_what_has_ended_by_its_index(backlog: Backlog) -> None:
         first, later = (backlog.plans(backlog.cold, partial(ended_page, account_id, after))[0] for after in (0, 19_000))
         assert max(first.buffers, later.buffers) <= MOST_A_PAGE, (first, later)
         assert not first.scanned
+
+
+def test_a_clean_up_reads_a_few_pages_a_row(backlog: Backlog) -> None:
+    keys = range(10, 10 + ROWS)
+    for plan in backlog.plans(backlog.cold, lambda tx: tx.ended.lock(keys, tx.now) and tx.ended.delete(keys)):
+        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert not set(plan.scanned) & {"tasks", "task_payloads", "task_labels", "task_events", "request_ids"}, plan
+
+
+def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.ended.forget_requests(ROWS))
+    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert not plan.scanned, plan
 
 
 def ended_page(account_id: int, after: int, tx: PgTx) -> Any:

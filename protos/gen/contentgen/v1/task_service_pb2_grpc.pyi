@@ -77,7 +77,8 @@ class TaskServiceStub:
     Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
     own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
     safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-    then, however full the queue is.
+    then, however full the queue is. Where that task was cleaned up, it is answered as it last stood; GetTask no longer
+    finds it.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
@@ -336,7 +337,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
     own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
     safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-    then, however full the queue is.
+    then, however full the queue is. Where that task was cleaned up, it is answered as it last stood; GetTask no longer
+    finds it.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
@@ -598,7 +600,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
         own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
         safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-        then, however full the queue is.
+        then, however full the queue is. Where that task was cleaned up, it is answered as it last stood; GetTask no longer
+        finds it.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
