@@ -116,8 +116,8 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     counts = Counter((row.account_id, row.priority) for row in rows if row.tag == _OWN_TURN)
     if not counts:
         return rows
-    finishes = tx.waiting.reserve({group: float(n) for group, n in counts.items()})
-    turns = {group: iter(fairness.tags(finish, counts[group])) for group, finish in finishes.items()}
+    reserved = tx.waiting.reserve(counts)
+    turns = {group: iter(fairness.tags(finish, counts[group], weight)) for group, (finish, weight) in reserved.items()}
     return [
         row._replace(tag=next(turns[row.account_id, row.priority])) if row.tag == _OWN_TURN else row for row in rows
     ]

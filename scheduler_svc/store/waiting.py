@@ -10,12 +10,15 @@ from scheduler_svc.application.records import DelayedRow, ReadyRow, Waiting
 from scheduler_svc.store.batch import Batch, Insert, array
 from scheduler_svc.store.rows import Statements
 
-_GROUPS = Batch(account_id="bigint", priority="smallint", share="float8")
+_GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")
 
-# An account's virtual finish moves on by what it adds, from the priority's virtual time at least. That time is the
-# smallest tag that waits, or the largest finish when none does.
+# An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
+# time at least. That time is the smallest tag that waits, or the largest finish when none does.
 _RESERVE = sa.text(f"""
-    WITH r AS MATERIALIZED (SELECT * FROM {_GROUPS.source}),
+    WITH r AS MATERIALIZED (
+        SELECT r.account_id, r.priority, a.weight, r.count / a.weight AS share
+        FROM {_GROUPS.source} JOIN accounts AS a USING (account_id)
+    ),
     clock AS MATERIALIZED (
         SELECT p.priority, coalesce(
             (SELECT w.tag FROM ready AS w WHERE w.priority = p.priority ORDER BY w.tag LIMIT 1),
@@ -28,7 +31,8 @@ _RESERVE = sa.text(f"""
     FROM r JOIN clock USING (priority) ORDER BY r.account_id, r.priority
     ON CONFLICT (account_id, priority) DO UPDATE SET finish = greatest(excluded.finish, s.finish + (
         SELECT r.share FROM r WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority))
-    RETURNING s.account_id, s.priority, s.finish
+    RETURNING s.account_id, s.priority, s.finish,
+        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority)
 """)
 
 _READY = Insert(
@@ -94,11 +98,14 @@ _NEXT_DUE = sa.text("""
 class WaitingTasks(Statements):
     """Statements on `ready`, `delayed` and `shares`."""
 
-    def reserve(self, shares: Mapping[tuple[int, int], float]) -> dict[tuple[int, int], float]:
-        """Moves each (account, priority)'s virtual finish on by what it adds; returns the finishes after that."""
-        rows = [(account, priority, share) for (account, priority), share in sorted(shares.items())]
+    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], tuple[float, float]]:
+        """Moves each (account, priority)'s virtual finish on by the shares of so many tasks.
+
+        Returns the finishes after that, each with the weight of its account, which says how large a share is.
+        """
+        rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
         found = self._rows(_RESERVE, **_GROUPS.bind(rows))
-        return {(account, priority): finish for account, priority, finish in found}
+        return {(account, priority): (finish, weight) for account, priority, finish, weight in found}
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
         """Makes tasks claimable."""

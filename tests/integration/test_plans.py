@@ -188,7 +188,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     ),
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
-    "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1.0 for account in range(1, 6)}),
+    "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1 for account in range(1, 6)}),
 }
 
 

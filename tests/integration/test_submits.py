@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.accounts import create_account, update_account
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
@@ -214,6 +215,23 @@ class TestOrder:
         scheduling.claim(50)
         scheduling.submit(*[new_task(account_id=account) for account in (other, 1) * 3])
         assert self.claimed(scheduling, 6).count(other) == 3
+
+    def test_accounts_share_by_weight(self, scheduling: Scheduling) -> None:
+        weights = {scheduling.run(create_account, "a", 0, weight).account_id: weight for weight in (1.0, 2.0, 4.0)}
+        for account in weights:
+            scheduling.submit(*[new_task(account_id=account) for _ in range(90)])
+        order = self.claimed(scheduling, 140)
+        for start in range(len(order) - 70):
+            window = order[start : start + 70]
+            for account, weight in weights.items():
+                assert window.count(account) == pytest.approx(10 * weight, abs=weight)
+
+    def test_a_new_weight_holds_for_what_becomes_ready_after_it(self, scheduling: Scheduling, other: int) -> None:
+        scheduling.submit(*[new_task() for _ in range(50)], *[new_task(account_id=other) for _ in range(10)])
+        scheduling.run(update_account, other, AccountChange(weight=4.0))
+        scheduling.submit(*[new_task(account_id=other) for _ in range(40)])
+        assert self.claimed(scheduling, 20).count(other) == 10
+        assert self.claimed(scheduling, 20).count(other) == pytest.approx(16, abs=1)
 
     def test_priorities_have_turns_of_their_own(self, scheduling: Scheduling, other: int) -> None:
         scheduling.submit(*[new_task(priority=9) for _ in range(50)])
