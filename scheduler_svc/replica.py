@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
+from datetime import timedelta
 
 import sqlalchemy as sa
 import structlog
@@ -125,6 +126,9 @@ class Replica:
         self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
         self._due = Periodic("due", recovery.due(self._loop_calls))
         self._periodics = [self._reaper, self._due, Periodic("housekeeping", self._housekeeping.run_once)]
+        if settings.retention is not None:
+            retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
+            self._periodics.append(Periodic("retention", retention.run_once))
 
     def _reaper_settings(self) -> ReaperSettings:
         settings = self._settings

@@ -28,6 +28,8 @@ DEFAULT_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=10)
 DEFAULT_BULK_LIMIT = 1_000
 DEFAULT_CLEANUP_DAYS = 7
+MAX_CLEANUP_DAYS = 365_000
+"""More counts as so many: nothing is that old."""
 _ADDED_BY_SUBMIT = 256
 """Bytes at most that an inserted task has more than its request: ids, times, defaults."""
 
@@ -142,7 +144,8 @@ class TaskService(TaskServiceServicer):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             bad.number("days", days, 0, MAX_INT32)
-        count = await self._bulk.clean_up(request.account_id, days, dry_run=request.dry_run)
+        age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
+        count = await self._bulk.clean_up(request.account_id, age, dry_run=request.dry_run)
         return pb.CleanupTasksResponse(deleted_count=count)
 
     WatchTasks = PollRunningTasks = PollTask = unimplemented

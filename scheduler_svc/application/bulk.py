@@ -6,6 +6,7 @@ What a call that was cut short has done stays done.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import timedelta
 
 from scheduler_svc.application import cleanup
 from scheduler_svc.application.calls import Calls
@@ -41,12 +42,12 @@ class Bulk:
             count, after = count + batch.moved, batch.last
         return count
 
-    async def clean_up(self, account_id: int, days: int, *, dry_run: bool) -> int:
-        """Deletes tasks that ended so many days ago, or counts them; returns how many.
+    async def clean_up(self, account_id: int, age: timedelta, *, dry_run: bool) -> int:
+        """Deletes tasks that ended so long ago, or counts them; returns how many.
 
         After that request ids which need not be remembered any more are forgotten, of all accounts.
         """
-        until = await self._calls.run(cleanup.days_ago, days)
+        until = await self._calls.run(cleanup.ago, age)
         work = cleanup.count_batch if dry_run else cleanup.delete_batch
         count = 0
         after: int | None = 0

@@ -12,14 +12,12 @@ from scheduler_svc.domain.lifecycle import OPEN, Status
 
 BATCH = 500
 """Tasks that one transaction looks at."""
-MAX_DAYS = 365_000
-"""More counts as so many: nothing is that old."""
 _ENDED = frozenset(Status) - OPEN - {Status.NONE}
 
 
-def days_ago(tx: Tx, days: int) -> datetime:
-    """The time so many days of 24 hours ago, by the database's clock."""
-    return tx.now - timedelta(days=min(days, MAX_DAYS))
+def ago(tx: Tx, age: timedelta) -> datetime:
+    """The time so long ago, by the database's clock."""
+    return tx.now - age
 
 
 def count_batch(tx: Tx, account_id: int, until: datetime, after: int) -> Batch:

@@ -16,7 +16,7 @@ from scheduler_svc.config.settings import PREFIX, Settings
 SECRETS = frozenset({"database_url"})
 """Settings without a flag: a command line is for everyone to read."""
 
-NOT_YET = ("CONTENTGEN_TOKENS_FILE", "CONTENTGEN_RETENTION", "CONTENTGEN_METRICS_LISTEN", "CONTENTGEN_SCALER_LISTEN")
+NOT_YET = ("CONTENTGEN_TOKENS_FILE", "CONTENTGEN_METRICS_LISTEN", "CONTENTGEN_SCALER_LISTEN")
 """Settings of the contract that this version would have to ignore, which it refuses instead."""
 
 _MUST_BE = {

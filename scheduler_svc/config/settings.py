@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     max_worker_losses: Annotated[int, whole_number(1, 1_000)] = 5
     """Lost leases in a row after which a task stays failed. Default: 5"""
 
+    retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
+    """How long ended tasks are kept, such as 30d; contents and the publish pool stay. Default: unset, until
+    CleanupTasks."""
+
     pg_bindir: DirectoryPath | None = None
     """Folder with the programs of the embedded PostgreSQL. Default: unset, the installed package's, else the
     system's."""

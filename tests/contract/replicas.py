@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.replica import Replica
@@ -14,9 +15,9 @@ MAX_QUEUE_SIZE = 5_000
 
 
 @asynccontextmanager
-async def serving(db_url: str) -> AsyncIterator[Replica]:
+async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
     """A replica that serves; at the end it is stopped without waiting for calls in flight."""
-    replica = Replica(Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE), db_url)
+    replica = Replica(Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **settings), db_url)
     await replica.start()
     try:
         await wait_until_async(lambda: replica.health.serving, within=10, what="the replica serves")

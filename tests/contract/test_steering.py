@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from google.protobuf.duration_pb2 import Duration
-from grpc import StatusCode
+from grpc import StatusCode, aio
 
 from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker
+from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
@@ -246,7 +253,11 @@ async def test_ended_tasks_are_cleaned_up_and_their_contents_stay(
     task_id = await submitted(tasks, account, request_id="r")
     await worker.complete(await running(worker))
     done = await get(tasks, task_id)
-    for spares in (pb.CleanupTasksRequest(), pb.CleanupTasksRequest(days=0, account_id=account + 1)):
+    for spares in (
+        pb.CleanupTasksRequest(),
+        pb.CleanupTasksRequest(days=2**31 - 1),
+        pb.CleanupTasksRequest(days=0, account_id=account + 1),
+    ):
         assert (await tasks.CleanupTasks(spares)).deleted_count == 0
     for dry_run in (True, False):
         request = pb.CleanupTasksRequest(days=0, account_id=account, dry_run=dry_run)
@@ -268,3 +279,22 @@ async def test_a_bad_cleanup_is_refused_with_every_bad_field(tasks: TaskServiceA
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await tasks.CleanupTasks(pb.CleanupTasksRequest(account_id=-1, days=-1))
     assert refusal.fields == ["account_id", "days"]
+
+
+async def is_missing(tasks: TaskServiceAsyncStub, task_id: str) -> bool:
+    answer = await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=[task_id]))
+    return list(answer.missing_task_ids) == [task_id]
+
+
+async def test_a_replica_with_a_retention_cleans_up_by_itself(db_url: str) -> None:
+    async with (
+        serving(db_url, retention=1) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        made = await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
+        tasks: TaskServiceAsyncStub = TaskServiceStub(channel)
+        task_id = await submitted(tasks, made.account.account_id)
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+
+        missing: Callable[[], bool | Awaitable[bool]] = partial(is_missing, tasks, task_id)
+        await wait_until_async(missing, within=PATIENCE_S, what="the task is cleaned up")

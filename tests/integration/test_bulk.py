@@ -212,7 +212,7 @@ class TestBulkRetry:
 
 
 def clean_up(bulk: Run[int], days: int = 0, *, account_id: int = 0, dry_run: bool = False) -> int:
-    return bulk(lambda it: it.clean_up(account_id, days, dry_run=dry_run))
+    return bulk(lambda it: it.clean_up(account_id, timedelta(days=days), dry_run=dry_run))
 
 
 class TestCleanup:
@@ -256,7 +256,7 @@ class TestCleanup:
         week, day, now = (self.one_of_each(scheduling) for _ in range(3))
         self.age(scheduling, 7, *week)
         self.age(scheduling, 1, *day)
-        for days, left in ((2**31 - 1, week + day + now), (8, week + day + now), (7, day + now), (1, now), (0, [])):
+        for days, left in ((365_000, week + day + now), (8, week + day + now), (7, day + now), (1, now), (0, [])):
             expected = len(self.there(scheduling)) - len(left)
             assert clean_up(bulk, days, dry_run=True) == expected
             assert clean_up(bulk, days) == expected
