@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -72,8 +72,9 @@ class EndedTasks(Statements):
 
     def page(self, account_id: int, statuses: Iterable[Status], after: int, limit: int) -> list[int]:
         """Keys above `after` of an account's (0: of all) tasks in these states, all of them ended, oldest first."""
-        statement, parameters = _page(account_id, sorted(statuses))
-        return [row[0] for row in self._rows(statement, **parameters, after=after, limit=limit)]
+        of_account = {"account_id": account_id} if account_id else {}
+        statement = _page(tuple(sorted(statuses)), of_account=bool(of_account))
+        return [row[0] for row in self._rows(statement, **of_account, after=after, limit=limit)]
 
     def lock_retryable(self, keys: Sequence[int], limit: int) -> list[TaskRow]:
         """The oldest of these tasks that are failed or timed out and have retries left, locked."""
@@ -106,12 +107,11 @@ class EndedTasks(Statements):
         return self._run(_FORGET_REQUESTS, limit=limit)
 
 
-def _page(account_id: int, statuses: Sequence[Status]) -> tuple[sa.TextClause, dict[str, Any]]:
+@cache
+def _page(statuses: tuple[Status, ...], *, of_account: bool) -> sa.TextClause:
     """A range of an index for each state, merged: a late page costs what the first one costs."""
-    of_account = bool(account_id)
     keys = " UNION ALL ".join(f"({_range(status, of_account=of_account)})" for status in statuses)
-    statement = sa.text(f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key LIMIT :limit")
-    return statement, {"account_id": account_id} if of_account else {}
+    return sa.text(f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key LIMIT :limit")
 
 
 def _range(status: Status, *, of_account: bool) -> str:
