@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,6 +20,8 @@ from tests.integration.test_races import overtaken
 
 MINUTE = timedelta(minutes=1)
 PUBLISHED = publication(published=True, error="")
+
+R = TypeVar("R")
 
 
 def content(scheduling: Scheduling, **fields: Any) -> int:
@@ -39,12 +41,22 @@ def claim_in(tx: PgTx, limit: int = 1) -> list[PoolEntry]:
 
 
 def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
-    reported: PoolEntry = scheduling.run(publishing.report_published, entry.content_id, entry.claim_id, PUBLISHED)
+    reported: PoolEntry = scheduling.run(report_in, entry)
     return reported
+
+
+def report_in(tx: PgTx, entry: PoolEntry) -> PoolEntry:
+    return publishing.report_published(tx, entry.content_id, entry.claim_id, PUBLISHED)
 
 
 def reviews(content_id: int, decision: ReviewDecision) -> Callable[[PgTx], Any]:
     return lambda tx: publishing.review_content(tx, content_id, decision, "")
+
+
+def at_a_time(scheduling: Scheduling, first: Callable[[PgTx], R], second: Callable[[], R]) -> tuple[R, R]:
+    """What both return, where `second` begins and ends before `first` is committed, and so waits for nothing of it."""
+    with ThreadPoolExecutor(1) as pool, scheduling.transaction() as tx:
+        return first(tx), pool.submit(second).result(timeout=5)
 
 
 def run_out(scheduling: Scheduling) -> None:
@@ -88,9 +100,7 @@ def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_ur
 
 def test_two_claims_at_a_time_take_different_entries(scheduling: Scheduling) -> None:
     made = [content(scheduling) for _ in range(5)]
-    with scheduling.transaction() as tx:
-        first = claim_in(tx, 2)
-        second = claims(scheduling, 2)
+    first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
     assert [entry.content_id for entry in first] == made[:2]
     assert [entry.content_id for entry in second] == made[2:4]
     assert [entry.content_id for entry in claims(scheduling, 2)] == made[4:]
@@ -101,9 +111,7 @@ def test_two_claims_at_a_time_of_what_ran_out_too(scheduling: Scheduling) -> Non
         content(scheduling)
     claims(scheduling, 2)
     run_out(scheduling)
-    with scheduling.transaction() as tx:
-        (first,) = claim_in(tx)
-        (second,) = claims(scheduling, 2)
+    (first,), (second,) = at_a_time(scheduling, claim_in, lambda: claims(scheduling, 2))
     assert first.content_id != second.content_id
 
 
@@ -130,7 +138,7 @@ def test_a_report_that_began_in_time_is_refused_where_a_claim_overtook_it(schedu
         run_out(scheduling)
         (latest,) = claims(scheduling)
         with pytest.raises(InvalidState):
-            publishing.report_published(tx, old.content_id, old.claim_id, PUBLISHED)
+            report_in(tx, old)
     assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
 
 
@@ -139,18 +147,17 @@ def test_a_report_of_what_another_claim_is_about_to_take_is_refused(scheduling: 
     (old,) = claims(scheduling)
     run_out(scheduling)
     with scheduling.transaction() as tx:
-        assert claim_in(tx)
+        (latest,) = claim_in(tx)
         with pytest.raises(InvalidState):
             reports(scheduling, old)
+    assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
 
 
 def test_a_report_first_and_the_claim_passes_it_over(scheduling: Scheduling) -> None:
     content(scheduling)
     (entry,) = claims(scheduling)
-    with scheduling.transaction() as tx:
-        publishing.report_published(tx, entry.content_id, entry.claim_id, PUBLISHED)
-        assert claims(scheduling) == []
-    assert claims(scheduling) == []
+    _, claimed = at_a_time(scheduling, lambda tx: [report_in(tx, entry)], lambda: claims(scheduling))
+    assert claimed == claims(scheduling) == []
 
 
 def test_an_entry_that_ran_out_keeps_its_place(scheduling: Scheduling) -> None:
