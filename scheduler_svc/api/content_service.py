@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from operator import attrgetter
 
 from contentgen.v1 import content_service_pb2 as pb
@@ -9,11 +10,16 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 
 from scheduler_svc.api import convert
 from scheduler_svc.api.pages import Page
-from scheduler_svc.api.unimplemented import unimplemented
-from scheduler_svc.api.validation import Violations
-from scheduler_svc.application import query
+from scheduler_svc.api.times import LONGEST
+from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
+from scheduler_svc.application import publishing, query
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.domain.content import ReviewStatus
+from scheduler_svc.domain.content import ReviewDecision, ReviewStatus, publication
+
+MAX_REMARK = 2_000
+"""Characters of a reviewer's comment, or of a publisher's error."""
+DEFAULT_LEASE = timedelta(minutes=10)
+LEAST_LEASE = timedelta(seconds=1)
 
 
 class ContentService(ContentServiceServicer):
@@ -45,7 +51,44 @@ class ContentService(ContentServiceServicer):
         entries, token = page.cut(found, convert.pool_entry, attrgetter("content_id"))
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
-    ReviewContent = ClaimPublishPool = ReportPublished = unimplemented
+    async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            decision = _decision(request.decision, bad)
+            bad.text("comment", request.comment, MAX_REMARK)
+        content = await self._calls.run(publishing.review_content, request.content_id, decision, request.comment)
+        return pb.ReviewContentResponse(content=convert.content(content))
+
+    async def ClaimPublishPool(
+        self, request: pb.ClaimPublishPoolRequest, context: object
+    ) -> pb.ClaimPublishPoolResponse:
+        lease = DEFAULT_LEASE
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            bad.number("limit", request.limit, 0, MAX_ITEMS)
+            if request.HasField("lease"):
+                lease = bad.duration("lease", request.lease, LEAST_LEASE, LONGEST)
+        claimed = await self._calls.run(publishing.claim_pool, request.account_id, request.limit or 1, lease)
+        return pb.ClaimPublishPoolResponse(entries=map(convert.pool_entry, claimed))
+
+    async def ReportPublished(self, request: pb.ReportPublishedRequest, context: object) -> pb.ReportPublishedResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
+            bad.text("error", request.error, MAX_REMARK)
+        became = publication(request.published, request.error)
+        entry = await self._calls.run(publishing.report_published, request.content_id, request.claim_id, became)
+        return pb.ReportPublishedResponse(entry=convert.pool_entry(entry))
+
+
+def _decision(value: int, bad: Violations) -> ReviewDecision:
+    """What was decided; a decision that nobody will see where it is refused."""
+    try:
+        return ReviewDecision(value)
+    except ValueError:
+        unspecified = value == pb.REVIEW_DECISION_UNSPECIFIED
+        bad.add("decision", "is required" if unspecified else f"must be a known ReviewDecision, is {value}")
+        return ReviewDecision.REJECT
 
 
 def _review_status(value: int, bad: Violations) -> ReviewStatus | None:

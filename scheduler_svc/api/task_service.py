@@ -57,7 +57,10 @@ class TaskService(TaskServiceServicer):
         with Violations() as bad:
             new = _new_tasks(request, bad)
         tasks = await self._submits.put(Submit(new))
-        return pb.BatchSubmitTasksResponse(tasks=map(convert.listed_task, tasks))
+        response = pb.BatchSubmitTasksResponse()
+        for task in tasks:
+            convert.fill_task(response.tasks.add(), task)
+        return response
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
         task, reason = await self._calls.run(query.explain_task, task_key(request.task_id), self._lease_ttl)

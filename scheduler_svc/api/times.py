@@ -21,15 +21,29 @@ def timestamp(time: datetime | None) -> Timestamp | None:
     """An aware datetime as a message; None stays unset."""
     if time is None:
         return None
+    message = Timestamp()
+    set_timestamp(message, time)
+    return message
+
+
+def set_timestamp(message: Timestamp, time: datetime) -> None:
+    """The same, in place."""
     since = time - _EPOCH
-    return Timestamp(seconds=since.days * _DAY + since.seconds, nanos=since.microseconds * 1000)
+    message.seconds, message.nanos = since.days * _DAY + since.seconds, since.microseconds * 1000
 
 
 def duration(length: timedelta | None) -> Duration | None:
     """A timedelta of 0 or more as a message; None stays unset."""
     if length is None:
         return None
-    return Duration(seconds=length.days * _DAY + length.seconds, nanos=length.microseconds * 1000)
+    message = Duration()
+    set_duration(message, length)
+    return message
+
+
+def set_duration(message: Duration, length: timedelta) -> None:
+    """The same, in place."""
+    message.seconds, message.nanos = length.days * _DAY + length.seconds, length.microseconds * 1000
 
 
 def datetime_of(message: Timestamp) -> datetime | None:

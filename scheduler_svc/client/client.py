@@ -272,6 +272,46 @@ class ContentGenerationClient:
         for page in self._call.pages(self._contents.ListPublishPool, request):
             yield from map(documents.publish_pool_entry, page.entries)
 
+    def review_content(self, content_id: int, *, approve: bool, comment: str = "") -> Document:
+        """The content after its review; an approved one is in the publish pool.
+
+        Raises:
+            ResourceNotFoundException: no such content.
+            InvalidStateException: it was decided before, by a review or by `auto_approve`.
+        """
+        decision = (
+            content_service_pb2.REVIEW_DECISION_APPROVE if approve else content_service_pb2.REVIEW_DECISION_REJECT
+        )
+        request = content_service_pb2.ReviewContentRequest(content_id=content_id, decision=decision, comment=comment)
+        return documents.content(self._call(self._contents.ReviewContent, request).content)
+
+    def claim_publish_pool(
+        self, account_id: int | None = None, limit: int = 1, *, lease: float | None = None
+    ) -> list[Document]:
+        """Up to `limit` (1,000 at most) due entries for this publisher only, the highest priority first.
+
+        Args:
+            account_id: only of this account; None: of any.
+            limit: how many at most.
+            lease: seconds until what is not reported can be claimed by others; default 10 minutes.
+        """
+        request = content_service_pb2.ClaimPublishPoolRequest(
+            account_id=account_id or 0, limit=limit, lease=_duration(lease)
+        )
+        return [documents.publish_pool_entry(it) for it in self._call(self._contents.ClaimPublishPool, request).entries]
+
+    def report_published(self, content_id: int, claim_id: str, *, error: str | None = None) -> Document:
+        """The entry once it is published or, with an `error`, has failed for good.
+
+        Raises:
+            ResourceNotFoundException: not in the pool.
+            InvalidStateException: the claim ran out, is not the latest, or was reported before.
+        """
+        request = content_service_pb2.ReportPublishedRequest(
+            content_id=content_id, claim_id=claim_id, published=error is None, error=error or ""
+        )
+        return documents.publish_pool_entry(self._call(self._contents.ReportPublished, request).entry)
+
     def create_account(self, name: str, max_concurrent_tasks: int = 0, weight: float = 1.0) -> Document:
         """A new account; `max_concurrent_tasks` 0: no limit. Operators only, where tokens are asked."""
         request = account_service_pb2.CreateAccountRequest(

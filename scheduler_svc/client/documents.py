@@ -59,11 +59,13 @@ def content(message: content_service_pb2.Content) -> Document:
         "word_count": message.word_count,
         "quality_score": message.quality_score if message.HasField("quality_score") else None,
         "review_status": label(REVIEW_STATUS, message.review_status),
+        "review_comment": message.review_comment or None,
         "created_at": _time(message, "create_time"),
     }
 
 
 def publish_pool_entry(message: content_service_pb2.PublishPoolEntry) -> Document:
+    """An entry of the publish pool; `claim_id` is its present or last claim."""
     return {
         "content_id": message.content_id,
         "account_id": message.account_id,
@@ -71,6 +73,7 @@ def publish_pool_entry(message: content_service_pb2.PublishPoolEntry) -> Documen
         "scheduled_at": _time(message, "schedule_time"),
         "status": label(PUBLISH_STATUS, message.status),
         "error": message.error or None,
+        "claim_id": message.claim_id or None,
     }
 
 

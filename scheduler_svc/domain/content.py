@@ -21,6 +21,23 @@ class ReviewStatus(IntEnum):
     APPROVED = 2
     REJECTED = 3
 
+    @property
+    def label(self) -> str:
+        """The lower-case name that clients see."""
+        return self.name.lower()
+
+
+class ReviewDecision(IntEnum):
+    """What a review decides; the numbers of the contract."""
+
+    APPROVE = 1
+    REJECT = 2
+
+    @property
+    def outcome(self) -> ReviewStatus:
+        """Where the content stands after it."""
+        return ReviewStatus.APPROVED if self is ReviewDecision.APPROVE else ReviewStatus.REJECTED
+
 
 class PublishStatus(IntEnum):
     """Where an entry of the publish pool stands; the numbers of the contract."""
@@ -29,6 +46,11 @@ class PublishStatus(IntEnum):
     PUBLISHING = 2
     PUBLISHED = 3
     FAILED = 4
+
+    @property
+    def label(self) -> str:
+        """The lower-case name that clients see."""
+        return self.name.lower()
 
 
 class Result(NamedTuple):
@@ -67,7 +89,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class PoolEntry:
-    """An entry of the publish pool."""
+    """An entry of the publish pool. One whose claim ran out is pending, and still has that claim's id."""
 
     content_id: int
     account_id: int
@@ -76,3 +98,15 @@ class PoolEntry:
     status: PublishStatus
     error: str
     claim_id: str
+
+
+class Publication(NamedTuple):
+    """What a publisher says became of an entry; an error only where it failed."""
+
+    status: PublishStatus
+    error: str
+
+
+def publication(published: bool, error: str) -> Publication:
+    """Published, or failed with an error that may be empty."""
+    return Publication(PublishStatus.PUBLISHED, "") if published else Publication(PublishStatus.FAILED, error)

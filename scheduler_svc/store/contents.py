@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentRow, PoolRow
-from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
+from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
 from scheduler_svc.store.batch import Insert
 from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.schema import PUBLISH_TIME, PUBLISHABLE
 
 _META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time"""
@@ -29,8 +31,56 @@ def _list(columns: str, table: str, condition: str) -> sa.TextClause:
     return sa.text(f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY content_id DESC LIMIT :limit")
 
 
-_POOL = "content_id, account_id, priority, schedule_time, status, error, claim_id"
 _LATEST = 9_223_372_036_854_775_807
+
+# Only what waits for a review is decided, so that of two decisions at a time the second finds nothing.
+_DECIDE = sa.text(f"""
+    UPDATE contents SET review_status = :outcome, review_comment = :comment
+    WHERE content_id = :content_id AND review_status = 1 RETURNING {_WHOLE}
+""")
+
+# Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
+_OFFER = sa.text("""
+    INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
+    SELECT c.content_id, c.account_id, coalesce(t.priority, 5), t.schedule_time
+    FROM contents AS c LEFT JOIN tasks AS t USING (task_key) WHERE c.content_id = :content_id
+""")
+
+# Nothing sweeps what ran out: whoever reads it sees it pending, and the claim takes it as if it were.
+_POOL = """content_id, account_id, priority, schedule_time,
+    CASE WHEN status = 2 AND claim_expire_time <= now() THEN 1 ELSE status END AS status, error, claim_id"""
+
+_GET_ENTRY = sa.text(f"SELECT {_POOL} FROM publish_pool WHERE content_id = :content_id")
+
+
+def _claim(condition: str) -> sa.TextClause:
+    """The claim of what is due, in one statement: what another publisher's claim has locked is passed over.
+
+    The due ones are the head of one index, which knows the time too, so that many scheduled ones ahead cost little.
+    """
+    return sa.text(f"""
+        WITH due AS MATERIALIZED (
+            SELECT content_id FROM publish_pool WHERE {condition} AND {PUBLISHABLE} AND {PUBLISH_TIME} <= now()
+            ORDER BY priority DESC, content_id LIMIT :limit FOR UPDATE SKIP LOCKED
+        ),
+        claimed AS (
+            UPDATE publish_pool SET status = 2, claim_id = 'claim-' || gen_random_uuid(),
+                claim_expire_time = now() + make_interval(secs => :lease)
+            WHERE content_id = ANY(ARRAY(SELECT content_id FROM due)) RETURNING {_POOL}
+        )
+        SELECT * FROM claimed ORDER BY priority DESC, content_id
+    """)
+
+
+_CLAIM_OF_ALL = _claim("true")
+_CLAIM_OF_ACCOUNT = _claim("account_id = :account_id")
+
+# The fence: no claim but the latest, and that only while it holds.
+_END_CLAIM = sa.text(f"""
+    UPDATE publish_pool SET status = :status, error = :error, claim_expire_time = NULL
+    WHERE content_id = :content_id AND claim_id = :claim_id AND status = 2 AND claim_expire_time > now()
+    RETURNING {_POOL}
+""")
 
 
 _CONTENTS = Insert(
@@ -78,10 +128,39 @@ class Contents(Statements):
         statement = _list(_LISTED, "contents", condition)
         return [_content(row) for row in self._page(statement, account_id, before, limit)]
 
+    def decide(self, content_id: int, outcome: ReviewStatus, comment: str) -> Content | None:
+        """The content after its review; None where there is no such content, or it does not wait for one."""
+        row = self._row(_DECIDE, content_id=content_id, outcome=outcome.value, comment=comment)
+        return None if row is None else _content(row)
+
+    def offer(self, content_id: int) -> None:
+        """Puts a content into the publish pool, with its task's priority and time."""
+        self._run(_OFFER, content_id=content_id)
+
     def list_pool(self, account_id: int, before: int | None, limit: int) -> builtins.list[PoolEntry]:
         """Entries of the publish pool, newest first, with content ids below `before`."""
         statement = _list(_POOL, "publish_pool", _OF_ACCOUNT if account_id else _OF_ALL)
         return [_entry(row) for row in self._page(statement, account_id, before, limit)]
+
+    def get_entry(self, content_id: int) -> PoolEntry | None:
+        """One entry of the publish pool."""
+        row = self._row(_GET_ENTRY, content_id=content_id)
+        return None if row is None else _entry(row)
+
+    def claim_pool(self, account_id: int, limit: int, lease: timedelta) -> builtins.list[PoolEntry]:
+        """Claims due entries, each with a claim of its own; highest priority first, then oldest content."""
+        parameters: dict[str, Any] = {"limit": limit, "lease": lease.total_seconds()}
+        if account_id:
+            rows = self._rows(_CLAIM_OF_ACCOUNT, account_id=account_id, **parameters)
+        else:
+            rows = self._rows(_CLAIM_OF_ALL, **parameters)
+        return [_entry(row) for row in rows]
+
+    def end_claim(self, content_id: int, claim_id: str, publication: Publication) -> PoolEntry | None:
+        """The entry after its publication; None where this claim does not hold it."""
+        status, error = publication
+        row = self._row(_END_CLAIM, content_id=content_id, claim_id=claim_id, status=status.value, error=error)
+        return None if row is None else _entry(row)
 
     def _page(self, statement: sa.TextClause, account_id: int, before: int | None, limit: int) -> builtins.list[Any]:
         parameters: dict[str, int] = {"before": _LATEST if before is None else before, "limit": limit}

@@ -250,6 +250,11 @@ contents = sa.Table(
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )
 
+# What the claim's statement and its indexes must spell alike.
+PUBLISHABLE = "status IN (1, 2)"
+PUBLISH_TIME = "coalesce(claim_expire_time, schedule_time, '-infinity')"
+_CLAIM_ORDER = (sa.text("priority DESC"), "content_id", sa.text(PUBLISH_TIME))
+
 publish_pool = sa.Table(
     "publish_pool",
     metadata,
@@ -263,7 +268,11 @@ publish_pool = sa.Table(
     sa.Column("claim_expire_time", TIME),
     sa.CheckConstraint("status BETWEEN 1 AND 4", "status"),
     sa.CheckConstraint("priority BETWEEN 1 AND 10", "priority"),
+    sa.CheckConstraint("(status = 2) = (claim_expire_time IS NOT NULL) AND (status <> 2 OR claim_id <> '')", "claim"),
     sa.Index("publish_pool_by_account", "account_id", "content_id"),
+    # what a claim may take, in its order; with the time within, what is not due costs no look at its row
+    sa.Index("publish_pool_claims", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),
+    sa.Index("publish_pool_claims_by_account", "account_id", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),
 )
 
 workers = sa.Table(

@@ -14,6 +14,7 @@ from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from grpc import aio
 
 from scheduler_svc.replica import Replica
+from tests.contract.maker import Maker
 from tests.contract.replicas import serving
 from tests.contract.scripted_worker import ScriptedWorker
 
@@ -68,3 +69,8 @@ async def worker(channel: aio.Channel) -> AsyncIterator[ScriptedWorker]:
     """A worker that has said hello and takes nothing until it is told to."""
     async with ScriptedWorker(channel) as worker:
         yield worker
+
+
+@pytest.fixture
+def made(tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int) -> Maker:
+    return Maker(tasks, contents, worker, account)

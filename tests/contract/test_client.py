@@ -17,6 +17,7 @@ from scheduler_svc.client import (
     ResourceNotFoundException,
 )
 from scheduler_svc.replica import Replica
+from tests.contract.maker import Maker
 from tests.contract.scripted_worker import ScriptedWorker
 
 NO_TASK = "task-0000000000000000"
@@ -151,6 +152,31 @@ async def test_wait_returns_the_end_and_the_content_can_be_read(
     assert await to_thread(lambda: list(client.iter_contents(account, "pending_review"))) == []
     [entry] = await to_thread(lambda: list(client.iter_publish_pool(account)))
     assert (entry["content_id"], entry["priority"], entry["status"]) == (ended["content_id"], 7, "pending")
+
+
+async def test_a_content_is_reviewed_claimed_and_published(client: ContentGenerationClient, made: Maker) -> None:
+    content_id = (await made(auto_approve=False, priority=7)).content_id
+    reviewed = await to_thread(client.review_content, content_id, approve=True, comment="well done")
+    assert (reviewed["review_status"], reviewed["review_comment"]) == ("approved", "well done")
+    with pytest.raises(InvalidStateException) as raised:
+        await to_thread(client.review_content, content_id, approve=False)
+    assert (raised.value.current_state, raised.value.required_state) == ("approved", "pending_review")
+    [entry] = await to_thread(client.claim_publish_pool, made.account, 10, lease=60)
+    assert (entry["content_id"], entry["priority"], entry["status"]) == (content_id, 7, "publishing")
+    assert await to_thread(client.claim_publish_pool) == []
+    published = await to_thread(client.report_published, content_id, entry["claim_id"])
+    assert published == {**entry, "status": "published"}
+    with pytest.raises(InvalidStateException):
+        await to_thread(client.report_published, content_id, entry["claim_id"], error="too late")
+
+
+async def test_what_is_rejected_or_not_published_says_so(client: ContentGenerationClient, made: Maker) -> None:
+    rejected = await to_thread(client.review_content, (await made(auto_approve=False)).content_id, approve=False)
+    assert (rejected["review_status"], rejected["review_comment"]) == ("rejected", None)
+    await made()
+    [entry] = await to_thread(client.claim_publish_pool)
+    failed = await to_thread(client.report_published, entry["content_id"], entry["claim_id"], error="the site is down")
+    assert (failed["status"], failed["error"]) == ("failed", "the site is down")
 
 
 async def test_wait_returns_the_task_as_it_stands_when_the_time_is_up(

@@ -4,44 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from contentgen.v1 import content_service_pb2 as pb
-from contentgen.v1 import task_service_pb2 as task_pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from tests.contract.maker import BODY, Maker
 from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-
-BODY = "人工智能" * 100
-
-
-@pytest.fixture
-def made(tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int) -> Maker:
-    return Maker(tasks, contents, worker, account)
-
-
-class Maker:
-    """Makes contents by way of tasks that complete."""
-
-    def __init__(
-        self, tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int
-    ) -> None:
-        self.tasks, self.contents, self.worker, self.account = tasks, contents, worker, account
-
-    async def __call__(self, topic: str = "a topic", body: str = BODY, **more: object) -> pb.Content:
-        result = {key: more.pop(key) for key in ("html_body", "images", "quality_score") if key in more}
-        request = task_pb.SubmitTaskRequest(account_id=self.account, topic=topic, **more)  # type: ignore[arg-type]
-        task_id = (await self.tasks.SubmitTask(request)).task.task_id
-        (lease,) = await self.worker.take()
-        await self.worker.start(lease)
-        await self.worker.complete(lease, body, **result)
-        task = (await self.tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
-        return (await self.contents.GetContent(pb.GetContentRequest(content_id=task.content_id))).content
 
 
 async def test_a_content_is_what_the_cli_gave(made: Maker) -> None:
@@ -123,9 +94,3 @@ async def test_bad_lists_are_refused_with_every_bad_field(contents: ContentServi
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=-1, page_size=-1, page_token="?"))
     assert refusal.fields == ["account_id", "page_size", "page_token"]
-
-
-@pytest.mark.parametrize("rpc", ["ReviewContent", "ClaimPublishPool", "ReportPublished"])
-async def test_what_comes_later_says_so(contents: ContentServiceAsyncStub, rpc: str) -> None:
-    with refused(StatusCode.UNIMPLEMENTED):
-        await getattr(contents, rpc)(getattr(pb, f"{rpc}Request")())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ MOST_A_ROW = 60
 MOST_A_PAGE = 20 * PAGE
 WORKERS = ["w"] * ROWS
 DUE = 500
+SCHEDULED = 15_000
 
 _SETUP = f"""
     ALTER TABLE tasks SET (autovacuum_enabled = false);
@@ -58,7 +60,9 @@ _SETUP = f"""
         FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
     INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
         WHERE status = 4;
-    INSERT INTO publish_pool (content_id, account_id, priority) SELECT content_id, account_id, 5 FROM contents;
+    INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
+        SELECT content_id, account_id, 5, CASE WHEN content_id <= {SCHEDULED} THEN now() + interval '1 h' END
+        FROM contents;
     INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
             accept_time, start_time, expire_time)
         SELECT task_key, 1, 7, 'w', 3, account_id, 5, 0, 60000, now(), now(), now(), now() + interval '1 s'
@@ -246,6 +250,16 @@ def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str)
     (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
     assert first.buffers <= MOST_A_PAGE, first
     assert later.buffers <= MOST_A_PAGE, later
+
+
+@pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
+def test_a_claim_of_the_pool_looks_at_no_row_that_is_not_due(backlog: Backlog, account_id: int, index: str) -> None:
+    lease = timedelta(minutes=10)
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(account_id, ROWS, lease))
+    assert (f"Index Scan {index}", ROWS) in plan.read("publish_pool"), plan
+    assert not plan.scanned, plan
+    # besides what each row costs, the head of the index that is scheduled for later: some 200 entries a page
+    assert plan.buffers <= MOST_A_ROW * ROWS + SCHEDULED / 100, plan
 
 
 def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:

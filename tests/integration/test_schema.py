@@ -101,6 +101,8 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("tasks", {"status": 7, "end_time": NOW}),  # cancelled before it was ever leased
     ("leases", {"accept_time": NOW}),
     ("leases", STARTED),
+    ("publish_pool", {"status": 2, "claim_id": "c", "claim_expire_time": NOW}),
+    ("publish_pool", {"status": 3, "claim_id": "c"}),
 ]
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -144,6 +146,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish_pool", {"status": 5}, "publish_pool_status"),
     ("publish_pool", {"priority": 0}, "publish_pool_priority"),
     ("publish_pool", {"priority": 11}, "publish_pool_priority"),
+    ("publish_pool", {"status": 2, "claim_id": "c"}, "publish_pool_claim"),
+    ("publish_pool", {"status": 2, "claim_expire_time": NOW}, "publish_pool_claim"),
+    ("publish_pool", {"status": 1, "claim_id": "c", "claim_expire_time": NOW}, "publish_pool_claim"),
 ]
 
 # Twice of each, where the second differs by that and is refused all the same.

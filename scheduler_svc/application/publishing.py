@@ -1,0 +1,63 @@
+"""What happens to a content after its task: the review, and the publish pool."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain.content import (
+    Content,
+    PoolEntry,
+    Publication,
+    PublishStatus,
+    ReviewDecision,
+    ReviewStatus,
+)
+from scheduler_svc.domain.errors import InvalidState, NotFound
+
+
+def review_content(tx: Tx, content_id: int, decision: ReviewDecision, comment: str) -> Content:
+    """Decides about a content that waits for it; an approved one enters the publish pool.
+
+    Raises NotFound, and InvalidState where it was decided before.
+    """
+    decided = tx.contents.decide(content_id, decision.outcome, comment)
+    if decided is None:
+        raise _not_to_review(tx, content_id)
+    if decided.review_status is ReviewStatus.APPROVED:
+        tx.contents.offer(content_id)
+    return decided
+
+
+def _not_to_review(tx: Tx, content_id: int) -> NotFound | InvalidState:
+    content = tx.contents.get(content_id)
+    if content is None:
+        return NotFound("content", content_id)
+    current, required = content.review_status.label, ReviewStatus.PENDING_REVIEW.label
+    message = f"content {content_id} is {current}; to be reviewed it must be {required}"
+    return InvalidState(message, current, [required])
+
+
+def claim_pool(tx: Tx, account_id: int, limit: int, lease: timedelta) -> list[PoolEntry]:
+    """Takes up to `limit` due entries of an account (0: of any) for the length of `lease`, the most urgent first."""
+    return tx.contents.claim_pool(account_id, limit, lease)
+
+
+def report_published(tx: Tx, content_id: int, claim_id: str, publication: Publication) -> PoolEntry:
+    """Ends the claim that holds an entry now.
+
+    Raises NotFound, and InvalidState where that claim ran out, is not the latest, or was ended before.
+    """
+    entry = tx.contents.end_claim(content_id, claim_id, publication)
+    if entry is None:
+        raise _not_held(tx, content_id, claim_id)
+    return entry
+
+
+def _not_held(tx: Tx, content_id: int, claim_id: str) -> NotFound | InvalidState:
+    entry = tx.contents.get_entry(content_id)
+    if entry is None:
+        return NotFound("content", content_id)
+    by = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
+    message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{by}"
+    return InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])

@@ -1,0 +1,35 @@
+"""Contents by way of tasks that a scripted worker completes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
+
+from tests.contract.scripted_worker import ScriptedWorker
+
+if TYPE_CHECKING:
+    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+BODY = "人工智能" * 100
+
+
+class Maker:
+    """Makes the contents of one account, one after the other."""
+
+    def __init__(
+        self, tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int
+    ) -> None:
+        self.tasks, self.contents, self.worker, self.account = tasks, contents, worker, account
+
+    async def __call__(self, topic: str = "a topic", body: str = BODY, **more: object) -> pb.Content:
+        result = {key: more.pop(key) for key in ("html_body", "images", "quality_score") if key in more}
+        request = task_pb.SubmitTaskRequest(account_id=self.account, topic=topic, **more)  # type: ignore[arg-type]
+        task_id = (await self.tasks.SubmitTask(request)).task.task_id
+        (lease,) = await self.worker.take()
+        await self.worker.start(lease)
+        await self.worker.complete(lease, body, **result)
+        task = (await self.tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
+        return (await self.contents.GetContent(pb.GetContentRequest(content_id=task.content_id))).content

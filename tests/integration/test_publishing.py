@@ -1,0 +1,173 @@
+"""Review and publish pool where transactions meet: who comes second, and what is passed over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from scheduler_svc.application import publishing
+from scheduler_svc.domain.content import PoolEntry, PublishStatus, ReviewDecision, publication
+from scheduler_svc.domain.errors import InvalidState
+from scheduler_svc.store.transactions import PgTx
+from tests.integration.scheduling import RESULT, Scheduling
+from tests.integration.test_races import overtaken
+
+MINUTE = timedelta(minutes=1)
+PUBLISHED = publication(published=True, error="")
+
+R = TypeVar("R")
+
+
+def content(scheduling: Scheduling, **fields: Any) -> int:
+    """The id of a completed task's content."""
+    ref = scheduling.start(**fields)
+    scheduling.end(ref, RESULT)
+    return scheduling.task(ref.task_key).content_id
+
+
+def claims(scheduling: Scheduling, limit: int = 1, account_id: int = 0) -> list[PoolEntry]:
+    entries: list[PoolEntry] = scheduling.run(publishing.claim_pool, account_id, limit, MINUTE)
+    return entries
+
+
+def claim_in(tx: PgTx, limit: int = 1) -> list[PoolEntry]:
+    return publishing.claim_pool(tx, 0, limit, MINUTE)
+
+
+def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
+    reported: PoolEntry = scheduling.run(report_in, entry)
+    return reported
+
+
+def report_in(tx: PgTx, entry: PoolEntry) -> PoolEntry:
+    return publishing.report_published(tx, entry.content_id, entry.claim_id, PUBLISHED)
+
+
+def reviews(content_id: int, decision: ReviewDecision) -> Callable[[PgTx], Any]:
+    return lambda tx: publishing.review_content(tx, content_id, decision, "")
+
+
+def at_a_time(scheduling: Scheduling, first: Callable[[PgTx], R], second: Callable[[], R]) -> tuple[R, R]:
+    """What both return, where `second` begins and ends before `first` is committed, and so waits for nothing of it."""
+    with ThreadPoolExecutor(1) as pool, scheduling.transaction() as tx:
+        return first(tx), pool.submit(second).result(timeout=5)
+
+
+def run_out(scheduling: Scheduling) -> None:
+    scheduling.sql("UPDATE publish_pool SET claim_expire_time = now() WHERE status = 2")
+
+
+@pytest.mark.parametrize("first", ReviewDecision)
+@pytest.mark.parametrize("second", ReviewDecision)
+def test_of_two_decisions_at_a_time_the_first_holds(
+    scheduling: Scheduling, first: ReviewDecision, second: ReviewDecision
+) -> None:
+    made = content(scheduling, auto_approve=False)
+    with pytest.raises(InvalidState) as refused:
+        overtaken(scheduling, reviews(made, first), lambda: scheduling.run(reviews(made, second)))
+    assert refused.value.metadata["current_state"] == first.outcome.label
+    approved = [(made,)] if first is ReviewDecision.APPROVE else []
+    assert scheduling.sql("SELECT content_id FROM publish_pool") == approved
+
+
+def test_an_approval_that_is_not_committed_leaves_nothing(scheduling: Scheduling) -> None:
+    made = content(scheduling, auto_approve=False)
+
+    def approves_and_fails(tx: PgTx) -> None:
+        reviews(made, ReviewDecision.APPROVE)(tx)
+        raise ValueError(made)
+
+    with pytest.raises(ValueError, match=str(made)):
+        scheduling.run(approves_and_fails)
+    assert scheduling.sql("SELECT review_status FROM contents") == [(1,)]
+    assert claims(scheduling) == []
+
+
+def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_url: str) -> None:
+    with closing(Scheduling(db_url)) as scheduling:
+        made = content(scheduling, auto_approve=False, priority=9, schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
+        scheduling.sql("DELETE FROM tasks")
+        scheduling.run(reviews(made, ReviewDecision.APPROVE))
+        (entry,) = claims(scheduling)
+        assert (entry.content_id, entry.priority, entry.schedule_time) == (made, 5, None)
+
+
+def test_two_claims_at_a_time_take_different_entries(scheduling: Scheduling) -> None:
+    made = [content(scheduling) for _ in range(5)]
+    first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
+    assert [entry.content_id for entry in first] == made[:2]
+    assert [entry.content_id for entry in second] == made[2:4]
+    assert [entry.content_id for entry in claims(scheduling, 2)] == made[4:]
+
+
+def test_two_claims_at_a_time_of_what_ran_out_too(scheduling: Scheduling) -> None:
+    for _ in range(2):
+        content(scheduling)
+    claims(scheduling, 2)
+    run_out(scheduling)
+    (first,), (second,) = at_a_time(scheduling, claim_in, lambda: claims(scheduling, 2))
+    assert first.content_id != second.content_id
+
+
+def test_many_publishers_take_each_entry_once(scheduling: Scheduling) -> None:
+    made = [content(scheduling, priority=1 + n % 10) for n in range(60)]
+
+    def publishes(_: int) -> list[int]:
+        taken = []
+        while entries := claims(scheduling, 3):
+            taken += [reports(scheduling, entry).content_id for entry in entries]
+        return taken
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [each for own in pool.map(publishes, range(6)) for each in own]
+    assert Counter(taken) == Counter(made)
+    assert scheduling.sql("SELECT DISTINCT status FROM publish_pool") == [(PublishStatus.PUBLISHED,)]
+
+
+def test_a_report_that_began_in_time_is_refused_where_a_claim_overtook_it(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (old,) = claims(scheduling)
+    with scheduling.transaction() as tx:
+        assert tx.now  # by its own clock, the claim holds until its end
+        run_out(scheduling)
+        (latest,) = claims(scheduling)
+        with pytest.raises(InvalidState):
+            report_in(tx, old)
+    assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
+
+
+def test_a_report_of_what_another_claim_is_about_to_take_is_refused(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (old,) = claims(scheduling)
+    run_out(scheduling)
+    with scheduling.transaction() as tx:
+        (latest,) = claim_in(tx)
+        with pytest.raises(InvalidState):
+            reports(scheduling, old)
+    assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
+
+
+def test_a_report_first_and_the_claim_passes_it_over(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+    _, claimed = at_a_time(scheduling, lambda tx: [report_in(tx, entry)], lambda: claims(scheduling))
+    assert claimed == claims(scheduling) == []
+
+
+def test_an_entry_that_ran_out_keeps_its_place(scheduling: Scheduling) -> None:
+    first, second = content(scheduling), content(scheduling)
+    claims(scheduling)
+    run_out(scheduling)
+    assert [entry.content_id for entry in claims(scheduling, 2)] == [first, second]
+
+
+def test_an_account_s_claim_takes_its_own_only(scheduling: Scheduling) -> None:
+    scheduling.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('two', 0, 1)")
+    _, theirs = content(scheduling, priority=10), content(scheduling, account_id=2)
+    assert [entry.content_id for entry in claims(scheduling, 10, account_id=2)] == [theirs]
