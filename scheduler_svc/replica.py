@@ -115,7 +115,7 @@ class Replica:
             self._database(1, hot=True),
             self._streams,
             settings.lease_ttl,
-            lambda refs: self._take_back(TakenBack(tuple(refs))),
+            lambda refs: self._reports.tell(TakenBack(tuple(refs))),
         )
         self._waiters = Waiters(self._calls)
         engine = make_engine(self._url, 1)
@@ -190,9 +190,6 @@ class Replica:
         elif before and not there:
             _log.warning("the database is away", action="store")
             self._reaper.wake()
-
-    def _take_back(self, item: TakenBack) -> None:
-        self._reports.submit(item).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def stop(self, *, within: float = DRAIN_WITHIN) -> None:
         """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed."""

@@ -32,7 +32,7 @@ from scheduler_svc.domain.lease import (
     Update,
 )
 from scheduler_svc.domain.task import Progress, TaskError
-from scheduler_svc.domain.worker import Held, Hello, LeaseStage, State, Wanted
+from scheduler_svc.domain.worker import Held, Hello, State, Wanted
 
 MAX_HELD = 10_000
 MAX_IMAGES = 1_000
@@ -91,14 +91,9 @@ def _bounded(bad: Violations, field: str, items: Sequence[object]) -> None:
         bad.add(field, f"must name at most {MAX_HELD:,} leases")
 
 
-_STAGES = {int(stage): stage for stage in LeaseStage}
-
-
 def _held(named: Sequence[pb.HeldLease]) -> tuple[Held, ...]:
-    return tuple(
-        Held(it.lease_id, parse_lease_id(it.lease_id, it.attempt), _STAGES.get(it.stage, LeaseStage.QUEUED))
-        for it in named
-    )
+    """How far each is, is known by its reports."""
+    return tuple(Held(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
 
 
 def updates(report: pb.Report) -> tuple[Update, ...]:

@@ -105,12 +105,12 @@ class WorkerService(WorkerServiceServicer):
     def _close(self, stream: WorkerStream) -> None:
         self._streams.remove(stream)
         self.take_back(stream)
-        _forget(self._reports.submit(StreamEnded(stream.worker_id, stream.session_key)))
+        self._reports.tell(StreamEnded(stream.worker_id, stream.session_key))
 
     def take_back(self, stream: WorkerStream) -> None:
         """Gives back what was granted but never handed to the stream."""
         if refs := stream.unsent():
-            _forget(self._reports.submit(TakenBack(tuple(refs))))
+            self._reports.tell(TakenBack(tuple(refs)))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Puts a message into the report lane."""
@@ -206,8 +206,3 @@ class _Conversation:
                 self._failed.set_exception(error)
 
         self._service.submit(item).add_done_callback(answered)
-
-
-def _forget(future: asyncio.Future[Answer]) -> None:
-    """Nobody waits for this answer: expiry does what it would have done."""
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -6,11 +6,13 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from scheduler_svc.application.ledger import BACKOFF, BARRED, Ledger, later
+from scheduler_svc.application.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EndedAttempt, LiveLease, TaskRow
 from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, sequel
+from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import TaskError
 
@@ -47,6 +49,15 @@ def end_attempts(tx: Tx, ledger: Ledger, ended: Sequence[EndedLease], max_losses
         raise Inconsistent(f"{len(ended)} attempts end, {moved} tasks moved, {went} leases went")
 
 
+def let_go(tx: Tx, revoked: Sequence[LeaseRef]) -> None:
+    """Ends revoked leases, which are locked: their tasks, if they still wait, are barred no more."""
+    if not revoked:
+        return
+    if tx.leases.delete(revoked) != len(revoked):
+        raise Inconsistent("a revoked lease that was locked did not go")
+    tx.signals.due = True
+
+
 def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: int) -> EndedAttempt:
     lease = item.lease
     status = lease.status
@@ -79,7 +90,7 @@ def _place(tx: Tx, ledger: Ledger, lease: LiveLease, then: Sequel, *, barred: bo
     keeps = then.place in (Place.KEPT, Place.KEPT_LATER)
     tag = lease.tag if keeps else None
     if then.place in (Place.BACKOFF, Place.KEPT_LATER):
-        ledger.delay(*place, until=later(tx.now, then.delay), cause=BACKOFF, tag=tag)
+        ledger.delay(*place, until=tx.now + timedelta(seconds=then.delay), cause=BACKOFF, tag=tag)
     elif then.place is not Place.NOWHERE and barred:
         ledger.delay(*place, until=tx.now, cause=BARRED, tag=tag)
     elif then.place is not Place.NOWHERE:

@@ -6,7 +6,7 @@ Only the claim writes its own, within its one statement.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow
@@ -121,8 +121,3 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     return [
         row._replace(tag=next(turns[row.account_id, row.priority])) if row.tag == _OWN_TURN else row for row in rows
     ]
-
-
-def later(now: datetime, seconds: float) -> datetime:
-    """`seconds` after `now`."""
-    return now + timedelta(seconds=seconds)

@@ -235,6 +235,10 @@ class GroupCommit(Protocol[T_contra, R]):
         """The same without waiting; answers come in the order of the calls."""
         ...
 
+    def tell(self, item: T_contra) -> None:
+        """The same, where nobody waits for the answer."""
+        ...
+
 
 class Database(Protocol):
     """Where transactions come from."""

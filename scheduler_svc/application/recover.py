@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scheduler_svc.application.endings import EndedLease, end_attempts
+from scheduler_svc.application.endings import EndedLease, end_attempts, let_go
 from scheduler_svc.application.ledger import ALL_ACCOUNTS, Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
@@ -48,10 +48,7 @@ def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
         return Reaped(0, 0, guarded=True)
     expired = tx.leases.lock_expired(BATCH)
     ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
-    barring = [lease.ref for lease in expired if lease.revoked]
-    if barring:
-        tx.leases.delete(barring)
-        tx.signals.due = True
+    let_go(tx, [lease.ref for lease in expired if lease.revoked])
     late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL_ACCOUNTS)
     _end(tx, settings, ended, late)
     return Reaped(len(expired), len(late), guarded=False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
-from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, record
+from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, let_go, record
 from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import (
@@ -149,13 +149,17 @@ class Reports:
         if not folds and not taken_back:
             return {}, set()
         live = tx.leases.lock(sorted({ref.task_key for ref in (*folds, *taken_back)}))
-        verdicts = _judge(tx, folds, live)
-        write = _Write(tx, self._max_losses)
+        ledger = Ledger(tx)
+        verdicts, late = _judge(tx, ledger, folds, live)
+        write = _Write(tx, ledger, self._max_losses)
         for ref in taken_back:
             if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
                 write.take_back(lease)
         for ref, verdict in verdicts.items():
-            write.apply(folds[ref], verdict, live.get(ref.task_key))
+            if verdict is Verdict.APPLY_LATE:
+                write.complete_late(folds[ref], late[ref.task_key])
+            else:
+                write.apply(folds[ref], verdict, live.get(ref.task_key))
         write.finish()
         outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
         return outcomes, {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
@@ -183,8 +187,13 @@ def _not_renewed(item: Stated, renewed: set[LeaseRef]) -> tuple[str, ...]:
     return tuple(held.lease_id for held in item.state.held if held.ref not in renewed)
 
 
-def _judge(tx: Tx, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]) -> dict[LeaseRef, Verdict]:
-    """A verdict for each lease; a late result is only taken by removing its task from where it waits."""
+def _judge(
+    tx: Tx, ledger: Ledger, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]
+) -> tuple[dict[LeaseRef, Verdict], dict[int, TaskRow]]:
+    """A verdict for each lease, and the tasks of those that are not live.
+
+    A late result is only taken by removing its task from where it waits.
+    """
     astray = [ref.task_key for ref in folds if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
     tasks = tx.tasks.peek(sorted(astray)) if astray else {}
     verdicts = {
@@ -193,26 +202,24 @@ def _judge(tx: Tx, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]
     }
     late = {ref.task_key: ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY_LATE}
     if late:
-        owned = _own_late(tx, late)
+        owned = _own_late(tx, ledger, late)
         verdicts |= {ref: Verdict.LOST for key, ref in late.items() if key not in owned}
-    return verdicts
+    return verdicts, tasks
 
 
-def _own_late(tx: Tx, late: Mapping[int, LeaseRef]) -> set[int]:
+def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:
     """Takes these tasks out of where they wait; those that were granted anew meanwhile stay where they are."""
     removed = tx.waiting.remove_next([(key, late[key].attempt + 1) for key in sorted(late)])
-    ledger = Ledger(tx)
     for row in removed.values():
         if row.cause == 0:
             ledger.left_ready(row.account_id)
-    ledger.write()
     return set(removed)
 
 
 def _lease_row(lease: LiveLease | None) -> LeaseRow | None:
     if lease is None:
         return None
-    return LeaseRow(lease.ref, lease.worker_id, lease.status, lease.accept_time is not None, lease.revoked)
+    return LeaseRow(lease.ref, lease.revoked)
 
 
 def _last_end(task: TaskRow | None) -> LastEnd | None:
@@ -224,10 +231,10 @@ def _last_end(task: TaskRow | None) -> LastEnd | None:
 class _Write:
     """Collects what verdicts do, and writes it in a statement a kind."""
 
-    def __init__(self, tx: Tx, max_losses: int) -> None:
+    def __init__(self, tx: Tx, ledger: Ledger, max_losses: int) -> None:
         self._tx = tx
+        self._ledger = ledger
         self._max_losses = max_losses
-        self._ledger = Ledger(tx)
         self._changes: list[LeaseChange] = []
         self._completed: dict[LeaseRef, Result] = {}
         self._completed_late: dict[LeaseRef, Result] = {}
@@ -242,8 +249,6 @@ class _Write:
         """What the verdict does with the fold."""
         if verdict is Verdict.END_REVOKED:
             self._released.append(one.ref)
-        elif verdict is Verdict.APPLY_LATE:
-            self._complete_late(one)
         elif verdict is Verdict.APPLY:
             assert lease is not None
             match one.ending:
@@ -269,8 +274,8 @@ class _Write:
         record(self._ledger, lease, Status.PROCESSING, Status.COMPLETED, reason="COMPLETED")
         self._completed[one.ref] = _result(one)
 
-    def _complete_late(self, one: Fold) -> None:
-        task = self._tx.tasks.peek([one.ref.task_key])[one.ref.task_key]
+    def complete_late(self, one: Fold, task: TaskRow) -> None:
+        """A result that came after its lease ran out; its task does not wait any more."""
         self._ledger.move(
             task.task_key,
             task.account_id,
@@ -287,9 +292,7 @@ class _Write:
         end_attempts(self._tx, self._ledger, self._ended, self._max_losses)
         if self._changes and self._tx.leases.change(self._changes) != len(self._changes):
             raise Inconsistent("a lease that was locked did not change")
-        if self._released and self._tx.leases.delete(self._released) != len(self._released):
-            raise Inconsistent("a revoked lease that was locked did not go")
-        self._tx.signals.due |= bool(self._released)
+        let_go(self._tx, self._released)
         self._store(self._completed, late=False)
         self._store(self._completed_late, late=True)
         self._ledger.write()

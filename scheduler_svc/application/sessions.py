@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler_svc.application.endings import EndedLease, end_attempts
+from scheduler_svc.application.endings import EndedLease, end_attempts, let_go
 from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease, Named
@@ -71,10 +71,7 @@ def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Wanted]
 
 def _end(tx: Tx, unnamed: list[LiveLease], died: frozenset[str], max_losses: int) -> None:
     """What the worker does not hold any more: lost where its run died with it, else given back, uncounted."""
-    barring = [lease.ref for lease in unnamed if lease.revoked]
-    if barring:
-        tx.leases.delete(barring)
-        tx.signals.due = True
+    let_go(tx, [lease.ref for lease in unnamed if lease.revoked])
     ledger = Ledger(tx)
     ended = [EndedLease(lease, _cause(lease, died)) for lease in unnamed if not lease.revoked]
     end_attempts(tx, ledger, ended, max_losses)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from scheduler_svc.application.ledger import SCHEDULED, Ledger
 from scheduler_svc.application.ports import GroupCommit, Tx
@@ -32,21 +33,18 @@ class Keys:
     """Hands out task keys from blocks of the database's sequence. For one thread."""
 
     def __init__(self) -> None:
-        self._free: Iterable[int] = iter(())
-        self._left = 0
+        self._free: Iterator[int] = iter(())
 
     def take(self, tx: Tx, count: int) -> list[int]:
         """So many new keys, rising."""
         keys: list[int] = []
         milliseconds = int(time.time() * 1000)
-        while len(keys) < count:
-            if not self._left:
-                first = tx.submits.next_keys()
-                self._free, self._left = iter(range(first, first + _BLOCK)), _BLOCK
-            n = min(self._left, count - len(keys))
-            keys += [make_key(milliseconds, next(self._free)) for _ in range(n)]  # type: ignore[call-overload]
-            self._left -= n
-        return sorted(keys)
+        while True:
+            keys += [make_key(milliseconds, number) for number in islice(self._free, count - len(keys))]
+            if len(keys) == count:
+                return sorted(keys)
+            first = tx.submits.next_keys()
+            self._free = iter(range(first, first + _BLOCK))
 
 
 _BLOCK = 1000

@@ -114,12 +114,9 @@ class Fold:
 
 
 class LeaseRow(NamedTuple):
-    """A lease as the database has it."""
+    """The lease that a task has now, as far as a report is judged by it."""
 
     ref: LeaseRef
-    worker_id: str
-    status: Status  # SUBMITTED or PROCESSING
-    accepted: bool
     revoked: bool
 
 

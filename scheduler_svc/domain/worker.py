@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum
 from typing import NamedTuple
 
 from scheduler_svc.domain.ids import LeaseRef
-
-
-class LeaseStage(IntEnum):
-    """How far a held lease is, as its worker sees it; the numbers of the contract."""
-
-    QUEUED = 1
-    ACCEPTED = 2
-    PROCESSING = 3
-    FINISHED = 4
 
 
 class Held(NamedTuple):
@@ -25,7 +15,6 @@ class Held(NamedTuple):
 
     lease_id: str
     ref: LeaseRef | None
-    stage: LeaseStage
 
 
 @dataclass(frozen=True, slots=True)

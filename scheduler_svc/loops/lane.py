@@ -72,6 +72,10 @@ class Lane(Generic[T, R]):
             self._entries.put((item, future))
         return future
 
+    def tell(self, item: T) -> None:
+        """The same, where nobody waits for the answer: what it would have done happens otherwise, later."""
+        self.submit(item).add_done_callback(lambda done: done.cancelled() or done.exception())
+
     async def stop(self) -> None:
         """Answers what is under way, then ends."""
         if self._loop is None:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import CompletedTask, Grant, LeaseChange, LiveLease, Named
+from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
@@ -170,6 +171,10 @@ _THESE = """
 _DELETE = sa.text(f"DELETE FROM leases WHERE {_THESE}")
 _REVOKE = sa.text(f"UPDATE leases SET revoked = true WHERE {_THESE} AND NOT revoked")
 
+_COMPLETED = f"""
+    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, {TITLE_LENGTH}), p.category, t.priority,
+        t.schedule_time, t.auto_approve
+"""
 # `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
 # The fence of a result: the lease goes and the task completes, or neither. Whoever gets a row back owns the task.
 _COMPLETE = sa.text(f"""
@@ -183,8 +188,7 @@ _COMPLETE = sa.text(f"""
         content_id = gone.content_id, error = NULL, losses = 0, refusals = 0
     FROM gone JOIN task_payloads AS p ON p.task_key = gone.task_key
     WHERE t.task_key = gone.task_key AND t.status + 0 = 1 AND t.attempt < gone.attempt
-    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
-        t.auto_approve
+    {_COMPLETED}
 """)
 # A late result has no lease any more; its task still names it as the last one, which ran out (4).
 _COMPLETE_LATE = sa.text(f"""
@@ -194,8 +198,7 @@ _COMPLETE_LATE = sa.text(f"""
     WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = 1
         AND t.lease_end = 4
         AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)
-    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, 255), p.category, t.priority, t.schedule_time,
-        t.auto_approve
+    {_COMPLETED}
 """)
 
 

@@ -33,7 +33,7 @@ from scheduler_svc.domain.lease import (
     Update,
 )
 from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
-from scheduler_svc.domain.worker import Held, Hello, LeaseStage, State
+from scheduler_svc.domain.worker import Held, Hello, State
 from scheduler_svc.store.transactions import PgDatabase, PgTx, make_engine
 
 TTL = 120.0
@@ -52,8 +52,8 @@ def released(reason: Release = Release.DRAINING, *, started: bool = False) -> Re
     return Released(reason, started)
 
 
-def held(refs: Iterable[LeaseRef], stage: LeaseStage = LeaseStage.PROCESSING) -> tuple[Held, ...]:
-    return tuple(Held(ref.lease_id, ref, stage) for ref in refs)
+def held(refs: Iterable[LeaseRef]) -> tuple[Held, ...]:
+    return tuple(Held(ref.lease_id, ref) for ref in refs)
 
 
 def new_task(**fields: Any) -> NewTask:

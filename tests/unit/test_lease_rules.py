@@ -53,7 +53,7 @@ def folded(ending: str) -> Fold:
 
 
 def lease(ref: LeaseRef, *, revoked: bool) -> LeaseRow:
-    return LeaseRow(ref, "w", Status.PROCESSING, accepted=True, revoked=revoked)
+    return LeaseRow(ref, revoked)
 
 
 LEASES = {
