@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow
+from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow, Waiting
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import MOVES, IllegalMove, Status
@@ -77,9 +77,10 @@ class Ledger:
         """Lets a task wait until a time; then it is enqueued."""
         self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
 
-    def left_ready(self, account_id: int, count: int = 1) -> None:
-        """Counts tasks that were taken out of what is ready."""
-        self._ready_deltas[account_id] -= count
+    def taken_out(self, waiting: Waiting) -> None:
+        """Counts a task that was taken out of where it waited."""
+        if waiting.cause == 0:
+            self._ready_deltas[waiting.account_id] -= 1
 
     def write(self) -> None:
         """Stores all that was collected."""

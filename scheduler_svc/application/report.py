@@ -211,8 +211,7 @@ def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:
     """Takes these tasks out of where they wait; those that were granted anew meanwhile stay where they are."""
     removed = tx.waiting.remove_next([(key, late[key].attempt + 1) for key in sorted(late)])
     for row in removed.values():
-        if row.cause == 0:
-            ledger.left_ready(row.account_id)
+        ledger.taken_out(row)
     return set(removed)
 
 

@@ -53,8 +53,7 @@ def _status(tx: Tx, task_key: int) -> Status:
 
 def _cancel_waiting(tx: Tx, waiting: Waiting) -> None:
     ledger = Ledger(tx)
-    if waiting.cause == 0:
-        ledger.left_ready(waiting.account_id)
+    ledger.taken_out(waiting)
     ledger.move(waiting.task_key, waiting.account_id, Status.PENDING, Status.CANCELLED, CANCELLED_BY_CLIENT)
     if not tx.tasks.cancel_waiting(waiting.task_key, error_json(_CANCELLED) or ""):
         raise Inconsistent(f"{format_task_id(waiting.task_key)} waited, but is not pending")
