@@ -25,7 +25,10 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """`python -m benchmarks.<module>` with its options as arguments; its errors go to `<folder>/<name>.log`."""
+    """`python -m benchmarks.<module>` with its options as arguments; its errors go to `<folder>/<name>.log`.
+
+    `first` is what it said once it was ready.
+    """
 
     def __init__(self, module: str, folder: Path, name: str, **options: object) -> None:
         self._module = f"benchmarks.{module}"
@@ -42,7 +45,7 @@ class Child:
                 stderr=log,
             )
         async with asyncio.timeout(START_WITHIN_S):
-            await self.told()
+            self.first = await self.told()
         return self
 
     async def __aexit__(self, *_: object) -> None:

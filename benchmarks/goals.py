@@ -23,6 +23,14 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """What the part that decides a figure does by itself: here, just now, and on the machine that the goals are of."""
+
+    here: float
+    there: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One measured value, of `count` tasks, samples or workers. `note` says under which conditions."""
 
@@ -32,6 +40,12 @@ class Figure:
     count: int
     goal: Goal | None = None
     note: str = ""
+    floor: Floor | None = None
+
+    @property
+    def there(self) -> float:
+        """What it comes to at the speed of the goals' machine, where its floor was measured; else as it is."""
+        return self.value if self.floor is None else self.value * self.floor.there / self.floor.here
 
 
 DRAIN = Goal(8_000, 15_000, 18_000)

@@ -1,6 +1,7 @@
 """How long a task takes from its submit to its worker: one process does both, one task at a time.
 
-Says each sample, in milliseconds of the monotonic clock, from the call of SubmitTask to the assignment's arrival.
+Says each sample, in milliseconds of the monotonic clock, from the call of SubmitTask to the assignment's arrival; and
+beside it the floor, a call of the same message to a bare server, after a pause of its own.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ import argparse
 import asyncio
 import random
 import time
+from typing import TYPE_CHECKING
 
+from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from grpc import aio
 
 from benchmarks import child, payload
 from benchmarks.lease_stream import LeaseStream
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 PAUSE_S = (0.005, 0.02)
 """Between two samples, so that each of them finds an idle system."""
@@ -49,15 +55,24 @@ class _Probe:
             pass
 
 
+async def _call_ms(bare: TaskServiceAsyncStub, request: task_pb.SubmitTaskRequest) -> float:
+    await asyncio.sleep(random.uniform(*PAUSE_S))
+    begin = time.monotonic()
+    await bare.SubmitTask(request)
+    return (time.monotonic() - begin) * 1e3
+
+
 async def _main(arguments: argparse.Namespace) -> None:
     stdin = await child.stdin_reader()
     requests = payload.tasks(arguments.accounts)
     async with (
         aio.insecure_channel(arguments.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
+        aio.insecure_channel(arguments.floor, options=[("grpc.use_local_subchannel_pool", 1)]) as bare_channel,
         LeaseStream(arguments.target, "latency-probe", depth=4) as stream,
     ):
-        stub = TaskServiceStub(channel)
+        stub, bare = TaskServiceStub(channel), TaskServiceStub(bare_channel)
         await channel.channel_ready()
+        await bare_channel.channel_ready()
         probe = _Probe(stream)
         await probe.acknowledged_state()
         child.say(ready=True)
@@ -67,14 +82,16 @@ async def _main(arguments: argparse.Namespace) -> None:
             begin = time.monotonic()
             submit = stub.SubmitTask(next(requests))
             assignment = await probe.assigned()
-            child.say(ms=(time.monotonic() - begin) * 1e3)
+            end = time.monotonic()
             await submit
             await probe.complete(assignment)
+            child.say(ms=(end - begin) * 1e3, floor_ms=await _call_ms(bare, next(requests)))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="host:port of the scheduler")
+    parser.add_argument("--floor", required=True, help="host:port of a bare server")
     parser.add_argument("--samples", type=int, required=True, help="how many")
     parser.add_argument("--accounts", type=child.ids, required=True, help="account ids, by comma")
     child.run(_main(parser.parse_args()))

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import goals, scenario
+from benchmarks import floors, goals, scenario
 from benchmarks.child import Child
-from benchmarks.goals import Figure
+from benchmarks.goals import Figure, Floor, Goal
 from benchmarks.stack import Stack
 
 PENDING_AT_MOST = 10_000_000
@@ -58,15 +58,20 @@ def _make_folder(above: Path) -> Path:
 
 async def batch_submit(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
+        before = floors.inserted_per_second(stack)
         span = await scenario.load(stack, options.batch_submits, batch=options.batch, in_flight=4)
-    name = f"BatchSubmitTasks of {options.batch}"
-    return [_rate(name, span, goals.BATCH_SUBMIT)]
+        after = floors.inserted_per_second(stack)
+    floor = Floor((before + after) / 2, floors.INSERTED_PER_SECOND)
+    return [_rate(f"BatchSubmitTasks of {options.batch}", span, goals.BATCH_SUBMIT, floor)]
 
 
 async def submit(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
+        before = await floors.unary_per_second(stack)
         span = await scenario.load(stack, options.submits, batch=1, in_flight=64)
-    return [_rate("SubmitTask, 64 in flight", span, goals.SUBMIT)]
+        after = await floors.unary_per_second(stack)
+    floor = Floor((before + after) / 2, floors.UNARY_PER_SECOND)
+    return [_rate("SubmitTask, 64 in flight", span, goals.SUBMIT, floor)]
 
 
 async def drain(options: Options) -> list[Figure]:
@@ -97,8 +102,8 @@ async def end_to_end(options: Options) -> list[Figure]:
     return [_rate("end to end, batches coming in", span, goals.END_TO_END)]
 
 
-def _rate(name: str, span: scenario.Span, goal: goals.Goal) -> Figure:
-    return Figure(name, span.per_second, "tasks/s", span.tasks, goal, span.cpu_note)
+def _rate(name: str, span: scenario.Span, goal: Goal, floor: Floor | None = None) -> Figure:
+    return Figure(name, span.per_second, "tasks/s", span.tasks, goal, span.cpu_note, floor)
 
 
 async def latency(options: Options) -> list[Figure]:
@@ -116,21 +121,32 @@ async def latency_after_burst(options: Options) -> list[Figure]:
     return _percentiles(name, samples, goals.AFTER_BURST_P50_MS, goals.AFTER_BURST_P99_MS)
 
 
-async def _latencies(stack: Stack, samples: int) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class _Latencies:
+    """Milliseconds, the smallest first."""
+
+    measured: list[float]
+    floor: list[float]
+
+
+async def _latencies(stack: Stack, samples: int) -> _Latencies:
     accounts = ",".join(map(str, stack.accounts))
-    options = {"target": stack.target, "samples": samples, "accounts": accounts}
-    async with Child("latency_probe", stack.folder, "latency_probe", **options) as probe:
-        probe.go()
-        async with asyncio.timeout(scenario.PATIENCE_S):
-            return [(await probe.told())["ms"] for _ in range(samples)]
+    async with floors.bare_server(stack) as bare:
+        options = {"target": stack.target, "floor": bare, "samples": samples, "accounts": accounts}
+        async with Child("latency_probe", stack.folder, "latency_probe", **options) as probe:
+            probe.go()
+            async with asyncio.timeout(scenario.PATIENCE_S):
+                told = [await probe.told() for _ in range(samples)]
+    return _Latencies(sorted(one["ms"] for one in told), sorted(one["floor_ms"] for one in told))
 
 
-def _percentiles(name: str, samples: list[float], p50: goals.Goal, p99: goals.Goal) -> list[Figure]:
-    ordered = sorted(samples)
+def _percentiles(name: str, samples: _Latencies, p50: Goal, p99: Goal) -> list[Figure]:
+    ordered = samples.measured
     count, note = len(ordered), f"the longest {ordered[-1]:.1f} ms"
+    floor = Floor(samples.floor[count // 2], floors.UNARY_MS)
     return [
-        Figure(f"{name}, p50", ordered[count // 2], "ms", count, p50, note),
-        Figure(f"{name}, p99", ordered[count * 99 // 100], "ms", count, p99, note),
+        Figure(f"{name}, p50", ordered[count // 2], "ms", count, p50, note, floor),
+        Figure(f"{name}, p99", ordered[count * 99 // 100], "ms", count, p99, note, floor),
     ]
 
 

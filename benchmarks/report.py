@@ -63,11 +63,11 @@ def as_json(figures: Sequence[Figure], of: Machine) -> str:
 
 
 def as_table(figures: Sequence[Figure], of: Machine) -> str:
-    """One line a figure: measured, must, goal, sane limit, what that comes to, conditions."""
-    heads = ("measure", "measured", "unit", "must", "goal", "limit", "reached", "")
+    """One line a figure: measured, its floor, both at the goals' machine's speed, the goals, what it comes to."""
+    heads = ("measure", "measured", "unit", "floor here", "there", "must", "goal", "limit", "reached", "")
     rows = [heads, *(_row(figure) for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    numbers = {1, 3, 4, 5}
+    numbers = {1, 3, 4, 5, 6, 7}
     lines = [
         "  ".join(
             cell.rjust(w) if i in numbers else cell.ljust(w)
@@ -83,8 +83,9 @@ def _row(figure: Figure) -> tuple[str, ...]:
     bounds = ("", "", "", "")
     if goal is not None:
         limit = "–" if goal.limit is None else _number(goal.limit)
-        bounds = (_number(goal.must), _number(goal.goal), limit, goal.met(figure.value))
-    return (figure.name, _number(figure.value), figure.unit, *bounds, figure.note)
+        bounds = (_number(goal.must), _number(goal.goal), limit, goal.met(figure.there))
+    floor = (_number(figure.floor.here), _number(figure.there)) if figure.floor else ("", "")
+    return (figure.name, _number(figure.value), figure.unit, *floor, *bounds, figure.note)
 
 
 def _number(value: float) -> str:

@@ -39,9 +39,9 @@ class Span:
         return f"CPU a task: scheduler {scheduler:.0f} µs, PostgreSQL {postgres:.0f} µs"
 
 
-async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int) -> Span:
-    """Submits tasks from a process of its own."""
-    async with loader(stack, tasks, batch=batch, in_flight=in_flight) as one:
+async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: str = "") -> Span:
+    """Submits tasks from a process of its own, to the stack or to another target."""
+    async with loader(stack, tasks, batch=batch, in_flight=in_flight, target=target) as one:
         before = stack.cpu()
         one.go()
         async with asyncio.timeout(PATIENCE_S):
@@ -50,10 +50,16 @@ async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int) -> Span:
 
 
 @asynccontextmanager
-async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int) -> AsyncIterator[Child]:
+async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: str = "") -> AsyncIterator[Child]:
     """A loader that is ready to go."""
     accounts = ",".join(map(str, stack.accounts))
-    options = {"target": stack.target, "tasks": tasks, "batch": batch, "in_flight": in_flight, "accounts": accounts}
+    options = {
+        "target": target or stack.target,
+        "tasks": tasks,
+        "batch": batch,
+        "in_flight": in_flight,
+        "accounts": accounts,
+    }
     async with Child("loader", stack.folder, "loader", **options) as one:
         yield one
 

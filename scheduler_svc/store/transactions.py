@@ -39,7 +39,7 @@ _ATTEMPTS = 5
 
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
 # joined through the keys' indexes.
-_HOT_OPTIONS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c timezone=UTC"
+_HOT_OPTIONS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c timezone=UTC"
 _OPTIONS = "-c jit=off -c timezone=UTC"
 
 R = TypeVar("R")

@@ -1,0 +1,34 @@
+"""A bare grpc.aio server: SubmitTask answered with the task as it came, nothing stored. What gRPC itself costs here."""
+
+from __future__ import annotations
+
+import argparse
+
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
+from grpc import aio
+
+from benchmarks import child
+
+
+class _Echo(TaskServiceServicer):
+    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
+        task = task_pb2.Task(topic=request.topic, keywords=request.keywords, requirements=request.requirements)
+        return pb.SubmitTaskResponse(task=task)
+
+
+async def _main() -> None:
+    stdin = await child.stdin_reader()
+    server = aio.server()
+    add_TaskServiceServicer_to_server(_Echo(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    child.say(target=f"127.0.0.1:{port}")
+    await stdin.read()
+    await server.stop(None)
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    child.run(_main())
