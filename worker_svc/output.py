@@ -17,7 +17,7 @@ MAX_LINE = 16 * 1024
 
 MAX_FILE = 64 * 1024 * 1024
 """Bytes that a CLI may print into a file: far above what any prints that works."""
-FOLLOW_INTERVAL = 0.5
+FOLLOW_INTERVAL = 1.0
 """Seconds between two looks at such a file."""
 
 _CHUNK = 64 * 1024

@@ -90,18 +90,16 @@ class Run:
         if on_start is not None:
             on_start()
         stdout, stderr = Tail(max_output), Tail(4 * MAX_STDERR)
-        lines = [Lines(on_line) if on_line else None for _ in (stdout, stderr)]
-        following = Following(path, stdout, lines[0]) if path else None
-        readers = [
-            asyncio.create_task(_follow(child, following) if following else drain(child.stdout, stdout, lines[0])),
-            asyncio.create_task(drain(child.stderr, stderr, lines[1])),
-        ]
+        following = Following(path, stdout, _lines(on_line)) if path else None
+        reading = _follow(child, following) if following else drain(child.stdout, stdout, _lines(on_line))
+        readers = [asyncio.create_task(reading), asyncio.create_task(drain(child.stderr, stderr, _lines(on_line)))]
         self._readers += readers
         ended, timed_out = await _end_of(child, limit)
         if ended.ended_by == "deadline":
             raise RunExpiredError
         if following:
             following.ended()
+            await asyncio.wait(readers[:1])  # a file has an end, whoever else holds it open
         await _rest_of_output(readers, (stdout, stderr))
         text = clean_tail(stderr.bytes().decode("utf-8", "replace"), MAX_STDERR)
         overflowed = following is not None and following.overflowed
@@ -217,6 +215,10 @@ def _created(path: Path | None) -> Iterator[int | None]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _lines(on_line: Callable[[str], None] | None) -> Lines | None:
+    return Lines(on_line) if on_line else None
 
 
 async def _follow(child: Child, following: Following) -> None:

@@ -34,7 +34,7 @@ def installed() -> Path:
     if npm is None or node is None:
         pytest.skip(f"npm is missing: the tests of {NAME} need Node.js 20 or newer with npm on the PATH")
     folder = _cache() / f"{NAME}-{VERSION}-{_abi(node)}"
-    with _locked(folder.with_suffix(".lock")):
+    with _locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             _install(npm, folder)
     return folder / _CLI
