@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from hypothesis import settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.cluster import Databases, throwaway_server
 from tests.leaks import child_processes, lasting_threads, pending_tasks
+from tests.published import package
 from tests.waiting import wait_until_gone, wait_until_gone_async
 
 LEAK_GRACE_S = 3.0  # what was told to end may take a moment
@@ -66,6 +68,12 @@ def engine(db_url: str) -> Iterator[sa.Engine]:
     engine = sa.create_engine(db_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def published_cli() -> Path:
+    """The CLI of the npm package llm-content-creator; the first time on a machine npm installs it."""
+    return package.installed()
 
 
 @pytest.fixture(autouse=True)

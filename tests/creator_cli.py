@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from worker_svc.creators.base import SMALL_OUTPUT, Completed
 
@@ -23,9 +24,13 @@ class ProcessExit:
 
 
 class SubprocessCli:
-    """Runs `program` with the arguments of each call, in a group of its own; remembers the calls."""
+    """Runs `program` with the arguments of each call, in a group of its own; remembers the calls.
 
-    def __init__(self, *program: str, env: Mapping[str, str] | None = None) -> None:
+    Pipes are read all the time, so that `to_file` makes no difference.
+    """
+
+    def __init__(self, *program: str, env: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
+        self.folder = folder or Path.cwd()
         self._program = program
         self._env = {"PATH": os.environ.get("PATH", ""), **(env or {})}
         self.calls: list[Sequence[str]] = []
@@ -43,11 +48,12 @@ class SubprocessCli:
         on_start: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
         max_output: int = SMALL_OUTPUT,
+        to_file: bool = False,
     ) -> Completed:
         self.calls.append(args)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *self._program, *args, stdout=pipe, stderr=pipe, env=self._env, start_new_session=True
+            *self._program, *args, stdout=pipe, stderr=pipe, env=self._env, cwd=self.folder, start_new_session=True
         )
         if on_start:
             on_start()

@@ -108,14 +108,14 @@ class Settings(BaseSettings):
     """Duration that running CLIs may still take after TERM; then they are stopped and their leases given back."""
     creator_cli_path: str = Field("content-creator", alias="CREATOR_CLI_PATH", min_length=1)
     """The creator CLI: a path, or a name that is looked up on the PATH."""
-    creator_profile: Literal["reference", "json"] = Field("reference", alias="CREATOR_PROFILE")
-    """How the CLI is driven: reference or json."""
+    creator_profile: Literal["reference", "json", "llm-content-creator"] = Field("reference", alias="CREATOR_PROFILE")
+    """How the CLI is driven: reference, json, or llm-content-creator (the npm package of that name)."""
     creator_poll_interval: Duration = Field(30.0, alias="CREATOR_POLL_INTERVAL", ge=0.05, le=3600)
     """Duration between two calls of `status` (profile reference)."""
     creator_max_result: Size = Field(3 * 1024 * 1024, alias="CREATOR_MAX_RESULT", ge=1, le=3 * 1024 * 1024)
     """Bytes of body and html together, 3MiB at most; a larger result fails the task."""
     creator_env: Names = Field((), alias="CREATOR_ENV")
-    """Names of variables, by comma, that the CLI gets beside PATH, HOME, LANG, LC_ALL and TMPDIR."""
+    """Names of variables, by comma, that the CLI gets beside PATH, HOME, LANG, LC_ALL, TMPDIR and its profile's own."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
     """Least level that is logged: debug, info, warning or error."""
     log_format: Literal["console", "json"] | None = Field(None, alias="CONTENTGEN_LOG_FORMAT")

@@ -104,13 +104,16 @@ def failed(reason: Reason, message: str, stderr: str = "", **details: str) -> Fa
     return Failed(reason, clean(message, MAX_MESSAGE), {**details, **({"stderr": tail} if tail else {})})
 
 
-def of_exit(ended: Exit, stderr: str) -> Failed | None:
-    """What an exit means by itself: None is success so far, and the output decides."""
+def of_exit(ended: Exit, stderr: str, said: str = "") -> Failed | None:
+    """What an exit means by itself: None is success so far, and the output decides.
+
+    `said` is what the CLI gave as its reason, where that is not the last line of `stderr`.
+    """
     if ended.signal is not None:
         message = f"the CLI was ended by {_signal_name(ended.signal)}"
         return failed(Reason.CREATOR_ERROR, message, stderr, signal=str(ended.signal))
     if ended.code != 0:
-        message = f"the CLI exited with status {ended.code}{_last_line(stderr)}"
+        message = f"the CLI exited with status {ended.code}{_because(said or _last_line(stderr))}"
         return failed(Reason.CREATOR_ERROR, message, stderr, exit_code=str(ended.code))
     return None
 
@@ -138,6 +141,11 @@ def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = 
         return failed(Reason.RESULT_TOO_LARGE, f"the CLI printed more than {len(stdout)} bytes", stderr)
     if document is None:
         return failed(Reason.CREATOR_INVALID_RESPONSE, f"no JSON document in the output{_excerpt(text)}", stderr)
+    return of_document(document, max_result, stderr)
+
+
+def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") -> Outcome:
+    """The result that a document with the keys `content`, `htmlContent`, `images` and `qualityScore` holds."""
     try:
         return _bounded(_result(document), max_result)
     except ValueError as error:
@@ -284,7 +292,11 @@ def _signal_name(number: int) -> str:
 
 def _last_line(stderr: str) -> str:
     lines = clean_tail(stderr, MAX_STDERR).splitlines()
-    return f": {lines[-1][:200]}" if lines else ""
+    return lines[-1] if lines else ""
+
+
+def _because(said: str) -> str:
+    return f": {said[:200]}" if said else ""
 
 
 def _excerpt(text: str) -> str:

@@ -8,9 +8,17 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
 
 MAX_LINE = 16 * 1024
 """Characters of one line; the rest of a longer one is left out."""
+
+MAX_FILE = 64 * 1024 * 1024
+"""Bytes that a CLI may print into a file: far above what any prints that works."""
+FOLLOW_INTERVAL = 1.0
+"""Seconds between two looks at such a file."""
 
 _CHUNK = 64 * 1024
 
@@ -72,3 +80,41 @@ async def drain(reader: asyncio.StreamReader, tail: Tail, lines: Lines | None) -
             lines.add(chunk)
     if lines is not None:
         lines.end()
+
+
+class Following:
+    """A CLI's stdout that is a file, read as it grows."""
+
+    def __init__(self, path: Path, tail: Tail, lines: Lines | None) -> None:
+        """`path` is there already."""
+        self._path = path
+        self._tail = tail
+        self._lines = lines
+        self._no_more = asyncio.Event()
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether more was printed than a file may hold."""
+        return self._tail.seen > MAX_FILE
+
+    async def run(self) -> None:
+        """Returns when all is read that was printed before `ended`, or at once when the file has grown too large."""
+        with self._path.open("rb") as file:
+            while not self._look(file):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._no_more.wait(), FOLLOW_INTERVAL)
+        if self._lines is not None:
+            self._lines.end()
+
+    def ended(self) -> None:
+        """The CLI has ended and prints no more."""
+        self._no_more.set()
+
+    def _look(self, file: BinaryIO) -> bool:
+        """Reads what is new; whether that was the last of it."""
+        last = self._no_more.is_set()
+        while not self.overflowed and (chunk := file.read(_CHUNK)):
+            self._tail.add(chunk)
+            if self._lines is not None:
+                self._lines.add(chunk)
+        return last or self.overflowed

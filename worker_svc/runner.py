@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from worker_svc.creators.base import SMALL_OUTPUT, Completed, Creator, Job, Reporter
+from worker_svc.creators.base import SMALL_OUTPUT, Completed, Creator, Job, Needs, Reporter
 from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, SpawnError, now
 from worker_svc.outcome import MAX_STDERR, Outcome, clean, clean_tail
-from worker_svc.output import Lines, Tail, drain
+from worker_svc.output import Following, Lines, Tail, drain
 
 VERSION_LIMIT = 15.0
 """Seconds that `--version` may take at start."""
@@ -48,10 +49,14 @@ class Program:
     environment: Mapping[str, str]
 
     @classmethod
-    def found(cls, path: str, names: Sequence[str], environ: Mapping[str, str]) -> Program:
-        """The CLI at `path`, or of that name on the PATH, with a clean environment plus the variables in `names`."""
-        passed = ("PATH", "LANG", "LC_ALL", *names)
-        environment = {"LANG": "C.UTF-8", **{name: environ[name] for name in passed if name in environ}}
+    def found(cls, path: str, names: Sequence[str], environ: Mapping[str, str], needs: Needs) -> Program:
+        """The CLI at `path`, or of that name on the PATH.
+
+        Its environment is a clean one, plus the variables in `names`, plus what its profile needs.
+        """
+        passed = ("PATH", "LANG", "LC_ALL", *needs.passed, *names)
+        given = {name: environ[name] for name in passed if name in environ}
+        environment = {"LANG": "C.UTF-8", **given, **needs.fixed}
         whole = str(Path(path).absolute()) if "/" in path else shutil.which(path, path=environ.get("PATH"))
         return cls(whole or path, environment)
 
@@ -59,8 +64,8 @@ class Program:
 class Run:
     """An open run: what a creator may call. Everything that it starts ends with the run."""
 
-    def __init__(self, name: str, guard: Guard, program: Program, scratch: Path) -> None:
-        self.scratch = scratch
+    def __init__(self, name: str, guard: Guard, program: Program, folder: Path) -> None:
+        self.folder = folder
         self.started = False
         """Whether a CLI was ever started for it."""
         self._name = name
@@ -77,23 +82,28 @@ class Run:
         on_start: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
         max_output: int = SMALL_OUTPUT,
+        to_file: bool = False,
     ) -> Completed:
         """`Cli.call`. Beside OSError it raises CannotRunError, RunExpiredError and GuardLostError, past any creator."""
-        child = await self._spawn(args)
+        path = self.folder / f"stdout.{len(self._children)}" if to_file else None
+        child = await self._spawn(args, path)
         if on_start is not None:
             on_start()
         stdout, stderr = Tail(max_output), Tail(4 * MAX_STDERR)
-        readers = [
-            asyncio.create_task(drain(reader, tail, Lines(on_line) if on_line else None))
-            for reader, tail in ((child.stdout, stdout), (child.stderr, stderr))
-        ]
+        following = Following(path, stdout, _lines(on_line)) if path else None
+        reading = _follow(child, following) if following else drain(child.stdout, stdout, _lines(on_line))
+        readers = [asyncio.create_task(reading), asyncio.create_task(drain(child.stderr, stderr, _lines(on_line)))]
         self._readers += readers
         ended, timed_out = await _end_of(child, limit)
         if ended.ended_by == "deadline":
             raise RunExpiredError
+        if following:
+            following.ended()
+            await asyncio.wait(readers[:1])  # a file has an end, whoever else holds it open
         await _rest_of_output(readers, (stdout, stderr))
         text = clean_tail(stderr.bytes().decode("utf-8", "replace"), MAX_STDERR)
-        return Completed(ended, stdout.bytes(), text, stdout.truncated, timed_out)
+        overflowed = following is not None and following.overflowed
+        return Completed(ended, stdout.bytes(), text, stdout.truncated, timed_out, overflowed)
 
     async def release(self) -> None:
         """Nothing of the run lives any more: lets go of its pipes."""
@@ -103,12 +113,13 @@ class Run:
         for child in self._children:
             child.close()
 
-    async def _spawn(self, args: Sequence[str]) -> Child:
-        environment = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch), **self._program.environment}
+    async def _spawn(self, args: Sequence[str], stdout: Path | None) -> Child:
+        environment = {"HOME": str(self.folder), "TMPDIR": str(self.folder), **self._program.environment}
         argv = [self._program.path, *args]
         try:
-            child = await self._guard.spawn(self._name, argv, cwd=self.scratch, env=environment)
-        except SpawnError as error:
+            with _created(stdout) as file:
+                child = await self._guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=file)
+        except (SpawnError, OSError) as error:
             if error.errno in _OUR_FAULT and not self.started:
                 raise CannotRunError(str(error)) from error
             raise OSError(error.errno, str(error)) from error
@@ -137,8 +148,10 @@ class Runner:
         Raises OSError where there is no room for its folder.
         """
         run = Run(name, self._guard, self.program, self._scratch / quote(name, safe=""))
-        run.scratch.mkdir(mode=0o700)
+        run.folder.mkdir(mode=0o700)
         try:
+            for needed in self._creator.needs.folders:
+                (run.folder / needed).mkdir(mode=0o700)
             self._guard.open_run(name, deadline)
             try:
                 yield run
@@ -146,7 +159,7 @@ class Runner:
                 await self._guard.close_run(name)
                 await run.release()
         finally:
-            await _remove(run.scratch)
+            await _remove(run.folder)
 
     async def execute(self, run: Run, job: Job, report: Reporter) -> Outcome:
         """One attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
@@ -169,6 +182,8 @@ class Runner:
                 raise CliUnusableError(self._unusable(error.strerror or str(error))) from None
         if fault := _fault(done):
             raise CliUnusableError(self._unusable(fault))
+        if fault := self._creator.fault(done):
+            raise CliUnusableError(f"the CLI {self.program.path} cannot be used: {fault}")
         lines = clean(done.stdout.decode("utf-8", "replace"), SMALL_OUTPUT).splitlines()
         return lines[-1].strip()[:200] if done.exit.code == 0 and lines else ""
 
@@ -187,6 +202,30 @@ def _fault(version: Completed) -> str | None:
     if version.exit.code in _SHELL_CANNOT_RUN:
         return f"--version exited with status {version.exit.code}{said}"
     return None
+
+
+@contextmanager
+def _created(path: Path | None) -> Iterator[int | None]:
+    """A descriptor of a new file to append to; None where no file is wanted."""
+    if path is None:
+        yield None
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lines(on_line: Callable[[str], None] | None) -> Lines | None:
+    return Lines(on_line) if on_line else None
+
+
+async def _follow(child: Child, following: Following) -> None:
+    """Reads what the CLI prints into its file, and stops it where that grows too large."""
+    await following.run()
+    if following.overflowed:
+        await child.stop()
 
 
 async def _end_of(child: Child, limit: float | None) -> tuple[Exit, bool]:

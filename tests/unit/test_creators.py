@@ -25,6 +25,8 @@ IMPATIENT = {
     "result": replace(SETTINGS, result_limit=0.5),
 }
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "creators.md"
+
 PROGRAM = """
 cd "$FOLDER"
 call=$(($(cat "$1.calls" 2>/dev/null || echo 0) + 1))
@@ -239,6 +241,14 @@ async def test_json_runs_one_create_to_its_end(tmp_path: Path) -> None:
     assert [args[:3] for args in cli.calls] == [["create", "--type=content-creator", "--mode=sync"]]
     assert report.events[0] == "processing"
     assert {(20, "outline", ""), (60, "draft", "")} == set(report.events[1:])
+
+
+async def test_the_cli_of_the_documentation_works(tmp_path: Path) -> None:
+    program = DOCUMENTATION.read_text().partition("```sh\n")[2].partition("```")[0]
+    (tmp_path / "creator").write_text(program)
+    outcome, report = await run(SubprocessCli("/bin/sh", str(tmp_path / "creator")), profile="json")
+    assert outcome == Completed(Result("# Hello\n\nAn article.", quality_score=7.0))
+    assert report.events == ["processing", (50, "writing", "")]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.output import MAX_LINE, Lines, Tail, drain
+from tests.waiting import wait_until_async
+from worker_svc import output
+from worker_svc.output import MAX_LINE, Following, Lines, Tail, drain
 
 
 @given(st.lists(st.binary(max_size=50), max_size=30), st.integers(1, 40))
@@ -52,3 +56,28 @@ async def test_draining_reads_to_the_end_and_tells_lines() -> None:
     await drain(reader, tail, Lines(heard.append))
     assert heard == ["one", "two\ufffd"]
     assert (tail.bytes(), tail.truncated) == (b"\ntwo\xff"[-5:], True)
+
+
+async def test_a_file_is_followed_while_it_grows_and_read_to_its_end(tmp_path: Path) -> None:
+    path, tail, heard = tmp_path / "stdout", Tail(5), list[str]()
+    with path.open("ab", buffering=0) as file:
+        following = Following(path, tail, Lines(heard.append))
+        reading = asyncio.create_task(following.run())
+        file.write(b"one\ntw")
+        await wait_until_async(lambda: heard == ["one"], within=5, what="the first line is told")
+        file.write(b"o\nthree")
+        following.ended()
+        await reading
+    assert heard == ["one", "two", "three"]
+    assert (tail.bytes(), tail.truncated, following.overflowed) == (b"three", True, False)
+
+
+async def test_a_file_that_grows_too_large_is_read_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "MAX_FILE", 100_000)
+    path = tmp_path / "stdout"
+    path.write_bytes(b"x" * 1_000_000)
+    tail = Tail(5)
+    following = Following(path, tail, None)
+    await asyncio.wait_for(following.run(), 5)
+    assert following.overflowed
+    assert tail.seen < 200_000

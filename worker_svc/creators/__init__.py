@@ -1,4 +1,4 @@
-"""How each kind of CLI is driven: one file a profile (`CREATOR_PROFILE`), behind the interface of `base`.
+"""How each kind of CLI is driven: one module a profile (`CREATOR_PROFILE`), behind the interface of `base`.
 
 Layer: above outcome, beside guard and spool, below runner, which gives a creator its CLI and its reporter.
 """
@@ -9,9 +9,14 @@ from collections.abc import Callable, Mapping
 
 from worker_svc.creators.base import Creator, Settings
 from worker_svc.creators.json_sync import JsonSync
+from worker_svc.creators.llm_content_creator import LlmContentCreator
 from worker_svc.creators.reference import Reference
 
-PROFILES: Mapping[str, Callable[[Settings], Creator]] = {"reference": Reference, "json": JsonSync}
+PROFILES: Mapping[str, Callable[[Settings], Creator]] = {
+    "reference": Reference,
+    "json": JsonSync,
+    "llm-content-creator": LlmContentCreator,
+}
 
 
 def load(profile: str, settings: Settings) -> Creator:

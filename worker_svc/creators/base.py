@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from worker_svc.outcome import Exit, Failed, Outcome, of_exit, of_output, of_spawn_error, of_time_out
+from worker_svc.outcome import Exit, Failed, Outcome, Reason, failed, of_exit, of_output, of_spawn_error, of_time_out
 
 SMALL_OUTPUT = 64 * 1024
 """Bytes of stdout kept of a call whose answer is small, such as `status`."""
@@ -56,6 +57,18 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What a profile's CLI has to find where it runs. The runner sees to it, for `--version` too."""
+
+    folders: Sequence[str] = ()
+    """Folders that are made in its working folder before it starts."""
+    passed: Sequence[str] = ()
+    """Names of variables that it gets from the worker's environment, as if CREATOR_ENV named them."""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Variables with values of the profile's own, which beat those of the worker's environment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """A call of the CLI that came to its end."""
 
@@ -68,10 +81,20 @@ class Completed:
     """Whether stdout was longer than what was kept of it."""
     timed_out: bool
     """Whether it was stopped because `limit` passed."""
+    overflowed: bool = False
+    """Whether it was stopped because the file that took its stdout had grown too large."""
 
 
 class Cli(Protocol):
-    """What a creator may do: call the CLI, with arguments only. Program, environment and folder are the runner's."""
+    """What a creator may do: call the CLI, with arguments only, and read what it left in its working folder.
+
+    Program, environment and folder are the runner's.
+    """
+
+    @property
+    def folder(self) -> Path:
+        """The working folder of every call of this run, and of no other; it goes with the run."""
+        ...
 
     async def call(
         self,
@@ -81,11 +104,13 @@ class Cli(Protocol):
         on_start: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
         max_output: int = SMALL_OUTPUT,
+        to_file: bool = False,
     ) -> Completed:
         """Runs the CLI to its end, or stops it after `limit` seconds (None: it may run on).
 
         `on_start` is called once when the process has started; `on_line` for each line of stdout and stderr as it comes
-        (long ones may be cut). Raises OSError, with its errno, when the process could not be started.
+        (long ones may be cut). With `to_file` stdout is a file, for a CLI that ends without waiting until a pipe has
+        taken all that it printed. Raises OSError, with its errno, when the process could not be started.
         """
         ...
 
@@ -109,13 +134,27 @@ class Reporter(Protocol):
 class Creator(Protocol):
     """One profile. Stateless between runs: any number of `run` may be going on at once."""
 
+    needs: Needs = Needs()
+
     async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
         """One attempt, from start to outcome. Raises nothing of its own; cancelling it abandons the attempt."""
         ...
 
+    def fault(self, version: Completed) -> str | None:  # noqa: ARG002 - what most profiles do with it
+        """Why a CLI whose `--version` ended like this can't be used, and what to do; None where it can.
+
+        Only what the profile knows: not ending, signals and what a shell could not run are the runner's to judge.
+        """
+        return None
+
+
+def arguments(command: str, options: Mapping[str, str]) -> list[str]:
+    """An argument vector. Always `--key=value`: a value may begin with dashes, and no shell ever sees it."""
+    return [command, *(f"--{key}={value}" for key, value in options.items())]
+
 
 def create_arguments(job: Job, mode: str) -> list[str]:
-    """`create` and its options. Always `--key=value`: a value may begin with dashes, and no shell ever sees it."""
+    """`create` and its options; those that the task leaves empty are left out."""
     optional = {"requirements": job.requirements, "tone": job.tone, "keywords": job.keywords}
     options = {
         "type": "content-creator",
@@ -125,7 +164,7 @@ def create_arguments(job: Job, mode: str) -> list[str]:
         **{key: value for key, value in optional.items() if value},
         **job.options,
     }
-    return ["create", *(f"--{key}={value}" for key, value in options.items())]
+    return arguments("create", options)
 
 
 async def call(
@@ -136,14 +175,19 @@ async def call(
     on_start: Callable[[], None] | None = None,
     on_line: Callable[[str], None] | None = None,
     max_output: int = SMALL_OUTPUT,
+    to_file: bool = False,
 ) -> Completed | Failed:
-    """`Cli.call`, with what went wrong as a value: not started, past its limit. The exit status is the caller's."""
+    """`Cli.call`, with what went wrong as a value: not started, past a limit. The exit status is the caller's."""
     try:
-        done = await cli.call(args, limit=limit, on_start=on_start, on_line=on_line, max_output=max_output)
+        done = await cli.call(
+            args, limit=limit, on_start=on_start, on_line=on_line, max_output=max_output, to_file=to_file
+        )
     except OSError as error:
         return of_spawn_error(error)
     if done.timed_out:
         return of_time_out(args[0], limit or 0.0, done.stderr_tail)
+    if done.overflowed:
+        return failed(Reason.RESULT_TOO_LARGE, f"`{args[0]}` printed without end and was stopped", done.stderr_tail)
     return done
 
 

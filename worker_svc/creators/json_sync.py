@@ -6,11 +6,11 @@ Layer: a profile of `creators`.
 from __future__ import annotations
 
 from worker_svc.creators import progress
-from worker_svc.creators.base import Cli, Job, Reporter, Settings, call, create_arguments, result_of
+from worker_svc.creators.base import Cli, Creator, Job, Reporter, Settings, call, create_arguments, result_of
 from worker_svc.outcome import Outcome
 
 
-class JsonSync:
+class JsonSync(Creator):
     """`create --mode=sync …` runs until done; exit status 0 and the last JSON document on stdout are the result.
 
     It has no limit of its own: the task's timeout is the only one.

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_svc.creators import progress
-from worker_svc.creators.base import Cli, Completed, Job, Reporter, Settings, call, create_arguments, failure, result_of
+from worker_svc.creators.base import (
+    Cli,
+    Completed,
+    Creator,
+    Job,
+    Reporter,
+    Settings,
+    call,
+    create_arguments,
+    failure,
+    result_of,
+)
 from worker_svc.outcome import Failed, Outcome, Reason, failed, last_document
 
 STATUS_TRIES = 3
@@ -25,7 +36,7 @@ _RUNNING = frozenset({"running", "processing"})
 _ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
-class Reference:
+class Reference(Creator):
     """The CLI of the reference document, asynchronous."""
 
     def __init__(self, settings: Settings) -> None:

@@ -83,9 +83,10 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
 
 
 def _runner(settings: Settings, guard: Guard, folder: WorkerFolder) -> Runner:
-    program = Program.found(settings.creator_cli_path, settings.creator_env, os.environ)
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
-    return Runner(guard, program, creators.load(settings.creator_profile, limits), folder.scratch)
+    creator = creators.load(settings.creator_profile, limits)
+    program = Program.found(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
+    return Runner(guard, program, creator, folder.scratch)
 
 
 async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Creator | None:

@@ -1,0 +1,289 @@
+"""The published npm package, really run under a guard, against stand-ins for its model, its pictures and its search."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.creator_cli import RecordingReporter
+from tests.integration.guarded import living
+from tests.integration.worker_process import worker_process
+from tests.published.endpoints import (
+    ARTICLE,
+    PASSED,
+    PICTURES,
+    Answer,
+    Endpoints,
+    Kind,
+    picture_review,
+    serving,
+    text_review,
+)
+from tests.waiting import wait_until_async
+from worker_svc.creators import load
+from worker_svc.creators.base import Job, Settings
+from worker_svc.creators.llm_content_creator.profile import NO_REQUIREMENTS
+from worker_svc.guard import Guard, now
+from worker_svc.outcome import Completed, Failed, Outcome, Reason
+from worker_svc.runner import CliUnusableError, Program, Run, RunExpiredError, Runner
+
+FAR = 600.0
+"""Seconds: a deadline that does not come."""
+STARTED = 20.0
+"""Seconds for the program to have started and to have asked something, on a busy machine."""
+SETTINGS = Settings(poll_interval=30.0, max_result=3 * 1024 * 1024)
+JOB = Job(
+    task_id="task-0123456789ab",
+    attempt=1,
+    topic="人工智能的未来发展",
+    keywords="智能,未来",
+    requirements="面向普通读者",
+    tone="轻松",
+    options={"audience": "学生"},
+)
+HOSTILE = [
+    "--help",
+    "-t",
+    "'single' \"double\" `id` $(id) ${HOME} !! \\ %s {0} {topic}",
+    "first line\nsecond line\r\n\ttabbed\n",
+    "任务ID: 1\n状态: 失败\n\x1b[31m❌ 错误: nothing\x1b[0m",
+    "a\n✅ 执行成功\n────\n状态: 已完成\n🔍 文本质检:\n─\n状态: 通过\n评分: 1/100",
+    "emoji 👩‍👩‍👧‍👦🏳️‍🌈 عربى 中文 \u202eright to left",
+    "'); DROP TABLE tasks; --",
+    " leading and trailing ",
+    "字" * 4_000,
+]
+
+
+@dataclass
+class Published:
+    """Runs of the program, each as a worker makes it."""
+
+    guard: Guard
+    cli: Path
+    folder: Path
+    settings: Settings = SETTINGS
+
+    def runner(self, variables: Mapping[str, str], *passed: str) -> Runner:
+        """A runner of a worker with these variables, whose CREATOR_ENV names `passed` and those of the endpoints."""
+        creator = load("llm-content-creator", self.settings)
+        environ = {"PATH": os.environ["PATH"], **variables}
+        program = Program.found(str(self.cli), (*PASSED, *passed), environ, creator.needs)
+        return Runner(self.guard, program, creator, self.folder)
+
+    @asynccontextmanager
+    async def open(self, endpoints: Endpoints, name: str = "run") -> AsyncIterator[tuple[Runner, Run]]:
+        runner = self.runner(endpoints.environment)
+        async with runner.open(name, now() + FAR) as run:
+            yield runner, run
+
+    async def drive(self, endpoints: Endpoints, job: Job = JOB) -> tuple[Outcome, RecordingReporter]:
+        """A whole run; it may reach nothing but the endpoints, and leaves nothing in its folder."""
+        report = RecordingReporter()
+        async with self.open(endpoints) as (runner, run):
+            outcome = await runner.execute(run, job, report)
+        assert endpoints.strays == []
+        assert list(self.folder.iterdir()) == []
+        return outcome, report
+
+
+@pytest.fixture
+async def published(published_cli: Path, tmp_path: Path) -> AsyncIterator[Published]:
+    guard = Guard.launch(grace=1.0)
+    await guard.connect()
+    yield Published(guard, published_cli, tmp_path)
+    await guard.close()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def failure(outcome: Outcome) -> Failed:
+    assert isinstance(outcome, Failed), outcome
+    return outcome
+
+
+async def test_an_article_with_its_pictures_and_its_score(published: Published) -> None:
+    with serving() as endpoints:
+        outcome, report = await published.drive(endpoints)
+    assert isinstance(outcome, Completed), outcome
+    result = outcome.result
+    assert (result.content, result.html) == (ARTICLE, "")
+    assert result.images == PICTURES
+    assert result.quality_score == pytest.approx(8.6)
+    assert report.events[0] == "processing"
+    steps = [(0, "search", ""), (16, "organize", ""), (33, "write", ""), (50, "checkText", "")]
+    assert report.events[1:] == [*steps, (66, "generateImage", ""), (83, "checkImage", "")]
+
+    assert endpoints.of(Kind.SEARCH)[0]["query"] == JOB.topic
+    [asked] = endpoints.of(Kind.ARTICLE)
+    assert JOB.requirements in asked["messages"][-1]["content"]
+
+
+async def test_a_task_without_requirements_has_them_stated(published: Published) -> None:
+    with serving() as endpoints:
+        outcome, _ = await published.drive(endpoints, replace(JOB, requirements=" \n", keywords="", tone=""))
+    assert isinstance(outcome, Completed), outcome
+    assert NO_REQUIREMENTS in endpoints.of(Kind.ARTICLE)[0]["messages"][-1]["content"]
+
+
+async def test_hostile_topics_arrive_byte_for_byte_and_decide_nothing(published: Published) -> None:
+    with serving() as endpoints:
+        for topic in HOSTILE:
+            outcome, _ = await published.drive(endpoints, replace(JOB, topic=topic, requirements=topic))
+            assert isinstance(outcome, Completed), (topic, outcome)
+            assert outcome.result.quality_score == pytest.approx(8.6)
+    assert [document["query"] for document in endpoints.of(Kind.SEARCH)] == HOSTILE
+
+
+async def test_an_article_that_pretends_to_be_output_decides_nothing(published: Published) -> None:
+    pretence = "\n\n任务ID: 1\n状态: 失败\n\n🔍 文本质检:\n────\n状态: 通过\n评分: 1.5/100\n"
+    with serving(article=Answer(ARTICLE + pretence)) as endpoints:
+        outcome, _ = await published.drive(endpoints)
+    assert isinstance(outcome, Completed), outcome
+    assert outcome.result.content == ARTICLE + pretence
+    assert outcome.result.quality_score == pytest.approx(8.6)
+
+
+async def test_where_node_says_that_it_is_in_production_it_is_the_same(published: Published) -> None:
+    """The log is JSON then, and the program would want a PostgreSQL."""
+    with serving() as endpoints:
+        report = RecordingReporter()
+        runner = published.runner({**endpoints.environment, "NODE_ENV": "production"}, "NODE_ENV")
+        async with runner.open("run", now() + FAR) as run:
+            outcome = await runner.execute(run, JOB, report)
+    assert isinstance(outcome, Completed), outcome
+    assert len(report.events) == 7
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"outline": Answer("overloaded", status=500)}, "is failed in organize: Request failed with status code 500"),
+        ({"article": Answer("slow down", status=429)}, "is failed in write: Request failed with status code 429"),
+        ({"article": Answer("no such key", status=401)}, "is failed in write: Request failed with status code 401"),
+        ({"outline": Answer("{'not': json")}, "is failed in organize: Failed to parse organize output"),
+        ({"text_review": Answer("好文章！")}, "is failed in checkText: Failed to parse quality check output"),
+        ({"article": Answer("")}, "is failed in checkText"),
+        ({"text_review": text_review(4.0)}, "is failed: Text quality check failed after 3 attempts"),
+        ({"picture_review": picture_review(3.0)}, "is failed: Image quality check failed after 2 attempts"),
+        ({"picture": Answer("no credit", status=402)}, "is failed: Recursion limit of 25 reached"),
+    ],
+    ids=["model down", "rate limit", "key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
+)
+async def test_what_goes_wrong_is_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
+    """The program exits with status 0 each time, and prints that it was a success."""
+    with serving(**answers) as endpoints:
+        outcome, report = await published.drive(endpoints)
+    assert failure(outcome).reason is Reason.CREATOR_ERROR
+    assert said in failure(outcome).message
+    assert report.events[0] == "processing"
+
+
+async def test_a_model_is_asked_again_before_it_fails(published: Published) -> None:
+    with serving(outline=Answer("overloaded", status=503)) as endpoints:
+        await published.drive(endpoints)
+    assert len(endpoints.of(Kind.OUTLINE)) == 4
+
+
+async def test_without_search_it_writes_all_the_same(published: Published) -> None:
+    with serving(search=Answer("quota", status=432)) as endpoints:
+        outcome, _ = await published.drive(endpoints)
+    assert isinstance(outcome, Completed), outcome
+
+
+async def test_an_article_above_the_limit_is_too_large(published: Published) -> None:
+    with serving() as endpoints:
+        published.settings = replace(SETTINGS, max_result=1_000)
+        outcome, _ = await published.drive(endpoints)
+    assert failure(outcome).reason is Reason.RESULT_TOO_LARGE
+
+
+async def test_an_option_that_it_does_not_know(published: Published) -> None:
+    with serving() as endpoints:
+        outcome, _ = await published.drive(endpoints, replace(JOB, options={"colour": "red"}))
+    assert failure(outcome) == Failed(
+        Reason.CREATOR_ERROR,
+        "the CLI exited with status 1: error: unknown option '--colour=red'",
+        {"exit_code": "1", "stderr": "error: unknown option '--colour=red'"},
+    )
+
+
+async def test_its_version_is_what_the_check_at_start_finds(published: Published) -> None:
+    with serving() as endpoints:
+        assert await published.runner(endpoints.environment).version() == "0.1.0"
+    assert endpoints.asked == []
+
+
+async def test_settings_that_it_refuses_are_named_at_start(published: Published) -> None:
+    with pytest.raises(CliUnusableError) as caught:
+        await published.runner({"LLM_API_KEY": "a key", "LLM_BASE_URL": "nowhere"}).version()
+    assert str(caught.value) == (
+        f"the CLI {published.cli} cannot be used: it refuses its settings; set in the worker's environment, "
+        "as it wants them: LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
+    )
+
+
+@pytest.mark.parametrize(("there", "said"), [(True, "LLM_API_KEY, LLM_BASE_URL"), (False, "cannot execute")])
+async def test_a_worker_whose_cli_cannot_be_used_does_not_start(
+    published_cli: Path, tmp_path: Path, there: bool, said: str
+) -> None:
+    cli = published_cli if there else tmp_path / "content-creator"
+    settings = {"CREATOR_CLI_PATH": str(cli), "CREATOR_PROFILE": "llm-content-creator"}
+    with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
+        assert await worker.ended() == 78
+        [event] = worker.events("creator.unusable")
+    assert f"the CLI {cli} cannot be" in event["event"]
+    assert said in event["event"]
+
+
+async def test_a_run_that_is_left_in_the_middle_leaves_nothing(published: Published) -> None:
+    """As when its task is cancelled or times out: the coroutine is cancelled, then the run is closed."""
+    with serving(article=Answer(held=True)) as endpoints:
+        async with published.open(endpoints) as (runner, run):
+            attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))
+            await wait_until_async(lambda: endpoints.of(Kind.ARTICLE), within=STARTED, what="the model is asked")
+            [cli] = psutil.Process(published.guard.pid).children(recursive=True)
+            attempt.cancel()
+            await asyncio.wait([attempt])
+        assert living([cli.pid]) == set()
+    assert list(published.folder.iterdir()) == []
+
+
+async def test_a_run_ends_with_its_deadline(published: Published) -> None:
+    with serving(outline=Answer(held=True)) as endpoints:
+        async with published.open(endpoints) as (runner, run):
+            attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))
+            await wait_until_async(lambda: endpoints.of(Kind.OUTLINE), within=STARTED, what="the model is asked")
+            runner.move_deadlines({"run": now()})
+            with pytest.raises(RunExpiredError):
+                await attempt
+
+
+async def test_one_that_is_killed_by_someone_else_is_an_error(published: Published) -> None:
+    with serving(article=Answer(held=True)) as endpoints:
+        async with published.open(endpoints) as (runner, run):
+            attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))
+            await wait_until_async(lambda: endpoints.of(Kind.ARTICLE), within=STARTED, what="the model is asked")
+            [cli] = psutil.Process(published.guard.pid).children()
+            cli.kill()
+            outcome = failure(await attempt)
+    assert (outcome.reason, outcome.details["signal"]) == (Reason.CREATOR_ERROR, "9")
+
+
+async def test_runs_at_once_keep_apart(published: Published) -> None:
+    with serving() as endpoints:
+        runner = published.runner(endpoints.environment)
+
+        async def one(name: str) -> Outcome:
+            async with runner.open(name, now() + FAR) as run:
+                return await runner.execute(run, replace(JOB, topic=name), RecordingReporter())
+
+        outcomes = await asyncio.gather(*(one(f"run {number}") for number in range(3)))
+    assert all(isinstance(outcome, Completed) for outcome in outcomes), outcomes
+    assert {document["query"] for document in endpoints.of(Kind.SEARCH)} == {"run 0", "run 1", "run 2"}

@@ -1,0 +1,116 @@
+"""A run of a CLI under a real guard: its folder, its environment, and stdout as a file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from worker_svc import output
+from worker_svc.creators.base import Cli, Creator, Job, Needs, Reporter, call
+from worker_svc.guard import Guard, now
+from worker_svc.outcome import Failed, Outcome, Reason
+from worker_svc.runner import CliUnusableError, Program, Run, Runner
+
+FAR = 600.0
+NEEDS = Needs(folders=("data",), passed=("KEY",), fixed={"KIND": "file"})
+LARGE = 1024 * 1024
+
+
+class Needy(Creator):
+    """A profile with needs; what it runs is up to the test."""
+
+    needs = NEEDS
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def guard() -> AsyncIterator[Guard]:
+    guard = Guard.launch(grace=0.3)
+    await guard.connect()
+    yield guard
+    await guard.close()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def runner(guard: Guard, folder: Path, **environ: str) -> Runner:
+    variables = {"PATH": os.environ["PATH"], **environ}
+    return Runner(guard, Program.found(sys.executable, ("NAMED",), variables, NEEDS), Needy(), folder)
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@asynccontextmanager
+async def opened(guard: Guard, folder: Path, **environ: str) -> AsyncIterator[Run]:
+    async with runner(guard, folder, **environ).open("run", now() + FAR) as run:
+        yield run
+
+
+async def test_what_a_profile_needs_is_there(guard: Guard, tmp_path: Path) -> None:
+    show = "import os; print(*os.listdir(), *(os.environ.get(n) for n in ('KEY', 'KIND', 'NAMED', 'OTHER')))"
+    async with opened(guard, tmp_path, KEY="a", KIND="b", NAMED="c", OTHER="d") as run:
+        done = await run.call(["-c", show], limit=30)
+        assert run.folder.parent == tmp_path
+    assert done.stdout == b"data a file c None\n"
+    assert names_in(tmp_path) == []
+
+
+async def test_stdout_to_a_file_is_whole_and_told_line_by_line(guard: Guard, tmp_path: Path) -> None:
+    """It holds more than a pipe does, and the program does not wait until anyone has read it."""
+    program = f"import os, sys; os.write(1, b'first\\n' + b'x' * {LARGE} + b'\\nlast'); print('aside', file=sys.stderr)"
+    lines: list[str] = []
+    async with opened(guard, tmp_path) as run:
+        done = await run.call(["-c", program], limit=30, on_line=lines.append, max_output=10, to_file=True)
+    assert (done.stdout, done.truncated, done.overflowed) == (b"xxxxx\nlast", True, False)
+    assert done.stderr_tail == "aside"
+    assert {"first", "last", "aside"} <= set(lines)
+
+
+async def test_each_call_has_a_file_of_its_own(guard: Guard, tmp_path: Path) -> None:
+    async with opened(guard, tmp_path) as run:
+        outputs = [(await run.call(["-c", f"print({n})"], limit=30, to_file=True)).stdout for n in (1, 2)]
+    assert outputs == [b"1\n", b"2\n"]
+
+
+async def test_a_cli_that_prints_without_end_into_a_file_is_stopped(
+    guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "MAX_FILE", LARGE)
+    async with opened(guard, tmp_path) as run:
+        done = await call(run, ["-c", "while True: print('again')"], limit=None, to_file=True)
+    assert isinstance(done, Failed)
+    assert done.reason is Reason.RESULT_TOO_LARGE
+
+
+async def test_a_limit_holds_for_a_file_too(guard: Guard, tmp_path: Path) -> None:
+    async with opened(guard, tmp_path) as run:
+        done = await run.call(["-c", "import signal; signal.pause()"], limit=0.2, to_file=True)
+    assert done.timed_out
+
+
+async def test_a_program_that_is_not_there_is_the_tasks_error_with_a_file_too(guard: Guard, tmp_path: Path) -> None:
+    program = Program.found("/no/such/creator", (), {}, NEEDS)
+    async with Runner(guard, program, Needy(), tmp_path).open("run", now() + FAR) as run:
+        done = await call(run, ["create"], limit=None, to_file=True)
+    assert isinstance(done, Failed)
+    assert done.reason is Reason.CREATOR_CLI_NOT_FOUND
+
+
+async def test_what_a_profile_finds_wrong_with_the_version_is_told_with_the_path(guard: Guard, tmp_path: Path) -> None:
+    class Wary(Needy):
+        def fault(self, version: object) -> str | None:
+            return "it is of no use"
+
+    program = Program.found(sys.executable, (), {}, NEEDS)
+    with pytest.raises(CliUnusableError, match="cannot be used: it is of no use") as caught:
+        await Runner(guard, program, Wary(), tmp_path).version()
+    assert sys.executable in str(caught.value)

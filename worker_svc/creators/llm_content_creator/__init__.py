@@ -1,0 +1,8 @@
+"""The `llm-content-creator` profile: how the npm package of that name is driven, what it says, what it stores.
+
+Layer: a profile of `creators`. `profile` is above `said` and `stored`.
+"""
+
+from worker_svc.creators.llm_content_creator.profile import LlmContentCreator
+
+__all__ = ["LlmContentCreator"]

@@ -1,0 +1,130 @@
+"""The `llm-content-creator` profile: one synchronous `create`, whose article is in the database that it leaves.
+
+Layer: the top of this package.
+
+The program prints for people only, and exits with 0 however a run ended. So its result is what it stored, and a success
+needs both: the line that says so, right below the id of the run that is stored, and the article of that run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from worker_svc.creators.base import Cli, Completed, Creator, Job, Needs, Reporter, Settings, arguments, call
+from worker_svc.creators.llm_content_creator import said, stored
+from worker_svc.creators.llm_content_creator.stored import Stored, TooLargeError
+from worker_svc.outcome import Failed, Outcome, Reason, failed, of_document, of_exit
+
+NO_REQUIREMENTS = "无特别要求"
+"""What is asked of an article where the task asks nothing: the program does not run without."""
+
+_FOLDER = "data"
+_DATABASE = f"{_FOLDER}/content-creator.db"
+_DONE = "completed"
+
+
+class LlmContentCreator(Creator):
+    """The published npm package, version 0.2.0. It has no limit of its own: the task's timeout is the only one."""
+
+    needs = Needs(
+        folders=(_FOLDER,),
+        passed=(
+            "LLM_API_KEY",
+            "LLM_BASE_URL",
+            "LLM_MODEL_NAME",
+            "LLM_MAX_TOKENS",
+            "LLM_TEMPERATURE",
+            "TAVILY_API_KEY",
+            "ARK_API_KEY",
+            "ARK_API_URL",
+        ),
+        fixed={
+            "DATABASE_TYPE": "sqlite",  # by default it depends on NODE_ENV; we read what it stored
+            "LOG_LEVEL": "info",  # its progress is in the log
+            "DOTENV_CONFIG_QUIET": "true",
+        },
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def fault(self, version: Completed) -> str | None:
+        """It knows `--version`, which fails where its settings are not whole."""
+        if version.exit.code == 0:
+            return None
+        if names := said.refused_settings(version.stderr_tail):
+            return f"it refuses its settings; set in the worker's environment, as it wants them: {', '.join(names)}"
+        return f"--version exited with status {version.exit.code}: {said.reason(version.stderr_tail)}"
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        """One call, in a folder where nothing of an earlier attempt is: there is no run to adopt."""
+
+        def on_line(line: str) -> None:
+            if told := said.progress(line):
+                report.progress(*told)
+
+        done = await call(
+            cli,
+            create_arguments(job),
+            limit=None,
+            on_start=report.processing,
+            on_line=on_line,
+            max_output=self._settings.result_output,
+            to_file=True,
+        )
+        if isinstance(done, Failed):
+            return done
+        return await asyncio.to_thread(_outcome, done, cli.folder / _DATABASE, self._settings)
+
+
+def create_arguments(job: Job) -> Sequence[str]:
+    """`create` and its options. There is none for a task's id: the program makes one of its own."""
+    optional = {"tone": job.tone, "keywords": job.keywords}
+    options = {
+        "type": "content-creator",
+        "mode": "sync",
+        "topic": job.topic,
+        "requirements": job.requirements if job.requirements.strip() else NO_REQUIREMENTS,
+        **{key: value for key, value in optional.items() if value},
+        **job.options,
+    }
+    return arguments("create", options)
+
+
+def _outcome(done: Completed, database: Path, settings: Settings) -> Outcome:
+    stderr = done.stderr_tail
+    if fault := of_exit(done.exit, stderr, said.reason(stderr)):
+        return fault
+    try:
+        run = stored.read(database, settings.result_output)
+    except TooLargeError as error:
+        return failed(Reason.RESULT_TOO_LARGE, str(error), stderr)
+    except (sqlite3.Error, ValueError, RecursionError) as error:
+        return _invalid(f"what the CLI stored cannot be read: {error}", stderr)
+    return _result(said.Output(done.stdout), run, settings, stderr)
+
+
+def _result(output: said.Output, run: Stored, settings: Settings, stderr: str) -> Outcome:
+    state = output.state_of(run.task_id)
+    if state is None:
+        return _invalid("the CLI exited with status 0 and did not say how its run had ended", stderr)
+    if state != _DONE:
+        return failed(Reason.CREATOR_ERROR, f"the CLI says that the run is {state}{_why(output, run)}", stderr)
+    if run.article is None:
+        return _invalid("the CLI says that the run is completed, and stored no article", stderr)
+    score = output.score() if run.score is None else run.score
+    document: dict[str, Any] = {"content": run.article, "images": run.images, "qualityScore": score}
+    return of_document(document, settings.max_result, stderr)
+
+
+def _why(output: said.Output, run: Stored) -> str:
+    step = output.failed_step()
+    return (f" in {step}" if step else "") + (f": {run.error}" if run.error else "")
+
+
+def _invalid(message: str, stderr: str) -> Failed:
+    return failed(Reason.CREATOR_INVALID_RESPONSE, message, stderr)
