@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import argparse
 
+import grpc
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
 from grpc import aio
 
 from benchmarks import child
 
 
-class _Echo(TaskServiceServicer):
-    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
-        task = task_pb2.Task(topic=request.topic, keywords=request.keywords, requirements=request.requirements)
-        return pb.SubmitTaskResponse(task=task)
+async def _echo(request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
+    task = task_pb2.Task(topic=request.topic, keywords=request.keywords, requirements=request.requirements)
+    return pb.SubmitTaskResponse(task=task)
 
 
 async def _main() -> None:
     stdin = await child.stdin_reader()
     server = aio.server()
-    add_TaskServiceServicer_to_server(_Echo(), server)
+    submit = grpc.unary_unary_rpc_method_handler(
+        _echo, pb.SubmitTaskRequest.FromString, pb.SubmitTaskResponse.SerializeToString
+    )
+    service = pb.DESCRIPTOR.services_by_name["TaskService"].full_name
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"SubmitTask": submit})])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     child.say(target=f"127.0.0.1:{port}")
