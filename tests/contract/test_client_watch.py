@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -33,6 +36,7 @@ from tests.contract.scripted_scheduler import (
 from tests.waiting import wait_until, wait_until_gone
 
 A, B = "task-000000000000000a", "task-000000000000000b"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "python" / "watch.py"
 Status = task_pb2.TaskStatus
 TOO_SLOW = Refused(
     grpc.StatusCode.RESOURCE_EXHAUSTED, "reads too slowly", "WATCHER_TOO_SLOW", {"resume_token": "named"}
@@ -282,3 +286,15 @@ def connections_to(scheduler: ScriptedScheduler) -> list[Any]:
     port = int(scheduler.target.rpartition(":")[2])
     found = psutil.Process().net_connections("tcp")
     return [each for each in found if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED"]
+
+
+def test_the_example_shows_each_move(scheduler: ScriptedScheduler) -> None:
+    for task_id in (A, B):
+        scheduler.will("SubmitTask", pb.SubmitTaskResponse(task=task_pb2.Task(task_id=task_id)))
+    scheduler.will("WatchTasks", [pending("t1", A), pending("t2", B), AWAY], [completed("t3", B), completed("t4", A)])
+    ran = subprocess.run(
+        [sys.executable, EXAMPLE, scheduler.target], capture_output=True, text=True, timeout=30, check=True
+    )
+    lines = [line.split("  ", maxsplit=1)[1] for line in ran.stdout.splitlines()]
+    assert lines == [f"{A}  now → pending", f"{B}  now → pending", f"{B}  now → completed", f"{A}  now → completed"]
+    assert [list(request.task_ids) for request in scheduler.requests("WatchTasks")] == [[A, B]] * 2
