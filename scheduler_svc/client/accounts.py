@@ -26,7 +26,7 @@ class AccountMethods(Connected):
             >>> account_id = client.create_account("新闻", max_concurrent_tasks=4)["account_id"]
         """
         request = account_pb.CreateAccountRequest(name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight)
-        return documents.account(self._connection(self._connection.accounts.CreateAccount, request).account)
+        return documents.account(self._connection.call(self._connection.accounts.CreateAccount, request).account)
 
     def iter_accounts(self) -> Iterator[Document]:
         """All accounts by id, fetched page by page.
@@ -37,7 +37,7 @@ class AccountMethods(Connected):
             >>> names = [account["name"] for account in client.iter_accounts()]
         """
         request = account_pb.ListAccountsRequest(page_size=PAGE_SIZE)
-        for page in self._connection.pages(self._connection.accounts.ListAccounts, request):
+        for page in self._connection.call.pages(self._connection.accounts.ListAccounts, request):
             yield from map(documents.account, page.accounts)
 
 
@@ -54,4 +54,4 @@ class WorkerMethods(Connected):
             >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
         """
         request = pool_pb.GetWorkerPoolRequest()
-        return documents.worker_pool(self._connection(self._connection.pool.GetWorkerPool, request))
+        return documents.worker_pool(self._connection.call(self._connection.pool.GetWorkerPool, request))

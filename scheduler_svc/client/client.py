@@ -10,7 +10,7 @@ from typing import Self
 import grpc
 
 from scheduler_svc.client.accounts import AccountMethods, WorkerMethods
-from scheduler_svc.client.connection import Connection, open_channel
+from scheduler_svc.client.connection import Caller, Connection, open_channel
 from scheduler_svc.client.contents import ContentMethods
 from scheduler_svc.client.following import FollowingMethods
 from scheduler_svc.client.steering import SteeringMethods
@@ -54,7 +54,7 @@ class ContentGenerationClient(
             channel: used in place of one to `target`, and left open by `close`; it repeats no call by itself.
         """
         made = open_channel(target, credentials) if channel is None else channel
-        self._connection = Connection(made, owned=channel is None, token=token, timeout=timeout)
+        self._connection = Connection(made, owned=channel is None, call=Caller(token, timeout))
 
     def __enter__(self) -> Self:
         return self

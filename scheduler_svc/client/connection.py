@@ -51,40 +51,13 @@ _KEEPALIVE = (
 )
 
 
-class Connection:
-    """A channel with its stubs, and the streams that are open on it. Any number of threads may share one."""
+class Caller:
+    """Makes calls with a deadline and the token; what the scheduler refuses is raised as the client's exceptions."""
 
-    def __init__(self, channel: grpc.Channel, *, owned: bool, token: str | None, timeout: float) -> None:
-        """`timeout`: seconds that a call may take. `owned`: whether `close` closes the channel too."""
-        self.tasks = TaskServiceStub(channel)
-        self.contents = ContentServiceStub(channel)
-        self.accounts = AccountServiceStub(channel)
-        self.pool = WorkerPoolServiceStub(channel)
-        self.timeout = timeout
+    def __init__(self, token: str | None, timeout: float) -> None:
+        """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait."""
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._owned = ExitStack()
-        if owned:
-            self._owned.push(channel)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-
-    def close(self) -> None:
-        """Ends what is under way, and the channel where it is owned."""
-        with self._lock:
-            self._closed = True
-            streams = list(self._streams)
-        for stream in streams:
-            stream.close()
-        self._owned.close()
-
-    def keep(self, stream: S) -> S:
-        """`stream`, which is closed with the connection, unless it is gone before. Raises ValueError once closed."""
-        with self._lock:
-            if self._closed:
-                raise ValueError("the client is closed: make a new one")
-            self._streams.add(stream)
-        return stream
+        self.timeout = timeout
 
     def __call__(
         self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
@@ -108,6 +81,41 @@ class Connection:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+class Connection:
+    """A channel with its stubs, and the streams that are open on it. Any number of threads may share one."""
+
+    def __init__(self, channel: grpc.Channel, *, owned: bool, call: Caller) -> None:
+        """`owned`: whether `close` closes the channel too."""
+        self.call = call
+        self.tasks = TaskServiceStub(channel)
+        self.contents = ContentServiceStub(channel)
+        self.accounts = AccountServiceStub(channel)
+        self.pool = WorkerPoolServiceStub(channel)
+        self._owned = ExitStack()
+        if owned:
+            self._owned.push(channel)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """Ends what is under way, and the channel where it is owned."""
+        with self._lock:
+            self._closed = True
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
+        self._owned.close()
+
+    def keep(self, stream: S) -> S:
+        """`stream`, which is closed with the connection, unless it is gone before. Raises ValueError once closed."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed: make a new one")
+            self._streams.add(stream)
+        return stream
 
 
 class Connected:

@@ -27,7 +27,7 @@ class ContentMethods(Connected):
         """
         request = pb.GetContentRequest(content_id=content_id)
         try:
-            return documents.content(self._connection(self._connection.contents.GetContent, request).content)
+            return documents.content(self._connection.call(self._connection.contents.GetContent, request).content)
         except ResourceNotFoundException:
             return None
 
@@ -44,7 +44,7 @@ class ContentMethods(Connected):
         request = pb.ListContentsRequest(account_id=account_id or 0, page_size=PAGE_SIZE)
         if review_status is not None:
             request.review_status = documents.value(documents.REVIEW_STATUS, review_status)
-        for page in self._connection.pages(self._connection.contents.ListContents, request):
+        for page in self._connection.call.pages(self._connection.contents.ListContents, request):
             yield from map(documents.content, page.contents)
 
     def review_content(self, content_id: int, *, approve: bool, comment: str = "") -> Document:
@@ -59,7 +59,7 @@ class ContentMethods(Connected):
         """
         decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
         request = pb.ReviewContentRequest(content_id=content_id, decision=decision, comment=comment)
-        return documents.content(self._connection(self._connection.contents.ReviewContent, request).content)
+        return documents.content(self._connection.call(self._connection.contents.ReviewContent, request).content)
 
     def iter_publish_pool(self, account_id: int | None = None) -> Iterator[Document]:
         """All entries of the publish pool, fetched page by page.
@@ -71,7 +71,7 @@ class ContentMethods(Connected):
             >>> waiting = [entry for entry in client.iter_publish_pool(account_id=1) if entry["status"] == "pending"]
         """
         request = pb.ListPublishPoolRequest(account_id=account_id or 0, page_size=PAGE_SIZE)
-        for page in self._connection.pages(self._connection.contents.ListPublishPool, request):
+        for page in self._connection.call.pages(self._connection.contents.ListPublishPool, request):
             yield from map(documents.publish_pool_entry, page.entries)
 
     def claim_publish_pool(
@@ -89,7 +89,7 @@ class ContentMethods(Connected):
             ...     print("to be published:", entry["content_id"])
         """
         request = pb.ClaimPublishPoolRequest(account_id=account_id or 0, limit=limit, lease=duration(lease))
-        answer = self._connection(self._connection.contents.ClaimPublishPool, request)
+        answer = self._connection.call(self._connection.contents.ClaimPublishPool, request)
         return [documents.publish_pool_entry(entry) for entry in answer.entries]
 
     def report_published(self, content_id: int, claim_id: str, *, error: str | None = None) -> Document:
@@ -105,4 +105,6 @@ class ContentMethods(Connected):
         request = pb.ReportPublishedRequest(
             content_id=content_id, claim_id=claim_id, published=error is None, error=error or ""
         )
-        return documents.publish_pool_entry(self._connection(self._connection.contents.ReportPublished, request).entry)
+        return documents.publish_pool_entry(
+            self._connection.call(self._connection.contents.ReportPublished, request).entry
+        )

@@ -9,12 +9,13 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 from scheduler_svc.client import documents
+from scheduler_svc.client.changes import STREAM_LIMIT, Changes, EventStream
 from scheduler_svc.client.connection import Connected
 from scheduler_svc.client.documents import Document
 from scheduler_svc.client.errors import ResourceNotFoundException, creator_exception
 from scheduler_svc.client.fields import duration
 from scheduler_svc.client.outage import Outage
-from scheduler_svc.client.watch import STREAM_LIMIT, EventStream, Watch
+from scheduler_svc.client.watch import Watch
 
 LONGEST_WAIT = 60.0
 """Seconds of one WaitTask: proxies cut calls that are silent for long, so a long wait is several."""
@@ -43,7 +44,7 @@ class FollowingMethods(Connected):
         while True:
             waits = LONGEST_WAIT if end is None else min(max(end - time.monotonic(), 0.0), LONGEST_WAIT)
             request = pb.WaitTaskRequest(task_id=task_id, timeout=duration(waits))
-            task = self._connection(self._connection.tasks.WaitTask, request, waits=waits).task
+            task = self._connection.call(self._connection.tasks.WaitTask, request, waits=waits).task
             if task.HasField("end_time") or (end is not None and time.monotonic() >= end):
                 break
         if check and task.HasField("end_time") and task.status in _FAILED:
@@ -101,11 +102,10 @@ class FollowingMethods(Connected):
 
         def opened(token: str) -> EventStream:
             request = pb.WatchTasksRequest(task_ids=ids, account_id=account_id or 0, resume_token=token)
-            return connection.tasks.WatchTasks(request, timeout=STREAM_LIMIT, metadata=connection.metadata)
+            return connection.tasks.WatchTasks(request, timeout=STREAM_LIMIT, metadata=connection.call.metadata)
 
-        outage = Outage(patience, at_first=connection.timeout)
-        awaited = ids if until_ended else None
-        return connection.keep(Watch(opened, outage, resume_token=resume_token, until_ended=awaited))
+        changes = Changes(opened, Outage(patience, at_first=connection.call.timeout), resume_token)
+        return connection.keep(Watch(changes, until_ended=ids if until_ended else None))
 
     def poll_running_tasks(self) -> dict[str, int]:
         """Asks all workers now how their tasks stand, rather than at their next interval; 10 s at most.
@@ -118,7 +118,7 @@ class FollowingMethods(Connected):
             >>> print(stats["still_running"], "of", stats["total"], "run on")
         """
         request = pb.PollRunningTasksRequest()
-        answer = self._connection(self._connection.tasks.PollRunningTasks, request, waits=POLL_LIMIT)
+        answer = self._connection.call(self._connection.tasks.PollRunningTasks, request, waits=POLL_LIMIT)
         return {
             "total": answer.total,
             "completed": answer.completed,
@@ -138,7 +138,7 @@ class FollowingMethods(Connected):
         """
         request = pb.PollTaskRequest(task_id=task_id)
         try:
-            answer = self._connection(self._connection.tasks.PollTask, request, waits=POLL_LIMIT)
+            answer = self._connection.call(self._connection.tasks.PollTask, request, waits=POLL_LIMIT)
         except ResourceNotFoundException:
             return None
         return documents.label(documents.TASK_STATUS, answer.status)

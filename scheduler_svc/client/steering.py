@@ -29,7 +29,7 @@ class SteeringMethods(Connected):
         """
         request = pb.CancelTaskRequest(task_id=task_id, force=force)
         try:
-            self._connection(self._connection.tasks.CancelTask, request)
+            self._connection.call(self._connection.tasks.CancelTask, request)
         except ResourceNotFoundException:
             return False
         return True
@@ -46,7 +46,7 @@ class SteeringMethods(Connected):
             ...     print("its retries are used up")
         """
         try:
-            self._connection(self._connection.tasks.RetryTask, pb.RetryTaskRequest(task_id=task_id))
+            self._connection.call(self._connection.tasks.RetryTask, pb.RetryTaskRequest(task_id=task_id))
         except grpc.RpcError as error:
             if refusal(error).reason == "RETRIES_EXHAUSTED":
                 return False
@@ -60,7 +60,7 @@ class SteeringMethods(Connected):
             >>> timeout_count = client.handle_timeout_tasks()
         """
         request = pb.HandleTimeoutsRequest()
-        return self._connection(self._connection.tasks.HandleTimeouts, request, waits=BULK_LIMIT).timeout_count
+        return self._connection.call(self._connection.tasks.HandleTimeouts, request, waits=BULK_LIMIT).timeout_count
 
     def cleanup_old_tasks(self, days: int = 7, *, dry_run: bool = False) -> int:
         """How many tasks that ended more than so many days ago are deleted, with their history; contents stay.
@@ -79,4 +79,4 @@ class SteeringMethods(Connected):
             >>> deleted_count = client.cleanup_old_tasks(days=30)
         """
         request = pb.CleanupTasksRequest(days=days, dry_run=dry_run)
-        return self._connection(self._connection.tasks.CleanupTasks, request, waits=BULK_LIMIT).deleted_count
+        return self._connection.call(self._connection.tasks.CleanupTasks, request, waits=BULK_LIMIT).deleted_count

@@ -83,7 +83,7 @@ class TaskMethods(Connected):
             labels=labels,
             creator_options=creator_options,
         )
-        return self._connection(self._connection.tasks.SubmitTask, request).task.task_id
+        return self._connection.call(self._connection.tasks.SubmitTask, request).task.task_id
 
     def submit_tasks(self, tasks: Iterable[Mapping[str, Any]]) -> list[str]:
         """The ids of 1 to 1,000 new tasks in their order, once all are committed, in one transaction: all or none.
@@ -99,7 +99,7 @@ class TaskMethods(Connected):
             >>> task_ids = client.submit_tasks({"account_id": 1, "topic": topic} for topic in ("春天", "秋天"))
         """
         request = pb.BatchSubmitTasksRequest(requests=[_submit(**each) for each in tasks])
-        answer = self._connection(self._connection.tasks.BatchSubmitTasks, request)
+        answer = self._connection.call(self._connection.tasks.BatchSubmitTasks, request)
         return [task.task_id for task in answer.tasks]
 
     def get_task_status(self, task_id: str) -> Document | None:
@@ -115,7 +115,7 @@ class TaskMethods(Connected):
             >>> print(status["status"], status["progress"])
         """
         try:
-            answer = self._connection(self._connection.tasks.GetTask, pb.GetTaskRequest(task_id=task_id))
+            answer = self._connection.call(self._connection.tasks.GetTask, pb.GetTaskRequest(task_id=task_id))
         except ResourceNotFoundException:
             return None
         return documents.task(answer.task)
@@ -129,7 +129,7 @@ class TaskMethods(Connected):
         if not task_ids:
             return []
         request = pb.BatchGetTasksRequest(task_ids=task_ids)
-        answer = self._connection(self._connection.tasks.BatchGetTasks, request)
+        answer = self._connection.call(self._connection.tasks.BatchGetTasks, request)
         found = {task.task_id: documents.task(task) for task in answer.tasks}
         return [found.get(task_id) for task_id in task_ids]
 
@@ -165,7 +165,7 @@ class TaskMethods(Connected):
             statuses=[documents.value(documents.TASK_STATUS, name) for name in names],
             page_size=page_size,
         )
-        for page in self._connection.pages(self._connection.tasks.ListTasks, request):
+        for page in self._connection.call.pages(self._connection.tasks.ListTasks, request):
             yield from map(documents.task, page.tasks)
 
 
