@@ -21,12 +21,16 @@ STREAM_LIMIT = 3_600.0
 CONNECT_LIMIT = 30.0
 """Seconds: a stream that lasted longer was connected, for gRPC gives up a connection that takes 20 s."""
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_PASSING_REASONS = ("WATCHER_TOO_SLOW", "TOO_MANY_WATCHERS")
 
 
 class EventStream(Protocol):
     """One WatchTasks call."""
 
     def __next__(self) -> pb.WatchTasksResponse: ...
+    def initial_metadata(self) -> object: ...
+    def is_active(self) -> bool: ...
+    def code(self) -> grpc.StatusCode: ...
     def cancel(self) -> object: ...
 
 
@@ -62,6 +66,15 @@ class Changes:
             stream, self._stream = self._stream, None
         if stream is not None:
             stream.cancel()
+
+    def connect(self) -> None:
+        """Returns once a scheduler has taken the watch: no move after that is missed. Raises what `__next__` does."""
+        while (stream := self._current()) is not None:
+            stream.initial_metadata()  # waits for it; a scheduler sends it as soon as it watches
+            if stream.is_active():
+                return
+            assert isinstance(stream, grpc.RpcError)  # a stub answers with what it raises
+            self._again(None if stream.code() is grpc.StatusCode.OK else stream)
 
     def __iter__(self) -> Self:
         return self
@@ -116,5 +129,4 @@ class Changes:
         told = refusal(error)
         if told.reason == "WATCHER_TOO_SLOW":
             self.resume_token = told.metadata.get("resume_token") or self.resume_token
-            return True
-        return error.code() in _PASSING
+        return error.code() in _PASSING or told.reason in _PASSING_REASONS

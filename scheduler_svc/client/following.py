@@ -67,6 +67,8 @@ class FollowingMethods(Connected):
         scheduler there is, and goes on after the last event, none missed or doubled. Only what begins and ends within
         an interruption before the very first event isn't seen: there is no token yet.
 
+        Entering it with `with` returns once a scheduler has taken the watch: what moves after that is seen.
+
         It goes on until it is closed (`close()`, the end of its `with`, the end of the client's), so iterate in a
         thread of its own, or with `until_ended`.
 
@@ -87,10 +89,11 @@ class FollowingMethods(Connected):
             ValueError: not exactly one of `task_ids` and `account_id`, `until_ended` beside what it can't go with, or
                 the client is closed.
 
-        While iterating:
+        Entering it or iterating raises:
             ResourceNotFoundException: no such task or account.
             ResumeTokenExpiredException: the token is older than the events that are kept: start without one.
             grpc.RpcError: INVALID_ARGUMENT the token is none, or of other tasks; UNAVAILABLE longer than `patience`.
+            ConnectionError: for as long, streams ended without a reason, as a proxy may end them.
 
         Example:
             >>> with client.watch([task_id], until_ended=True) as events:

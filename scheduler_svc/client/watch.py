@@ -16,7 +16,8 @@ from scheduler_svc.client.documents import Document
 class Watch:
     """An iterator of events that mends interruptions by itself; it ends when it is closed, and with its client.
 
-    Closed by `close`, which any thread may call, or as a context manager. One thread at a time may iterate.
+    Closed by `close`, which any thread may call, or as a context manager. One thread at a time may iterate. Entered
+    with `with` it is connected by then; without, it connects when the first event is asked for.
     """
 
     def __init__(self, changes: Changes, until_ended: Collection[str] | None = None) -> None:
@@ -25,6 +26,8 @@ class Watch:
         self._running = None if until_ended is None else set(until_ended)
 
     def __enter__(self) -> Self:
+        """Returns once a scheduler has taken the watch. Raises what iterating does."""
+        self._changes.connect()
         return self
 
     def __exit__(

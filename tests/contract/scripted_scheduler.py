@@ -133,6 +133,8 @@ class ScriptedScheduler:
 
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             steps, gone = self._begin(method.name, request, context)
+            if steps and not isinstance(steps[0], Refused):
+                context.send_initial_metadata(())
             for step in steps if steps is not None else [None]:
                 yield self._take(step, gone, context)
 

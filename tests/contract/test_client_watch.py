@@ -113,7 +113,13 @@ AWAY_AT_ONCE = [AWAY]
 
 
 @pytest.mark.parametrize(
-    "end", [[pending("t1"), Refused(grpc.StatusCode.DEADLINE_EXCEEDED)], [pending("t1")]], ids=["deadline", "no status"]
+    "end",
+    [
+        [pending("t1"), Refused(grpc.StatusCode.DEADLINE_EXCEEDED)],
+        [pending("t1"), Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask another replica", "TOO_MANY_WATCHERS")],
+        [pending("t1")],
+    ],
+    ids=["deadline", "too many", "no status"],
 )
 def test_a_stream_that_just_ends_is_followed_by_another(
     scheduler: ScriptedScheduler, client: ContentGenerationClient, end: list[Any]
@@ -148,6 +154,7 @@ def test_it_starts_where_a_token_says(scheduler: ScriptedScheduler, client: Cont
         (Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND"), ResourceNotFoundException),
         (Refused(grpc.StatusCode.INVALID_ARGUMENT, "no token", "INVALID_ARGUMENT"), grpc.RpcError),
         (Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "a proxy's limit"), grpc.RpcError),
+        (Refused(grpc.StatusCode.INTERNAL, "a defect", "INTERNAL"), grpc.RpcError),
     ],
 )
 def test_what_no_new_stream_mends_is_raised_and_ends_it(
@@ -160,6 +167,33 @@ def test_what_no_new_stream_mends_is_raised_and_ends_it(
         next(events)
     assert list(events) == []
     assert tokens(scheduler) == ["t0"]
+
+
+def test_entering_it_waits_until_a_scheduler_has_taken_it(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", AWAY_AT_ONCE, [], AWAY_AT_ONCE, [SILENCE])
+    with client.watch(account_id=7):
+        assert len(scheduler.calls("WatchTasks")) == 4
+        assert scheduler.open_calls == 1
+
+
+def test_entering_it_raises_what_is_wrong(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    scheduler.will("WatchTasks", [Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND")])
+    with pytest.raises(ResourceNotFoundException), client.watch([A]):
+        pytest.fail("it was let in")
+
+
+def test_entering_it_is_ended_by_the_client_s_end(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
+    events = client.watch([A], patience=None)
+    with ThreadPoolExecutor(1) as executor:
+        entered = executor.submit(events.__enter__)
+        wait_until(lambda: scheduler.calls("WatchTasks"), within=5, what="it tries to connect")
+        client.close()
+        assert list(entered.result(5)) == []
 
 
 def test_it_gives_up_when_its_patience_is_used_up(
