@@ -40,7 +40,7 @@ class Changes:
     Any thread may close it; one at a time may iterate.
 
     Attributes:
-        resume_token: of the last change. Empty before the first.
+        resume_token: of the last change; before the first, as it was given.
     """
 
     def __init__(self, opened: Callable[[str], EventStream], outage: Outage, resume_token: str = "") -> None:
