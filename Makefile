@@ -28,7 +28,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run test lint verify bench gen baseline lock wheel clean
+.PHONY: setup demo run examples test lint verify bench gen baseline lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -37,6 +37,9 @@ demo: $(STAMP) ## start everything, run a handful of tasks, show them live, stop
 
 run: $(STAMP) ## the same stack in the foreground until Ctrl-C; data is kept in .contentgen
 	@exec $(PY) -m scheduler_svc.cli.stack run $(ARGS)
+
+examples: $(STAMP) ## run every example, Python and Node, against a stack of their own
+	@$(PY) -m examples.run_all
 
 test: ARGS ?= -n 2
 test: $(STAMP) ## run all tests (ARGS='-n 2' goes to pytest)

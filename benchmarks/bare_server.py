@@ -12,7 +12,7 @@ from grpc import aio
 from benchmarks import child
 
 
-async def _echo(request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
+async def _echo(request: pb.SubmitTaskRequest, _context: object) -> pb.SubmitTaskResponse:
     task = task_pb2.Task(topic=request.topic, keywords=request.keywords, requirements=request.requirements)
     return pb.SubmitTaskResponse(task=task)
 

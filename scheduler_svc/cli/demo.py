@@ -5,21 +5,18 @@ Layer: cli.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from scheduler_svc.cli import show
-from scheduler_svc.cli.interrupts import Interrupted, Interrupts
-from scheduler_svc.cli.processes import STOP_LIMIT, StackError
-from scheduler_svc.cli.services import WORKERS, Stack, demo_creator
+from scheduler_svc.cli.interrupts import Interrupts
+from scheduler_svc.cli.processes import StackError
+from scheduler_svc.cli.services import WORKERS, Stack
+from scheduler_svc.cli.throwaway import environment, throwaway_folder
 from scheduler_svc.client import ContentGenerationClient
 
 ACCOUNT = 1
@@ -27,7 +24,6 @@ LIMIT = 60.0
 """Seconds for all tasks to end: far more than they take."""
 GRACE = 0.5
 """Seconds: where all went well nothing runs any more, and else nobody needs it."""
-_POLL = 0.05
 
 Document = dict[str, Any]
 
@@ -69,58 +65,17 @@ def demo(interrupts: Interrupts) -> None:
     """Runs it. Raises StackError, which names the log to read, or Interrupted."""
     out = show.console()
     start = time.monotonic()
-    with _folder() as folder:
+    with throwaway_folder("demo") as folder:
         out.print(f"starting a scheduler with a PostgreSQL of its own and {WORKERS} workers in {folder}")
-        with Stack(_environment(folder / "data"), folder / "logs", GRACE, interrupts) as stack:
+        with Stack(_environment(folder), folder / "logs", GRACE, interrupts) as stack:
             with ContentGenerationClient(stack.target) as client:
                 _Story(stack, client, out, folder / "logs").tell()
             out.print("\nstopping")
     out.print(f"done in {time.monotonic() - start:.1f} s; nothing is left running")
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A temporary folder; where something failed, its logs are kept."""
-    folder = Path(tempfile.mkdtemp(prefix="contentgen-demo-"))
-    folder.chmod(0o711)  # where root runs the demo, another user runs PostgreSQL, and has to pass through
-    (folder / "data").mkdir(mode=0o711)
-    failed = True
-    try:
-        yield folder
-        failed = False
-    except Interrupted:
-        failed = False
-        raise
-    finally:
-        _remove(folder / "data" if failed else folder)
-
-
-def _remove(folder: Path) -> None:
-    """Tries again for a while: where the scheduler was killed, its PostgreSQL writes there until it has ended, too."""
-    deadline = time.monotonic() + STOP_LIMIT
-    while folder.exists():
-        shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline)
-        time.sleep(_POLL)
-
-
-def _environment(data: Path) -> dict[str, str]:
-    """The caller's, without settings that are meant for a stack of theirs."""
-    ours = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CONTENTGEN_", "CREATOR_")) and name != "DATABASE_URL"
-    }
-    if bindir := os.environ.get("CONTENTGEN_PG_BINDIR"):
-        ours["CONTENTGEN_PG_BINDIR"] = bindir
-    return {
-        **ours,
-        **demo_creator(data / "creator"),
-        "CREATOR_DEMO_SECONDS": "1",
-        "CONTENTGEN_DATA_DIR": str(data),
-        "TMPDIR": str(data),  # the socket's folder too goes with it, where a killed scheduler can't remove it
-        "CONTENTGEN_LISTEN": "127.0.0.1:0",
-        "CONTENTGEN_SLOTS": "2",
-    }
+def _environment(folder: Path) -> dict[str, str]:
+    return {**environment(folder), "CREATOR_DEMO_SECONDS": "1", "CONTENTGEN_SLOTS": "2"}
 
 
 class _Story:

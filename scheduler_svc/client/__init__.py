@@ -12,13 +12,21 @@ from scheduler_svc.client.errors import (
     CreatorCLINotFoundException,
     CreatorException,
     InvalidStateException,
+    Refusal,
     ResourceNotFoundException,
+    ResumeTokenExpiredException,
+    refusal,
 )
+from scheduler_svc.client.watch import Watch
 
 __all__ = [
     "ContentGenerationClient",
     "CreatorCLINotFoundException",
     "CreatorException",
     "InvalidStateException",
+    "Refusal",
     "ResourceNotFoundException",
+    "ResumeTokenExpiredException",
+    "Watch",
+    "refusal",
 ]

@@ -1,22 +1,24 @@
 """A channel to the schedulers, and how each call goes over it: with a deadline, a token, and one kind of error.
 
-Layer: client.
+Layer: client, below the methods.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Protocol, TypeVar
 
 import grpc
-from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import content_service_pb2 as content_pb
-from contentgen.v1 import task_service_pb2 as task_pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
-from google.protobuf.descriptor import ServiceDescriptor
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 
 from scheduler_svc.client.errors import raised_for
+from scheduler_svc.client.repeats import service_config
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -31,37 +33,15 @@ class _Page(Protocol):
     def next_page_token(self) -> str: ...
 
 
+class Stream(Protocol):
+    """What lasts until it is closed."""
+
+    def close(self) -> None: ...
+
+
 PageRequest = TypeVar("PageRequest", bound=_PageRequest)
 Page = TypeVar("Page", bound=_Page)
-
-_TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
-_CONTENTS = content_pb.DESCRIPTOR.services_by_name["ContentService"]
-_ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
-_POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
-
-SAFE_TO_REPEAT: Mapping[ServiceDescriptor, Sequence[str]] = {
-    _TASKS: (
-        "SubmitTask",  # carries a request_id, always
-        "GetTask",
-        "BatchGetTasks",
-        "ListTasks",
-        "WaitTask",
-        "ListTaskEvents",
-        "GetTaskStats",
-    ),
-    _CONTENTS: ("GetContent", "ListContents", "ListPublishPool"),
-    _ACCOUNTS: ("GetAccount", "ListAccounts"),
-    _POOL: ("GetWorkerPool",),
-}
-"""Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others."""
-
-_RETRY_POLICY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.2s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
+S = TypeVar("S", bound=Stream)
 
 _KEEPALIVE = (
     ("grpc.keepalive_time_ms", 20_000),
@@ -75,15 +55,19 @@ class Caller:
     """Makes calls with a deadline and the token; what the scheduler refuses is raised as the client's exceptions."""
 
     def __init__(self, token: str | None, timeout: float) -> None:
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._timeout = timeout
+        """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait."""
+        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self.timeout = timeout
 
     def __call__(
         self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
     ) -> Response:
-        """`waits`: seconds that the scheduler is asked to wait before it answers."""
+        """The answer to one call; what the scheduler refuses is raised as the client's exceptions.
+
+        `waits`: seconds that the scheduler may work or wait before it answers.
+        """
         try:
-            return rpc(request, timeout=self._timeout + waits, metadata=self._metadata)
+            return rpc(request, timeout=self.timeout + waits, metadata=self.metadata)
         except grpc.RpcError as error:
             if (better := raised_for(error)) is not error:
                 raise better from error
@@ -99,21 +83,50 @@ class Caller:
             request.page_token = page.next_page_token
 
 
+class Connection:
+    """A channel with its stubs, and the streams that are open on it. Any number of threads may share one."""
+
+    def __init__(self, channel: grpc.Channel, *, owned: bool, call: Caller) -> None:
+        """`owned`: whether `close` closes the channel too."""
+        self.call = call
+        self.tasks = TaskServiceStub(channel)
+        self.contents = ContentServiceStub(channel)
+        self.accounts = AccountServiceStub(channel)
+        self.pool = WorkerPoolServiceStub(channel)
+        self._owned = ExitStack()
+        if owned:
+            self._owned.push(channel)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """Ends what is under way, and the channel where it is owned."""
+        with self._lock:
+            self._closed = True
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
+        self._owned.close()
+
+    def keep(self, stream: S) -> S:
+        """`stream`, which is closed with the connection, unless it is gone before. Raises ValueError once closed."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed: make a new one")
+            self._streams.add(stream)
+        return stream
+
+
+class Connected:
+    """A group of the client's methods; all groups share one connection."""
+
+    _connection: Connection
+
+
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
     """A channel whose calls are repeated on UNAVAILABLE where that is safe; plaintext without `credentials`."""
     options = (*_KEEPALIVE, ("grpc.service_config", service_config()))
     if credentials is None:
         return grpc.insecure_channel(target, options)
     return grpc.secure_channel(target, credentials, options)
-
-
-def service_config() -> str:
-    """The service config of the channel, as JSON: what gRPC itself repeats."""
-    names = [name for service, methods in SAFE_TO_REPEAT.items() for name in _names(service, methods)]
-    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": _RETRY_POLICY}]})
-
-
-def _names(service: ServiceDescriptor, methods: Iterable[str]) -> Iterable[dict[str, str]]:
-    for method in methods:
-        assert method in service.methods_by_name, method
-        yield {"service": service.full_name, "method": method}

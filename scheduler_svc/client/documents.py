@@ -8,7 +8,13 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
-from contentgen.v1 import account_service_pb2, content_service_pb2, task_pb2, worker_pool_service_pb2
+from contentgen.v1 import (
+    account_service_pb2,
+    content_service_pb2,
+    task_pb2,
+    task_service_pb2,
+    worker_pool_service_pb2,
+)
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -40,6 +46,17 @@ def task(message: task_pb2.Task) -> Document:
         "attempt": message.attempt,
         "progress": _progress(message),
         "worker_id": message.worker_id or None,
+    }
+
+
+def task_change(message: task_service_pb2.TaskChange) -> Document:
+    """An event of a watch."""
+    return {
+        "task": task(message.task),
+        "previous_status": label(TASK_STATUS, message.previous_status) if message.previous_status else None,
+        "event_time": _time(message, "event_time"),
+        "will_retry": message.will_retry,
+        "resume_token": message.resume_token,
     }
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import grpc
 from contentgen.v1 import task_pb2
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
@@ -63,6 +64,18 @@ class ResourceNotFoundException(Exception):
         self.message = message
 
 
+class ResumeTokenExpiredException(Exception):
+    """The events after a resume token are not kept any more: watch anew, without a token.
+
+    Attributes:
+        message: for people.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class Refusal(NamedTuple):
     """What the scheduler says of a call that it refused."""
 
@@ -73,14 +86,30 @@ class Refusal(NamedTuple):
 
 
 def refusal(error: grpc.RpcError) -> Refusal:
-    """What stands in the details of `error`."""
+    """What stands in the details of `error`, which a method of the client raised.
+
+    Example:
+        >>> try:
+        ...     client.submit_task(1, topic, request_id="order-7")
+        ... except grpc.RpcError as error:
+        ...     print(refusal(error).reason, refusal(error).metadata)
+    """
     assert isinstance(error, grpc.Call)  # what a stub raises is both
-    status = rpc_status.from_call(error)
-    for detail in status.details if status else ():
-        info = ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            return Refusal(info.reason, error.details() or "", dict(info.metadata))
-    return Refusal("", error.details() or "", {})
+    info = _error_info(error) or ErrorInfo()
+    return Refusal(info.reason, error.details() or "", dict(info.metadata))
+
+
+def _error_info(error: grpc.Call) -> ErrorInfo | None:
+    """The scheduler's own; details that can't be read, such as a proxy's, are none."""
+    try:
+        status = rpc_status.from_call(error)
+        for detail in status.details if status else ():
+            info = ErrorInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                return info
+    except (DecodeError, ValueError):
+        pass
+    return None
 
 
 def raised_for(error: grpc.RpcError) -> Exception:
@@ -89,7 +118,9 @@ def raised_for(error: grpc.RpcError) -> Exception:
     if reason == "RESOURCE_NOT_FOUND":
         return ResourceNotFoundException(message)
     if reason == "INVALID_STATE":
-        return InvalidStateException(message, metadata["current_state"], metadata["required_state"])
+        return InvalidStateException(message, metadata.get("current_state", ""), metadata.get("required_state", ""))
+    if reason == "RESUME_TOKEN_EXPIRED":
+        return ResumeTokenExpiredException(message)
     return error
 
 

@@ -1,10 +1,9 @@
-"""What the client's calls carry, and which it repeats, against servers that do as a test says."""
+"""What the client's calls carry, over a scripted channel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -79,63 +78,3 @@ def test_a_long_wait_is_several_calls(scripted: Scripted) -> None:
         request = scripted.answer("WaitTask", pb.WaitTaskResponse(task=task))
         assert request.timeout.ToSeconds() == 60
     assert waiting.result(5)["status"] == "cancelled"
-
-
-class Flaky:
-    """A TaskService that is away for its first calls; keeps what it was asked, and how long each call might take."""
-
-    def __init__(self, away: int) -> None:
-        self._away = away
-        self.requests: list[Any] = []
-        self.limits: list[float] = []
-
-    def submit(self, request: pb.SubmitTaskRequest, context: grpc.ServicerContext) -> pb.SubmitTaskResponse:
-        self._meet(request, context)
-        return pb.SubmitTaskResponse(task=task_pb2.Task(task_id=TASK))
-
-    def cancel(self, request: pb.CancelTaskRequest, context: grpc.ServicerContext) -> pb.CancelTaskResponse:
-        self._meet(request, context)
-        return pb.CancelTaskResponse()
-
-    def _meet(self, request: Any, context: grpc.ServicerContext) -> None:
-        self.requests.append(request)
-        self.limits.append(context.time_remaining())
-        if len(self.requests) <= self._away:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the database is away; try again")
-
-    def handler(self) -> grpc.GenericRpcHandler:
-        unary = grpc.unary_unary_rpc_method_handler
-        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "SubmitTask": unary(self.submit, pb.SubmitTaskRequest.FromString, pb.SubmitTaskResponse.SerializeToString),
-            "CancelTask": unary(self.cancel, pb.CancelTaskRequest.FromString, pb.CancelTaskResponse.SerializeToString),
-        }
-        return grpc.method_handlers_generic_handler(TASKS.full_name, methods)
-
-
-@contextmanager
-def served(service: Flaky) -> Iterator[ContentGenerationClient]:
-    with ThreadPoolExecutor(1) as executor:
-        server = grpc.server(executor, [service.handler()])
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            with ContentGenerationClient(f"127.0.0.1:{port}", timeout=20) as client:
-                yield client
-        finally:
-            server.stop(None).wait()
-
-
-def test_a_submit_is_repeated_under_its_request_id_and_deadline() -> None:
-    flaky = Flaky(away=2)
-    with served(flaky) as client:
-        assert client.submit_task(1, "a topic") == TASK
-    assert len(flaky.requests) == 3
-    assert len({request.request_id for request in flaky.requests}) == 1
-    assert all(0 < limit <= 20 for limit in flaky.limits)
-
-
-def test_what_may_not_come_twice_is_not_repeated() -> None:
-    flaky = Flaky(away=1)
-    with served(flaky) as client, pytest.raises(grpc.RpcError, match="the database is away"):
-        client.cancel_task(TASK)
-    assert len(flaky.requests) == 1

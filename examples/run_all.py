@@ -1,0 +1,116 @@
+"""`make examples`: each example, one after the other, against a stack of its own that is gone afterwards.
+
+Exit statuses: 0 all ended well; 1 one did not, or the stack failed; 130 interrupted. The Node example is skipped, with
+a line that says so, where there is no npm.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: processes are started beside it
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scheduler_svc.cli.interrupts import Interrupted, Interrupts
+from scheduler_svc.cli.processes import StackError
+from scheduler_svc.cli.services import Stack
+from scheduler_svc.cli.throwaway import environment, throwaway_folder
+from scheduler_svc.client import ContentGenerationClient
+
+HERE = Path(__file__).parent
+PYTHON = ("submit_and_wait.py", "batch.py", "review_and_publish.py")
+LIMIT = 120.0
+"""Seconds for one example: far more than it takes."""
+INSTALL_LIMIT = 300.0
+"""Seconds for npm, which fetches thirty small packages the first time."""
+GRACE = 0.5
+"""Seconds that CLIs get at the end: where all went well nothing runs any more."""
+
+
+def main() -> int:
+    """Its exit status."""
+    try:
+        with Interrupts() as interrupts, throwaway_folder("examples") as folder:
+            logs = folder / "logs"
+            with Stack(_settings(folder), logs, GRACE, interrupts) as stack:
+                _Examples(stack, logs).run()
+    except Interrupted:
+        print("interrupted; everything is stopped", file=sys.stderr)
+        return 130
+    except StackError as error:
+        print(f"the examples failed: {error}\nread {error.log}", file=sys.stderr)
+        return 1
+    print("\nall examples ended well")
+    return 0
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    return {**environment(folder), "CREATOR_DEMO_SECONDS": "0.5", "CONTENTGEN_SLOTS": "3"}
+
+
+class _Examples:
+    """Programs that are run one after the other while the stack is looked after."""
+
+    def __init__(self, stack: Stack, logs: Path) -> None:
+        self._stack = stack
+        self._logs = logs
+
+    def run(self) -> None:
+        """Raises StackError where one fails, Interrupted where a signal came."""
+        with ContentGenerationClient(self._stack.target) as client:
+            client.create_account("examples")  # the first: account 1, which they use
+        for name in PYTHON:
+            self._example(f"python/{name}", sys.executable)
+        if shutil.which("node") and shutil.which("npm"):
+            self._example("node/submit_and_wait.js", "node", NODE_PATH=str(self._node_modules()))
+        else:
+            print("\n== examples/node is skipped: it needs node and npm, which are not here (Debian: apt install npm)")
+
+    def _example(self, name: str, program: str, **variables: str) -> None:
+        print(f"\n== examples/{name}", flush=True)
+        told = {**variables, "CONTENTGEN_SCHEDULER": self._stack.target}
+        self._program(f"examples/{name}", [program, str(HERE / name)], told, LIMIT)
+
+    def _program(self, name: str, argv: Sequence[str], variables: Mapping[str, str], within: float) -> None:
+        """Runs it to its end; however that comes, nothing of it is left."""
+        with subprocess.Popen(argv, env={**os.environ, **variables}, stdin=subprocess.DEVNULL) as process:
+            try:
+                self._stack.until(lambda: process.poll() is not None, within=within, what=f"{name} has ended")
+            finally:
+                process.kill()  # does nothing where it has ended
+        if process.returncode != 0:
+            raise StackError(f"{name} has ended with status {process.returncode}", self._logs)
+
+    def _node_modules(self) -> Path:
+        """What the Node example needs, installed once for each package.json, outside the checkout."""
+        manifest = HERE / "node" / "package.json"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contentgen"
+        installed = cache / f"examples-node-{hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]}"
+        if not installed.exists():
+            print(f"\ninstalling what examples/node needs into {installed}", flush=True)
+            cache.mkdir(parents=True, exist_ok=True)
+            self._install(manifest, installed)
+        return installed / "node_modules"
+
+    def _install(self, manifest: Path, installed: Path) -> None:
+        """Into a folder of its own first: what was cut short, or done twice at once, is never taken for whole."""
+        options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+        with tempfile.TemporaryDirectory(dir=installed.parent, ignore_cleanup_errors=True) as made:
+            shutil.copy(manifest, made)
+            self._program("npm install", ["npm", "install", "--prefix", made, *options], {}, INSTALL_LIMIT)
+            try:
+                Path(made).rename(installed)
+            except OSError:
+                if not installed.exists():  # another run, that was faster
+                    raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Python's durations and times as protobuf's. None stays None: the scheduler's default holds.
+
+Layer: client.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """Raises ValueError, OverflowError for what no Duration can hold."""
+    if seconds is None:
+        return None
+    made = Duration()
+    made.FromNanoseconds(round(seconds * 1e9))
+    return made
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A moment without a zone is UTC."""
+    if moment is None:
+        return None
+    made = Timestamp()
+    made.FromDatetime(moment)
+    return made

@@ -1,0 +1,51 @@
+"""The examples in the docstrings of the client's methods, each on what it needs."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from asyncio import to_thread
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scheduler_svc.client import ContentGenerationClient
+from scheduler_svc.replica import Replica
+from tests.contract.maker import Maker
+from tests.contract.scripted_worker import ScriptedWorker
+
+METHODS = {
+    name: method
+    for name, method in inspect.getmembers(ContentGenerationClient, inspect.isfunction)
+    if not name.startswith("_") and name != "close"
+}
+NOT_SERVED_YET = {"watch", "poll_running_tasks", "poll_single_task"}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - NOT_SERVED_YET))
+async def test_an_example_can_be_run(name: str, replica: Replica, made: Maker, worker: ScriptedWorker) -> None:
+    source = example(METHODS[name])
+    assert f"client.{name}(" in source
+    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+        names: dict[str, Any] = {"client": client, "task_id": ""}
+        if "content_id" in source:
+            names["content_id"] = (await made(auto_approve=name != "review_content")).content_id
+        if "claim_id" in source:
+            [entry] = await to_thread(client.claim_publish_pool)
+            names["claim_id"] = entry["claim_id"]
+        if "task_id" in source:
+            names["task_id"] = await to_thread(client.submit_task, made.account, "a topic", auto_retry=False)
+        if name == "retry_task":
+            [lease] = await worker.take()
+            await worker.start(lease)
+            await worker.fail(lease)
+        if name == "wait":
+            await to_thread(client.cancel_task, names["task_id"])
+        await to_thread(exec, compile(source, name, "exec"), names)
+
+
+def example(method: Callable[..., Any]) -> str:
+    """The statements of its docstring."""
+    found = doctest.DocTestParser().get_examples(inspect.getdoc(method) or "")
+    return "".join(each.source for each in found)

@@ -1,0 +1,335 @@
+"""The client's watch, against a server whose streams break as a test says."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from scheduler_svc.client import (
+    ContentGenerationClient,
+    ResourceNotFoundException,
+    ResumeTokenExpiredException,
+    Watch,
+    refusal,
+)
+from scheduler_svc.client.changes import STREAM_LIMIT
+from tests.contract.scripted_scheduler import (
+    AWAY,
+    SILENCE,
+    THREAD_NAME,
+    Refused,
+    ScriptedScheduler,
+    scripted_scheduler,
+)
+from tests.waiting import wait_until, wait_until_gone
+
+A, B = "task-000000000000000a", "task-000000000000000b"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "python" / "watch.py"
+Status = task_pb2.TaskStatus
+TOO_SLOW = Refused(
+    grpc.StatusCode.RESOURCE_EXHAUSTED, "reads too slowly", "WATCHER_TOO_SLOW", {"resume_token": "named"}
+)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[ScriptedScheduler]:
+    with scripted_scheduler() as scheduler:
+        yield scheduler
+        wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
+
+
+@pytest.fixture
+def client(scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
+    with ContentGenerationClient(scheduler.target, token="secret", timeout=5) as client:
+        yield client
+
+
+def event(token: str, status: Status.ValueType, task_id: str = A, *, ended: bool = False) -> pb.WatchTasksResponse:
+    task = task_pb2.Task(task_id=task_id, status=status, end_time=Timestamp(seconds=9) if ended else None)
+    return pb.WatchTasksResponse(event=pb.TaskChange(task=task, resume_token=token, event_time=Timestamp(seconds=5)))
+
+
+def pending(token: str, task_id: str = A) -> pb.WatchTasksResponse:
+    return event(token, Status.TASK_STATUS_PENDING, task_id)
+
+
+def completed(token: str, task_id: str = A) -> pb.WatchTasksResponse:
+    return event(token, Status.TASK_STATUS_COMPLETED, task_id, ended=True)
+
+
+def tokens(scheduler: ScriptedScheduler) -> list[str]:
+    """With which each stream was asked for."""
+    return [request.resume_token for request in scheduler.requests("WatchTasks")]
+
+
+def test_an_event_is_a_dict(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    failed = event("t1", Status.TASK_STATUS_FAILED)
+    failed.event.previous_status = Status.TASK_STATUS_PROCESSING
+    failed.event.will_retry = True
+    scheduler.will("WatchTasks", [failed, pending("t2"), SILENCE])
+    with client.watch([A]) as events:
+        first, second = next(events), next(events)
+        assert events.resume_token == "t2"
+    task = first.pop("task")
+    assert (task["task_id"], task["status"]) == (A, "failed")
+    assert first == {
+        "previous_status": "processing",
+        "event_time": "1970-01-01T00:00:05+00:00",
+        "will_retry": True,
+        "resume_token": "t1",
+    }
+    assert second["previous_status"] is None
+    [call] = scheduler.calls("WatchTasks")
+    assert call.metadata["authorization"] == "Bearer secret"
+    assert abs(call.limit - STREAM_LIMIT) < 60  # gRPC rounds what it sends
+    assert (list(call.request.task_ids), call.request.account_id) == ([A], 0)
+
+
+def test_it_goes_on_after_the_last_event_where_the_scheduler_goes_away(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", AWAY_AT_ONCE, AWAY_AT_ONCE, [pending("t1"), pending("t2"), AWAY], AWAY_AT_ONCE)
+    scheduler.will("WatchTasks", [pending("t3"), AWAY], [pending("t4"), SILENCE])
+    with client.watch(account_id=7) as events:
+        assert [next(events)["resume_token"] for _ in range(4)] == ["t1", "t2", "t3", "t4"]
+    assert tokens(scheduler) == ["", "", "", "t2", "t2", "t3"]
+    assert {request.account_id for request in scheduler.requests("WatchTasks")} == {7}
+
+
+AWAY_AT_ONCE = [AWAY]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        [pending("t1"), Refused(grpc.StatusCode.DEADLINE_EXCEEDED)],
+        [pending("t1"), Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask another replica", "TOO_MANY_WATCHERS")],
+        [pending("t1")],
+    ],
+    ids=["deadline", "too many", "no status"],
+)
+def test_a_stream_that_just_ends_is_followed_by_another(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, end: list[Any]
+) -> None:
+    scheduler.will("WatchTasks", end, [pending("t2"), SILENCE])
+    with client.watch([A]) as events:
+        assert [next(events)["resume_token"] for _ in range(2)] == ["t1", "t2"]
+    assert tokens(scheduler) == ["", "t1"]
+
+
+def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [pending("t1"), TOO_SLOW], [pending("t3"), SILENCE])
+    with client.watch([A]) as events:
+        assert [next(events)["resume_token"] for _ in range(2)] == ["t1", "t3"]
+    assert tokens(scheduler) == ["", "named"]
+
+
+def test_it_starts_where_a_token_says(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    scheduler.will("WatchTasks", AWAY_AT_ONCE, [pending("t8"), SILENCE])
+    with client.watch([A], resume_token="t7") as events:
+        assert events.resume_token == "t7"
+        next(events)
+    assert tokens(scheduler) == ["t7", "t7"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "kind"),
+    [
+        (Refused(grpc.StatusCode.OUT_OF_RANGE, "too old", "RESUME_TOKEN_EXPIRED"), ResumeTokenExpiredException),
+        (Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND"), ResourceNotFoundException),
+        (Refused(grpc.StatusCode.INVALID_ARGUMENT, "no token", "INVALID_ARGUMENT"), grpc.RpcError),
+        (Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "a proxy's limit"), grpc.RpcError),
+        (Refused(grpc.StatusCode.INTERNAL, "a defect", "INTERNAL"), grpc.RpcError),
+    ],
+)
+def test_what_no_new_stream_mends_is_raised_and_ends_it(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, refused: Refused, kind: type[Exception]
+) -> None:
+    scheduler.will("WatchTasks", [pending("t1"), refused])
+    events = client.watch([A], resume_token="t0")
+    next(events)
+    with pytest.raises(kind, match=refused.message):
+        next(events)
+    assert list(events) == []
+    assert tokens(scheduler) == ["t0"]
+
+
+def test_entering_it_waits_until_a_scheduler_has_taken_it(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", AWAY_AT_ONCE, [], AWAY_AT_ONCE, [SILENCE])
+    with client.watch(account_id=7):
+        assert len(scheduler.calls("WatchTasks")) == 4
+        assert scheduler.open_calls == 1
+
+
+def test_entering_it_raises_what_is_wrong(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    scheduler.will("WatchTasks", [Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND")])
+    with pytest.raises(ResourceNotFoundException), client.watch([A]):
+        pytest.fail("it was let in")
+
+
+def test_entering_it_is_ended_by_the_client_s_end(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
+    events = client.watch([A], patience=None)
+    with ThreadPoolExecutor(1) as executor:
+        entered = executor.submit(events.__enter__)
+        wait_until(lambda: scheduler.calls("WatchTasks"), within=5, what="it tries to connect")
+        client.close()
+        assert list(entered.result(5)) == []
+
+
+def test_it_gives_up_when_its_patience_is_used_up(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [pending("t1"), AWAY])
+    events = client.watch([A], patience=0)
+    next(events)
+    with pytest.raises(grpc.RpcError, match="the scheduler is away"):
+        next(events)
+    assert list(events) == []
+
+
+def test_a_target_where_nobody_is_is_told_after_the_client_s_timeout() -> None:
+    with ContentGenerationClient("127.0.0.1:1", timeout=0.3) as client, pytest.raises(grpc.RpcError) as raised:
+        next(client.watch([A]))
+    assert isinstance(raised.value, grpc.Call)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert refusal(raised.value).reason == ""
+
+
+def test_until_ended_ends_with_the_last_of_them(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    scheduler.will("WatchTasks", [pending("t1", A), completed("t2", B), AWAY], [completed("t3", A), SILENCE])
+    events = list(client.watch([A, B], until_ended=True))
+    assert [each["resume_token"] for each in events] == ["t1", "t2", "t3"]
+
+
+def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [pending("t1", B), completed("t2", A), pending("t3", A), completed("t4", B), AWAY])
+    scheduler.will("WatchTasks", [completed("t5", A), SILENCE])
+    assert [each["resume_token"] for each in client.watch([A, B], until_ended=True)][-1] == "t5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({}, "either task_ids"),
+        ({"task_ids": []}, "either task_ids"),
+        ({"task_ids": [A], "account_id": 1}, "either task_ids"),
+        ({"task_ids": A}, "a list of ids"),
+        ({"account_id": 1, "until_ended": True}, "until_ended goes with"),
+        ({"task_ids": [A], "resume_token": "t", "until_ended": True}, "until_ended goes with"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused_at_once(
+    client: ContentGenerationClient, arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        client.watch(**arguments)
+
+
+def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedScheduler) -> list[Any]:
+    """What a thread still gets that waits for an event while `close` is called."""
+    with ThreadPoolExecutor(1) as executor:
+        rest = executor.submit(lambda: list(events))
+        wait_until(lambda: scheduler.calls("WatchTasks"), within=5, what="the stream is open")
+        close()
+        return rest.result(5)
+
+
+def test_closing_it_ends_the_iteration_of_another_thread(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [SILENCE])
+    events = client.watch([A])
+    assert ended_by(events.close, events, scheduler) == []
+    events.close()
+
+
+def test_closing_it_ends_a_pause(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
+    events = client.watch([A], patience=None)
+    assert ended_by(events.close, events, scheduler) == []
+
+
+def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: ScriptedScheduler) -> None:
+    scheduler.will("WatchTasks", [SILENCE], [SILENCE], [SILENCE])
+    threads = client_threads()
+    with ThreadPoolExecutor(3) as executor:
+        with ContentGenerationClient(scheduler.target) as client:
+            watches = [client.watch([A]) for _ in range(3)]
+            rest = [executor.submit(list, events) for events in watches]
+            wait_until(lambda: scheduler.open_calls == 3, within=5, what="all streams are open")
+            assert connections_to(scheduler)
+            assert client_threads() > threads
+        assert [found.result(5) for found in rest] == [[], [], []]
+    wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
+    wait_until_gone(lambda: connections_to(scheduler), within=5, what="the connection is closed")
+    wait_until_gone(lambda: client_threads() - threads, within=5, what="the client's threads are gone")
+    with pytest.raises(ValueError, match="client is closed"):
+        client.watch([A])
+    with pytest.raises(ValueError, match="closed channel"):
+        client.get_task_status(A)
+
+
+def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedScheduler) -> None:
+    scheduler.will("WatchTasks", [SILENCE])
+    scheduler.will("PollTask", pb.PollTaskResponse(status=Status.TASK_STATUS_PENDING))
+    with grpc.insecure_channel(scheduler.target) as channel:
+        with ContentGenerationClient("unused", channel=channel) as client:
+            events = client.watch([A])
+            assert ended_by(client.close, events, scheduler) == []
+        assert ContentGenerationClient("unused", channel=channel).poll_single_task(A) == "pending"
+
+
+def test_a_watch_that_nobody_has_any_more_is_no_stream_any_more(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [pending("t1"), SILENCE])
+    for _ in client.watch([A]):
+        break
+    gc.collect()
+    wait_until(lambda: scheduler.open_calls == 0, within=5, what="the stream is gone")
+
+
+def client_threads() -> set[threading.Thread]:
+    """All but the scripted server's."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith(THREAD_NAME)}
+
+
+def connections_to(scheduler: ScriptedScheduler) -> list[Any]:
+    """Of this process, as a client."""
+    port = int(scheduler.target.rpartition(":")[2])
+    found = psutil.Process().net_connections("tcp")
+    return [each for each in found if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED"]
+
+
+def test_the_example_shows_each_move(scheduler: ScriptedScheduler) -> None:
+    for task_id in (A, B):
+        scheduler.will("SubmitTask", pb.SubmitTaskResponse(task=task_pb2.Task(task_id=task_id)))
+    scheduler.will("WatchTasks", [pending("t1", A), pending("t2", B), AWAY], [completed("t3", B), completed("t4", A)])
+    ran = subprocess.run(
+        [sys.executable, EXAMPLE, scheduler.target], capture_output=True, text=True, timeout=30, check=True
+    )
+    lines = [line.split("  ", maxsplit=1)[1] for line in ran.stdout.splitlines()]
+    assert lines == [f"{A}  now → pending", f"{B}  now → pending", f"{B}  now → completed", f"{A}  now → completed"]
+    assert [list(request.task_ids) for request in scheduler.requests("WatchTasks")] == [[A, B]] * 2
