@@ -56,7 +56,7 @@ class Reflected:
         for imported in file.dependency:
             for each in await self._files(ServerReflectionRequest(file_by_filename=imported)):
                 await self._add(each)
-        self._pool.Add(file)  # type: ignore[no-untyped-call]
+        self._pool.Add(file)
 
     async def _files(self, wanted: ServerReflectionRequest) -> list[FileDescriptorProto]:
         stub: Any = ServerReflectionStub(self._channel)  # type: ignore[arg-type] # its types know no aio
