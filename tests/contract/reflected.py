@@ -25,6 +25,7 @@ class Reflected:
         self._channel = channel
         self._pool = DescriptorPool()
         self._known: set[str] = set()
+        self._learning = asyncio.Lock()
 
     async def call(self, rpc: str, **fields: Any) -> dict[str, Any]:
         """Calls `package.Service/Rpc`. Raises AioRpcError."""
@@ -42,10 +43,11 @@ class Reflected:
         return found
 
     async def _service(self, service: str) -> Any:
-        if service not in self._known:
-            for file in await self._files(ServerReflectionRequest(file_containing_symbol=service)):
-                await self._add(file)
-            self._known.add(service)
+        async with self._learning:
+            if service not in self._known:
+                for file in await self._files(ServerReflectionRequest(file_containing_symbol=service)):
+                    await self._add(file)
+                self._known.add(service)
         return self._pool.FindServiceByName(service)
 
     async def _add(self, file: FileDescriptorProto) -> None:
