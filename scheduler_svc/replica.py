@@ -19,11 +19,19 @@ from scheduler_svc.api.worker_service import WorkerService
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.health import Health
+from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.recover import ReaperSettings
 from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack
 from scheduler_svc.application.sessions import SessionSettings
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.application.streams import CancelLease, DrainOrder, ReconnectOrder, Streams
+from scheduler_svc.application.streams import (
+    CancelLease,
+    DrainOrder,
+    PollOrder,
+    ReconnectOrder,
+    ResizeOrder,
+    Streams,
+)
 from scheduler_svc.application.submit import Submit, Submits
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.config import Settings
@@ -118,6 +126,7 @@ class Replica:
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
         )
         self._waiters = Waiters(self._calls)
+        self._polls = Polls(self._calls)
         engine = make_engine(self._url, 1)
         self._engines.append(engine)
         self._notifications = PgNotifications(engine)
@@ -138,7 +147,14 @@ class Replica:
         settings = self._settings
         bulk = Bulk(self._calls, self._reaper_settings())
         return grpc_server.Services(
-            task=TaskService(self._calls, self._submits, self._waiters, bulk, settings.lease_ttl),
+            task=TaskService(
+                self._calls,
+                self._submits,
+                waiters=self._waiters,
+                polls=self._polls,
+                bulk=bulk,
+                lease_ttl=settings.lease_ttl,
+            ),
             worker=WorkerService(
                 self._calls,
                 self._reports,
@@ -174,6 +190,11 @@ class Replica:
             self._streams.tell(worker_id, CancelLease(lease_id, reason))
         for worker_id in signals.drained:
             self._streams.tell(worker_id, DrainOrder())
+        for worker_id, slots in signals.resized:
+            self._streams.tell(worker_id, ResizeOrder(slots))
+        for worker_id, poll in signals.polled:
+            self._streams.tell(worker_id, PollOrder(poll))
+        self._polls.answered(signals.answered)
 
     def _look_anew(self) -> None:
         """The listener was away: whatever it may have missed is in the rows."""
@@ -198,6 +219,7 @@ class Replica:
         self.health.drain()
         self._streams.tell_all(ReconnectOrder())
         self._waiters.close()
+        self._polls.close()
         await asyncio.sleep(SETTLE)
         await self._server.stop(within)
         await self._dispatcher.stop()

@@ -42,11 +42,11 @@ class Slots:
         """Whether a state should go out at once, when the scheduler can know of `known` free places at most.
 
         Where nothing waits, each freed slot is worth one. While a queue feeds the slots, a quarter of all places is:
-        each state renews every lease that it names.
+        each state renews every lease that it names. Fewer than the scheduler knows of, after a `resize`, are always.
         """
         free = self.free()
         if free <= known:
-            return False
+            return free < known
         return not self._queued or 4 * (free - known) >= self._size + self._queue_size
 
     def queue(self, lease_id: str) -> None:

@@ -15,6 +15,7 @@ from scheduler_svc.api.times import duration, set_duration, set_timestamp, times
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import PollResult
 from scheduler_svc.domain.task import PendingReason, Progress, Task, TaskError, TaskEvent, TaskStats
 from scheduler_svc.domain.worker import Worker, WorkerPool
 
@@ -102,6 +103,21 @@ def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:
         counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
         oldest_pending_age=duration(it.oldest_pending_age),
         queue_depth=it.queue_depth,
+    )
+
+
+def status(it: Status) -> pb.TaskStatus.ValueType:
+    return _status(it)
+
+
+def poll_result(it: PollResult) -> task_service_pb.PollRunningTasksResponse:
+    return task_service_pb.PollRunningTasksResponse(
+        total=it.total,
+        completed=it.completed,
+        failed=it.failed,
+        timeout=it.timeout,
+        still_running=it.still_running,
+        error=it.error,
     )
 
 

@@ -7,6 +7,7 @@ is judged as its lease's failure, never dropped.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -83,7 +84,15 @@ def state(message: pb.State) -> State:
             bad.add("state.free_slots", "must be 0 or more")
         _bounded(bad, "state.held_leases", message.held_leases)
     held = _held(message.held_leases)
-    return State(message.number, message.free_slots, held, message.last_assignment, message.last_poll_id)
+    return State(message.number, message.free_slots, held, message.last_assignment, _poll(message.last_poll_id))
+
+
+def _poll(poll_id: str) -> int:
+    """The number behind a poll's id; 0 for what was never one."""
+    return int(poll_id) if _POLL_ID.fullmatch(poll_id) else 0
+
+
+_POLL_ID = re.compile("[1-9][0-9]{0,17}")
 
 
 def _bounded(bad: Violations, field: str, items: Sequence[object]) -> None:
@@ -201,8 +210,18 @@ def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
             for lease_id, attempt, outcome in outcomes:
                 add(lease_id=lease_id, attempt=attempt, outcome=_OUTCOMES[outcome])
             return response
+        case _:
+            return _order(message)
+
+
+def _order(message: streams.Order) -> pb.LeaseResponse:
+    match message:
         case streams.CancelLease(lease_id, reason):
             return pb.LeaseResponse(cancel=pb.Cancel(lease_id=lease_id, reason=reason))
+        case streams.PollOrder(poll):
+            return pb.LeaseResponse(poll_now=pb.PollNow(poll_id=str(poll)))
+        case streams.ResizeOrder(slots):
+            return pb.LeaseResponse(resize=pb.Resize(slots=slots))
         case streams.DrainOrder():
             return pb.LeaseResponse(drain=pb.Drain())
         case streams.ReconnectOrder():

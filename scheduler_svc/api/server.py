@@ -20,6 +20,7 @@ from contentgen.v1 import (
     worker_service_pb2_grpc,
 )
 from grpc import aio
+from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -58,7 +59,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the server offers besides health and reflection."""
+    """What the server offers besides health, reflection and channelz."""
 
     task: task_service_pb2_grpc.TaskServiceServicer
     worker: worker_service_pb2_grpc.WorkerServiceServicer
@@ -76,7 +77,13 @@ def build(services: Services, health: Health) -> aio.Server:
     content_service_pb2_grpc.add_ContentServiceServicer_to_server(services.content, server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
-    names = [*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
+    channelz.add_channelz_servicer(server)
+    names = [
+        *SERVICES,
+        health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+        channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
+        reflection.SERVICE_NAME,
+    ]
     reflection.enable_server_reflection(names, server)
     return server
 

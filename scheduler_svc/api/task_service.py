@@ -17,6 +17,7 @@ from scheduler_svc.api.validation import MAX_INT32, MAX_ITEMS, Violations, task_
 from scheduler_svc.application import query, steer
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.submit import Submit, SubmitLane
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.domain.ids import parse_task_id
@@ -37,9 +38,12 @@ _ADDED_BY_SUBMIT = 256
 class TaskService(TaskServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls, submits: SubmitLane, waiters: Waiters, bulk: Bulk, lease_ttl: float) -> None:
+    def __init__(
+        self, calls: Calls, submits: SubmitLane, *, waiters: Waiters, polls: Polls, bulk: Bulk, lease_ttl: float
+    ) -> None:
         """`lease_ttl`: seconds of silence after which a worker counts as gone."""
         self._calls = calls
+        self._polls = polls
         self._bulk = bulk
         self._lease_ttl = lease_ttl
         self._submits = submits
@@ -151,7 +155,18 @@ class TaskService(TaskServiceServicer):
         count = await self._bulk.clean_up(request.account_id, age, dry_run=request.dry_run)
         return pb.CleanupTasksResponse(deleted_count=count)
 
-    WatchTasks = PollRunningTasks = PollTask = unimplemented
+    async def PollRunningTasks(
+        self, request: pb.PollRunningTasksRequest, context: object
+    ) -> pb.PollRunningTasksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        return convert.poll_result(await self._polls.poll_running(request.account_id))
+
+    async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
+        status = await self._polls.poll_task(task_key(request.task_id))
+        return pb.PollTaskResponse(status=convert.status(status))
+
+    WatchTasks = unimplemented
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

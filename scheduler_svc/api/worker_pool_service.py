@@ -7,7 +7,7 @@ from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 
 from scheduler_svc.api import convert
 from scheduler_svc.api.unimplemented import unimplemented
-from scheduler_svc.api.validation import MAX_NAME, Violations
+from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application import worker_pool
 from scheduler_svc.application.calls import Calls
 
@@ -29,4 +29,11 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=convert.worker(worker))
 
-    ResizeWorker = PauseDispatch = ResumeDispatch = unimplemented
+    async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+            bad.number("slots", request.slots, 1, MAX_ITEMS)
+        worker = await self._calls.run(worker_pool.resize_worker, request.worker_id, request.slots, self._lease_ttl)
+        return pb.ResizeWorkerResponse(worker=convert.worker(worker))
+
+    PauseDispatch = ResumeDispatch = unimplemented

@@ -31,7 +31,7 @@ from scheduler_svc.application.report import (
     TakesNothingNew,
 )
 from scheduler_svc.application.sessions import SessionSettings, open_session
-from scheduler_svc.application.streams import AckReport, AckState, ReconnectOrder, Streams, WorkerStream
+from scheduler_svc.application.streams import AckReport, AckState, PollOrder, ReconnectOrder, Streams, WorkerStream
 from scheduler_svc.domain.errors import InvalidArgument, Violation
 from scheduler_svc.domain.lease import Update
 from scheduler_svc.domain.worker import State
@@ -92,6 +92,8 @@ class WorkerService(WorkerServiceServicer):
         hello = convert.hello(first.hello)
         opened = await self._calls.run(open_session, hello, self._settings)
         stream = WorkerStream(hello.worker_id, opened.session_key)
+        if opened.wanted.poll:
+            stream.outgoing.put_nowait(PollOrder(opened.wanted.poll))
         self._streams.add(stream)
         try:
             await context.write(
@@ -184,6 +186,8 @@ class _Conversation:
             assert isinstance(ack, StateAck)
             self._service.stated(self._stream, state, received)
             self._stream.outgoing.put_nowait(AckState(state.number, ack.not_renewed, ack.wanted))
+            if ack.wanted.poll > state.last_poll:
+                self._stream.outgoing.put_nowait(PollOrder(ack.wanted.poll))
 
         self._take(Stated(self._stream.worker_id, self._stream.session_key, state), committed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -23,6 +23,7 @@ from scheduler_svc.application.records import (
     Named,
     NewTaskRow,
     PayloadRow,
+    PollAnswer,
     PoolRow,
     ReadyRow,
     RequestId,
@@ -36,6 +37,7 @@ from scheduler_svc.domain.content import Content, PoolEntry, Publication, Review
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import Fate, RunningAttempt
 from scheduler_svc.domain.task import Task, TaskEvent
 from scheduler_svc.domain.worker import Hello, Wanted, Worker
 
@@ -130,8 +132,20 @@ class WorkersPort(Protocol):
     def set_draining(self, worker_id: str, session_key: int) -> None: ...
     def close(self, worker_id: str, session_key: int) -> None: ...
     def want_drain(self, worker_id: str) -> int: ...
+    def want_slots(self, worker_id: str, slots: int) -> int: ...
     def get(self, worker_id: str, ttl: float) -> Worker | None: ...
     def list(self, ttl: float) -> list[Worker]: ...
+
+
+class PollsPort(Protocol):
+    """See `store/polls.py`."""
+
+    def running(self, account_id: int) -> list[RunningAttempt]: ...
+    def running_of_task(self, task_key: int) -> list[RunningAttempt]: ...
+    def ask(self, workers: Collection[str]) -> int: ...
+    def answer(self, answers: Sequence[PollAnswer]) -> list[PollAnswer]: ...
+    def answered(self, workers: Collection[str], poll: int) -> set[str]: ...
+    def fates(self, attempts: Sequence[RunningAttempt]) -> list[Fate]: ...
 
 
 class ReaperPort(Protocol):
@@ -211,6 +225,8 @@ class Tx(Protocol):
     def submits(self) -> SubmitsPort: ...
     @property
     def workers(self) -> WorkersPort: ...
+    @property
+    def polls(self) -> PollsPort: ...
     @property
     def reaper(self) -> ReaperPort: ...
     @property

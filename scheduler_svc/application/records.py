@@ -240,6 +240,13 @@ class HeardBack(NamedTuple):
     has_revoked: bool
 
 
+class PollAnswer(NamedTuple):
+    """A poll that a worker has answered, with all before it."""
+
+    worker_id: str
+    poll: int
+
+
 class Named(NamedTuple):
     """A lease that a worker's state names."""
 

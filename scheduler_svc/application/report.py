@@ -17,6 +17,7 @@ from scheduler_svc.application.records import (
     LeaseChange,
     LiveLease,
     Named,
+    PollAnswer,
     PoolRow,
     TaskRow,
 )
@@ -110,6 +111,7 @@ class Reports:
         stated = [item for item in group if isinstance(item, Stated)]
         sessions = {Heard(item.worker_id, item.session_key) for item in stated}
         heard = tx.workers.hear(sorted(sessions)) if sessions else {}
+        _answer_polls(tx, stated, heard)
         outcomes, ended = self._apply(tx, group)
         acks = self._renew(tx, stated, heard, ended)
         return [_answer(item, acks, outcomes) for item in group]
@@ -163,6 +165,17 @@ class Reports:
         write.finish()
         outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
         return outcomes, {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
+
+
+def _answer_polls(tx: Tx, stated: Sequence[Stated], heard: Mapping[int, HeardBack]) -> None:
+    """Records which polls these states answer. What the workers saw came before, or comes in this transaction."""
+    newest: dict[str, int] = {}
+    for item in stated:
+        wanted = heard[item.session_key].wanted.poll if item.session_key in heard else 0
+        if 0 < item.state.last_poll <= wanted:
+            newest[item.worker_id] = max(item.state.last_poll, newest.get(item.worker_id, 0))
+    if newest:
+        tx.signals.answered += tx.polls.answer([PollAnswer(*it) for it in sorted(newest.items())])
 
 
 _OUTCOMES = {

@@ -6,49 +6,62 @@ All of it is a hint: what matters is a row, and whoever missed a signal reads th
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
 class Signals:
-    """Collected while a transaction runs."""
+    """Collected while a transaction runs. What is for one worker, or about one, names it first."""
 
     ready: bool = False
     due: bool = False
     ended: list[int] = field(default_factory=list)
     cancelled: list[tuple[str, str, str]] = field(default_factory=list)
     drained: list[str] = field(default_factory=list)
+    resized: list[tuple[str, int]] = field(default_factory=list)
+    polled: list[tuple[str, int]] = field(default_factory=list)
+    answered: list[tuple[str, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.ready or self.due or self.ended or self.cancelled or self.drained)
+        return bool(self.ready or self.due or self.ended or any(getattr(self, kind) for kind in _OF_WORKERS))
 
     def payloads(self, origin: str) -> list[str]:
         """The signals as texts of less than 8,000 bytes, as NOTIFY takes them; `origin` names the replica."""
-        head = {"from": origin, "ready": self.ready, "due": self.due}
-        parts = max(1, -(-len(self.ended) // _ENDED_A_TEXT), -(-len(self.cancelled) // _COMMANDS_A_TEXT))
-        parts = max(parts, -(-len(self.drained) // _COMMANDS_A_TEXT))
-        return [
-            json.dumps(
-                head
-                | {
-                    "ended": self.ended[i * _ENDED_A_TEXT : (i + 1) * _ENDED_A_TEXT],
-                    "cancelled": self.cancelled[i * _COMMANDS_A_TEXT : (i + 1) * _COMMANDS_A_TEXT],
-                    "drained": self.drained[i * _COMMANDS_A_TEXT : (i + 1) * _COMMANDS_A_TEXT],
-                },
-                separators=(",", ":"),
-                ensure_ascii=False,
-            )
-            for i in range(parts)
+        head = {"from": origin, "ready": self.ready, "due": self.due} | dict.fromkeys(_LISTS, ())
+        parts: list[dict[str, Sequence[object]]] = [
+            {"ended": self.ended[i : i + _ENDED_A_TEXT]} for i in range(0, len(self.ended), _ENDED_A_TEXT)
         ]
+        parts += [{kind: part} for kind in _OF_WORKERS for part in _packed(getattr(self, kind))]
+        return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in parts or [{}]]
 
 
-# A worker's id may hold 200 characters: 1,200 bytes where each is a control character.
+_OF_WORKERS = ("cancelled", "drained", "resized", "polled", "answered")
+_LISTS = ("ended", *_OF_WORKERS)
 _ENDED_A_TEXT = 100
-_COMMANDS_A_TEXT = 2
+_BYTES_A_TEXT = 7_000
+"""For the items alone. One has less than 1,400 bytes: a worker's id of 200 control characters takes 1,200."""
+
+
+def _packed(items: Sequence[object]) -> Iterator[list[object]]:
+    part: list[object] = []
+    size = 0
+    for item in items:
+        own = len(json.dumps(item, ensure_ascii=False).encode())
+        if part and size + own > _BYTES_A_TEXT:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += own
+    if part:
+        yield part
 
 
 def parse(payload: str) -> tuple[str, Signals]:
     """The origin and the signals of a notification."""
     told = json.loads(payload)
-    cancelled = [(worker_id, lease_id, reason) for worker_id, lease_id, reason in told["cancelled"]]
-    return told["from"], Signals(told["ready"], told["due"], told["ended"], cancelled, told["drained"])
+    items: dict[str, list[Any]] = {
+        kind: [tuple(it) if isinstance(it, list) else it for it in told.get(kind, ())] for kind in _LISTS
+    }
+    return told["from"], Signals(told["ready"], told["due"], **items)

@@ -55,6 +55,20 @@ class CancelLease:
 
 
 @dataclass(frozen=True, slots=True)
+class PollOrder:
+    """Ask the CLIs now."""
+
+    poll: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeOrder:
+    """Change the number of slots."""
+
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrainOrder:
     """Finish what runs, take nothing new."""
 
@@ -64,7 +78,8 @@ class ReconnectOrder:
     """Dial another replica."""
 
 
-Outgoing = Assign | AckState | AckReport | CancelLease | DrainOrder | ReconnectOrder
+Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder
+Outgoing = Assign | AckState | AckReport | Order
 
 
 class WorkerStream:

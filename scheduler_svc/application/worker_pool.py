@@ -20,6 +20,18 @@ def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
     if not tx.workers.want_drain(worker_id):
         raise NotFound("worker", worker_id)
     tx.signals.drained.append(worker_id)
+    return _worker(tx, worker_id, lease_ttl)
+
+
+def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> Worker:
+    """Records how many slots a worker should have; it is told as by `drain_worker`. Raises NotFound."""
+    if not tx.workers.want_slots(worker_id, slots):
+        raise NotFound("worker", worker_id)
+    tx.signals.resized.append((worker_id, slots))
+    return _worker(tx, worker_id, lease_ttl)
+
+
+def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
     worker = tx.workers.get(worker_id, lease_ttl)
     assert worker is not None
     return worker

@@ -43,7 +43,8 @@ class State:
     free_slots: int
     held: tuple[Held, ...]
     last_assignment: int
-    last_poll_id: str = ""
+    last_poll: int = 0
+    """The number of the last poll that it answers; 0: none, or none that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Wanted:
 
     slots: int | None = None
     drain: bool = False
+    poll: int = 0
+    """The newest poll that it has not answered and that somebody may still wait for; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

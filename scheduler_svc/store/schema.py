@@ -35,6 +35,7 @@ session_sequence = sa.Sequence("session_seq", metadata=metadata)
 # No cache: each connection would number from its own block, and a task's history would not be in order.
 event_sequence = sa.Sequence("event_seq", metadata=metadata)
 content_sequence = sa.Sequence("content_seq", metadata=metadata)
+poll_sequence = sa.Sequence("poll_seq", metadata=metadata)
 
 
 def _among(column: str, *statuses: Status) -> str:
@@ -296,6 +297,10 @@ workers = sa.Table(
     sa.Column("heard_time", TIME, nullable=False),
     sa.Column("wanted_slots", sa.Integer),
     sa.Column("wanted_drain", sa.Boolean, nullable=False),
+    # the newest poll that it was asked for, and when; the newest that it has answered
+    sa.Column("wanted_poll", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("poll_time", TIME),
+    sa.Column("last_poll", sa.BigInteger, nullable=False, server_default="0"),
     postgresql_with={"fillfactor": "50"},
 )
 

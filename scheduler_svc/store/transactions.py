@@ -24,6 +24,7 @@ from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.leases import Leases
+from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
 from scheduler_svc.store.submits import Submits
@@ -131,6 +132,10 @@ class PgTx:
     @cached_property
     def workers(self) -> Workers:
         return Workers(self._session)
+
+    @cached_property
+    def polls(self) -> Polls:
+        return Polls(self._session)
 
     @cached_property
     def reaper(self) -> Reaper:

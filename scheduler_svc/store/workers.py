@@ -10,16 +10,23 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import Heard, HeardBack
 from scheduler_svc.domain.lease import SessionRow
+from scheduler_svc.domain.poll import PATIENCE
 from scheduler_svc.domain.worker import Hello, Wanted, Worker
 from scheduler_svc.store.batch import Batch
 from scheduler_svc.store.rows import Statements
+
+# The poll that it is to be asked again for, in case it never got it; nobody waits for longer.
+_UNANSWERED_POLL = f"""
+    CASE WHEN w.wanted_poll > w.last_poll AND w.poll_time > now() - interval '{PATIENCE:g} seconds'
+        THEN w.wanted_poll ELSE 0 END
+"""
 
 # Two first hellos of one id at once: the loser of the insert waits for the winner, and finds its row.
 _LOCK = sa.text("""
     SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heard_time)
     FROM workers WHERE worker_id = :worker_id FOR UPDATE
 """)
-_OPEN = sa.text("""
+_OPEN = sa.text(f"""
     INSERT INTO workers AS w (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
         labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
         wanted_slots, wanted_drain)
@@ -36,7 +43,7 @@ _OPEN = sa.text("""
         wanted_slots = CASE WHEN w.process_id = excluded.process_id THEN w.wanted_slots END,
         wanted_drain = w.process_id = excluded.process_id AND w.wanted_drain
     WHERE :replace
-    RETURNING session_key, wanted_slots, wanted_drain
+    RETURNING session_key, wanted_slots, wanted_drain, {_UNANSWERED_POLL}
 """)
 
 _HEARD = Batch(worker_id="text", session_key="bigint")
@@ -44,19 +51,20 @@ _HEARD = Batch(worker_id="text", session_key="bigint")
 _HEAR = sa.text(f"""
     UPDATE workers AS w SET heard_time = now()
     FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
-    RETURNING w.session_key, w.wanted_slots, w.wanted_drain,
+    RETURNING w.session_key, w.wanted_slots, w.wanted_drain, {_UNANSWERED_POLL},
         EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = w.worker_id)
 """)
 
 _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")
 _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
 _WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = true WHERE worker_id = :worker_id")
+_WANT_SLOTS = sa.text("UPDATE workers SET wanted_slots = :slots WHERE worker_id = :worker_id")
 
 # What it holds is counted where it stands: in the leases.
 _SHOWN = """
     SELECT w.worker_id, w.hostname, w.version, w.connected AND w.heard_time > now() - make_interval(secs => :ttl),
-        w.slots, coalesce(l.busy, 0), coalesce(l.queued, 0), w.draining OR w.wanted_drain, w.connect_time, w.heard_time,
-        w.scheduler_id, w.creator_version, w.labels
+        coalesce(w.wanted_slots, w.slots), coalesce(l.busy, 0), coalesce(l.queued, 0), w.draining OR w.wanted_drain,
+        w.connect_time, w.heard_time, w.scheduler_id, w.creator_version, w.labels
     FROM workers AS w LEFT JOIN (
         SELECT worker_id, count(accept_time) AS busy, count(*) - count(accept_time) AS queued
         FROM leases WHERE NOT revoked GROUP BY worker_id
@@ -91,12 +99,12 @@ class Workers(Statements):
             scheduler_id=scheduler_id,
             replace=replace,
         )
-        return None if row is None else (row[0], Wanted(row[1], row[2]))
+        return None if row is None else (row[0], Wanted(*row[1:]))
 
     def hear(self, rows: Sequence[Heard]) -> dict[int, HeardBack]:
         """Notes states; returns what is wanted, by session. Sessions that are missing have been replaced."""
         found = self._rows(_HEAR, **_HEARD.bind(rows))
-        return {session: HeardBack(Wanted(slots, drain), revoked) for session, slots, drain, revoked in found}
+        return {session: HeardBack(Wanted(*wanted), revoked) for session, *wanted, revoked in found}
 
     def set_draining(self, worker_id: str, session_key: int) -> None:
         """The worker said that it takes nothing new."""
@@ -109,6 +117,10 @@ class Workers(Statements):
     def want_drain(self, worker_id: str) -> int:
         """Records that the worker should drain; 0 where there is no such worker."""
         return self._run(_WANT_DRAIN, worker_id=worker_id)
+
+    def want_slots(self, worker_id: str, slots: int) -> int:
+        """Records how many slots the worker should have; 0 where there is no such worker."""
+        return self._run(_WANT_SLOTS, worker_id=worker_id, slots=slots)
 
     def get(self, worker_id: str, ttl: float) -> Worker | None:
         """One worker; silent for longer than `ttl` counts as not connected."""

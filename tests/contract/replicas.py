@@ -17,6 +17,14 @@ MAX_QUEUE_SIZE = 5_000
 @asynccontextmanager
 async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
     """A replica that serves; at the end it is stopped without waiting for calls in flight."""
+    async with serving_beside(db_url, **settings) as replica:
+        yield replica
+    await asyncio.get_running_loop().shutdown_default_executor()  # else its threads would live as long as the loop
+
+
+@asynccontextmanager
+async def serving_beside(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
+    """The same beside another replica, which uses the loop's threads too, and is there for longer."""
     replica = Replica(Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **settings), db_url)
     await replica.start()
     try:
@@ -24,4 +32,3 @@ async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
         yield replica
     finally:
         await replica.stop(within=0)
-        await asyncio.get_running_loop().shutdown_default_executor()  # else its threads would live as long as the loop

@@ -28,6 +28,7 @@ class ScriptedWorker:
         self.hello = greeting or hello()
         self.welcome = pb.Welcome()
         self.held: dict[str, pb.AssignedLease] = {}
+        self.last_poll_id = ""
         self._stub = WorkerServiceStub(channel)
         self._states = self._reports = self._assignments = 0
 
@@ -59,7 +60,11 @@ class ScriptedWorker:
         self._states += 1
         held = [pb.HeldLease(lease_id=it.lease_id, attempt=it.attempt, stage=stage) for it in self.held.values()]
         state = pb.State(
-            number=self._states, free_slots=free_slots, held_leases=held, last_assignment=self._assignments
+            number=self._states,
+            free_slots=free_slots,
+            held_leases=held,
+            last_assignment=self._assignments,
+            last_poll_id=self.last_poll_id,
         )
         await self.write(pb.LeaseRequest(state=state))
         return (await self.read("acknowledgement")).acknowledgement
@@ -74,6 +79,11 @@ class ScriptedWorker:
         self._assignments = assignment.number
         self.held |= {lease.lease_id: lease for lease in assignment.leases}
         return assignment.leases
+
+    async def polled(self) -> str:
+        """The id of the next poll; the next state answers it."""
+        self.last_poll_id = (await self.read("poll_now")).poll_now.poll_id
+        return self.last_poll_id
 
     async def report(self, lease: pb.AssignedLease, **update: Any) -> pb.UpdateOutcome.ValueType:
         """Reports one update; returns what became of it."""

@@ -28,6 +28,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from scheduler_svc.api.server import SERVICES, Services, bind, build
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
+from tests.contract.reflected import Reflected
 from tests.contract.rpc_errors import refused
 
 PATIENCE_S = 10
@@ -136,9 +137,32 @@ async def test_reflection_lists_every_service() -> None:
         "contentgen.v1.WorkerPoolService",
         "contentgen.v1.ContentService",
         "contentgen.v1.AccountService",
+        "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
+
+
+async def test_channelz_shows_the_server_and_who_is_connected() -> None:
+    async with channel_to() as channel:
+        reflected = Reflected(channel)
+        servers = (await reflected.call("grpc.channelz.v1.Channelz/GetServers"))["server"]
+        listening = [each for each in servers if "listen_socket" in each]
+        assert any(int(each["data"]["calls_started"]) > 0 for each in listening)
+        sockets = [
+            socket
+            for each in listening
+            for socket in (
+                await reflected.call("grpc.channelz.v1.Channelz/GetServerSockets", server_id=each["ref"]["server_id"])
+            ).get("socket_ref", ())
+        ]
+        assert sockets, "this test's own connection, at least"
+
+
+async def test_channelz_knows_no_other_server() -> None:
+    async with channel_to() as channel:
+        with refused(StatusCode.NOT_FOUND):
+            await Reflected(channel).call("grpc.channelz.v1.Channelz/GetServer", server_id=1 << 40)
 
 
 async def test_a_message_above_4_mib_is_refused() -> None:

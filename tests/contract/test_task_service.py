@@ -324,13 +324,7 @@ async def test_stats_are_of_an_account_that_there_is(tasks: TaskServiceAsyncStub
     assert refusal.fields == ["account_id"]
 
 
-@pytest.mark.parametrize("rpc", ["PollRunningTasks", "PollTask"])
-async def test_what_comes_later_says_so(tasks: TaskServiceAsyncStub, rpc: str) -> None:
-    with refused(StatusCode.UNIMPLEMENTED):
-        await getattr(tasks, rpc)(getattr(pb, f"{rpc}Request")())
-
-
-async def test_so_does_the_stream_that_comes_later(tasks: TaskServiceAsyncStub) -> None:
+async def test_what_comes_later_says_so(tasks: TaskServiceAsyncStub) -> None:
     with refused(StatusCode.UNIMPLEMENTED):
         await tasks.WatchTasks(pb.WatchTasksRequest()).read()
 

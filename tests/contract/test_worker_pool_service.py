@@ -12,6 +12,8 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from grpc import StatusCode, aio
 
 from scheduler_svc.replica import Replica
+from tests.contract.reflected import Reflected
+from tests.contract.replicas import serving_beside
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker, hello
 from tests.waiting import wait_until_async
@@ -19,6 +21,9 @@ from tests.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
+
+
+SERVICE = "contentgen.v1.WorkerPoolService"
 
 
 async def test_an_empty_pool(pool: WorkerPoolServiceAsyncStub) -> None:
@@ -76,7 +81,65 @@ async def test_a_worker_is_named_by_its_id(pool: WorkerPoolServiceAsyncStub, wor
     assert refusal.fields == ["worker_id"]
 
 
-@pytest.mark.parametrize("rpc", ["ResizeWorker", "PauseDispatch", "ResumeDispatch"])
+async def test_a_worker_is_told_of_its_new_number_of_slots(
+    channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
+) -> None:
+    answer = await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=7)
+    assert (answer["worker"]["worker_id"], answer["worker"]["slots"], answer["worker"]["running"]) == ("w1", 7, True)
+    assert (await worker.read("resize")).resize.slots == 7
+    assert (await worker.state(3)).wanted.slots == 7
+    (shown,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
+    assert shown.slots == 7
+
+    again = await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=7))
+    assert again.worker.slots == 7
+
+
+async def test_a_new_number_of_slots_holds_until_that_process_ends(
+    channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
+) -> None:
+    async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
+        assert not worker.welcome.wanted.HasField("slots")
+    await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=1))  # while it is away
+    async with ScriptedWorker(channel, hello(process_id="p1", session_number=2)) as worker:
+        assert worker.welcome.wanted.slots == 1
+    async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)) as worker:
+        assert not worker.welcome.wanted.HasField("slots")
+        assert not (await worker.state(3)).wanted.HasField("slots")
+    (shown,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
+    assert shown.slots == 3
+
+
+async def test_a_worker_of_another_replica_is_resized_and_drained(
+    worker: ScriptedWorker, replica: Replica, db_url: str
+) -> None:
+    async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
+        reflected = Reflected(channel)
+        answer = await reflected.call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=2)
+        assert answer["worker"]["scheduler_id"] == replica.scheduler_id
+        assert (await worker.read("resize")).resize.slots == 2
+        await reflected.call(f"{SERVICE}/DrainWorker", worker_id="w1")
+        await worker.read("drain")
+
+
+@pytest.mark.parametrize("slots", [-1, 0, 1_001])
+async def test_slots_have_bounds(channel: aio.Channel, worker: ScriptedWorker, slots: int) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=slots)
+    assert refusal.fields == ["slots"]
+    assert not (await worker.state(3)).wanted.HasField("slots")
+
+
+async def test_whom_to_resize_is_checked_too(channel: aio.Channel) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w" * 201)
+    assert refusal.fields == ["worker_id", "slots"]
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="none", slots=1)
+    assert refusal.metadata == {"resource_type": "worker", "resource_id": "none"}
+
+
+@pytest.mark.parametrize("rpc", ["PauseDispatch", "ResumeDispatch"])
 async def test_what_comes_later_says_so(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
     with refused(StatusCode.UNIMPLEMENTED):
         await getattr(pool, rpc)(getattr(pb, f"{rpc}Request")())

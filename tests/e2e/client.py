@@ -116,6 +116,14 @@ class Client:
     def retry(self, task_id: str) -> task_pb2.Task:
         return self._tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id), timeout=CALL_LIMIT).task
 
+    def poll(self, task_id: str) -> Status.ValueType:
+        """The task's status, once its worker was asked."""
+        return self._tasks.PollTask(task_pb.PollTaskRequest(task_id=task_id), timeout=CALL_LIMIT).status
+
+    def poll_running(self) -> task_pb.PollRunningTasksResponse:
+        """What became of all that runs, once the workers were asked."""
+        return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest(), timeout=CALL_LIMIT)
+
     def history(self, task_id: str) -> list[task_pb2.TaskEvent]:
         """All moves of the task, oldest first."""
         asked = task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)
@@ -149,6 +157,10 @@ class Client:
         """The entries; a page holds more than a scenario makes."""
         asked = content_pb.ListPublishPoolRequest(page_size=1_000)
         return list(self._contents.ListPublishPool(asked, timeout=CALL_LIMIT).entries)
+
+    def resize(self, worker_id: str, slots: int) -> pool_pb.Worker:
+        asked = pool_pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
+        return self._pool.ResizeWorker(asked, timeout=CALL_LIMIT).worker
 
     def workers(self) -> dict[str, pool_pb.Worker]:
         """The workers that are known, by id."""

@@ -21,6 +21,7 @@ from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.store.rows import BEGIN
 from scheduler_svc.store.transactions import PgTx, make_engine
 from tests.cluster import Databases
@@ -265,6 +266,18 @@ def test_a_claim_of_the_pool_looks_at_no_row_that_is_not_due(backlog: Backlog, a
 def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.task_reads.events(31_000, 0, PAGE))
     assert plan.buffers <= 20, plan
+
+
+def test_what_became_of_attempts_is_looked_up_task_by_task(backlog: Backlog) -> None:
+    for begin in (20_001, 31_001):  # those that run on, those that do not
+        attempts = [RunningAttempt(key, 1, "w") for key in range(begin, begin + ROWS)]
+        (plan,) = backlog.plans(backlog.cold, partial(fates, attempts))
+        assert plan.buffers <= MOST_A_ROW * ROWS + MOST_A_PAGE, plan  # and the leases, of which there are few
+        assert "task_events" not in plan.scanned
+
+
+def fates(attempts: list[RunningAttempt], tx: PgTx) -> Any:
+    return tx.polls.fates(attempts)
 
 
 def test_bulk_calls_find_what_has_ended_by_its_index(backlog: Backlog) -> None:

@@ -11,8 +11,11 @@ from scheduler_svc.domain.ids import KEY_MAX
 NOTIFY_BYTES = 8_000
 ORIGIN = "a-host-name-of-sixty-three-characters-which-is-the-most-there-is-12345678"
 
+LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
+
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200)
 commands = st.tuples(names, st.just("lease-0123456789abcdef-01234567"), st.just("CANCELLED_BY_CLIENT"))
+numbers = st.tuples(names, st.integers(1, KEY_MAX))
 signals = st.builds(
     Signals,
     st.booleans(),
@@ -20,6 +23,9 @@ signals = st.builds(
     st.lists(st.integers(1, KEY_MAX), max_size=400),
     st.lists(commands, max_size=8),
     st.lists(names, max_size=8),
+    st.lists(numbers, max_size=8),
+    st.lists(numbers, max_size=20),
+    st.lists(numbers, max_size=20),
 )
 
 
@@ -30,19 +36,31 @@ def test_what_is_told_arrives_whole(told: Signals) -> None:
         origin, part = parse(payload)
         assert origin == ORIGIN
         assert (part.ready, part.due) == (told.ready, told.due)
-        heard.ended += part.ended
-        heard.cancelled += part.cancelled
-        heard.drained += part.drained
-    assert (heard.ended, heard.cancelled, heard.drained) == (told.ended, told.cancelled, told.drained)
+        for kind in LISTS:
+            getattr(heard, kind).extend(getattr(part, kind))
+    assert [getattr(heard, kind) for kind in LISTS] == [getattr(told, kind) for kind in LISTS]
 
 
 def test_the_longest_of_all_fit() -> None:
     for longest in ("\x01" * 200, "😀" * 200, '"' * 200):
         command = (longest, "lease-0123456789abcdef-01234567", "CANCELLED_BY_CLIENT")
-        told = Signals(False, False, [KEY_MAX] * 1_000, [command] * 50, [longest] * 50)
+        number = (longest, KEY_MAX)
+        lists = ([KEY_MAX] * 1_000, [command] * 50, [longest] * 50, [number] * 50, [number] * 50, [number] * 50)
+        told = Signals(False, False, *lists)
         assert max(len(payload.encode()) for payload in told.payloads(ORIGIN)) < NOTIFY_BYTES
 
 
 def test_nothing_to_tell_is_false() -> None:
     assert not Signals()
     assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
+    assert all([Signals(resized=[("w", 1)]), Signals(polled=[("w", 1)]), Signals(answered=[("w", 1)])])
+
+
+def test_a_replica_that_tells_less_is_understood() -> None:
+    earlier = '{"from":"a","ready":true,"due":false,"ended":[1],"cancelled":[],"drained":["w"]}'
+    assert parse(earlier) == ("a", Signals(ready=True, ended=[1], drained=["w"]))
+
+
+def test_a_thousand_workers_are_told_of_in_a_few_texts() -> None:
+    told = Signals(polled=[(f"worker-{n}.example.com", n) for n in range(1_000)])
+    assert len(told.payloads(ORIGIN)) <= 10

@@ -56,6 +56,14 @@ def test_each_freed_slot_is_worth_a_state_where_nothing_waits() -> None:
     assert not slots.worth_stating(1)
 
 
+def test_fewer_places_than_are_known_are_worth_a_state() -> None:
+    slots = Slots(3, 1)
+    slots.resize(2)
+    assert slots.worth_stating(4)
+    assert not slots.worth_stating(3)
+    assert slots.worth_stating(2)
+
+
 def test_a_quarter_of_all_places_is_worth_a_state_while_a_queue_feeds_the_slots() -> None:
     slots = Slots(4, 12)
     for number in range(16):

@@ -107,7 +107,7 @@ class Conversation:
             case "resize":
                 self._heed(pb.Wanted(slots=message.resize.slots))
             case "poll_now":
-                self._worker.poll_now()
+                self._worker.poll_now(message.poll_now.poll_id)
             case "reconnect":
                 raise StreamEndedError("the scheduler asks to dial another replica")
             case unknown:  # a newer scheduler may say more

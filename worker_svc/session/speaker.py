@@ -34,6 +34,8 @@ class Speaker:
         self._state_number = 0
         self._report_number = 0
         self._last_assignment = 0
+        self._answered_poll = ""  # all that came of it is said
+        self._stated_poll = ""
         self._known_free = 0
         self._stated_for_large = False
         self._told_draining = False
@@ -44,6 +46,7 @@ class Speaker:
     def next(self, at: float) -> pb.LeaseRequest | None:
         """The next message; None where there is nothing to say now."""
         outbox = self._worker.outbox
+        self._note_answered_poll()
         if self._worker.draining and not self._told_draining:
             self._told_draining = True
             self._last_open_state = self._state_number
@@ -52,6 +55,8 @@ class Speaker:
             self._told_refusing = True
             return self._state(at)
         self._told_refusing = self._told_refusing and self._worker.refuses
+        if self._answered_poll != self._stated_poll:
+            return self._state(at)
         if outbox and self._report_is_due(at):
             if outbox.begins_large and not self._stated_for_large:
                 return self._state(at)
@@ -97,10 +102,27 @@ class Speaker:
         self._state_due_at = at + self._heartbeat_interval
         held = list(self._worker.book)
         self._states.built(self._state_number, [lease.lease_id for lease in held], at)
-        return wire.state(self._state_number, self._known_free, held, self._last_assignment)
+        self._stated_poll = self._answered_poll
+        return wire.state(
+            self._state_number,
+            self._known_free,
+            held,
+            last_assignment=self._last_assignment,
+            last_poll_id=self._answered_poll,
+        )
 
     def _report(self, at: float) -> pb.LeaseRequest:
         self._report_number += 1
         self._reported_at = at
         self._stated_for_large = False
-        return wire.report(self._report_number, self._worker.outbox.take(self._report_number))
+        taken = self._worker.outbox.take(self._report_number)
+        self._note_answered_poll()
+        return wire.report(self._report_number, taken)
+
+    def _note_answered_poll(self) -> None:
+        """A poll's answer is stated behind what the CLIs said to it: the state that names it is committed after that.
+
+        So its time comes whenever everything that there was to report has been sent.
+        """
+        if not self._worker.outbox:
+            self._answered_poll = self._worker.polls.answered

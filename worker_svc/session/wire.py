@@ -153,10 +153,18 @@ def hello(
     )
 
 
-def state(number: int, free_slots: int, held: Iterable[Lease], last_assignment: int) -> pb.LeaseRequest:
+def state(
+    number: int, free_slots: int, held: Iterable[Lease], *, last_assignment: int, last_poll_id: str
+) -> pb.LeaseRequest:
     """The heartbeat."""
     return pb.LeaseRequest(
-        state=pb.State(number=number, free_slots=free_slots, held_leases=_held(held), last_assignment=last_assignment)
+        state=pb.State(
+            number=number,
+            free_slots=free_slots,
+            held_leases=_held(held),
+            last_assignment=last_assignment,
+            last_poll_id=last_poll_id,
+        )
     )
 
 

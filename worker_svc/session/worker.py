@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import structlog
 from contentgen.v1 import worker_service_pb2 as pb
@@ -20,6 +21,7 @@ from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.keeper import Keeper
 from worker_svc.session.leases import Act, Lease, LeaseBook, Stop
 from worker_svc.session.outbox import Answer, Outbox, Update
+from worker_svc.session.polls import Polls
 from worker_svc.session.reporter import LeaseReporter
 from worker_svc.slots import Slots
 
@@ -40,6 +42,7 @@ class Worker:
         self.book = LeaseBook()
         self.slots = slots
         self.outbox = Outbox()
+        self.polls = Polls()
         self.on_change: Callable[[], None] = lambda: None
         self.draining = False
         self.quiesced = asyncio.Event()
@@ -99,6 +102,7 @@ class Worker:
         """A session is open: what was not acknowledged is sent again, and what is dropped is stopped."""
         self._runs.set_grace(grace(lease_ttl))
         self.outbox.rewind()
+        self.polls.forget()
         self._revoke(drop)
 
     def assigned(self, leases: Iterable[pb.AssignedLease], deadline: float | None) -> None:
@@ -146,10 +150,14 @@ class Worker:
             self.slots.resize(slots)
             self._fill()
 
-    def poll_now(self) -> None:
-        """Someone wants to know now: no creator waits for its next poll."""
-        for reporter in self._reporters.values():
-            reporter.ask_now()
+    def poll_now(self, poll_id: str) -> None:
+        """Someone wants to know now: no creator waits for its next question to the CLI."""
+        if self.polls.knows(poll_id):
+            return
+        number = self.polls.next_number
+        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.ask_now(number)]
+        self.polls.open(poll_id, asked, now())
+        self._changed()
 
     # What it is told by the process
 
@@ -179,6 +187,8 @@ class Worker:
                 self._stop(lease, why)
             for reporter in self._reporters.values():
                 reporter.flush(at)
+            if self.polls.settle(at):
+                self._changed()
 
     async def close(self) -> None:
         """Gives up what still runs; returns when no write is under way. What is held stays in spool and marks."""
@@ -227,8 +237,13 @@ class Worker:
         self._fill()
 
     def _reporter(self, lease: Lease) -> LeaseReporter:
-        reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self.book, self._add, now)
+        answered = partial(self._answered, lease.lease_id)
+        reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self.book, self._add, answered, now)
         return reporter
+
+    def _answered(self, lease_id: str, poll: int) -> None:
+        self.polls.told(lease_id, poll, now())
+        self._changed()
 
     def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
         for lease_id in lease_ids:
@@ -258,7 +273,9 @@ class Worker:
             attempt=lease.attempt,
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
-        self._add(ending)
+        self.outbox.add(ending)
+        self.polls.over(lease.lease_id, now())
+        self._changed()
 
     def _acknowledged(self, update: Update, outcome: int) -> None:
         self.book.forget(update.lease_id)

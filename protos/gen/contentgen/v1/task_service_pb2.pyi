@@ -969,7 +969,7 @@ class PollRunningTasksResponse(_message.Message):
     STILL_RUNNING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     total: _builtins.int
-    """Running at the call."""
+    """Running at the call; those that were cancelled or given back since are counted here only."""
     completed: _builtins.int
     """Completed since."""
     failed: _builtins.int
@@ -977,9 +977,9 @@ class PollRunningTasksResponse(_message.Message):
     timeout: _builtins.int
     """Timed out since, retried or not."""
     still_running: _builtins.int
-    """Still running."""
+    """Still running, says their worker."""
     error: _builtins.int
-    """Their worker did not answer within 10 s."""
+    """Still running as far as is known: their worker did not answer within 10 s."""
     def __init__(
         self,
         *,

@@ -253,8 +253,10 @@ class TaskServiceStub:
     PollRunningTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PollRunningTasksRequest, _task_service_pb2.PollRunningTasksResponse]
     """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
 
-    Blocks until all of them have answered, 10 s at most. Safe to repeat. The figures say what became of the attempts
-    that ran at the call, whether their tasks are retried or not.
+    Blocks until all of them have answered, 10 s at most. Safe to repeat, and for any number of callers at once. The
+    figures say what became of the attempts that ran at the call, whether their tasks are retried or not: what is
+    committed once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that
+    hang. A CLI that runs until it is done is not asked: it says by itself how far it is.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -513,8 +515,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     PollRunningTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PollRunningTasksRequest, _task_service_pb2.PollRunningTasksResponse]  # type: ignore[assignment]
     """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
 
-    Blocks until all of them have answered, 10 s at most. Safe to repeat. The figures say what became of the attempts
-    that ran at the call, whether their tasks are retried or not.
+    Blocks until all of them have answered, 10 s at most. Safe to repeat, and for any number of callers at once. The
+    figures say what became of the attempts that ran at the call, whether their tasks are retried or not: what is
+    committed once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that
+    hang. A CLI that runs until it is done is not asked: it says by itself how far it is.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -854,8 +858,10 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_task_service_pb2.PollRunningTasksResponse, _abc.Awaitable[_task_service_pb2.PollRunningTasksResponse]]:
         """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
 
-        Blocks until all of them have answered, 10 s at most. Safe to repeat. The figures say what became of the attempts
-        that ran at the call, whether their tasks are retried or not.
+        Blocks until all of them have answered, 10 s at most. Safe to repeat, and for any number of callers at once. The
+        figures say what became of the attempts that ran at the call, whether their tasks are retried or not: what is
+        committed once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that
+        hang. A CLI that runs until it is done is not asked: it says by itself how far it is.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.

@@ -69,9 +69,11 @@ class Worker(_message.Message):
     running: _builtins.bool
     """Connected (heard of within the lease time) and not draining."""
     slots: _builtins.int
-    """CLIs that may run at once."""
+    """CLIs that may run at once: as it was configured, or as ResizeWorker said since."""
     busy_slots: _builtins.int
-    """Slots that are taken: its leases that it has reported as accepted."""
+    """Slots that are taken: its leases that it has reported as accepted. More than `slots` for a while after it was made
+    smaller.
+    """
     queue_size: _builtins.int
     """Leases that it has been given, and has not reported as accepted: they wait ahead of a slot, or are on their way."""
     draining: _builtins.bool
@@ -257,7 +259,7 @@ class ResizeWorkerResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___Worker:
-        """As it stands; it may not have followed yet."""
+        """As recorded; it may not have followed yet."""
 
     def __init__(
         self,

@@ -373,7 +373,7 @@ class State(_message.Message):
     last_assignment: _builtins.int
     """Number of the last assignment that it has read on this stream; 0: none yet."""
     last_poll_id: _builtins.str
-    """The `poll_id` of the last `poll_now` that it answers; empty: none."""
+    """The `poll_id` of the last `poll_now` of this stream that it has answered; empty: none yet."""
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
         """Every lease that it holds; at most 10,000."""

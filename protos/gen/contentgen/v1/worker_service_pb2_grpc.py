@@ -186,8 +186,11 @@ class WorkerServiceServicer:
 
         COMMANDS
 
-        18. PollNow: ask the CLIs now, report what they say, then name its `poll_id` in a State, with which it is
-        committed. A worker that is silent for 10 s counts as `error` in PollRunningTasks.
+        18. PollNow: ask the CLIs now, those that can be asked, report what they say, then name its `poll_id` in a State
+        behind those Reports, with which it is committed. Do not wait for more than 7 s for a CLI that hangs: a worker that
+        has not answered within 10 s counts as silent, and its tasks as `error` in PollRunningTasks. The same PollNow may
+        come again until it is answered: that asks nobody anew. The answer to a PollNow answers those that came before it;
+        what a CLI was asked before a PollNow came is no answer to it. A new stream begins without any.
 
         19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
         stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that

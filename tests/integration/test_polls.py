@@ -1,0 +1,228 @@
+"""Polls in the database: who is asked, which answers count, and what became of the attempts that ran."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from scheduler_svc.application.polling import Asked, ask_running, ask_task
+from scheduler_svc.application.report import Reported, StateAck, Stated
+from scheduler_svc.application.worker_pool import resize_worker
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Accepted, Processing, Update
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import Fate
+from scheduler_svc.domain.worker import State
+from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
+
+ALL = 0
+
+
+class Polling:
+    """Asks, answers and looks, step by step."""
+
+    def __init__(self, scheduling: Scheduling) -> None:
+        self._scheduling = scheduling
+        self._numbers = itertools.count(1_000)
+
+    def ask(self, account_id: int = ALL) -> Asked:
+        asked: Asked = self._scheduling.run(ask_running, account_id)
+        return asked
+
+    def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> Stated:
+        state = State(next(self._numbers), 0, held(names), 0, poll)
+        return Stated(worker_id, self._scheduling.sessions[worker_id], state)
+
+    def answer(self, poll: int, worker_id: str = "w") -> StateAck:
+        """The acknowledgement of a state that answers a poll."""
+        (ack,) = self._scheduling.report_group(self.stated(poll, worker_id=worker_id))
+        assert isinstance(ack, StateAck)
+        return ack
+
+    def answered(self, poll: int, *workers: str) -> set[str]:
+        found: set[str] = self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
+        return found
+
+    def fates(self, asked: Asked) -> dict[str, int]:
+        """How many attempts of worker `w` have come to what, by the status's name."""
+        found: list[Fate] = self._scheduling.run(lambda tx: tx.polls.fates(asked.attempts))
+        assert {fate.worker_id for fate in found} <= {"w"}
+        return {fate.status.name: fate.attempts for fate in found}
+
+    def is_asked_for(self) -> Any:
+        """The poll that the worker would be told of by its next acknowledgement."""
+        return self.answer(0).wanted.poll
+
+
+@pytest.fixture
+def polling(scheduling: Scheduling) -> Polling:
+    return Polling(scheduling)
+
+
+def test_everyone_who_holds_an_attempt_is_asked_and_nobody_else(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.hello("idle")
+    refs = [scheduling.start(), scheduling.start()]
+    scheduling.submit_one()
+    (other,) = scheduling.claim(worker_id="v")
+    cancelled = scheduling.start()
+    scheduling.cancel(cancelled.task_key, force=True)
+    asked = polling.ask()
+    assert sorted(asked.attempts) == sorted([(ref.task_key, 1, "w") for ref in refs] + [(other.task_key, 1, "v")])
+    assert scheduling.told[-1].polled == [("v", asked.number), ("w", asked.number)]
+    assert polling.ask(account_id=2).attempts == ()
+
+
+def test_where_nobody_is_asked_nothing_is_told(scheduling: Scheduling, polling: Polling) -> None:
+    told = len(scheduling.told)
+    assert polling.ask() == Asked(0, ())
+    assert len(scheduling.told) == told
+
+
+def test_a_task_is_asked_of_the_worker_that_holds_it(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.start()
+    asked: Asked = scheduling.run(ask_task, ref.task_key)
+    assert asked.attempts == ((ref.task_key, 1, "w"),)
+    waiting = scheduling.submit_one()
+    assert scheduling.run(ask_task, waiting) == Asked(0, ())
+    with pytest.raises(NotFound):
+        scheduling.run(ask_task, 12_345)
+
+
+def test_an_answer_counts_for_its_poll_and_those_before_it(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    first, second, third = (polling.ask().number for _ in range(3))
+    assert first < second < third
+    polling.answer(second)
+    assert scheduling.told[-1].answered == [("w", second)]
+    assert [polling.answered(poll) for poll in (first, second, third)] == [{"w"}, {"w"}, set()]
+
+
+def test_an_answer_is_told_once_and_never_taken_back(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    first, second = polling.ask().number, polling.ask().number
+    told = len(scheduling.told)
+    for poll in (second, second, first, 0):
+        polling.answer(poll)
+    assert [signals.answered for signals in scheduling.told[told:]] == [[("w", second)]]
+    assert polling.answered(second) == {"w"}
+
+
+def test_what_was_never_asked_or_an_old_session_says_is_no_answer(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    asked = polling.ask().number
+    polling.answer(asked + 1)
+    old = polling.stated(asked)
+    scheduling.hello(names=[])
+    scheduling.report_group(old)
+    assert polling.answered(asked) == set()
+
+
+def test_an_unanswered_poll_comes_again_with_each_acknowledgement_and_welcome(
+    scheduling: Scheduling, polling: Polling
+) -> None:
+    ref = scheduling.start()
+    assert polling.is_asked_for() == 0
+    asked = polling.ask().number
+    assert polling.is_asked_for() == asked
+    assert scheduling.hello(names=[ref]).wanted.poll == asked
+    polling.answer(asked)
+    assert polling.is_asked_for() == 0
+    assert scheduling.hello(names=[ref]).wanted.poll == 0
+
+
+def test_nobody_is_asked_for_what_nobody_waits_for_any_more(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    asked = polling.ask().number
+    scheduling.sql("UPDATE workers SET poll_time = now() - interval '10 seconds'")
+    assert polling.is_asked_for() == 0
+    assert scheduling.hello(names=[ref]).wanted.poll == 0
+    polling.answer(asked)
+    assert polling.answered(asked) == set()
+
+
+def test_of_two_states_in_a_group_the_later_answer_counts(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    scheduling.submit_one()
+    scheduling.claim(worker_id="v")
+    first, second = polling.ask().number, polling.ask().number
+    scheduling.report_group(
+        polling.stated(second), polling.stated(first), polling.stated(first, worker_id="v"), polling.stated(0)
+    )
+    assert scheduling.told[-1].answered == [("v", first), ("w", second)]
+    assert polling.answered(second, "v", "w") == {"w"}
+
+
+def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    asked = polling.ask()
+    told = len(scheduling.told)
+    scheduling.report_group(Reported((Update(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
+    (signals,) = scheduling.told[told:]
+    assert (signals.ended, signals.answered) == ([ref.task_key], [("w", asked.number)])
+    assert polling.fates(asked) == {"COMPLETED": 1}
+
+
+def test_what_becomes_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
+    done, fails, times_out, lost, given_back, cancelled, _ = (scheduling.start() for _ in range(7))
+    scheduling.submit_one()
+    (unstarted,) = scheduling.claim()
+    asked = polling.ask()
+    assert polling.fates(asked) == {"SUBMITTED": 8}
+    scheduling.end(done, RESULT)
+    scheduling.end(fails, FAILURE)
+    scheduling.end(times_out, TIMEOUT)
+    scheduling.lose(lost)
+    scheduling.end(given_back, released(started=True))
+    scheduling.end(unstarted, released())
+    scheduling.cancel(cancelled.task_key, force=True)
+    assert polling.fates(asked) == {"SUBMITTED": 1, "COMPLETED": 1, "FAILED": 3, "TIMEOUT": 1, "NONE": 2}
+
+
+def test_the_attempt_counts_not_what_its_task_does_next(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    first = polling.ask()
+    scheduling.end(ref, FAILURE)
+    scheduling.retry(ref.task_key)
+    (again,) = scheduling.claim()
+    scheduling.report(again, Accepted(), Processing())
+    second = polling.ask()
+    assert [attempt.attempt for attempt in second.attempts] == [2]
+    assert (polling.fates(first), polling.fates(second)) == ({"FAILED": 1}, {"SUBMITTED": 1})
+    scheduling.end(again, RESULT)
+    assert (polling.fates(first), polling.fates(second)) == ({"FAILED": 1}, {"COMPLETED": 1})
+
+
+def test_a_late_result_completes_the_attempt_that_was_lost(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    asked = polling.ask()
+    scheduling.lose(ref)
+    assert polling.fates(asked) == {"FAILED": 1}
+    scheduling.end(ref, RESULT)
+    assert polling.fates(asked) == {"COMPLETED": 1}
+
+
+def test_an_attempt_that_the_scheduler_timed_out_is_over_though_its_lease_stays(
+    scheduling: Scheduling, polling: Polling
+) -> None:
+    ref = scheduling.start(auto_retry=False)
+    asked = polling.ask()
+    scheduling.sql("UPDATE leases SET accept_time = accept_time - interval '1 day'")
+    scheduling.reap()
+    assert scheduling.barred(ref.task_key)
+    assert scheduling.task(ref.task_key).status is Status.TIMEOUT
+    assert polling.fates(asked) == {"TIMEOUT": 1}
+
+
+def test_another_number_of_slots_is_wanted_from_then_on(scheduling: Scheduling) -> None:
+    scheduling.hello()
+    worker = scheduling.run(resize_worker, "w", 7, TTL)
+    assert worker.slots == 7
+    assert scheduling.told[-1].resized == [("w", 7)]
+    assert scheduling.state().wanted.slots == 7
+    assert scheduling.hello().wanted.slots == 7
+    with pytest.raises(NotFound):
+        scheduling.run(resize_worker, "none", 7, TTL)
