@@ -101,15 +101,6 @@ class Replica:
         self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
         # Of their own: the reaper must not wait for clients, else it would take that for an outage.
         self._loop_calls = Calls(self._database(LOOP_THREADS, hot=True), LOOP_THREADS)
-        submits = Submits(settings.max_queue_size)
-        self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
-            "submit",
-            self._database(1, hot=True),
-            submits.run_group,
-            weight=lambda item: len(item.tasks),
-            max_weight=GROUP_TASKS,
-            max_waiting=MAX_WAITING_SUBMITS,
-        )
         reports = Reports(settings.lease_ttl, settings.max_worker_losses)
         self._reports: Lane[Item, Answer] = Lane(
             "report",
@@ -125,12 +116,24 @@ class Replica:
             settings.lease_ttl,
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
         )
+        submits = Submits(settings.max_queue_size)
+        self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
+            "submit",
+            self._database(1, hot=True),
+            submits.run_group,
+            weight=lambda item: len(item.tasks),
+            max_weight=GROUP_TASKS,
+            max_waiting=MAX_WAITING_SUBMITS,
+            errand=self._dispatcher.turn,
+        )
         self._waiters = Waiters(self._calls)
         self._polls = Polls(self._calls)
         engine = make_engine(self._url, 1)
         self._engines.append(engine)
         self._notifications = PgNotifications(engine)
-        self._listener = Listener(self._notifications, self.scheduler_id, told=self._told, back=self._look_anew)
+        self._listener = Listener(
+            self._notifications, self.scheduler_id, told=self._told_elsewhere, back=self._look_anew
+        )
         self._housekeeping = recovery.Housekeeping(self._loop_calls, PgMaintenance(engine).vacuum)
         self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
         self._due = Periodic("due", recovery.due(self._loop_calls))
@@ -169,6 +172,8 @@ class Replica:
         )
 
     def _told_by_thread(self, signals: Signals) -> None:
+        if signals.ready:
+            self._dispatcher.note_hint()
         self._loop.call_soon_threadsafe(self._told_here, signals)
 
     def _away_by_thread(self) -> None:
@@ -177,12 +182,17 @@ class Replica:
     def _told_here(self, signals: Signals) -> None:
         """A transaction of this replica is committed."""
         self._housekeeping.moved(len(signals.ended) + 1)
-        self._told(signals)
+        if signals.ready:
+            self._dispatcher.wake()
+        self._tell(signals)
 
-    def _told(self, signals: Signals) -> None:
-        """A transaction is committed, here or elsewhere."""
+    def _told_elsewhere(self, signals: Signals) -> None:
+        """A transaction of another replica is committed."""
         if signals.ready:
             self._dispatcher.hint()
+        self._tell(signals)
+
+    def _tell(self, signals: Signals) -> None:
         if signals.due:
             self._due.wake()
         self._waiters.wake(signals.ended)

@@ -7,6 +7,8 @@ nothing of the database, so idle workers cost no query.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +26,10 @@ LOOK_INTERVAL = 10.0
 _log = structlog.get_logger(__name__)
 
 
+_Outcome = tuple[int, Claimed | Exception]
+"""The last hint that a claim may have heeded, and what came of it."""
+
+
 class Dispatcher:
     """Lives on the event loop; its transactions run in a thread of their own."""
 
@@ -37,8 +43,10 @@ class Dispatcher:
         self._take_back = take_back
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lane-claim")
         self._wake = asyncio.Event()
-        self._hints = 0
+        self._numbers = itertools.count(1)
+        self._hints = self._heeded = 0
         self._hopeful = True
+        self._claiming = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -46,7 +54,7 @@ class Dispatcher:
         self._task = asyncio.create_task(self._run(), name="dispatcher")
 
     async def stop(self) -> None:
-        """Ends after the claim that is under way."""
+        """Ends after its own claim that is under way."""
         if self._task is not None:
             task, self._task = self._task, None
             self._wake.set()
@@ -55,9 +63,18 @@ class Dispatcher:
 
     def hint(self) -> None:
         """There may be something to claim."""
-        self._hints += 1
-        self._hopeful = True
-        self._wake.set()
+        self.note_hint()
+        self.wake()
+
+    def note_hint(self) -> None:
+        """The same, said by any thread; `wake` is to follow on the event loop."""
+        self._hints = next(self._numbers)
+
+    def wake(self) -> None:
+        """Looks for what was hinted at, unless a claim has done so already."""
+        if self._hints != self._heeded:
+            self._hopeful = True
+            self._wake.set()
 
     def room(self) -> None:
         """A worker has room."""
@@ -77,32 +94,59 @@ class Dispatcher:
 
     async def run_once(self) -> bool:
         """One claim, if there is room. Returns whether another one may find more."""
-        loop = asyncio.get_running_loop()
-        rooms = self._streams.rooms(loop.time())
+        if rooms := self._begin():
+            outcome = await asyncio.get_running_loop().run_in_executor(self._executor, self._claim, rooms)
+            self._end(rooms, outcome)
+            return self._hopeful
+        return False
+
+    def turn(self) -> Callable[[], None] | None:
+        """The next claim, for a thread that is about to commit what may be claimed; None where there can't be one.
+
+        That thread saves the way to ours, which on an idle machine is a good part of what a claim costs. It must call
+        what it was given.
+        """
+        loop, rooms = asyncio.get_running_loop(), self._begin()
         if not rooms:
-            return False
+            return None
+        return lambda: _call_soon(loop, self._end, rooms, self._claim(rooms))
+
+    def _begin(self) -> list[Room]:
+        """Those that one claim is for; empty where nobody has room, and while another claim is under way."""
+        if self._claiming or self._task is None:
+            return []
+        rooms = self._streams.rooms(asyncio.get_running_loop().time())
+        self._claiming = bool(rooms)
+        return rooms
+
+    def _claim(self, rooms: Sequence[Room]) -> _Outcome:
         hints = self._hints
-        states = {room.session_key: room.state_number for room in rooms}
         try:
-            claimed = await loop.run_in_executor(self._executor, self._claim, rooms)
-        except StoreUnavailable:
-            self._ask_anew(rooms)
-            return False  # the timer, or the listener once it is back, will hint again
-        except Exception:  # noqa: BLE001 - a defect of ours must not end the dispatch of everything else
-            _log.exception("claim failed", action="claim")
-            return False
-        self._hand_over(claimed, states)
-        self._hopeful = claimed.full or self._hints != hints
-        return self._hopeful
+            return hints, self._database.run(lambda tx: claim(tx, rooms, MAX_CLAIM, self._ttl))
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not end the dispatch of everything else
+            return hints, error
+
+    def _end(self, rooms: Sequence[Room], outcome: _Outcome) -> None:
+        self._heeded, claimed = outcome
+        self._claiming = False
+        match claimed:
+            case Claimed():
+                self._hand_over(claimed, {room.session_key: room.state_number for room in rooms})
+                self._hopeful = claimed.full or self._hints != self._heeded
+                if self._hopeful:
+                    self._wake.set()
+            case StoreUnavailable():
+                self._ask_anew(rooms)  # the timer, or the listener once it is back, will hint again
+                self._hopeful = False
+            case error:
+                self._hopeful = False
+                _log.error("claim failed", action="claim", exc_info=error)
 
     def _ask_anew(self, rooms: Sequence[Room]) -> None:
         """The claim may be committed all the same: a new hello of each worker gives back what it never got."""
         for room in rooms:
             if stream := self._streams.get(room.session_key):
                 stream.outgoing.put_nowait(ReconnectOrder())
-
-    def _claim(self, rooms: Sequence[Room]) -> Claimed:
-        return self._database.run(lambda tx: claim(tx, rooms, MAX_CLAIM, self._ttl))
 
     def _hand_over(self, claimed: Claimed, states: dict[int, int]) -> None:
         for session_key, grants in claimed.grants.items():
@@ -114,3 +158,8 @@ class Dispatcher:
         for session_key in claimed.closed:
             if stream := self._streams.get(session_key):
                 stream.capacity.free_slots = 0
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has been closed: its workers' next hello gives back the leases
+        loop.call_soon_threadsafe(call, *arguments)

@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from scheduler_svc.application.ports import Database, Tx
@@ -18,7 +19,14 @@ from scheduler_svc.domain.errors import DomainError, ShuttingDown, StoreUnavaila
 T = TypeVar("T")
 R = TypeVar("R")
 
-_Entry = tuple[T, "asyncio.Future[R]"]
+Errand = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[T, R]):
+    item: T
+    future: asyncio.Future[R]
+    errand: Errand | None
 
 
 class Lane(Generic[T, R]):
@@ -33,22 +41,25 @@ class Lane(Generic[T, R]):
         weight: Callable[[T], int],
         max_weight: int,
         max_waiting: int | None,
+        errand: Callable[[], Errand | None] = lambda: None,
     ) -> None:
         """`work` answers each item of a group, in order.
 
         A group's weights sum to `max_weight` or little more, those of what waits for its group to `max_waiting` or
-        little more (None: the callers see to that).
+        little more (None: the callers see to that). An idle lane asks for an errand, on the event loop, and its thread
+        runs it once the item that came is committed.
         """
         self._database = database
         self._work = work
         self._weight = weight
         self._max_weight = max_weight
-        self._entries: queue.SimpleQueue[tuple[T, asyncio.Future[R]] | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[_Entry[T, R] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"lane-{name}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
         self._max_waiting = max_waiting
         self._waiting = 0
+        self._errand = errand
 
     def start(self) -> None:
         """Takes items from now on; call it on the event loop."""
@@ -68,8 +79,9 @@ class Lane(Generic[T, R]):
         elif self._max_waiting is not None and self._waiting >= self._max_waiting:
             future.set_exception(StoreUnavailable("the database can't keep up with what is submitted; try again"))
         else:
+            errand = None if self._waiting else self._errand()
             self._waiting += self._weight(item)
-            self._entries.put((item, future))
+            self._entries.put(_Entry(item, future, errand))
         return future
 
     def tell(self, item: T) -> None:
@@ -88,13 +100,16 @@ class Lane(Generic[T, R]):
     def _run(self) -> None:
         while (entry := self._entries.get()) is not None:
             group, more = self._gather(entry)
-            self._resolve(self._answer(group), sum(self._weight(item) for item, _ in group))
+            self._resolve(self._answer(group), sum(self._weight(entry.item) for entry in group))
+            for entry in group:
+                if entry.errand:
+                    entry.errand()
             if not more:
                 return
 
     def _gather(self, first: _Entry[T, R]) -> tuple[list[_Entry[T, R]], bool]:
         """What has gathered, and whether there is more to come after it."""
-        group, weight = [first], self._weight(first[0])
+        group, weight = [first], self._weight(first.item)
         while weight < self._max_weight:
             try:
                 entry = self._entries.get_nowait()
@@ -103,7 +118,7 @@ class Lane(Generic[T, R]):
             if entry is None:
                 return group, False
             group.append(entry)
-            weight += self._weight(entry[0])
+            weight += self._weight(entry.item)
         return group, True
 
     def _answer(self, group: list[_Entry[T, R]]) -> list[tuple[asyncio.Future[R], R | BaseException]]:
@@ -111,16 +126,16 @@ class Lane(Generic[T, R]):
         try:
             return self._database.run(lambda tx: self._work_on(tx, group))
         except DomainError as error:
-            return [(future, error) for _, future in group]
+            return [(entry.future, error) for entry in group]
         except Exception as error:  # noqa: BLE001 - each item's caller gets it
             if len(group) == 1:
-                return [(group[0][1], error)]
+                return [(group[0].future, error)]
             middle = len(group) // 2
             return self._answer(group[:middle]) + self._answer(group[middle:])
 
     def _work_on(self, tx: Tx, group: list[_Entry[T, R]]) -> list[tuple[asyncio.Future[R], R | BaseException]]:
-        answers = self._work(tx, [item for item, _ in group])
-        return [(future, answer) for (_, future), answer in zip(group, answers, strict=True)]
+        answers = self._work(tx, [entry.item for entry in group])
+        return [(entry.future, answer) for entry, answer in zip(group, answers, strict=True)]
 
     def _resolve(self, answers: list[tuple[asyncio.Future[R], R | BaseException]], weight: int) -> None:
         assert self._loop is not None

@@ -93,6 +93,41 @@ async def test_room_without_a_hint_asks_nothing_of_the_database(floor: Floor) ->
     assert len(floor.statements) == before
 
 
+async def test_a_turn_is_one_claim_by_the_thread_that_takes_it(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 3, free_slots=2)
+    await rested(floor)
+    turn = floor.dispatcher.turn()
+    assert turn is not None
+    assert floor.dispatcher.turn() is None, "a claim is under way"
+    before = len(floor.statements)
+    key = scheduling.submit_one()
+    floor.dispatcher.note_hint()
+    turn()  # it is for another thread, but none is needed
+    floor.dispatcher.wake()
+    message = await assigned(stream)
+    assert (message.state_number, [grant.ref.task_key for grant in message.grants]) == (3, [key])
+    await rested(floor)
+    assert len(floor.statements) == before + 1, "the hint was heeded by that claim already"
+
+
+async def test_without_room_there_is_no_turn(floor: Floor) -> None:
+    floor.connect("w")
+    assert floor.dispatcher.turn() is None
+
+
+async def test_a_hint_that_comes_while_a_turn_is_taken_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 1, free_slots=2)
+    await rested(floor)
+    turn = floor.dispatcher.turn()
+    assert turn is not None
+    turn()  # it finds nothing, and has not said so yet
+    key = scheduling.submit_one()
+    floor.dispatcher.hint()
+    assert (await assigned(stream)).grants[0].ref.task_key == key
+
+
 async def test_what_did_not_fit_goes_to_whoever_has_room_next(floor: Floor, scheduling: Scheduling) -> None:
     first, second = floor.connect("v"), floor.connect("w")
     scheduling.submit_one()

@@ -14,7 +14,7 @@ from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import DomainError, NotFound, ShuttingDown, StoreUnavailable
-from scheduler_svc.loops.lane import Lane
+from scheduler_svc.loops.lane import Errand, Lane
 from scheduler_svc.store.transactions import PgDatabase, PgTx, make_engine
 from tests.waiting import wait_until_async
 
@@ -48,10 +48,14 @@ async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def running(url: str, work: Work, max_waiting: int | None = None) -> AsyncIterator[Lane[int, int]]:
+async def running(
+    url: str, work: Work, max_waiting: int | None = None, errand: Callable[[], Errand | None] = lambda: None
+) -> AsyncIterator[Lane[int, int]]:
     engine = make_engine(url, 1, hot=True)
     database = PgDatabase(engine, "replica", _told, lambda: None)
-    lane: Lane[int, int] = Lane("test", database, work, weight=lambda _: 1, max_weight=MOST, max_waiting=max_waiting)
+    lane: Lane[int, int] = Lane(
+        "test", database, work, weight=lambda _: 1, max_weight=MOST, max_waiting=max_waiting, errand=errand
+    )
     lane.start()
     try:
         yield lane
@@ -86,6 +90,17 @@ async def test_what_arrives_while_one_runs_is_the_next_group(db_url: str, engine
     assert work.groups == [[1], [2, 3, 4]]
     assert answers == [1, 2, 3, 4]
     assert limits(engine) == [1, 2, 3, 4]
+
+
+async def test_an_errand_is_run_once_what_an_idle_lane_was_given_is_committed(db_url: str, engine: sa.Engine) -> None:
+    """A busy lane is asked for none."""
+    seen: list[list[int]] = []
+    work = Accounts()
+    async with running(db_url, work, errand=lambda: lambda: seen.append(limits(engine))) as lane:
+        await gathered(lane, work, [1, 2, 3])
+        await wait_until_async(lambda: seen, within=WAIT_S, what="the errand is run")
+    assert work.groups == [[1], [2, 3]]
+    assert seen == [[1]]
 
 
 async def test_a_group_is_no_larger_than_it_may_be(db_url: str) -> None:
