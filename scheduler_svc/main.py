@@ -20,13 +20,18 @@ from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, 
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
+_COMMANDS = {"token": token_command}
 _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
     """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
+    if command is not None:
+        sys.exit(command(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
@@ -64,6 +69,8 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     replica = Replica(settings, url)
+    if settings.tokens_file or settings.tls:
+        loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
     _calm_the_collector()
     port = await replica.start()
     address = str(Address(settings.listen.host, port))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
@@ -21,6 +21,7 @@ from scheduler_svc.application.records import (
     PoolRow,
     TaskRow,
 )
+from scheduler_svc.application.reporters import UNKNOWN, Reporter, Said, foreign
 from scheduler_svc.domain.content import SUMMARY_LENGTH, Result, ReviewStatus
 from scheduler_svc.domain.ending import Cause, reported
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
@@ -57,6 +58,7 @@ class Reported:
     """A batch of updates. Answered by an outcome for each."""
 
     updates: tuple[Update, ...]
+    by: Reporter = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,29 +143,34 @@ class Reports:
             for item in stated
         }
 
-    def _apply(self, tx: Tx, group: Sequence[Item]) -> tuple[dict[LeaseRef, Outcome], set[LeaseRef]]:
+    def _apply(self, tx: Tx, group: Sequence[Item]) -> tuple[dict[Said, Outcome], set[LeaseRef]]:
         """Judges each lease's folded updates under its lock, and writes what they do.
 
         Returns the outcomes, and which leases this group's reports have ended.
         """
-        folds = fold(update for item in group if isinstance(item, Reported) for update in item.updates)
+        updates = [(item.by, update) for item in group if isinstance(item, Reported) for update in item.updates]
+        said = {(by, update.ref) for by, update in updates if update.ref is not None}
         taken_back = {ref for item in group if isinstance(item, TakenBack) for ref in item.refs}
-        if not folds and not taken_back:
+        if not said and not taken_back:
             return {}, set()
-        live = tx.leases.lock(sorted({ref.task_key for ref in (*folds, *taken_back)}))
+        refs = {ref for _, ref in said}
+        live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *taken_back)}))
+        tasks = _astray(tx, refs, live)
+        said -= foreign(tx, said, live, tasks)
+        folds = fold(update for by, update in updates if (by, update.ref) in said)
         ledger = Ledger(tx)
-        verdicts, late = _judge(tx, ledger, folds, live)
+        verdicts = _judge(tx, ledger, folds, live, tasks)
         write = _Write(tx, ledger, self._max_losses)
         for ref in taken_back:
             if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
                 write.take_back(lease)
         for ref, verdict in verdicts.items():
             if verdict is Verdict.APPLY_LATE:
-                write.complete_late(folds[ref], late[ref.task_key])
+                write.complete_late(folds[ref], tasks[ref.task_key])
             else:
                 write.apply(folds[ref], verdict, live.get(ref.task_key))
         write.finish()
-        outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
+        outcomes = {(by, ref): _OUTCOMES[verdicts[ref]] for by, ref in said}
         return outcomes, {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
 
 
@@ -187,12 +194,12 @@ _OUTCOMES = {
 }
 
 
-def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], outcomes: Mapping[LeaseRef, Outcome]) -> Answer:
+def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], outcomes: Mapping[Said, Outcome]) -> Answer:
     if isinstance(item, Stated):
         return acks[id(item)]
     if isinstance(item, Reported):
         lost = Outcome.LEASE_LOST
-        return tuple(outcomes[u.ref] if u.ref is not None else lost for u in item.updates)
+        return tuple(lost if u.ref is None else outcomes.get((item.by, u.ref), lost) for u in item.updates)
     return None
 
 
@@ -200,15 +207,20 @@ def _not_renewed(item: Stated, renewed: set[LeaseRef]) -> tuple[str, ...]:
     return tuple(held.lease_id for held in item.state.held if held.ref not in renewed)
 
 
-def _judge(
-    tx: Tx, ledger: Ledger, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]
-) -> tuple[dict[LeaseRef, Verdict], dict[int, TaskRow]]:
-    """A verdict for each lease, and the tasks of those that are not live.
+def _astray(tx: Tx, refs: Iterable[LeaseRef], live: Mapping[int, LiveLease]) -> dict[int, TaskRow]:
+    """The tasks of those leases that are not live."""
+    astray = [ref.task_key for ref in refs if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
+    return tx.tasks.peek(sorted(astray)) if astray else {}
 
-    A late result is only taken by removing its task from where it waits.
-    """
-    astray = [ref.task_key for ref in folds if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
-    tasks = tx.tasks.peek(sorted(astray)) if astray else {}
+
+def _judge(
+    tx: Tx,
+    ledger: Ledger,
+    folds: Mapping[LeaseRef, Fold],
+    live: Mapping[int, LiveLease],
+    tasks: Mapping[int, TaskRow],
+) -> dict[LeaseRef, Verdict]:
+    """A verdict for each lease. A late result is only taken by removing its task from where it waits."""
     verdicts = {
         ref: judge(one, _lease_row(live.get(ref.task_key)), _last_end(tasks.get(ref.task_key)))
         for ref, one in folds.items()
@@ -217,7 +229,7 @@ def _judge(
     if late:
         owned = _own_late(tx, ledger, late)
         verdicts |= {ref: Verdict.LOST for key, ref in late.items() if key not in owned}
-    return verdicts, tasks
+    return verdicts
 
 
 def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import EndedAttempt, LeaseChange, Named
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
@@ -218,7 +219,7 @@ def test_what_is_due_is_read_without_what_is_not(backlog: Backlog) -> None:
 
 def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[PgTx], Any]:
     labels: dict[str, str] = {}
-    return lambda tx: tx.task_reads.list(account_id, frozenset(statuses), labels, before, PAGE)
+    return lambda tx: tx.task_reads.list(Scope.of(account_id), frozenset(statuses), labels, before, PAGE)
 
 
 LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
@@ -231,17 +232,17 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     "an account's pending tasks": (lambda before: listing(1, {Status.PENDING}, before), 31_000),
     "running tasks": (lambda before: listing(0, {Status.PROCESSING}, before), 21_000),
     "tasks with a label": (
-        lambda before: lambda tx: tx.task_reads.list(0, frozenset(), {"team": "a"}, before, PAGE),
+        lambda before: lambda tx: tx.task_reads.list(ALL, frozenset(), {"team": "a"}, before, PAGE),
         1_000,
     ),
-    "contents": (lambda before: lambda tx: tx.contents.list(0, None, before, PAGE), 1_000),
-    "an account's contents": (lambda before: lambda tx: tx.contents.list(1, None, before, PAGE), 1_000),
+    "contents": (lambda before: lambda tx: tx.contents.list(ALL, None, before, PAGE), 1_000),
+    "an account's contents": (lambda before: lambda tx: tx.contents.list(Scope.of(1), None, before, PAGE), 1_000),
     "an account's approved contents": (
-        lambda before: lambda tx: tx.contents.list(1, ReviewStatus.APPROVED, before, PAGE),
+        lambda before: lambda tx: tx.contents.list(Scope.of(1), ReviewStatus.APPROVED, before, PAGE),
         1_000,
     ),
-    "the publish pool": (lambda before: lambda tx: tx.contents.list_pool(0, before, PAGE), 1_000),
-    "an account's publish pool": (lambda before: lambda tx: tx.contents.list_pool(1, before, PAGE), 1_000),
+    "the publish pool": (lambda before: lambda tx: tx.contents.list_pool(ALL, before, PAGE), 1_000),
+    "an account's publish pool": (lambda before: lambda tx: tx.contents.list_pool(Scope.of(1), before, PAGE), 1_000),
 }
 
 
@@ -256,7 +257,7 @@ def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str)
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
 def test_a_claim_of_the_pool_looks_at_no_row_that_is_not_due(backlog: Backlog, account_id: int, index: str) -> None:
     lease = timedelta(minutes=10)
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(account_id, ROWS, lease))
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(Scope.of(account_id), ROWS, lease))
     assert (f"Index Scan {index}", ROWS) in plan.read("publish_pool"), plan
     assert not plan.scanned, plan
     # besides what each row costs, the head of the index that is scheduled for later: some 200 entries a page
@@ -301,11 +302,11 @@ def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> Non
 
 
 def ended_page(account_id: int, after: int, tx: PgTx) -> Any:
-    return tx.ended.page(account_id, {Status.COMPLETED, Status.FAILED}, after, PAGE)
+    return tx.ended.page(Scope.of(account_id), {Status.COMPLETED, Status.FAILED}, after, PAGE)
 
 
 def oldest_pending_age(account_id: int, tx: PgTx) -> Any:
-    return tx.task_reads.oldest_pending_age(account_id)
+    return tx.task_reads.oldest_pending_age(Scope.of(account_id))
 
 
 def test_the_age_of_the_oldest_pending_task_is_no_scan(backlog: Backlog) -> None:
