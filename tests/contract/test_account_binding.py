@@ -253,7 +253,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": list_accounts,
-    "AccountService/UpdateAccount": of_account("account.account_id", update_mask="name"),
+    "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
     "AccountService/DeactivateAccount": of_account(),
 }
 WORKERS_ONLY = {"WorkerService/Lease"}

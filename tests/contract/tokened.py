@@ -63,7 +63,7 @@ class Caller:
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )(iter([request]), timeout=PATIENCE_S, metadata=self._metadata)
         async with asyncio.timeout(PATIENCE_S):
-            response = await call.read()
+            response: Any = await call.read()
         if response is aio.EOF:
             raise aio.AioRpcError(
                 await call.code(),
