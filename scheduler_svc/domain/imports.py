@@ -42,10 +42,9 @@ _STATUSES = {
     "completed": Status.COMPLETED,
     "failed": Status.FAILED,
     "timeout": Status.TIMEOUT,
-    "timedout": Status.TIMEOUT,
     "cancelled": Status.CANCELLED,
-    "canceled": Status.CANCELLED,
 }
+_SPELLINGS = {"canceled": "cancelled", "timedout": "timeout"}
 _PUBLISH_STATUSES = {
     "": PublishStatus.PENDING,
     "pending": PublishStatus.PENDING,
@@ -233,7 +232,8 @@ def _prompt(row: OldRow) -> tuple[str, str]:
 def _named(row: OldRow, column: str, names: Mapping[str, T]) -> T:
     """A status whatever its case, spaces, hyphens and underscores."""
     text = row.text(column)
-    found = names.get("".join(character for character in text.lower() if character.isalnum()))
+    plain = "".join(character for character in text.lower() if character.isalnum())
+    found = names.get(_SPELLINGS.get(plain, plain))
     if found is None:
         raise LeftOut(f"{column} {text[:40]!r} is none of {', '.join(name for name in names if name)}")
     return found

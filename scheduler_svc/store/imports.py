@@ -179,7 +179,7 @@ class Imports(Statements):
 
 
 _ALONE = "SELECT pg_advisory_lock(hashtext('contentgen.import'))"
-_PATIENCE = "SET lock_timeout = '10s'"
+_PATIENCE = "SET lock_timeout = '5s'"
 
 
 @contextmanager
