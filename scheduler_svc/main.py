@@ -110,7 +110,7 @@ def _calm_the_collector() -> None:
 
 async def _supervise(postgres: EmbeddedPostgres | None) -> None:
     """Starts the embedded PostgreSQL again where it has died; the replica finds it by itself."""
-    while postgres is not None and postgres.owner:
+    while postgres is not None:
         if not postgres.alive():
             _log.error("the embedded PostgreSQL ended; starting it again", action="postgres")
             try:
