@@ -74,7 +74,7 @@ def open_old_application(url: sa.URL) -> Iterator[OldDatabase]:
 
 
 class OldDatabase:
-    """Implements `application.ports.OldApplication` on one connection."""
+    """Implements `application.import_ports.OldApplication` on one connection."""
 
     def __init__(self, connection: sa.Connection) -> None:
         """Looks at which tables and columns there are. Raises SourceUnreadable where the required ones are missing."""

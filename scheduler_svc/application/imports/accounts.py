@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from scheduler_svc.application.import_ports import ImportedAccountRow, OldApplication
 from scheduler_svc.application.imports.origin import Missed, Origin
-from scheduler_svc.application.ports import OldApplication, Tx
-from scheduler_svc.application.records import ImportedAccountRow
+from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
 from scheduler_svc.domain.old_rows import ImportRefused, Kind, LeftOut, OldRow

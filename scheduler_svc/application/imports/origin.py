@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from scheduler_svc.application.ports import OldApplication
+from scheduler_svc.application.import_ports import OldApplication
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from scheduler_svc.application.endings import error_json
+from scheduler_svc.application.import_ports import ImportedContentRow, ImportedTaskRow
 from scheduler_svc.application.imports.contents import content_row, read_contents
 from scheduler_svc.application.imports.origin import Missed, Origin, Stored
 from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import ImportedContentRow, ImportedTaskRow, LabelRow, PayloadRow
+from scheduler_svc.application.records import LabelRow, PayloadRow
 from scheduler_svc.application.submit import Keys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import LeaseRef, make_past_key
