@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _AGAIN = "What was taken is kept: run the same command again, it goes on from th
 
 def import_command(arguments: Sequence[str]) -> int:
     """Runs `import` with these arguments; its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names are Chinese too, whatever the terminal can show
     try:
         return _import(read_arguments(arguments))
     except (SettingsError, CannotImport, PostgresError) as error:

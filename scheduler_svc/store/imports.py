@@ -186,9 +186,10 @@ _PATIENCE = "SET lock_timeout = '5s'"
 def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
     """While it is entered no other import runs on this database. Raises ImportRefused where one does.
 
-    One that was killed a moment ago may still seem to run: it is waited for.
+    One that was killed a moment ago may still seem to run: it is waited for. `engine` must not pool, since the lock
+    lasts as long as its session.
     """
-    with engine.connect() as connection:
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:  # no transaction that idles
         try:
             connection.exec_driver_sql(_PATIENCE)
             connection.exec_driver_sql(_ALONE)
@@ -197,7 +198,6 @@ def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
                 raise ImportRefused("another import runs on this database: wait for it to end") from None
             raise
         yield
-        connection.invalidate()  # the lock goes with the session
 
 
 # What would be remembered goes into a table of the session, which hides the real one, and nothing else can be written.

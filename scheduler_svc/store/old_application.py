@@ -161,8 +161,9 @@ def _table(connection: sa.Connection, kind: Kind) -> sa.TableClause | None:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
+        options = {"connect_timeout": 10} if url.get_backend_name() == "postgresql" else {}
         try:
-            return sa.create_engine(url, poolclass=sa.NullPool)
+            return sa.create_engine(url, poolclass=sa.NullPool, connect_args=options)
         except (ImportError, sa.exc.NoSuchModuleError) as error:
             raise SourceUnreadable(
                 f"there is no driver for {url.drivername} URLs ({error}): install it beside contentgen"

@@ -234,7 +234,7 @@ def test_what_can_t_be_taken_is_named_row_by_row_and_stops_nothing(importing: Im
         "task 2: topic is empty",
         "task 3: status 'done' is none of pending, submitted, processing, completed, failed, timeout, cancelled",
         "task 4: it is completed, but content 404 is not there, and its result has no text",
-        "task 6: its content 5 is another task's",
+        "task 6: its content 5 has been taken already",
         "task 7: its content 7: content is empty",
         "content 7: content is empty",
         "content 8: its account 44 is not there",

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 ROWS = 6_000
 FEW, MANY = 2_000, 30_000
-GROWTH_KIB = 24 * 1024
+GROWTH_KIB = 12 * 1024
 """Of the peak, from FEW to MANY rows: one page and what the allocator makes of many. All rows would be 200 MiB."""
 
 COUNTS = {
