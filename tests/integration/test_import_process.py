@@ -101,3 +101,19 @@ def test_a_database_that_goes_away_is_named_and_the_rest_is_taken_later(
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
         assert again.ended() == 0
     check_all_is_there_once(engine)
+
+
+def test_a_source_that_goes_away_is_named_and_the_rest_is_taken_later(
+    engine: sa.Engine, db_url: str, source: str, tmp_path: Path
+) -> None:
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
+        wait_until(lambda: count(engine), within=30, what="some tasks are there")
+        name = sa.make_url(source).database
+        cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'"
+        assert count(engine, cut) == 1
+        assert process.ended() == 78
+    assert process.err.startswith("can't read postgresql+psycopg2://")
+    assert count(engine) < ROWS
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
+        assert again.ended() == 0
+    check_all_is_there_once(engine)
