@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from scheduler_svc.application.import_ports import ImportsPort
 from scheduler_svc.application.records import (
     CompletedTask,
     ContentRow,
@@ -235,6 +236,8 @@ class Tx(Protocol):
     def contents(self) -> ContentsPort: ...
     @property
     def task_reads(self) -> TaskReadsPort: ...
+    @property
+    def imports(self) -> ImportsPort: ...
 
 
 T_contra = TypeVar("T_contra", contravariant=True)

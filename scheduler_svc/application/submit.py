@@ -37,14 +37,17 @@ class Keys:
 
     def take(self, tx: Tx, count: int) -> list[int]:
         """So many new keys, rising."""
-        keys: list[int] = []
         milliseconds = int(time.time() * 1000)
-        while True:
-            keys += [make_key(milliseconds, number) for number in islice(self._free, count - len(keys))]
-            if len(keys) == count:
-                return sorted(keys)
+        return sorted(make_key(milliseconds, number) for number in self.numbers(tx, count))
+
+    def numbers(self, tx: Tx, count: int) -> list[int]:
+        """So many new numbers of the database's sequence, for keys."""
+        numbers = list(islice(self._free, count))
+        while len(numbers) < count:
             first = tx.submits.next_keys()
             self._free = iter(range(first, first + _BLOCK))
+            numbers += islice(self._free, count - len(numbers))
+        return numbers
 
 
 _BLOCK = 1000

@@ -332,3 +332,20 @@ count_deltas = sa.Table(
     sa.Index("count_deltas_by_kind", "account_id", "kind"),
     postgresql_with=_CHURN,
 )
+
+import_sources = sa.Table(
+    "import_sources",
+    metadata,
+    sa.Column("source_id", sa.SmallInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+
+imported = sa.Table(
+    "imported",
+    metadata,
+    sa.Column("source_id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("old_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("new_id", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
+)

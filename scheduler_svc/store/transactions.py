@@ -23,6 +23,7 @@ from scheduler_svc.store.batch import array
 from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
+from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases import Leases
 from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
@@ -152,6 +153,10 @@ class PgTx:
     @cached_property
     def task_reads(self) -> TaskReads:
         return TaskReads(self._session)
+
+    @cached_property
+    def imports(self) -> Imports:
+        return Imports(self._session)
 
     def finish(self, origin: str) -> None:
         """Tells the other replicas, as part of the transaction, and commits it."""

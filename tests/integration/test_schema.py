@@ -68,6 +68,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "review_status": 1,
     },
     "publish_pool": {"content_id": 1, "account_id": 1, "priority": 5},
+    "import_sources": {"source_id": 1, "name": "source"},
+    "imported": {"source_id": 1, "kind": 1, "old_id": 1, "new_id": 1},
     "task_counts": {"account_id": 1, "kind": 1, "n": 0},
     "workers": {
         "worker_id": "w",
@@ -142,6 +144,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("contents", {"review_status": 0}, "contents_review_status"),
     ("contents", {"review_status": 4}, "contents_review_status"),
     ("contents", {"content_id": 0}, "contents_content_id"),
+    ("imported", {"kind": 0}, "imported_kind"),
+    ("imported", {"kind": 5}, "imported_kind"),
     ("publish_pool", {"status": 0}, "publish_pool_status"),
     ("publish_pool", {"status": 5}, "publish_pool_status"),
     ("publish_pool", {"priority": 0}, "publish_pool_priority"),
@@ -165,6 +169,9 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("contents", {"task_key": 2}, "contents_pkey"),
     ("contents", {"content_id": 2}, "contents_task_key_key"),  # a completed task has one content row
     ("publish_pool", {"account_id": 2}, "publish_pool_pkey"),
+    ("import_sources", {"name": "another"}, "import_sources_pkey"),
+    ("import_sources", {"source_id": 2}, "import_sources_name_key"),
+    ("imported", {"new_id": 2}, "imported_pkey"),
     ("task_counts", {"n": 1}, "task_counts_pkey"),
     ("workers", {"session_key": 2, "folder_id": "another"}, "workers_pkey"),
 ]
