@@ -1,74 +1,44 @@
-"""Following tasks: WatchTasks, gone on with after every interruption, each event once.
+"""Following tasks, and how long a command is patient with an outage: the client's parts, set up for a terminal.
 
 Layer: inside operators.
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Generator
 
 import grpc
 from contentgen.v1 import task_service_pb2 as pb
 
 from scheduler_svc.cli.operators.connection import Connection
-from scheduler_svc.client.errors import refusal
+from scheduler_svc.client.changes import STREAM_LIMIT, Changes, EventStream
+from scheduler_svc.client.outage import Outage
 
 PATIENCE = 60.0
-"""Seconds without a scheduler before following is given up."""
-_LONGEST_PAUSE = 5.0
-_FIRST_PAUSE = 0.2
+"""Seconds without a scheduler before a command that follows tasks gives up; at first, when the address may be wrong, it
+gives up at once.
+"""
 
 
-class Patience:
-    """How long an outage lasts already, and the pauses between the tries in it."""
-
-    def __init__(self, limit: float = PATIENCE) -> None:
-        self._limit = limit
-        self._since: float | None = None
-        self._pause = _FIRST_PAUSE
-
-    def answered(self) -> None:
-        """There is a scheduler."""
-        self._since, self._pause = None, _FIRST_PAUSE
-
-    def wait(self, error: grpc.RpcError) -> None:
-        """Pauses before the next try; raises `error` where it is no outage, or has lasted too long."""
-        self._since = self._since or time.monotonic()
-        assert isinstance(error, grpc.Call)
-        if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() - self._since > self._limit:
-            raise error
-        self.pause()
-
-    def pause(self) -> None:
-        """The next pause, longer than the last."""
-        time.sleep(random.uniform(0, self._pause))  # noqa: S311 - spreads what comes back at once, no secret
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+def outage() -> Outage:
+    """Of a command."""
+    return Outage(PATIENCE, at_first=0.0)
 
 
-def changes(
-    connection: Connection, request: pb.WatchTasksRequest, patience: Patience | None = None
-) -> Generator[pb.TaskChange]:
-    """The present states, then each move once; it does not end by itself.
+def endure(outage: Outage, error: grpc.RpcError) -> None:
+    """Pauses before the next try; raises `error` where it is no outage, or has lasted too long."""
+    assert isinstance(error, grpc.Call)
+    pause = outage.pause() if error.code() is grpc.StatusCode.UNAVAILABLE else None
+    if pause is None:
+        raise error
+    time.sleep(pause)
 
-    Raises what a call raises, but goes on over an outage, on any replica, as long as `patience` lasts.
-    """
-    patience = patience or Patience()
-    while True:
-        stream = connection.tasks.WatchTasks(request, metadata=connection.metadata)
-        try:
-            for response in stream:
-                patience.answered()
-                request.resume_token = response.event.resume_token
-                yield response.event
-        except grpc.RpcError as error:
-            reason, _, metadata = refusal(error)
-            if reason == "WATCHER_TOO_SLOW":
-                request.resume_token = metadata.get("resume_token", request.resume_token)
-            else:
-                patience.wait(error)
-        else:
-            patience.pause()  # no scheduler ends a stream without a status, a proxy may
-        finally:
-            stream.cancel()
+
+def changes(connection: Connection, request: pb.WatchTasksRequest) -> Changes:
+    """The present states, then each move once, on whichever replica answers; it does not end by itself."""
+
+    def opened(resume_token: str) -> EventStream:
+        request.resume_token = resume_token
+        return connection.tasks.WatchTasks(request, timeout=STREAM_LIMIT, metadata=connection.metadata)
+
+    return Changes(opened, outage(), request.resume_token)

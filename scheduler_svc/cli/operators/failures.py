@@ -12,9 +12,14 @@ import grpc
 from scheduler_svc.cli.operators.cells import line
 from scheduler_svc.cli.operators.connection import Target
 from scheduler_svc.cli.operators.unreachable import unreachable
-from scheduler_svc.client.errors import InvalidStateException, ResourceNotFoundException, refusal
+from scheduler_svc.client.errors import (
+    InvalidStateException,
+    ResourceNotFoundException,
+    ResumeTokenExpiredException,
+    refusal,
+)
 
-CAUGHT = (grpc.RpcError, InvalidStateException, ResourceNotFoundException)
+CAUGHT = (grpc.RpcError, InvalidStateException, ResourceNotFoundException, ResumeTokenExpiredException)
 """What a call raises."""
 
 
@@ -54,7 +59,6 @@ _ADVICE = {
     "ROLE_FORBIDDEN": "set CONTENTGEN_TOKEN to a token of role operator",
     "ACCOUNT_FORBIDDEN": "the token is tied to other accounts",
     "ACCOUNT_INACTIVE": "`contentgen account update ID --active` lets it submit again",
-    "RESUME_TOKEN_EXPIRED": "watch anew, without --resume-token",
 }
 """By the reason of ErrorInfo."""
 
@@ -75,12 +79,16 @@ def status_of(error: BaseException) -> Status:
         return Status.NOT_FOUND
     if isinstance(error, InvalidStateException):
         return Status.WRONG_STATE
+    if isinstance(error, ResumeTokenExpiredException):
+        return Status.USAGE
     assert isinstance(error, grpc.Call)
     return _BY_CODE.get(error.code(), Status.UNAVAILABLE)
 
 
 def told(error: BaseException, target: Target) -> str:
     """One line on what a call raised, with what to do about it."""
+    if isinstance(error, ResumeTokenExpiredException):
+        return f"{line(error)}; watch anew, without --resume-token"
     if not isinstance(error, grpc.RpcError):
         return line(error)
     assert isinstance(error, grpc.Call)

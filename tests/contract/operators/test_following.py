@@ -14,8 +14,6 @@ from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
-from scheduler_svc.cli.operators.changes import Patience, changes
-from scheduler_svc.cli.operators.connection import Connection, Target
 from tests.contract.operators.scripted_services import refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
 from tests.contract.scripted_worker import ScriptedWorker
@@ -150,7 +148,7 @@ class Watched:
 
 
 def served(watched: Watched) -> AbstractContextManager[str]:
-    return scripted(WatchTasks=watched, GetTaskStats=lambda request, context: pb.GetTaskStatsResponse())
+    return scripted(WatchTasks=watched)
 
 
 def test_watching(request: pytest.FixtureRequest) -> None:
@@ -205,16 +203,6 @@ def test_watching_ends_when_all_have_ended_and_one_failed() -> None:
         ran = run("-s", target, "task", "watch", TASK, other)
     assert ran.status == 1
     assert ran.out.count("failed  RESULT_TOO_LARGE\n") == 2
-
-
-def test_patience_with_an_outage_ends() -> None:
-    """Beside no scheduler; a command would be patient for a minute."""
-    with Connection(Target("127.0.0.1:1", None, None)) as connection:
-        events = changes(connection, pb.WatchTasksRequest(task_ids=[TASK]), Patience(limit=0.3))
-        with pytest.raises(grpc.RpcError) as raised:
-            next(events)
-    assert isinstance(raised.value, grpc.Call)
-    assert raised.value.code() is StatusCode.UNAVAILABLE
 
 
 def test_a_wrong_address_is_told_at_once() -> None:

@@ -11,7 +11,7 @@ import typer
 from contentgen.v1 import task_service_pb2 as pb
 
 from scheduler_svc.cli.operators import tables, values
-from scheduler_svc.cli.operators.changes import Patience
+from scheduler_svc.cli.operators.changes import endure, outage
 from scheduler_svc.cli.operators.command import Session, command
 from scheduler_svc.cli.operators.connection import Connection
 from scheduler_svc.cli.operators.documents import Document, document
@@ -68,8 +68,8 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
     if len(task_ids) > _MOST:
         raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MOST:,} at once: wait for fewer")
     deadline = None if limit is None else time.monotonic() + limit
-    tasks = _look(session.connection, task_ids)  # a wrong address is told at once, an outage is waited out later
-    patience = Patience()
+    tasks, away = _look(session.connection, task_ids), outage()
+    away.over()
     with progress(session.output.err) as shown:
         shown.show(tasks)
         while (waits_for := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
@@ -77,9 +77,9 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
                 _wait_once(session.connection, waits_for, deadline)
                 tasks = _look(session.connection, task_ids)
             except grpc.RpcError as error:
-                patience.wait(error)
+                endure(away, error)
             else:
-                patience.answered()
+                away.over()
                 shown.show(tasks)
     return tasks, _outcome(tasks)
 

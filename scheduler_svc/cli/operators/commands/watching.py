@@ -13,7 +13,6 @@ from rich.text import Text
 from scheduler_svc.cli.operators import cells
 from scheduler_svc.cli.operators.changes import changes
 from scheduler_svc.cli.operators.command import Session, command
-from scheduler_svc.cli.operators.connection import Connection
 from scheduler_svc.cli.operators.documents import Document, document
 from scheduler_svc.cli.operators.failures import Status
 
@@ -59,7 +58,6 @@ def watch(
     if bool(task_ids) == bool(account):
         raise typer.BadParameter("give either tasks or --account")
     request = pb.WatchTasksRequest(task_ids=task_ids, account_id=account or 0, resume_token=resume_token)
-    _reach(session.connection, account or 0)
     named = set(task_ids or ())
     completed: dict[str, bool] = {}
     with closing(changes(session.connection, request)) as events:
@@ -78,11 +76,6 @@ def _note(completed: dict[str, bool], task: task_pb2.Task) -> None:
         completed[task.task_id] = task.status == task_pb2.TASK_STATUS_COMPLETED
     else:
         completed.pop(task.task_id, None)
-
-
-def _reach(connection: Connection, account: int) -> None:
-    """Raises where there is no scheduler: an outage is waited out later, a wrong address is told at once."""
-    connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=account))
 
 
 def line(change: Document) -> Text:
