@@ -83,7 +83,9 @@ class Ledger:
             self._ready_deltas[waiting.account_id] -= 1
 
     def write(self) -> None:
-        """Stores all that was collected."""
+        """Stores all that was collected: the turns last, for they lock what others wait for."""
+        if self._events:
+            self._tx.history.insert(self._events)
         if self._ready:
             self._ready_deltas.update(row.account_id for row in self._ready)
             self._tx.waiting.insert_ready(_with_tags(self._tx, self._ready))
@@ -91,8 +93,6 @@ class Ledger:
         if self._delayed:
             self._tx.waiting.insert_delayed(self._delayed)
             self._tx.signals.due = True
-        if self._events:
-            self._tx.history.insert(self._events)
         self._tx.counts.add(self._deltas())
 
     def _deltas(self) -> Counter[tuple[int, int]]:

@@ -156,9 +156,14 @@ def _without_repeats(
 
 
 def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
-    """The ledger first: it reads, and what only writes can then go out together."""
+    """The ledger last: others of these accounts wait from its turns on until the commit."""
     if not created:
         return
+    tx.tasks.insert(
+        [_task_row(key, task) for key, task in created],
+        [_payload_row(key, task) for key, task in created],
+        [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
+    )
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
@@ -168,11 +173,6 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         else:
             ledger.enqueue(*place)
     ledger.write()
-    tx.tasks.insert(
-        [_task_row(key, task) for key, task in created],
-        [_payload_row(key, task) for key, task in created],
-        [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
-    )
 
 
 def _present(
