@@ -16,6 +16,7 @@ from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
+from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.health import Health
@@ -25,7 +26,9 @@ from scheduler_svc.application.sessions import SessionSettings
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.application.streams import CancelLease, DrainOrder, ReconnectOrder, Streams
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.application.watching import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
@@ -40,6 +43,7 @@ from scheduler_svc.store.transactions import PgDatabase, make_engine
 
 CALL_THREADS = 6
 LOOP_THREADS = 2
+WATCH_THREADS = 2
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
 LARGE_RESULT = 16 * 1024
@@ -64,13 +68,14 @@ class Replica:
         self._url = database_url
         self.health = Health()
         self._streams = Streams()
+        self._audience = Audience()
         self._engines: list[sa.Engine] = []
         self.port = 0
 
     def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
         engine = make_engine(self._url, connections, hot=hot)
         self._engines.append(engine)
-        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread)
+        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
 
     async def start(self) -> int:
         """Serves from the return on; returns the port. Raises SettingsError where it can't listen."""
@@ -118,14 +123,22 @@ class Replica:
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
         )
         self._waiters = Waiters(self._calls)
+        # Of their own: however many watchers come back at once, other calls have their threads.
+        self._watch_calls = Calls(self._database(WATCH_THREADS, hot=True), WATCH_THREADS)
+        self._tail = Tail(self._watch_calls, self._audience)
+        tail_loop = Periodic("watch", self._tail.run_once)
+        self._tail.driven_by(tail_loop.wake)
         engine = make_engine(self._url, 1)
         self._engines.append(engine)
         self._notifications = PgNotifications(engine)
-        self._listener = Listener(self._notifications, self.scheduler_id, told=self._told, back=self._look_anew)
+        self._listener = Listener(
+            self._notifications, self.scheduler_id, told=self._told_elsewhere, back=self._look_anew
+        )
         self._housekeeping = recovery.Housekeeping(self._loop_calls, PgMaintenance(engine).vacuum)
         self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
         self._due = Periodic("due", recovery.due(self._loop_calls))
-        self._periodics = [self._reaper, self._due, Periodic("housekeeping", self._housekeeping.run_once)]
+        housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
+        self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
         if settings.retention is not None:
             retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
             self._periodics.append(Periodic("retention", retention.run_once))
@@ -138,7 +151,14 @@ class Replica:
         settings = self._settings
         bulk = Bulk(self._calls, self._reaper_settings())
         return grpc_server.Services(
-            task=TaskService(self._calls, self._submits, self._waiters, bulk, settings.lease_ttl),
+            task=TaskService(
+                self._calls,
+                self._submits,
+                self._waiters,
+                Watches(self._watch_calls, self._tail),
+                bulk,
+                lease_ttl=settings.lease_ttl,
+            ),
             worker=WorkerService(
                 self._calls,
                 self._reports,
@@ -160,11 +180,20 @@ class Replica:
 
     def _told_here(self, signals: Signals) -> None:
         """A transaction of this replica is committed."""
-        self._housekeeping.moved(len(signals.ended) + 1)
+        if not signals.watching:
+            self._housekeeping.moved(len(signals.ended) + 1)
+            self._told(signals)
+
+    def _told_elsewhere(self, signals: Signals) -> None:
+        """A transaction of another replica is committed."""
+        if signals.watching:
+            self._audience.heard()
         self._told(signals)
 
     def _told(self, signals: Signals) -> None:
         """A transaction is committed, here or elsewhere."""
+        if signals.moved:
+            self._tail.hint()
         if signals.ready:
             self._dispatcher.hint()
         if signals.due:
@@ -180,6 +209,7 @@ class Replica:
         self._dispatcher.hint()
         self._due.wake()
         self._waiters.wake_all()
+        self._tail.hint()
 
     def _store_there(self, there: bool) -> None:
         before = self.health.store_there
@@ -198,6 +228,7 @@ class Replica:
         self.health.drain()
         self._streams.tell_all(ReconnectOrder())
         self._waiters.close()
+        self._tail.close()
         await asyncio.sleep(SETTLE)
         await self._server.stop(within)
         await self._dispatcher.stop()
@@ -206,7 +237,7 @@ class Replica:
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        for calls in (self._calls, self._loop_calls):
+        for calls in (self._calls, self._loop_calls, self._watch_calls):
             await asyncio.to_thread(calls.close)
         self._notifications.dispose()
         for engine in self._engines:

@@ -44,13 +44,17 @@ class Ledger:
         message: str = "",
         ref: LeaseRef | None = None,
         worker_id: str = "",
+        retry_count: int | None = None,
     ) -> None:
-        """Records one move. Raises IllegalMove where the transition table does not have it."""
+        """Records one move; with the retries consumed by then, where it leads back to pending.
+
+        Raises IllegalMove where the transition table does not have it.
+        """
         if (source, target) not in MOVES:
             raise IllegalMove(f"{source.name} to {target.name}")
         attempt, fence = (ref.attempt, ref.fence) if ref else (0, None)
         self._events.append(
-            EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None)
+            EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None, retry_count)
         )
         self._moves[account_id, source, target] += 1
 
@@ -93,6 +97,7 @@ class Ledger:
             self._tx.signals.due = True
         if self._events:
             self._tx.history.insert(self._events)
+            self._tx.signals.moved = True
         self._tx.counts.add(self._deltas())
 
     def _deltas(self) -> Counter[tuple[int, int]]:

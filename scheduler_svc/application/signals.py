@@ -18,13 +18,17 @@ class Signals:
     ended: list[int] = field(default_factory=list)
     cancelled: list[tuple[str, str, str]] = field(default_factory=list)
     drained: list[str] = field(default_factory=list)
+    moved: bool = False
+    """Some task moved: told only where somebody watches, and no reason to tell anything by itself."""
+    watching: bool = False
+    """This replica has watchers, and wants to be told of moves."""
 
     def __bool__(self) -> bool:
-        return bool(self.ready or self.due or self.ended or self.cancelled or self.drained)
+        return bool(self.ready or self.due or self.ended or self.cancelled or self.drained or self.watching)
 
     def payloads(self, origin: str) -> list[str]:
         """The signals as texts of less than 8,000 bytes, as NOTIFY takes them; `origin` names the replica."""
-        head = {"from": origin, "ready": self.ready, "due": self.due}
+        head = {"from": origin, "ready": self.ready, "due": self.due, "moved": self.moved, "watching": self.watching}
         parts = max(1, -(-len(self.ended) // _ENDED_A_TEXT), -(-len(self.cancelled) // _COMMANDS_A_TEXT))
         parts = max(parts, -(-len(self.drained) // _COMMANDS_A_TEXT))
         return [
@@ -51,4 +55,6 @@ def parse(payload: str) -> tuple[str, Signals]:
     """The origin and the signals of a notification."""
     told = json.loads(payload)
     cancelled = [(worker_id, lease_id, reason) for worker_id, lease_id, reason in told["cancelled"]]
-    return told["from"], Signals(told["ready"], told["due"], told["ended"], cancelled, told["drained"])
+    moved = told.get("moved", True)  # a replica of the version before does not say
+    watching = told.get("watching", False)
+    return told["from"], Signals(told["ready"], told["due"], told["ended"], cancelled, told["drained"], moved, watching)

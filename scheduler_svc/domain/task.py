@@ -142,6 +142,8 @@ class TaskEvent:
     worker_id: str
     reason: str
     message: str
+    retry_count: int | None = None
+    """Retries consumed by then; of moves back to pending, where it is known."""
 
     @property
     def lease_id(self) -> str:
