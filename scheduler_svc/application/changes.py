@@ -7,7 +7,7 @@ the moves themselves, so that whatever was deleted too early is noticed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from scheduler_svc.domain.errors import NotFound, ResumeTokenExpired
 from scheduler_svc.domain.horizon import Look
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import TaskEvent
 
 PAGE = 500
 """Moves, or present states, that one transaction reads."""
@@ -133,7 +134,7 @@ def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
 def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> Page:
     """The changes of the chosen ones, by number, of a page of all numbers."""
     full = len(numbers) == PAGE
-    found = [it for it in _changes(tx, set(chosen.values())) if it.number in chosen]
+    found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
     found.sort(key=lambda it: it.number)
     return Page(found, numbers[-1] if full else until, full)
 
@@ -144,11 +145,11 @@ def read_present(tx: Tx, selection: Selection, number: int, after: int) -> Page:
     What was submitted later is left out, since its first move follows.
     """
     keys = _next_keys(tx, selection, after)
-    latest = {it.task.task_key: it for it in _changes(tx, keys) if it.number <= number}
+    latest = _changes(tx, keys, lambda history: {max((it.seq for it in history if it.seq <= number), default=0)})
     listed = [
-        replace(latest[key], previous_status=Status.NONE, event_time=tx.now)
-        for key in keys
-        if key in latest and not (selection.account_id and latest[key].task.ended)
+        replace(it, previous_status=Status.NONE, event_time=tx.now)
+        for it in latest
+        if not (selection.account_id and it.task.ended)
     ]
     return Page(listed, keys[-1] if keys else after, full=len(keys) == PAGE)
 
@@ -159,12 +160,10 @@ def _next_keys(tx: Tx, selection: Selection, after: int) -> list[int]:
     return [key for key in selection.keys if key > after][:PAGE]
 
 
-def _changes(tx: Tx, keys: Collection[int]) -> Iterable[TaskChange]:
-    """All changes of these tasks, each task's in order. What was cleaned up meanwhile is not among them."""
+def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]], Container[int]]) -> list[TaskChange]:
+    """The changes of those `numbers` of each history, task by task. What was cleaned up meanwhile is not among them."""
     if not keys:
-        return
-    ordered = sorted(keys)
-    tasks, histories = tx.task_reads.listed(ordered), tx.task_reads.histories(ordered)
-    for key in ordered:
-        if key in tasks and key in histories:
-            yield from change.changes(tasks[key], histories[key])
+        return []
+    tasks, histories = tx.task_reads.listed(keys), tx.task_reads.histories(keys)
+    there = [key for key in keys if key in tasks and key in histories]
+    return [it for key in there for it in change.changes(tasks[key], histories[key], numbers(histories[key]))]

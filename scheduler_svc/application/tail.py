@@ -53,6 +53,11 @@ class Watcher:
         self._failure: Exception | None = None
 
     @property
+    def failed(self) -> bool:
+        """Whether the watch has ended here, though the watcher may not know yet."""
+        return self._failure is not None
+
+    @property
     def crowded(self) -> bool:
         """Whether more than half of the buffer is full."""
         return len(self._waiting) > BUFFER // 2
@@ -106,7 +111,9 @@ class Tail:
 
     @property
     def position(self) -> int:
-        """Raises StoreUnavailable where it is not known."""
+        """Raises ShuttingDown, StoreUnavailable."""
+        if self._closed:
+            raise ShuttingDown
         if self._position is None:
             raise StoreUnavailable
         return self._position
@@ -157,8 +164,6 @@ class Tail:
         """A watcher that gets every change above the number beside it. Raises ShuttingDown, StoreUnavailable."""
         watcher = Watcher(selection, accounts, self._relief.set)
         async with self._turn:  # not while a page is being read for those who watched before
-            if self._closed:
-                raise ShuttingDown
             start = self.position
             self._add(watcher)
         try:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler_svc.domain.lifecycle import RETRYABLE, RUNNING, Status
-from scheduler_svc.domain.retry import AUTO_RETRY, REQUEUED, RETRY_TASK
+from scheduler_svc.domain.retry import AUTO_RETRY, REQUEUED
 from scheduler_svc.domain.task import Task, TaskError, TaskEvent
 
 _BY_ITSELF = frozenset({AUTO_RETRY, REQUEUED})
-_CONSUMING = frozenset({AUTO_RETRY, RETRY_TASK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class _Course:
     def go_on(self, event: TaskEvent) -> None:
         match event.status:
             case Status.PENDING:
-                self.retry_count = _retries(self.retry_count, event)
+                self.retry_count = event.retry_count or 0
             case Status.SUBMITTED:
                 self.attempt, self.worker_id = event.attempt, event.worker_id
                 self.submit_time, self.start_time = event.event_time, None
@@ -52,15 +51,8 @@ class _Course:
                 self.failure = event
 
 
-def _retries(before: int, event: TaskEvent) -> int:
-    """Moves from before their count was kept are counted themselves."""
-    if event.retry_count is not None:
-        return event.retry_count
-    return before + (event.reason in _CONSUMING)
-
-
-def changes(task: Task, history: Sequence[TaskEvent]) -> Iterator[TaskChange]:
-    """A change for each move of `history`, which is the task's whole one up to now, oldest first.
+def changes(task: Task, history: Sequence[TaskEvent], numbers: Container[int]) -> Iterator[TaskChange]:
+    """The changes of these numbers; `history` is the task's whole one up to now, oldest first.
 
     As of the move are status, attempt, worker, lease, times, retries, error and content. What no history keeps is
     taken from `task`, the present: progress and `timeout_time` where the move's attempt still runs, and the details of
@@ -70,6 +62,8 @@ def changes(task: Task, history: Sequence[TaskEvent]) -> Iterator[TaskChange]:
     last_failure = max((event.seq for event in history if _is_failure(event)), default=0)
     for i, event in enumerate(history):
         course.go_on(event)
+        if event.seq not in numbers:
+            continue
         then = history[i + 1] if i + 1 < len(history) else None
         will_retry = event.status in RETRYABLE and then is not None and then.reason in _BY_ITSELF
         as_of = _as_of(task, course, event, will_retry=will_retry, details=last_failure)

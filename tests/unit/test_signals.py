@@ -20,6 +20,8 @@ signals = st.builds(
     st.lists(st.integers(1, KEY_MAX), max_size=400),
     st.lists(commands, max_size=8),
     st.lists(names, max_size=8),
+    st.booleans(),
+    st.booleans(),
 )
 
 
@@ -29,7 +31,7 @@ def test_what_is_told_arrives_whole(told: Signals) -> None:
     for payload in told.payloads(ORIGIN):
         origin, part = parse(payload)
         assert origin == ORIGIN
-        assert (part.ready, part.due) == (told.ready, told.due)
+        assert (part.ready, part.due, part.moved, part.watching) == (told.ready, told.due, told.moved, told.watching)
         heard.ended += part.ended
         heard.cancelled += part.cancelled
         heard.drained += part.drained
@@ -45,4 +47,11 @@ def test_the_longest_of_all_fit() -> None:
 
 def test_nothing_to_tell_is_false() -> None:
     assert not Signals()
+    assert not Signals(moved=True)
     assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
+    assert Signals(watching=True)
+
+
+def test_a_replica_of_the_version_before_may_have_moved_something() -> None:
+    payload = '{"from":"it","ready":true,"due":false,"ended":[],"cancelled":[],"drained":[]}'
+    assert parse(payload) == ("it", Signals(ready=True, moved=True))

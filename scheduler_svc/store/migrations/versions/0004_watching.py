@@ -9,6 +9,8 @@ down_revision = "0003"
 
 _DDL = """
 ALTER TABLE task_events ADD COLUMN retry_count SMALLINT;
+UPDATE task_events SET retry_count = CAST(substring(message FROM '^retry ([0-9]+) of') AS smallint)
+    WHERE reason IN ('AUTO_RETRY', 'RETRY_TASK');
 ALTER TABLE task_events ALTER COLUMN seq
     SET DEFAULT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('event_seq') END;
 CREATE INDEX task_events_by_seq ON task_events (seq);
