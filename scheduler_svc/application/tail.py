@@ -206,6 +206,8 @@ class Tail:
             self._end_all(lambda: StoreUnavailable(message))
             raise
         self._not_before = loop.time() + self._rest
+        if not self._audience.here:
+            self._position = None
         return self._rest if behind else ANNOUNCE_INTERVAL
 
     async def _look(self, now: float) -> bool:

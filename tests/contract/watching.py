@@ -86,6 +86,15 @@ class Mover:
         self.sql("SELECT FROM tasks WHERE task_key = ANY(%s) ORDER BY task_key FOR UPDATE", keys)
         self.sql(_MOVE, attempt, keys)
 
+    def take_id(self) -> None:
+        """Begins a transaction, which has its id from now on: nothing after it is settled before it ends."""
+        self.sql("SELECT pg_current_xact_id()")
+
+    def rows(self, text: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(text)
+            return cursor.fetchall()
+
     def sql(self, text: str, *parameters: object) -> None:
         with self._connection.cursor() as cursor:
             cursor.execute(text, parameters)
