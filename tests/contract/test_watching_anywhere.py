@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 TASKS = 500
-MOVERS = 5
-ROUNDS = 100
-A_ROUND = 10
-"""Tasks that each mover moves in a round."""
-EVENTS = 2 * ROUNDS * MOVERS * A_ROUND
+MOVERS = 8
+TRANSACTIONS = 500
+TASKS_EACH = 10
+EVENTS = 2 * TRANSACTIONS * TASKS_EACH
 
 
 @pytest.fixture
@@ -75,15 +74,20 @@ def movers(db_url: str) -> Iterator[list[Mover]]:
 
 
 def move_all(movers: list[Mover], task_ids: list[str], dice: random.Random) -> None:
-    """Transactions that overlap: they get their ids, draw their numbers and commit in three different orders."""
-    for attempt in range(1, ROUNDS + 1):
-        chosen = dice.sample(task_ids, MOVERS * A_ROUND)
-        for mover in dice.sample(movers, MOVERS):
-            mover.take_id()
-        for i, mover in enumerate(dice.sample(movers, MOVERS)):
-            mover.move(chosen[i * A_ROUND : (i + 1) * A_ROUND], attempt)
-        for mover in dice.sample(movers, MOVERS):
-            mover.commit()
+    """Transactions that overlap: whoever is chosen commits, however long others have been open."""
+    held: dict[Mover, list[str]] = {}
+    free = set(task_ids)
+    for attempt in range(1, TRANSACTIONS + 1):
+        if len(held) == MOVERS:
+            committed = dice.choice(movers)
+            committed.commit()
+            free.update(held.pop(committed))
+        mover = dice.choice([mover for mover in movers if mover not in held])
+        held[mover] = dice.sample(sorted(free), TASKS_EACH)
+        free.difference_update(held[mover])
+        mover.move(held[mover], attempt)
+    for mover in held:
+        mover.commit()
 
 
 @pytest.mark.parametrize("of", ["account", "tasks"])
