@@ -330,11 +330,6 @@ async def test_what_comes_later_says_so(tasks: TaskServiceAsyncStub, rpc: str) -
         await getattr(tasks, rpc)(getattr(pb, f"{rpc}Request")())
 
 
-async def test_so_does_the_stream_that_comes_later(tasks: TaskServiceAsyncStub) -> None:
-    with refused(StatusCode.UNIMPLEMENTED):
-        await tasks.WatchTasks(pb.WatchTasksRequest()).read()
-
-
 async def test_a_pending_task_says_why_it_waits(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
