@@ -22,8 +22,8 @@ from scheduler_svc.application import query, steer
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.submit import Submit, SubmitLane
-from scheduler_svc.application.tail import Overrun
 from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.application.watcher import Overrun
 from scheduler_svc.application.watching import Watches
 from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id

@@ -7,7 +7,7 @@ the number of watchers, a look is one or two queries. Lives on the event loop; `
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -15,6 +15,7 @@ from scheduler_svc.application import changes
 from scheduler_svc.application.audience import ANNOUNCE_INTERVAL, Audience
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.changes import Selection
+from scheduler_svc.application.watcher import Watcher
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import (
     DomainError,
@@ -25,8 +26,6 @@ from scheduler_svc.domain.errors import (
 )
 from scheduler_svc.domain.horizon import Horizon
 
-BUFFER = 2 * changes.PAGE
-"""Changes that wait for one watcher; one that falls behind further is cut off."""
 MAX_WATCHERS = 5_000
 """Watchers that one replica takes."""
 RELIEF = 0.5
@@ -34,59 +33,6 @@ RELIEF = 0.5
 REST = 0.02
 """Seconds between two looks at least; they double, up to LONGEST_REST, while nothing more is settled."""
 LONGEST_REST = 1.0
-
-
-class Overrun(Exception):
-    """A watcher's buffer was full."""
-
-
-class Watcher:
-    """What waits for one watcher. A failure drops it, and is what the watcher gets next."""
-
-    def __init__(self, selection: Selection, accounts: frozenset[int], relieved: Callable[[], None]) -> None:
-        """`relieved` is called when the buffer is half empty again."""
-        self.selection = selection
-        self.accounts = accounts
-        self._relieved = relieved
-        self._waiting: deque[TaskChange] = deque()
-        self._wake = asyncio.Event()
-        self._failure: Exception | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether the watch has ended here, though the watcher may not know yet."""
-        return self._failure is not None
-
-    @property
-    def crowded(self) -> bool:
-        """Whether more than half of the buffer is full."""
-        return len(self._waiting) > BUFFER // 2
-
-    def offer(self, change: TaskChange) -> None:
-        """Lets a change wait for the watcher."""
-        if len(self._waiting) >= BUFFER:
-            self.fail(Overrun())
-        elif self._failure is None:
-            self._waiting.append(change)
-            self._wake.set()
-
-    def fail(self, failure: Exception) -> None:
-        """Ends the watch. The first failure counts."""
-        self._failure = self._failure or failure
-        self._waiting.clear()
-        self._wake.set()
-
-    async def next(self) -> TaskChange:
-        """The next change. Raises what the watch failed with."""
-        while not self._waiting:
-            if self._failure is not None:
-                raise self._failure
-            self._wake.clear()
-            await self._wake.wait()
-        change = self._waiting.popleft()
-        if len(self._waiting) == BUFFER // 2:
-            self._relieved()
-        return change
 
 
 class Tail:
@@ -232,7 +178,7 @@ class Tail:
         while self._position is None or self._position < until:
             async with self._turn:
                 self._position = await self._hand_out(until)
-            self._arrive()
+                self._arrive(self._position)
             await self._until_relieved()
 
     async def _hand_out(self, until: int) -> int:
@@ -248,9 +194,9 @@ class Tail:
                 watcher.fail(ResumeTokenExpired())
         return page.end
 
-    def _arrive(self) -> None:
+    def _arrive(self, position: int) -> None:
         for number, future in self._awaited:
-            if self.position >= number and not future.done():
+            if position >= number and not future.done():
                 future.set_result(None)
 
     async def _until_relieved(self) -> None:

@@ -274,7 +274,7 @@ class TestExpiry:
 
 
 async def test_a_long_transaction_of_somebody_delays_events_and_loses_none(
-    tasks: TaskServiceAsyncStub, account: int, mover: Mover
+    tasks: TaskServiceAsyncStub, account: int, mover: Mover, replica: Replica
 ) -> None:
     task_id = await submitted(tasks, account)
     async with watching(tasks, account_id=account) as watcher:
@@ -284,7 +284,9 @@ async def test_a_long_transaction_of_somebody_delays_events_and_loses_none(
         mover.move([task_id], attempt=7)
         events = asyncio.ensure_future(watcher.take(3))
         late = asyncio.ensure_future(_first_of_another_watch(tasks, account))
-        await tasks.GetTaskStats(pb.GetTaskStatsRequest(account_id=account))
+        await wait_until_async(
+            lambda: replica._tail._rest > 8 * tail.REST, within=PATIENCE_S, what="the tail has looked in vain"
+        )
         assert not events.done()
         assert not late.done()
         mover.commit()
