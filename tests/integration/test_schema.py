@@ -71,6 +71,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "import_sources": {"source_id": 1, "name": "source"},
     "imported": {"source_id": 1, "kind": 1, "old_id": 1, "new_id": 1},
     "task_counts": {"account_id": 1, "kind": 1, "n": 0},
+    "cleaned_events": {"account_id": 1, "seq": 1},
     "workers": {
         "worker_id": "w",
         "session_key": 1,
@@ -173,6 +174,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("import_sources", {"source_id": 2}, "import_sources_name_key"),
     ("imported", {"new_id": 2}, "imported_pkey"),
     ("task_counts", {"n": 1}, "task_counts_pkey"),
+    ("cleaned_events", {"seq": 2}, "cleaned_events_pkey"),
     ("workers", {"session_key": 2, "folder_id": "another"}, "workers_pkey"),
 ]
 
@@ -229,6 +231,21 @@ def test_the_history_takes_the_legal_moves_only(connection: sa.Connection, previ
 def test_nor_numbers_that_are_no_states_but_add_up(connection: sa.Connection, previous: int, status: int) -> None:
     changes = {"previous_status": previous, "status": status}
     assert refused(connection, "task_events", changes) == "task_events_legal_move"
+
+
+def test_nobody_draws_an_event_s_number_without_a_transaction_id(connection: sa.Connection) -> None:
+    """Else watchers could not know that the number is still to come."""
+    default = connection.execute(
+        sa.text(
+            "SELECT column_default FROM information_schema.columns"
+            " WHERE (table_name, column_name) = ('task_events', 'seq')"
+        )
+    ).scalar_one()
+    assigned = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
+    connection.rollback()
+    assert connection.execute(assigned).scalar_one() is None
+    assert connection.execute(sa.text(f"SELECT {default}")).scalar_one() > 0
+    assert connection.execute(assigned).scalar_one() is not None
 
 
 def test_the_reapers_share_one_row(connection: sa.Connection) -> None:
