@@ -30,6 +30,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
+from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
@@ -81,6 +82,7 @@ class Replica:
         self._submits.start()
         self._reports.start()
         self._dispatcher.start()
+        self._admission.start()
         self._listener.start()
         for loop in self._periodics:
             loop.start()
@@ -93,6 +95,9 @@ class Replica:
         self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
         # Of their own: the reaper must not wait for clients, else it would take that for an outage.
         self._loop_calls = Calls(self._database(LOOP_THREADS, hot=True), LOOP_THREADS)
+        # So must what the dispatcher waits for.
+        self._admission_calls = Calls(self._database(1, hot=True), 1)
+        self._admission = Admission(self._admission_calls)
         submits = Submits(settings.max_queue_size)
         self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
             "submit",
@@ -116,6 +121,7 @@ class Replica:
             self._streams,
             settings.lease_ttl,
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
+            self._admission.settle,
         )
         self._waiters = Waiters(self._calls)
         engine = make_engine(self._url, 1)
@@ -169,6 +175,7 @@ class Replica:
             self._dispatcher.hint()
         if signals.due:
             self._due.wake()
+        self._admission.told(signals)
         self._waiters.wake(signals.ended)
         for worker_id, lease_id, reason in signals.cancelled:
             self._streams.tell(worker_id, CancelLease(lease_id, reason))
@@ -179,6 +186,7 @@ class Replica:
         """The listener was away: whatever it may have missed is in the rows."""
         self._dispatcher.hint()
         self._due.wake()
+        self._admission.look()
         self._waiters.wake_all()
 
     def _store_there(self, there: bool) -> None:
@@ -201,12 +209,13 @@ class Replica:
         await asyncio.sleep(SETTLE)
         await self._server.stop(within)
         await self._dispatcher.stop()
+        await self._admission.stop()
         for loop in self._periodics:
             await loop.stop()
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        for calls in (self._calls, self._loop_calls):
+        for calls in (self._calls, self._loop_calls, self._admission_calls):
             await asyncio.to_thread(calls.close)
         self._notifications.dispose()
         for engine in self._engines:

@@ -8,7 +8,7 @@ from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from scheduler_svc.api import convert
 from scheduler_svc.api.unimplemented import unimplemented
 from scheduler_svc.api.validation import MAX_NAME, Violations
-from scheduler_svc.application import worker_pool
+from scheduler_svc.application import pauses, worker_pool
 from scheduler_svc.application.calls import Calls
 
 
@@ -29,4 +29,16 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=convert.worker(worker))
 
-    ResizeWorker = PauseDispatch = ResumeDispatch = unimplemented
+    async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        await self._calls.run(pauses.pause_dispatch, request.account_id)
+        return pb.PauseDispatchResponse()
+
+    async def ResumeDispatch(self, request: pb.ResumeDispatchRequest, context: object) -> pb.ResumeDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        await self._calls.run(pauses.resume_dispatch, request.account_id)
+        return pb.ResumeDispatchResponse()
+
+    ResizeWorker = unimplemented

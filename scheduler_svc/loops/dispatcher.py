@@ -7,7 +7,7 @@ nothing of the database, so idle workers cost no query.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -28,13 +28,23 @@ class Dispatcher:
     """Lives on the event loop; its transactions run in a thread of their own."""
 
     def __init__(
-        self, database: Database, streams: Streams, lease_ttl: float, take_back: Callable[[Sequence[LeaseRef]], None]
+        self,
+        database: Database,
+        streams: Streams,
+        lease_ttl: float,
+        take_back: Callable[[Sequence[LeaseRef]], None],
+        fill: Callable[[Sequence[int]], Awaitable[None]],
     ) -> None:
-        """`take_back` gets leases whose stream went away before it could be given them."""
+        """`take_back` gets leases whose stream went away before it could be given them.
+
+        `fill` lets in more of the accounts whose windows a claim has nearly emptied: the next claim waits for it, since
+        it would take of other accounts, or of a lower priority, what is these accounts' turn.
+        """
         self._database = database
         self._streams = streams
         self._ttl = lease_ttl
         self._take_back = take_back
+        self._fill = fill
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lane-claim")
         self._wake = asyncio.Event()
         self._hints = 0
@@ -92,6 +102,8 @@ class Dispatcher:
             _log.exception("claim failed", action="claim")
             return False
         self._hand_over(claimed, states)
+        if claimed.short:
+            await self._fill(claimed.short)
         self._hopeful = claimed.full or self._hints != hints
         return self._hopeful
 

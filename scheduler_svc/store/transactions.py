@@ -24,12 +24,14 @@ from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.leases import Leases
+from scheduler_svc.store.pauses import Pauses
 from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
 from scheduler_svc.store.submits import Submits
 from scheduler_svc.store.task_reads import TaskReads
 from scheduler_svc.store.tasks import Tasks
 from scheduler_svc.store.waiting import WaitingTasks
+from scheduler_svc.store.window import Window
 from scheduler_svc.store.workers import Workers
 
 CHANNEL = "contentgen"
@@ -110,6 +112,14 @@ class PgTx:
         return WaitingTasks(self._session)
 
     @cached_property
+    def window(self) -> Window:
+        return Window(self._session)
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        return Pauses(self._session)
+
+    @cached_property
     def leases(self) -> Leases:
         return Leases(self._session)
 
@@ -147,8 +157,8 @@ class PgTx:
 
     def finish(self, origin: str) -> None:
         """Tells the other replicas, as part of the transaction, and commits it."""
-        if self.signals:
-            self._session.hold_back(_NOTIFY, {"payloads": array("text", self.signals.payloads(origin))})
+        if payloads := self.signals.payloads(origin):
+            self._session.hold_back(_NOTIFY, {"payloads": array("text", payloads)})
         self._session.commit()
 
 

@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from scheduler_svc.application import query, steer
-from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.accounts import create_account, update_account
+from scheduler_svc.application.admission import look, settle
 from scheduler_svc.application.dispatch import Claimed, Room, claim
+from scheduler_svc.application.pauses import pause_dispatch, resume_dispatch
 from scheduler_svc.application.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
 from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
 from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.account import Account, AccountChange
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
@@ -69,6 +72,7 @@ class Scheduling:
 
     def __init__(self, url: str) -> None:
         self.told: list[Signals] = []
+        self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
         self.database = PgDatabase(self._engine, "replica", self.told.append, lambda: None)
         self._submits = Submits(MAX_QUEUE)
@@ -212,6 +216,35 @@ class Scheduling:
         answers: list[Any] = self.run(self._reports.run_group, group)
         return answers
 
+    # what operators do
+
+    def make_account(self, limit: int = 0, weight: float = 1.0) -> int:
+        """The id of a new account."""
+        account: Account = self.run(create_account, "another", limit, weight)
+        return account.account_id
+
+    def change_account(self, account_id: int, **changes: Any) -> None:
+        self.run(update_account, account_id, AccountChange(**changes))
+
+    def pause(self, account_id: int = 0) -> None:
+        self.run(pause_dispatch, account_id)
+
+    def resume(self, account_id: int = 0) -> None:
+        self.run(resume_dispatch, account_id)
+
+    # what the admission loop does
+
+    def admit(self) -> None:
+        """Settles the accounts that commits have asked for, until none asks for more."""
+        while asked := self._asked():
+            for account_id in sorted(asked):
+                self.run(settle, account_id)
+
+    def _asked(self) -> set[int]:
+        told, self._heard = self.told[self._heard :], len(self.told)
+        limited = self.run(look).limited
+        return {one for signals in told for one in signals.admit | (signals.released & limited)}
+
     # what time does
 
     def no_gap(self) -> None:
@@ -313,6 +346,25 @@ INVARIANTS = {
             FROM task_events AS e JOIN ({_TRUTH}) AS s USING (task_key)
             WINDOW w AS (PARTITION BY e.task_key ORDER BY seq)
         ) AS path WHERE previous_status <> before OR status <> next_from
+    """,
+    "no account has more seats taken than its limit, but for what ran before it": """
+        SELECT account_id, limited, tagged, leased FROM (
+            SELECT a.account_id, a.max_concurrent_tasks AS limited,
+                (SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND tag IS NOT NULL) AS tagged,
+                (SELECT count(*) FROM leases AS l WHERE l.account_id = a.account_id) AS leased
+            FROM accounts AS a WHERE a.max_concurrent_tasks > 0
+        ) AS s WHERE tagged > 0 AND tagged + leased > limited
+    """,
+    "nothing of a paused account can be claimed": """
+        SELECT task_key, account_id FROM ready JOIN pauses USING (account_id) WHERE tag IS NOT NULL
+    """,
+    "what waits without a tag is known to": """
+        SELECT task_key, account_id, priority FROM ready LEFT JOIN shares USING (account_id, priority)
+        WHERE tag IS NULL AND backlog IS NOT true
+    """,
+    "an account is closed while it has a limit or a pause": """
+        SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)
+        WHERE closed <> (max_concurrent_tasks > 0 OR account_id IN (SELECT account_id FROM pauses))
     """,
     "payloads, labels and history are of a task": """
         SELECT task_key FROM (SELECT task_key FROM task_payloads UNION ALL SELECT task_key FROM task_labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -29,8 +29,12 @@ class Floor:
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
         database = PgDatabase(self.engine, "replica", lambda _: None, lambda: None)
-        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend)
+        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, self._fill)
+        self.filled: list[int] = []
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)
+
+    async def _fill(self, accounts: Sequence[int]) -> None:
+        self.filled += accounts
 
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
         self.statements.append(statement)
