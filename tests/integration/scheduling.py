@@ -15,6 +15,7 @@ from scheduler_svc.application.accounts import create_account, update_account
 from scheduler_svc.application.admission import look, settle
 from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.pauses import pause_dispatch, resume_dispatch
+from scheduler_svc.application.records import Grant
 from scheduler_svc.application.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
 from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
 from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
@@ -70,12 +71,12 @@ class Scheduling:
     `told` keeps what each commit would have told; account 1 is there, and no gap of the reapers is open.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, max_queue: int = MAX_QUEUE) -> None:
         self.told: list[Signals] = []
         self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
         self.database = PgDatabase(self._engine, "replica", self.told.append, lambda: None)
-        self._submits = Submits(MAX_QUEUE)
+        self._submits = Submits(max_queue)
         self._reports = Reports(TTL, MAX_LOSSES)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}
@@ -120,6 +121,12 @@ class Scheduling:
     def submit_one(self, **fields: Any) -> int:
         """The key of a new task of account 1."""
         return self.submit(new_task(**fields))[0].task_key
+
+    def fill(self, account_id: int, count: int, **fields: Any) -> list[int]:
+        """The keys of so many new tasks of an account, oldest first."""
+        task = new_task(account_id=account_id, **fields)
+        batches = [min(count - done, 1_000) for done in range(0, count, 1_000)]
+        return [made.task_key for batch in batches for made in self.submit(*[task] * batch)]
 
     def task(self, key: int) -> Task:
         task: Task = self.run(query.get_task, key)
@@ -177,6 +184,15 @@ class Scheduling:
             self.hello(worker_id)
         grants = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count)).grants
         return [grant.ref for own in grants.values() for grant in own]
+
+    def serve(self, count: int, worker_id: str = "w") -> list[Grant]:
+        """Grants to a worker in the order of dispatch; as the dispatcher does, windows are filled after each claim."""
+        if worker_id not in self.sessions:
+            self.hello(worker_id)
+        claimed = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count))
+        for account_id in claimed.short:
+            self.run(settle, account_id)
+        return [grant for own in claimed.grants.values() for grant in own]
 
     def claim_for(self, *rooms: Room, limit: int = 1_000) -> Claimed:
         claimed: Claimed = self.run(claim, rooms, limit, TTL)
