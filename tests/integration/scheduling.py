@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -308,7 +308,14 @@ class Scheduling:
 
     def check(self) -> None:
         """The invariants that hold after every commit. Each query lists what breaks one of them."""
-        for what, query_text in INVARIANTS.items():
+        self._hold(INVARIANTS)
+
+    def check_windows(self) -> None:
+        """Those of what may be claimed, which are quick however much waits."""
+        self._hold(WINDOW_INVARIANTS)
+
+    def _hold(self, invariants: Mapping[str, str]) -> None:
+        for what, query_text in invariants.items():
             assert self.sql(query_text) == [], what
 
 
@@ -322,7 +329,28 @@ _TRUTH = """
     SELECT t.task_key, t.account_id, coalesce(l.status, t.status) AS status
     FROM tasks AS t LEFT JOIN leases AS l ON l.task_key = t.task_key AND NOT l.revoked
 """
-INVARIANTS = {
+WINDOW_INVARIANTS = {
+    "no account has more seats taken than its limit, but for what ran before it": """
+        SELECT account_id, limited, tagged, leased FROM (
+            SELECT a.account_id, a.max_concurrent_tasks AS limited,
+                (SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND tag IS NOT NULL) AS tagged,
+                (SELECT count(*) FROM leases AS l WHERE l.account_id = a.account_id) AS leased
+            FROM accounts AS a WHERE a.max_concurrent_tasks > 0
+        ) AS s WHERE tagged > 0 AND tagged + leased > limited
+    """,
+    "nothing of a paused account can be claimed": """
+        SELECT task_key, account_id FROM ready JOIN pauses USING (account_id) WHERE tag IS NOT NULL
+    """,
+    "what waits without a tag is known to": """
+        SELECT task_key, account_id, priority FROM ready LEFT JOIN shares USING (account_id, priority)
+        WHERE tag IS NULL AND backlog IS NOT true
+    """,
+    "an account is closed while it has a limit or a pause": """
+        SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)
+        WHERE closed <> (max_concurrent_tasks > 0 OR account_id IN (SELECT account_id FROM pauses))
+    """,
+}
+INVARIANTS = WINDOW_INVARIANTS | {
     "an open task stands in exactly one place, an ended one in none": """
         SELECT t.task_key, t.status FROM tasks AS t LEFT JOIN (
             SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed
@@ -362,25 +390,6 @@ INVARIANTS = {
             FROM task_events AS e JOIN ({_TRUTH}) AS s USING (task_key)
             WINDOW w AS (PARTITION BY e.task_key ORDER BY seq)
         ) AS path WHERE previous_status <> before OR status <> next_from
-    """,
-    "no account has more seats taken than its limit, but for what ran before it": """
-        SELECT account_id, limited, tagged, leased FROM (
-            SELECT a.account_id, a.max_concurrent_tasks AS limited,
-                (SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND tag IS NOT NULL) AS tagged,
-                (SELECT count(*) FROM leases AS l WHERE l.account_id = a.account_id) AS leased
-            FROM accounts AS a WHERE a.max_concurrent_tasks > 0
-        ) AS s WHERE tagged > 0 AND tagged + leased > limited
-    """,
-    "nothing of a paused account can be claimed": """
-        SELECT task_key, account_id FROM ready JOIN pauses USING (account_id) WHERE tag IS NOT NULL
-    """,
-    "what waits without a tag is known to": """
-        SELECT task_key, account_id, priority FROM ready LEFT JOIN shares USING (account_id, priority)
-        WHERE tag IS NULL AND backlog IS NOT true
-    """,
-    "an account is closed while it has a limit or a pause": """
-        SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)
-        WHERE closed <> (max_concurrent_tasks > 0 OR account_id IN (SELECT account_id FROM pauses))
     """,
     "payloads, labels and history are of a task": """
         SELECT task_key FROM (SELECT task_key FROM task_payloads UNION ALL SELECT task_key FROM task_labels

@@ -19,7 +19,7 @@ def scheduling(db_url: str) -> Iterator[Scheduling]:
     made = Scheduling(db_url, max_queue=1_000_000)
     try:
         yield made
-        made.check()
+        made.check_windows()
     finally:
         made.close()
 
@@ -124,9 +124,10 @@ def test_cancelled_tasks_leave_no_gap(scheduling: Scheduling, other: int) -> Non
 def test_a_window_that_was_cancelled_is_filled_again(scheduling: Scheduling, other: int) -> None:
     keys = scheduling.fill(1, WINDOW + 100)
     scheduling.fill(other, WINDOW)
-    for key in keys[:WINDOW]:
+    for key in keys[:500]:
         scheduling.cancel(key)
     scheduling.admit()
+    assert tagged(scheduling, 1) == WINDOW - 400
     assert served(scheduling, 100).count(1) == pytest.approx(50, abs=MOST_BENT)
 
 
