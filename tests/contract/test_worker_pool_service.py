@@ -76,7 +76,7 @@ async def test_a_worker_is_named_by_its_id(pool: WorkerPoolServiceAsyncStub, wor
     assert refusal.fields == ["worker_id"]
 
 
-@pytest.mark.parametrize("rpc", ["ResizeWorker", "PauseDispatch", "ResumeDispatch"])
+@pytest.mark.parametrize("rpc", ["ResizeWorker"])
 async def test_what_comes_later_says_so(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
     with refused(StatusCode.UNIMPLEMENTED):
         await getattr(pool, rpc)(getattr(pb, f"{rpc}Request")())

@@ -341,9 +341,9 @@ WINDOW_INVARIANTS = {
     "nothing of a paused account can be claimed": """
         SELECT task_key, account_id FROM ready JOIN pauses USING (account_id) WHERE tag IS NOT NULL
     """,
-    "what waits without a tag is known to": """
+    "what waits without a tag is overtaken by nothing new": """
         SELECT task_key, account_id, priority FROM ready LEFT JOIN shares USING (account_id, priority)
-        WHERE tag IS NULL AND backlog IS NOT true
+        WHERE tag IS NULL AND (backlog OR closed) IS NOT true
     """,
     "an account is closed while it has a limit or a pause": """
         SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)

@@ -13,7 +13,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import State
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.store.transactions import PgDatabase, make_engine
-from tests.integration.scheduling import TTL, Scheduling
+from tests.integration.scheduling import TTL, Scheduling, new_task
 from tests.waiting import wait_until_async
 
 WAIT_S = 5  # less than the interval at which the dispatcher looks without being told
@@ -31,10 +31,13 @@ class Floor:
         database = PgDatabase(self.engine, "replica", lambda _: None, lambda: None)
         self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, self._fill)
         self.filled: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)
 
     async def _fill(self, accounts: Sequence[int]) -> None:
         self.filled += accounts
+        await self.gate.wait()
 
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
         self.statements.append(statement)
@@ -105,6 +108,26 @@ async def test_what_did_not_fit_goes_to_whoever_has_room_next(floor: Floor, sche
     assert len((await assigned(first)).grants) == 1
     floor.state(second, 1, free_slots=1)
     assert len((await assigned(second)).grants) == 1
+
+
+async def test_a_window_that_a_claim_has_nearly_emptied_is_filled_before_the_next(
+    floor: Floor, scheduling: Scheduling
+) -> None:
+    """Else the next claim would take of others, or of a lower priority, what is this account's turn."""
+    scheduling.submit(*[new_task(priority=9) for _ in range(10)], new_task(priority=1))
+    scheduling.sql("UPDATE shares SET refill = (SELECT max(tag) FROM ready WHERE priority = 9) WHERE priority = 9")
+    gate = floor.gate = asyncio.Event()
+    stream = floor.connect("w")
+    floor.state(stream, 1, free_slots=10)
+    taken = await assigned(stream)
+    await wait_until_async(lambda: floor.filled, within=WAIT_S, what="more is asked for")
+    statements = len(floor.statements)
+    floor.state(stream, 2, free_slots=1, last_assignment=taken.number)
+    floor.dispatcher.hint()
+    await asyncio.sleep(0)
+    assert len(floor.statements) == statements
+    gate.set()
+    assert [grant.priority for grant in (await assigned(stream)).grants] == [1]
 
 
 async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, scheduling: Scheduling) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,8 @@ signals = st.builds(
     st.lists(st.integers(1, KEY_MAX), max_size=400),
     st.lists(commands, max_size=8),
     st.lists(names, max_size=8),
+    st.booleans(),
+    st.sets(st.integers(1, 9)),
 )
 
 
@@ -29,7 +33,8 @@ def test_what_is_told_arrives_whole(told: Signals) -> None:
     for payload in told.payloads(ORIGIN):
         origin, part = parse(payload)
         assert origin == ORIGIN
-        assert (part.ready, part.due) == (told.ready, told.due)
+        assert (part.ready, part.due, part.limits) == (told.ready, told.due, told.limits)
+        assert not part.admit
         heard.ended += part.ended
         heard.cancelled += part.cancelled
         heard.drained += part.drained
@@ -45,4 +50,18 @@ def test_the_longest_of_all_fit() -> None:
 
 def test_nothing_to_tell_is_false() -> None:
     assert not Signals()
-    assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
+    assert all(
+        [Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"]), Signals(limits=True)]
+    )
+
+
+def test_what_this_replica_does_itself_is_told_to_no_other() -> None:
+    for own in (Signals(admit={1}), Signals(released={1})):
+        assert own
+        assert own.payloads(ORIGIN) == []
+
+
+def test_a_replica_of_the_version_before_is_understood() -> None:
+    (payload,) = Signals(ready=True).payloads(ORIGIN)
+    before = {name: value for name, value in json.loads(payload).items() if name != "limits"}
+    assert parse(json.dumps(before)) == (ORIGIN, Signals(ready=True))
