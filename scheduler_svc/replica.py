@@ -95,9 +95,9 @@ class Replica:
         self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
         # Of their own: the reaper must not wait for clients, else it would take that for an outage.
         self._loop_calls = Calls(self._database(LOOP_THREADS, hot=True), LOOP_THREADS)
-        # So must what the dispatcher waits for.
-        self._admission_calls = Calls(self._database(1, hot=True), 1)
-        self._admission = Admission(self._admission_calls)
+        # So must what decides who may run: the dispatcher waits for it.
+        self._dispatch_calls = Calls(self._database(1, hot=True), 1)
+        self._admission = Admission(self._dispatch_calls)
         submits = Submits(settings.max_queue_size)
         self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
             "submit",
@@ -121,7 +121,7 @@ class Replica:
             self._streams,
             settings.lease_ttl,
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
-            self._admission.settle,
+            self._admission,
         )
         self._waiters = Waiters(self._calls)
         engine = make_engine(self._url, 1)
@@ -153,9 +153,9 @@ class Replica:
                 heartbeat_interval=settings.heartbeat_interval,
                 room=self._dispatcher.room,
             ),
-            worker_pool=WorkerPoolService(self._calls, settings.lease_ttl),
+            worker_pool=WorkerPoolService(self._calls, self._dispatch_calls, settings.lease_ttl),
             content=ContentService(self._calls),
-            account=AccountService(self._calls),
+            account=AccountService(self._calls, self._dispatch_calls),
         )
 
     def _told_by_thread(self, signals: Signals) -> None:
@@ -215,7 +215,7 @@ class Replica:
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        for calls in (self._calls, self._loop_calls, self._admission_calls):
+        for calls in (self._calls, self._loop_calls, self._dispatch_calls):
             await asyncio.to_thread(calls.close)
         self._notifications.dispose()
         for engine in self._engines:

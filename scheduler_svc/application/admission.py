@@ -13,6 +13,8 @@ from scheduler_svc.domain import fairness
 
 BATCH = 1_000
 """Tasks that one transaction lets in at most."""
+MOST_ACCOUNTS = 500
+"""Accounts that one look finds at most; the next look goes on after them."""
 
 
 def settle(tx: Tx, account_id: int, *, reweighted: bool = False) -> None:
@@ -79,12 +81,14 @@ def _let_in(tx: Tx, account_id: int, present: Waitlist) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Accounts whose waiting tasks should be looked at, and those that have a limit."""
+    """Accounts whose waiting tasks should be looked at, by id, whether there are more; and those that have a limit."""
 
     waiting: list[int]
+    more: bool
     limited: frozenset[int]
 
 
-def look(tx: Tx) -> Outlook:
-    """What a replica should know that was told nothing."""
-    return Outlook(tx.window.accounts_with_backlog(), frozenset(tx.window.accounts_with_limit()))
+def look(tx: Tx, after: int) -> Outlook:
+    """What a replica should know that was told nothing: of a bounded number of accounts with ids above `after`."""
+    waiting = tx.window.accounts_with_backlog(after, MOST_ACCOUNTS)
+    return Outlook(waiting, len(waiting) == MOST_ACCOUNTS, frozenset(tx.window.accounts_with_limit()))

@@ -271,11 +271,12 @@ class Grant(NamedTuple):
 
 
 class ClaimedRows(NamedTuple):
-    """What a claim did: which sessions are open, its grants, and the accounts whose windows it has nearly emptied."""
+    """What a claim did: the open sessions, its grants, and the accounts whose windows are low now, or nearly empty."""
 
     sessions: frozenset[int]
     grants: list[Grant]
-    short: list[int]
+    short: frozenset[int]
+    urgent: frozenset[int]
 
 
 class Heard(NamedTuple):

@@ -18,7 +18,9 @@ from math import ceil
 WINDOW = 3_000
 """How far, in shares, an account's tags may run ahead of a priority's virtual time: about as many tasks."""
 REFILL = 2_000
-"""The shares ahead from which on a window with tasks behind it is filled again; no claim takes as many tasks."""
+"""The shares ahead below which a window with tasks behind it is filled again."""
+URGENT = 1_000
+"""The shares ahead below which the next claim waits for that: it may take as many tasks."""
 MOST_BENT = 32
 """Shares that an account's tags may be further ahead than its tasks are many: what left without being served."""
 

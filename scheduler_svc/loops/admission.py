@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -30,6 +31,7 @@ class Admission:
         self._asked: set[int] = set()
         self._limited: frozenset[int] = frozenset()
         self._looks_at = 0.0
+        self._seen = 0
         self._loop = Periodic("admission", self.run_once)
 
     def start(self) -> None:
@@ -44,9 +46,12 @@ class Admission:
         """A transaction is committed, here or elsewhere."""
         if signals.limits:
             self.look()
-        asked = signals.admit | (signals.released & self._limited)
-        if asked:
-            self._asked |= asked
+        self.ask(signals.admit | (signals.released & self._limited))
+
+    def ask(self, accounts: AbstractSet[int]) -> None:
+        """Some of these accounts' tasks may be let in."""
+        if accounts:
+            self._asked |= accounts
             self._loop.wake()
 
     def look(self) -> None:
@@ -69,9 +74,10 @@ class Admission:
         now = asyncio.get_running_loop().time()
         if now >= self._looks_at:
             self._looks_at = now + LOOK_INTERVAL
-            found = await self._calls.run(look)
+            found = await self._calls.run(look, self._seen)
             self._limited = found.limited
-            self._asked |= set(found.waiting)
+            self._asked.update(found.waiting)
+            self._seen = found.waiting[-1] if found.more else 0
         asked, self._asked = self._asked, set()
         await self.settle(sorted(asked))
         return max(0.0, self._looks_at - asyncio.get_running_loop().time())

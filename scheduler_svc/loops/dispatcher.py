@@ -7,7 +7,7 @@ nothing of the database, so idle workers cost no query.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -16,9 +16,11 @@ from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.ports import Database
 from scheduler_svc.application.streams import ReconnectOrder, Streams
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.loops.admission import Admission
 
-MAX_CLAIM = 1000
+MAX_CLAIM = URGENT
 LOOK_INTERVAL = 10.0
 
 _log = structlog.get_logger(__name__)
@@ -33,18 +35,18 @@ class Dispatcher:
         streams: Streams,
         lease_ttl: float,
         take_back: Callable[[Sequence[LeaseRef]], None],
-        fill: Callable[[Sequence[int]], Awaitable[None]],
+        admission: Admission,
     ) -> None:
         """`take_back` gets leases whose stream went away before it could be given them.
 
-        `fill` lets in more of the accounts whose windows a claim has nearly emptied: the next claim waits for it, since
-        it would take of other accounts, or of a lower priority, what is these accounts' turn.
+        `admission` fills the windows that a claim has brought low. Where one is nearly empty, the next claim waits: it
+        would take of other accounts, or of a lower priority, what is this account's turn.
         """
         self._database = database
         self._streams = streams
         self._ttl = lease_ttl
         self._take_back = take_back
-        self._fill = fill
+        self._admission = admission
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lane-claim")
         self._wake = asyncio.Event()
         self._hints = 0
@@ -102,8 +104,9 @@ class Dispatcher:
             _log.exception("claim failed", action="claim")
             return False
         self._hand_over(claimed, states)
-        if claimed.short:
-            await self._fill(claimed.short)
+        self._admission.ask(claimed.short)
+        if claimed.urgent:
+            await self._admission.settle(claimed.urgent)
         self._hopeful = claimed.full or self._hints != hints
         return self._hopeful
 

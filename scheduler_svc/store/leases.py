@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import ClaimedRows, CompletedTask, Grant, LeaseChange, LiveLease, Named
 from scheduler_svc.domain.content import TITLE_LENGTH
+from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
@@ -64,9 +65,11 @@ _CLAIM = sa.text(f"""
     lines AS MATERIALIZED (
         SELECT account_id, priority, count(*) AS n, max(tag) AS tag FROM grants GROUP BY account_id, priority
     ),
-    short AS (
-        SELECT DISTINCT l.account_id FROM lines AS l, LATERAL (
-            SELECT refill FROM shares AS x
+    short AS MATERIALIZED (
+        SELECT account_id, (s.finish - l.tag)
+            * (SELECT a.weight FROM accounts AS a WHERE a.account_id = l.account_id) AS ahead
+        FROM lines AS l, LATERAL (
+            SELECT finish, refill FROM shares AS x
             WHERE (x.account_id, x.priority) >= (l.account_id, l.priority)
                 AND (x.account_id, x.priority) <= (l.account_id, l.priority)
             OFFSET 0) AS s
@@ -81,14 +84,15 @@ _CLAIM = sa.text(f"""
         INSERT INTO count_deltas (account_id, kind, n)
         SELECT account_id, kind, sign * n FROM moved, (VALUES (1, -1), (2, 1), (8, -1)) AS k(kind, sign)
     )
-    SELECT ARRAY(SELECT session_key FROM open) AS sessions, ARRAY(SELECT account_id FROM short) AS short, 0 AS n,
+    SELECT ARRAY(SELECT session_key FROM open) AS sessions, ARRAY(SELECT account_id FROM short) AS short,
+        ARRAY(SELECT account_id FROM short WHERE ahead < {URGENT}) AS urgent, 0 AS n,
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
         NULL::bigint AS timeout_ms, NULL::text AS topic, NULL::text AS keywords, NULL::text AS category,
         NULL::text AS requirements, NULL::text AS tone, NULL::jsonb AS creator_options, NULL::jsonb AS labels,
         NULL::boolean AS auto_approve
     UNION ALL
-    SELECT NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
+    SELECT NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
         p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve
     FROM grants AS g
     JOIN task_payloads AS p ON p.task_key = g.task_key
@@ -237,8 +241,9 @@ class Leases(Statements):
             "ttl": ttl,
         }
         rows: list[Any] = list(self._session.execute_alone(_CLAIM, parameters))
-        grants = [Grant(LeaseRef(*row[3:6]), *row[6:]) for row in rows[1:]]
-        return ClaimedRows(frozenset(rows[0][0]), grants, rows[0][1])
+        grants = [Grant(LeaseRef(*row[4:7]), *row[7:]) for row in rows[1:]]
+        still_open, short, urgent, *_ = rows[0]
+        return ClaimedRows(frozenset(still_open), grants, frozenset(short), frozenset(urgent))
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases that these tasks have now, by task, locked in the order of the keys."""

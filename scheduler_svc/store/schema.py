@@ -57,6 +57,7 @@ accounts = sa.Table(
     sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
     sa.CheckConstraint("max_concurrent_tasks >= 0", "limit"),
+    sa.Index("accounts_limited", "account_id", postgresql_where=sa.text("max_concurrent_tasks > 0")),
     sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
 )
 

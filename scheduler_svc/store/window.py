@@ -108,7 +108,8 @@ _MARK = sa.text(f"""
 # From account to account, one look at the index each, however many tasks they have.
 _WITH_BACKLOG = sa.text("""
     WITH RECURSIVE found AS (
-        (SELECT account_id FROM ready WHERE tag IS NULL ORDER BY account_id, priority, task_key LIMIT 1)
+        (SELECT w.account_id FROM ready AS w WHERE w.tag IS NULL AND w.account_id > :after
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT 1)
         UNION ALL
         SELECT (SELECT w.account_id FROM ready AS w WHERE w.tag IS NULL AND w.account_id > found.account_id
             ORDER BY w.account_id, w.priority, w.task_key LIMIT 1)
@@ -116,6 +117,7 @@ _WITH_BACKLOG = sa.text("""
     )
     SELECT account_id FROM found
     WHERE account_id IS NOT NULL AND NOT EXISTS (SELECT FROM pauses AS p WHERE p.account_id = found.account_id)
+    LIMIT :limit
 """)
 _WITH_LIMIT = sa.text("SELECT account_id FROM accounts WHERE max_concurrent_tasks > 0")
 
@@ -155,9 +157,9 @@ class Window(Statements):
         """Says how each priority stands, and whether the account is closed."""
         self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(lines))
 
-    def accounts_with_backlog(self) -> list[int]:
-        """Accounts with tasks that wait without a tag, but for paused ones."""
-        return [row[0] for row in self._rows(_WITH_BACKLOG)]
+    def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
+        """Accounts with tasks that wait without a tag, but for paused ones, by id, with ids above `after`."""
+        return [row[0] for row in self._rows(_WITH_BACKLOG, after=after, limit=limit)]
 
     def accounts_with_limit(self) -> list[int]:
         """Accounts with a limit."""

@@ -190,7 +190,7 @@ class Scheduling:
         if worker_id not in self.sessions:
             self.hello(worker_id)
         claimed = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count))
-        for account_id in claimed.short:
+        for account_id in sorted(claimed.short):
             self.run(settle, account_id)
         return [grant for own in claimed.grants.values() for grant in own]
 
@@ -258,7 +258,7 @@ class Scheduling:
 
     def _asked(self) -> set[int]:
         told, self._heard = self.told[self._heard :], len(self.told)
-        limited = self.run(look).limited
+        limited = self.run(look, 0).limited
         return {one for signals in told for one in signals.admit | (signals.released & limited)}
 
     # what time does

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.streams import Assign, Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import State
+from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.store.transactions import PgDatabase, make_engine
-from tests.integration.scheduling import TTL, Scheduling, new_task
+from tests.integration.scheduling import TTL, Scheduling
 from tests.waiting import wait_until_async
 
 WAIT_S = 5  # less than the interval at which the dispatcher looks without being told
@@ -29,15 +31,9 @@ class Floor:
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
         database = PgDatabase(self.engine, "replica", lambda _: None, lambda: None)
-        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, self._fill)
-        self.filled: list[int] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.calls = Calls(scheduling.database, 1)
+        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(self.calls))
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)
-
-    async def _fill(self, accounts: Sequence[int]) -> None:
-        self.filled += accounts
-        await self.gate.wait()
 
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
         self.statements.append(statement)
@@ -67,6 +63,7 @@ async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
     floor.dispatcher.start()
     yield floor
     await floor.dispatcher.stop()
+    floor.calls.close()
     floor.engine.dispose()
 
 
@@ -114,20 +111,24 @@ async def test_a_window_that_a_claim_has_nearly_emptied_is_filled_before_the_nex
     floor: Floor, scheduling: Scheduling
 ) -> None:
     """Else the next claim would take of others, or of a lower priority, what is this account's turn."""
-    scheduling.submit(*[new_task(priority=9) for _ in range(10)], new_task(priority=1))
-    scheduling.sql("UPDATE shares SET refill = (SELECT max(tag) FROM ready WHERE priority = 9) WHERE priority = 9")
-    gate = floor.gate = asyncio.Event()
+    scheduling.fill(1, 10, priority=9)
+    scheduling.fill(1, 5, priority=1)
+    scheduling.sql("UPDATE ready SET tag = NULL WHERE priority = 9 AND tag >= 5")
+    scheduling.sql("UPDATE shares SET finish = 5, backlog = true, refill = 0 WHERE priority = 9")
     stream = floor.connect("w")
-    floor.state(stream, 1, free_slots=10)
-    taken = await assigned(stream)
-    await wait_until_async(lambda: floor.filled, within=WAIT_S, what="more is asked for")
-    statements = len(floor.statements)
-    floor.state(stream, 2, free_slots=1, last_assignment=taken.number)
-    floor.dispatcher.hint()
-    await asyncio.sleep(0)
-    assert len(floor.statements) == statements
-    gate.set()
-    assert [grant.priority for grant in (await assigned(stream)).grants] == [1]
+    with scheduling.transaction() as other:
+        other.window.lock(1)  # the window can't be filled yet
+        floor.state(stream, 1, free_slots=5)
+        taken = await assigned(stream)
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await wait_until_async(lambda: scheduling.sql(waits), within=WAIT_S, what="it is about to be filled")
+        claims = len(floor.statements)
+        floor.state(stream, 2, free_slots=5, last_assignment=taken.number)
+        floor.dispatcher.hint()
+        await asyncio.sleep(0)
+        assert len(floor.statements) == claims
+    grants = [*taken.grants, *(await assigned(stream)).grants]
+    assert [grant.priority for grant in grants] == [9] * 10
 
 
 async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, scheduling: Scheduling) -> None:

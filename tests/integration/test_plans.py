@@ -215,7 +215,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "let in": lambda tx: tx.window.let_in(1, 1, ROWS, 0.0, 1.0),
     "untag": lambda tx: tx.window.untag(1, 1, ROWS),
     "close, lock and mark": close_lock_mark,
-    "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(),
+    "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(0, ROWS),
 }
 
 

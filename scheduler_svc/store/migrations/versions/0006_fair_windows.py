@@ -18,6 +18,7 @@ DROP INDEX ready_order;
 CREATE INDEX ready_order ON ready (priority DESC, tag, task_key) WHERE tag IS NOT NULL;
 CREATE INDEX ready_tags ON ready (account_id, priority, tag) WHERE tag IS NOT NULL;
 CREATE INDEX ready_backlog ON ready (account_id, priority, task_key) WHERE tag IS NULL;
+CREATE INDEX accounts_limited ON accounts (account_id) WHERE max_concurrent_tasks > 0;
 CREATE INDEX leases_by_account ON leases (account_id);
 CREATE TABLE pauses (
     account_id BIGINT NOT NULL,
