@@ -18,11 +18,11 @@ from scheduler_svc.store.rows import Statements
 
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
-# Nothing while everything is paused, nor while that is being decided (see store/pauses.py). First the sessions are held
-# against a hello that would replace them, but not against their states. Then the head of one index, whatever the
-# backlog; it is materialized, for as the inner side of a join its LIMIT might run twice. The n-th of the head goes to
-# the n-th worker that may get something; payloads are only read. The first row that comes back has the open sessions
-# and the accounts whose windows want to be filled again, the others a grant each.
+# Nothing while everything is paused, nor while that is being decided (see store/pauses.py): asked first, since what
+# follows may wait. The sessions are held against a hello that would replace them, but not against their states. Then
+# the head of one index, whatever the backlog; it is materialized, for as the inner side of a join its LIMIT might run
+# twice. The n-th of the head goes to the n-th worker that may get something; payloads are only read. The first row that
+# comes back has the open sessions and the accounts whose windows want to be filled again, the others a grant each.
 _CLAIM = sa.text(f"""
     WITH dispatch AS MATERIALIZED (
         SELECT {MAY_CLAIM} AS going
@@ -30,7 +30,7 @@ _CLAIM = sa.text(f"""
     open AS MATERIALIZED (
         SELECT worker_id, session_key FROM workers
         WHERE worker_id = ANY(CAST(:named AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[]))
-            AND NOT wanted_drain
+            AND NOT wanted_drain AND (SELECT going FROM dispatch) IS NOT NULL
         ORDER BY worker_id FOR KEY SHARE
     ),
     slots AS MATERIALIZED (
