@@ -19,7 +19,7 @@ from grpc import StatusCode, aio
 
 from scheduler_svc.loops import admission
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving_several
+from tests.contract.replicas import serving_all
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker, hello
 from tests.waiting import wait_until_async
@@ -158,7 +158,7 @@ def completed(lease: worker_pb.AssignedLease) -> worker_pb.LeaseUpdate:
 
 @pytest.fixture
 async def pair(db_url: str) -> AsyncIterator[Pair]:
-    async with serving_several(db_url, 2) as replicas:
+    async with serving_all(db_url, 2) as replicas:
         channels = [aio.insecure_channel(f"127.0.0.1:{replica.port}") for replica in replicas]
         yield Pair(replicas, channels)
         for channel in channels:
