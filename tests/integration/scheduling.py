@@ -257,7 +257,8 @@ class Scheduling:
                 self.run(settle, account_id)
 
     def _asked(self) -> set[int]:
-        told, self._heard = self.told[self._heard :], len(self.told)
+        until = len(self.told)
+        told, self._heard = self.told[self._heard : until], until
         limited = self.run(look, 0).limited
         return {one for signals in told for one in signals.admit | (signals.released & limited)}
 

@@ -243,6 +243,26 @@ class Load:
                         self._scheduling.end(ref, chance.choice(ends))
             self._scheduling.admit()
 
+    def operate(self, seed: int) -> None:
+        """An operator who changes everything, and at last lets all of it go."""
+        chance = random.Random(seed)
+        for _ in range(60):
+            account_id = chance.choice(list(self._limits))
+            match chance.randrange(4):
+                case 0:
+                    self._scheduling.pause(chance.choice([0, account_id]))
+                case 1:
+                    self._scheduling.change_account(account_id, weight=chance.choice([0.5, 4.0]))
+                case 2:
+                    self._scheduling.change_account(account_id, max_concurrent_tasks=chance.choice([0, 1, 7]))
+                case _:
+                    self._resume_all()
+        self._resume_all()
+
+    def _resume_all(self) -> None:
+        for account_id in (0, *self._limits):
+            self._scheduling.resume(account_id)
+
     def watch(self, engine: sa.Engine) -> None:
         """Nobody else looks at all of an account at one moment."""
         seats = sa.text("""SELECT account_id, count(*) FROM (SELECT account_id FROM leases UNION ALL
@@ -251,6 +271,25 @@ class Load:
             with engine.connect() as connection:
                 for account_id, count in connection.execute(seats):
                     self.most[account_id] = max(self.most[account_id], count)
+
+
+def test_limits_weights_and_pauses_change_under_load(scheduling: Scheduling) -> None:
+    """At the end all is done, and nothing is left behind; the fixture checks the rest."""
+    load = Load(scheduling, {scheduling.make_account(limit=limit): limit for limit in (0, 1, 3)})
+    for worker_id in "vw":
+        scheduling.hello(worker_id)
+    with ThreadPoolExecutor(6) as pool:
+        workers = [pool.submit(load.work, worker_id) for worker_id in "vw"]
+        try:
+            others = [pool.submit(load.submit, seed) for seed in (1, 2)] + [pool.submit(load.operate, 3)]
+            for other in others:
+                other.result(timeout=60)
+            waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
+            wait_until(lambda: not scheduling.sql(waiting), within=60, what="all is done")
+        finally:
+            load.over.set()
+        for worker in workers:
+            worker.result(timeout=10)
 
 
 def test_limits_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling, engine: sa.Engine) -> None:
