@@ -1,4 +1,7 @@
-"""`contentgen-scheduler`: settings, the database, one replica, and their end in the right order."""
+"""`contentgen-scheduler`: settings, the database, one replica, and their end in the right order.
+
+What needs the database itself, beside a running scheduler, is a command of the same program (`_COMMANDS`).
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,14 @@ import structlog
 import uvloop
 
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
+from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import upgrade
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
-_COMMANDS = {"token": token_command}
+_COMMANDS = {"import": import_command, "token": token_command}
 _log = structlog.get_logger(__name__)
 
 
@@ -109,7 +113,7 @@ def _calm_the_collector() -> None:
 
 async def _supervise(postgres: EmbeddedPostgres | None) -> None:
     """Starts the embedded PostgreSQL again where it has died; the replica finds it by itself."""
-    while postgres is not None and postgres.owner:
+    while postgres is not None:
         if not postgres.alive():
             _log.error("the embedded PostgreSQL ended; starting it again", action="postgres")
             try:

@@ -20,6 +20,7 @@ from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
+from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.health import Health
@@ -37,12 +38,15 @@ from scheduler_svc.application.streams import (
     Streams,
 )
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.application.watching import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
+from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
@@ -54,6 +58,7 @@ from scheduler_svc.store.transactions import PgDatabase, make_engine
 
 CALL_THREADS = 6
 LOOP_THREADS = 2
+WATCH_THREADS = 2
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
 LARGE_RESULT = 16 * 1024
@@ -78,6 +83,7 @@ class Replica:
         self._url = database_url
         self.health = Health()
         self._streams = Streams()
+        self._audience = Audience()
         self._engines: list[sa.Engine] = []
         self._doors: Doors | None = None
         self._certificates: Certificates | None = None
@@ -87,7 +93,7 @@ class Replica:
     def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
         engine = make_engine(self._url, connections, hot=hot)
         self._engines.append(engine)
-        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread)
+        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
 
     async def start(self) -> int:
         """Serves from the return on; returns the port.
@@ -102,6 +108,7 @@ class Replica:
         self._submits.start()
         self._reports.start()
         self._dispatcher.start()
+        self._admission.start()
         self._listener.start()
         for loop in self._periodics:
             loop.start()
@@ -140,6 +147,9 @@ class Replica:
         self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
         # Of their own: the reaper must not wait for clients, else it would take that for an outage.
         self._loop_calls = Calls(self._database(LOOP_THREADS, hot=True), LOOP_THREADS)
+        # So must what decides who may run: the dispatcher waits for it.
+        self._dispatch_calls = Calls(self._database(1, hot=True), 1)
+        self._admission = Admission(self._dispatch_calls)
         reports = Reports(settings.lease_ttl, settings.max_worker_losses)
         self._reports: Lane[Item, Answer] = Lane(
             "report",
@@ -154,6 +164,7 @@ class Replica:
             self._streams,
             settings.lease_ttl,
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
+            self._admission,
         )
         submits = Submits(settings.max_queue_size)
         self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
@@ -167,6 +178,11 @@ class Replica:
         )
         self._waiters = Waiters(self._calls)
         self._polls = Polls(self._calls)
+        # Of their own: however many watchers come back at once, other calls have their threads.
+        self._watch_calls = Calls(self._database(WATCH_THREADS, hot=True), WATCH_THREADS)
+        self._tail = Tail(self._watch_calls, self._audience)
+        tail_loop = Periodic("watch", self._tail.run_once)
+        self._tail.driven_by(tail_loop.wake)
         engine = make_engine(self._url, 1)
         self._engines.append(engine)
         self._notifications = PgNotifications(engine)
@@ -176,7 +192,8 @@ class Replica:
         self._housekeeping = recovery.Housekeeping(self._loop_calls, PgMaintenance(engine).vacuum)
         self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
         self._due = Periodic("due", recovery.due(self._loop_calls))
-        self._periodics = [self._reaper, self._due, Periodic("housekeeping", self._housekeeping.run_once)]
+        housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
+        self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
         self._periodics += [loop for _, loop in self._rereading]
         if settings.retention is not None:
             retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
@@ -194,6 +211,7 @@ class Replica:
                 self._calls,
                 self._submits,
                 waiters=self._waiters,
+                watches=Watches(self._watch_calls, self._tail),
                 polls=self._polls,
                 bulk=bulk,
                 lease_ttl=settings.lease_ttl,
@@ -206,9 +224,9 @@ class Replica:
                 heartbeat_interval=settings.heartbeat_interval,
                 room=self._dispatcher.room,
             ),
-            worker_pool=WorkerPoolService(self._calls, settings.lease_ttl),
+            worker_pool=WorkerPoolService(self._calls, self._dispatch_calls, settings.lease_ttl),
             content=ContentService(self._calls),
-            account=AccountService(self._calls),
+            account=AccountService(self._calls, self._dispatch_calls),
         )
 
     def _told_by_thread(self, signals: Signals) -> None:
@@ -221,6 +239,8 @@ class Replica:
 
     def _told_here(self, signals: Signals) -> None:
         """A transaction of this replica is committed."""
+        if signals.watching:
+            return
         self._housekeeping.moved(len(signals.ended) + 1)
         if signals.ready:
             self._dispatcher.wake()
@@ -228,13 +248,18 @@ class Replica:
 
     def _told_elsewhere(self, signals: Signals) -> None:
         """A transaction of another replica is committed."""
+        if signals.watching:
+            self._audience.heard()
         if signals.ready:
             self._dispatcher.hint()
         self._tell(signals)
 
     def _tell(self, signals: Signals) -> None:
+        if signals.moved:
+            self._tail.hint()
         if signals.due:
             self._due.wake()
+        self._admission.told(signals)
         self._waiters.wake(signals.ended)
         for worker_id, lease_id, reason in signals.cancelled:
             self._streams.tell(worker_id, CancelLease(lease_id, reason))
@@ -250,7 +275,9 @@ class Replica:
         """The listener was away: whatever it may have missed is in the rows."""
         self._dispatcher.hint()
         self._due.wake()
+        self._admission.look()
         self._waiters.wake_all()
+        self._tail.hint()
 
     def _store_there(self, there: bool) -> None:
         before = self.health.store_there
@@ -270,15 +297,17 @@ class Replica:
         self._streams.tell_all(ReconnectOrder())
         self._waiters.close()
         self._polls.close()
+        self._tail.close()
         await asyncio.sleep(SETTLE)
         await self._server.stop(within)
         await self._dispatcher.stop()
+        await self._admission.stop()
         for loop in self._periodics:
             await loop.stop()
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        for calls in (self._calls, self._loop_calls):
+        for calls in (self._calls, self._loop_calls, self._watch_calls, self._dispatch_calls):
             await asyncio.to_thread(calls.close)
         self._notifications.dispose()
         for engine in self._engines:

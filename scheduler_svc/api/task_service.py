@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from operator import attrgetter
+from typing import Any
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
+from grpc import aio
 
-from scheduler_svc.api import convert
+from scheduler_svc.api import convert, watching
 from scheduler_svc.api.auth import caller
 from scheduler_svc.api.pages import MAX_BYTES, Page
 from scheduler_svc.api.submits import new_task
 from scheduler_svc.api.times import LONGEST
-from scheduler_svc.api.unimplemented import unimplemented
 from scheduler_svc.api.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.application import ownership, query, steer
 from scheduler_svc.application.bulk import Bulk
@@ -21,7 +24,10 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.submit import Submit, SubmitLane
 from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.application.watcher import Overrun
+from scheduler_svc.application.watching import Watches
 from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import RETRYABLE
 from scheduler_svc.domain.task import NewTask
@@ -41,7 +47,15 @@ class TaskService(TaskServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
     def __init__(
-        self, calls: Calls, submits: SubmitLane, *, waiters: Waiters, polls: Polls, bulk: Bulk, lease_ttl: float
+        self,
+        calls: Calls,
+        submits: SubmitLane,
+        *,
+        waiters: Waiters,
+        watches: Watches,
+        polls: Polls,
+        bulk: Bulk,
+        lease_ttl: float,
     ) -> None:
         """`lease_ttl`: seconds of silence after which a worker counts as gone."""
         self._calls = calls
@@ -50,6 +64,7 @@ class TaskService(TaskServiceServicer):
         self._lease_ttl = lease_ttl
         self._submits = submits
         self._waiters = waiters
+        self._watches = watches
 
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
         with Violations() as bad:
@@ -173,15 +188,33 @@ class TaskService(TaskServiceServicer):
         status = await self._polls.poll_task(await self._own(request.task_id))
         return pb.PollTaskResponse(status=convert.status(status))
 
-    WatchTasks = unimplemented
+    async def WatchTasks(
+        self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
+        selection = watching.selection(request)
+        caller().about(selection.account_id)
+        await self._check_own(selection.keys)
+        async with self._watches.open(selection, watching.resumed(request, selection)) as watch:
+            await context.send_initial_metadata(())  # from here on nothing is missed
+            try:
+                async with aclosing(watch.changes()) as changes:
+                    async for change in changes:
+                        token = watching.token(watch.position, watch.origin, selection)
+                        yield pb.WatchTasksResponse(event=convert.task_change(change, token))
+            except Overrun:
+                raise WatcherTooSlow(watching.token(watch.position, watch.origin, selection)) from None
 
     async def _own(self, task_id: str) -> int:
         """The key of a task of the caller's. Raises NotFound where it is another account's, or can't exist."""
         key = task_key(task_id)
+        await self._check_own([key])
+        return key
+
+    async def _check_own(self, keys: Sequence[int]) -> None:
+        """Raises NotFound where one of these tasks is another account's."""
         scope = caller().scope
         if scope != ALL:
-            await self._calls.run(ownership.own_tasks, scope, [key])
-        return key
+            await self._calls.run(ownership.own_tasks, scope, keys)
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,7 +12,6 @@ from scheduler_svc.application.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EndedAttempt, LiveLease, TaskRow
 from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, sequel
-from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import TaskError
 
@@ -49,13 +48,19 @@ def end_attempts(tx: Tx, ledger: Ledger, ended: Sequence[EndedLease], max_losses
         raise Inconsistent(f"{len(ended)} attempts end, {moved} tasks moved, {went} leases went")
 
 
-def let_go(tx: Tx, revoked: Sequence[LeaseRef]) -> None:
+def let_go(tx: Tx, revoked: Sequence[LiveLease]) -> None:
     """Ends revoked leases, which are locked: their tasks, if they still wait, are barred no more."""
     if not revoked:
         return
-    if tx.leases.delete(revoked) != len(revoked):
+    if tx.leases.delete([lease.ref for lease in revoked]) != len(revoked):
         raise Inconsistent("a revoked lease that was locked did not go")
+    gone(tx, (lease.account_id for lease in revoked))
+
+
+def gone(tx: Tx, accounts: Iterable[int]) -> None:
+    """Tells that revoked leases of these accounts went."""
     tx.signals.due = True
+    tx.signals.released.update(accounts)
 
 
 def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: int) -> EndedAttempt:
@@ -67,7 +72,8 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     counters = Counters(task.retry_count, task.max_retries, task.auto_retry, task.losses, task.refusals)
     then = sequel(status, item.cause, counters, max_losses=max_losses, jitter=random.random())  # noqa: S311 - a spread
     for step in then.steps:
-        record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message)
+        count = then.retry_count if step.target is Status.PENDING else None
+        record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message, retry_count=count)
     _place(tx, ledger, lease, then, barred=item.revoke)
     if then.place is Place.NOWHERE:
         tx.signals.ended.append(lease.ref.task_key)
@@ -97,7 +103,16 @@ def _place(tx: Tx, ledger: Ledger, lease: LiveLease, then: Sequel, *, barred: bo
         ledger.enqueue(*place, tag=tag)
 
 
-def record(ledger: Ledger, lease: LiveLease, source: Status, target: Status, *, reason: str, message: str = "") -> None:
+def record(
+    ledger: Ledger,
+    lease: LiveLease,
+    source: Status,
+    target: Status,
+    *,
+    reason: str,
+    message: str = "",
+    retry_count: int | None = None,
+) -> None:
     """Records a move that belongs to a lease."""
     ledger.move(
         lease.ref.task_key,
@@ -108,6 +123,7 @@ def record(ledger: Ledger, lease: LiveLease, source: Status, target: Status, *, 
         message=message,
         ref=lease.ref,
         worker_id=lease.worker_id,
+        retry_count=retry_count,
     )
 
 

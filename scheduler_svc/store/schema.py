@@ -1,9 +1,9 @@
 """The tables. What is hot is narrow: `ready`, `delayed` and `leases` hold keys and numbers only, and a task's payload
 is written once, apart from its state.
 
-An open task is `pending` in `tasks` and stands in exactly one of `ready` (may be claimed now), `delayed` (waits for a
-time) and `leases` (a worker has it; `leases.status` says submitted or processing). No foreign keys on the hot tables:
-each would cost a look-up a row, and rows leave only through `store`. docs/architecture.md has the picture.
+An open task is `pending` in `tasks` and stands in exactly one of `ready` (due; with a tag it may be claimed), `delayed`
+(waits for a time) and `leases` (a worker has it; `leases.status` says submitted or processing). No foreign keys on the
+hot tables: each would cost a look-up a row, and rows leave only through `store`. docs/architecture.md has the picture.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ key_sequence = sa.Sequence("key_seq", metadata=metadata, increment=1000)
 session_sequence = sa.Sequence("session_seq", metadata=metadata)
 # No cache: each connection would number from its own block, and a task's history would not be in order.
 event_sequence = sa.Sequence("event_seq", metadata=metadata)
+# A transaction has its id before it draws a number: watchers know by the ids which numbers are still to come.
+_NEXT_EVENT = sa.text("CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('event_seq') END")
 content_sequence = sa.Sequence("content_seq", metadata=metadata)
 poll_sequence = sa.Sequence("poll_seq", metadata=metadata)
 
@@ -58,6 +60,7 @@ accounts = sa.Table(
     sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
     sa.CheckConstraint("max_concurrent_tasks >= 0", "limit"),
+    sa.Index("accounts_limited", "account_id", postgresql_where=sa.text("max_concurrent_tasks > 0")),
     sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
 )
 
@@ -144,22 +147,42 @@ shares = sa.Table(
     sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("priority", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("finish", DOUBLE_PRECISION, nullable=False),
+    # of the last tasks that became ready, how many got a tag: so the statement that decides it can say so
+    sa.Column("let_in", sa.Integer, nullable=False, server_default="0"),
+    # some wait without a tag: no later one may overtake them
+    sa.Column("backlog", sa.Boolean, nullable=False, server_default=sa.false()),
+    # the account has a limit or is paused: what becomes ready gets no tag, and is let in as that allows
+    sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.false()),
+    # a claim that takes this tag, or a later one, says that the window wants more
+    sa.Column("refill", DOUBLE_PRECISION),
     sa.Index("shares_finish", "priority", "finish"),
     postgresql_with={"fillfactor": "50"},
 )
+
+_TAGGED = sa.text("tag IS NOT NULL")
 
 ready = sa.Table(
     "ready",
     metadata,
     sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("priority", sa.SmallInteger, nullable=False),
-    sa.Column("tag", DOUBLE_PRECISION, nullable=False),
+    sa.Column("tag", DOUBLE_PRECISION),
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("timeout_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("attempt > 0", "attempt"),
-    sa.Index("ready_order", sa.text("priority DESC"), "tag", "task_key"),
+    sa.Index("ready_order", sa.text("priority DESC"), "tag", "task_key", postgresql_where=_TAGGED),
+    sa.Index("ready_tags", "account_id", "priority", "tag", postgresql_where=_TAGGED),
+    sa.Index("ready_backlog", "account_id", "priority", "task_key", postgresql_where=sa.text("tag IS NULL")),
     postgresql_with=_CHURN,
+)
+
+# Dispatch stands still for these accounts; account 0: for all.
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
 )
 
 delayed = sa.Table(
@@ -207,6 +230,7 @@ leases = sa.Table(
         "stage",
     ),
     sa.CheckConstraint("attempt > 0", "attempt"),
+    sa.Index("leases_by_account", "account_id"),
     sa.Index("leases_revoked", "worker_id", postgresql_where=sa.text("revoked")),
     postgresql_with={"fillfactor": "50"} | _CHURN,
 )
@@ -215,7 +239,7 @@ task_events = sa.Table(
     "task_events",
     metadata,
     sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("seq", sa.BigInteger, primary_key=True, server_default=event_sequence.next_value()),
+    sa.Column("seq", sa.BigInteger, primary_key=True, server_default=_NEXT_EVENT),
     sa.Column("previous_status", sa.SmallInteger, nullable=False),
     sa.Column("status", sa.SmallInteger, nullable=False),
     sa.Column("event_time", TIME, nullable=False, server_default=NOW),
@@ -224,7 +248,19 @@ task_events = sa.Table(
     sa.Column("worker_id", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("message", sa.Text),
+    # of moves back to pending: the retries consumed by then
+    sa.Column("retry_count", sa.SmallInteger),
     sa.CheckConstraint(_legal_moves(), "legal_move"),
+    sa.Index("task_events_by_seq", "seq"),
+)
+
+# The highest number among the moves that were deleted with their tasks.
+cleaned_events = sa.Table(
+    "cleaned_events",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Index("cleaned_events_by_seq", "seq"),
 )
 
 contents = sa.Table(
@@ -333,4 +369,21 @@ count_deltas = sa.Table(
     sa.Column("n", sa.BigInteger, nullable=False),
     sa.Index("count_deltas_by_kind", "account_id", "kind"),
     postgresql_with=_CHURN,
+)
+
+import_sources = sa.Table(
+    "import_sources",
+    metadata,
+    sa.Column("source_id", sa.SmallInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+
+imported = sa.Table(
+    "imported",
+    metadata,
+    sa.Column("source_id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("old_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("new_id", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
 )

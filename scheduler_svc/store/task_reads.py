@@ -9,12 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from scheduler_svc.application.records import WaitsFor
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
+
+_LATEST = 9_223_372_036_854_775_807
 
 _COLUMNS = """
     t.task_key, t.account_id, p.topic, p.keywords, p.category, {requirements} AS requirements, p.tone, t.priority,
@@ -33,7 +36,9 @@ _SOURCE = """
 _WHOLE = _COLUMNS.format(requirements="p.requirements")
 _LISTED = _COLUMNS.format(requirements="''")
 
-_GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} WHERE t.task_key = ANY(CAST(:keys AS bigint[]))")
+_THESE = "WHERE t.task_key = ANY(CAST(:keys AS bigint[]))"
+_GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
+_GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
 
 # A task that was cleaned up, as its request_id keeps it: without its payload, and no lease is left.
 _REQUESTS = Batch(account_id="bigint", request_id="text")
@@ -46,15 +51,29 @@ _CLEANED_UP = sa.text(f"""
 
 _WAITS_FOR = sa.text("""
     SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
+        (SELECT count(*) FROM (
+            SELECT FROM leases AS l WHERE l.account_id = a.account_id LIMIT nullif(a.max_concurrent_tasks, 0)) AS l
+        ) = a.max_concurrent_tasks AND a.max_concurrent_tasks > 0,
+        EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id)),
         EXISTS (SELECT FROM workers WHERE connected AND heard_time > now() - make_interval(secs => :ttl))
+    FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key
 """)
 
 _EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
 _ACCOUNTS_OF = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
-_EVENTS = sa.text("""
-    SELECT seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
-        coalesce(message, '')
-    FROM task_events WHERE task_key = :task_key AND seq > :after ORDER BY seq LIMIT :limit
+_EVENT_COLUMNS = """
+    seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
+    coalesce(message, ''), retry_count
+"""
+# Both columns are compared: with `task_key = …` the order of the numbers alone would do, and the planner might walk
+# through everybody's.
+_EVENTS = sa.text(f"""
+    SELECT {_EVENT_COLUMNS} FROM task_events
+    WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {_LATEST})
+    ORDER BY task_key, seq LIMIT :limit
+""")
+_HISTORIES = sa.text(f"""
+    SELECT {_EVENT_COLUMNS} FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key, seq
 """)
 
 # The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
@@ -69,8 +88,6 @@ _OLDEST_OF_ACCOUNTS = sa.text(f"""
     SELECT k.age FROM {EACH_ACCOUNT}, LATERAL ({_OLDEST.format(scope="t.account_id = a.own AND")}) AS k
     ORDER BY k.age DESC LIMIT 1
 """)
-
-_LATEST = 9_223_372_036_854_775_807
 
 
 class TaskReads(Statements):
@@ -93,10 +110,9 @@ class TaskReads(Statements):
         parameters |= {"before": _LATEST if before is None else before, "limit": limit}
         return [_task(row) for row in self._rows(statement, **parameters)]
 
-    def waits_for(self, task_key: int, ttl: float) -> tuple[int | None, bool]:
-        """The cause for which a task is delayed, and whether any worker is connected."""
-        row = self._row(_WAITS_FOR, task_key=task_key, ttl=ttl)
-        return row[0], row[1]
+    def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
+        """What a task, which must exist, may be waiting for."""
+        return WaitsFor(*self._row(_WAITS_FOR, task_key=task_key, ttl=ttl))
 
     def exists(self, task_key: int) -> bool:
         """Whether there is such a task."""
@@ -113,7 +129,18 @@ class TaskReads(Statements):
     def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
         """The moves of a task with numbers above `after`, oldest first."""
         rows = self._rows(_EVENTS, task_key=task_key, after=after, limit=limit)
-        return [TaskEvent(row[0], row[1], Status(row[2]), Status(row[3]), *row[4:]) for row in rows]
+        return [_event(row) for row in rows]
+
+    def listed(self, keys: Sequence[int]) -> dict[int, Task]:
+        """These tasks by key, without requirements; those that do not exist are missing."""
+        return {row.task_key: _task(row) for row in self._rows(_GET_LISTED, keys=array("bigint", keys))}
+
+    def histories(self, keys: Sequence[int]) -> dict[int, builtins.list[TaskEvent]]:
+        """All moves of these tasks, by task, oldest first."""
+        found: dict[int, builtins.list[TaskEvent]] = {}
+        for row in self._rows(_HISTORIES, keys=array("bigint", keys)):
+            found.setdefault(row.task_key, []).append(_event(row))
+        return found
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:
         """How long the oldest pending task waits; None where none does."""
@@ -208,6 +235,11 @@ def _range(condition: str, of_accounts: bool, status: Status) -> str:
         f" AND {columns} < {values.format(':before')}"
         f" ORDER BY {columns.strip('()').replace(',', ' DESC,')} DESC LIMIT :limit"
     )
+
+
+def _event(row: Any) -> TaskEvent:
+    seq, task_key, previous_status, status, *rest = row
+    return TaskEvent(seq, task_key, Status(previous_status), Status(status), *rest)
 
 
 def _task(row: Any) -> Task:

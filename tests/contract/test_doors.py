@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,9 +144,11 @@ async def test_a_changed_file_counts_from_the_next_call_on(
     async def lets_in(caller: Caller) -> bool:
         return await _code(caller, "AccountService/ListAccounts") is StatusCode.OK
 
+    known: Callable[[], bool | Awaitable[bool]] = partial(lets_in, new)
+
     assert await lets_in(old)
     write(tokens, line("c", "client", token="another"))
-    await wait_until_async(partial(lets_in, new), within=10, what="the new token is known")
+    await wait_until_async(known, within=10, what="the new token is known")
     assert not await lets_in(old)
 
 
