@@ -120,17 +120,19 @@ class Replica:
         """The tokens and certificates, now and whenever they change."""
         settings = self._settings
         if path := settings.tokens_file:
-            doors = Doors(Keys(()))
-
-            def reread() -> None:
-                doors.keys = Keys(read_tokens(path))
-
-            self._watch_files("tokens", [path], reread)
-            reread()
-            self._doors = doors
+            self._watch_files("tokens", [path], lambda: self._use_tokens(path))
+            self._doors = Doors(Keys(read_tokens(path)))
         if settings.tls:
+            self._watch_files("certificates", Certificates.files(settings), self._use_certificates)
             self._certificates = Certificates(settings)
-            self._watch_files("certificates", self._certificates.files, self._certificates.reread)
+
+    def _use_tokens(self, path: Path) -> None:
+        assert self._doors
+        self._loop.call_soon_threadsafe(self._doors.use, Keys(read_tokens(path)))
+
+    def _use_certificates(self) -> None:
+        assert self._certificates
+        self._certificates.reread()
 
     def _watch_files(self, what: str, files: Sequence[Path], reread: Callable[[], None]) -> None:
         rereading = Rereading(what, files, reread)

@@ -26,6 +26,7 @@ from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from scheduler_svc.api.errors import status_of
+from scheduler_svc.api.open_streams import OpenStreams
 from scheduler_svc.config.tokens import TokenLine
 from scheduler_svc.domain.access import ANYONE, Identity, Role, Scope
 from scheduler_svc.domain.errors import DomainError, TokenInvalid
@@ -98,9 +99,8 @@ class Keys:
     def __len__(self) -> int:
         return len(self._known)
 
-    def identify(self, token: str) -> Identity | None:
-        """Whose token it is; None where it is nobody's."""
-        digest = hashlib.sha256(token.encode()).digest()
+    def identify(self, digest: bytes) -> Identity | None:
+        """Whose token has this SHA-256; None where it is nobody's."""
         known, identity = self._known.get(self._place(digest), (bytes(32), None))
         return identity if hmac.compare_digest(known, digest) else None
 
@@ -112,8 +112,13 @@ class Doors(aio.ServerInterceptor):
     """Stands before every handler; a call that it refuses is answered before its request is read."""
 
     def __init__(self, keys: Keys) -> None:
-        self.keys = keys
-        """Whom it lets in, from the next call on."""
+        self._keys = keys
+        self._streams: OpenStreams[tuple[bytes, Identity]] = OpenStreams()
+
+    def use(self, keys: Keys) -> None:
+        """Lets these in, from the next call on; streams of those who are gone, or mean something else now, end."""
+        self._keys = keys
+        self._streams.end(lambda let_in: keys.identify(let_in[0]) != let_in[1])
 
     async def intercept_service(
         self,
@@ -122,21 +127,25 @@ class Doors(aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Request, Response] | None:
         """The method's handler, with the caller's identity set; or one that refuses, of whatever method."""
         method = handler_call_details.method
-        if method not in OPEN:
-            try:
-                _caller.set(self._admit(method, handler_call_details.invocation_metadata))
-            except DomainError as error:
-                _log.debug("a call is refused", action="door", method=method, reason=str(error))
-                return _refusing(error)
-        return await continuation(handler_call_details)
+        if method in OPEN:
+            return await continuation(handler_call_details)
+        try:
+            let_in = self._admit(method, handler_call_details.invocation_metadata)
+        except DomainError as error:
+            _log.debug("a call is refused", action="door", method=method, reason=str(error))
+            return _refusing(error)
+        _caller.set(let_in[1])
+        handler = await continuation(handler_call_details)
+        return handler and self._streams.handler(handler, let_in)
 
-    def _admit(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Identity:
-        """Raises TokenInvalid, RoleForbidden."""
-        identity = self.keys.identify(_bearer(metadata))
+    def _admit(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, Identity]:
+        """The hash of the caller's token, and whose it is. Raises TokenInvalid, RoleForbidden."""
+        digest = hashlib.sha256(_bearer(metadata).encode()).digest()
+        identity = self._keys.identify(digest)
         if identity is None:
             raise TokenInvalid("the token is not known")
         identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
-        return identity
+        return digest, identity
 
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:

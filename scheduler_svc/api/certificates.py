@@ -24,10 +24,10 @@ class Certificates:
         self._present = self._read()
         self._handed_out: grpc.ServerCertificateConfiguration | None = None
 
-    @property
-    def files(self) -> list[Path]:
-        """What it is made of."""
-        return [path for path in (self._cert, self._key, self._client_ca) if path]
+    @staticmethod
+    def files(settings: Settings) -> list[Path]:
+        """What they are made of; none where the settings name none."""
+        return [path for path in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if path]
 
     def reread(self) -> None:
         """Takes what the files hold now. Raises SettingsError, and keeps what it had, where they can't be used."""

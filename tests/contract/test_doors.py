@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from grpc import StatusCode, aio
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
@@ -19,6 +22,7 @@ from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
 from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker
 from tests.contract.tokened import METHODS, Caller, line, write
 from tests.waiting import wait_until_async
 
@@ -167,3 +171,27 @@ async def test_a_file_that_went_wrong_changes_nothing_and_says_so(
     assert "line 1: sha256 must be" in "".join(shown)
     assert "line 2: must be a JSON object" in "".join(shown)
     assert await _code(Caller(channel, "c-token"), "AccountService/ListAccounts") is StatusCode.OK
+
+
+async def test_streams_end_with_their_token_and_others_go_on(
+    replica: Replica, channel: aio.Channel, tokens: Path
+) -> None:
+    operator = Caller(channel, "op-token")
+    await operator("AccountService/CreateAccount", name="one")
+    submitted = await operator("TaskService/SubmitTask", account_id=1, topic="a topic")
+    request = task_pb.WatchTasksRequest(task_ids=[submitted["task"]["task_id"]])
+    watches: list[Any] = [
+        TaskServiceStub(channel).WatchTasks(request, metadata=(("authorization", f"Bearer {token}"),))
+        for token in ("c-token", "op-token")
+    ]
+    for watch in watches:
+        await watch.read()
+    async with ScriptedWorker(channel, token="w-token") as worker:
+        write(tokens, line("op", "operator"))
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await watches[0].read()
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await worker.read("reconnect")
+    await operator("TaskService/CancelTask", task_id=submitted["task"]["task_id"])
+    assert (await watches[1].read()).event.task.status == TASK_STATUS_CANCELLED
+    watches[1].cancel()
