@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
+from typing import NamedTuple
 
 from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, gone, let_go, record
 from scheduler_svc.application.ledger import Ledger
@@ -114,9 +115,9 @@ class Reports:
         sessions = {Heard(item.worker_id, item.session_key) for item in stated}
         heard = tx.workers.hear(sorted(sessions)) if sessions else {}
         _answer_polls(tx, stated, heard)
-        outcomes, ended = self._apply(tx, group)
-        acks = self._renew(tx, stated, heard, ended)
-        return [_answer(item, acks, outcomes) for item in group]
+        applied = self._apply(tx, group)
+        acks = self._renew(tx, stated, heard, applied.ended)
+        return [_answer(item, acks, applied) for item in group]
 
     def _renew(
         self,
@@ -143,21 +144,17 @@ class Reports:
             for item in stated
         }
 
-    def _apply(self, tx: Tx, group: Sequence[Item]) -> tuple[dict[Said, Outcome], set[LeaseRef]]:
-        """Judges each lease's folded updates under its lock, and writes what they do.
-
-        Returns the outcomes, and which leases this group's reports have ended.
-        """
-        updates = [(item.by, update) for item in group if isinstance(item, Reported) for update in item.updates]
-        said = {(by, update.ref) for by, update in updates if update.ref is not None}
+    def _apply(self, tx: Tx, group: Sequence[Item]) -> _Applied:
+        """Judges each lease's folded updates under its lock, and writes what they do."""
+        reports = [item for item in group if isinstance(item, Reported)]
+        refs = {update.ref for item in reports for update in item.updates if update.ref is not None}
         taken_back = {ref for item in group if isinstance(item, TakenBack) for ref in item.refs}
-        if not said and not taken_back:
-            return {}, set()
-        refs = {ref for _, ref in said}
+        if not refs and not taken_back:
+            return _Applied({}, set(), set())
         live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *taken_back)}))
         tasks = _astray(tx, refs, live)
-        said -= foreign(tx, said, live, tasks)
-        folds = fold(update for by, update in updates if (by, update.ref) in said)
+        strange = foreign(tx, _said_with_tokens(reports), live, tasks)
+        folds = fold(_heeded(reports, strange))
         ledger = Ledger(tx)
         verdicts = _judge(tx, ledger, folds, live, tasks)
         write = _Write(tx, ledger, self._max_losses)
@@ -170,8 +167,30 @@ class Reports:
             else:
                 write.apply(folds[ref], verdict, live.get(ref.task_key))
         write.finish()
-        outcomes = {(by, ref): _OUTCOMES[verdicts[ref]] for by, ref in said}
-        return outcomes, {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
+        outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
+        ended = {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
+        return _Applied(outcomes, ended, strange)
+
+
+class _Applied(NamedTuple):
+    """What reports have done: outcomes, the leases that ended by them, and what was said by strangers to a lease."""
+
+    outcomes: Mapping[LeaseRef, Outcome]
+    ended: set[LeaseRef]
+    strange: set[Said]
+
+
+def _said_with_tokens(reports: Iterable[Reported]) -> set[Said]:
+    """Who says something of which lease, where that has an identity: without tokens everyone may report anything."""
+    return {(it.by, update.ref) for it in reports if it.by.identity for update in it.updates if update.ref is not None}
+
+
+def _heeded(reports: Iterable[Reported], strange: set[Said]) -> Iterable[Update]:
+    for item in reports:
+        if strange:
+            yield from (update for update in item.updates if (item.by, update.ref) not in strange)
+        else:
+            yield from item.updates
 
 
 def _answer_polls(tx: Tx, stated: Sequence[Stated], heard: Mapping[int, HeardBack]) -> None:
@@ -194,13 +213,18 @@ _OUTCOMES = {
 }
 
 
-def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], outcomes: Mapping[Said, Outcome]) -> Answer:
+def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], applied: _Applied) -> Answer:
     if isinstance(item, Stated):
         return acks[id(item)]
     if isinstance(item, Reported):
-        lost = Outcome.LEASE_LOST
-        return tuple(lost if u.ref is None else outcomes.get((item.by, u.ref), lost) for u in item.updates)
+        return tuple(_outcome(item.by, update.ref, applied) for update in item.updates)
     return None
+
+
+def _outcome(by: Reporter, ref: LeaseRef | None, applied: _Applied) -> Outcome:
+    if ref is None or (applied.strange and (by, ref) in applied.strange):
+        return Outcome.LEASE_LOST
+    return applied.outcomes[ref]
 
 
 def _not_renewed(item: Stated, renewed: set[LeaseRef]) -> tuple[str, ...]:

@@ -26,12 +26,13 @@ Said = tuple[Reporter, LeaseRef]
 def foreign(tx: Tx, said: Iterable[Said], live: Mapping[int, LiveLease], tasks: Mapping[int, TaskRow]) -> set[Said]:
     """What is said of leases that another identity's worker holds, or held last: to its reporter they are lost.
 
-    `live` has the tasks' leases, locked; `tasks` those whose lease is another one, or none.
+    Every reporter has an identity. `live` has the tasks' leases, locked; `tasks` those whose lease is another one, or
+    none.
     """
     of_others = {}
     for by, ref in said:
         holder = _holder(ref, live, tasks)
-        if by.identity and holder and holder != by.worker_id:
+        if holder and holder != by.worker_id:
             of_others[by, ref] = holder
     if not of_others:
         return set()
