@@ -288,6 +288,27 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
 }
 
 
+TWO = Scope((1, 2))
+LISTS_OF_TWO: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
+    "tasks": (lambda before: lambda tx: tx.task_reads.list(TWO, frozenset(), {}, before, PAGE), 1_000),
+    "completed tasks": (
+        lambda before: lambda tx: tx.task_reads.list(TWO, frozenset({Status.COMPLETED}), {}, before, PAGE),
+        1_000,
+    ),
+    "contents": (lambda before: lambda tx: tx.contents.list(TWO, None, before, PAGE), 1_000),
+    "publish pool": (lambda before: lambda tx: tx.contents.list_pool(TWO, before, PAGE), 1_000),
+}
+
+
+@pytest.mark.parametrize("what", LISTS_OF_TWO)
+def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: str) -> None:
+    make, late = LISTS_OF_TWO[what]
+    for before in (None, late):
+        (plan,) = backlog.plans(backlog.cold, make(before))
+        assert plan.buffers <= 2 * MOST_A_PAGE, plan
+        assert not plan.scanned, plan
+
+
 @pytest.mark.parametrize("what", LISTS)
 def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str) -> None:
     make, late = LISTS[what]
