@@ -1,4 +1,7 @@
-"""`contentgen-scheduler`: settings, the database, one replica, and their end in the right order."""
+"""`contentgen-scheduler`: settings, the database, one replica, and their end in the right order.
+
+What needs the database itself, beside a running scheduler, is a command of the same program (`_COMMANDS`).
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,21 @@ import structlog
 import uvloop
 
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
+from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import upgrade
 
 SUPERVISE_INTERVAL = 0.5
+_COMMANDS = {"import": import_command}
 _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
     """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
+    if command is not None:
+        sys.exit(command(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
@@ -102,7 +110,7 @@ def _calm_the_collector() -> None:
 
 async def _supervise(postgres: EmbeddedPostgres | None) -> None:
     """Starts the embedded PostgreSQL again where it has died; the replica finds it by itself."""
-    while postgres is not None and postgres.owner:
+    while postgres is not None:
         if not postgres.alive():
             _log.error("the embedded PostgreSQL ended; starting it again", action="postgres")
             try:

@@ -16,6 +16,7 @@ from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
+from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.health import Health
@@ -33,7 +34,9 @@ from scheduler_svc.application.streams import (
     Streams,
 )
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.application.watching import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
@@ -48,6 +51,7 @@ from scheduler_svc.store.transactions import PgDatabase, make_engine
 
 CALL_THREADS = 6
 LOOP_THREADS = 2
+WATCH_THREADS = 2
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
 LARGE_RESULT = 16 * 1024
@@ -72,13 +76,14 @@ class Replica:
         self._url = database_url
         self.health = Health()
         self._streams = Streams()
+        self._audience = Audience()
         self._engines: list[sa.Engine] = []
         self.port = 0
 
     def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
         engine = make_engine(self._url, connections, hot=hot)
         self._engines.append(engine)
-        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread)
+        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
 
     async def start(self) -> int:
         """Serves from the return on; returns the port. Raises SettingsError where it can't listen."""
@@ -128,6 +133,11 @@ class Replica:
         )
         self._waiters = Waiters(self._calls)
         self._polls = Polls(self._calls)
+        # Of their own: however many watchers come back at once, other calls have their threads.
+        self._watch_calls = Calls(self._database(WATCH_THREADS, hot=True), WATCH_THREADS)
+        self._tail = Tail(self._watch_calls, self._audience)
+        tail_loop = Periodic("watch", self._tail.run_once)
+        self._tail.driven_by(tail_loop.wake)
         engine = make_engine(self._url, 1)
         self._engines.append(engine)
         self._notifications = PgNotifications(engine)
@@ -137,7 +147,8 @@ class Replica:
         self._housekeeping = recovery.Housekeeping(self._loop_calls, PgMaintenance(engine).vacuum)
         self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
         self._due = Periodic("due", recovery.due(self._loop_calls))
-        self._periodics = [self._reaper, self._due, Periodic("housekeeping", self._housekeeping.run_once)]
+        housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
+        self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
         if settings.retention is not None:
             retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
             self._periodics.append(Periodic("retention", retention.run_once))
@@ -154,6 +165,7 @@ class Replica:
                 self._calls,
                 self._submits,
                 waiters=self._waiters,
+                watches=Watches(self._watch_calls, self._tail),
                 polls=self._polls,
                 bulk=bulk,
                 lease_ttl=settings.lease_ttl,
@@ -181,6 +193,8 @@ class Replica:
 
     def _told_here(self, signals: Signals) -> None:
         """A transaction of this replica is committed."""
+        if signals.watching:
+            return
         self._housekeeping.moved(len(signals.ended) + 1)
         if signals.ready:
             self._dispatcher.wake()
@@ -188,11 +202,15 @@ class Replica:
 
     def _told_elsewhere(self, signals: Signals) -> None:
         """A transaction of another replica is committed."""
+        if signals.watching:
+            self._audience.heard()
         if signals.ready:
             self._dispatcher.hint()
         self._tell(signals)
 
     def _tell(self, signals: Signals) -> None:
+        if signals.moved:
+            self._tail.hint()
         if signals.due:
             self._due.wake()
         self._waiters.wake(signals.ended)
@@ -211,6 +229,7 @@ class Replica:
         self._dispatcher.hint()
         self._due.wake()
         self._waiters.wake_all()
+        self._tail.hint()
 
     def _store_there(self, there: bool) -> None:
         before = self.health.store_there
@@ -230,6 +249,7 @@ class Replica:
         self._streams.tell_all(ReconnectOrder())
         self._waiters.close()
         self._polls.close()
+        self._tail.close()
         await asyncio.sleep(SETTLE)
         await self._server.stop(within)
         await self._dispatcher.stop()
@@ -238,7 +258,7 @@ class Replica:
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        for calls in (self._calls, self._loop_calls):
+        for calls in (self._calls, self._loop_calls, self._watch_calls):
             await asyncio.to_thread(calls.close)
         self._notifications.dispose()
         for engine in self._engines:

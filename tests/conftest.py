@@ -24,6 +24,10 @@ settings.register_profile("contentgen", database=None, deadline=None, derandomiz
 settings.load_profile("contentgen")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="golden files become what the tests see")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """One throw-away server a pytest process, and so one an xdist worker."""

@@ -13,6 +13,7 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 from scheduler_svc.api.times import duration, set_duration, set_timestamp, timestamp
 from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
@@ -95,6 +96,17 @@ def task_event(it: TaskEvent) -> pb.TaskEvent:
         message=it.message,
         lease_id=it.lease_id,
     )
+
+
+def task_change(it: TaskChange, resume_token: str) -> task_service_pb.TaskChange:
+    message = task_service_pb.TaskChange(
+        previous_status=_status(it.previous_status),
+        event_time=timestamp(it.event_time),
+        will_retry=it.will_retry,
+        resume_token=resume_token,
+    )
+    fill_task(message.task, it.task)
+    return message
 
 
 def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:

@@ -42,6 +42,9 @@ TABLE: Mapping[type[domain.DomainError], Answer] = {
     domain.WorkerIdInUse: Answer(Code.ALREADY_EXISTS, "WORKER_ID_IN_USE"),
     domain.SessionReplaced: Answer(Code.ABORTED, "SESSION_REPLACED"),
     domain.QueueFull: Answer(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),
+    domain.ResumeTokenExpired: Answer(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
+    domain.WatcherTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
+    domain.TooManyWatchers: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),
     domain.StoreUnavailable: Answer(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
     domain.ShuttingDown: Answer(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
 }

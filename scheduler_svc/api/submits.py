@@ -10,13 +10,19 @@ from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 
 from scheduler_svc.api.validation import MAX_NAME, Violations, keyed
+from scheduler_svc.domain.bounds import (
+    LEAST_PRIORITY,
+    MAX_CATEGORY,
+    MAX_KEYWORDS,
+    MAX_PROMPT_BYTES,
+    MAX_REQUIREMENTS,
+    MAX_RETRIES,
+    MAX_TONE,
+    MAX_TOPIC,
+    MOST_PRIORITY,
+)
 from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NewTask
 
-MAX_TOPIC = 4_000
-MAX_KEYWORDS = 2_000
-MAX_REQUIREMENTS = 20_000
-MAX_PROMPT_BYTES = 64 * 1024
-MAX_RETRIES = 100
 MAX_CREATOR_OPTIONS = 32
 MAX_OPTION_KEY = 63
 MAX_OPTION_VALUE = 1_000
@@ -61,11 +67,11 @@ def _check(new: NewTask, bad: Violations) -> None:
     bad.id("account_id", new.account_id)
     bad.text("topic", new.topic, MAX_TOPIC, required=True)
     bad.text("keywords", new.keywords, MAX_KEYWORDS)
-    bad.text("category", new.category, MAX_NAME)
+    bad.text("category", new.category, MAX_CATEGORY)
     bad.text("requirements", new.requirements, MAX_REQUIREMENTS)
-    bad.text("tone", new.tone, MAX_NAME)
+    bad.text("tone", new.tone, MAX_TONE)
     bad.text("request_id", new.request_id, MAX_NAME)
-    bad.number("priority", new.priority, 1, 10)
+    bad.number("priority", new.priority, LEAST_PRIORITY, MOST_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
     if (len(new.topic) + len(new.requirements)) * _MOST_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES:
         _check_bytes(new, bad)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import timedelta
 from operator import attrgetter
+from typing import Any
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
+from grpc import aio
 
-from scheduler_svc.api import convert
+from scheduler_svc.api import convert, watching
 from scheduler_svc.api.pages import MAX_BYTES, Page
 from scheduler_svc.api.submits import new_task
 from scheduler_svc.api.times import LONGEST
-from scheduler_svc.api.unimplemented import unimplemented
 from scheduler_svc.api.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.application import query, steer
 from scheduler_svc.application.bulk import Bulk
@@ -20,6 +23,9 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.submit import Submit, SubmitLane
 from scheduler_svc.application.waiting import Waiters
+from scheduler_svc.application.watcher import Overrun
+from scheduler_svc.application.watching import Watches
+from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import RETRYABLE
 from scheduler_svc.domain.task import NewTask
@@ -39,7 +45,15 @@ class TaskService(TaskServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
     def __init__(
-        self, calls: Calls, submits: SubmitLane, *, waiters: Waiters, polls: Polls, bulk: Bulk, lease_ttl: float
+        self,
+        calls: Calls,
+        submits: SubmitLane,
+        *,
+        waiters: Waiters,
+        watches: Watches,
+        polls: Polls,
+        bulk: Bulk,
+        lease_ttl: float,
     ) -> None:
         """`lease_ttl`: seconds of silence after which a worker counts as gone."""
         self._calls = calls
@@ -48,6 +62,7 @@ class TaskService(TaskServiceServicer):
         self._lease_ttl = lease_ttl
         self._submits = submits
         self._waiters = waiters
+        self._watches = watches
 
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
         with Violations() as bad:
@@ -166,7 +181,19 @@ class TaskService(TaskServiceServicer):
         status = await self._polls.poll_task(task_key(request.task_id))
         return pb.PollTaskResponse(status=convert.status(status))
 
-    WatchTasks = unimplemented
+    async def WatchTasks(
+        self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
+        selection = watching.selection(request)
+        async with self._watches.open(selection, watching.resumed(request, selection)) as watch:
+            await context.send_initial_metadata(())  # from here on nothing is missed
+            try:
+                async with aclosing(watch.changes()) as changes:
+                    async for change in changes:
+                        token = watching.token(watch.position, watch.origin, selection)
+                        yield pb.WatchTasksResponse(event=convert.task_change(change, token))
+            except Overrun:
+                raise WatcherTooSlow(watching.token(watch.position, watch.origin, selection)) from None
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

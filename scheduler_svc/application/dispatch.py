@@ -38,6 +38,7 @@ def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
     workers = {room.session_key: room.worker_id for room in rooms}
     slots = share_out({room.session_key: room.free for room in rooms}, limit)
     still_open, grants = tx.leases.claim(sessions, [workers[key] for key in slots], ttl)
+    tx.signals.moved = bool(grants)
     by_session: dict[int, list[Grant]] = {}
     for grant in grants:
         by_session.setdefault(sessions[grant.worker_id], []).append(grant)

@@ -67,7 +67,8 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     counters = Counters(task.retry_count, task.max_retries, task.auto_retry, task.losses, task.refusals)
     then = sequel(status, item.cause, counters, max_losses=max_losses, jitter=random.random())  # noqa: S311 - a spread
     for step in then.steps:
-        record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message)
+        count = then.retry_count if step.target is Status.PENDING else None
+        record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message, retry_count=count)
     _place(tx, ledger, lease, then, barred=item.revoke)
     if then.place is Place.NOWHERE:
         tx.signals.ended.append(lease.ref.task_key)
@@ -97,7 +98,16 @@ def _place(tx: Tx, ledger: Ledger, lease: LiveLease, then: Sequel, *, barred: bo
         ledger.enqueue(*place, tag=tag)
 
 
-def record(ledger: Ledger, lease: LiveLease, source: Status, target: Status, *, reason: str, message: str = "") -> None:
+def record(
+    ledger: Ledger,
+    lease: LiveLease,
+    source: Status,
+    target: Status,
+    *,
+    reason: str,
+    message: str = "",
+    retry_count: int | None = None,
+) -> None:
     """Records a move that belongs to a lease."""
     ledger.move(
         lease.ref.task_key,
@@ -108,6 +118,7 @@ def record(ledger: Ledger, lease: LiveLease, source: Status, target: Status, *, 
         message=message,
         ref=lease.ref,
         worker_id=lease.worker_id,
+        retry_count=retry_count,
     )
 
 

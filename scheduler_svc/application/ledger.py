@@ -44,13 +44,17 @@ class Ledger:
         message: str = "",
         ref: LeaseRef | None = None,
         worker_id: str = "",
+        retry_count: int | None = None,
     ) -> None:
-        """Records one move. Raises IllegalMove where the transition table does not have it."""
+        """Records one move; with the retries consumed by then, where it leads back to pending.
+
+        Raises IllegalMove where the transition table does not have it.
+        """
         if (source, target) not in MOVES:
             raise IllegalMove(f"{source.name} to {target.name}")
         attempt, fence = (ref.attempt, ref.fence) if ref else (0, None)
         self._events.append(
-            EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None)
+            EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None, retry_count)
         )
         self._moves[account_id, source, target] += 1
 
@@ -83,7 +87,10 @@ class Ledger:
             self._ready_deltas[waiting.account_id] -= 1
 
     def write(self) -> None:
-        """Stores all that was collected."""
+        """Stores all that was collected: the turns last, for they lock what others wait for."""
+        if self._events:
+            self._tx.history.insert(self._events)
+            self._tx.signals.moved = True
         if self._ready:
             self._ready_deltas.update(row.account_id for row in self._ready)
             self._tx.waiting.insert_ready(_with_tags(self._tx, self._ready))
@@ -91,8 +98,6 @@ class Ledger:
         if self._delayed:
             self._tx.waiting.insert_delayed(self._delayed)
             self._tx.signals.due = True
-        if self._events:
-            self._tx.history.insert(self._events)
         self._tx.counts.add(self._deltas())
 
     def _deltas(self) -> Counter[tuple[int, int]]:

@@ -183,7 +183,7 @@ class Waiting(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """One move, for the history."""
+    """One move, for the history; `retry_count` of moves back to pending."""
 
     task_key: int
     previous_status: int
@@ -193,6 +193,7 @@ class EventRow(NamedTuple):
     worker_id: str | None
     reason: str
     message: str | None
+    retry_count: int | None
 
 
 class LeaseChange(NamedTuple):

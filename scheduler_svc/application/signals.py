@@ -23,13 +23,18 @@ class Signals:
     resized: list[tuple[str, int]] = field(default_factory=list)
     polled: list[tuple[str, int]] = field(default_factory=list)
     answered: list[tuple[str, int]] = field(default_factory=list)
+    moved: bool = False
+    """Some task moved: told only where somebody watches, and no reason to tell anything by itself."""
+    watching: bool = False
+    """This replica has watchers, and wants to be told of moves."""
 
     def __bool__(self) -> bool:
-        return bool(self.ready or self.due or self.ended or any(getattr(self, kind) for kind in _OF_WORKERS))
+        lists = any(getattr(self, kind) for kind in _LISTS)
+        return bool(self.ready or self.due or lists or self.watching)
 
     def payloads(self, origin: str) -> list[str]:
         """The signals as texts of less than 8,000 bytes, as NOTIFY takes them; `origin` names the replica."""
-        head = {"from": origin, "ready": self.ready, "due": self.due} | dict.fromkeys(_LISTS, ())
+        head = {"from": origin} | {name: getattr(self, name) for name in _FLAGS} | dict.fromkeys(_LISTS, ())
         parts: list[dict[str, Sequence[object]]] = [
             {"ended": self.ended[i : i + _ENDED_A_TEXT]} for i in range(0, len(self.ended), _ENDED_A_TEXT)
         ]
@@ -37,6 +42,7 @@ class Signals:
         return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in parts or [{}]]
 
 
+_FLAGS = ("ready", "due", "moved", "watching")
 _OF_WORKERS = ("cancelled", "drained", "resized", "polled", "answered")
 _LISTS = ("ended", *_OF_WORKERS)
 _ENDED_A_TEXT = 100
@@ -61,7 +67,8 @@ def _packed(items: Sequence[object]) -> Iterator[list[object]]:
 def parse(payload: str) -> tuple[str, Signals]:
     """The origin and the signals of a notification."""
     told = json.loads(payload)
-    items: dict[str, list[Any]] = {
+    items: dict[str, Any] = {
         kind: [tuple(it) if isinstance(it, list) else it for it in told.get(kind, ())] for kind in _LISTS
     }
-    return told["from"], Signals(told["ready"], told["due"], **items)
+    moved = told.get("moved", True)  # a replica of the version before does not say
+    return told["from"], Signals(told["ready"], told["due"], moved=moved, watching=told.get("watching", False), **items)

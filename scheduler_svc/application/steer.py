@@ -14,7 +14,7 @@ from scheduler_svc.domain.errors import InvalidState, NotFound, RetriesExhausted
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import RETRYABLE, RUNNING, Move, Status
-from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT
+from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT, RETRY_TASK
 from scheduler_svc.domain.task import Task, TaskError
 
 BATCH = 500
@@ -130,7 +130,9 @@ def retry_batch(tx: Tx, account_id: int, statuses: Collection[Status], after: in
 
 def _requeue(ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, datetime]) -> None:
     message = f"retry {count} of {task.max_retries}"
-    ledger.move(task.task_key, task.account_id, task.status, Status.PENDING, "RETRY_TASK", message=message)
+    ledger.move(
+        task.task_key, task.account_id, task.status, Status.PENDING, RETRY_TASK, message=message, retry_count=count
+    )
     _enqueue(ledger, _as_waiting(task), barred)
 
 

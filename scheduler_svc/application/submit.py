@@ -37,14 +37,17 @@ class Keys:
 
     def take(self, tx: Tx, count: int) -> list[int]:
         """So many new keys, rising."""
-        keys: list[int] = []
         milliseconds = int(time.time() * 1000)
-        while True:
-            keys += [make_key(milliseconds, number) for number in islice(self._free, count - len(keys))]
-            if len(keys) == count:
-                return sorted(keys)
+        return sorted(make_key(milliseconds, number) for number in self.numbers(tx, count))
+
+    def numbers(self, tx: Tx, count: int) -> list[int]:
+        """So many new numbers of the database's sequence, for keys."""
+        numbers = list(islice(self._free, count))
+        while len(numbers) < count:
             first = tx.submits.next_keys()
             self._free = iter(range(first, first + _BLOCK))
+            numbers += islice(self._free, count - len(numbers))
+        return numbers
 
 
 _BLOCK = 1000
@@ -153,9 +156,14 @@ def _without_repeats(
 
 
 def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
-    """The ledger first: it reads, and what only writes can then go out together."""
+    """The ledger last: others of these accounts wait from its turns on until the commit."""
     if not created:
         return
+    tx.tasks.insert(
+        [_task_row(key, task) for key, task in created],
+        [_payload_row(key, task) for key, task in created],
+        [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
+    )
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
@@ -165,11 +173,6 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         else:
             ledger.enqueue(*place)
     ledger.write()
-    tx.tasks.insert(
-        [_task_row(key, task) for key, task in created],
-        [_payload_row(key, task) for key, task in created],
-        [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
-    )
 
 
 def _present(

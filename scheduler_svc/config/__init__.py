@@ -3,10 +3,19 @@
 The lowest layer: every other module may be given `Settings`, and none reads the environment itself.
 """
 
-from scheduler_svc.config.command_line import read_settings
+from scheduler_svc.config.command_line import read_settings, settings_of, settings_parser
 from scheduler_svc.config.errors import EXIT_STATUS, SettingsError
 from scheduler_svc.config.logs import configure_logging
 from scheduler_svc.config.settings import Settings
 from scheduler_svc.config.values import Address
 
-__all__ = ["EXIT_STATUS", "Address", "Settings", "SettingsError", "configure_logging", "read_settings"]
+__all__ = [
+    "EXIT_STATUS",
+    "Address",
+    "Settings",
+    "SettingsError",
+    "configure_logging",
+    "read_settings",
+    "settings_of",
+    "settings_parser",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -26,7 +26,8 @@ _MUST_BE = {
 }
 
 _DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in PostgreSQL and leases them to workers.
-TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait."""
+TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait.
+`contentgen-scheduler import --help` tells how the old application's data is taken over."""
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -34,7 +35,36 @@ def read_settings(arguments: Sequence[str]) -> Settings:
 
     Raises SettingsError naming everything that is wrong, and SystemExit once `--help` or `--version` was answered.
     """
-    flags = vars(_parser().parse_args(arguments))
+    parser = settings_parser("contentgen-scheduler", _DESCRIPTION, Settings.model_fields)
+    parser.add_argument("--version", action="version", version=version("contentgen"))
+    return settings_of(vars(parser.parse_args(arguments)))
+
+
+def settings_parser(program: str, description: str, names: Iterable[str]) -> ArgumentParser:
+    """A parser with the flags of these settings; a flag that is not given is not in what it answers.
+
+    What it can't read raises SettingsError.
+    """
+    parser = _Parser(
+        prog=program,
+        description=description,
+        epilog="From the environment only: " + " ".join(_help(name) for name in sorted(SECRETS)),
+        argument_default=SUPPRESS,
+        allow_abbrev=False,
+    )
+    for name in names:
+        if name in SECRETS:
+            continue
+        field = Settings.model_fields[name]
+        shape: dict[str, Any] = (
+            {"action": BooleanOptionalAction} if field.annotation is bool else {"metavar": name.rsplit("_")[-1].upper()}
+        )
+        parser.add_argument(_flag(name), dest=name, help=_help(name), **shape)
+    return parser
+
+
+def settings_of(flags: Mapping[str, Any]) -> Settings:
+    """The settings that these flags, by the settings' names, and the environment give. Raises SettingsError."""
     problems = [f"{name} is not supported by this version: unset it" for name in NOT_YET if os.environ.get(name)]
     try:
         settings = Settings(**flags)
@@ -50,25 +80,6 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError([f"{message} (--help lists the flags)"])
-
-
-def _parser() -> ArgumentParser:
-    parser = _Parser(
-        prog="contentgen-scheduler",
-        description=_DESCRIPTION,
-        epilog="From the environment only: " + " ".join(_help(name) for name in sorted(SECRETS)),
-        argument_default=SUPPRESS,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=version("contentgen"))
-    for name, field in Settings.model_fields.items():
-        if name in SECRETS:
-            continue
-        shape: dict[str, Any] = (
-            {"action": BooleanOptionalAction} if field.annotation is bool else {"metavar": name.rsplit("_")[-1].upper()}
-        )
-        parser.add_argument(_flag(name), dest=name, help=_help(name), **shape)
-    return parser
 
 
 def _flag(name: str) -> str:

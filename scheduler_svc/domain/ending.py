@@ -119,7 +119,7 @@ def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: flo
     again = Step(
         ended.status,
         after(ended.status, Move.RETRY),
-        "AUTO_RETRY",
+        retry.AUTO_RETRY,
         f"retry {number} of {counters.max_retries} in {delay:.0f} s",
     )
     return Sequel(Status.PENDING, (*ended.steps, again), Place.BACKOFF, number, 0, 0, delay, cause.error)
@@ -132,7 +132,7 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
         return Sequel(
             ended.status, ended.steps, Place.NOWHERE, counters.retry_count, losses, counters.refusals, error=cause.error
         )
-    again = Step(ended.status, after(ended.status, Move.RETRY), "REQUEUED", "at once; no retry is consumed")
+    again = Step(ended.status, after(ended.status, Move.RETRY), retry.REQUEUED, "at once; no retry is consumed")
     return Sequel(
         Status.PENDING,
         (*ended.steps, again),

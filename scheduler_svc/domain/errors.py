@@ -90,6 +90,31 @@ class QueueFull(DomainError):
         super().__init__(f"the queue is full: {limit} tasks are pending; try again later")
 
 
+class ResumeTokenExpired(DomainError):
+    """Moves after the token's are not kept any more, or it is of another history of the database."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the resume token is older than the events that are kept, or from before a restore; start anew without it"
+        )
+
+
+class WatcherTooSlow(DomainError):
+    """A watcher reads more slowly than its tasks move."""
+
+    def __init__(self, resume_token: str) -> None:
+        super().__init__(
+            "this watcher reads more slowly than its tasks move; go on with the resume token", resume_token=resume_token
+        )
+
+
+class TooManyWatchers(DomainError):
+    """This replica has as many watchers as it takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this scheduler has {limit:,} watchers; try another one, or later")
+
+
 class StoreUnavailable(DomainError):
     """The database is away, or a commit's outcome is unknown."""
 

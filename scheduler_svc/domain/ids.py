@@ -21,6 +21,14 @@ def make_key(unix_milliseconds: int, sequence: int) -> int:
     return (unix_milliseconds << SEQUENCE_BITS) | (sequence & ((1 << SEQUENCE_BITS) - 1))
 
 
+def make_past_key(unix_milliseconds: int, number: int) -> int:
+    """The key of a thing that was made at that time elsewhere, and is numbered here.
+
+    Any number of things may be of one millisecond, so the whole number counts, and moves the time on where it is large.
+    """
+    return (unix_milliseconds << SEQUENCE_BITS) + number
+
+
 def format_task_id(key: int) -> str:
     """`task-` and 16 hex digits."""
     return f"task-{key:016x}"

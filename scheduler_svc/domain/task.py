@@ -128,9 +128,8 @@ class PendingReason(IntEnum):
     ALL_SLOTS_BUSY = 6
 
 
-@dataclass(frozen=True, slots=True)
-class TaskEvent:
-    """One move of a task's history; `seq` orders them."""
+class TaskEvent(NamedTuple):
+    """One move of a task's history; `seq` orders them. `retry_count` is None but for moves back to pending."""
 
     seq: int
     task_key: int
@@ -142,6 +141,7 @@ class TaskEvent:
     worker_id: str
     reason: str
     message: str
+    retry_count: int | None
 
     @property
     def lease_id(self) -> str:

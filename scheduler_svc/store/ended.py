@@ -53,6 +53,16 @@ _OWN_REQUEST = f"""
     WHERE {_THESE} AND q.account_id = own.account_id AND q.request_id = own.request_id
 """
 _KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET cleaned_task = to_jsonb(t) {_OWN_REQUEST}")
+# Watchers are told what they can't be shown any more. `+ 0`: a task's last number is found in its own history, not by
+# walking down everybody's. The tasks are locked, so nothing is added to their histories meanwhile.
+_MARK_CLEANED = sa.text(f"""
+    INSERT INTO cleaned_events AS c (account_id, seq)
+    SELECT t.account_id, max(e.seq) FROM tasks AS t, LATERAL (
+        SELECT max(x.seq + 0) AS seq FROM task_events AS x WHERE x.task_key = t.task_key OFFSET 0) AS e
+    WHERE {_THESE} AND e.seq IS NOT NULL
+    GROUP BY t.account_id ORDER BY t.account_id
+    ON CONFLICT (account_id) DO UPDATE SET seq = greatest(c.seq, excluded.seq)
+""")
 _DELETE_TASKS = sa.text("""
     WITH payloads AS (DELETE FROM task_payloads WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     events AS (DELETE FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[]))),
@@ -100,6 +110,7 @@ class EndedTasks(Statements):
         these = array("bigint", keys)
         self._run(_DELETE_LABELS, keys=these)
         self._run(_KEEP_FOR_REQUESTS, keys=these)
+        self._run(_MARK_CLEANED, keys=these)
         return {(account_id, Status(status)): n for account_id, status, n in self._rows(_DELETE_TASKS, keys=these)}
 
     def forget_requests(self, limit: int) -> int:

@@ -20,6 +20,7 @@ _EVENTS = Insert(
     worker_id="text",
     reason="text",
     message="text",
+    retry_count="smallint",
 )
 _DELTAS = Insert("count_deltas", account_id="bigint", kind="smallint", n="bigint")
 

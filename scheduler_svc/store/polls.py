@@ -45,7 +45,8 @@ _ANSWERED = sa.text("""
     SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[])) AND last_poll >= :poll
 """)
 
-# An attempt that has ended and was taken up late has two ends: the later one counts.
+# An attempt that has ended and was taken up late has two ends: the later one counts. `+ 0`, lest the order be taken
+# from the index of all numbers.
 _ATTEMPTS = Batch(task_key="bigint", attempt="integer", worker_id="text")
 _FATES = sa.text(f"""
     SELECT worker_id, status, count(*) FROM (
@@ -54,7 +55,7 @@ _FATES = sa.text(f"""
                 WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND NOT l.revoked) THEN 2
             ELSE coalesce((SELECT e.status FROM task_events AS e
                 WHERE e.task_key = r.task_key AND e.attempt = r.attempt AND e.status IN (4, 5, 6)
-                ORDER BY e.seq DESC LIMIT 1), 0)
+                ORDER BY e.seq + 0 DESC LIMIT 1), 0)
             END AS status
         FROM {_ATTEMPTS.source}
     ) AS fates GROUP BY worker_id, status

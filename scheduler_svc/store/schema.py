@@ -34,6 +34,8 @@ key_sequence = sa.Sequence("key_seq", metadata=metadata, increment=1000)
 session_sequence = sa.Sequence("session_seq", metadata=metadata)
 # No cache: each connection would number from its own block, and a task's history would not be in order.
 event_sequence = sa.Sequence("event_seq", metadata=metadata)
+# A transaction has its id before it draws a number: watchers know by the ids which numbers are still to come.
+_NEXT_EVENT = sa.text("CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('event_seq') END")
 content_sequence = sa.Sequence("content_seq", metadata=metadata)
 poll_sequence = sa.Sequence("poll_seq", metadata=metadata)
 
@@ -215,7 +217,7 @@ task_events = sa.Table(
     "task_events",
     metadata,
     sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("seq", sa.BigInteger, primary_key=True, server_default=event_sequence.next_value()),
+    sa.Column("seq", sa.BigInteger, primary_key=True, server_default=_NEXT_EVENT),
     sa.Column("previous_status", sa.SmallInteger, nullable=False),
     sa.Column("status", sa.SmallInteger, nullable=False),
     sa.Column("event_time", TIME, nullable=False, server_default=NOW),
@@ -224,7 +226,19 @@ task_events = sa.Table(
     sa.Column("worker_id", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("message", sa.Text),
+    # of moves back to pending: the retries consumed by then
+    sa.Column("retry_count", sa.SmallInteger),
     sa.CheckConstraint(_legal_moves(), "legal_move"),
+    sa.Index("task_events_by_seq", "seq"),
+)
+
+# The highest number among the moves that were deleted with their tasks.
+cleaned_events = sa.Table(
+    "cleaned_events",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Index("cleaned_events_by_seq", "seq"),
 )
 
 contents = sa.Table(
@@ -331,4 +345,21 @@ count_deltas = sa.Table(
     sa.Column("n", sa.BigInteger, nullable=False),
     sa.Index("count_deltas_by_kind", "account_id", "kind"),
     postgresql_with=_CHURN,
+)
+
+import_sources = sa.Table(
+    "import_sources",
+    metadata,
+    sa.Column("source_id", sa.SmallInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+
+imported = sa.Table(
+    "imported",
+    metadata,
+    sa.Column("source_id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("old_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("new_id", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
 )

@@ -14,6 +14,8 @@ from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 
+_LATEST = 9_223_372_036_854_775_807
+
 _COLUMNS = """
     t.task_key, t.account_id, p.topic, p.keywords, p.category, {requirements} AS requirements, p.tone, t.priority,
     t.auto_approve, coalesce(l.status, t.status) AS status, t.create_time, t.schedule_time,
@@ -31,7 +33,9 @@ _SOURCE = """
 _WHOLE = _COLUMNS.format(requirements="p.requirements")
 _LISTED = _COLUMNS.format(requirements="''")
 
-_GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} WHERE t.task_key = ANY(CAST(:keys AS bigint[]))")
+_THESE = "WHERE t.task_key = ANY(CAST(:keys AS bigint[]))"
+_GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
+_GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
 
 # A task that was cleaned up, as its request_id keeps it: without its payload, and no lease is left.
 _REQUESTS = Batch(account_id="bigint", request_id="text")
@@ -48,10 +52,19 @@ _WAITS_FOR = sa.text("""
 """)
 
 _EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
-_EVENTS = sa.text("""
-    SELECT seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
-        coalesce(message, '')
-    FROM task_events WHERE task_key = :task_key AND seq > :after ORDER BY seq LIMIT :limit
+_EVENT_COLUMNS = """
+    seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
+    coalesce(message, ''), retry_count
+"""
+# Both columns are compared: with `task_key = …` the order of the numbers alone would do, and the planner might walk
+# through everybody's.
+_EVENTS = sa.text(f"""
+    SELECT {_EVENT_COLUMNS} FROM task_events
+    WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {_LATEST})
+    ORDER BY task_key, seq LIMIT :limit
+""")
+_HISTORIES = sa.text(f"""
+    SELECT {_EVENT_COLUMNS} FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key, seq
 """)
 
 # The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
@@ -63,8 +76,6 @@ _OLDEST = """
 """
 _OLDEST_OF_ALL = sa.text(_OLDEST.format(scope=""))
 _OLDEST_OF_ACCOUNT = sa.text(_OLDEST.format(scope="t.account_id = :account_id AND"))
-
-_LATEST = 9_223_372_036_854_775_807
 
 
 class TaskReads(Statements):
@@ -103,7 +114,18 @@ class TaskReads(Statements):
     def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
         """The moves of a task with numbers above `after`, oldest first."""
         rows = self._rows(_EVENTS, task_key=task_key, after=after, limit=limit)
-        return [TaskEvent(row[0], row[1], Status(row[2]), Status(row[3]), *row[4:]) for row in rows]
+        return [_event(row) for row in rows]
+
+    def listed(self, keys: Sequence[int]) -> dict[int, Task]:
+        """These tasks by key, without requirements; those that do not exist are missing."""
+        return {row.task_key: _task(row) for row in self._rows(_GET_LISTED, keys=array("bigint", keys))}
+
+    def histories(self, keys: Sequence[int]) -> dict[int, builtins.list[TaskEvent]]:
+        """All moves of these tasks, by task, oldest first."""
+        found: dict[int, builtins.list[TaskEvent]] = {}
+        for row in self._rows(_HISTORIES, keys=array("bigint", keys)):
+            found.setdefault(row.task_key, []).append(_event(row))
+        return found
 
     def oldest_pending_age(self, account_id: int) -> timedelta | None:
         """How long the oldest pending task waits; None where none does."""
@@ -196,6 +218,11 @@ def _range(condition: str, of_account: bool, status: Status) -> str:
         f" AND {columns} < {values.format(':before')}"
         f" ORDER BY {columns.strip('()').replace(',', ' DESC,')} DESC LIMIT :limit"
     )
+
+
+def _event(row: Any) -> TaskEvent:
+    seq, task_key, previous_status, status, *rest = row
+    return TaskEvent(seq, task_key, Status(previous_status), Status(status), *rest)
 
 
 def _task(row: Any) -> Task:

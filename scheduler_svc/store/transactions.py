@@ -15,14 +15,17 @@ import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 from psycopg2 import extensions
 
+from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.batch import array
+from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
+from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases import Leases
 from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
@@ -153,9 +156,17 @@ class PgTx:
     def task_reads(self) -> TaskReads:
         return TaskReads(self._session)
 
-    def finish(self, origin: str) -> None:
-        """Tells the other replicas, as part of the transaction, and commits it."""
-        if self.signals:
+    @cached_property
+    def imports(self) -> Imports:
+        return Imports(self._session)
+
+    @cached_property
+    def changes(self) -> Changes:
+        return Changes(self._session)
+
+    def finish(self, origin: str, *, watched: bool = False) -> None:
+        """Tells the other replicas, as part of the transaction, and commits it; of mere moves where they watch."""
+        if self.signals or (watched and self.signals.moved):
             self._session.hold_back(_NOTIFY, {"payloads": array("text", self.signals.payloads(origin))})
         self._session.commit()
 
@@ -164,9 +175,14 @@ class PgDatabase:
     """Runs work in transactions on one engine."""
 
     def __init__(
-        self, engine: sa.Engine, origin: str, told: Callable[[Signals], None], away: Callable[[], None]
+        self,
+        engine: sa.Engine,
+        origin: str,
+        told: Callable[[Signals], None],
+        away: Callable[[], None],
+        audience: Audience | None = None,
     ) -> None:
-        """`origin` names this replica in notifications.
+        """`origin` names this replica in notifications; `audience` says who is told of mere moves (None: nobody).
 
         On the thread that runs the work, `told` gets the signals after each commit, and `away` is called when the
         database is not there.
@@ -175,6 +191,7 @@ class PgDatabase:
         self._origin = origin
         self._told = told
         self._away = away
+        self._audience = audience or Audience()
 
     def run(self, work: Callable[[PgTx], R]) -> R:
         """See `application.ports.Database.run`."""
@@ -184,7 +201,7 @@ class PgDatabase:
                 with self._engine.connect() as connection:
                     tx = PgTx(connection)
                     result = work(tx)
-                    tx.finish(self._origin)
+                    tx.finish(self._origin, watched=self._audience.elsewhere)
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
                 stale = attempt == 1 and undone and _is_broken(error)
@@ -196,7 +213,7 @@ class PgDatabase:
                 raise StoreUnavailable from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
-            if tx.signals:
+            if tx.signals or (self._audience.here and tx.signals.moved):
                 self._told(tx.signals)
             return result
         raise AssertionError("the last attempt returns or raises")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from grpc import aio
 
 from scheduler_svc.replica import Replica
+from tests.contract.certificates import make_certificates
 from tests.contract.maker import Maker
 from tests.contract.replicas import serving
 from tests.contract.scripted_worker import ScriptedWorker
@@ -23,6 +26,16 @@ if TYPE_CHECKING:  # there only for type checkers
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what `make_certificates` makes, as `NAME.pem` and `NAME.key`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates, and it is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder)
+    return folder
 
 
 @pytest.fixture

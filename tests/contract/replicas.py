@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from scheduler_svc.config import Address, Settings
@@ -17,8 +17,15 @@ MAX_QUEUE_SIZE = 5_000
 @asynccontextmanager
 async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
     """A replica that serves; at the end it is stopped without waiting for calls in flight."""
-    async with serving_beside(db_url, **settings) as replica:
+    async with serving_all(db_url, 1, **settings) as (replica,):
         yield replica
+
+
+@asynccontextmanager
+async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator[list[Replica]]:
+    """So many replicas on one database."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(serving_beside(db_url, **settings)) for _ in range(count)]
     await asyncio.get_running_loop().shutdown_default_executor()  # else its threads would live as long as the loop
 
 

@@ -26,6 +26,8 @@ from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import hello
+from tests.contract.watching import told, watching
+from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -75,6 +77,26 @@ async def test_a_database_that_is_away_is_unavailable_and_comes_back(
             await stream.read()
     assert await status_after(watch) == SERVING
     assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
+
+
+async def test_a_watch_goes_on_with_its_token_after_an_outage(
+    cluster: EmbeddedPostgres, db_url: str, replica: Replica, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    task_id = (await tasks.SubmitTask(request)).task.task_id
+    async with watching(tasks, account_id=account) as watcher:
+        token = (await watcher.next()).resume_token
+        with away(cluster, db_url):
+            replica._tail.hint()
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await watcher.next()
+            async with watching(tasks, account_id=account) as another:
+                with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                    await another.next()
+    await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the database is back")
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+    async with watching(tasks, account_id=account, resume_token=token) as watcher:
+        assert told([await watcher.next()]) == [(task_id, "pending", "cancelled")]
 
 
 @asynccontextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -169,30 +167,6 @@ async def test_a_message_above_4_mib_is_refused() -> None:
     async with channel_to() as channel:
         with refused(StatusCode.RESOURCE_EXHAUSTED):
             await TaskServiceStub(channel).GetTask(pb.GetTaskRequest(task_id="x" * (4 << 20)))
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority `ca`, and certificates `server` (for 127.0.0.1) and `client` of it, and `other`."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates, and it is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(command: str) -> None:
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
-
-    def make(name: str, issuer: str) -> None:
-        signed = f"-CA {issuer}.pem -CAkey {issuer}.key" if issuer else ""
-        openssl(
-            f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name} {signed}"
-            f" -addext subjectAltName=IP:127.0.0.1 -keyout {name}.key -out {name}.pem"
-        )
-
-    make("ca", "")
-    make("server", "ca")
-    make("client", "ca")
-    make("other", "")
-    return folder
 
 
 def credentials(certificates: Path, client: str = "") -> grpc.ChannelCredentials:

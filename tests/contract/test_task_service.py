@@ -324,11 +324,6 @@ async def test_stats_are_of_an_account_that_there_is(tasks: TaskServiceAsyncStub
     assert refusal.fields == ["account_id"]
 
 
-async def test_what_comes_later_says_so(tasks: TaskServiceAsyncStub) -> None:
-    with refused(StatusCode.UNIMPLEMENTED):
-        await tasks.WatchTasks(pb.WatchTasksRequest()).read()
-
-
 async def test_a_pending_task_says_why_it_waits(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:

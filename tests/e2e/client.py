@@ -62,6 +62,12 @@ class Client:
         assert not answer.missing_task_ids
         return list(answer.tasks)
 
+    def list_tasks(self, **filters: Any) -> list[task_pb2.Task]:
+        """The tasks of one page, which holds more than a scenario makes, newest first."""
+        return list(
+            self._tasks.ListTasks(task_pb.ListTasksRequest(page_size=1_000, **filters), timeout=CALL_LIMIT).tasks
+        )
+
     def wait(self, task_id: str, *, within: float) -> task_pb2.Task:
         """The task once it has ended, which has to be within so many seconds."""
         wanted = task_pb.WaitTaskRequest(task_id=task_id)

@@ -14,7 +14,6 @@ from tests.e2e.stack import Stack
 GUIDE = Path(__file__).parents[2] / "docs" / "client.md"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LIMIT = 30.0
-NOT_SERVED_YET = ("client.watch(", "client.poll_")
 
 
 def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,11 +28,12 @@ def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.Captur
         names["client"] = client
         client.wait(client.submit_task(1, "to be reviewed", auto_approve=False), LIMIT, check=True)
         for snippet in others:
-            if not any(name in snippet for name in NOT_SERVED_YET):
-                run(snippet, names)
+            run(snippet, names)
     out = capsys.readouterr().out
     assert "# 人工智能的未来发展" in out
     assert "publishing to be reviewed" in out
+    assert "processing → completed" in out
+    assert re.search(r"^\d of \d run on$", out, re.MULTILINE)
     assert "account 999" in out
     assert "it is completed and would have to be pending" in out
     assert "INVALID_ARGUMENT INVALID_ARGUMENT" in out

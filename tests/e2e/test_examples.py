@@ -30,6 +30,7 @@ def test_the_examples_run_and_leave_nothing(tmp_path: Path) -> None:
     assert ran.returncode == 0, out + ran.stderr.decode()
     wait_until_gone(lambda: marked(mark), within=1, what="nothing is left running")
     assert "5 tasks, submitted twice and made once" in out
+    assert "processing → completed" in out
     assert "approved" in out
     assert "published" in out
     assert "examples/node is skipped: it needs node and npm" in out

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.e2e.client import request
 from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import Scheduler, Stack
+from tests.e2e.stack import EMBEDDED, Scheduler, Stack
 from tests.waiting import wait_until
 
 TASKS = 500
@@ -78,3 +81,19 @@ def test_a_worker_that_moves_to_the_other_replica_keeps_its_runs(
     assert [(task.worker_id, task.attempt) for task in tasks] == [("mover", 1)] * 3
     assert sorted(create.task_id for create in stack.journal.creates()) == sorted(task_ids)
     assert len(client.contents()) == 3
+
+
+@pytest.mark.parametrize("how", ["stop", "kill_with_database"])
+def test_the_embedded_server_outlives_the_scheduler_that_started_it(stack: Stack, how: str) -> None:
+    first = stack.scheduler("first", database_url=EMBEDDED).start()
+    second = stack.scheduler("second", database_url=EMBEDDED, CONTENTGEN_DATA_DIR=str(first.data_dir)).start()
+    stack.worker("a", second, CREATOR_DEMO_SECONDS="0.1").start()
+    task_id = second.client.submit(second.client.create_account(), schedule_time=_in(seconds=3))
+    getattr(first, how)()
+    second.client.wait_completed_over_outage(task_id, within=30)
+
+
+def _in(*, seconds: float) -> Timestamp:
+    at = Timestamp()
+    at.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
+    return at

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.integration.importing import Importing
 from tests.integration.scheduling import Scheduling
+from tests.old_application import OldApplication, old_application
 
 
 @pytest.fixture
@@ -17,3 +20,20 @@ def scheduling(db_url: str) -> Iterator[Scheduling]:
         made.check()
     finally:
         made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OldApplication]:
+    """An old database, empty but for its tables, in both that it is known to run on."""
+    url = f"sqlite:///{tmp_path}/old.db" if request.param == "sqlite" else request.getfixturevalue("empty_db_url")
+    with old_application(url) as made:
+        yield made
+
+
+@pytest.fixture
+def importing(
+    db_url: str, old: OldApplication, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Importing:
+    """The command, from `old` to the test's own database."""
+    monkeypatch.setenv("DATABASE_URL", db_url)
+    return Importing(db_url, old.url, capsys)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from scheduler_svc.application import query, steer
+from scheduler_svc.application import changes, query, steer
 from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
@@ -18,6 +18,7 @@ from scheduler_svc.application.report import Reported, Reports, StateAck, Stated
 from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
@@ -124,6 +125,21 @@ class Scheduling:
     def events(self, key: int) -> list[TaskEvent]:
         events: list[TaskEvent] = self.run(query.list_events, key, 0, 1_000)
         return events
+
+    def changes(self) -> list[TaskChange]:
+        """Every move there ever was, with its task as of that move, in order."""
+        found: list[TaskChange] = []
+        until, full = self.run(_last_number), True
+        while full:
+            page, _ = self.run(changes.read_all, found[-1].number if found else 0, until, lambda *_: True)
+            found += page.changes
+            full = page.full
+        return found
+
+    def tasks(self) -> dict[int, Task]:
+        """All tasks by key, as lists show them."""
+        listed: list[Task] = self.run(query.list_tasks, query.TaskFilter(), None, 100_000)
+        return {task.task_key: task for task in listed}
 
     def path(self, key: int) -> list[str]:
         """The states of the task's history, in order."""
@@ -261,6 +277,10 @@ class Scheduling:
         """The invariants that hold after every commit. Each query lists what breaks one of them."""
         for what, query_text in INVARIANTS.items():
             assert self.sql(query_text) == [], what
+
+
+def _last_number(tx: PgTx) -> int:
+    return tx.changes.last()
 
 
 def refs_of(tasks: Sequence[Task], refs: Iterable[LeaseRef]) -> list[LeaseRef]:

@@ -80,7 +80,7 @@ async def test_what_another_replica_commits_is_heard(ear: Ear, scheduling: Sched
     key = scheduling.submit_one()
     scheduling.cancel(key)
     await wait_until_async(lambda: len(ear.heard) == 2, within=WAIT_S, what="both commits are heard")
-    assert ear.heard == [Signals(ready=True), Signals(ended=[key])]
+    assert ear.heard == [Signals(ready=True, moved=True), Signals(ended=[key], moved=True)]
 
 
 async def test_its_own_commits_are_not(ear: Ear) -> None:

@@ -47,6 +47,7 @@ _SETUP = f"""
     ALTER TABLE task_labels SET (autovacuum_enabled = false);
     ALTER TABLE task_events SET (autovacuum_enabled = false);
     ALTER TABLE request_ids SET (autovacuum_enabled = false);
+    ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
     ANALYZE;
     INSERT INTO accounts (name, max_concurrent_tasks, weight) SELECT 'a', 0, 1 FROM generate_series(1, 5);
     INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
@@ -79,7 +80,8 @@ _SETUP = f"""
         WHERE task_key > 30000;
     INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
     INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
-        SELECT task_key, 0, 1, 0, '' FROM tasks;
+        SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
+    INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;
 """
 
 
@@ -298,6 +300,33 @@ def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> Non
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.ended.forget_requests(ROWS))
     assert plan.buffers <= MOST_A_ROW * ROWS, plan
     assert not plan.scanned, plan
+
+
+LAST = BACKLOG + 30_000
+WATCHED: dict[str, Callable[[PgTx], Any]] = {
+    "what moved": lambda tx: tx.changes.page(LAST - ROWS, LAST, 500),
+    "a page of what moved long ago": lambda tx: tx.changes.page(1_000, LAST, ROWS),
+    "what moved of some tasks": lambda tx: tx.changes.page_of(KEYS, 1_000, LAST, 500),
+    "histories": lambda tx: tx.task_reads.histories(KEYS),
+    "tasks": lambda tx: tx.task_reads.listed(KEYS),
+    "open tasks": lambda tx: tx.changes.open_tasks(1, 25_000, ROWS),
+    "accounts": lambda tx: tx.changes.accounts(KEYS),
+    "an event": lambda tx: tx.changes.has(31_000, 31_000),
+    "what was cleaned": lambda tx: tx.changes.cleaned_since(1),
+    "what was cleaned of an account": lambda tx: tx.changes.cleaned_to(3),
+}
+
+
+@pytest.mark.parametrize("what", WATCHED)
+def test_watchers_read_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
+    for plan in backlog.plans(backlog.hot, WATCHED[what]):
+        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert not set(plan.scanned) - {"event_seq"}, plan
+
+
+def test_what_moved_is_a_range_of_one_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.hot, WATCHED["what moved"])
+    assert plan.read("task_events") == [("Index Scan task_events_by_seq", ROWS)]
 
 
 def ended_page(account_id: int, after: int, tx: PgTx) -> Any:

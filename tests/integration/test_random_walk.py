@@ -16,12 +16,17 @@ from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Release
-from scheduler_svc.domain.task import Progress
+from scheduler_svc.domain.task import Progress, Task
 from tests.integration.scheduling import FAILURE, TIMEOUT, Scheduling, new_task, released
 
 STEPS = 150
 KINDS = 12
 STATES = 7
+
+
+def moved_in_time(task: Task) -> Task:
+    """Without the time that the walk itself changes, to let attempts take too long."""
+    return task._replace(submit_time=None)
 
 
 class Walk:
@@ -61,6 +66,9 @@ class Walk:
         self._scheduling.check()
         contents = dict(self._scheduling.sql("SELECT task_key, body FROM contents"))
         assert contents == self._accepted, "what was acknowledged is stored, once, and nothing else is"
+        last = {it.task.task_key: moved_in_time(it.task) for it in self._scheduling.changes()}
+        tasks = {key: moved_in_time(task) for key, task in self._scheduling.tasks().items()}
+        assert last == tasks, "a task as of its last move is the task"
 
     def _worker(self) -> str:
         return self._random.choice(list(self._refs))

@@ -68,7 +68,10 @@ ROWS: dict[str, dict[str, Any]] = {
         "review_status": 1,
     },
     "publish_pool": {"content_id": 1, "account_id": 1, "priority": 5},
+    "import_sources": {"source_id": 1, "name": "source"},
+    "imported": {"source_id": 1, "kind": 1, "old_id": 1, "new_id": 1},
     "task_counts": {"account_id": 1, "kind": 1, "n": 0},
+    "cleaned_events": {"account_id": 1, "seq": 1},
     "workers": {
         "worker_id": "w",
         "session_key": 1,
@@ -142,6 +145,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("contents", {"review_status": 0}, "contents_review_status"),
     ("contents", {"review_status": 4}, "contents_review_status"),
     ("contents", {"content_id": 0}, "contents_content_id"),
+    ("imported", {"kind": 0}, "imported_kind"),
+    ("imported", {"kind": 5}, "imported_kind"),
     ("publish_pool", {"status": 0}, "publish_pool_status"),
     ("publish_pool", {"status": 5}, "publish_pool_status"),
     ("publish_pool", {"priority": 0}, "publish_pool_priority"),
@@ -165,7 +170,11 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("contents", {"task_key": 2}, "contents_pkey"),
     ("contents", {"content_id": 2}, "contents_task_key_key"),  # a completed task has one content row
     ("publish_pool", {"account_id": 2}, "publish_pool_pkey"),
+    ("import_sources", {"name": "another"}, "import_sources_pkey"),
+    ("import_sources", {"source_id": 2}, "import_sources_name_key"),
+    ("imported", {"new_id": 2}, "imported_pkey"),
     ("task_counts", {"n": 1}, "task_counts_pkey"),
+    ("cleaned_events", {"seq": 2}, "cleaned_events_pkey"),
     ("workers", {"session_key": 2, "folder_id": "another"}, "workers_pkey"),
 ]
 
@@ -222,6 +231,21 @@ def test_the_history_takes_the_legal_moves_only(connection: sa.Connection, previ
 def test_nor_numbers_that_are_no_states_but_add_up(connection: sa.Connection, previous: int, status: int) -> None:
     changes = {"previous_status": previous, "status": status}
     assert refused(connection, "task_events", changes) == "task_events_legal_move"
+
+
+def test_nobody_draws_an_event_s_number_without_a_transaction_id(connection: sa.Connection) -> None:
+    """Else watchers could not know that the number is still to come."""
+    default = connection.execute(
+        sa.text(
+            "SELECT column_default FROM information_schema.columns"
+            " WHERE (table_name, column_name) = ('task_events', 'seq')"
+        )
+    ).scalar_one()
+    assigned = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
+    connection.rollback()
+    assert connection.execute(assigned).scalar_one() is None
+    assert connection.execute(sa.text(f"SELECT {default}")).scalar_one() > 0
+    assert connection.execute(assigned).scalar_one() is not None
 
 
 def test_the_reapers_share_one_row(connection: sa.Connection) -> None:

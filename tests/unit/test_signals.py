@@ -11,6 +11,7 @@ from scheduler_svc.domain.ids import KEY_MAX
 NOTIFY_BYTES = 8_000
 ORIGIN = "a-host-name-of-sixty-three-characters-which-is-the-most-there-is-12345678"
 
+FLAGS = ("ready", "due", "moved", "watching")
 LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -26,6 +27,8 @@ signals = st.builds(
     st.lists(numbers, max_size=8),
     st.lists(numbers, max_size=20),
     st.lists(numbers, max_size=20),
+    st.booleans(),
+    st.booleans(),
 )
 
 
@@ -35,7 +38,8 @@ def test_what_is_told_arrives_whole(told: Signals) -> None:
     for payload in told.payloads(ORIGIN):
         origin, part = parse(payload)
         assert origin == ORIGIN
-        assert (part.ready, part.due) == (told.ready, told.due)
+        for flag in FLAGS:
+            assert getattr(part, flag) == getattr(told, flag)
         for kind in LISTS:
             getattr(heard, kind).extend(getattr(part, kind))
     assert [getattr(heard, kind) for kind in LISTS] == [getattr(told, kind) for kind in LISTS]
@@ -52,13 +56,16 @@ def test_the_longest_of_all_fit() -> None:
 
 def test_nothing_to_tell_is_false() -> None:
     assert not Signals()
+    assert not Signals(moved=True)
     assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
     assert all([Signals(resized=[("w", 1)]), Signals(polled=[("w", 1)]), Signals(answered=[("w", 1)])])
+    assert Signals(watching=True)
 
 
 def test_a_replica_that_tells_less_is_understood() -> None:
+    """It may have moved something, which it does not say."""
     earlier = '{"from":"a","ready":true,"due":false,"ended":[1],"cancelled":[],"drained":["w"]}'
-    assert parse(earlier) == ("a", Signals(ready=True, ended=[1], drained=["w"]))
+    assert parse(earlier) == ("a", Signals(ready=True, ended=[1], drained=["w"], moved=True))
 
 
 def test_a_thousand_workers_are_told_of_in_a_few_texts() -> None:

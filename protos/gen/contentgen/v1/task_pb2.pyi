@@ -322,7 +322,7 @@ class Task(_message.Message):
     """Why it still waits. Computed by GetTask only, for a pending task; elsewhere unspecified."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When its submit was committed."""
+        """When its submit was committed; of an imported task, when it was submitted where it came from."""
 
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
@@ -434,6 +434,7 @@ class TaskEvent(_message.Message):
       RETRY_TASK: by a client.
       DRAINING, REFUSED, EXPIRED, QUEUED_TOO_LONG: an unstarted lease was given back (see ReleaseReason). NOT_HELD: the
       worker came back without it. NOT_DELIVERED: the worker was gone before it could be sent.
+      IMPORTED: made elsewhere, and recorded when the task was imported; `message` says when it was made.
     """
     message: _builtins.str
     """Text for people; may be empty."""

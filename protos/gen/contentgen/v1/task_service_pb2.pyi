@@ -775,7 +775,10 @@ class TaskChange(_message.Message):
     """Where to go on after this event; opaque, never empty."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """As of that event, without `requirements`."""
+        """As of that event: status, attempt, worker, lease, times, retries, error and content. As of when it was read, and
+        only while the event's attempt runs: `progress` and `timeout_time`. `error.details` are those of the task's last
+        error; earlier ones have none. Without `requirements`.
+        """
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:

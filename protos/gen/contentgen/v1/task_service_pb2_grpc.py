@@ -376,18 +376,25 @@ class TaskServiceServicer:
         """Streams the moves of tasks, as they are committed, until the caller ends the stream.
 
         Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
-        not ended, one event each, with `previous_status` unspecified; then every move follows in the order of its commits,
-        once. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
+        not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
+        their order. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
         doubled. The stream says nothing while nothing moves. It does not end by itself when the tasks have ended.
+
+        The response headers come as soon as the watch stands: every later move is seen. A task that ends while the present
+        states are being sent may have none, but all of its later moves follow. An event is sent once every transaction that
+        is older than it has ended, anybody's on that PostgreSQL: usually within milliseconds; a long one delays events, and
+        the start of a watch, but loses none.
 
         Statuses, which end the stream:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or a
         token that is none.
         NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
-        OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore:
-        start anew without it.
+        OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore or
+        a failover of the database: start anew without it. Without a token too, where CleanupTasks deletes a task of the
+        account before its last moves were sent.
         RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move; go on
         with that token.
+        RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; another one may take it.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
         UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: go on with the last token.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.

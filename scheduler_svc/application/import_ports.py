@@ -1,0 +1,115 @@
+"""What an import needs of both databases, and the rows that it hands over; the fields stand in the order of the SQL's.
+
+The other ports are in `ports.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from scheduler_svc.domain.old_rows import Kind, OldRow
+
+
+class ImportedAccountRow(NamedTuple):
+    """An insert into `accounts` under an id that is known."""
+
+    account_id: int
+    name: str
+    active: bool
+    create_time: datetime | None
+
+
+class ImportedTaskRow(NamedTuple):
+    """An insert into `tasks` of one that was submitted, and may have ended, elsewhere; `error` as JSON."""
+
+    task_key: int
+    account_id: int
+    status: int
+    priority: int
+    auto_approve: bool
+    auto_retry: bool
+    max_retries: int
+    retry_count: int
+    timeout_ms: int
+    create_time: datetime
+    attempt: int
+    fence: int | None
+    lease_end: int
+    submit_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+    content_id: int | None
+    error: str | None
+
+
+class ImportedContentRow(NamedTuple):
+    """An insert into `contents` of one that was made elsewhere; images as JSON."""
+
+    content_id: int
+    account_id: int
+    task_key: int
+    title: str
+    body: str
+    html_body: str
+    summary: str
+    category: str
+    images: str
+    word_count: int
+    quality_score: float | None
+    review_status: int
+    review_comment: str
+    create_time: datetime
+
+
+class ImportedEntryRow(NamedTuple):
+    """An insert into `publish_pool` of an entry that may have ended elsewhere."""
+
+    content_id: int
+    account_id: int
+    priority: int
+    schedule_time: datetime | None
+    status: int
+    error: str
+
+
+class PoolStanding(NamedTuple):
+    """What an entry of the publish pool needs to know of its content."""
+
+    account_id: int
+    approved: bool
+    in_pool: bool
+
+
+class ImportsPort(Protocol):
+    """See `store/imports.py`."""
+
+    def find_source(self, name: str) -> int | None: ...
+    def add_source(self, name: str) -> int: ...
+    def sources(self) -> list[str]: ...
+    def known(self, source_id: int, kind: Kind, old_ids: Iterable[int]) -> dict[int, int]: ...
+    def remember(self, source_id: int, kind: Kind, ids: Mapping[int, int]) -> None: ...
+    def lock_accounts(self) -> None: ...
+    def account_names(self, ids: Iterable[int]) -> dict[int, str]: ...
+    def next_account_ids(self, count: int) -> list[int]: ...
+    def insert_accounts(self, rows: Sequence[ImportedAccountRow]) -> None: ...
+    def insert_tasks(self, rows: Sequence[ImportedTaskRow]) -> None: ...
+    def next_content_ids(self, count: int) -> list[int]: ...
+    def insert_contents(self, rows: Sequence[ImportedContentRow]) -> None: ...
+    def pool_standing(self, content_ids: Iterable[int]) -> dict[int, PoolStanding]: ...
+    def insert_entries(self, rows: Sequence[ImportedEntryRow]) -> None: ...
+
+
+class OldApplication(Protocol):
+    """The database that is imported, as it stood when it was opened. See `store/old_application.py`.
+
+    All raise SourceUnreadable.
+    """
+
+    def count(self, kind: Kind) -> int: ...
+    def ids(self, kind: Kind, after: int | None, limit: int) -> list[int]: ...
+    def rows(self, kind: Kind, ids: Iterable[int]) -> list[OldRow]: ...
+    def contents_of(self, task_ids: Iterable[str]) -> list[OldRow]: ...
+    def in_pool(self, content_ids: Iterable[int]) -> set[int]: ...
+    def rejected(self, content_ids: Iterable[int]) -> set[int]: ...

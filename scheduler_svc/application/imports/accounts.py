@@ -1,0 +1,164 @@
+"""Accounts, all in one transaction: either each has its id, or nothing is written. Part of `application.imports`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from scheduler_svc.application.import_ports import ImportedAccountRow, OldApplication
+from scheduler_svc.application.imports.origin import Missed, Origin
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain import imports
+from scheduler_svc.domain.imports import ImportedAccount
+from scheduler_svc.domain.old_rows import ImportRefused, Kind, LeftOut, OldRow
+
+PAGE = 500
+_NO_SOURCE = 0
+_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChoices:
+    """What is done about ids that are taken here: a new one for each, or the account that it is mapped to."""
+
+    renumber: bool = False
+    mapped: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TakenAccounts:
+    """How many accounts were taken, how many had been before, and those that were left out."""
+
+    taken: int = 0
+    before: int = 0
+    missed: list[Missed] = field(default_factory=list)
+
+
+def import_accounts(
+    tx: Tx, old: OldApplication, source: str, choices: AccountChoices, *, dry_run: bool
+) -> tuple[Origin, TakenAccounts]:
+    """Takes the accounts that were not taken before, and says what the rest of the import goes by.
+
+    Raises ImportRefused where an id is taken here and no choice decides, or a choice can't be heeded.
+    """
+    if not dry_run:
+        tx.imports.lock_accounts()
+    others = [name for name in tx.imports.sources() if name != source]
+    origin = Origin(old, _source_id(tx, source, dry_run=dry_run), dry_run)
+    _check_mapped(tx, origin, choices)
+    accounts = _Accounts(tx, origin, choices)
+    accounts.take()
+    if accounts.conflicts:
+        raise ImportRefused(_advice(accounts.conflicts, others))
+    accounts.renumber()
+    return origin, accounts.told
+
+
+def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
+    """The number of the source; a dry run of one that is not known yet uses one that no source has."""
+    known = tx.imports.find_source(name)
+    return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
+
+
+def _check_mapped(tx: Tx, origin: Origin, choices: AccountChoices) -> None:
+    there = {row.old_id for row in origin.old.rows(Kind.ACCOUNT, choices.mapped)}
+    before = tx.imports.known(origin.source_id, Kind.ACCOUNT, choices.mapped)
+    for old_id, new_id in choices.mapped.items():
+        if old_id not in there:
+            raise ImportRefused(f"--map-account {old_id}={new_id}: the source has no account {old_id}")
+        if before.get(old_id, new_id) != new_id:
+            raise ImportRefused(
+                f"--map-account {old_id}={new_id}: account {old_id} was imported as {before[old_id]}, and stays so"
+            )
+
+
+class _Accounts:
+    """What one transaction does: the pages first, then those that get new ids."""
+
+    def __init__(self, tx: Tx, origin: Origin, choices: AccountChoices) -> None:
+        self._tx = tx
+        self._origin = origin
+        self._choices = choices
+        self._to_renumber: list[ImportedAccount] = []
+        self.conflicts: list[str] = []
+        self.told = TakenAccounts()
+
+    def take(self) -> None:
+        after: int | None = None
+        while ids := self._origin.old.ids(Kind.ACCOUNT, after, PAGE):
+            after = ids[-1]
+            self._take_page(ids)
+
+    def _take_page(self, ids: Sequence[int]) -> None:
+        known = self._tx.imports.known(self._origin.source_id, Kind.ACCOUNT, ids)
+        self.told.before += len(known)
+        accounts = self._read([old_id for old_id in ids if old_id not in known])
+        wanted = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
+        names = self._tx.imports.account_names(wanted.values())
+        rows: dict[int, ImportedAccountRow] = {}
+        taken: dict[int, int] = {}
+        for account in accounts:
+            new_id = wanted[account.old_id]
+            if new_id not in names or account.old_id in self._choices.mapped:
+                taken[account.old_id] = new_id
+                if new_id not in names:
+                    rows.setdefault(new_id, _row(account, new_id, self._tx.now))
+            elif self._choices.renumber:
+                self._to_renumber.append(account)
+            else:
+                self.conflicts.append(
+                    f'account {account.old_id} "{account.name}" of the source, and account {new_id} "{names[new_id]}"'
+                )
+        self._store(taken, list(rows.values()))
+
+    def _read(self, ids: Sequence[int]) -> list[ImportedAccount]:
+        accounts = []
+        for row in self._origin.old.rows(Kind.ACCOUNT, ids):
+            try:
+                accounts.append(self._account(row))
+            except LeftOut as left:
+                self.told.missed.append(Missed(row.old_id, left.reason))
+        return accounts
+
+    def _account(self, row: OldRow) -> ImportedAccount:
+        account = imports.account(row)
+        if account.old_id < 1 and account.old_id not in self._choices.mapped:
+            raise LeftOut("ids begin at 1; --map-account OLD=NEW gives it another")
+        return account
+
+    def renumber(self) -> None:
+        """At the end, so that no new id is one that another account of the source would keep."""
+        if not self._to_renumber:
+            return
+        count = len(self._to_renumber)
+        ids = [0] * count if self._origin.dry_run else self._tx.imports.next_account_ids(count)
+        pairs = list(zip(self._to_renumber, ids, strict=True))
+        self._store(
+            {account.old_id: new_id for account, new_id in pairs},
+            [_row(account, new_id, self._tx.now) for account, new_id in pairs],
+        )
+
+    def _store(self, taken: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
+        if not self._origin.dry_run:
+            self._tx.imports.insert_accounts(rows)
+        self._tx.imports.remember(self._origin.source_id, Kind.ACCOUNT, taken)
+        self.told.taken += len(taken)
+
+
+def _row(account: ImportedAccount, new_id: int, now: datetime) -> ImportedAccountRow:
+    return ImportedAccountRow(new_id, account.name, account.active, min(account.create_time or now, now))
+
+
+def _advice(conflicts: Sequence[str], sources: Sequence[str]) -> str:
+    lines = [
+        "These ids are taken by accounts that did not come from this source; nothing was written:",
+        *(f"  {conflict}" for conflict in conflicts[:_NAMED]),
+        *([f"  and {len(conflicts) - _NAMED:,} more"] if len(conflicts) > _NAMED else []),
+        "--map-account OLD=NEW says which account here is the same (or a free id for it), --renumber gives new ids.",
+    ]
+    if sources:
+        lines.append(
+            f"If this is one of the sources that were imported before, say --source NAME: {', '.join(sources)}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""Contents: those that tasks made, and those whose task is gone or was left out. Part of `application.imports`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from scheduler_svc.application.import_ports import ImportedContentRow
+from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.submit import Keys
+from scheduler_svc.domain import imports
+from scheduler_svc.domain.ids import make_past_key
+from scheduler_svc.domain.imports import ImportedContent
+from scheduler_svc.domain.old_rows import Kind, LeftOut, OldRow
+
+
+def read_contents(origin: Origin, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
+    """What these rows will be, or why not, by their old ids."""
+    by_id = {row.old_id: row for row in rows}
+    pooled = origin.old.in_pool(by_id)
+    return {old_id: _read(row, in_pool=old_id in pooled) for old_id, row in by_id.items()}
+
+
+def _read(row: OldRow, *, in_pool: bool) -> ImportedContent | LeftOut:
+    try:
+        return imports.content(row, in_pool=in_pool)
+    except LeftOut as left:
+        return left
+
+
+def plan_contents(origin: Origin, ids: Sequence[int]) -> tuple[list[ImportedContent], list[Missed]]:
+    """What these contents of the source will be, and those that can't be anything."""
+    read = read_contents(origin, origin.old.rows(Kind.CONTENT, ids))
+    missed = [Missed(old_id, found.reason) for old_id, found in read.items() if isinstance(found, LeftOut)]
+    return [found for found in read.values() if not isinstance(found, LeftOut)], missed
+
+
+def store_contents(tx: Tx, origin: Origin, planned: Sequence[ImportedContent], *, keys: Keys) -> Stored:
+    """Stores contents that no task here made, each with the key of a task that isn't; returns what has no account."""
+    accounts = tx.imports.known(origin.source_id, Kind.ACCOUNT, {content.old_account_id for content in planned})
+    fitting = [content for content in planned if content.old_account_id in accounts]
+    rows = [] if origin.dry_run else _rows(tx, keys, [(it, accounts[it.old_account_id]) for it in fitting])
+    tx.imports.insert_contents(rows)
+    new_ids = [row.content_id for row in rows] or [0] * len(fitting)
+    taken = {_old_id(content): new_id for content, new_id in zip(fitting, new_ids, strict=True)}
+    tx.imports.remember(origin.source_id, Kind.CONTENT, taken)
+    missed = [
+        Missed(_old_id(content), f"its account {content.old_account_id} is not there")
+        for content in planned
+        if content.old_account_id not in accounts
+    ]
+    return Stored(missed)
+
+
+def _rows(tx: Tx, keys: Keys, contents: Sequence[tuple[ImportedContent, int]]) -> list[ImportedContentRow]:
+    """The oldest gets the smallest id: that is the order of lists."""
+    numbers = keys.numbers(tx, len(contents))
+    ids = tx.imports.next_content_ids(len(contents))
+    rows = []
+    for (content, account_id), number, content_id in zip(contents, numbers, ids, strict=True):
+        create_time = min(content.create_time or tx.now, tx.now)
+        key = make_past_key(max(0, round(create_time.timestamp() * 1000)), number)
+        rows.append(content_row(content, content_id, account_id, key, create_time))
+    return rows
+
+
+def content_row(
+    content: ImportedContent, content_id: int, account_id: int, task_key: int, create_time: datetime
+) -> ImportedContentRow:
+    """A content as it is stored, without what only its task's result knows."""
+    return ImportedContentRow(
+        content_id=content_id,
+        account_id=account_id,
+        task_key=task_key,
+        title=content.title,
+        body=content.body,
+        html_body="",
+        summary=content.summary,
+        category=content.category,
+        images=json.dumps(content.images),
+        word_count=len(content.body),
+        quality_score=None,
+        review_status=content.review_status.value,
+        review_comment=content.review_comment,
+        create_time=create_time,
+    )
+
+
+def _old_id(content: ImportedContent) -> int:
+    assert content.old_id is not None, "it was read from a row"
+    return content.old_id

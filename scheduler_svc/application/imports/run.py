@@ -1,0 +1,133 @@
+"""The import from start to end: page by page, what can't be taken told row by row. Part of `application.imports`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from scheduler_svc.application.import_ports import OldApplication
+from scheduler_svc.application.imports.accounts import AccountChoices, import_accounts
+from scheduler_svc.application.imports.contents import plan_contents, store_contents
+from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.imports.pool import plan_entries, store_entries
+from scheduler_svc.application.imports.tasks import plan_tasks, store_tasks
+from scheduler_svc.application.ports import Database, Tx
+from scheduler_svc.application.submit import Keys
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.domain.old_rows import CannotImport, Kind
+
+PAGE = 500
+"""Rows of a transaction: they take far less than a second."""
+
+P = TypeVar("P")
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many rows of a kind were taken by this run, by one before, and left out."""
+
+    taken: int = 0
+    before: int = 0
+    left_out: int = 0
+
+
+class Listener(Protocol):
+    """Who is told how the import gets on. Rows are told once, after their transaction."""
+
+    def begins(self, kind: Kind, total: int) -> None: ...
+    def moved(self, rows: int) -> None: ...
+    def left_out(self, kind: Kind, old_id: int, reason: str) -> None: ...
+    def ends(self, kind: Kind, tally: Tally) -> None: ...
+
+
+class Import:
+    """One run. What an earlier run of the same source took is passed over."""
+
+    def __init__(self, database: Database, listener: Listener) -> None:
+        self._database = database
+        self._listener = listener
+        self._keys = Keys()
+        self._tally = Tally()
+        self._with_tasks = 0
+
+    def run(self, old: OldApplication, source: str, choices: AccountChoices, *, dry_run: bool) -> bool:
+        """Whether everything was taken.
+
+        Raises SourceUnreadable, ImportRefused, and StoreUnavailable where the database goes away: what was taken until
+        then stays.
+        """
+        origin, accounts = self._import_accounts(old, source, choices, dry_run=dry_run)
+        pages = (
+            self._import_pages(origin, Kind.TASK, plan_tasks, partial(store_tasks, keys=self._keys)),
+            self._import_pages(origin, Kind.CONTENT, plan_contents, partial(store_contents, keys=self._keys)),
+            self._import_pages(origin, Kind.POOL_ENTRY, plan_entries, store_entries),
+        )
+        return not any(tally.left_out for tally in (accounts, *pages))
+
+    def _import_accounts(
+        self, old: OldApplication, source: str, choices: AccountChoices, *, dry_run: bool
+    ) -> tuple[Origin, Tally]:
+        total = old.count(Kind.ACCOUNT)
+        self._listener.begins(Kind.ACCOUNT, total)
+        origin, told = self._database.run(lambda tx: import_accounts(tx, old, source, choices, dry_run=dry_run))
+        self._tally = Tally(told.taken, told.before)
+        self._leave_out(Kind.ACCOUNT, told.missed)
+        self._listener.moved(total)
+        self._listener.ends(Kind.ACCOUNT, self._tally)
+        return origin, self._tally
+
+    def _import_pages(
+        self,
+        origin: Origin,
+        kind: Kind,
+        plan: Callable[[Origin, Sequence[int]], tuple[list[P], list[Missed]]],
+        store: Callable[[Tx, Origin, Sequence[P]], Stored],
+    ) -> Tally:
+        self._listener.begins(kind, origin.old.count(kind))
+        came_with_tasks = self._with_tasks if kind is Kind.CONTENT else 0
+        self._tally = Tally(taken=came_with_tasks, before=-came_with_tasks)  # they will be found to be known
+        after: int | None = None
+
+        def take(ids: Sequence[int]) -> None:
+            planned, missed = plan(origin, ids)
+            stored = self._database.run(lambda tx: store(tx, origin, planned))
+            missed += stored.missed
+            self._with_tasks += stored.with_contents
+            self._tally.taken += len(ids) - len(missed)
+            self._leave_out(kind, missed)
+
+        while ids := origin.old.ids(kind, after, PAGE):
+            after = ids[-1]
+            known = self._known(origin, kind, ids)
+            self._tally.before += len(known)
+            self._take_or_halve(kind, [old_id for old_id in ids if old_id not in known], take)
+            self._listener.moved(len(ids))
+        self._listener.ends(kind, self._tally)
+        return self._tally
+
+    def _known(self, origin: Origin, kind: Kind, ids: Sequence[int]) -> dict[int, int]:
+        return self._database.run(lambda tx: tx.imports.known(origin.source_id, kind, ids))
+
+    def _take_or_halve(self, kind: Kind, ids: Sequence[int], take: Callable[[Sequence[int]], None]) -> None:
+        """Takes these rows; where one spoils it for all, they are halved until that one stands alone."""
+        if not ids:
+            return
+        try:
+            take(ids)
+        except (CannotImport, DomainError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a row does to a driver, the others go on
+            if len(ids) == 1:
+                reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                self._leave_out(kind, [Missed(ids[0], reason)])
+                return
+            middle = len(ids) // 2
+            self._take_or_halve(kind, ids[:middle], take)
+            self._take_or_halve(kind, ids[middle:], take)
+
+    def _leave_out(self, kind: Kind, missed: Sequence[Missed]) -> None:
+        self._tally.left_out += len(missed)
+        for old_id, reason in sorted(missed):
+            self._listener.left_out(kind, old_id, reason)

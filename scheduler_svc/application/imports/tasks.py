@@ -1,0 +1,158 @@
+"""A page of tasks with the contents of those that are completed. Part of `application.imports`.
+
+A task that had not ended is submitted: it stands where a submit would put it, by the same ledger, and the schedulers
+are told. One that had ended gets the history that leads to where it stands.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scheduler_svc.application.imports.contents import read_contents
+from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.imports.task_rows import (
+    Placed,
+    content_rows,
+    label_rows,
+    payload_row,
+    record,
+    task_row,
+)
+from scheduler_svc.application.ledger import Ledger
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.submit import Keys
+from scheduler_svc.domain import imports
+from scheduler_svc.domain.ids import make_past_key
+from scheduler_svc.domain.imports import ImportedContent, ImportedTask
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.old_rows import Kind, LeftOut, OldRow
+
+_FENCE_BITS = 31
+
+
+class Planned(NamedTuple):
+    """A task, and what it completed with."""
+
+    task: ImportedTask
+    content: ImportedContent | None
+
+    @property
+    def old_content_id(self) -> int | None:
+        """The row of its content; None where it has none, or one that is made of its result."""
+        return self.content.old_id if self.content else None
+
+
+def plan_tasks(origin: Origin, ids: Sequence[int]) -> tuple[list[Planned], list[Missed]]:
+    """What these tasks of the source will be, and those that can't be anything."""
+    tasks: list[ImportedTask] = []
+    missed: list[Missed] = []
+    for row in origin.old.rows(Kind.TASK, ids):
+        try:
+            tasks.append(imports.task(row))
+        except LeftOut as left:
+            missed.append(Missed(row.old_id, left.reason))
+    contents = _contents(origin, [task for task in tasks if task.status is Status.COMPLETED])
+    planned: list[Planned] = []
+    for task in tasks:
+        found = contents.get(task.old_id)
+        if isinstance(found, LeftOut):
+            missed.append(Missed(task.old_id, found.reason))
+        else:
+            planned.append(Planned(task, found))
+    return planned, missed
+
+
+def _contents(origin: Origin, completed: Sequence[ImportedTask]) -> dict[int, ImportedContent | LeftOut]:
+    """What each of these tasks completed with, or why it has nothing: by the task's column, else by the content's."""
+    rows = origin.old.rows(Kind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
+    by_id = {row.old_id: row for row in rows}
+    unnamed = [task for task in completed if task.old_content_id not in by_id]
+    by_task = {row.text("generation_task_id"): row for row in origin.old.contents_of(t.old_task_id for t in unnamed)}
+    of_task = {task.old_id: by_id.get(task.old_content_id or 0) or by_task.get(task.old_task_id) for task in completed}
+    read = read_contents(origin, [row for row in of_task.values() if row is not None])
+    return {task.old_id: _content(task, of_task[task.old_id], read) for task in completed}
+
+
+def _content(
+    task: ImportedTask, row: OldRow | None, read: Mapping[int, ImportedContent | LeftOut]
+) -> ImportedContent | LeftOut:
+    if row is not None:
+        found = read[row.old_id]
+        return LeftOut(f"its content {row.old_id}: {found.reason}") if isinstance(found, LeftOut) else found
+    try:
+        return imports.content_of_result(task)
+    except LeftOut:
+        named = f"content {task.old_content_id} is not there" if task.old_content_id else "it has no content"
+        return LeftOut(f"it is completed, but {named}, and its result has no text")
+
+
+def store_tasks(tx: Tx, origin: Origin, planned: Sequence[Planned], *, keys: Keys) -> Stored:
+    """Stores what can be stored here; returns the others."""
+    accounts = tx.imports.known(origin.source_id, Kind.ACCOUNT, {one.task.old_account_id for one in planned})
+    wanted = {one.old_content_id for one in planned if one.old_content_id is not None}
+    gone: set[int | None] = set(tx.imports.known(origin.source_id, Kind.CONTENT, wanted))
+    missed: list[Missed] = []
+    fitting: list[Planned] = []
+    for one in planned:
+        if one.task.old_account_id not in accounts:
+            missed.append(Missed(one.task.old_id, f"its account {one.task.old_account_id} is not there"))
+        elif one.old_content_id in gone:
+            missed.append(Missed(one.task.old_id, f"its content {one.old_content_id} has been taken already"))
+        else:
+            fitting.append(one)
+            gone |= {one.old_content_id} - {None}
+    placed = [] if origin.dry_run else _place(tx, keys, fitting, accounts)
+    _insert(tx, placed)
+    return Stored(missed, _remember(tx, origin, fitting, placed))
+
+
+def _place(tx: Tx, keys: Keys, fitting: Sequence[Planned], accounts: Mapping[int, int]) -> list[Placed]:
+    """Gives each its key and ids, the oldest first: that is the order in which they are served."""
+    now = tx.now
+    numbers = keys.numbers(tx, len(fitting))
+    content_ids = iter(tx.imports.next_content_ids(sum(one.content is not None for one in fitting)))
+    placed = []
+    for (task, content), number in zip(fitting, numbers, strict=True):
+        create_time = min(task.create_time or now, now)
+        attempt = task.retry_count + (task.status in _ENDED_BY_AN_ATTEMPT)
+        placed.append(
+            Placed(
+                task,
+                key=make_past_key(max(0, round(create_time.timestamp() * 1000)), number),
+                account_id=accounts[task.old_account_id],
+                attempt=attempt,
+                fence=random.getrandbits(_FENCE_BITS) if attempt else None,
+                create_time=create_time,
+                content=content,
+                content_id=next(content_ids) if content else 0,
+            )
+        )
+    return sorted(placed, key=lambda one: one.key)
+
+
+_ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
+
+
+def _insert(tx: Tx, placed: Sequence[Placed]) -> None:
+    ledger = Ledger(tx)
+    for one in placed:
+        record(ledger, one)
+    ledger.write()
+    tx.imports.insert_tasks([task_row(one) for one in placed])
+    tx.tasks.insert([], [payload_row(one) for one in placed], [row for one in placed for row in label_rows(one)])
+    tx.imports.insert_contents([row for one in placed for row in content_rows(one)])
+
+
+def _remember(tx: Tx, origin: Origin, fitting: Sequence[Planned], placed: Sequence[Placed]) -> int:
+    """Returns how many rows of contents came along. In a dry run nothing was placed, and there are no new ids."""
+    new = {one.task.old_id: (one.key, one.content_id) for one in placed}
+    tasks, contents = {}, {}
+    for one in fitting:
+        tasks[one.task.old_id], content_id = new.get(one.task.old_id, (0, 0))
+        if one.old_content_id is not None:
+            contents[one.old_content_id] = content_id
+    tx.imports.remember(origin.source_id, Kind.TASK, tasks)
+    tx.imports.remember(origin.source_id, Kind.CONTENT, contents)
+    return len(contents)

@@ -1,0 +1,106 @@
+"""`contentgen doctor` itself: all checks in order, each a line. Layer: the top of doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from scheduler_svc.cli.operators import values
+from scheduler_svc.cli.operators.command import Session, command
+from scheduler_svc.cli.operators.connection import Connection
+from scheduler_svc.cli.operators.doctor import reach, work
+from scheduler_svc.cli.operators.doctor.findings import Finding, Level, fail
+from scheduler_svc.cli.operators.documents import Document
+from scheduler_svc.cli.operators.failures import CAUGHT, Status, told
+
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+_CHECK_WIDTH = 11
+
+StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
+QueueLimit = Annotated[
+    int,
+    typer.Option(
+        "--max-queue-size",
+        min=1,
+        envvar="CONTENTGEN_MAX_QUEUE_SIZE",
+        help="The limit that the schedulers were given; no call tells it.",
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """`doctor`."""
+    command(
+        app,
+        "doctor",
+        "contentgen doctor",
+        "contentgen --scheduler 10.0.0.5:50051 doctor",
+        "contentgen -o json doctor | jq '.[] | select(.level != \"ok\")'",
+    )(doctor)
+
+
+def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: QueueLimit = 1_000_000) -> int:
+    """Check a deployment, and say what to do.
+
+    It looks at the way to it, TLS, the token, versions, database, workers and their CLIs, the queue, dispatch and stuck
+    tasks. Each line is ok, warn or fail, with what to do. Exit status: 0, or 1 when a line is fail.
+    """
+    failed, patience = False, values.seconds(stuck_after)
+
+    def noted() -> Iterator[Document]:
+        nonlocal failed
+        for finding in findings(session.connection, patience, max_queue_size):
+            failed = failed or finding.level is Level.FAIL
+            yield finding.document()
+
+    if session.output.tables:
+        for finding in noted():
+            _write(session.output.out, finding)
+    else:
+        session.output.many(noted(), (), "findings")
+    return Status.FAILED if failed else Status.DONE
+
+
+def findings(connection: Connection, stuck_after: float, queue_limit: int) -> Iterator[Finding]:
+    """What all checks find; without a connection only that there is none."""
+    (found,) = reach.target(connection)
+    yield found
+    if found.level is Level.FAIL:
+        return
+    yield from reach.tls(connection)
+    yield from _safely("token", connection, lambda: reach.token(connection))
+    yield from _safely("database", connection, lambda: reach.database(connection))
+    yield from _safely("workers", connection, lambda: _workers(connection))
+    yield from _safely("queue", connection, lambda: work.queue(connection, queue_limit))
+    yield from _safely("dispatch", connection, lambda: work.waiting(connection))
+    yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
+
+
+def _workers(connection: Connection) -> Iterator[Finding]:
+    pool = work.pool_of(connection)
+    yield from work.versions(pool.workers)
+    yield from work.workers(pool)
+    yield from work.clis(pool.workers)
+
+
+def _safely(name: str, connection: Connection, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """A check whose calls fail has failed, and the others go on."""
+    try:
+        yield from check()
+    except CAUGHT as error:
+        message, _, advice = told(error, connection.target).partition("; ")
+        yield fail(name, message, advice)
+
+
+def _write(to: Console, finding: Document) -> None:
+    level = Level(finding["level"])
+    to.print(
+        Text.assemble((f"{level:<4}", _STYLES[level]), f"  {finding['check']:<{_CHECK_WIDTH}}", finding["message"]),
+        soft_wrap=True,
+    )
+    if finding["advice"]:
+        to.print(Text(f"      → {finding['advice']}"), soft_wrap=True)

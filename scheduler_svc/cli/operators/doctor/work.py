@@ -1,0 +1,148 @@
+"""Whether tasks get done: versions, workers, their CLIs, the queue, and what is stuck. Layer: inside doctor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from itertools import islice
+
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+
+from scheduler_svc.cli.operators import cells
+from scheduler_svc.cli.operators.connection import Connection
+from scheduler_svc.cli.operators.doctor.findings import Finding, fail, ok, warn
+from scheduler_svc.cli.operators.documents import document
+from scheduler_svc.cli.operators.options import PAGE_SIZE
+from scheduler_svc.client.documents import label
+from scheduler_svc.client.errors import ResourceNotFoundException
+
+Workers = Sequence[pool_pb.Worker]
+
+NEARLY_FULL = 0.9
+_SAMPLE = 5
+_MOST_SUBMITTED = 10_000
+_NAMED = 3
+"""Of many things, as many are named."""
+
+
+def pool_of(connection: Connection) -> pool_pb.GetWorkerPoolResponse:
+    return connection.call(connection.workers.GetWorkerPool, pool_pb.GetWorkerPoolRequest())
+
+
+def versions(workers: Workers) -> Iterator[Finding]:
+    """This command's and the workers'; no RPC tells the scheduler's."""
+    own = version("contentgen")
+    others = {worker.version for worker in workers if worker.running} - {own, ""}
+    if others:
+        found = ", ".join(sorted(others))
+        yield warn(
+            "version", f"this command is {own}, workers are {found}", "bring all to one version, schedulers first"
+        )
+    else:
+        compared = "as are the workers" if workers else "and no worker is there to compare with"
+        yield ok("version", f"this command is {own}, {compared}; a scheduler does not tell its own")
+
+
+def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
+    """Who is connected, and who is not any more."""
+    running = [worker for worker in found.workers if worker.running]
+    if running:
+        busy, slots = sum(it.busy_slots for it in running), sum(it.slots for it in running)
+        yield ok("workers", f"{len(running)} take tasks, {busy} of {slots} slots are busy")
+    elif found.num_workers:
+        yield fail(
+            "workers", f"all {found.num_workers} are draining", "restart them, or start others: contentgen-worker"
+        )
+    else:
+        yield fail(
+            "workers", "none is connected", "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target"
+        )
+    gone = [it.worker_id for it in found.workers if not it.running and not it.draining]
+    if gone:
+        yield warn("workers", f"{_some(gone)} not heard of any more", "where that is not meant, look at its log")
+
+
+def clis(workers: Workers) -> Iterator[Finding]:
+    """Whether the workers' CLIs run, and are the same."""
+    running = [worker for worker in workers if worker.running]
+    for worker in workers:
+        if worker.unhealthy:
+            message = f"that of {worker.worker_id} does not run: {cells.line(worker.last_error) or 'no reason given'}"
+            yield fail(
+                "cli", message, f"look at CREATOR_CLI_PATH and the worker's log on {worker.hostname or 'its host'}"
+            )
+    said = {worker.creator_version or "without a version" for worker in running}
+    if len(said) > 1:
+        yield warn("cli", f"workers have different ones: {_some(sorted(said))}", "install the same one everywhere")
+    elif said and not any(worker.unhealthy for worker in running):
+        yield ok("cli", f"{cells.line(said.pop())} on {'all workers' if len(running) > 1 else 'the worker'}")
+
+
+def queue(connection: Connection, limit: int) -> Iterator[Finding]:
+    """How full it is; `limit` is what we believe the schedulers' CONTENTGEN_MAX_QUEUE_SIZE to be."""
+    stats = document(connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest()))
+    pending = stats["counts"].get("pending", 0)
+    waits = f", the oldest for {cells.duration(stats['oldest_pending_age'])}" if pending else ""
+    message = f"{pending:,} of {limit:,} pending, {stats['queue_depth']:,} due{waits}"
+    if pending >= limit:
+        yield fail("queue", f"full: {message}", "start workers, or raise CONTENTGEN_MAX_QUEUE_SIZE of the schedulers")
+    elif pending >= NEARLY_FULL * limit:
+        yield warn("queue", f"nearly full: {message}", "start workers before submits are refused")
+    else:
+        yield ok("queue", message)
+
+
+def waiting(connection: Connection) -> Iterator[Finding]:
+    """Why the newest pending tasks wait."""
+    reasons = Counter(_reasons(connection))
+    if not reasons:
+        yield ok("dispatch", "no task waits")
+        return
+    told = (f"{cells.WAITS_FOR.get(reason, reason)} ({count})" for reason, count in reasons.most_common())
+    message = f"the newest pending tasks wait for {', '.join(told)}"
+    if "paused" in reasons:
+        yield warn("dispatch", message, "`contentgen dispatch resume`, of the account or --all, hands tasks out again")
+    elif "no_workers" in reasons:
+        yield fail("dispatch", message, "start contentgen-worker")
+    else:
+        yield ok("dispatch", message)
+
+
+def _reasons(connection: Connection) -> Iterable[str]:
+    request = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_PENDING], page_size=_SAMPLE)
+    for listed in connection.call(connection.tasks.ListTasks, request).tasks:
+        try:
+            task = connection.call(connection.tasks.GetTask, pb.GetTaskRequest(task_id=listed.task_id)).task
+        except ResourceNotFoundException:
+            continue  # cleaned up meanwhile
+        if task.pending_reason:
+            yield label(task_pb2.PendingReason.DESCRIPTOR, task.pending_reason)
+
+
+def submitted(connection: Connection, stuck_after: float) -> Iterator[Finding]:
+    """Tasks whose CLI has not started for `stuck_after` seconds after a worker got them."""
+    request = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_SUBMITTED], page_size=PAGE_SIZE)
+    pages = connection.call.pages(connection.tasks.ListTasks, request)
+    tasks = [document(task) for page in pages for task in page.tasks][:_MOST_SUBMITTED]
+    stuck = [it for it in tasks if it["submit_time"] and cells.seconds_since(it["submit_time"]) > stuck_after]
+    if stuck:
+        named = _some([f"{it['task_id']} on {it['worker_id']}" for it in stuck])
+        yield warn(
+            "submitted",
+            f"{len(stuck)} not started for {cells.duration(stuck_after)}: {named}",
+            "look at `contentgen task events ID` and the worker's log; `contentgen task cancel --force ID` ends one."
+            " Tasks ahead of a slot (CONTENTGEN_QUEUE_SIZE) wait rightly",
+        )
+    else:
+        yield ok(
+            "submitted", f"{len(tasks):,} on their way to a CLI, none for longer than {cells.duration(stuck_after)}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(cells.line(name) for name in islice(names, _NAMED)) + (f" and {more} more" if more > 0 else "")

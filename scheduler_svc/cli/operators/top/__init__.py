@@ -1,0 +1,1 @@
+"""`contentgen top`: the queue, the workers and what they run, live."""

@@ -1,0 +1,311 @@
+"""What becomes of the old application's rows: the rules of the import. docs/migration.md has them for people.
+
+Pure: what a row becomes by itself. Whether its account and its content are there is for `application/imports`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from scheduler_svc.domain import bounds
+from scheduler_svc.domain.content import (
+    MAX_RESULT_BYTES,
+    SUMMARY_LENGTH,
+    TITLE_LENGTH,
+    PublishStatus,
+    ReviewStatus,
+)
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.old_rows import LeftOut, OldRow
+from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT, TASK_TIMEOUT
+from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, TaskError
+
+T = TypeVar("T")
+
+MAX_ERROR = 2_000
+MAX_COMMENT = 2_000
+MAX_ACCOUNT_NAME = 200
+MAX_OLD_TASK_ID = 255  # it becomes a label
+MAX_IMAGES = 1_000
+_LARGEST_SCORE = 1e9
+OLD_TASK_ID = "old_task_id"
+OLD_CONTENT_ID = "old_content_id"
+"""Labels by which a task is found by what it was called before."""
+
+_STATUSES = {
+    "": Status.PENDING,
+    "pending": Status.PENDING,
+    "submitted": Status.PENDING,
+    "processing": Status.PENDING,
+    "completed": Status.COMPLETED,
+    "failed": Status.FAILED,
+    "timeout": Status.TIMEOUT,
+    "cancelled": Status.CANCELLED,
+}
+_SPELLINGS = {"canceled": "cancelled", "timedout": "timeout"}
+_PUBLISH_STATUSES = {
+    "": PublishStatus.PENDING,
+    "pending": PublishStatus.PENDING,
+    "publishing": PublishStatus.PENDING,
+    "published": PublishStatus.PUBLISHED,
+    "failed": PublishStatus.FAILED,
+}
+_REASONS = {
+    Status.PENDING: "CREATOR_ERROR",
+    Status.FAILED: "CREATOR_ERROR",
+    Status.TIMEOUT: TASK_TIMEOUT,
+    Status.CANCELLED: CANCELLED_BY_CLIENT,
+}
+
+
+class ImportedAccount(NamedTuple):
+    """An account as it will be, but for its id."""
+
+    old_id: int
+    name: str
+    active: bool
+    create_time: datetime | None
+
+
+class Result(NamedTuple):
+    """What a task's `result` still has that its content row has not, and a text in case that row is gone."""
+
+    body: str = ""
+    html_body: str = ""
+    images: tuple[str, ...] = ()
+    quality_score: float | None = None
+
+
+class ImportedTask(NamedTuple):
+    """A task as it will be, but for its key, account and content. `status` is PENDING for all that had not ended."""
+
+    old_id: int
+    old_task_id: str
+    old_account_id: int
+    old_content_id: int | None
+    topic: str
+    keywords: str
+    category: str
+    requirements: str
+    tone: str
+    status: Status
+    priority: int
+    auto_approve: bool
+    retry_count: int
+    max_retries: int
+    create_time: datetime | None
+    submit_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+    error: TaskError | None
+    result: Result
+
+
+class ImportedContent(NamedTuple):
+    """A content as it will be, but for its id, task and account. `old_id` None: it is made of its task's result."""
+
+    old_id: int | None
+    old_account_id: int
+    title: str
+    body: str
+    summary: str
+    category: str
+    images: tuple[str, ...]
+    review_status: ReviewStatus
+    review_comment: str
+    create_time: datetime | None
+
+
+class ImportedEntry(NamedTuple):
+    """An entry of the publish pool as it will be, but for its content."""
+
+    old_id: int
+    old_content_id: int
+    priority: int
+    schedule_time: datetime | None
+    status: PublishStatus
+    error: str
+
+
+def account(row: OldRow) -> ImportedAccount:
+    """An account, of which the old application kept far more: nothing but this is asked for. Raises LeftOut."""
+    name = row.text("name").strip() or row.text("directory_name").strip() or f"account {row.old_id}"
+    return ImportedAccount(row.old_id, name[:MAX_ACCOUNT_NAME], row.flag("is_active", True), row.time("created_at"))
+
+
+def task(row: OldRow) -> ImportedTask:
+    """A task; what had not ended starts anew. Raises LeftOut."""
+    status = _named(row, "status", _STATUSES)
+    max_retries = _within(row.number("max_retries"), DEFAULT_MAX_RETRIES, 0, bounds.MAX_RETRIES)
+    ended = status is not Status.PENDING
+    topic, requirements = _prompt(row)
+    return ImportedTask(
+        old_id=row.old_id,
+        old_task_id=row.text("task_id", MAX_OLD_TASK_ID),
+        old_account_id=row.required_number("account_id"),
+        old_content_id=row.number("content_id") or None,
+        topic=topic,
+        keywords=row.text("keywords", bounds.MAX_KEYWORDS),
+        category=row.text("category", bounds.MAX_CATEGORY),
+        requirements=requirements,
+        tone=row.text("tone", bounds.MAX_TONE),
+        status=status,
+        priority=_within(row.number("priority"), DEFAULT_PRIORITY, bounds.LEAST_PRIORITY, bounds.MOST_PRIORITY),
+        auto_approve=row.flag("auto_approve", True),
+        retry_count=_within(row.number("retry_count"), 0, 0, max_retries),
+        max_retries=max_retries,
+        create_time=row.time("created_at") or row.time("submitted_at") or row.time("updated_at"),
+        submit_time=row.time("submitted_at") if ended else None,
+        start_time=row.time("started_at") if ended else None,
+        end_time=_end_time(row) if ended else None,
+        error=_error(row, status),
+        result=_result(row.document("result")),
+    )
+
+
+def content(row: OldRow, *, in_pool: bool) -> ImportedContent:
+    """A content. What stands in the pool was to be published, so it counts as approved. Raises LeftOut."""
+    body = row.text("content")
+    _check_body(body)
+    return ImportedContent(
+        old_id=row.old_id,
+        old_account_id=row.required_number("account_id"),
+        title=(row.text("title").strip() or row.text("topic").strip())[:TITLE_LENGTH],
+        body=body,
+        summary=(row.text("summary") or body)[:SUMMARY_LENGTH],
+        category=row.text("category")[: bounds.MAX_CATEGORY],
+        images=_images_of(row),
+        review_status=_review(row, in_pool=in_pool),
+        review_comment=row.text("review_comment")[:MAX_COMMENT],
+        create_time=row.time("created_at"),
+    )
+
+
+def content_of_result(of: ImportedTask) -> ImportedContent:
+    """The content of a completed task whose content row is gone. Somebody has to look at it. Raises LeftOut."""
+    _check_body(of.result.body)
+    return ImportedContent(
+        old_id=None,
+        old_account_id=of.old_account_id,
+        title=of.topic[:TITLE_LENGTH],
+        body=of.result.body,
+        summary=of.result.body[:SUMMARY_LENGTH],
+        category=of.category,
+        images=of.result.images,
+        review_status=ReviewStatus.PENDING_REVIEW,
+        review_comment="",
+        create_time=of.end_time,
+    )
+
+
+def entry(row: OldRow) -> ImportedEntry:
+    """An entry of the publish pool; a claim of the old application's publisher is none here. Raises LeftOut."""
+    old = _within(row.number("priority"), DEFAULT_PRIORITY, bounds.LEAST_PRIORITY, bounds.MOST_PRIORITY)
+    status = _named(row, "status", _PUBLISH_STATUSES)
+    return ImportedEntry(
+        old_id=row.old_id,
+        old_content_id=row.required_number("content_id"),
+        priority=bounds.LEAST_PRIORITY + bounds.MOST_PRIORITY - old,  # there the smaller is the more urgent
+        schedule_time=row.time("scheduled_at"),
+        status=status,
+        error=row.text("last_error")[:MAX_ERROR] if status is PublishStatus.FAILED else "",
+    )
+
+
+def html_beside(body: str, html: str) -> str:
+    """The HTML of a result where it may stand beside the body; too large a one is dropped, since it says the same."""
+    return html if len(body.encode()) + len(html.encode()) <= MAX_RESULT_BYTES else ""
+
+
+def _prompt(row: OldRow) -> tuple[str, str]:
+    topic, requirements = row.text("topic", bounds.MAX_TOPIC), row.text("requirements", bounds.MAX_REQUIREMENTS)
+    if not topic.strip():
+        raise LeftOut("topic is empty")
+    held = len(topic.encode()) + len(requirements.encode())
+    if held > bounds.MAX_PROMPT_BYTES:
+        raise LeftOut(f"topic and requirements have {held:,} bytes together, and may have {bounds.MAX_PROMPT_BYTES:,}")
+    return topic, requirements
+
+
+def _named(row: OldRow, column: str, names: Mapping[str, T]) -> T:
+    """A status whatever its case, spaces, hyphens and underscores."""
+    text = row.text(column)
+    plain = "".join(character for character in text.lower() if character.isalnum())
+    found = names.get(_SPELLINGS.get(plain, plain))
+    if found is None:
+        raise LeftOut(f"{column} {text[:40]!r} is none of {', '.join(name for name in names if name)}")
+    return found
+
+
+def _within(number: int | None, default: int, least: int, most: int) -> int:
+    return default if number is None else min(max(number, least), most)
+
+
+def _end_time(row: OldRow) -> datetime | None:
+    columns = ("completed_at", "updated_at", "started_at", "submitted_at", "created_at")
+    return next((time for column in columns if (time := row.time(column))), None)
+
+
+def _error(row: OldRow, status: Status) -> TaskError | None:
+    """The last attempt's error: a completed task has none, one that failed or was ended has one always."""
+    message = row.text("error_message")[:MAX_ERROR]
+    if status is Status.COMPLETED or (status is Status.PENDING and not message):
+        return None
+    return TaskError(_REASONS[status], message)
+
+
+def _result(document: object) -> Result:
+    """What there is of it; a result of any other shape counts as none."""
+    if not isinstance(document, Mapping):
+        return Result()
+    return Result(
+        body=_storable(document.get("content")),
+        html_body=_storable(document.get("htmlContent")),
+        images=_images(document.get("images")),
+        quality_score=_score(document.get("qualityScore")),
+    )
+
+
+def _score(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= _LARGEST_SCORE else None  # neither infinite nor no number at all
+
+
+def _storable(value: object) -> str:
+    """A text, or none where it can't be stored."""
+    try:
+        return OldRow({"value": value}).text("value") if isinstance(value, str) else ""
+    except LeftOut:
+        return ""
+
+
+def _check_body(body: str) -> None:
+    if not body.strip():
+        raise LeftOut("content is empty")
+    size = len(body.encode())
+    if size > MAX_RESULT_BYTES:
+        raise LeftOut(f"content has {size:,} bytes, and may have {MAX_RESULT_BYTES:,}")
+
+
+def _review(row: OldRow, *, in_pool: bool) -> ReviewStatus:
+    found = row.text("review_status").strip().lower()
+    if found == "rejected":
+        return ReviewStatus.REJECTED
+    return ReviewStatus.APPROVED if found == "approved" or in_pool else ReviewStatus.PENDING_REVIEW
+
+
+def _images_of(row: OldRow) -> tuple[str, ...]:
+    """The cover first, as a content has it here; a lone picture of older rows where there is no list."""
+    images = _images(row.document("images"))
+    first = row.text("cover_image") or (row.text("image_url") if not images else "")
+    return (first, *(image for image in images if image != first)) if first else images
+
+
+def _images(document: object) -> tuple[str, ...]:
+    """Names or addresses out of a list of texts or of objects with `url`."""
+    items = document if isinstance(document, list) else []
+    found = [item.get("url") if isinstance(item, Mapping) else item for item in items[:MAX_IMAGES]]
+    return tuple(text for item in found if (text := _storable(item)))

@@ -1,0 +1,85 @@
+"""The command: arguments in, exit status out. The top of `scheduler_svc.importer`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.imports import Import
+from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError
+from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.old_rows import CannotImport
+from scheduler_svc.importer.arguments import Arguments, read_arguments
+from scheduler_svc.importer.progress import Report
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
+from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.old_application import name_of, open_old_application, read_url
+from scheduler_svc.store.transactions import PgDatabase, make_engine
+
+ALL_TAKEN = 0
+FAILED = 1
+LEFT_OUT = 3
+INTERRUPTED = 130
+_AGAIN = "What was taken is kept: run the same command again, it goes on from there."
+
+
+def import_command(arguments: Sequence[str]) -> int:
+    """Runs `import` with these arguments; its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names are Chinese too, whatever the terminal can show
+    try:
+        return _import(read_arguments(arguments))
+    except (SettingsError, CannotImport, PostgresError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_STATUS
+    except (StoreUnavailable, sa.exc.OperationalError) as error:
+        print(f"the database of the schedulers can't be used: {_first_line(error)}\n{_AGAIN}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"interrupted. {_AGAIN}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _import(told: Arguments) -> int:
+    url = read_url(told.url)
+    report = Report(sys.stdout, sys.stderr)
+    with open_old_application(url) as old, _database(told.settings, dry_run=told.dry_run) as database:
+        importing = Import(database, report)
+        all_taken = importing.run(old, told.source or name_of(url), told.choices, dry_run=told.dry_run)
+    report.sums(dry_run=told.dry_run)
+    return ALL_TAKEN if all_taken else LEFT_OUT
+
+
+@contextmanager
+def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
+    """The schedulers' database, for this import alone; an embedded one is started, or shared with who runs it."""
+    with _server(settings) as url:
+        engine = make_engine(url, 1)
+        alone = sa.create_engine(url, poolclass=sa.NullPool)
+        try:
+            upgrade(alone)
+            with one_at_a_time(alone):
+                used = hide_what_is_imported(engine) if dry_run else engine
+                yield PgDatabase(used, "import", lambda _signals: None, lambda: None)
+        finally:
+            engine.dispose()
+            alone.dispose()
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[str]:
+    if settings.database_url:
+        yield settings.database_url
+        return
+    with EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir) as postgres:
+        yield postgres.url()
+
+
+def _first_line(error: Exception) -> str:
+    said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    return str(said).strip().partition("\n")[0]

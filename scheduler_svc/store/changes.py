@@ -1,0 +1,108 @@
+"""What WatchTasks reads: moves in the order of their numbers, and how far they are settled or cleaned up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.domain.horizon import Look
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.batch import array
+from scheduler_svc.store.rows import Statements
+
+_LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
+_LAST_NUMBER = sa.text(_LAST)
+# Which history the numbers are of: a restore into another cluster, database or table, a recovery to a point in time
+# and a failover (a new timeline) each make another one.
+_ORIGIN = """
+    concat_ws('.', (SELECT system_identifier FROM pg_control_system()),
+        left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
+        (SELECT oid FROM pg_database WHERE datname = current_database()), CAST('task_events' AS regclass)::oid)
+"""
+_PLACE = sa.text(f"SELECT {_ORIGIN}, ({_LAST})")
+
+# The id is taken by a statement of its own: the snapshot of the next one then shows who is older and still runs.
+_TAKE_ID = "SELECT pg_current_xact_id()"
+_OLDEST = sa.text("""
+    SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint),
+        CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)
+""")
+
+# A range of the index of numbers; each task is looked up by its key, whatever the statistics say.
+_PAGE = sa.text("""
+    SELECT e.seq, e.task_key, t.account_id FROM
+        (SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :limit) AS e,
+        LATERAL (SELECT account_id FROM tasks AS t WHERE t.task_key = e.task_key OFFSET 0) AS t
+    ORDER BY e.seq
+""")
+# The same of some tasks: a range of the history of each.
+_PAGE_OF_TASKS = sa.text("""
+    SELECT e.seq, e.task_key FROM unnest(CAST(:keys AS bigint[])) AS k(task_key),
+        LATERAL (SELECT x.seq, x.task_key FROM task_events AS x
+            WHERE (x.task_key, x.seq) > (k.task_key, :after) AND (x.task_key, x.seq) <= (k.task_key, :until)
+            ORDER BY x.task_key, x.seq LIMIT :limit) AS e
+    ORDER BY e.seq LIMIT :limit
+""")
+_HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
+
+_OPEN = sa.text(f"""
+    SELECT task_key FROM tasks
+    WHERE (account_id, status, task_key) > (:account_id, {int(Status.PENDING)}, :after)
+        AND (account_id, status, task_key) < (:account_id, {int(Status.PENDING) + 1}, 0)
+    ORDER BY account_id, status, task_key LIMIT :limit
+""")
+_ACCOUNTS = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+_CLEANED_SINCE = sa.text("SELECT account_id FROM cleaned_events WHERE seq > :number")
+_CLEANED_TO = sa.text("SELECT seq FROM cleaned_events WHERE account_id = :account_id")
+
+
+class Changes(Statements):
+    """Statements on `task_events` by number. Those with a limit return at most so many rows, lowest first."""
+
+    def last(self) -> int:
+        """The last number drawn, committed or not; 0 before the first."""
+        return int(self._row(_LAST_NUMBER)[0])
+
+    def place(self) -> tuple[str, int]:
+        """A text that names this history of the database, and no other one; the last number drawn."""
+        origin, last = self._row(_PLACE)
+        return origin, last
+
+    def look(self) -> Look:
+        """The last number, and then which transactions run: see `domain.horizon`."""
+        last = self.last()
+        self._session.hold_back(_TAKE_ID, {})
+        own, oldest = self._row(_OLDEST)
+        return Look(last, own, oldest)
+
+    def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
+        """Moves with numbers above `after`, up to `until`, as number, task and account."""
+        return [(seq, key, account) for seq, key, account in self._rows(_PAGE, after=after, until=until, limit=limit)]
+
+    def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
+        """The same of these tasks only, as number and task."""
+        these = array("bigint", keys)
+        found = self._rows(_PAGE_OF_TASKS, keys=these, after=after, until=until, limit=limit)
+        return [(seq, key) for seq, key in found]
+
+    def has(self, task_key: int, number: int) -> bool:
+        """Whether the task has a move of this number."""
+        return self._row(_HAS, task_key=task_key, number=number) is not None
+
+    def open_tasks(self, account_id: int, after: int, limit: int) -> list[int]:
+        """Keys above `after` of an account's tasks that have not ended."""
+        return [row[0] for row in self._rows(_OPEN, account_id=account_id, after=after, limit=limit)]
+
+    def accounts(self, keys: Sequence[int]) -> dict[int, int]:
+        """The accounts of these tasks; those that do not exist are missing."""
+        return dict(self._rows(_ACCOUNTS, keys=array("bigint", keys)))
+
+    def cleaned_since(self, number: int) -> frozenset[int]:
+        """Accounts of which moves with numbers above this one were deleted."""
+        return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
+
+    def cleaned_to(self, account_id: int) -> int:
+        """The highest number among an account's deleted moves; 0 where there are none."""
+        row = self._row(_CLEANED_TO, account_id=account_id)
+        return int(row[0]) if row else 0

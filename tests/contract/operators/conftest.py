@@ -1,0 +1,26 @@
+"""The operators' command beside the replica of the test."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler_svc.replica import Replica
+from tests.contract.operators.transcript import Transcript
+
+VARIABLES = ("SCHEDULER", "TOKEN", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "MAX_QUEUE_SIZE")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for everybody who runs the tests."""
+    for name in VARIABLES:
+        monkeypatch.delenv(f"CONTENTGEN_{name}", raising=False)
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def contentgen(replica: Replica, request: pytest.FixtureRequest) -> Transcript:
+    """Runs the command against the test's replica, and keeps what it prints."""
+    return Transcript(f"127.0.0.1:{replica.port}", request.config.getoption("--update-golden"))

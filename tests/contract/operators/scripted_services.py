@@ -1,0 +1,68 @@
+"""A server whose RPCs answer as a test says: for what no real scheduler does on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from contentgen.v1 import account_service_pb2, content_service_pb2, task_service_pb2, worker_pool_service_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2
+from grpc_status import rpc_status
+
+Answer = Callable[[Any, grpc.ServicerContext], Any]
+"""Of a streaming RPC it returns an iterator."""
+
+_FILES = (task_service_pb2, worker_pool_service_pb2, content_service_pb2, account_service_pb2, health_pb2)
+_THREADS = 4
+
+
+def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> None:
+    """Ends the call as the scheduler would; without a reason as gRPC itself would."""
+    if not reason:
+        context.abort(code, message)
+    detail = AnyMessage()
+    detail.Pack(ErrorInfo(reason=reason, domain="contentgen", metadata=metadata))
+    context.abort_with_status(rpc_status.to_status(Status(code=code.value[0], message=message, details=[detail])))
+
+
+@contextmanager
+def scripted(credentials: grpc.ServerCredentials | None = None, /, **answers: Answer) -> Iterator[str]:
+    """The address of a server with these RPCs, and no others, by their names; plaintext without `credentials`."""
+    with ThreadPoolExecutor(_THREADS) as executor:
+        server = grpc.server(executor, _handlers(answers))
+        listen = "127.0.0.1:0"
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.stop(None).wait()
+
+
+def _handlers(answers: dict[str, Answer]) -> list[grpc.GenericRpcHandler]:
+    services: list[ServiceDescriptor] = [each for file in _FILES for each in file.DESCRIPTOR.services_by_name.values()]
+    return [
+        grpc.method_handlers_generic_handler(
+            service.full_name,
+            {
+                method.name: _handler(method, answers[method.name])
+                for method in service.methods
+                if method.name in answers
+            },
+        )
+        for service in services
+    ]
+
+
+def _handler(method: MethodDescriptor, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
+    shape = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    return shape(answer, request.FromString, response.SerializeToString)

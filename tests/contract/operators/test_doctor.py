@@ -1,0 +1,211 @@
+"""`doctor`: beside a real scheduler, and beside scripted ones for what is hard to bring about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+import pytest
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from tests.contract.operators.scripted_services import Answer, refuse, scripted
+from tests.contract.operators.transcript import Transcript, run
+from tests.contract.scripted_worker import ScriptedWorker, hello
+
+VERSION = version("contentgen")
+SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING)
+GOOD = pool_pb.Worker(
+    worker_id="w1", version=VERSION, running=True, slots=3, busy_slots=1, creator_version="content-creator 3"
+)
+
+
+def pool(*workers: pool_pb.Worker) -> pool_pb.GetWorkerPoolResponse:
+    connected = [worker for worker in workers if worker.running or worker.draining]
+    return pool_pb.GetWorkerPoolResponse(num_workers=len(connected), workers=workers)
+
+
+def worker(**fields: Any) -> pool_pb.Worker:
+    """A good one but for these fields."""
+    made = pool_pb.Worker()
+    made.CopyFrom(GOOD)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+class Deployment:
+    """Where nothing is wrong but what a test puts into it."""
+
+    def __init__(self) -> None:
+        self.workers: Sequence[pool_pb.Worker] = [GOOD]
+        self.pending = 0
+        self.reason = task_pb2.PENDING_REASON_UNSPECIFIED
+        self.submitted: Sequence[task_pb2.Task] = []
+        self.away: Sequence[str] = []
+        self.role = ""
+
+    def answers(self) -> dict[str, Answer]:
+        return {
+            "Check": self._check,
+            "UpdateAccount": self._update_account,
+            "GetTaskStats": self._stats,
+            "GetWorkerPool": lambda request, context: pool(*self.workers),
+            "ListTasks": self._list,
+            "GetTask": self._get,
+        }
+
+    def _check(self, request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
+        if request.service.rpartition(".")[2] in self.away:
+            return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
+        return SERVING
+
+    def _update_account(self, request: object, context: grpc.ServicerContext) -> account_pb.UpdateAccountResponse:
+        given = dict(context.invocation_metadata()).get("authorization")
+        if self.role and given != "Bearer known":
+            refuse(context, StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not known")
+        if self.role in {"client", "worker"}:
+            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
+        refuse(context, StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "account_id: must be 1 or more")
+        return account_pb.UpdateAccountResponse()
+
+    def _stats(self, request: object, context: grpc.ServicerContext) -> pb.GetTaskStatsResponse:
+        if self.role == "worker":
+            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
+        age = Duration(seconds=3_720) if self.pending else None
+        return pb.GetTaskStatsResponse(counts={"pending": self.pending}, oldest_pending_age=age)
+
+    def _list(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
+        if list(request.statuses) == [task_pb2.TASK_STATUS_SUBMITTED]:
+            return pb.ListTasksResponse(tasks=self.submitted)
+        return pb.ListTasksResponse(tasks=[task_pb2.Task(task_id="task-1")] if self.reason else [])
+
+    def _get(self, request: object, context: object) -> pb.GetTaskResponse:
+        return pb.GetTaskResponse(task=task_pb2.Task(task_id="task-1", pending_reason=self.reason))
+
+
+def examined(deployment: Deployment, *arguments: str) -> tuple[int, list[dict[str, str]]]:
+    """The exit status, and every finding that is not ok."""
+    with scripted(**deployment.answers()) as target:
+        ran = run("-s", target, "-o", "json", "doctor", *arguments)
+    assert ran.err == ""
+    return ran.status, [finding for finding in json.loads(ran.out) if finding["level"] != "ok"]
+
+
+async def test_screens(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
+    await contentgen("task", "submit", "-a", "1", "It waits")
+    await contentgen("doctor")
+    greeting = hello(version=VERSION, creator_version="content-creator 3")
+    async with ScriptedWorker(channel, greeting) as scripted_worker:
+        (lease,) = await scripted_worker.take()
+        await scripted_worker.start(lease)
+        await contentgen("doctor")
+        await contentgen("-o", "json", "doctor")
+    contentgen.check("doctor")
+
+
+def test_an_unreachable_scheduler(request: pytest.FixtureRequest) -> None:
+    transcript = Transcript("127.0.0.1:1", request.config.getoption("--update-golden"))
+    transcript.add(("doctor",), run("-s", "127.0.0.1:1", "doctor"))
+    transcript.check("doctor-unreachable")
+
+
+def test_nothing_is_wrong() -> None:
+    assert examined(Deployment()) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("workers", "status", "check", "told"),
+    [
+        ([], 1, "workers", "none is connected"),
+        ([worker(running=False, draining=True)], 1, "workers", "all 1 are draining"),
+        ([GOOD, worker(worker_id="w2", running=False)], 0, "workers", "w2 not heard of any more"),
+        ([GOOD, worker(worker_id="w2", version="0.0.9")], 0, "version", "workers are 0.0.9"),
+        ([GOOD, worker(worker_id="w2", creator_version="content-creator 2")], 0, "cli", "content-creator 2"),
+        (
+            [worker(unhealthy=True, last_error="exit status 127\nnot found")],
+            1,
+            "cli",
+            "w1 does not run: exit status 127",
+        ),
+    ],
+)
+def test_workers_that_need_a_look(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
+    deployment = Deployment()
+    deployment.workers = workers
+    ended, (finding,) = examined(deployment)
+    assert (ended, finding["check"], finding["level"]) == (status, check, "fail" if status else "warn")
+    assert told in finding["message"]
+    assert finding["advice"]
+
+
+@pytest.mark.parametrize(("pending", "level"), [(90, "warn"), (100, "fail"), (101, "fail")])
+def test_a_full_queue(pending: int, level: str) -> None:
+    deployment = Deployment()
+    deployment.pending = pending
+    status, (finding,) = examined(deployment, "--max-queue-size", "100")
+    assert (status, finding["check"], finding["level"]) == (level == "fail", "queue", level)
+    assert f"{pending} of 100 pending" in finding["message"]
+    assert "the oldest for 1 h 2 min" in finding["message"]
+
+
+def test_a_pause_that_was_forgotten() -> None:
+    deployment = Deployment()
+    deployment.pending, deployment.reason = 1, task_pb2.PENDING_REASON_PAUSED
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
+    assert "contentgen dispatch resume" in finding["advice"]
+
+
+def test_tasks_that_are_stuck_in_submitted() -> None:
+    deployment = Deployment()
+    now = Timestamp()
+    now.GetCurrentTime()
+    deployment.submitted = [
+        task_pb2.Task(task_id="task-2", worker_id="w1", submit_time=now),
+        task_pb2.Task(task_id="task-1", worker_id="w1", submit_time=Timestamp(seconds=now.seconds - 400)),
+    ]
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "submitted", "warn")
+    assert finding["message"] == "1 not started for 5 min: task-1 on w1"
+    assert examined(deployment, "--stuck-after", "10m") == (0, [])
+
+
+def test_a_database_that_is_away() -> None:
+    deployment = Deployment()
+    deployment.away = ["TaskService"]
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (1, "database", "fail")
+    assert "NOT_SERVING: TaskService" in finding["message"]
+
+
+@pytest.mark.parametrize(
+    ("role", "token", "level", "told"),
+    [
+        ("", "", "ok", "none is given, and none is asked for"),
+        ("", "known", "warn", "one is given, and none is asked for"),
+        ("operator", "known", "ok", "with the role operator"),
+        ("operator", "", "fail", "a token is asked for, and none is given"),
+        ("operator", "unknown", "fail", "the token is not known"),
+        ("client", "known", "ok", "with the role client"),
+        ("worker", "known", "fail", "its role is worker"),
+    ],
+)
+def test_tokens(role: str, token: str, level: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_TOKEN", token)
+    deployment = Deployment()
+    deployment.role = role
+    with scripted(**deployment.answers()) as target:
+        ran = run("-s", target, "-o", "json", "doctor")
+    (finding,) = [finding for finding in json.loads(ran.out) if finding["check"] == "token"]
+    assert finding["level"] == level
+    assert told in finding["message"]

@@ -1,0 +1,210 @@
+"""`task wait` and `task submit --wait` beside a real scheduler, `task watch` beside a scripted one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode
+
+from tests.contract.operators.scripted_services import refuse, scripted
+from tests.contract.operators.transcript import Transcript, run
+from tests.contract.scripted_worker import ScriptedWorker
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+TASK = "task-0000000000000001"
+PENDING, SUBMITTED, PROCESSING, COMPLETED, FAILED = range(1, 6)
+RETRIED = 6
+"""The event that leases the task for its second attempt."""
+
+
+async def test_a_submit_that_waits_shows_progress_and_the_end(
+    contentgen: Transcript, account: int, worker: ScriptedWorker
+) -> None:
+    waiting = asyncio.create_task(contentgen("task", "submit", "-a", "1", "a topic", "--wait"))
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.complete(lease)
+    ran = await waiting
+    assert ran.status == 0
+    assert "status       completed\n" in ran.out
+    assert ran.err.endswith(f"{lease.task.task_id}  completed   content 1\n")
+
+
+@pytest.mark.parametrize(("command", "ended"), [("submit", "failed"), ("wait", "failed"), ("wait", "cancelled")])
+async def test_a_task_that_does_not_complete_is_status_1(
+    contentgen: Transcript,
+    tasks: TaskServiceAsyncStub,
+    account: int,
+    worker: ScriptedWorker,
+    *,
+    command: str,
+    ended: str,
+) -> None:
+    submit = ("task", "submit", "-a", "1", "--no-auto-retry", "a topic")
+    if command == "submit":
+        waiting = asyncio.create_task(contentgen(*submit, "--wait"))
+    else:
+        task_id = (await contentgen(*submit)).out.strip()
+        waiting = asyncio.create_task(contentgen("task", "wait", task_id))
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    if ended == "failed":
+        await worker.fail(lease)
+    else:
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=lease.task.task_id, force=True))
+    ran = await waiting
+    assert ran.status == 1
+    assert f"{ended}\n" in ran.out
+
+
+async def test_several_tasks_are_waited_for_together(
+    contentgen: Transcript, account: int, worker: ScriptedWorker
+) -> None:
+    ids = [(await contentgen("task", "submit", "-a", "1", "a topic")).out.strip() for _ in range(2)]
+    waiting = asyncio.create_task(contentgen("-o", "jsonl", "task", "wait", *ids))
+    for _ in ids:
+        (lease,) = await worker.take()
+        await worker.start(lease)
+        await worker.complete(lease)
+    ran = await waiting
+    assert (ran.status, ran.out.count('"status": "completed"')) == (0, 2)
+
+
+async def test_a_wait_whose_time_is_up_is_status_5(contentgen: Transcript, account: int) -> None:
+    ran = await contentgen("task", "submit", "-a", "1", "--wait", "--wait-timeout", "0.1", "a topic")
+    assert ran.status == 5
+    assert "status       pending\n" in ran.out
+    assert (await contentgen("task", "wait", "task-0000000000000009")).status == 3
+
+
+def change(
+    number: int, previous: int, status: int, *, task_id: str = TASK, error: str = "", will_retry: bool = False
+) -> pb.WatchTasksResponse:
+    task = task_pb2.Task(
+        task_id=task_id,
+        account_id=1,
+        topic="a topic",
+        status=status,  # type: ignore[arg-type]
+        attempt=1 if number < RETRIED else 2,
+        worker_id="w1",
+    )
+    if error:
+        task.error.reason = error
+    if status == COMPLETED:
+        task.content_id = 7
+    if status in {COMPLETED, FAILED} and not will_retry:
+        task.end_time.FromSeconds(number)
+    event = pb.TaskChange(
+        task=task,
+        previous_status=previous,  # type: ignore[arg-type]
+        event_time=Timestamp(seconds=number),
+        resume_token=f"token-{number}",
+        will_retry=will_retry,
+    )
+    return pb.WatchTasksResponse(event=event)
+
+
+LIFE = [
+    change(1, 0, PENDING),
+    change(2, PENDING, SUBMITTED),
+    change(3, SUBMITTED, PROCESSING),
+    change(4, PROCESSING, FAILED, error="CREATOR_ERROR", will_retry=True),
+    change(5, FAILED, PENDING, error="CREATOR_ERROR"),
+    change(6, PENDING, SUBMITTED),
+    change(7, SUBMITTED, PROCESSING),
+    change(8, PROCESSING, COMPLETED),
+]
+
+
+class Watched:
+    """WatchTasks that goes on after the token, and breaks off after `breaks_after` events, each time in its own way."""
+
+    def __init__(self, events: Iterable[pb.WatchTasksResponse] = LIFE, breaks: Iterable[tuple[int, str]] = ()) -> None:
+        self._events = list(events)
+        self._breaks = list(breaks)
+        self.tokens: list[str] = []
+
+    def __call__(self, request: pb.WatchTasksRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchTasksResponse]:
+        self.tokens.append(request.resume_token)
+        left = self._events[int(request.resume_token.rpartition("-")[2] or 0) :]
+        count, how = self._breaks.pop(0) if self._breaks else (len(left), "")
+        yield from left[:count]
+        if how == "away":
+            context.abort(StatusCode.UNAVAILABLE, "this replica is going away")
+        elif how == "slow":
+            refuse(context, StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", "too slow", resume_token="token-5")
+        elif how == "expired":
+            refuse(context, StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", "the token is too old")
+
+
+def served(watched: Watched) -> AbstractContextManager[str]:
+    return scripted(WatchTasks=watched)
+
+
+def test_watching(request: pytest.FixtureRequest) -> None:
+    with served(Watched()) as target:
+        transcript = Transcript(target, request.config.getoption("--update-golden"))
+        for words in (("task", "watch", TASK), ("-o", "jsonl", "task", "watch", TASK)):
+            transcript.add(words, run("-s", target, *words))
+    transcript.check("watch")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "tokens"),
+    [
+        ([(3, "away"), (0, "away"), (2, "away")], ["", "token-3", "token-3", "token-5"]),
+        ([(4, "slow")], ["", "token-5"]),
+        ([(2, "ends")], ["", "token-2"]),
+    ],
+)
+def test_watching_goes_on_after_an_interruption(breaks: list[tuple[int, str]], tokens: list[str]) -> None:
+    watched = Watched(breaks=breaks)
+    with served(watched) as target:
+        ran = run("-s", target, "-o", "jsonl", "task", "watch", TASK)
+    assert ran.status == 0
+    assert watched.tokens == tokens
+    assert ran.out.count('"resume_token": "token-8"') == 1
+
+
+def test_watching_goes_on_from_a_token() -> None:
+    watched = Watched()
+    with served(watched) as target:
+        ran = run("-s", target, "-o", "jsonl", "task", "watch", "--resume-token", "token-6", TASK)
+    assert ran.out.count("\n") == 2
+    assert watched.tokens == ["token-6"]
+
+
+def test_a_token_that_is_too_old_is_said() -> None:
+    with served(Watched(breaks=[(0, "expired")])) as target:
+        ran = run("-s", target, "task", "watch", "--account", "1", "--resume-token", "token-1")
+    assert ran.status == 2
+    assert ran.err == "contentgen: the token is too old; watch anew, without --resume-token\n"
+
+
+def test_watching_ends_when_all_have_ended_and_one_failed() -> None:
+    other = "task-0000000000000002"
+    events = [
+        change(1, PROCESSING, FAILED, task_id=other, error="RESULT_TOO_LARGE"),
+        change(2, FAILED, PENDING, task_id=other),  # somebody retries it
+        change(3, PROCESSING, COMPLETED),
+        change(4, PROCESSING, FAILED, task_id=other, error="RESULT_TOO_LARGE"),
+    ]
+    with served(Watched(events)) as target:
+        ran = run("-s", target, "task", "watch", TASK, other)
+    assert ran.status == 1
+    assert ran.out.count("failed  RESULT_TOO_LARGE\n") == 2
+
+
+def test_a_wrong_address_is_told_at_once() -> None:
+    ran = run("-s", "127.0.0.1:1", "task", "watch", TASK)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)

@@ -1,0 +1,75 @@
+"""Every command's help: what it does, examples of it, and each of its options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.operators.scripted_services import scripted
+from tests.contract.operators.transcript import SCHEDULER, Transcript, run
+
+OPERATORS = Path(__file__).parents[3] / "docs" / "operators.md"
+CALL = re.compile(r"^(?:    |\$ )(?:id=\$\()?contentgen ((?:'[^']*'|\"[^\"]*\"|[^|&)\n'\"])+)", re.MULTILINE)
+
+COMMANDS = {
+    "task": ("submit", "status", "list", "wait", "watch", "cancel", "retry", "stats", "cleanup", "events"),
+    "worker": ("list", "drain", "resize"),
+    "dispatch": ("pause", "resume"),
+    "content": ("list", "show", "review"),
+    "pool": ("list",),
+    "account": ("create", "list", "show", "update"),
+    "top": (),
+    "doctor": (),
+}
+
+
+@pytest.mark.parametrize("group", COMMANDS)
+def test_help(group: str, request: pytest.FixtureRequest) -> None:
+    transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
+    for words in ((group, "--help"), *((group, name, "--help") for name in COMMANDS[group])):
+        ran = run(*words)
+        transcript.add(words, ran)
+        assert ran.status == 0
+        if len(words) == 3 or not COMMANDS[group]:
+            assert "Examples:\n    " in ran.out
+    transcript.check(f"help-{group}")
+
+
+def test_help_of_all(request: pytest.FixtureRequest) -> None:
+    transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
+    ran = run("--help")
+    transcript.add(("--help",), ran)
+    transcript.check("help")
+    assert all(f"\n  {group} " in ran.out for group in COMMANDS)
+
+
+def examples() -> Iterator[str]:
+    """Every call of the command in its help and in its page, up to what it is piped into."""
+    groups = ([group, name] for group, names in COMMANDS.items() for name in names)
+    helps = [run(*words, "--help").out for words in ([], ["top"], ["doctor"], *groups)]
+    for text in (*helps, OPERATORS.read_text(encoding="utf-8")):
+        for called in CALL.findall(text):
+            if "--install-completion" not in called and "…" not in called:
+                yield called
+
+
+def test_every_example_is_good_usage() -> None:
+    """Beside a server that knows no call, so that nothing comes of them but that they were understood."""
+    found = dict.fromkeys(examples())
+    assert len(found) > 50
+    with scripted() as target:
+        ended = {
+            called: run("-s", target, *shlex.split(called)).status for called in found if "--scheduler" not in called
+        }
+    assert {called: status for called, status in ended.items() if status not in {1, 4}} == {}
+
+
+@pytest.mark.parametrize("words", [[], ["task"], ["account"]])
+def test_a_group_without_a_command_shows_its_help(words: list[str]) -> None:
+    ran = run(*words)
+    assert ran.status == 2
+    assert "Commands:" in ran.out + ran.err

@@ -1,0 +1,60 @@
+"""What needs the whole scheduler: following by WatchTasks, resizing, pausing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from tests.contract.operators.transcript import Transcript
+from tests.contract.scripted_worker import ScriptedWorker
+
+
+async def submitted(contentgen: Transcript, topic: str = "a topic") -> str:
+    """The id of a new task of account 1."""
+    return (await contentgen("task", "submit", "-a", "1", topic)).out.strip()
+
+
+async def test_a_watch_follows_a_task_to_its_end(contentgen: Transcript, account: int, worker: ScriptedWorker) -> None:
+    task_id = await submitted(contentgen)
+    watching = asyncio.create_task(contentgen("-o", "jsonl", "task", "watch", task_id))
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.complete(lease)
+    ran = await watching
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert ran.status == 0, ran.err
+    assert events[0]["previous_status"] is None
+    assert [event["task"]["status"] for event in events[-1:]] == ["completed"]
+    assert events[-1]["task"]["content_id"] == 1
+
+    again = await contentgen("-o", "jsonl", "task", "watch", task_id, "--resume-token", events[0]["resume_token"])
+    assert [json.loads(line)["resume_token"] for line in again.out.splitlines()] == [
+        event["resume_token"] for event in events[1:]
+    ]
+    assert (await contentgen("task", "watch", "task-0000000000000009")).status == 3
+
+
+async def test_a_pause_shows_until_it_is_taken_back(
+    contentgen: Transcript, account: int, worker: ScriptedWorker
+) -> None:
+    for which in (("--all",), ("--account", "1")):
+        assert (await contentgen("dispatch", "pause", *which)).status == 0
+        task_id = await submitted(contentgen)
+        assert "waits for" in (status := (await contentgen("task", "status", task_id)).out)
+        assert "dispatch is paused" in status
+        doctor = await contentgen("-o", "json", "doctor")
+        (finding,) = [finding for finding in json.loads(doctor.out) if finding["check"] == "dispatch"]
+        assert finding["level"] == "warn"
+        assert (await contentgen("dispatch", "resume", *which)).status == 0
+        (lease,) = await worker.take()
+        assert lease.task.task_id == task_id
+        await worker.complete(lease)
+    assert (await contentgen("dispatch", "pause", "--account", "99")).status == 3
+
+
+async def test_a_worker_is_resized(contentgen: Transcript, worker: ScriptedWorker) -> None:
+    ran = await contentgen("-o", "json", "worker", "resize", "w1", "8")
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["worker_id"] == "w1"
+    assert (await worker.read("resize")).resize.slots == 8
+    assert (await contentgen("worker", "resize", "nobody", "8")).status == 3

@@ -1,0 +1,144 @@
+"""What each command prints: tables, JSON and JSON Lines, compared with golden files."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+from contentgen.v1 import task_pb2
+from grpc import aio
+
+from tests.contract.maker import Maker
+from tests.contract.operators.transcript import Transcript
+from tests.contract.scripted_worker import ScriptedWorker, hello
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+
+async def submitted(contentgen: Transcript, *arguments: str) -> str:
+    """The id of a new task of account 1."""
+    return (await contentgen("task", "submit", "--account", "1", *arguments)).out.strip()
+
+
+async def test_tasks(contentgen: Transcript, account: int, worker: ScriptedWorker) -> None:
+    waits = await submitted(contentgen, "春天的第一杯咖啡", "--keywords", "咖啡,春天", "--tone", "轻松", "-p", "3")
+    done = await submitted(contentgen, "Working well from home", "--label", "campaign=spring", "--max-retries", "1")
+    failed = await submitted(contentgen, "It fails", "-p", "9", "--no-auto-retry", "--request-id", "once")
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.fail(lease)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.report(lease, progress=task_pb2.TaskProgress(percent=40, step="draft", message="half of it"))
+    await contentgen("task", "status", done)
+    await worker.complete(lease)
+    for task_id in (waits, done, failed):
+        await contentgen("task", "status", task_id)
+    await contentgen("task", "status", waits, done)
+    await contentgen("task", "list")
+    await contentgen("task", "list", "--status", "failed,timeout", "--limit", "1")
+    await contentgen("task", "list", "--label", "campaign=none")
+    await contentgen("task", "events", failed)
+    await contentgen("task", "stats")
+    await contentgen("task", "retry", failed)
+    await contentgen("task", "cancel", waits, failed)
+    await contentgen("task", "retry", "--all", "--account", "1")
+    await contentgen("task", "cleanup", "--days", "0", "--dry-run")
+    await contentgen("task", "cleanup", "--days", "0")
+    contentgen.check("tasks")
+
+
+async def test_tasks_for_programs(contentgen: Transcript, account: int) -> None:
+    task_id = (await contentgen("-o", "jsonl", "task", "submit", "-a", "1", "机器读的")).out.split('"')[3]
+    await submitted(contentgen, "another")
+    await contentgen("-o", "json", "task", "status", task_id)
+    await contentgen("-o", "json", "task", "list", "--limit", "2")
+    await contentgen("task", "list", "-o", "jsonl")
+    await contentgen("-o", "json", "task", "list", "--status", "failed")
+    await contentgen("-o", "jsonl", "task", "list", "--status", "failed")
+    await contentgen("-o", "jsonl", "task", "events", task_id)
+    await contentgen("-o", "json", "task", "stats", "--account", "1")
+    await contentgen("-o", "jsonl", "task", "cancel", task_id)
+    await contentgen("-o", "json", "task", "cleanup", "--dry-run")
+    contentgen.check("tasks-json")
+
+
+async def test_contents_and_the_pool(contentgen: Transcript, made: Maker) -> None:
+    await made("A finished one", "# A finished one\n\nIts text.\n", quality_score=8.5)
+    for topic in ("Good", "Bad"):
+        await made(topic, "正文", auto_approve=False, images=["one.png", "two.png"], category="科技")
+    await contentgen("content", "list")
+    await contentgen("content", "show", "1")
+    await contentgen("content", "review", "2", "--approve", "--comment", "很好")
+    await contentgen("content", "review", "3", "--reject")
+    await contentgen("content", "review", "3", "--approve")
+    await contentgen("content", "show", "2")
+    await contentgen("content", "list", "--review", "rejected", "-o", "json")
+    await contentgen("-o", "json", "content", "show", "1")
+    await contentgen("pool", "list")
+    await contentgen("-o", "jsonl", "pool", "list", "--limit", "1")
+    contentgen.check("contents")
+
+
+async def test_accounts(contentgen: Transcript) -> None:
+    await contentgen("account", "create", "newsroom", "--max-concurrent-tasks", "4", "--weight", "2")
+    await contentgen("account", "create", "新闻")
+    await contentgen("account", "list")
+    await contentgen("account", "show", "1")
+    await contentgen("-o", "jsonl", "account", "list")
+    await contentgen("-o", "json", "account", "show", "2")
+    contentgen.check("accounts")
+
+
+async def test_workers(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
+    greeting = hello(
+        worker_id="host-1-3f2a",
+        version=version("contentgen"),
+        creator_version="content-creator 3",
+        labels={"zone": "a"},
+    )
+    await submitted(contentgen, "a topic")
+    async with ScriptedWorker(channel, greeting) as worker:
+        (lease,) = await worker.take()
+        await worker.start(lease)
+        await contentgen("worker", "list")
+        await contentgen("-o", "json", "worker", "list")
+        await contentgen("worker", "drain", "host-1-3f2a")
+        await contentgen("worker", "drain", "nobody")
+    contentgen.check("workers")
+
+
+async def test_top(contentgen: Transcript, made: Maker) -> None:
+    for topic in ("It fails", "It runs"):
+        await submitted(contentgen, topic, "--no-auto-retry")
+        (lease,) = await made.worker.take()
+        await made.worker.start(lease)
+        if topic == "It fails":
+            await made.worker.fail(lease)
+    await made.worker.report(lease, progress=task_pb2.TaskProgress(percent=40, step="draft"))
+    await submitted(contentgen, "It waits")
+    await contentgen("top", "--once", "--interval", "200ms")
+    await contentgen("top", "--interval", "0")
+    ran = await contentgen("-o", "json", "top", "--interval", "200ms")
+    assert json.loads(ran.out)["running"][0]["progress"]["percent"] == 40
+    contentgen.check("top")
+
+
+@pytest.mark.parametrize("limit", [1, 3, 250])
+async def test_a_list_goes_on_over_all_pages(
+    contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int, limit: int
+) -> None:
+    from contentgen.v1 import task_service_pb2 as pb
+
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    made = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 450))
+    newest = [task.task_id for task in made.tasks][::-1]
+    ran = await contentgen("-o", "jsonl", "task", "list", "--limit", str(limit))
+    assert [json.loads(line)["task_id"] for line in ran.out.splitlines()] == newest[:limit]
+    ran = await contentgen("task", "list")
+    assert [line.split()[0] for line in ran.out.splitlines()[1:]] == newest
+    ran = await contentgen("-o", "json", "task", "list")
+    assert [task["task_id"] for task in json.loads(ran.out)] == newest

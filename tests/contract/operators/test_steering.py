@@ -1,0 +1,117 @@
+"""Commands that steer workers, dispatch and accounts: what they ask of a scheduler, and what they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tests.contract.operators.scripted_services import scripted
+from tests.contract.operators.transcript import Transcript, run
+
+
+class Asked:
+    """Answers what steers, and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        with scripted(
+            ResizeWorker=self._resize,
+            PauseDispatch=self._pause,
+            ResumeDispatch=self._resume,
+            UpdateAccount=self._update,
+        ) as target:
+            yield target
+
+    def _resize(self, request: pool_pb.ResizeWorkerRequest, context: object) -> pool_pb.ResizeWorkerResponse:
+        self.requests.append(request)
+        worker = pool_pb.Worker(worker_id=request.worker_id, running=True, slots=request.slots, busy_slots=1)
+        return pool_pb.ResizeWorkerResponse(worker=worker)
+
+    def _pause(self, request: object, context: object) -> pool_pb.PauseDispatchResponse:
+        self.requests.append(request)
+        return pool_pb.PauseDispatchResponse()
+
+    def _resume(self, request: object, context: object) -> pool_pb.ResumeDispatchResponse:
+        self.requests.append(request)
+        return pool_pb.ResumeDispatchResponse()
+
+    def _update(self, request: account_pb.UpdateAccountRequest, context: object) -> account_pb.UpdateAccountResponse:
+        self.requests.append(request)
+        account = account_pb.Account(
+            account_id=request.account.account_id, name="newsroom", weight=2, create_time=Timestamp(seconds=1)
+        )
+        return account_pb.UpdateAccountResponse(account=account)
+
+
+def test_screens(request: pytest.FixtureRequest) -> None:
+    with Asked().served() as target:
+        transcript = Transcript(target, request.config.getoption("--update-golden"))
+        for words in (
+            ("worker", "resize", "host-1-3f2a", "8"),
+            ("dispatch", "pause", "--all"),
+            ("dispatch", "pause", "--account", "1"),
+            ("-o", "json", "dispatch", "pause", "--all"),
+            ("dispatch", "resume", "--all"),
+            ("-o", "jsonl", "dispatch", "resume", "--account", "1"),
+            ("account", "update", "1", "--inactive"),
+        ):
+            transcript.add(words, run("-s", target, *words))
+    transcript.check("steering")
+
+
+@pytest.mark.parametrize(
+    ("words", "request_"),
+    [
+        ("worker resize w1 8", pool_pb.ResizeWorkerRequest(worker_id="w1", slots=8)),
+        ("dispatch pause --all", pool_pb.PauseDispatchRequest()),
+        ("dispatch pause --account 7", pool_pb.PauseDispatchRequest(account_id=7)),
+        ("dispatch resume --all", pool_pb.ResumeDispatchRequest()),
+        ("dispatch resume -a 7", pool_pb.ResumeDispatchRequest(account_id=7)),
+    ],
+)
+def test_what_is_asked(words: str, request_: object) -> None:
+    asked = Asked()
+    with asked.served() as target:
+        assert run("-s", target, *words.split()).status == 0
+    assert asked.requests == [request_]
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        (["--inactive"], {"active": False}),
+        (["--active", "--weight", "0.5"], {"active": True, "weight": 0.5}),
+        (["--name", "新闻", "--max-concurrent-tasks", "0"], {"name": "新闻", "max_concurrent_tasks": 0}),
+    ],
+)
+def test_an_update_names_what_is_given_and_nothing_else(flags: list[str], changes: dict[str, Any]) -> None:
+    asked = Asked()
+    with asked.served() as target:
+        assert run("-s", target, "account", "update", "3", *flags).status == 0
+    (request,) = asked.requests
+    assert request.account == account_pb.Account(account_id=3, **changes)
+    assert set(request.update_mask.paths) == set(changes)
+
+
+async def test_an_account_is_changed_by_a_real_scheduler(contentgen: Transcript, account: int) -> None:
+    ran = await contentgen("-o", "json", "account", "update", "1", "--inactive", "--weight", "0.5")
+    assert ran.status == 0, ran.err
+    changed = json.loads(ran.out)
+    assert (changed["active"], changed["weight"], changed["name"]) == (False, 0.5, "an account")
+    ran = await contentgen("task", "submit", "-a", "1", "a topic")
+    assert ran.status == 5
+    assert "account update ID --active" in ran.err
+    assert (await contentgen("account", "update", "1", "--active")).status == 0
+    assert (await contentgen("task", "submit", "-a", "1", "a topic")).status == 0
+    assert (await contentgen("account", "update", "1", "--weight", "0")).status == 2
+    assert (await contentgen("account", "update", "99", "--active")).status == 3

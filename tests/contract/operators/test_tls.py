@@ -1,0 +1,83 @@
+"""TLS by the environment: who is let in, and what is said to who is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from contentgen.v1 import worker_pool_service_pb2 as pb
+
+from tests.contract.operators.scripted_services import scripted
+from tests.contract.operators.test_doctor import Deployment
+from tests.contract.operators.transcript import Ran, run
+
+
+def credentials(certificates: Path, *, ask: bool) -> grpc.ServerCredentials:
+    key, chain, ca = ((certificates / name).read_bytes() for name in ("server.key", "server.pem", "ca.pem"))
+    return grpc.ssl_server_credentials([(key, chain)], ca if ask else None, ask)
+
+
+def paused(certificates: Path, *, ask: bool) -> Ran:
+    """`dispatch pause`, which is tried once only, against a server that asks for a client certificate or not."""
+    with scripted(credentials(certificates, ask=ask), PauseDispatch=pause) as target:
+        return run("-s", target, "dispatch", "pause", "--all")
+
+
+def pause(*_: object) -> pb.PauseDispatchResponse:
+    return pb.PauseDispatchResponse()
+
+
+@pytest.fixture
+def trust(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Sets the variables for an authority and our own certificate; empty: unset."""
+
+    def set_up(ca: str, own: str) -> None:
+        for name, file in (("CA", f"{ca}.pem"), ("CLIENT_CERT", f"{own}.pem"), ("CLIENT_KEY", f"{own}.key")):
+            if not file.startswith("."):
+                monkeypatch.setenv(f"CONTENTGEN_TLS_{name}", str(certificates / file))
+
+    return set_up
+
+
+@pytest.mark.parametrize("own", ["", "client"])
+def test_who_is_let_in(own: str, certificates: Path, trust: Callable[[str, str], None]) -> None:
+    trust("ca", own)
+    assert paused(certificates, ask=bool(own)) == Ran(0, "dispatch of everything is paused\n", "")
+
+
+@pytest.mark.parametrize(
+    ("ask", "trusted", "told"),
+    [
+        (True, ("ca", ""), "it hangs up): if it asks for client certificates, set CONTENTGEN_TLS_CLIENT_CERT"),
+        (True, ("ca", "other"), "it hangs up): it may not trust CONTENTGEN_TLS_CLIENT_CERT"),
+        (False, ("other", ""), "its certificate is not trusted): CONTENTGEN_TLS_CA should be the authority"),
+        (False, ("", ""), "it hangs up): if it speaks TLS, set CONTENTGEN_TLS_CA"),
+    ],
+)
+def test_who_is_not(
+    ask: bool, trusted: tuple[str, str], told: str, certificates: Path, trust: Callable[[str, str], None]
+) -> None:
+    trust(*trusted)
+    ran = paused(certificates, ask=ask)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
+    assert told in ran.err
+
+
+def test_tls_to_a_server_without_it(certificates: Path) -> None:
+    with scripted(PauseDispatch=pause) as target:
+        ran = run(f"--tls-ca={certificates}/ca.pem", "-s", target, "dispatch", "pause", "--all")
+    assert ran.status == 4
+    assert "it speaks no TLS): unset CONTENTGEN_TLS_CA" in ran.err
+
+
+def test_a_doctor_over_tls(certificates: Path) -> None:
+    answers = Deployment().answers()
+    flags = [f"--tls-ca={certificates}/ca.pem", f"--tls-client-cert={certificates}/client.pem"]
+    with scripted(credentials(certificates, ask=True), **answers) as target:
+        ran = run(*flags, f"--tls-client-key={certificates}/client.key", "-s", target, "-o", "json", "doctor")
+    assert ran.status == 0
+    (finding,) = [finding for finding in json.loads(ran.out) if finding["check"] == "tls"]
+    assert "our certificate is accepted" in finding["message"]

@@ -1,0 +1,66 @@
+"""What is refused before anything is asked of a scheduler: exit status 2, and what it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.operators.transcript import run
+
+WRONG = {
+    "no such command": (["task", "lose"], "No such command 'lose'"),
+    "no topic": (["task", "submit", "-a", "1"], "Missing argument 'TOPIC'"),
+    "no account": (["task", "submit", "a topic"], "Missing option"),
+    "priority": (["task", "submit", "-a", "1", "-p", "11", "a topic"], "less than or equal to 10"),
+    "duration": (
+        ["task", "submit", "-a", "1", "--timeout", "soon", "a topic"],
+        "'soon' should be a duration such as 90",
+    ),
+    "time": (["task", "submit", "-a", "1", "--schedule-time", "soon", "a topic"], "'soon' should be a time such as"),
+    "label": (["task", "submit", "-a", "1", "--label", "spring", "a topic"], "'spring' should be KEY=VALUE"),
+    "state": (["task", "list", "--status", "failed,lost"], "'lost' should be one of pending, submitted"),
+    "tasks and all": (["task", "retry", "--all", "task-1"], "either tasks or --all"),
+    "neither tasks nor all": (["task", "retry"], "either tasks or --all"),
+    "an account without all": (["task", "retry", "task-1", "-a", "1"], "go with --all"),
+    "reset with all": (["task", "retry", "--all", "--reset-retry-count"], "goes with named tasks"),
+    "tasks and an account": (["task", "watch", "task-1", "-a", "1"], "either tasks or --account"),
+    "nothing to watch": (["task", "watch"], "either tasks or --account"),
+    "pause of nothing": (["dispatch", "pause"], "either --account ID or --all"),
+    "pause of both": (["dispatch", "pause", "--all", "-a", "1"], "either --account ID or --all"),
+    "no decision": (["content", "review", "1"], "--approve or --reject"),
+    "no change": (["account", "update", "1"], "give what to change"),
+    "stuck after": (["doctor", "--stuck-after", "long"], "'long' should be a duration"),
+    "output": (["--output", "yaml", "task", "list"], "table"),
+    "scheduler": (["--scheduler", "nowhere", "task", "list"], "'nowhere' is no scheduler: give host:port"),
+    "one of two schedulers": (["-s", "a:1,b", "task", "list"], "'b' is no scheduler"),
+    "port": (["-s", "a:70000", "task", "list"], "'a:70000' is no scheduler"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_usage(name: str) -> None:
+    arguments, told = WRONG[name]
+    ran = run(*arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert told in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"CONTENTGEN_TLS_CA": "/nowhere/ca.pem"}, "CONTENTGEN_TLS_CA=/nowhere/ca.pem should be a PEM file"),
+        ({"CONTENTGEN_TLS_CA": "ca.pem", "CONTENTGEN_TLS_CLIENT_CERT": "ca.pem"}, "go together"),
+        ({"CONTENTGEN_TLS_CLIENT_CERT": "ca.pem", "CONTENTGEN_TLS_CLIENT_KEY": "ca.pem"}, "asks for CONTENTGEN_TLS_CA"),
+        ({"CONTENTGEN_SCHEDULER": "nowhere"}, "'nowhere' is no scheduler"),
+    ],
+)
+def test_a_wrong_environment(given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ca.pem").write_text("a certificate")
+    monkeypatch.chdir(tmp_path)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    ran = run("task", "list")
+    assert ran.status == 2
+    assert told in ran.err

@@ -1,0 +1,119 @@
+"""What the command prints, run in the test's own process, as a transcript that is compared with a golden file."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import threading
+from asyncio import to_thread
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from scheduler_svc.cli.operators.app import PROGRAM, make_app
+
+GOLDEN = Path(__file__).with_name("golden")
+SCHEDULER = "127.0.0.1:50051"
+_STREAMS = threading.Lock()
+
+_TASK = re.compile(r"task-[0-9a-f]{16}")
+_SAME: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"lease-[0-9a-f]{16}-[0-9a-f]{8}"), "lease-0000000000000001-01234567"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00"), "2026-01-02T03:04:05.678901+00:00"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-01-02 03:04:05"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b(?!\.)"), "03:04:05"),
+    (re.compile(r"\b[0-9a-f]{32}\b"), "0123456789abcdef0123456789abcdef"),
+    (re.compile(r"\b\d+ ms\b"), "2 ms"),
+    (re.compile(r"\b\d s\b"), "1 s"),
+    (re.compile(r"(oldest (?:for|pending) +)[\d.]+ s"), r"\g<1>0.1 s"),
+    (re.compile(r"[\d.]+/s"), "0.5/s"),
+    (re.compile(r"over [\d.]+ s"), "over 0.2 s"),
+    (re.compile(r'("(?:oldest_pending_age|over|submitted|completed|failed)": )\d+\.[\d.e-]+'), r"\g<1>0.5"),
+    (re.compile(r'("scheduler_id": )"[^"]+"'), r'\g<1>"host-01234567"'),
+]
+"""What differs from run to run, and what stands for it."""
+
+
+class Ran(NamedTuple):
+    """One run of the command."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run(*arguments: str) -> Ran:
+    """Runs the command as its entry point does, on standard streams that are no terminal; one at a time."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    status: object = 0
+    with _alone(), redirect_stdout(out), redirect_stderr(err):
+        try:
+            make_app()(args=arguments, prog_name=PROGRAM)
+        except SystemExit as ended:
+            status = ended.code
+    assert isinstance(status, int)
+    return Ran(status, _written(out), _written(err))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Standard streams are the process's: two runs would write into one another's."""
+    assert _STREAMS.acquire(blocking=False), "another run of the command is under way in this process"
+    try:
+        yield
+    finally:
+        _STREAMS.release()
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
+class Transcript:
+    """Runs of the command one after the other, each with what it printed and its exit status."""
+
+    def __init__(self, target: str, update: bool) -> None:
+        self.target = target
+        self._update = update
+        self._text = ""
+
+    async def __call__(self, *arguments: str) -> Ran:
+        """Beside the test's event loop, where the scheduler is."""
+        ran = await to_thread(run, "--scheduler", self.target, *arguments)
+        self.add(arguments, ran)
+        return ran
+
+    def add(self, arguments: tuple[str, ...], ran: Ran) -> None:
+        self._text += f"$ {shlex.join([PROGRAM, *arguments])}\n{ran.out}"
+        self._text += "".join(f"! {line}\n" for line in ran.err.splitlines())
+        self._text += f"[{ran.status}]\n\n" if ran.status else "\n"
+
+    def check(self, name: str) -> None:
+        """It is what the golden file says; with --update-golden the file becomes what it is."""
+        path = GOLDEN / f"{name}.txt"
+        text = normalised(self._text.replace(self.target, SCHEDULER))
+        if self._update:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+
+def normalised(text: str) -> str:
+    """With the n-th task as task n, and one time, one duration and one version for all."""
+    ids: dict[str, str] = {}
+    text = _TASK.sub(_numbered(ids), text)
+    for pattern, same in _SAME:
+        text = pattern.sub(same, text)
+    text = text.replace(version("contentgen"), "1.2.3")
+    return "\n".join(line.rstrip() for line in text.split("\n"))
+
+
+def _numbered(ids: dict[str, str]) -> Callable[[re.Match[str]], str]:
+    def number(match: re.Match[str]) -> str:
+        return ids.setdefault(match[0], f"task-{len(ids) + 1:016x}")
+
+    return number

@@ -1,0 +1,84 @@
+"""The client's watches and polls over real servers on a real database."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from typing import Any
+
+import grpc
+import pytest
+
+from scheduler_svc.client import ContentGenerationClient, ResourceNotFoundException, refusal
+from scheduler_svc.replica import Replica
+from tests.contract.scripted_worker import ScriptedWorker
+
+NO_TASK = "task-0000000000000000"
+WHOLE_LIFE = [None, "pending", "submitted", "processing", "completed"]
+
+
+@pytest.fixture
+def client(replica: Replica) -> Iterator[ContentGenerationClient]:
+    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+        yield client
+
+
+async def run_one(worker: ScriptedWorker) -> None:
+    [lease] = await worker.take()
+    await worker.start(lease)
+    await worker.complete(lease)
+
+
+def moves(events: list[dict[str, Any]]) -> list[tuple[str | None, str]]:
+    return [(event["previous_status"], event["task"]["status"]) for event in events]
+
+
+async def test_a_watch_shows_the_present_state_then_every_move_and_ends_with_the_task(
+    client: ContentGenerationClient, account: int, worker: ScriptedWorker
+) -> None:
+    task_id = await to_thread(client.submit_task, account, "watched")
+    with await to_thread(client.watch([task_id], until_ended=True).__enter__) as watch:
+        first = await to_thread(next, watch)
+        await run_one(worker)
+        events = [first, *await to_thread(list, watch)]
+    assert moves(events) == [(None, "pending"), *pairwise(WHOLE_LIFE[1:])]
+    assert {event["task"]["task_id"] for event in events} == {task_id}
+    assert len({event["resume_token"] for event in events}) == len(events)
+    assert events[-1]["task"]["content_id"] is not None
+    assert await to_thread(list, client.watch([task_id], until_ended=True)) != []
+
+
+async def test_a_watch_that_was_entered_sees_what_is_submitted_then(
+    client: ContentGenerationClient, account: int, worker: ScriptedWorker
+) -> None:
+    with await to_thread(client.watch(account_id=account).__enter__) as watch:
+        task_id = await to_thread(client.submit_task, account, "seen from its submit")
+        await run_one(worker)
+        events = await to_thread(lambda: list(islice(watch, 4)))
+    assert moves(events) == list(pairwise(WHOLE_LIFE))
+    assert {event["task"]["task_id"] for event in events} == {task_id}
+
+
+async def test_what_cannot_be_watched(client: ContentGenerationClient, account: int) -> None:
+    with pytest.raises(ResourceNotFoundException, match=NO_TASK):
+        await to_thread(next, client.watch([NO_TASK]))
+    with pytest.raises(ResourceNotFoundException, match="account 999"):
+        await to_thread(next, client.watch(account_id=999))
+    with pytest.raises(grpc.RpcError) as raised:
+        await to_thread(next, client.watch(account_id=account, resume_token="no token"))
+    assert refusal(raised.value).reason == "INVALID_ARGUMENT"
+
+
+async def test_polls_of_what_no_worker_holds(client: ContentGenerationClient, account: int) -> None:
+    task_id = await to_thread(client.submit_task, account, "pending")
+    assert await to_thread(client.poll_single_task, task_id) == "pending"
+    assert await to_thread(client.poll_single_task, NO_TASK) is None
+    assert await to_thread(client.poll_running_tasks) == {
+        "total": 0,
+        "completed": 0,
+        "failed": 0,
+        "timeout": 0,
+        "still_running": 0,
+        "error": 0,
+    }

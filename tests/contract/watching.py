@@ -1,0 +1,112 @@
+"""A watcher over gRPC, read event by event, and moves made by SQL: as many as a test needs, by whom it likes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_pb2 import TaskStatus
+from grpc import aio
+
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.domain.ids import parse_task_id
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+PATIENCE_S = 10
+
+
+class Watcher:
+    """One stream."""
+
+    def __init__(self, call: aio.UnaryStreamCall[pb.WatchTasksRequest, pb.WatchTasksResponse]) -> None:
+        self._call = call
+
+    async def stands(self) -> None:
+        """From here on nothing is missed. Raises AioRpcError where the watch is refused."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self._call.initial_metadata()
+
+    async def next(self) -> pb.TaskChange:
+        """The next event. Raises AioRpcError where the stream ends."""
+        async with asyncio.timeout(PATIENCE_S):
+            response = await self._call.read()
+        assert isinstance(response, pb.WatchTasksResponse), "a watch never ends well"
+        assert response.event.resume_token
+        return response.event
+
+    async def take(self, count: int) -> list[pb.TaskChange]:
+        return [await self.next() for _ in range(count)]
+
+
+@asynccontextmanager
+async def watching(tasks: TaskServiceAsyncStub, **request: Any) -> AsyncIterator[Watcher]:
+    """A watch; its stream is cancelled at the end."""
+    call = tasks.WatchTasks(pb.WatchTasksRequest(**request))
+    try:
+        yield Watcher(call)
+    finally:
+        call.cancel()
+
+
+def told(events: Iterable[pb.TaskChange]) -> list[tuple[str, str, str]]:
+    """Task, status before (unspecified where there was none) and status of each event, in short."""
+    return [(event.task.task_id, _short(event.previous_status), _short(event.task.status)) for event in events]
+
+
+def _short(status: TaskStatus.ValueType) -> str:
+    return TaskStatus.Name(status).removeprefix("TASK_STATUS_").lower()
+
+
+_MOVE = """
+    INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
+    SELECT task_key, before, status, %s, reason
+    FROM unnest(%s) AS k(task_key), (VALUES (1, 2, 'LEASED'), (2, 1, 'DRAINING')) AS m(before, status, reason)
+    ORDER BY task_key, before
+"""
+
+
+class Mover:
+    """A connection of its own that moves tasks back and forth, in transactions that last as long as the test likes.
+
+    Each move to submitted has an attempt of its own, so that it can be told from all others.
+    """
+
+    def __init__(self, db_url: str) -> None:
+        self._connection = psycopg2.connect(db_url.replace("postgresql+psycopg2", "postgresql"))
+
+    def move(self, task_ids: Iterable[str], attempt: int) -> None:
+        """Two moves of each task, in a transaction that is open until `commit`."""
+        keys = [parse_task_id(task_id) for task_id in task_ids]
+        self.sql("SELECT FROM tasks WHERE task_key = ANY(%s) ORDER BY task_key FOR UPDATE", keys)
+        self.sql(_MOVE, attempt, keys)
+
+    def take_id(self) -> None:
+        """Begins a transaction, which has its id from now on: nothing after it is settled before it ends."""
+        self.sql("SELECT pg_current_xact_id()")
+
+    def rows(self, text: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(text)
+            return cursor.fetchall()
+
+    def sql(self, text: str, *parameters: object) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(text, parameters)
+
+    def commit(self) -> None:
+        """Commits, and tells so as a replica would."""
+        (payload,) = Signals(moved=True).payloads("a mover")
+        self.sql("SELECT pg_notify('contentgen', %s)", payload)
+        self._connection.commit()
+
+    def roll_back(self) -> None:
+        self._connection.rollback()
+
+    def close(self) -> None:
+        self._connection.close()

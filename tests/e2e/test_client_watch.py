@@ -1,0 +1,54 @@
+"""The client's watch over the loss of a scheduler."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, pairwise
+from typing import Any
+
+from scheduler_svc.client import ContentGenerationClient
+from tests.e2e.stack import Stack
+
+TASKS = 30
+LIMIT = 60
+WHOLE_LIFE = ["pending", "submitted", "processing", "completed"]
+
+
+def lives(events: Iterable[dict[str, Any]]) -> dict[str, list[tuple[str | None, str]]]:
+    """The moves of each task, in the order of their events."""
+    found = defaultdict(list)
+    for event in events:
+        found[event["task"]["task_id"]].append((event["previous_status"], event["task"]["status"]))
+    return found
+
+
+def test_a_watch_outlives_its_scheduler_and_misses_and_doubles_nothing(stack: Stack) -> None:
+    doomed, other = stack.scheduler("doomed").start(), stack.scheduler("other").start()
+    account = other.client.create_account()
+    target = f"ipv4:{doomed.target},{other.target}"
+    with ThreadPoolExecutor(1) as executor, ContentGenerationClient(target) as client:
+        task_ids = client.submit_tasks({"account_id": account, "topic": f"topic {n}"} for n in range(TASKS))
+        watch = client.watch(task_ids, until_ended=True)
+        present = list(islice(watch, TASKS))
+        rest = executor.submit(list, watch)
+        stack.worker("a", other, slots=4, CREATOR_DEMO_SECONDS="0.1").start()
+        other.client.wait_completed(task_ids[0], within=LIMIT)
+        doomed.kill()
+        events = [*present, *rest.result(LIMIT)]
+    assert [event["task"]["status"] for event in present] == ["pending"] * TASKS
+    assert lives(events) == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
+
+
+def test_a_watch_goes_on_with_a_token_on_another_scheduler(stack: Stack) -> None:
+    one, other = stack.scheduler("one").start(), stack.scheduler("other").start()
+    account = one.client.create_account()
+    with ContentGenerationClient(one.target) as client, client.watch(account_id=account) as watch:
+        task_id = client.submit_task(account, "seen by both")
+        submitted = next(watch)
+    stack.worker("a", one, CREATOR_DEMO_SECONDS="0.1").start()
+    one.client.wait_completed(task_id, within=LIMIT)
+    with ContentGenerationClient(other.target) as client:
+        rest = islice(client.watch(account_id=account, resume_token=submitted["resume_token"]), 3)
+        assert lives([submitted, *rest]) == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)]}

@@ -1,0 +1,311 @@
+"""What the old application's rows become, from SQLite and from PostgreSQL alike."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.integration.importing import APPROVED_BUT_NOT_OFFERED, Importing
+from tests.old_application import LONG_AGO, SECRET, OldApplication, old_application
+
+S = timedelta(seconds=1)
+
+
+def test_an_account_keeps_its_id_and_name_and_whether_it_is_active(importing: Importing, old: OldApplication) -> None:
+    old.account(3, "科技号")
+    old.account(7, "停用", is_active=False)
+    old.account(8, " ", is_active=None)
+    assert importing() == 0
+    assert importing.sql("SELECT account_id, name, active, create_time FROM accounts ORDER BY account_id") == [
+        (3, "科技号", True, LONG_AGO),
+        (7, "停用", False, LONG_AGO),
+        (8, "dir-8", True, LONG_AGO),
+    ]
+    assert importing.sums()["accounts"] == (3, 0, 0)
+    (made,) = importing.sql(
+        "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('', 0, 1) RETURNING 1, *"
+    )
+    assert made.account_id == 9  # the next one that is made is no one's
+
+
+def test_what_had_not_ended_is_pending_and_may_be_claimed(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    texts = {"topic": "人工智能", "keywords": "AI,技术", "requirements": "详细"}
+    statuses = ["pending", "submitted", "processing", "Pending ", "PROCESSING", None]
+    task_ids = [old.task(i, it, priority=8, submitted_at=LONG_AGO, **texts) for i, it in enumerate(statuses, 1)]
+    assert importing() == 0
+    for i, task_id in enumerate(task_ids, 1):
+        task = importing.task(task_id)
+        assert (task.status, task.priority, task.attempt, task.submit_time, task.end_time) == (1, 8, 0, None, None)
+        assert (task.topic, task.keywords, task.requirements) == ("人工智能", "AI,技术", "详细")
+        assert task.create_time == LONG_AGO + i * 60 * S
+        assert task.timeout_ms == 30 * 60 * 1000
+        ready = importing.sql("SELECT priority, attempt FROM ready WHERE task_key = :key", key=task.task_key)
+        assert ready == [(8, 1)]
+    importing.check()
+
+
+def test_what_is_pending_is_served_oldest_first(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    newest = old.task(1, created_at=LONG_AGO + 3 * S)
+    oldest = old.task(2, created_at=LONG_AGO)
+    middle = old.task(3, created_at=LONG_AGO + 2 * S)
+    assert importing() == 0
+    order = importing.sql(
+        """SELECT labels->>'old_task_id' FROM ready JOIN task_payloads USING (task_key)
+            ORDER BY priority DESC, tag, task_key"""
+    )
+    assert [row[0] for row in order] == [oldest, middle, newest]
+
+
+def test_retries_that_were_used_stay_used(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    task_id = old.task(1, retry_count=2, max_retries=5, error_message="网络超时")
+    excessive = old.task(2, retry_count=9, max_retries=3)
+    assert importing() == 0
+    task = importing.task(task_id)
+    assert (task.retry_count, task.max_retries, task.attempt) == (2, 5, 2)
+    assert task.error == {"reason": "CREATOR_ERROR", "message": "网络超时", "details": {}}
+    assert importing.sql("SELECT attempt FROM ready WHERE task_key = :key", key=task.task_key) == [(3,)]
+    assert importing.task(excessive).retry_count == 3
+    importing.check()
+
+
+@pytest.mark.parametrize(
+    ("status", "number", "reason"),
+    [
+        ("failed", 5, "CREATOR_ERROR"),
+        ("timeout", 6, "TASK_TIMEOUT"),
+        ("time_out", 6, "TASK_TIMEOUT"),
+        ("cancelled", 7, "CANCELLED_BY_CLIENT"),
+        ("Canceled", 7, "CANCELLED_BY_CLIENT"),
+    ],
+)
+def test_what_had_ended_keeps_status_times_and_error(
+    importing: Importing, old: OldApplication, status: str, number: int, reason: str
+) -> None:
+    old.account()
+    times = {"submitted_at": LONG_AGO + S, "started_at": LONG_AGO + 2 * S, "completed_at": LONG_AGO + 3 * S}
+    task_id = old.task(1, status, created_at=LONG_AGO, error_message="坏了", retry_count=1, **times)
+    without_times = old.task(2, status, created_at=LONG_AGO)
+    assert importing() == 0
+    task = importing.task(task_id)
+    assert (task.status, task.retry_count) == (number, 1)
+    assert [task.create_time, task.submit_time, task.start_time, task.end_time] == [LONG_AGO + i * S for i in range(4)]
+    assert task.error == {"reason": reason, "message": "坏了", "details": {}}
+    assert importing.task(without_times).end_time == LONG_AGO
+    assert importing.sql("SELECT * FROM ready") == []
+    importing.check()
+
+
+def test_a_completed_task_has_its_content_and_its_pool_entry(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    times = {"submitted_at": LONG_AGO, "started_at": LONG_AGO, "completed_at": LONG_AGO + 9 * S}
+    result = {"content": "x", "htmlContent": "<p>正文</p>", "images": ["ignored"], "qualityScore": 8.6}
+    task_id = old.task(1, "completed", content_id=70, result=result, error_message="of a former attempt", **times)
+    old.content(
+        70, title="标题", content="正文" * 200, summary="摘要", category="科技", images=["a.jpg", {"url": "b.jpg"}],
+        review_status="approved", review_comment="很好", created_at=LONG_AGO + 9 * S,
+    )  # fmt: skip
+    old.entry(70, 2, scheduled_at=LONG_AGO)
+    assert importing() == 0
+    task = importing.task(task_id)
+    assert (task.status, task.error, task.labels["old_content_id"]) == (4, None, "70")
+    (content,) = importing.sql("SELECT * FROM contents")
+    assert (content.content_id, content.task_key, content.account_id) == (task.content_id, task.task_key, 1)
+    assert (content.title, content.body, content.html_body) == ("标题", "正文" * 200, "<p>正文</p>")
+    assert (content.summary, content.category, content.images) == ("摘要", "科技", ["a.jpg", "b.jpg"])
+    assert (content.word_count, content.quality_score) == (400, 8.6)
+    assert (content.review_status, content.review_comment) == (2, "很好")
+    assert content.create_time == LONG_AGO + 9 * S
+    (entry,) = importing.sql("SELECT * FROM publish_pool")
+    assert (entry.content_id, entry.priority, entry.schedule_time, entry.status) == (task.content_id, 9, LONG_AGO, 1)
+    assert importing.sums()["contents"] == (1, 0, 0)
+    importing.check()
+
+
+def test_the_pool_s_priority_is_turned_round(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    turned = {1: 10, 2: 9, 5: 6, 10: 1, 0: 10, 99: 1, -4: 10, None: 6}
+    for number, priority in enumerate(turned, 1):
+        old.completed(number)
+        old.entry(number, priority)
+    assert importing() == 0
+    priorities = importing.sql("SELECT priority FROM publish_pool ORDER BY content_id")
+    assert [row.priority for row in priorities] == list(turned.values())
+
+
+def test_the_pool_s_status_is_kept_but_for_a_publisher_that_is_gone(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    kept = {"publishing": (1, ""), "Published": (3, ""), "failed": (4, "超时"), None: (1, ""), "pending": (1, "")}
+    for number, status in enumerate(kept, 1):
+        old.completed(number)
+        old.entry(number, status=status, last_error="超时")
+    assert importing() == 0
+    entries = importing.sql("SELECT status, error, claim_id FROM publish_pool ORDER BY content_id")
+    assert [tuple(row) for row in entries] == [(status, error, "") for status, error in kept.values()]
+    importing.check()
+
+
+def test_reviews_are_kept_and_what_is_in_the_pool_counts_as_approved(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    for number, status in enumerate(["pending", "approved", "rejected", None, "reviewing", "pending"], 1):
+        old.completed(number)
+        old.sql(f"UPDATE contents SET review_status = {repr(status) if status else 'NULL'} WHERE id = {number}")
+    for number in (3, 6):
+        old.entry(number)
+    assert importing() == 3
+    reviews = importing.sql("SELECT title, review_status FROM contents ORDER BY content_id")
+    assert [tuple(row) for row in reviews] == [(f"title {i}", n) for i, n in enumerate([1, 2, 3, 1, 1, 2], 1)]
+    assert importing.left_out == ["pool entry 3: its content 3 is rejected"]
+    importing.check(but=APPROVED_BUT_NOT_OFFERED)
+
+
+def test_a_content_without_a_task_is_taken_for_its_own_sake(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    old.content(5, generation_task_id="task-that-is-gone", images="no list", cover_image="cover.jpg")
+    old.entry(5, 10)
+    assert importing() == 0
+    assert importing.sql("SELECT title, images, review_status FROM contents") == [("title 5", ["cover.jpg"], 2)]
+    assert importing.sql("SELECT priority FROM publish_pool") == [(1,)]
+    assert importing.sql("SELECT * FROM tasks") == []
+    importing.check()
+
+
+def test_a_content_is_found_by_the_task_that_it_names(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    old.content(5, generation_task_id="the-task")
+    old.task(1, "completed", task_id="the-task", content_id=None)
+    old.content(6, generation_task_id="another")
+    old.task(2, "completed", task_id="another", content_id=666)
+    assert importing() == 0
+    contents = importing.sql(
+        "SELECT t.content_id, c.title FROM tasks AS t JOIN contents AS c USING (task_key) ORDER BY 1"
+    )
+    assert [row.title for row in contents] == ["title 5", "title 6"]
+    importing.check()
+
+
+def test_the_result_stands_in_for_a_content_that_is_gone(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    task_id = old.task(1, "completed", content_id=9, topic="题", result={"content": "paid for", "images": [1, "a.jpg"]})
+    assert importing() == 0
+    (content,) = importing.sql("SELECT * FROM contents")
+    assert (content.title, content.body, content.images, content.review_status) == ("题", "paid for", ["a.jpg"], 1)
+    assert importing.task(task_id).content_id == content.content_id
+    importing.check()
+
+
+def test_a_result_of_any_shape_does_no_harm(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    shapes: list[object] = [
+        None,
+        [],
+        "text",
+        7,
+        {"htmlContent": 5, "images": {}, "qualityScore": "good"},
+        {"qualityScore": True},
+    ]
+    for number, result in enumerate(shapes, 1):
+        old.completed(number, result=result)
+    assert importing() == 0
+    assert importing.sql("SELECT html_body, quality_score FROM contents") == [("", None)] * len(shapes)
+
+
+def test_what_can_t_be_taken_is_named_row_by_row_and_stops_nothing(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    old.task(1, account_id=44)
+    old.task(2, topic=" \n")
+    old.task(3, "done")
+    old.task(4, "completed", content_id=404)
+    old.completed(5)
+    old.task(6, "completed", content_id=5)
+    old.completed(7)
+    old.sql("UPDATE contents SET content = '  ' WHERE id = 7")
+    old.content(8, account_id=44)
+    old.entry(404)
+    old.completed(9)
+    old.entry(9, status="sold out")
+    taken = old.task(100, topic="😀" * 500)
+    assert importing() == 3
+    assert importing.left_out == [
+        "task 1: its account 44 is not there",
+        "task 2: topic is empty",
+        "task 3: status 'done' is none of pending, submitted, processing, completed, failed, timeout, cancelled",
+        "task 4: it is completed, but content 404 is not there, and its result has no text",
+        "task 6: its content 5 has been taken already",
+        "task 7: its content 7: content is empty",
+        "content 7: content is empty",
+        "content 8: its account 44 is not there",
+        "pool entry 9: status 'sold out' is none of pending, publishing, published, failed",
+        "pool entry 404: its content 404 is not there",
+    ]
+    assert importing.sums() == {
+        "accounts": (1, 0, 0),
+        "tasks": (3, 0, 6),
+        "contents": (2, 0, 2),
+        "pool entries": (0, 0, 2),
+    }
+    assert importing.task(taken).topic == "😀" * 500
+    importing.check(but=APPROVED_BUT_NOT_OFFERED)
+
+
+def test_a_priority_comes_within_its_bounds(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    bounded = {0: 1, 99: 10, None: 5, -3: 1, 7: 7}
+    task_ids = [old.task(number, priority=priority) for number, priority in enumerate(bounded, 1)]
+    assert importing() == 0
+    assert [importing.task(task_id).priority for task_id in task_ids] == list(bounded.values())
+
+
+def test_neither_a_secret_is_taken_nor_the_source_changed(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    old.completed(1)
+    before = old.dump()
+    assert SECRET in str(before)
+    assert importing() == 0
+    assert old.dump() == before
+    assert SECRET not in str(importing.dump())
+
+
+def test_columns_may_be_missing(
+    db_url: str, empty_db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", db_url)
+    importing = Importing(db_url, empty_db_url, capsys)
+    of_tasks = "content_id keywords priority auto_approve result error_message retry_count max_retries updated_at"
+    of_others = ["accounts.is_active", "contents.review_status", "contents.images", "publish_pool.status"]
+    lacking = [f"content_generation_tasks.{column}" for column in of_tasks.split()] + of_others
+    with old_application(empty_db_url, lacking) as old:
+        old.account()
+        task_id = old.task(1)
+        old.completed(2)
+        old.entry(2, 3)
+        old.completed(3)
+        assert importing() == 0
+    task = importing.task(task_id)
+    assert (task.priority, task.auto_approve, task.max_retries) == (5, True, 3)
+    assert importing.sql("SELECT title, review_status FROM contents ORDER BY 1") == [("title 2", 2), ("title 3", 1)]
+    assert importing.sql("SELECT priority, status FROM publish_pool") == [(8, 1)]
+    importing.check()
+
+
+def test_a_million_rows_of_one_moment_have_keys_of_their_own(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    old.task(1, created_at=LONG_AGO)
+    importing.sql("SELECT setval('key_seq', 1)")
+    assert importing() == 0
+    old.task(2, created_at=LONG_AGO)
+    importing.sql(f"SELECT setval('key_seq', {1 + (1 << 20) - 1000})")  # the numbers of keys come round again
+    assert importing() == 0
+    assert importing.sql("SELECT count(DISTINCT task_key) FROM tasks") == [(2,)]
+
+
+def test_what_was_made_in_the_future_was_made_now(importing: Importing, old: OldApplication) -> None:
+    old.account()
+    task_id = old.task(1, created_at=LONG_AGO + timedelta(days=3650))
+    assert importing() == 0
+    (row,) = importing.sql("SELECT create_time <= now() AS so FROM tasks")
+    assert row.so
+    assert importing.task(task_id).task_key >> 20 < (LONG_AGO + timedelta(days=3000)).timestamp() * 1000

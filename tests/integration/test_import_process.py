@@ -1,0 +1,119 @@
+"""The import as a process: killed, interrupted and started again; its memory."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.cluster import Databases
+from tests.import_process import ImportProcess, fill
+from tests.integration.importing import APPROVED_BUT_NOT_OFFERED
+from tests.integration.scheduling import INVARIANTS
+from tests.old_application import old_application
+from tests.waiting import wait_until
+
+ROWS = 6_000
+FEW, MANY = 2_000, 30_000
+GROWTH_KIB = 12 * 1024
+"""Of the peak, from FEW to MANY rows: one page and what the allocator makes of many. All rows would be 200 MiB."""
+
+COUNTS = {
+    "SELECT count(*) FROM accounts": 10,
+    "SELECT count(*) FROM tasks WHERE status = 1": ROWS // 2,
+    "SELECT count(*) FROM tasks WHERE status = 4": ROWS // 2,
+    "SELECT count(*) FROM contents": ROWS // 2,
+    "SELECT count(DISTINCT labels->>'old_task_id') FROM task_payloads": ROWS,
+    "SELECT count(*) FROM publish_pool WHERE priority = 8": ROWS // 6,
+}
+
+
+@pytest.fixture
+def source(empty_db_url: str) -> str:
+    """A PostgreSQL source of ROWS tasks."""
+    with old_application(empty_db_url) as old:
+        fill(old, ROWS)
+    return empty_db_url
+
+
+def count(engine: sa.Engine, query: str = "SELECT count(*) FROM tasks") -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(sa.text(query)).scalar_one())
+
+
+def check_all_is_there_once(engine: sa.Engine) -> None:
+    assert {query: count(engine, query) for query in COUNTS} == COUNTS
+    with engine.connect() as connection:
+        for what, query in INVARIANTS.items():
+            assert what == APPROVED_BUT_NOT_OFFERED or connection.execute(sa.text(query)).fetchall() == [], what
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_one_that_is_cut_off_goes_on_where_it_stopped(
+    engine: sa.Engine, db_url: str, source: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as cut_off:
+        wait_until(lambda: count(engine), within=30, what="some tasks are there")
+        cut_off.process.send_signal(number)
+        assert cut_off.ended() == (130 if number is signal.SIGINT else -number)
+    there = count(engine)
+    assert 0 < there < ROWS
+    assert ("run the same command again" in cut_off.err) == (number is signal.SIGINT)
+
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
+        assert again.ended() == 0
+    taken, before, left_out = (int(text.replace(",", "")) for text in again.line("tasks").split()[-3:])
+    assert (taken, before, left_out) == (ROWS - there, there, 0)
+    check_all_is_there_once(engine)
+
+
+def test_its_memory_does_not_grow_with_the_rows(databases: Databases, template: str, tmp_path: Path) -> None:
+    peaks = []
+    for rows in (FEW, MANY):
+        with databases.lent() as source, databases.lent(template) as db_url:
+            with old_application(source) as old:
+                fill(old, rows)
+            with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
+                assert process.ended() == 0
+            peaks.append(process.peak_kib)
+    assert peaks[1] - peaks[0] < GROWTH_KIB
+
+
+def test_a_database_that_goes_away_is_named_and_the_rest_is_taken_later(
+    engine: sa.Engine, db_url: str, source: str, tmp_path: Path
+) -> None:
+    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'contentgen'"
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
+        wait_until(lambda: count(engine), within=30, what="some tasks are there")
+        with engine.connect() as connection:
+            refused = "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()"
+            connection.execute(sa.text(refused))
+            connection.commit()
+        assert count(engine, ended) == 1
+        assert process.ended() == 1
+    assert "the database of the schedulers can't be used" in process.err
+    assert "run the same command again" in process.err
+    with engine.connect() as connection:
+        connection.execute(sa.text("UPDATE pg_database SET datallowconn = true WHERE datname = current_database()"))
+        connection.commit()
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
+        assert again.ended() == 0
+    check_all_is_there_once(engine)
+
+
+def test_a_source_that_goes_away_is_named_and_the_rest_is_taken_later(
+    engine: sa.Engine, db_url: str, source: str, tmp_path: Path
+) -> None:
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
+        wait_until(lambda: count(engine), within=30, what="some tasks are there")
+        name = sa.make_url(source).database
+        cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'"
+        assert count(engine, cut) == 1
+        assert process.ended() == 78
+    assert process.err.startswith("can't read postgresql+psycopg2://")
+    assert count(engine) < ROWS
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
+        assert again.ended() == 0
+    check_all_is_there_once(engine)

@@ -1,0 +1,94 @@
+"""Up to which number moves are settled, for transactions that draw and commit in any order."""
+
+from __future__ import annotations
+
+import random
+
+from scheduler_svc.domain.horizon import Horizon, Look
+
+
+class Database:
+    """Transactions that get ids, draw numbers and commit; nobody draws without an id."""
+
+    def __init__(self) -> None:
+        self._next_id = 1
+        self._running: dict[int, list[int]] = {}
+        self.last = 0
+        self.committed: set[int] = set()
+
+    def begin(self) -> int:
+        own, self._next_id = self._next_id, self._next_id + 1
+        self._running[own] = []
+        return own
+
+    def draw(self, own: int) -> None:
+        self.last += 1
+        self._running[own].append(self.last)
+
+    def commit(self, own: int) -> None:
+        self.committed.update(self._running.pop(own))
+
+    @property
+    def uncommitted(self) -> set[int]:
+        return {number for numbers in self._running.values() for number in numbers}
+
+    def running(self) -> list[int]:
+        return list(self._running)
+
+
+def look_at(database: Database, meanwhile: int = 0) -> Look:
+    """A look, between whose two steps others may begin and draw."""
+    last = database.last
+    for _ in range(meanwhile):
+        database.draw(database.begin())
+    own = database.begin()
+    oldest = min(database.running())
+    database.commit(own)
+    return Look(last, own, oldest)
+
+
+def test_at_rest_all_is_settled() -> None:
+    database, horizon = Database(), Horizon()
+    own = database.begin()
+    database.draw(own)
+    assert horizon.settled(look_at(database)) is None
+    database.commit(own)
+    assert horizon.settled(look_at(database)) == 1
+
+
+def test_what_is_settled_is_known_though_there_is_always_somebody_running() -> None:
+    database, horizon = Database(), Horizon()
+    first = database.begin()
+    database.draw(first)
+    assert horizon.settled(look_at(database)) is None
+    second = database.begin()
+    database.draw(second)
+    database.commit(first)
+    assert horizon.settled(look_at(database)) == 1
+    third = database.begin()
+    database.draw(third)
+    database.commit(second)
+    assert horizon.settled(look_at(database)) == 2
+
+
+def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
+    for seed in range(200):
+        dice = random.Random(seed)
+        database, horizon = Database(), Horizon()
+        found = 0
+        for _ in range(100):
+            running = database.running()
+            match dice.choice(["begin", "draw", "draw", "commit", "look"]):
+                case "begin":
+                    database.begin()
+                case "draw" if running:
+                    database.draw(dice.choice(running))
+                case "commit" if running:
+                    database.commit(dice.choice(running))
+                case "look":
+                    settled = horizon.settled(look_at(database, dice.randint(0, 2)))
+                    found += settled is not None
+                    assert min(database.uncommitted, default=database.last + 1) > (settled or 0)
+        while database.running():
+            database.commit(database.running()[0])
+        assert horizon.settled(look_at(database)) == database.last
