@@ -88,26 +88,20 @@ class Reflected:
     async def stream(self, rpc: str) -> Stream:
         """A new call of an RPC that streams both ways; to be entered."""
         method = await self.method(rpc)
-        call = self._channel.stream_stream(
-            f"/{rpc}", response_deserializer=GetMessageClass(method.output_type).FromString
-        )()
-        return Stream(call, GetMessageClass(method.input_type))
+        response_class = GetMessageClass(method.output_type)
+        begin: Any = self._channel.stream_stream(f"/{rpc}", response_deserializer=response_class.FromString)
+        return Stream(begin(), GetMessageClass(method.input_type))
 
     async def _invoke(self, rpc: str, data: bytes) -> Message:
         method = await self.method(rpc)
         response_class = GetMessageClass(method.output_type)
+        kind: Any = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
+        call = kind(f"/{rpc}", response_deserializer=response_class.FromString)(data, timeout=PATIENCE_S)
         response: Message
-        if not method.server_streaming:
-            call = self._channel.unary_unary(f"/{rpc}", response_deserializer=response_class.FromString)
-            response = await call(data, timeout=PATIENCE_S)
-            return response
-        stream: Any = self._channel.unary_stream(f"/{rpc}", response_deserializer=response_class.FromString)(
-            data, timeout=PATIENCE_S
-        )
         try:
-            response = await stream.read()
+            response = await (call.read() if method.server_streaming else call)
         finally:
-            stream.cancel()
+            call.cancel()
         return response
 
     async def _service(self, service: str) -> Any:

@@ -43,6 +43,7 @@ def leaves(descriptor: Descriptor, prefix: str = "", reach: Callable[[Message], 
             if field.type != FieldDescriptor.TYPE_BOOL:
                 yield Leaf(f"{name}[0]" if field.is_repeated else name, field, _setting(reach, field))
         else:
+            assert field.message_type
             path = f"{name}[0]." if field.is_repeated else f"{name}."
             yield from leaves(field.message_type, path, _within(reach, field))
 

@@ -140,7 +140,7 @@ GOOD = [
     ),
     Good(
         rpc("WatchTasks"),
-        {"task_ids": [The("scheduled", "task_id")]},
+        {"task_ids": [The("scheduled", "task_id"), The("scheduled", "task_id")]},
         {
             "event": {
                 "task": {"task_id": The("scheduled", "task_id"), "status": PENDING, "requirements": ""},

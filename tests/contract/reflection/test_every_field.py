@@ -64,13 +64,18 @@ async def verdict(reflected: Reflected, rpc: str, data: bytes) -> tuple[str, lis
     try:
         await reflected.send(rpc, data)
     except aio.AioRpcError as error:
-        status: Any = rpc_status.from_call(error)  # type: ignore[arg-type] # its types know no aio
-        assert status is not None, f"{rpc} is refused without details: {error.details()}"
-        info, bad = ErrorInfo(), BadRequest()
-        for detail in status.details:
-            assert detail.Unpack(info) or detail.Unpack(bad) or detail.ByteSize()
-        return info.reason, [violation.field for violation in bad.field_violations]
+        return _told(error)
     return "", []
+
+
+def _told(error: aio.AioRpcError) -> tuple[str, list[str]]:
+    status: Any = rpc_status.from_call(error)  # type: ignore[arg-type] # its types know no aio
+    assert status is not None, f"refused without details: {error.details()}"
+    info, bad = ErrorInfo(), BadRequest()
+    for detail in status.details:
+        for known in (info, bad):
+            detail.Unpack(known)
+    return info.reason, [violation.field for violation in bad.field_violations]
 
 
 async def unnamed(world: World, rpc: str, leaves: Iterable[Leaf], values: Any) -> list[str]:

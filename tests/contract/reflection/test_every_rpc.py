@@ -57,6 +57,6 @@ async def test_a_bad_request_is_refused(world: World, case: Bad) -> None:
 
 
 async def test_an_rpc_that_nobody_knows_is_unimplemented(reflected: Reflected) -> None:
-    bare = reflected._channel.unary_unary(f"/{PACKAGE}.TaskService/NoSuchTask")
+    bare: Any = reflected._channel.unary_unary(f"/{PACKAGE}.TaskService/NoSuchTask")
     with refused(StatusCode.UNIMPLEMENTED):
         await bare(b"", timeout=10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 from tests.contract.reflected import Reflected
@@ -12,6 +12,7 @@ from tests.waiting import wait_until_async
 TASKS = "contentgen.v1.TaskService"
 CONTENTS = "contentgen.v1.ContentService"
 ACCOUNTS = "contentgen.v1.AccountService"
+POOL = "contentgen.v1.WorkerPoolService"
 
 LATER = "2999-01-01T00:00:00Z"
 
@@ -21,7 +22,7 @@ Fields = Mapping[str, Any]
 class World:
     """What a test needs, made for it in a new account, with a worker of its own. To be entered.
 
-    `make(what)` makes one thing; each is named by a method without arguments, and comes with the ids that requests name.
+    `make(what)` makes one thing: what there is, is named by its methods, and comes with the ids that requests name.
     """
 
     def __init__(self, reflected: Reflected) -> None:
@@ -60,6 +61,16 @@ class World:
     async def connected(self) -> Fields:
         """A worker that is there."""
         return {"worker_id": self.worker.worker_id}
+
+    async def draining(self) -> Fields:
+        """The worker that is there, told to take nothing new."""
+        await self.reflected.call(f"{POOL}/DrainWorker", worker_id=self.worker.worker_id)
+        return await self.connected()
+
+    async def disconnected(self) -> Fields:
+        """A worker that was there."""
+        async with Worker(self.reflected) as gone:
+            return {"worker_id": gone.worker_id}
 
     # tasks
 
@@ -164,7 +175,8 @@ class World:
             listed = await self.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=self.account_id)
             return bool(listed["entries"][0]["status"] == "PUBLISH_STATUS_PENDING")
 
-        await wait_until_async(is_back, within=10, what="the claim has run out")
+        back: Callable[[], bool | Awaitable[bool]] = is_back
+        await wait_until_async(back, within=10, what="the claim has run out")
         return entry
 
     async def claimed_anew(self) -> Fields:
