@@ -41,6 +41,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
+from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
@@ -94,6 +95,7 @@ class Replica:
         self._submits.start()
         self._reports.start()
         self._dispatcher.start()
+        self._admission.start()
         self._listener.start()
         for loop in self._periodics:
             loop.start()
@@ -106,6 +108,9 @@ class Replica:
         self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
         # Of their own: the reaper must not wait for clients, else it would take that for an outage.
         self._loop_calls = Calls(self._database(LOOP_THREADS, hot=True), LOOP_THREADS)
+        # So must what decides who may run: the dispatcher waits for it.
+        self._dispatch_calls = Calls(self._database(1, hot=True), 1)
+        self._admission = Admission(self._dispatch_calls)
         reports = Reports(settings.lease_ttl, settings.max_worker_losses)
         self._reports: Lane[Item, Answer] = Lane(
             "report",
@@ -120,6 +125,7 @@ class Replica:
             self._streams,
             settings.lease_ttl,
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
+            self._admission,
         )
         submits = Submits(settings.max_queue_size)
         self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
@@ -178,9 +184,9 @@ class Replica:
                 heartbeat_interval=settings.heartbeat_interval,
                 room=self._dispatcher.room,
             ),
-            worker_pool=WorkerPoolService(self._calls, settings.lease_ttl),
+            worker_pool=WorkerPoolService(self._calls, self._dispatch_calls, settings.lease_ttl),
             content=ContentService(self._calls),
-            account=AccountService(self._calls),
+            account=AccountService(self._calls, self._dispatch_calls),
         )
 
     def _told_by_thread(self, signals: Signals) -> None:
@@ -213,6 +219,7 @@ class Replica:
             self._tail.hint()
         if signals.due:
             self._due.wake()
+        self._admission.told(signals)
         self._waiters.wake(signals.ended)
         for worker_id, lease_id, reason in signals.cancelled:
             self._streams.tell(worker_id, CancelLease(lease_id, reason))
@@ -228,6 +235,7 @@ class Replica:
         """The listener was away: whatever it may have missed is in the rows."""
         self._dispatcher.hint()
         self._due.wake()
+        self._admission.look()
         self._waiters.wake_all()
         self._tail.hint()
 
@@ -253,12 +261,13 @@ class Replica:
         await asyncio.sleep(SETTLE)
         await self._server.stop(within)
         await self._dispatcher.stop()
+        await self._admission.stop()
         for loop in self._periodics:
             await loop.stop()
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        for calls in (self._calls, self._loop_calls, self._watch_calls):
+        for calls in (self._calls, self._loop_calls, self._watch_calls, self._dispatch_calls):
             await asyncio.to_thread(calls.close)
         self._notifications.dispose()
         for engine in self._engines:

@@ -22,8 +22,10 @@ MAX_PATHS = 100
 class AccountService(AccountServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, dispatch_calls: Calls) -> None:
+        """`dispatch_calls`: for what changes who may run."""
         self._calls = calls
+        self._dispatch_calls = dispatch_calls
 
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
         weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
@@ -49,7 +51,7 @@ class AccountService(AccountServiceServicer):
         with Violations() as bad:
             bad.id("account.account_id", request.account.account_id)
             change = _change(request, bad)
-        changed = await self._calls.run(accounts.update_account, request.account.account_id, change)
+        changed = await self._dispatch_calls.run(accounts.update_account, request.account.account_id, change)
         return pb.UpdateAccountResponse(account=convert.account(changed))
 
     async def DeactivateAccount(

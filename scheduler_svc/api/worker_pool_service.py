@@ -6,18 +6,18 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 
 from scheduler_svc.api import convert
-from scheduler_svc.api.unimplemented import unimplemented
 from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
-from scheduler_svc.application import worker_pool
+from scheduler_svc.application import pauses, worker_pool
 from scheduler_svc.application.calls import Calls
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls, lease_ttl: float) -> None:
-        """`lease_ttl`: seconds of silence after which a worker counts as gone."""
+    def __init__(self, calls: Calls, dispatch_calls: Calls, lease_ttl: float) -> None:
+        """`dispatch_calls`: for what changes who may run. `lease_ttl`: seconds until a silent worker counts as gone."""
         self._calls = calls
+        self._dispatch_calls = dispatch_calls
         self._lease_ttl = lease_ttl
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
@@ -36,4 +36,14 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         worker = await self._calls.run(worker_pool.resize_worker, request.worker_id, request.slots, self._lease_ttl)
         return pb.ResizeWorkerResponse(worker=convert.worker(worker))
 
-    PauseDispatch = ResumeDispatch = unimplemented
+    async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        await self._dispatch_calls.run(pauses.pause_dispatch, request.account_id)
+        return pb.PauseDispatchResponse()
+
+    async def ResumeDispatch(self, request: pb.ResumeDispatchRequest, context: object) -> pb.ResumeDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        await self._dispatch_calls.run(pauses.resume_dispatch, request.account_id)
+        return pb.ResumeDispatchResponse()

@@ -22,11 +22,16 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Grants by session; sessions that may get nothing (replaced, or to drain); whether more may be ready."""
+    """Grants by session; sessions that may get nothing (replaced, or to drain); whether more may be ready.
+
+    `short`: accounts whose windows want to be filled again; `urgent`: those where the next claim waits for that.
+    """
 
     grants: Mapping[int, list[Grant]]
     closed: frozenset[int]
     full: bool
+    short: frozenset[int] = frozenset()
+    urgent: frozenset[int] = frozenset()
 
 
 def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
@@ -37,10 +42,10 @@ def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
     sessions = {room.worker_id: room.session_key for room in rooms}
     workers = {room.session_key: room.worker_id for room in rooms}
     slots = share_out({room.session_key: room.free for room in rooms}, limit)
-    still_open, grants = tx.leases.claim(sessions, [workers[key] for key in slots], ttl)
+    still_open, grants, short, urgent = tx.leases.claim(sessions, [workers[key] for key in slots], ttl)
     tx.signals.moved = bool(grants)
     by_session: dict[int, list[Grant]] = {}
     for grant in grants:
         by_session.setdefault(sessions[grant.worker_id], []).append(grant)
     closed = workers.keys() - still_open
-    return Claimed(by_session, frozenset(closed), full=bool(closed) or len(grants) == len(slots))
+    return Claimed(by_session, frozenset(closed), bool(closed) or len(grants) == len(slots), short, urgent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,7 +12,6 @@ from scheduler_svc.application.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EndedAttempt, LiveLease, TaskRow
 from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, sequel
-from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import TaskError
 
@@ -49,13 +48,19 @@ def end_attempts(tx: Tx, ledger: Ledger, ended: Sequence[EndedLease], max_losses
         raise Inconsistent(f"{len(ended)} attempts end, {moved} tasks moved, {went} leases went")
 
 
-def let_go(tx: Tx, revoked: Sequence[LeaseRef]) -> None:
+def let_go(tx: Tx, revoked: Sequence[LiveLease]) -> None:
     """Ends revoked leases, which are locked: their tasks, if they still wait, are barred no more."""
     if not revoked:
         return
-    if tx.leases.delete(revoked) != len(revoked):
+    if tx.leases.delete([lease.ref for lease in revoked]) != len(revoked):
         raise Inconsistent("a revoked lease that was locked did not go")
+    gone(tx, (lease.account_id for lease in revoked))
+
+
+def gone(tx: Tx, accounts: Iterable[int]) -> None:
+    """Tells that revoked leases of these accounts went."""
     tx.signals.due = True
+    tx.signals.released.update(accounts)
 
 
 def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: int) -> EndedAttempt:

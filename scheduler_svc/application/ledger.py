@@ -6,13 +6,14 @@ Only the claim writes its own, within its one statement.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow, Waiting
+from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow, Turn, Waiting
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lifecycle import MOVES, IllegalMove, Status
+from scheduler_svc.domain.lifecycle import MOVES, RUNNING, IllegalMove, Status
 
 ALL_ACCOUNTS = 0
 READY = 8
@@ -82,9 +83,10 @@ class Ledger:
         self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
 
     def taken_out(self, waiting: Waiting) -> None:
-        """Counts a task that was taken out of where it waited."""
+        """Counts a task that was taken out of where it waited, and what it leaves to others of its account."""
         if waiting.cause == 0:
             self._ready_deltas[waiting.account_id] -= 1
+            self._tx.signals.admit.add(waiting.account_id)
 
     def write(self) -> None:
         """Stores all that was collected: the turns last, for they lock what others wait for."""
@@ -94,10 +96,12 @@ class Ledger:
         if self._ready:
             self._ready_deltas.update(row.account_id for row in self._ready)
             self._tx.waiting.insert_ready(_with_tags(self._tx, self._ready))
-            self._tx.signals.ready = True
         if self._delayed:
             self._tx.waiting.insert_delayed(self._delayed)
             self._tx.signals.due = True
+        self._tx.signals.released |= {
+            account_id for account_id, source, target in self._moves if source in RUNNING and target not in RUNNING
+        }
         self._tx.counts.add(self._deltas())
 
     def _deltas(self) -> Counter[tuple[int, int]]:
@@ -118,12 +122,30 @@ _OWN_TURN = float("-inf")
 
 
 def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
-    """Gives each row that keeps no place the next tag of its account and priority."""
-    counts = Counter((row.account_id, row.priority) for row in rows if row.tag == _OWN_TURN)
-    if not counts:
-        return rows
-    reserved = tx.waiting.reserve(counts)
-    turns = {group: iter(fairness.tags(finish, counts[group], weight)) for group, (finish, weight) in reserved.items()}
-    return [
-        row._replace(tag=next(turns[row.account_id, row.priority])) if row.tag == _OWN_TURN else row for row in rows
-    ]
+    """Gives each row the tag that it keeps, or the next one of its account and priority, or none: then it waits.
+
+    What keeps its place does not overtake the virtual time, which would run backwards.
+    """
+    counts = Counter({(row.account_id, row.priority): 0 for row in rows})
+    counts.update((row.account_id, row.priority) for row in rows if row.tag == _OWN_TURN)
+    turns = tx.waiting.reserve(counts)
+    own = {group: iter(fairness.tags(turn.finish, turn.let_in, turn.weight)) for group, turn in turns.items()}
+    tagged = []
+    for row in rows:
+        group = row.account_id, row.priority
+        if row.tag is None or row.tag == _OWN_TURN:
+            tagged.append(row._replace(tag=next(own[group], None)))
+        else:
+            tagged.append(row._replace(tag=None if turns[group].closed else max(row.tag, turns[group].now)))
+    _tell(tx, turns, tagged)
+    return tagged
+
+
+def _tell(tx: Tx, turns: Mapping[tuple[int, int], Turn], rows: Sequence[ReadyRow]) -> None:
+    """Whether there is something to claim, and who waits though there is, or may be, a place in the window."""
+    for row in rows:
+        turn = turns[row.account_id, row.priority]
+        if row.tag is not None:
+            tx.signals.ready = True
+        elif turn.closed or turn.now > fairness.refill(turn.finish, turn.weight):
+            tx.signals.admit.add(row.account_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from scheduler_svc.application.ledger import ALL_ACCOUNTS, BACKOFF, READY, SCHEDULED
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import WaitsFor
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
 from scheduler_svc.domain.errors import NotFound
@@ -40,10 +41,17 @@ def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, Pending
     task = get_task(tx, task_key)
     if task.status is not Status.PENDING:
         return task, PendingReason.NONE
-    cause, any_worker = tx.task_reads.waits_for(task_key, lease_ttl)
-    if cause in _DELAYED_FOR:
-        return task, _DELAYED_FOR[cause]
-    return task, PendingReason.ALL_SLOTS_BUSY if any_worker else PendingReason.NO_WORKERS
+    return task, _reason(tx.task_reads.waits_for(task_key, lease_ttl))
+
+
+def _reason(waits: WaitsFor) -> PendingReason:
+    if waits.cause in _DELAYED_FOR:
+        return _DELAYED_FOR[waits.cause]
+    if waits.limit_reached:
+        return PendingReason.ACCOUNT_LIMIT
+    if waits.paused:
+        return PendingReason.PAUSED
+    return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
 
 
 _DELAYED_FOR = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCHEDULED}

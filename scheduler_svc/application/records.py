@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
@@ -147,11 +148,11 @@ class PoolRow(NamedTuple):
 
 
 class ReadyRow(NamedTuple):
-    """A task that may be claimed. `attempt` is the number that its next lease gets."""
+    """A task that is pending and due; without a tag it waits to be let in. `attempt` is its next lease's number."""
 
     task_key: int
     priority: int
-    tag: float
+    tag: float | None
     account_id: int
     attempt: int
     timeout_ms: int
@@ -182,6 +183,40 @@ class Waiting(NamedTuple):
     cause: int
 
 
+class Turn(NamedTuple):
+    """What an account may add to a priority: tags for `let_in` of the tasks that it asked for, up to `finish`.
+
+    `closed`: its limit, or a pause, decides instead; what comes back keeps no tag then.
+    """
+
+    finish: float
+    weight: float
+    let_in: int
+    now: float
+    closed: bool
+
+
+class Waitlist(NamedTuple):
+    """What waits of one account, its highest priority first, and what decides how much of it may run.
+
+    `limit` 0 means none; `leases` are counted only where there is one, revoked ones too.
+    """
+
+    weight: float
+    limit: int
+    paused: bool
+    leases: int
+    lines: tuple[Line, ...]
+
+
+class LineMark(NamedTuple):
+    """Whether tasks of a priority wait without a tag; from which tag on a claim asks for more (None: it does not)."""
+
+    priority: int
+    backlog: bool
+    refill: float | None
+
+
 class EventRow(NamedTuple):
     """One move, for the history; `retry_count` of moves back to pending."""
 
@@ -194,6 +229,15 @@ class EventRow(NamedTuple):
     reason: str
     message: str | None
     retry_count: int | None
+
+
+class WaitsFor(NamedTuple):
+    """Why a task may still be pending: the cause of its delay, and what else is so at the moment."""
+
+    cause: int | None
+    limit_reached: bool
+    paused: bool
+    any_worker: bool
 
 
 class LeaseChange(NamedTuple):
@@ -225,6 +269,15 @@ class Grant(NamedTuple):
     creator_options: Mapping[str, str] | None
     labels: Mapping[str, str] | None
     auto_approve: bool
+
+
+class ClaimedRows(NamedTuple):
+    """What a claim did: the open sessions, its grants, and the accounts whose windows are low now, or nearly empty."""
+
+    sessions: frozenset[int]
+    grants: list[Grant]
+    short: frozenset[int]
+    urgent: frozenset[int]
 
 
 class Heard(NamedTuple):

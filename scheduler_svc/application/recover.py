@@ -48,7 +48,7 @@ def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
         return Reaped(0, 0, guarded=True)
     expired = tx.leases.lock_expired(BATCH)
     ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
-    let_go(tx, [lease.ref for lease in expired if lease.revoked])
+    let_go(tx, [lease for lease in expired if lease.revoked])
     late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL_ACCOUNTS)
     _end(tx, settings, ended, late)
     return Reaped(len(expired), len(late), guarded=False)

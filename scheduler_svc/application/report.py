@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
-from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, let_go, record
+from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, gone, let_go, record
 from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import (
@@ -132,8 +132,8 @@ class Reports:
         to_renew = sorted(one for one in named if LeaseRef(*one[:3]) not in ended)
         renewed = ended | (tx.leases.renew(to_renew, self._ttl) if to_renew else set())
         revoked = sorted({item.worker_id for item in live if heard[item.session_key].has_revoked})
-        if revoked and tx.leases.settle_revoked(revoked, sorted({LeaseRef(*one[:3]) for one in named})):
-            tx.signals.due = True
+        if revoked and (ended_of := tx.leases.settle_revoked(revoked, sorted({LeaseRef(*one[:3]) for one in named}))):
+            gone(tx, ended_of)
         return {
             id(item): StateAck(_not_renewed(item, renewed), heard[item.session_key].wanted)
             if item.session_key in heard
@@ -251,7 +251,7 @@ class _Write:
         self._completed: dict[LeaseRef, Result] = {}
         self._completed_late: dict[LeaseRef, Result] = {}
         self._ended: list[EndedLease] = []
-        self._released: list[LeaseRef] = []
+        self._released: list[LiveLease] = []
 
     def take_back(self, lease: LiveLease) -> None:
         """A lease that its worker never got."""
@@ -259,10 +259,12 @@ class _Write:
 
     def apply(self, one: Fold, verdict: Verdict, lease: LiveLease | None) -> None:
         """What the verdict does with the fold."""
+        if verdict not in (Verdict.END_REVOKED, Verdict.APPLY):
+            return
+        assert lease is not None
         if verdict is Verdict.END_REVOKED:
-            self._released.append(one.ref)
-        elif verdict is Verdict.APPLY:
-            assert lease is not None
+            self._released.append(lease)
+        else:
             match one.ending:
                 case None:
                     self._change(one, lease)

@@ -71,7 +71,7 @@ def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Wanted]
 
 def _end(tx: Tx, unnamed: list[LiveLease], died: frozenset[str], max_losses: int) -> None:
     """What the worker does not hold any more: lost where its run died with it, else given back, uncounted."""
-    let_go(tx, [lease.ref for lease in unnamed if lease.revoked])
+    let_go(tx, [lease for lease in unnamed if lease.revoked])
     ledger = Ledger(tx)
     ended = [EndedLease(lease, _cause(lease, died)) for lease in unnamed if not lease.revoked]
     end_attempts(tx, ledger, ended, max_losses)

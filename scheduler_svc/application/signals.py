@@ -27,13 +27,24 @@ class Signals:
     """Some task moved: told only where somebody watches, and no reason to tell anything by itself."""
     watching: bool = False
     """This replica has watchers, and wants to be told of moves."""
+    limits: bool = False
+    """Accounts got a limit, or lost it."""
+    admit: set[int] = field(default_factory=set)
+    """Accounts whose waiting tasks may have to be let in. This replica does it: the others are not told."""
+    released: set[int] = field(default_factory=set)
+    """Accounts of which leases ended: where they have a limit, the same."""
 
     def __bool__(self) -> bool:
+        return self.for_others or bool(self.admit or self.released)
+
+    @property
+    def for_others(self) -> bool:
+        """Whether other replicas want to know, whether they watch or not."""
         lists = any(getattr(self, kind) for kind in _LISTS)
-        return bool(self.ready or self.due or lists or self.watching)
+        return bool(self.ready or self.due or lists or self.watching or self.limits)
 
     def payloads(self, origin: str) -> list[str]:
-        """The signals as texts of less than 8,000 bytes, as NOTIFY takes them; `origin` names the replica."""
+        """What others may want to know, as texts of less than 8,000 bytes for NOTIFY; `origin` names the replica."""
         head = {"from": origin} | {name: getattr(self, name) for name in _FLAGS} | dict.fromkeys(_LISTS, ())
         parts: list[dict[str, Sequence[object]]] = [
             {"ended": self.ended[i : i + _ENDED_A_TEXT]} for i in range(0, len(self.ended), _ENDED_A_TEXT)
@@ -42,7 +53,7 @@ class Signals:
         return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in parts or [{}]]
 
 
-_FLAGS = ("ready", "due", "moved", "watching")
+_FLAGS = ("ready", "due", "moved", "watching", "limits")
 _OF_WORKERS = ("cancelled", "drained", "resized", "polled", "answered")
 _LISTS = ("ended", *_OF_WORKERS)
 _ENDED_A_TEXT = 100
@@ -67,8 +78,8 @@ def _packed(items: Sequence[object]) -> Iterator[list[object]]:
 def parse(payload: str) -> tuple[str, Signals]:
     """The origin and the signals of a notification."""
     told = json.loads(payload)
-    items: dict[str, Any] = {
-        kind: [tuple(it) if isinstance(it, list) else it for it in told.get(kind, ())] for kind in _LISTS
-    }
-    moved = told.get("moved", True)  # a replica of the version before does not say
-    return told["from"], Signals(told["ready"], told["due"], moved=moved, watching=told.get("watching", False), **items)
+    told.setdefault("moved", True)  # a replica of the version before does not say
+    said: dict[str, Any] = {name: told.get(name, False) for name in _FLAGS}
+    for kind in _LISTS:
+        said[kind] = [tuple(it) if isinstance(it, list) else it for it in told.get(kind, ())]
+    return told["from"], Signals(**said)

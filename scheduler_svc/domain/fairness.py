@@ -1,12 +1,50 @@
-"""The order of the ready table: start-time fair queueing between accounts, decided when a task becomes ready.
+"""The order of dispatch: start-time fair queueing between accounts, within a bounded window of each.
 
 Within a priority each account has a virtual finish, and the priority a virtual time, which is the smallest tag that
 waits (or, when none does, the largest finish). A task's tag is the larger of the two; its account's finish is then
 one share further. Serving in the order of the tags is fair, and an account that was idle gains no credit: it starts
 at the virtual time. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing", 1997.
+
+Only what may run soon has a tag: of each account and priority about `WINDOW` tasks, of an account with a limit no more
+than it has free seats, of a paused one none. The rest waits without, oldest first, and is let in as the others leave.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+WINDOW = 3_000
+"""How far, in shares, an account's tags may run ahead of a priority's virtual time: about as many tasks."""
+REFILL = 2_000
+"""The shares ahead below which a window with tasks behind it is filled again."""
+URGENT = 1_000
+"""The shares ahead below which the next claim waits for that: it may take as many tasks."""
+MOST_BENT = 32
+"""Shares that an account's tags may be further ahead than its tasks are many: what left without being served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The tasks of one account and priority at one moment: how many have a tag, and how many wait for one.
+
+    `finish` is the account's virtual finish there, `now` the virtual time of the priority.
+    """
+
+    priority: int
+    finish: float
+    now: float
+    tagged: int
+    untagged: int
+
+    def most(self, weight: float) -> int:
+        """How many tasks the window holds or could hold now, were there seats for all of them."""
+        return self.tagged + min(self.untagged, room(self.finish, self.now, weight))
+
+    def bent(self, weight: float) -> bool:
+        """Whether so many left without being served that the others would wait too long for their turns."""
+        return (self.finish - self.now) * weight > self.tagged + MOST_BENT
 
 
 def tags(finish_after: float, count: int, weight: float = 1.0) -> list[float]:
@@ -14,3 +52,25 @@ def tags(finish_after: float, count: int, weight: float = 1.0) -> list[float]:
     share = 1.0 / weight
     start = finish_after - count * share
     return [start + i * share for i in range(count)]
+
+
+def room(finish: float, now: float, weight: float) -> int:
+    """How many tasks of an account get a tag that is less than `WINDOW` of its shares ahead of the virtual time."""
+    return max(0, ceil(WINDOW - (max(finish, now) - now) * weight))
+
+
+def refill(finish: float, weight: float) -> float:
+    """The tag that, once it is claimed, leaves a window with tasks behind it with few ahead."""
+    return finish - REFILL / weight
+
+
+def allot(lines: Sequence[Line], seats: int | None, weight: float) -> list[int]:
+    """How many tasks of each line should have a tag, highest priority first, where so many seats are free for them.
+
+    `seats` None means no limit. Lines stand in the order of their priorities; a higher one takes the seats of a lower.
+    """
+    wanted = []
+    for line in lines:
+        wanted.append(line.most(weight) if seats is None else min(line.most(weight), seats))
+        seats = None if seats is None else seats - wanted[-1]
+    return wanted

@@ -18,9 +18,11 @@ from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.ports import Database
 from scheduler_svc.application.streams import ReconnectOrder, Streams
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.loops.admission import Admission
 
-MAX_CLAIM = 1000
+MAX_CLAIM = URGENT
 LOOK_INTERVAL = 10.0
 
 _log = structlog.get_logger(__name__)
@@ -34,13 +36,24 @@ class Dispatcher:
     """Lives on the event loop; its transactions run in a thread of their own."""
 
     def __init__(
-        self, database: Database, streams: Streams, lease_ttl: float, take_back: Callable[[Sequence[LeaseRef]], None]
+        self,
+        database: Database,
+        streams: Streams,
+        lease_ttl: float,
+        take_back: Callable[[Sequence[LeaseRef]], None],
+        admission: Admission,
     ) -> None:
-        """`take_back` gets leases whose stream went away before it could be given them."""
+        """`take_back` gets leases whose stream went away before it could be given them.
+
+        `admission` fills the windows that a claim has brought low. Where one is nearly empty, the next claim waits: it
+        would take of other accounts, or of a lower priority, what is this account's turn.
+        """
         self._database = database
         self._streams = streams
         self._ttl = lease_ttl
         self._take_back = take_back
+        self._admission = admission
+        self._filling: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lane-claim")
         self._wake = asyncio.Event()
         self._numbers = itertools.count(1)
@@ -59,6 +72,8 @@ class Dispatcher:
             task, self._task = self._task, None
             self._wake.set()
             await task
+        if self._filling is not None:
+            await self._filling
         self._executor.shutdown(wait=False)
 
     def hint(self) -> None:
@@ -133,7 +148,11 @@ class Dispatcher:
             case Claimed():
                 self._hand_over(claimed, {room.session_key: room.state_number for room in rooms})
                 self._hopeful = claimed.full or self._hints != self._heeded
-                if self._hopeful:
+                self._admission.ask(claimed.short)
+                if claimed.urgent:
+                    self._claiming = True
+                    self._filling = asyncio.create_task(self._fill(claimed.urgent), name="fill")
+                elif self._hopeful:
                     self._wake.set()
             case StoreUnavailable():
                 self._ask_anew(rooms)  # the timer, or the listener once it is back, will hint again
@@ -141,6 +160,13 @@ class Dispatcher:
             case error:
                 self._hopeful = False
                 _log.error("claim failed", action="claim", exc_info=error)
+
+    async def _fill(self, accounts: frozenset[int]) -> None:
+        """No claim before these windows are filled."""
+        await self._admission.settle(accounts)
+        self._claiming = False
+        if self._hopeful:
+            self._wake.set()
 
     def _ask_anew(self, rooms: Sequence[Room]) -> None:
         """The claim may be committed all the same: a new hello of each worker gives back what it never got."""

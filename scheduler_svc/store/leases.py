@@ -7,24 +7,30 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import CompletedTask, Grant, LeaseChange, LiveLease, Named
+from scheduler_svc.application.records import ClaimedRows, CompletedTask, Grant, LeaseChange, LiveLease, Named
 from scheduler_svc.domain.content import TITLE_LENGTH
+from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.pauses import MAY_CLAIM
 from scheduler_svc.store.rows import Statements
 
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
-# First the sessions are held against a hello that would replace them, but not against their states. Then the head of
-# one index, whatever the backlog; it is materialized, for as the inner side of a join its LIMIT might run twice. The
-# n-th of the head goes to the n-th worker that may get something; payloads are only read. The first row that comes
-# back has the open sessions, the others a grant each.
-_CLAIM = sa.text("""
-    WITH open AS MATERIALIZED (
+# Nothing while everything is paused, nor while that is being decided (see store/pauses.py): asked first, since what
+# follows may wait. The sessions are held against a hello that would replace them, but not against their states. Then
+# the head of one index, whatever the backlog; it is materialized, for as the inner side of a join its LIMIT might run
+# twice. The n-th of the head goes to the n-th worker that may get something; payloads are only read. The first row that
+# comes back has the open sessions and the accounts whose windows want to be filled again, the others a grant each.
+_CLAIM = sa.text(f"""
+    WITH dispatch AS MATERIALIZED (
+        SELECT {MAY_CLAIM} AS going
+    ),
+    open AS MATERIALIZED (
         SELECT worker_id, session_key FROM workers
         WHERE worker_id = ANY(CAST(:named AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[]))
-            AND NOT wanted_drain
+            AND NOT wanted_drain AND (SELECT going FROM dispatch) IS NOT NULL
         ORDER BY worker_id FOR KEY SHARE
     ),
     slots AS MATERIALIZED (
@@ -34,7 +40,8 @@ _CLAIM = sa.text("""
     ),
     head AS MATERIALIZED (
         SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready
-        ORDER BY priority DESC, tag, task_key LIMIT (SELECT cardinality(workers) FROM slots) FOR UPDATE SKIP LOCKED
+        WHERE tag IS NOT NULL ORDER BY priority DESC, tag, task_key
+        LIMIT (SELECT CASE WHEN going THEN cardinality(workers) ELSE 0 END FROM slots, dispatch) FOR UPDATE SKIP LOCKED
     ),
     numbered AS MATERIALIZED (
         SELECT *, (row_number() OVER (ORDER BY priority DESC, tag, task_key))::integer AS n,
@@ -55,22 +62,37 @@ _CLAIM = sa.text("""
         INSERT INTO task_events (task_key, previous_status, status, attempt, fence, worker_id, reason)
         SELECT task_key, 1, 2, attempt, fence, worker_id, 'LEASED' FROM grants
     ),
+    lines AS MATERIALIZED (
+        SELECT account_id, priority, count(*) AS n, max(tag) AS tag FROM grants GROUP BY account_id, priority
+    ),
+    short AS MATERIALIZED (
+        SELECT account_id, (s.finish - l.tag)
+            * (SELECT a.weight FROM accounts AS a WHERE a.account_id = l.account_id) AS ahead
+        FROM lines AS l, LATERAL (
+            SELECT finish, refill FROM shares AS x
+            WHERE (x.account_id, x.priority) >= (l.account_id, l.priority)
+                AND (x.account_id, x.priority) <= (l.account_id, l.priority)
+            OFFSET 0) AS s
+        WHERE l.tag >= s.refill
+    ),
     moved AS (
-        SELECT account_id, count(*) AS n FROM grants GROUP BY account_id
+        SELECT account_id, sum(n)::bigint AS n FROM lines GROUP BY account_id
         UNION ALL
-        SELECT 0, count(*) FROM grants HAVING count(*) > 0
+        SELECT 0, sum(n)::bigint FROM lines HAVING count(*) > 0
     ),
     delta AS (
         INSERT INTO count_deltas (account_id, kind, n)
         SELECT account_id, kind, sign * n FROM moved, (VALUES (1, -1), (2, 1), (8, -1)) AS k(kind, sign)
     )
-    SELECT ARRAY(SELECT session_key FROM open) AS sessions, 0 AS n, NULL::bigint AS task_key, NULL::integer AS attempt,
+    SELECT ARRAY(SELECT session_key FROM open) AS sessions, ARRAY(SELECT account_id FROM short) AS short,
+        ARRAY(SELECT account_id FROM short WHERE ahead < {URGENT}) AS urgent, 0 AS n,
+        NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
         NULL::bigint AS timeout_ms, NULL::text AS topic, NULL::text AS keywords, NULL::text AS category,
         NULL::text AS requirements, NULL::text AS tone, NULL::jsonb AS creator_options, NULL::jsonb AS labels,
         NULL::boolean AS auto_approve
     UNION ALL
-    SELECT NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
+    SELECT NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
         p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve
     FROM grants AS g
     JOIN task_payloads AS p ON p.task_key = g.task_key
@@ -131,6 +153,7 @@ _END_UNNAMED_REVOKED = sa.text(f"""
         WHERE revoked AND named AND worker_id = ANY(CAST(:workers AS text[]))
             AND (task_key, attempt, fence) NOT IN (SELECT task_key, attempt, fence FROM {_REFS.source})
         ORDER BY task_key FOR UPDATE)
+    RETURNING account_id
 """)
 _NAME_REVOKED = sa.text(f"""
     UPDATE leases SET named = true
@@ -205,12 +228,10 @@ _COMPLETE_LATE = sa.text(f"""
 class Leases(Statements):
     """Statements on `leases`."""
 
-    def claim(
-        self, sessions: Mapping[str, int], workers: Sequence[str], ttl: float
-    ) -> tuple[frozenset[int], list[Grant]]:
+    def claim(self, sessions: Mapping[str, int], workers: Sequence[str], ttl: float) -> ClaimedRows:
         """Moves the head of `ready` to leases: one for each element of `workers` whose session is open, in order.
 
-        `sessions` has each worker's. Returns the open sessions and the grants, committed: it is a transaction alone.
+        `sessions` has each worker's. What it returns is committed: it is a transaction alone.
         """
         names = sorted(sessions)
         parameters = {
@@ -220,7 +241,9 @@ class Leases(Statements):
             "ttl": ttl,
         }
         rows: list[Any] = list(self._session.execute_alone(_CLAIM, parameters))
-        return frozenset(rows[0][0]), [Grant(LeaseRef(*row[2:5]), *row[5:]) for row in rows[1:]]
+        grants = [Grant(LeaseRef(*row[4:7]), *row[7:]) for row in rows[1:]]
+        still_open, short, urgent, *_ = rows[0]
+        return ClaimedRows(frozenset(still_open), grants, frozenset(short), frozenset(urgent))
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases that these tasks have now, by task, locked in the order of the keys."""
@@ -243,10 +266,10 @@ class Leases(Statements):
         """Renews what is live and its worker's own; returns the leases that are renewed."""
         return {LeaseRef(*row) for row in self._rows(_RENEW, ttl=ttl, **_NAMED.bind(named))}
 
-    def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> int:
-        """Ends revoked leases that these workers named before and name no more; returns how many ended."""
+    def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> list[int]:
+        """Ends revoked leases that these workers named before and name no more; returns the account of each."""
         parameters = {"workers": array("text", workers)} | _REFS.bind(named)
-        ended = self._run(_END_UNNAMED_REVOKED, **parameters)
+        ended = [row[0] for row in self._rows(_END_UNNAMED_REVOKED, **parameters)]
         self._run(_NAME_REVOKED, **parameters)
         return ended
 

@@ -1,9 +1,9 @@
 """The tables. What is hot is narrow: `ready`, `delayed` and `leases` hold keys and numbers only, and a task's payload
 is written once, apart from its state.
 
-An open task is `pending` in `tasks` and stands in exactly one of `ready` (may be claimed now), `delayed` (waits for a
-time) and `leases` (a worker has it; `leases.status` says submitted or processing). No foreign keys on the hot tables:
-each would cost a look-up a row, and rows leave only through `store`. docs/architecture.md has the picture.
+An open task is `pending` in `tasks` and stands in exactly one of `ready` (due; with a tag it may be claimed), `delayed`
+(waits for a time) and `leases` (a worker has it; `leases.status` says submitted or processing). No foreign keys on the
+hot tables: each would cost a look-up a row, and rows leave only through `store`. docs/architecture.md has the picture.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ accounts = sa.Table(
     sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
     sa.CheckConstraint("max_concurrent_tasks >= 0", "limit"),
+    sa.Index("accounts_limited", "account_id", postgresql_where=sa.text("max_concurrent_tasks > 0")),
     sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
 )
 
@@ -146,22 +147,42 @@ shares = sa.Table(
     sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("priority", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("finish", DOUBLE_PRECISION, nullable=False),
+    # of the last tasks that became ready, how many got a tag: so the statement that decides it can say so
+    sa.Column("let_in", sa.Integer, nullable=False, server_default="0"),
+    # some wait without a tag: no later one may overtake them
+    sa.Column("backlog", sa.Boolean, nullable=False, server_default=sa.false()),
+    # the account has a limit or is paused: what becomes ready gets no tag, and is let in as that allows
+    sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.false()),
+    # a claim that takes this tag, or a later one, says that the window wants more
+    sa.Column("refill", DOUBLE_PRECISION),
     sa.Index("shares_finish", "priority", "finish"),
     postgresql_with={"fillfactor": "50"},
 )
+
+_TAGGED = sa.text("tag IS NOT NULL")
 
 ready = sa.Table(
     "ready",
     metadata,
     sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("priority", sa.SmallInteger, nullable=False),
-    sa.Column("tag", DOUBLE_PRECISION, nullable=False),
+    sa.Column("tag", DOUBLE_PRECISION),
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("timeout_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("attempt > 0", "attempt"),
-    sa.Index("ready_order", sa.text("priority DESC"), "tag", "task_key"),
+    sa.Index("ready_order", sa.text("priority DESC"), "tag", "task_key", postgresql_where=_TAGGED),
+    sa.Index("ready_tags", "account_id", "priority", "tag", postgresql_where=_TAGGED),
+    sa.Index("ready_backlog", "account_id", "priority", "task_key", postgresql_where=sa.text("tag IS NULL")),
     postgresql_with=_CHURN,
+)
+
+# Dispatch stands still for these accounts; account 0: for all.
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
 )
 
 delayed = sa.Table(
@@ -209,6 +230,7 @@ leases = sa.Table(
         "stage",
     ),
     sa.CheckConstraint("attempt > 0", "attempt"),
+    sa.Index("leases_by_account", "account_id"),
     sa.Index("leases_revoked", "worker_id", postgresql_where=sa.text("revoked")),
     postgresql_with={"fillfactor": "50"} | _CHURN,
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from scheduler_svc.application.records import WaitsFor
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
 from scheduler_svc.store.batch import Batch, array
@@ -48,7 +49,12 @@ _CLEANED_UP = sa.text(f"""
 
 _WAITS_FOR = sa.text("""
     SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
+        (SELECT count(*) FROM (
+            SELECT FROM leases AS l WHERE l.account_id = a.account_id LIMIT nullif(a.max_concurrent_tasks, 0)) AS l
+        ) = a.max_concurrent_tasks AND a.max_concurrent_tasks > 0,
+        EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id)),
         EXISTS (SELECT FROM workers WHERE connected AND heard_time > now() - make_interval(secs => :ttl))
+    FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key
 """)
 
 _EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
@@ -98,10 +104,9 @@ class TaskReads(Statements):
         parameters |= {"before": _LATEST if before is None else before, "limit": limit}
         return [_task(row) for row in self._rows(statement, **parameters)]
 
-    def waits_for(self, task_key: int, ttl: float) -> tuple[int | None, bool]:
-        """The cause for which a task is delayed, and whether any worker is connected."""
-        row = self._row(_WAITS_FOR, task_key=task_key, ttl=ttl)
-        return row[0], row[1]
+    def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
+        """What a task, which must exist, may be waiting for."""
+        return WaitsFor(*self._row(_WAITS_FOR, task_key=task_key, ttl=ttl))
 
     def exists(self, task_key: int) -> bool:
         """Whether there is such a task."""

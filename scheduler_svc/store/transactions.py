@@ -27,6 +27,7 @@ from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases import Leases
+from scheduler_svc.store.pauses import Pauses
 from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
@@ -34,6 +35,7 @@ from scheduler_svc.store.submits import Submits
 from scheduler_svc.store.task_reads import TaskReads
 from scheduler_svc.store.tasks import Tasks
 from scheduler_svc.store.waiting import WaitingTasks
+from scheduler_svc.store.window import Window
 from scheduler_svc.store.workers import Workers
 
 CHANNEL = "contentgen"
@@ -117,6 +119,14 @@ class PgTx:
         return WaitingTasks(self._session)
 
     @cached_property
+    def window(self) -> Window:
+        return Window(self._session)
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        return Pauses(self._session)
+
+    @cached_property
     def leases(self) -> Leases:
         return Leases(self._session)
 
@@ -166,7 +176,7 @@ class PgTx:
 
     def finish(self, origin: str, *, watched: bool = False) -> None:
         """Tells the other replicas, as part of the transaction, and commits it; of mere moves where they watch."""
-        if self.signals or (watched and self.signals.moved):
+        if self.signals.for_others or (watched and self.signals.moved):
             self._session.hold_back(_NOTIFY, {"payloads": array("text", self.signals.payloads(origin))})
         self._session.commit()
 

@@ -1,4 +1,4 @@
-"""What waits: `ready` (may be claimed, in fair order) and `delayed` (not before a time)."""
+"""What waits: `ready` (pending and due: with a tag it may be claimed) and `delayed` (not before a time)."""
 
 from __future__ import annotations
 
@@ -6,33 +6,55 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import DelayedRow, ReadyRow, Waiting
+from scheduler_svc.application.records import DelayedRow, ReadyRow, Turn, Waiting
+from scheduler_svc.domain.fairness import REFILL, WINDOW
 from scheduler_svc.store.batch import Batch, Insert, array
 from scheduler_svc.store.rows import Statements
 
 _GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")
 
+
+def virtual_time(priority: str) -> str:
+    """The virtual time of a priority: the smallest tag that waits, or the largest finish where none does."""
+    return f"""coalesce(
+        (SELECT w.tag FROM ready AS w WHERE w.priority = {priority} AND w.tag IS NOT NULL ORDER BY w.tag LIMIT 1),
+        (SELECT f.finish FROM shares AS f WHERE f.priority = {priority} ORDER BY f.finish DESC LIMIT 1),
+        0)"""
+
+
 # An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
-# time at least. That time is the smallest tag that waits, or the largest finish when none does.
+# time at least. What its window has no room for (see domain/fairness.py) waits behind it, and so does all that comes
+# later. The row's lock decides between replicas: what it holds then is what counts.
 _RESERVE = sa.text(f"""
-    WITH r AS MATERIALIZED (
-        SELECT r.account_id, r.priority, a.weight, r.count / a.weight AS share
-        FROM {_GROUPS.source} JOIN accounts AS a USING (account_id)
+    WITH clock AS MATERIALIZED (
+        SELECT p.priority, {virtual_time("p.priority")} AS now
+        FROM (SELECT DISTINCT priority FROM {_GROUPS.source}) AS p
     ),
-    clock AS MATERIALIZED (
-        SELECT p.priority, coalesce(
-            (SELECT w.tag FROM ready AS w WHERE w.priority = p.priority ORDER BY w.tag LIMIT 1),
-            (SELECT s.finish FROM shares AS s WHERE s.priority = p.priority ORDER BY s.finish DESC LIMIT 1),
-            0) AS now
-        FROM (SELECT DISTINCT priority FROM r) AS p
+    r AS MATERIALIZED (
+        SELECT r.account_id, r.priority, r.count, a.weight, clock.now,
+            a.max_concurrent_tasks > 0 OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
+        FROM {_GROUPS.source} JOIN accounts AS a USING (account_id) JOIN clock USING (priority)
     )
-    INSERT INTO shares AS s (account_id, priority, finish)
-    SELECT r.account_id, r.priority, clock.now + r.share
-    FROM r JOIN clock USING (priority) ORDER BY r.account_id, r.priority
-    ON CONFLICT (account_id, priority) DO UPDATE SET finish = greatest(excluded.finish, s.finish + (
-        SELECT r.share FROM r WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority))
+    INSERT INTO shares AS s (account_id, priority, finish, let_in, backlog, closed, refill)
+    SELECT account_id, priority, now + n / weight, n, n < count, closed,
+        CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL}) / weight END
+    FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {WINDOW}) END AS n FROM r) AS r
+    ORDER BY account_id, priority
+    ON CONFLICT (account_id, priority) DO UPDATE SET (finish, let_in, backlog, refill) = (
+        SELECT CASE WHEN n > 0 THEN start + n / weight ELSE s.finish END, n, s.backlog OR n < count,
+            CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL}) / weight
+                ELSE s.refill END
+        FROM (
+            SELECT count, weight, start, CASE WHEN s.closed OR s.backlog THEN 0
+                ELSE least(count, greatest(0, ceil({WINDOW} - (start - now) * weight)))::integer END AS n
+            FROM (
+                SELECT r.*, greatest(now, s.finish) AS start FROM r
+                WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority
+            ) AS r
+        ) AS r)
     RETURNING s.account_id, s.priority, s.finish,
-        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority)
+        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.let_in,
+        (SELECT clock.now FROM clock WHERE clock.priority = s.priority), s.closed
 """)
 
 _READY = Insert(
@@ -98,17 +120,17 @@ _NEXT_DUE = sa.text("""
 class WaitingTasks(Statements):
     """Statements on `ready`, `delayed` and `shares`."""
 
-    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], tuple[float, float]]:
-        """Moves each (account, priority)'s virtual finish on by the shares of so many tasks.
+    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Turn]:
+        """What each (account, priority) may add, where so many of its tasks become ready. None is fine too.
 
-        Returns the finishes after that, each with the weight of its account, which says how large a share is.
+        Nobody else adds to it, lets in of it or closes it before this transaction ends.
         """
         rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
         found = self._rows(_RESERVE, **_GROUPS.bind(rows))
-        return {(account, priority): (finish, weight) for account, priority, finish, weight in found}
+        return {(account, priority): Turn(*turn) for account, priority, *turn in found}
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
-        """Makes tasks claimable."""
+        """Puts tasks where they are claimed from, or, without a tag, behind their account's window."""
         self._session.insert(_READY, rows)
 
     def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:

@@ -56,7 +56,12 @@ class ScriptedWorker:
     async def state(
         self, free_slots: int, stage: pb.LeaseStage.ValueType = pb.LEASE_STAGE_ACCEPTED
     ) -> pb.Acknowledgement:
-        """States the free slots and all held leases; returns the acknowledgement."""
+        """States the free slots and all held leases; returns the acknowledgement, and passes over assignments."""
+        await self.tell_state(free_slots, stage)
+        return (await self.read("acknowledgement")).acknowledgement
+
+    async def tell_state(self, free_slots: int, stage: pb.LeaseStage.ValueType = pb.LEASE_STAGE_ACCEPTED) -> None:
+        """The same without waiting for the acknowledgement."""
         self._states += 1
         held = [pb.HeldLease(lease_id=it.lease_id, attempt=it.attempt, stage=stage) for it in self.held.values()]
         state = pb.State(
@@ -67,7 +72,11 @@ class ScriptedWorker:
             last_poll_id=self.last_poll_id,
         )
         await self.write(pb.LeaseRequest(state=state))
-        return (await self.read("acknowledgement")).acknowledgement
+
+    async def tell(self, *updates: pb.LeaseUpdate) -> None:
+        """Reports without waiting for what becomes of it."""
+        self._reports += 1
+        await self.write(pb.LeaseRequest(report=pb.Report(number=self._reports, updates=updates)))
 
     async def take(self, free_slots: int = 1) -> Sequence[pb.AssignedLease]:
         """Offers slots and returns what is assigned next."""
@@ -87,9 +96,8 @@ class ScriptedWorker:
 
     async def report(self, lease: pb.AssignedLease, **update: Any) -> pb.UpdateOutcome.ValueType:
         """Reports one update; returns what became of it."""
-        self._reports += 1
         sent = pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, **update)
-        await self.write(pb.LeaseRequest(report=pb.Report(number=self._reports, updates=[sent])))
+        await self.tell(sent)
         answer = (await self.read("acknowledgement")).acknowledgement
         assert answer.report_number == self._reports
         if sent.WhichOneof("update") in {"completed", "failed", "released"}:

@@ -137,9 +137,3 @@ async def test_whom_to_resize_is_checked_too(channel: aio.Channel) -> None:
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="none", slots=1)
     assert refusal.metadata == {"resource_type": "worker", "resource_id": "none"}
-
-
-@pytest.mark.parametrize("rpc", ["PauseDispatch", "ResumeDispatch"])
-async def test_what_comes_later_says_so(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
-    with refused(StatusCode.UNIMPLEMENTED):
-        await getattr(pool, rpc)(getattr(pb, f"{rpc}Request")())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,13 +11,17 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from scheduler_svc.application import changes, query, steer
-from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.accounts import create_account, update_account
+from scheduler_svc.application.admission import look, settle
 from scheduler_svc.application.dispatch import Claimed, Room, claim
+from scheduler_svc.application.pauses import pause_dispatch, resume_dispatch
+from scheduler_svc.application.records import Grant
 from scheduler_svc.application.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
 from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
 from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.account import Account, AccountChange
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError
@@ -68,11 +72,12 @@ class Scheduling:
     `told` keeps what each commit would have told; account 1 is there, and no gap of the reapers is open.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, max_queue: int = MAX_QUEUE) -> None:
         self.told: list[Signals] = []
+        self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
         self.database = PgDatabase(self._engine, "replica", self.told.append, lambda: None)
-        self._submits = Submits(MAX_QUEUE)
+        self._submits = Submits(max_queue)
         self._reports = Reports(TTL, MAX_LOSSES)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}
@@ -117,6 +122,12 @@ class Scheduling:
     def submit_one(self, **fields: Any) -> int:
         """The key of a new task of account 1."""
         return self.submit(new_task(**fields))[0].task_key
+
+    def fill(self, account_id: int, count: int, **fields: Any) -> list[int]:
+        """The keys of so many new tasks of an account, oldest first."""
+        task = new_task(account_id=account_id, **fields)
+        batches = [min(count - done, 1_000) for done in range(0, count, 1_000)]
+        return [made.task_key for batch in batches for made in self.submit(*[task] * batch)]
 
     def task(self, key: int) -> Task:
         task: Task = self.run(query.get_task, key)
@@ -190,6 +201,15 @@ class Scheduling:
         grants = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count)).grants
         return [grant.ref for own in grants.values() for grant in own]
 
+    def serve(self, count: int, worker_id: str = "w") -> list[Grant]:
+        """Grants to a worker in the order of dispatch; as the dispatcher does, windows are filled after each claim."""
+        if worker_id not in self.sessions:
+            self.hello(worker_id)
+        claimed = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count))
+        for account_id in sorted(claimed.short):
+            self.run(settle, account_id)
+        return [grant for own in claimed.grants.values() for grant in own]
+
     def claim_for(self, *rooms: Room, limit: int = 1_000) -> Claimed:
         claimed: Claimed = self.run(claim, rooms, limit, TTL)
         return claimed
@@ -227,6 +247,36 @@ class Scheduling:
     def report_group(self, *group: Any) -> list[Any]:
         answers: list[Any] = self.run(self._reports.run_group, group)
         return answers
+
+    # what operators do
+
+    def make_account(self, limit: int = 0, weight: float = 1.0) -> int:
+        """The id of a new account."""
+        account: Account = self.run(create_account, "another", limit, weight)
+        return account.account_id
+
+    def change_account(self, account_id: int, **changes: Any) -> None:
+        self.run(update_account, account_id, AccountChange(**changes))
+
+    def pause(self, account_id: int = 0) -> None:
+        self.run(pause_dispatch, account_id)
+
+    def resume(self, account_id: int = 0) -> None:
+        self.run(resume_dispatch, account_id)
+
+    # what the admission loop does
+
+    def admit(self) -> None:
+        """Settles the accounts that commits have asked for, until none asks for more."""
+        while asked := self._asked():
+            for account_id in sorted(asked):
+                self.run(settle, account_id)
+
+    def _asked(self) -> set[int]:
+        until = len(self.told)
+        told, self._heard = self.told[self._heard : until], until
+        limited = self.run(look, 0).limited
+        return {one for signals in told for one in signals.admit | (signals.released & limited)}
 
     # what time does
 
@@ -275,7 +325,14 @@ class Scheduling:
 
     def check(self) -> None:
         """The invariants that hold after every commit. Each query lists what breaks one of them."""
-        for what, query_text in INVARIANTS.items():
+        self._hold(INVARIANTS)
+
+    def check_windows(self) -> None:
+        """Those of what may be claimed, which are quick however much waits."""
+        self._hold(WINDOW_INVARIANTS)
+
+    def _hold(self, invariants: Mapping[str, str]) -> None:
+        for what, query_text in invariants.items():
             assert self.sql(query_text) == [], what
 
 
@@ -293,7 +350,28 @@ _TRUTH = """
     SELECT t.task_key, t.account_id, coalesce(l.status, t.status) AS status
     FROM tasks AS t LEFT JOIN leases AS l ON l.task_key = t.task_key AND NOT l.revoked
 """
-INVARIANTS = {
+WINDOW_INVARIANTS = {
+    "no account has more seats taken than its limit, but for what ran before it": """
+        SELECT account_id, limited, tagged, leased FROM (
+            SELECT a.account_id, a.max_concurrent_tasks AS limited,
+                (SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND tag IS NOT NULL) AS tagged,
+                (SELECT count(*) FROM leases AS l WHERE l.account_id = a.account_id) AS leased
+            FROM accounts AS a WHERE a.max_concurrent_tasks > 0
+        ) AS s WHERE tagged > 0 AND tagged + leased > limited
+    """,
+    "nothing of a paused account can be claimed": """
+        SELECT task_key, account_id FROM ready JOIN pauses USING (account_id) WHERE tag IS NOT NULL
+    """,
+    "what waits without a tag is overtaken by nothing new": """
+        SELECT task_key, account_id, priority FROM ready LEFT JOIN shares USING (account_id, priority)
+        WHERE tag IS NULL AND (backlog OR closed) IS NOT true
+    """,
+    "an account is closed while it has a limit or a pause": """
+        SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)
+        WHERE closed <> (max_concurrent_tasks > 0 OR account_id IN (SELECT account_id FROM pauses))
+    """,
+}
+INVARIANTS = WINDOW_INVARIANTS | {
     "an open task stands in exactly one place, an ended one in none": """
         SELECT t.task_key, t.status FROM tasks AS t LEFT JOIN (
             SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed

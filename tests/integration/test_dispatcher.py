@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.streams import Assign, Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import State
+from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 from tests.integration.scheduling import TTL, Scheduling
@@ -29,7 +31,8 @@ class Floor:
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
         database = PgDatabase(self.engine, "replica", lambda _: None, lambda: None)
-        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend)
+        self.calls = Calls(scheduling.database, 1)
+        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(self.calls))
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)
 
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -60,6 +63,7 @@ async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
     floor.dispatcher.start()
     yield floor
     await floor.dispatcher.stop()
+    floor.calls.close()
     floor.engine.dispose()
 
 
@@ -136,6 +140,30 @@ async def test_what_did_not_fit_goes_to_whoever_has_room_next(floor: Floor, sche
     assert len((await assigned(first)).grants) == 1
     floor.state(second, 1, free_slots=1)
     assert len((await assigned(second)).grants) == 1
+
+
+async def test_a_window_that_a_claim_has_nearly_emptied_is_filled_before_the_next(
+    floor: Floor, scheduling: Scheduling
+) -> None:
+    """Else the next claim would take of others, or of a lower priority, what is this account's turn."""
+    scheduling.fill(1, 10, priority=9)
+    scheduling.fill(1, 5, priority=1)
+    scheduling.sql("UPDATE ready SET tag = NULL WHERE priority = 9 AND tag >= 5")
+    scheduling.sql("UPDATE shares SET finish = 5, backlog = true, refill = 0 WHERE priority = 9")
+    stream = floor.connect("w")
+    with scheduling.transaction() as other:
+        other.window.lock(1)  # the window can't be filled yet
+        floor.state(stream, 1, free_slots=5)
+        taken = await assigned(stream)
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await wait_until_async(lambda: scheduling.sql(waits), within=WAIT_S, what="it is about to be filled")
+        claims = len(floor.statements)
+        floor.state(stream, 2, free_slots=5, last_assignment=taken.number)
+        floor.dispatcher.hint()
+        await asyncio.sleep(0)
+        assert len(floor.statements) == claims
+    grants = [*taken.grants, *(await assigned(stream)).grants]
+    assert [grant.priority for grant in grants] == [9] * 10
 
 
 async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, scheduling: Scheduling) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import EndedAttempt, LeaseChange, Named
+from scheduler_svc.application.records import EndedAttempt, LeaseChange, LineMark, Named
 from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
@@ -27,6 +27,7 @@ from scheduler_svc.store.transactions import PgTx, make_engine
 from tests.cluster import Databases
 
 BACKLOG = 200_000
+TAGGED = 20_000
 ROWS = 10
 PAGE = 50
 # A row costs three or four pages for each index that it is looked up in, or written to.
@@ -41,6 +42,7 @@ _SETUP = f"""
     ALTER TABLE task_payloads SET (autovacuum_enabled = false);
     ALTER TABLE ready SET (autovacuum_enabled = false);
     ALTER TABLE delayed SET (autovacuum_enabled = false);
+    ALTER TABLE shares SET (autovacuum_enabled = false);
     ALTER TABLE leases SET (autovacuum_enabled = false);
     ALTER TABLE contents SET (autovacuum_enabled = false);
     ALTER TABLE publish_pool SET (autovacuum_enabled = false);
@@ -76,8 +78,12 @@ _SETUP = f"""
     INSERT INTO delayed (task_key, priority, account_id, attempt, timeout_ms, due_time, cause)
         SELECT task_key, 5, account_id, 1, 60000, now() + interval '1 h' * (task_key - 25000 - {DUE}), 1
         FROM tasks WHERE task_key BETWEEN 25001 AND 30000;
-    INSERT INTO ready SELECT task_key, 1 + task_key % 10, task_key, account_id, 1, 60000 FROM tasks
-        WHERE task_key > 30000;
+    INSERT INTO ready SELECT task_key, 1 + task_key % 10, CASE
+            WHEN task_key <= 30000 + {TAGGED} AND task_key % 10 < 9 THEN task_key END, account_id, 1, 60000
+        FROM tasks WHERE task_key > 30000;
+    INSERT INTO shares SELECT account_id, priority, coalesce(max(tag), 0), 0, true, false, NULL
+        FROM ready GROUP BY 1, 2;
+    UPDATE accounts SET max_concurrent_tasks = 2000 WHERE account_id = 2;
     INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
     INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
         SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
@@ -100,6 +106,11 @@ class Plan:
             for node in self.nodes
             if node.get("Relation Name") == relation and "Scan" in node["Node Type"]
         ]
+
+    def found_by(self, index: str) -> float:
+        """How many rows an index gave."""
+        found = [node for node in self.nodes if node.get("Index Name") == index]
+        return float(sum(node["Actual Rows"] * node["Actual Loops"] for node in found))
 
     @property
     def scanned(self) -> list[str]:
@@ -180,8 +191,16 @@ def backlog(filled: Backlog, request: pytest.FixtureRequest) -> Backlog:
 KEYS = range(20_001, 20_001 + ROWS)
 REFS = [LeaseRef(key, 1, 7) for key in KEYS]
 
+
+def close_lock_mark(tx: PgTx) -> bool:
+    tx.window.close(1)
+    tx.window.lock(1)
+    tx.window.mark(1, [LineMark(1, True, 0.0), LineMark(6, False, None)], closed=True)
+    return True
+
+
 HOT: dict[str, Callable[[PgTx], Any]] = {
-    "claim": lambda tx: tx.leases.claim({"w": 1}, WORKERS, 120.0)[1],
+    "claim": lambda tx: tx.leases.claim({"w": 1}, WORKERS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
     "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),
@@ -196,6 +215,10 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
     "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1 for account in range(1, 6)}),
+    "let in": lambda tx: tx.window.let_in(1, 1, ROWS, 0.0, 1.0),
+    "untag": lambda tx: tx.window.untag(1, 1, ROWS),
+    "close, lock and mark": close_lock_mark,
+    "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(0, ROWS),
 }
 
 
@@ -207,9 +230,26 @@ def test_a_hot_statement_reads_a_few_pages_a_row(backlog: Backlog, what: str) ->
 
 
 def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
+    """Nothing of what waits without a tag, of the highest priority as it is: of an account with a limit, or paused."""
     (plan,) = backlog.plans(backlog.hot, HOT["claim"])
     assert ("Index Scan ready_order", ROWS) in plan.read("ready")
     assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
+
+
+@pytest.mark.parametrize("account_id", [1, 2], ids=["without a limit", "with a limit"])
+def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: int) -> None:
+    """Its own tags, and a batch of what waits behind: not the others', and not all that waits."""
+    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.waitlist(account_id, PAGE))
+    assert sum(rows for _, rows in plan.read("ready")) <= TAGGED / 5 + 2 * PAGE + 10  # and the heads of 10 priorities
+    assert plan.found_by("ready_backlog") == 2 * PAGE, plan
+    assert 2 <= plan.found_by("shares_pkey") <= 10, plan
+    assert not plan.scanned
+
+
+def test_new_tags_are_given_to_an_account_s_own_tasks(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.renew(1, 1, 0.0, 1.0))
+    assert plan.buffers <= MOST_A_ROW * TAGGED / 10
+    assert not plan.scanned
 
 
 def test_what_is_due_is_read_without_what_is_not(backlog: Backlog) -> None:

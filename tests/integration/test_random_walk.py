@@ -1,4 +1,4 @@
-"""Clients, workers and time do what they like, in any order: after each step every invariant holds."""
+"""Clients, workers, operators and time do what they like, in any order: after each step every invariant holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.recover import fold_counts
 from scheduler_svc.application.submit import Submit
 from scheduler_svc.domain.content import Result
@@ -20,7 +19,7 @@ from scheduler_svc.domain.task import Progress, Task
 from tests.integration.scheduling import FAILURE, TIMEOUT, Scheduling, new_task, released
 
 STEPS = 150
-KINDS = 12
+KINDS = 16
 STATES = 7
 
 
@@ -35,7 +34,7 @@ class Walk:
     def __init__(self, scheduling: Scheduling, seed: int) -> None:
         self._scheduling = scheduling
         self._random = random.Random(seed)
-        self._accounts = [1, scheduling.run(create_account, "two", 0, 1.0).account_id]
+        self._accounts = [1, scheduling.make_account(), scheduling.make_account(limit=2)]
         self._tasks: list[int] = []
         self._refs: dict[str, list[LeaseRef]] = {"v": [], "w": []}
         self._accepted: dict[int, str] = {}
@@ -57,6 +56,10 @@ class Walk:
             self._cancel: 2,
             self._retry: 2,
             self._fold: 1,
+            self._admit: 6,
+            self._limit: 1,
+            self._weigh: 1,
+            self._pause: 1,
         }
         (step,) = self._random.choices(list(steps), list(steps.values()))
         step()
@@ -69,6 +72,18 @@ class Walk:
         last = {it.task.task_key: moved_in_time(it.task) for it in self._scheduling.changes()}
         tasks = {key: moved_in_time(task) for key, task in self._scheduling.tasks().items()}
         assert last == tasks, "a task as of its last move is the task"
+
+    def finish(self) -> None:
+        """With no limit and no pause any more, all that waits can be claimed: nothing was left behind."""
+        scheduling = self._scheduling
+        for account_id in (0, *self._accounts):
+            scheduling.resume(account_id)
+        scheduling.admit()
+        for account_id in self._accounts:
+            scheduling.change_account(account_id, max_concurrent_tasks=0)
+        while scheduling.claim(100):
+            pass
+        assert scheduling.sql("SELECT * FROM ready") == []
 
     def _worker(self) -> str:
         return self._random.choice(list(self._refs))
@@ -164,6 +179,26 @@ class Walk:
     def _fold(self) -> None:
         self._scheduling.run(fold_counts)
 
+    def _admit(self) -> None:
+        self._scheduling.admit()
+
+    def _limit(self) -> None:
+        limit = self._random.choice([0, 1, 2, 5])
+        self._scheduling.change_account(self._random.choice(self._accounts), max_concurrent_tasks=limit)
+
+    def _weigh(self) -> None:
+        weight = self._random.choice([0.5, 1.0, 8.0])
+        self._scheduling.change_account(self._random.choice(self._accounts), weight=weight)
+
+    def _pause(self) -> None:
+        """Often ended, so that the walk gets around."""
+        what = self._random.choice([0, *self._accounts])
+        if self._random.random() < 0.3:
+            self._scheduling.pause(what)
+        else:
+            for paused in (0, *self._accounts):
+                self._scheduling.resume(paused)
+
 
 def seen(scheduling: Scheduling) -> set[int]:
     return {status for (status,) in scheduling.sql("SELECT DISTINCT status FROM task_events")}
@@ -178,3 +213,4 @@ def test_every_invariant_holds_after_each_step(scheduling: Scheduling, seed: int
         assert len(steps) < 20 * STEPS, "the walk gets around"
         steps.append(walk.step())
         walk.check()
+    walk.finish()

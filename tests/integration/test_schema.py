@@ -30,6 +30,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "task_labels": {"name": "n", "value": "v", "task_key": 1},
     "task_payloads": {"task_key": 1, "topic": "", "keywords": "", "category": "", "requirements": "", "tone": ""},
     "shares": {"account_id": 1, "priority": 5, "finish": 0.0},
+    "pauses": {"account_id": 1},
     "ready": {"task_key": 1, "priority": 5, "tag": 0.0, "account_id": 1, "attempt": 1, "timeout_ms": 1000},
     "delayed": {
         "task_key": 1,
@@ -99,6 +100,8 @@ STARTED = {"status": 3, "accept_time": NOW, "start_time": NOW}
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     *((table, {}) for table in ROWS),
     ("accounts", {"weight": 1000.0}),
+    ("ready", {"tag": None}),  # it waits for its turn
+    ("pauses", {"account_id": 0}),  # everything
     ("tasks", COMPLETED),
     ("tasks", {"status": 5, "end_time": NOW, "attempt": 2, "fence": 0, "lease_end": 2}),
     ("tasks", {"status": 7, "end_time": NOW}),  # cancelled before it was ever leased
@@ -163,6 +166,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("task_labels", {}, "task_labels_pkey"),
     ("request_ids", {"task_key": 2, "fingerprint": b"g"}, "request_ids_pkey"),
     ("shares", {"finish": 1.0}, "shares_pkey"),
+    ("pauses", {"create_time": NOW}, "pauses_pkey"),
     ("ready", {"attempt": 2}, "ready_pkey"),
     ("delayed", {"attempt": 2}, "delayed_pkey"),
     ("leases", {"attempt": 2, "fence": 8, "worker_id": "v"}, "leases_pkey"),

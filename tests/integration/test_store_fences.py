@@ -149,7 +149,12 @@ def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> N
     scheduling.run(lambda tx: tx.workers.set_draining("w", old))
     scheduling.run(lambda tx: tx.workers.close("w", old))
     scheduling.submit_one()
-    assert scheduling.run(lambda tx: tx.leases.claim({"w": old}, ["w"], TTL)) == (frozenset(), [])
+    assert scheduling.run(lambda tx: tx.leases.claim({"w": old}, ["w"], TTL)) == (
+        frozenset(),
+        [],
+        frozenset(),
+        frozenset(),
+    )
     assert scheduling.sql("SELECT * FROM workers") == before
 
 

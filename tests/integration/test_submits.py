@@ -241,11 +241,10 @@ class TestOrder:
             for account, weight in weights.items():
                 assert window.count(account) == pytest.approx(10 * weight, abs=weight)
 
-    def test_a_new_weight_holds_for_what_becomes_ready_after_it(self, scheduling: Scheduling, other: int) -> None:
-        scheduling.submit(*[new_task() for _ in range(50)], *[new_task(account_id=other) for _ in range(10)])
-        scheduling.run(update_account, other, AccountChange(weight=4.0))
-        scheduling.submit(*[new_task(account_id=other) for _ in range(40)])
+    def test_a_new_weight_holds_for_what_waits(self, scheduling: Scheduling, other: int) -> None:
+        scheduling.submit(*[new_task(account_id=account) for account in (1, other) * 50])
         assert self.claimed(scheduling, 20).count(other) == 10
+        scheduling.run(update_account, other, AccountChange(weight=4.0))
         assert self.claimed(scheduling, 20).count(other) == pytest.approx(16, abs=1)
 
     def test_priorities_have_turns_of_their_own(self, scheduling: Scheduling, other: int) -> None:

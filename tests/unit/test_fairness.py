@@ -1,12 +1,16 @@
-"""The tags that make the plain order of the ready index fair."""
+"""The tags that make the plain order of the ready index fair, and how many tasks get one."""
 
 from __future__ import annotations
+
+import heapq
+from collections import Counter
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.fairness import tags
+from scheduler_svc.domain.fairness import MOST_BENT, REFILL, WINDOW, Line, allot, refill, room, tags
 
 
 def test_the_first_tag_is_where_the_account_s_finish_was() -> None:
@@ -35,3 +39,105 @@ def test_two_accounts_of_equal_weight_take_turns_whoever_came_first(first: int, 
     order = sorted([(tag, "a") for tag in tags(first, first)] + [(tag, "b") for tag in tags(second, second)])
     both = order[: 2 * min(first, second)]
     assert [account for _, account in both] == ["a", "b"] * min(first, second)
+
+
+WEIGHTS = st.sampled_from([0.001, 0.25, 1.0, 3.0, 1_000.0])
+
+
+@given(now=st.floats(0, 1e9), weight=WEIGHTS)
+def test_an_idle_account_has_room_for_a_whole_window(now: float, weight: float) -> None:
+    for finish in (0.0, now / 2, now):
+        assert room(finish, now, weight) == WINDOW
+
+
+@given(now=st.floats(0, 1e6), weight=WEIGHTS, count=st.integers(0, 2 * WINDOW))
+def test_what_has_a_tag_is_no_further_ahead_than_the_window(now: float, weight: float, count: int) -> None:
+    left = room(now + count / weight, now, weight)
+    assert left == pytest.approx(max(0, WINDOW - count), abs=1)
+
+
+def test_a_window_wants_more_before_it_is_empty() -> None:
+    full = tags(WINDOW, WINDOW)
+    left = [tag for tag in full if tag >= refill(WINDOW, 1.0)]
+    assert len(left) == REFILL
+
+
+def line(priority: int, tagged: int, untagged: int, *, finish: float | None = None) -> Line:
+    return Line(priority, float(tagged if finish is None else finish), 0.0, tagged, untagged)
+
+
+@pytest.mark.parametrize(
+    ("lines", "seats", "wanted"),
+    [
+        pytest.param([line(9, 0, 5), line(5, 2, 5)], None, [5, 7], id="no limit: all that the windows take"),
+        pytest.param([line(9, 0, 5), line(5, 2, 5)], 8, [5, 3], id="the higher priority first"),
+        pytest.param([line(9, 0, 5), line(5, 2, 5)], 4, [4, 0], id="it takes the seats of a lower one"),
+        pytest.param([line(9, 3, 0), line(5, 2, 0)], 4, [3, 1], id="a lower limit takes the lowest away"),
+        pytest.param([line(9, 3, 9), line(5, 2, 9)], 0, [0, 0], id="paused, or as many leases as seats"),
+        pytest.param([line(9, WINDOW, 9), line(5, 0, 9)], None, [WINDOW, 9], id="a full window takes none"),
+        pytest.param([line(9, 0, 9, finish=WINDOW - 4), line(5, 0, 0)], None, [4, 0], id="room is virtual time"),
+    ],
+)
+def test_seats_are_given_by_priority(lines: list[Line], seats: int | None, wanted: list[int]) -> None:
+    assert allot(lines, seats, 1.0) == wanted
+
+
+LINES = st.lists(st.builds(line, st.just(5), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=10)
+
+
+@given(lines=LINES, seats=st.integers(0, 200))
+def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: list[Line], seats: int) -> None:
+    wanted = allot(lines, seats, 1.0)
+    waiting = [one.tagged + one.untagged for one in lines]
+    assert sum(wanted) == min(seats, sum(waiting))
+    for higher, (given_, all_) in enumerate(zip(wanted, waiting, strict=True)):
+        assert given_ == all_ or not any(wanted[higher + 1 :])
+
+
+@given(lines=LINES, seats=st.one_of(st.none(), st.integers(0, 200)))
+def test_what_was_given_is_given_again(lines: list[Line], seats: int | None) -> None:
+    """Else tags would be taken and given for ever."""
+    wanted = allot(lines, seats, 1.0)
+    then = [line(5, n, one.tagged + one.untagged - n) for one, n in zip(lines, wanted, strict=True)]
+    assert allot(then, seats, 1.0) == wanted
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0, 4.0])
+def test_tags_are_bent_once_more_have_left_than_a_few(weight: float) -> None:
+    for left, bent in ((MOST_BENT, False), (MOST_BENT + 1, True)):
+        assert Line(5, 100 / weight, 0.0, 100 - left, 0).bent(weight) is bent
+
+
+class Queue:
+    """Accounts with endless backlogs behind windows that are filled as they run short, served in the order of tags."""
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        self._weights = weights
+        self._finish = dict.fromkeys(weights, 0.0)
+        self._waiting: list[tuple[float, str]] = []
+        for account in weights:
+            self._fill(account)
+
+    def _fill(self, account: str) -> None:
+        weight, now = self._weights[account], self._waiting[0][0] if self._waiting else 0.0
+        count = room(self._finish[account], now, weight)
+        self._finish[account] = max(self._finish[account], now) + count / weight
+        for tag in tags(self._finish[account], count, weight):
+            heapq.heappush(self._waiting, (tag, account))
+
+    def serve(self) -> str:
+        tag, account = heapq.heappop(self._waiting)
+        if tag >= refill(self._finish[account], self._weights[account]):
+            self._fill(account)
+        return account
+
+
+@given(weights=st.permutations([1.0, 2.0, 4.0]))
+def test_long_backlogs_are_served_by_weight_in_every_window_of_70(weights: list[float]) -> None:
+    by_account = dict(zip("abc", weights, strict=True))
+    queue = Queue(by_account)
+    order = [queue.serve() for _ in range(5 * WINDOW)]
+    for account, weight in by_account.items():
+        served = list(accumulate((one == account for one in order), initial=0))
+        windows = Counter(served[i + 70] - served[i] for i in range(len(order) - 70))
+        assert max(abs(count - 10 * weight) for count in windows) <= weight  # 10%

@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import KEY_MAX
 NOTIFY_BYTES = 8_000
 ORIGIN = "a-host-name-of-sixty-three-characters-which-is-the-most-there-is-12345678"
 
-FLAGS = ("ready", "due", "moved", "watching")
+FLAGS = ("ready", "due", "moved", "watching", "limits")
 LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -29,6 +29,8 @@ signals = st.builds(
     st.lists(numbers, max_size=20),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
+    st.sets(st.integers(1, 9)),
 )
 
 
@@ -40,6 +42,7 @@ def test_what_is_told_arrives_whole(told: Signals) -> None:
         assert origin == ORIGIN
         for flag in FLAGS:
             assert getattr(part, flag) == getattr(told, flag)
+        assert not part.admit
         for kind in LISTS:
             getattr(heard, kind).extend(getattr(part, kind))
     assert [getattr(heard, kind) for kind in LISTS] == [getattr(told, kind) for kind in LISTS]
@@ -60,6 +63,13 @@ def test_nothing_to_tell_is_false() -> None:
     assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
     assert all([Signals(resized=[("w", 1)]), Signals(polled=[("w", 1)]), Signals(answered=[("w", 1)])])
     assert Signals(watching=True)
+    assert Signals(limits=True)
+
+
+def test_what_this_replica_does_itself_is_told_to_no_other() -> None:
+    for own in (Signals(admit={1}), Signals(released={1})):
+        assert own
+        assert not own.for_others
 
 
 def test_a_replica_that_tells_less_is_understood() -> None:

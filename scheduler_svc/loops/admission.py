@@ -1,0 +1,83 @@
+"""The admission loop: lets tasks in that wait behind their account's window, account by account.
+
+It is woken by what this replica committed: a lease of an account with a limit ended, tasks of one came, some were
+cancelled. What was missed is found by a look at the index of what waits, each few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
+import structlog
+
+from scheduler_svc.application.admission import look, settle
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.loops.periodic import Periodic
+
+LOOK_INTERVAL = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Admission:
+    """Lives on the event loop; each account is settled in a transaction of its own."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._asked: set[int] = set()
+        self._limited: frozenset[int] = frozenset()
+        self._looks_at = 0.0
+        self._seen = 0
+        self._loop = Periodic("admission", self.run_once)
+
+    def start(self) -> None:
+        """Looks at once."""
+        self._loop.start()
+
+    async def stop(self) -> None:
+        """Ends after the run that is under way."""
+        await self._loop.stop()
+
+    def told(self, signals: Signals) -> None:
+        """A transaction is committed, here or elsewhere."""
+        if signals.limits:
+            self.look()
+        self.ask(signals.admit | (signals.released & self._limited))
+
+    def ask(self, accounts: AbstractSet[int]) -> None:
+        """Some of these accounts' tasks may be let in."""
+        if accounts:
+            self._asked |= accounts
+            self._loop.wake()
+
+    def look(self) -> None:
+        """Something may have been missed."""
+        self._looks_at = 0.0
+        self._loop.wake()
+
+    async def settle(self, accounts: Iterable[int]) -> None:
+        """Lets in what may run of these accounts. What fails is found by the next look."""
+        for account_id in accounts:
+            try:
+                await self._calls.run(settle, account_id)
+            except StoreUnavailable:
+                return
+            except Exception:  # noqa: BLE001 - a defect of ours with one account must not stop the others
+                _log.exception("an account's tasks could not be let in", action="admission", account_id=account_id)
+
+    async def run_once(self) -> float:
+        """Settles the accounts that were asked for; returns the seconds until the next look."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._looks_at:
+            self._looks_at = now + LOOK_INTERVAL
+            found = await self._calls.run(look, self._seen)
+            self._limited = found.limited
+            self._asked.update(found.waiting)
+            self._seen = found.waiting[-1] if found.more else 0
+        asked, self._asked = self._asked, set()
+        await self.settle(sorted(asked))
+        return max(0.0, self._looks_at - asyncio.get_running_loop().time())

@@ -1,0 +1,166 @@
+"""The windows of the accounts in the order of dispatch: what is let in, and what is taken out of it again.
+
+A task in `ready` without a tag waits behind its account's window. Whoever adds to an account's tasks, lets them in or
+closes it holds its rows in `shares`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import LineMark, Waitlist
+from scheduler_svc.domain.fairness import Line
+from scheduler_svc.store.batch import Batch
+from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.waiting import virtual_time
+
+# All priorities, used or not, so that a task of a new one finds the account closed.
+_CLOSE = sa.text("""
+    INSERT INTO shares AS s (account_id, priority, finish, closed)
+    SELECT :account_id, priority, 0, true FROM generate_series(1, 10) AS priority ORDER BY priority
+    ON CONFLICT (account_id, priority) DO UPDATE SET closed = true
+""")
+_LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
+
+# Ranges of one index each, written so that no other one can serve them, whatever the statistics say.
+_TAGGED = """
+    w.tag IS NOT NULL AND (w.account_id, w.priority, w.tag) >= ({account_id}, {priority}, float8 '-Infinity')
+    AND (w.account_id, w.priority, w.tag) <= ({account_id}, {priority}, float8 'Infinity')
+"""
+_UNTAGGED = """
+    w.tag IS NULL AND (w.account_id, w.priority, w.task_key) >= ({account_id}, {priority}, 0)
+    AND (w.account_id, w.priority, w.task_key) <= ({account_id}, {priority}, 9223372036854775807)
+"""
+_GIVEN = {"account_id": "CAST(:account_id AS bigint)", "priority": "CAST(:priority AS smallint)"}
+_OF_SHARE = {"account_id": "s.account_id", "priority": "s.priority"}
+
+# One snapshot: between its leases and its tags no task of the account is counted twice, or not at all.
+_WAITLIST = sa.text(f"""
+    WITH a AS MATERIALIZED (
+        SELECT account_id, weight, max_concurrent_tasks,
+            EXISTS (SELECT FROM pauses AS p WHERE p.account_id = accounts.account_id) AS paused,
+            CASE WHEN max_concurrent_tasks > 0
+                THEN (SELECT count(*) FROM leases AS l WHERE l.account_id = accounts.account_id) ELSE 0 END AS leases
+        FROM accounts WHERE account_id = :account_id
+    )
+    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, s.priority, s.finish,
+        {virtual_time("s.priority")} AS now,
+        (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
+        (SELECT count(*) FROM (
+            SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged
+    FROM a, LATERAL (
+        SELECT account_id, priority, finish FROM shares AS x
+        WHERE (x.account_id, x.priority) >= (a.account_id, 1) AND (x.account_id, x.priority) <= (a.account_id, 10)
+        ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
+""")
+
+_MOVE_FINISH = """
+    UPDATE shares SET finish = {{finish}} WHERE (account_id, priority) >= ({account_id}, {priority})
+        AND (account_id, priority) <= ({account_id}, {priority})
+""".format(**_GIVEN)
+_TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CAST(:weight AS float8)"
+_LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
+# What is locked is just being cancelled.
+_LET_IN = sa.text(f"""
+    WITH chosen AS MATERIALIZED (
+        SELECT task_key, {_TAG.format(order="task_key")} AS tag FROM (
+            SELECT w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :count FOR UPDATE SKIP LOCKED) AS w
+    ),
+    moved AS ({_MOVE_FINISH.format(finish=_LAST)})
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.task_key = chosen.task_key
+""")
+# The last ones of the window; a claim that is under way is waited for, and then has what it took.
+_UNTAG = sa.text(f"""
+    WITH chosen AS MATERIALIZED (
+        SELECT w.task_key FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
+        ORDER BY w.account_id DESC, w.priority DESC, w.tag DESC LIMIT :count
+    ),
+    held AS MATERIALIZED (
+        SELECT task_key, tag FROM ready
+        WHERE task_key = ANY(ARRAY(SELECT task_key FROM chosen)) ORDER BY task_key FOR UPDATE
+    ),
+    moved AS ({_MOVE_FINISH.format(finish="coalesce((SELECT min(tag) FROM held), finish)")})
+    UPDATE ready SET tag = NULL WHERE task_key = ANY(ARRAY(SELECT task_key FROM held))
+""")
+# What is locked is just being claimed or cancelled.
+_RENEW = sa.text(f"""
+    WITH chosen AS MATERIALIZED (
+        SELECT task_key, {_TAG.format(order="tag, task_key")} AS tag
+        FROM (SELECT w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)} FOR UPDATE SKIP LOCKED) AS w
+    ),
+    moved AS ({_MOVE_FINISH.format(finish=_LAST)})
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.task_key = chosen.task_key
+""")
+
+_MARKS = Batch(priority="smallint", backlog="boolean", refill="float8")
+_MARK = sa.text(f"""
+    UPDATE shares AS s SET backlog = r.backlog, closed = CAST(:closed AS boolean), refill = r.refill
+    FROM {_MARKS.source}
+    WHERE (s.account_id, s.priority) >= (CAST(:account_id AS bigint), r.priority)
+        AND (s.account_id, s.priority) <= (CAST(:account_id AS bigint), r.priority)
+        AND (s.backlog, s.closed, s.refill) IS DISTINCT FROM (r.backlog, CAST(:closed AS boolean), r.refill)
+""")
+
+# From account to account, one look at the index each, however many tasks they have.
+_WITH_BACKLOG = sa.text("""
+    WITH RECURSIVE found AS (
+        (SELECT w.account_id FROM ready AS w WHERE w.tag IS NULL AND w.account_id > :after
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT w.account_id FROM ready AS w WHERE w.tag IS NULL AND w.account_id > found.account_id
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT 1)
+        FROM found WHERE found.account_id IS NOT NULL
+    )
+    SELECT account_id FROM found
+    WHERE account_id IS NOT NULL AND NOT EXISTS (SELECT FROM pauses AS p WHERE p.account_id = found.account_id)
+    LIMIT :limit
+""")
+_WITH_LIMIT = sa.text("SELECT account_id FROM accounts WHERE max_concurrent_tasks > 0")
+
+
+class Window(Statements):
+    """Statements on the tags in `ready`, and on `shares`."""
+
+    def close(self, account_id: int) -> None:
+        """From now on nothing of the account gets a tag, until it is settled."""
+        self._run(_CLOSE, account_id=account_id)
+
+    def lock(self, account_id: int) -> None:
+        """Waits for who else adds to this account's tasks or lets them in, and keeps them out."""
+        self._run(_LOCK, account_id=account_id)
+
+    def waitlist(self, account_id: int, most: int) -> Waitlist | None:
+        """What waits of an account, untagged tasks counted up to `most` a priority; None where nothing ever did."""
+        rows = self._rows(_WAITLIST, account_id=account_id, most=most)
+        if not rows:
+            return None
+        weight, limit, paused, leases, *_ = rows[0]
+        return Waitlist(weight, limit, paused, leases, tuple(Line(*row[4:]) for row in rows))
+
+    def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
+        """Gives the oldest `count` without a tag one, from `start` on; returns how many there were."""
+        return self._run(_LET_IN, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
+
+    def untag(self, account_id: int, priority: int, count: int) -> int:
+        """Takes the tags of the last `count` away; returns how many were not claimed meanwhile."""
+        return self._run(_UNTAG, account_id=account_id, priority=priority, count=count)
+
+    def renew(self, account_id: int, priority: int, start: float, weight: float) -> int:
+        """Gives all that have a tag a new one, from `start` on, in the order that they have."""
+        return self._run(_RENEW, account_id=account_id, priority=priority, start=start, weight=weight)
+
+    def mark(self, account_id: int, lines: Sequence[LineMark], *, closed: bool) -> None:
+        """Says how each priority stands, and whether the account is closed."""
+        self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(lines))
+
+    def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
+        """Accounts with tasks that wait without a tag, but for paused ones, by id, with ids above `after`."""
+        return [row[0] for row in self._rows(_WITH_BACKLOG, after=after, limit=limit)]
+
+    def accounts_with_limit(self) -> list[int]:
+        """Accounts with a limit."""
+        return [row[0] for row in self._rows(_WITH_LIMIT)]

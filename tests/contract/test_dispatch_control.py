@@ -1,0 +1,187 @@
+"""Pauses and limits over real servers: what they keep back, on which replica ever, and that it goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from google.protobuf.field_mask_pb2 import FieldMask
+from grpc import StatusCode, aio
+
+from scheduler_svc.loops import admission
+from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving_all
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker, hello
+from tests.waiting import wait_until_async
+
+if TYPE_CHECKING:
+    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
+
+WAIT_S = 5  # less than the interval at which a replica looks without being told
+
+
+async def submitted(tasks: TaskServiceAsyncStub, account: int, count: int = 1) -> list[str]:
+    request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    made = await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * count))
+    return [task.task_id for task in made.tasks]
+
+
+async def reason(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.PendingReason.ValueType:
+    return (await tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task.pending_reason
+
+
+async def limit(accounts: AccountServiceAsyncStub, account: int, most: int) -> None:
+    wanted = account_pb.Account(account_id=account, max_concurrent_tasks=most)
+    mask = FieldMask(paths=["max_concurrent_tasks"])
+    await accounts.UpdateAccount(account_pb.UpdateAccountRequest(account=wanted, update_mask=mask))
+
+
+@pytest.fixture(params=["one account", "everything"])
+def paused(request: pytest.FixtureRequest, account: int) -> int:
+    """What a pause names."""
+    return account if request.param == "one account" else 0
+
+
+async def test_a_paused_task_waits_and_says_why_until_it_is_resumed(
+    tasks: TaskServiceAsyncStub,
+    pool: WorkerPoolServiceAsyncStub,
+    worker: ScriptedWorker,
+    account: int,
+    paused: int,
+) -> None:
+    assert await pool.PauseDispatch(pb.PauseDispatchRequest(account_id=paused)) == pb.PauseDispatchResponse()
+    await worker.state(2)
+    (task_id,) = await submitted(tasks, account)
+    assert await reason(tasks, task_id) == task_pb2.PENDING_REASON_PAUSED
+    assert await pool.ResumeDispatch(pb.ResumeDispatchRequest(account_id=paused)) == pb.ResumeDispatchResponse()
+    async with asyncio.timeout(WAIT_S):
+        (lease,) = await worker.assigned()
+    assert lease.task.task_id == task_id
+
+
+async def test_the_others_run_while_an_account_is_paused(
+    tasks: TaskServiceAsyncStub,
+    pool: WorkerPoolServiceAsyncStub,
+    accounts: AccountServiceAsyncStub,
+    worker: ScriptedWorker,
+    account: int,
+) -> None:
+    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
+    waiting = await submitted(tasks, account, 3)
+    await pool.PauseDispatch(pb.PauseDispatchRequest(account_id=account))
+    (runs,) = await submitted(tasks, other)
+    (lease,) = await worker.take(5)
+    assert lease.task.task_id == runs
+    assert {await reason(tasks, task_id) for task_id in waiting} == {task_pb2.PENDING_REASON_PAUSED}
+
+
+@pytest.mark.parametrize("rpc", ["PauseDispatch", "ResumeDispatch"])
+async def test_bad_pauses(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
+    call, request = getattr(pool, rpc), getattr(pb, f"{rpc}Request")
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await call(request(account_id=-1))
+    assert refusal.fields == ["account_id"]
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await call(request(account_id=12_345))
+    assert refusal.metadata == {"resource_type": "account", "resource_id": "12345"}
+
+
+async def test_a_task_at_its_account_s_limit_says_so_and_runs_as_soon_as_another_has_ended(
+    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await limit(accounts, account, 1)
+    first, second = await submitted(tasks, account, 2)
+    (lease,) = await worker.take(3)
+    assert lease.task.task_id == first
+    await worker.state(2)
+    assert await reason(tasks, second) == task_pb2.PENDING_REASON_ACCOUNT_LIMIT
+    await worker.start(lease)
+    await worker.complete(lease)
+    async with asyncio.timeout(WAIT_S):
+        (lease,) = await worker.assigned()
+    assert lease.task.task_id == second
+
+
+async def test_a_raised_limit_holds_at_once_for_what_waits(
+    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await limit(accounts, account, 1)
+    await submitted(tasks, account, 4)
+    await worker.take(4)
+    await worker.state(3)
+    await limit(accounts, account, 0)
+    async with asyncio.timeout(WAIT_S):
+        assert len(await worker.assigned()) == 3
+
+
+class Pair:
+    """Two replicas, each with a worker of its own that completes what it gets, until all is done."""
+
+    def __init__(self, replicas: list[Replica], channels: list[aio.Channel]) -> None:
+        self.replicas = replicas
+        self.tasks: list[TaskServiceAsyncStub] = [TaskServiceStub(channel) for channel in channels]
+        self.accounts: list[AccountServiceAsyncStub] = [AccountServiceStub(channel) for channel in channels]
+        self._channels = channels
+        self.running = self.most = self.done = 0
+
+    async def work(self, n: int, slots: int, until: int) -> None:
+        async with ScriptedWorker(self._channels[n], hello(worker_id=f"w{n}", folder_id=f"f{n}")) as worker:
+            while self.done < until:
+                await worker.tell_state(slots)
+                leases = await worker.assigned()
+                self.running += len(leases)
+                self.most = max(self.most, self.running)
+                await asyncio.sleep(0)
+                self.running -= len(leases)  # before the scheduler can know
+                self.done += len(leases)
+                await worker.tell(*(completed(worker.held.pop(lease.lease_id)) for lease in leases))
+
+
+def completed(lease: worker_pb.AssignedLease) -> worker_pb.LeaseUpdate:
+    result = worker_pb.Result(body="an article")
+    return worker_pb.LeaseUpdate(
+        lease_id=lease.lease_id, attempt=lease.attempt, completed=worker_pb.Completed(result=result)
+    )
+
+
+@pytest.fixture
+async def pair(db_url: str) -> AsyncIterator[Pair]:
+    async with serving_all(db_url, 2) as replicas:
+        channels = [aio.insecure_channel(f"127.0.0.1:{replica.port}") for replica in replicas]
+        yield Pair(replicas, channels)
+        for channel in channels:
+            await channel.close()
+
+
+async def test_a_limit_holds_over_replicas_and_each_end_is_followed_at_once(pair: Pair) -> None:
+    made = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a", max_concurrent_tasks=3))
+    account = made.account.account_id
+    for n in (0, 1):
+        await submitted(pair.tasks[n], account, 100)
+    # without being told, a few each time that a replica looks
+    async with asyncio.timeout(3 * admission.LOOK_INTERVAL):
+        first, second = (asyncio.create_task(pair.work(n, slots=4, until=200)) for n in (0, 1))
+        await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+    for worker in (first, second):
+        worker.cancel()  # one may wait for an assignment that does not come
+    assert (pair.done, pair.most) == (200, 3)
+
+
+async def test_a_limit_that_was_set_elsewhere_is_known_here(pair: Pair) -> None:
+    made = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a"))
+    account = made.account.account_id
+    await limit(pair.accounts[0], account, 1)
+    here = pair.replicas[1]
+    await wait_until_async(lambda: account in here._admission._limited, within=WAIT_S, what="it was told")

@@ -1,0 +1,116 @@
+"""The admission loop on a real database: what wakes it, and what it finds by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from scheduler_svc.application import admission as rules
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.loops.admission import LOOK_INTERVAL, Admission
+from tests.integration.scheduling import RESULT, Scheduling
+from tests.waiting import wait_until_async
+
+WAIT_S = 5
+
+
+@pytest.fixture
+async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
+    calls = Calls(scheduling.database, 1)
+    yield calls
+    calls.close()
+
+
+@pytest.fixture
+def limited(scheduling: Scheduling) -> int:
+    return scheduling.make_account(limit=1)
+
+
+def waiting(scheduling: Scheduling) -> int:
+    """How many could be claimed."""
+    (found,) = scheduling.sql("SELECT count(*) FROM ready WHERE tag IS NOT NULL")
+    return int(found[0])
+
+
+async def test_a_look_finds_what_nobody_was_told_of(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 3)
+    assert waiting(scheduling) == 0
+    assert 0 < await Admission(calls).run_once() <= LOOK_INTERVAL
+    assert waiting(scheduling) == 1
+
+
+async def test_between_its_looks_it_does_what_it_is_asked_for(
+    calls: Calls, scheduling: Scheduling, limited: int
+) -> None:
+    admission = Admission(calls)
+    await admission.run_once()
+    scheduling.fill(limited, 3)
+    await admission.run_once()
+    assert waiting(scheduling) == 0
+    for signals in scheduling.told:
+        admission.told(signals)
+    await admission.run_once()
+    assert waiting(scheduling) == 1
+
+
+async def test_ends_of_leases_matter_where_there_is_a_limit(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+    admission = Admission(calls)
+    await admission.run_once()
+    scheduling.fill(limited, 3)
+    scheduling.admit()
+    (ref,) = scheduling.claim(3)
+    scheduling.end(ref, RESULT)
+    assert scheduling.told[-1].released == {limited}
+    admission.told(Signals(released={1}))
+    await admission.run_once()
+    assert waiting(scheduling) == 0
+    admission.told(scheduling.told[-1])
+    await admission.run_once()
+    assert waiting(scheduling) == 1
+
+
+async def test_more_than_a_batch_follows(calls: Calls, scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "BATCH", 2)
+    scheduling.fill(1, 5)
+    scheduling.pause(1)
+    scheduling.resume(1)
+    assert waiting(scheduling) == 2
+    admission = Admission(calls)
+    for so_far in (4, 5):
+        admission.told(scheduling.told[-1])
+        await admission.run_once()
+        assert waiting(scheduling) == so_far
+
+
+async def test_one_account_that_fails_does_not_stop_the_others(
+    calls: Calls, scheduling: Scheduling, limited: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = scheduling.make_account(limit=1)
+    last = scheduling.make_account(limit=1)
+    for account_id in (limited, broken, last):
+        scheduling.fill(account_id, 1)
+    scheduling.sql(
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$"""
+    )
+    scheduling.sql(
+        f"""CREATE TRIGGER refuse BEFORE UPDATE ON ready FOR EACH ROW WHEN (old.account_id = {broken})
+            EXECUTE FUNCTION refuse()"""
+    )
+    await Admission(calls).run_once()
+    tagged = scheduling.sql("SELECT account_id FROM ready WHERE tag IS NOT NULL ORDER BY account_id")
+    assert tagged == [(limited,), (last,)]
+
+
+async def test_it_runs_when_it_is_woken_and_stops(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+    admission = Admission(calls)
+    admission.start()
+    await wait_until_async(lambda: admission._limited == {limited}, within=WAIT_S, what="it has looked")
+    scheduling.fill(limited, 1)
+    admission.told(scheduling.told[-1])
+    await wait_until_async(lambda: waiting(scheduling) == 1, within=WAIT_S, what="it was woken")
+    await admission.stop()
+    await asyncio.get_running_loop().shutdown_default_executor()
