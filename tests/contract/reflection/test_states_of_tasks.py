@@ -26,6 +26,9 @@ STATES = {
     "pending": "pending",
     "scheduled": "pending",
     "backoff": "pending",
+    "refused": "pending",
+    "given_back": "pending",
+    "lost": "pending",
     "submitted": "submitted",
     "processing": "processing",
     "completed": "completed",
@@ -33,11 +36,12 @@ STATES = {
     "exhausted": "failed",
     "timeout": "timeout",
     "cancelled": "cancelled",
+    "cancelled_by_force": "cancelled",
 }
 """What `World` makes, and the status that it then has."""
 RUNNING = {"submitted", "processing"}
-WAITING = {"pending", "scheduled", "backoff"}
-ENDED = STATES.keys() - RUNNING - WAITING
+ENDED = {state for state, status in STATES.items() if status in {"completed", "failed", "timeout", "cancelled"}}
+WAITING = STATES.keys() - RUNNING - ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +73,22 @@ MOVES: dict[tuple[str, str], dict[str, Expected]] = {
     ("CancelTask", "force"): {**dict.fromkeys(WAITING | RUNNING, "cancelled"), **dict.fromkeys(ENDED, Wants(OPEN))},
     ("RetryTask", ""): {
         **dict.fromkeys(STATES, Wants(RETRYABLE)),
-        **dict.fromkeys(["backoff", "failed", "timeout"], "pending"),
+        **dict.fromkeys(["backoff", "refused", "failed", "timeout"], "pending"),
         "exhausted": Exhausted,
     },
     ("RetryTask", "reset_retry_count"): {
         **dict.fromkeys(STATES, Wants(RETRYABLE)),
-        **dict.fromkeys(["backoff", "failed", "timeout", "exhausted"], "pending"),
+        **dict.fromkeys(["backoff", "refused", "failed", "timeout", "exhausted"], "pending"),
     },
 }
 """Of the RPCs that move one task, with and without their option."""
 
+CLEANED = ENDED - {"cancelled_by_force"}
+"""What a worker has not let go of yet is deleted later."""
 BULK: dict[str, tuple[str, Mapping[str, Any], set[str], dict[str, Expected]]] = {
     "BulkRetryTasks": ("retried_count", {}, {"failed", "timeout"}, same(failed="pending", timeout="pending")),
     "HandleTimeouts": ("timeout_count", {}, set(), same()),
-    "CleanupTasks": ("deleted_count", {"days": 0}, set(ENDED), same(**dict.fromkeys(ENDED, "gone"))),
+    "CleanupTasks": ("deleted_count", {"days": 0}, CLEANED, same(**dict.fromkeys(CLEANED, "gone"))),
 }
 """Of the RPCs that move many: the count, the request, the states that are counted, and the status after the call."""
 

@@ -92,6 +92,24 @@ class World:
         await self.worker.fail(task["task_id"])
         return task
 
+    async def refused(self, **fields: Any) -> Fields:
+        """Pending, and waits before it is offered again."""
+        task = await self.submitted(**fields)
+        await self.worker.give_back(task["task_id"], "REFUSED")
+        return task
+
+    async def given_back(self, **fields: Any) -> Fields:
+        """Pending again, at its place."""
+        task = await self.submitted(**fields)
+        await self.worker.give_back(task["task_id"], "DRAINING")
+        return task
+
+    async def lost(self, **fields: Any) -> Fields:
+        """Pending again, after its CLI was stopped."""
+        task = await self.processing(**fields)
+        await self.worker.give_back(task["task_id"], "EXPIRED", started=True)
+        return task
+
     async def submitted(self, **fields: Any) -> Fields:
         task = await self.submit(**fields)
         await self.worker.take(task["task_id"])
@@ -126,6 +144,12 @@ class World:
     async def cancelled(self, **fields: Any) -> Fields:
         task = await self.submit(**fields)
         await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"])
+        return task
+
+    async def cancelled_by_force(self, **fields: Any) -> Fields:
+        """Cancelled, and its worker has not let go yet."""
+        task = await self.processing(**fields)
+        await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"], force=True)
         return task
 
     async def idempotent(self) -> Fields:
