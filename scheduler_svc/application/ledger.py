@@ -131,12 +131,13 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     turns = tx.waiting.reserve(counts)
     own = {group: iter(fairness.tags(turn.finish, turn.let_in, turn.weight)) for group, turn in turns.items()}
     tagged = []
-    for row in rows:
-        group = row.account_id, row.priority
-        if row.tag is None or row.tag == _OWN_TURN:
-            tagged.append(row._replace(tag=next(own[group], None)))
+    for key, priority, kept, account_id, attempt, timeout_ms in rows:
+        group = account_id, priority
+        if kept is None or kept == _OWN_TURN:
+            tag = next(own[group], None)
         else:
-            tagged.append(row._replace(tag=None if turns[group].closed else max(row.tag, turns[group].now)))
+            tag = None if turns[group].closed else max(kept, turns[group].now)
+        tagged.append(ReadyRow(key, priority, tag, account_id, attempt, timeout_ms))
     _tell(tx, turns, tagged)
     return tagged
 

@@ -7,7 +7,7 @@ import time
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from scheduler_svc.application.ledger import SCHEDULED, Ledger
@@ -226,8 +226,11 @@ def _with_payload(task: Task, new: NewTask) -> Task:
     )
 
 
+_MILLISECOND = timedelta(milliseconds=1)
+
+
 def _milliseconds(task: NewTask) -> int:
-    return round(task.timeout.total_seconds() * 1000)
+    return task.timeout // _MILLISECOND
 
 
 def _task_row(key: int, task: NewTask) -> NewTaskRow:
