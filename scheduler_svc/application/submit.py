@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -112,29 +113,48 @@ class Submits:
         """
         while True:
             wanted = {
-                key: RequestId(task.account_id, task.request_id, key, task.fingerprint())
+                i: [
+                    RequestId(task.account_id, task.request_id, key, task.fingerprint())
+                    for key, task in zip(own, group[i].tasks, strict=True)
+                    if task.request_id
+                ]
                 for i, own in keys.items()
                 if i not in answers
-                for key, task in zip(own, group[i].tasks, strict=True)
-                if task.request_id
             }
-            new = tx.submits.remember(list(wanted.values())) if wanted else set()
-            taken = [row for key, row in wanted.items() if key not in new]
+            rows = [row for own in wanted.values() for row in own]
+            new = tx.submits.remember(rows) if rows else set()
+            taken = [row for row in rows if row.task_key not in new]
             known = tx.submits.known(taken) if taken else {}
-            if any((row.account_id, row.request_id) not in known for row in taken):
-                tx.submits.forget([wanted[key] for key in new])  # an old one was forgotten just now
-                continue
-            conflicts = {
-                row.task_key: known[row.account_id, row.request_id]
-                for row in taken
-                if known[row.account_id, row.request_id].fingerprint != row.fingerprint
-            }
-            if not conflicts:
-                return {row.task_key: known[row.account_id, row.request_id].task_key for row in taken}
-            tx.submits.forget([wanted[key] for key in new])
-            for i, own in keys.items():
-                for row in [conflicts[key] for key in own if key in conflicts][:1]:
-                    answers[i] = RequestIdConflict(row.request_id, format_task_id(row.task_key))
+            there = all(_named(row) in known for row in taken)  # else an old one was forgotten just now
+            if there and all(known[_named(row)].fingerprint == row.fingerprint for row in taken):
+                return {row.task_key: known[_named(row)].task_key for row in taken}
+            tx.submits.forget([row for row in rows if row.task_key in new])
+            if there:
+                answers |= _refused_in_turn(wanted, [row for row in known.values() if row.task_key not in new])
+
+
+def _refused_in_turn(
+    wanted: Mapping[int, Sequence[RequestId]], stored: Sequence[RequestId]
+) -> dict[int, RequestIdConflict]:
+    """Items that name an id of another payload: one that is stored, or of an item that comes before and is taken.
+
+    Each is judged as if it came alone after those before it, so that what is refused itself stands in nobody's way.
+    """
+    standing = {_named(row): row for row in stored}
+    refused: dict[int, RequestIdConflict] = {}
+    for i, rows in wanted.items():
+        own: dict[tuple[int, str], RequestId] = {}
+        tried = ChainMap(own, standing)
+        clash = next((row for row in rows if tried.setdefault(_named(row), row).fingerprint != row.fingerprint), None)
+        if clash is None:
+            standing |= own
+        else:
+            refused[i] = RequestIdConflict(clash.request_id, format_task_id(tried[_named(clash)].task_key))
+    return refused
+
+
+def _named(row: RequestId) -> tuple[int, str]:
+    return row.account_id, row.request_id
 
 
 def _without_repeats(

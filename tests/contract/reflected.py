@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
@@ -18,8 +20,37 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 PATIENCE_S = 15
 
 
+class Stream:
+    """One call of an RPC that streams; its messages are plain dicts. Ends, cancelled, with the block that it is for."""
+
+    def __init__(self, call: Any, request_class: type[Message]) -> None:
+        self._call = call
+        self._request_class = request_class
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._call.cancel()
+
+    async def write(self, **fields: Any) -> None:
+        await self.write_bytes(json_format.ParseDict(fields, self._request_class()).SerializeToString())
+
+    async def write_bytes(self, data: bytes) -> None:
+        """Sends what may be no message; where the stream has ended already, `read` tells why."""
+        with suppress(asyncio.InvalidStateError, aio.AioRpcError):
+            await self._call.write(data)
+
+    async def read(self) -> dict[str, Any]:
+        """The next message. Raises AioRpcError where the stream was ended by an error."""
+        async with asyncio.timeout(PATIENCE_S):
+            response = await self._call.read()
+        assert response is not aio.EOF, "the stream has ended well"
+        return whole(response)
+
+
 class Reflected:
-    """Calls unary RPCs by name, with and to plain dicts; a field that has no value of its own is left out of them."""
+    """Calls RPCs by name, with and to plain dicts."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self._channel = channel
@@ -28,19 +59,50 @@ class Reflected:
         self._learning = asyncio.Lock()
 
     async def call(self, rpc: str, **fields: Any) -> dict[str, Any]:
-        """Calls `package.Service/Rpc`. Raises AioRpcError."""
-        service, _, name = rpc.partition("/")
-        method: MethodDescriptor = (await self._service(service)).methods_by_name[name]
-        request_class, response_class = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-        request = json_format.ParseDict(fields, request_class())
-        invoke = self._channel.unary_unary(
-            f"/{rpc}",
-            request_serializer=request_class.SerializeToString,
-            response_deserializer=response_class.FromString,
-        )
-        response: Message = await invoke(request, timeout=PATIENCE_S)
+        """Calls the unary `package.Service/Rpc`; what has no value of its own is left out. Raises AioRpcError."""
+        response = await self._invoke(rpc, (await self.request(rpc, fields)).SerializeToString())
         found: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
         return found
+
+    async def send(self, rpc: str, data: bytes) -> dict[str, Any]:
+        """The answer to these bytes, or the first of a stream of answers, as `whole` shows it. Raises AioRpcError."""
+        return whole(await self._invoke(rpc, data))
+
+    async def request(self, rpc: str, fields: Mapping[str, Any]) -> Message:
+        """The RPC's request, of these fields in their JSON form."""
+        method = await self.method(rpc)
+        return json_format.ParseDict(dict(fields), GetMessageClass(method.input_type)())
+
+    async def rpcs(self, package: str) -> dict[str, MethodDescriptor]:
+        """Every RPC of a package that the server names, by `package.Service/Rpc`."""
+        answer = await self._reflect(ServerReflectionRequest(list_services=""))
+        services = [service.name for service in answer.list_services_response.service]
+        found = [await self._service(name) for name in services if name.rpartition(".")[0] == package]
+        return {f"{service.full_name}/{name}": method for service in found for name, method in _methods(service)}
+
+    async def method(self, rpc: str) -> MethodDescriptor:
+        service, _, name = rpc.partition("/")
+        method: MethodDescriptor = (await self._service(service)).methods_by_name[name]
+        return method
+
+    async def stream(self, rpc: str) -> Stream:
+        """A new call of an RPC that streams both ways; to be entered."""
+        method = await self.method(rpc)
+        response_class = GetMessageClass(method.output_type)
+        begin: Any = self._channel.stream_stream(f"/{rpc}", response_deserializer=response_class.FromString)
+        return Stream(begin(), GetMessageClass(method.input_type))
+
+    async def _invoke(self, rpc: str, data: bytes) -> Message:
+        method = await self.method(rpc)
+        response_class = GetMessageClass(method.output_type)
+        kind: Any = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
+        call = kind(f"/{rpc}", response_deserializer=response_class.FromString)(data, timeout=PATIENCE_S)
+        response: Message
+        try:
+            response = await (call.read() if method.server_streaming else call)
+        finally:
+            call.cancel()
+        return response
 
     async def _service(self, service: str) -> Any:
         async with self._learning:
@@ -61,10 +123,25 @@ class Reflected:
         self._pool.Add(file)
 
     async def _files(self, wanted: ServerReflectionRequest) -> list[FileDescriptorProto]:
-        stub: Any = ServerReflectionStub(self._channel)  # type: ignore[arg-type] # its types know no aio
-        call = stub.ServerReflectionInfo(iter([wanted]))
-        async with asyncio.timeout(PATIENCE_S):
-            answer = await call.read()
+        answer = await self._reflect(wanted)
         files = answer.file_descriptor_response.file_descriptor_proto
         assert files, f"reflection does not know {wanted}: {answer}"
         return [FileDescriptorProto.FromString(file) for file in files]
+
+    async def _reflect(self, wanted: ServerReflectionRequest) -> Any:
+        stub: Any = ServerReflectionStub(self._channel)  # type: ignore[arg-type] # its types know no aio
+        call = stub.ServerReflectionInfo(iter([wanted]))
+        async with asyncio.timeout(PATIENCE_S):
+            return await call.read()
+
+
+def whole(message: Message) -> dict[str, Any]:
+    """A message as JSON has it, with the fields that have no value of their own, but for unset ones with presence."""
+    found: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found
+
+
+def _methods(service: ServiceDescriptor) -> list[tuple[str, MethodDescriptor]]:
+    return list(service.methods_by_name.items())

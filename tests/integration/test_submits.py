@@ -161,6 +161,21 @@ class TestRequestIds:
         assert answers[1] == answers[2]
         assert count(scheduling) == 2
 
+    def test_what_was_refused_stands_in_nobody_s_way(self, scheduling: Scheduling) -> None:
+        """Each is judged as if it came alone, after those before it."""
+        x, y = new_task(request_id="r", topic="x"), new_task(request_id="r", topic="y")
+        answers = scheduling.submit_group(
+            Submit((y, x)),  # contradicts itself
+            Submit((x, new_task(request_id="s", topic="x"))),
+            Submit((y, new_task(request_id="t", topic="y"))),  # the one before has the id
+            Submit((new_task(request_id="t", topic="x"),)),
+        )
+        assert [type(answer) for answer in answers] == [RequestIdConflict, tuple, RequestIdConflict, tuple]
+        assert isinstance(answers[1], tuple)
+        assert isinstance(answers[2], RequestIdConflict)
+        assert answers[2].metadata == {"task_id": answers[1][0].task_id}
+        assert count(scheduling) == 3
+
     def test_a_hundred_at_once_make_one_task(self, scheduling: Scheduling) -> None:
         """From several replicas: each has its own keys, and each call its own transaction."""
 

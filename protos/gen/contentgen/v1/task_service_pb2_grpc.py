@@ -338,7 +338,8 @@ class TaskServiceServicer:
 
     def CleanupTasks(self, request, context):
         """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
-        are never deleted. Happens by itself where `CONTENTGEN_RETENTION` is set.
+        are never deleted, and one that ended while its worker is still being stopped is not before that has let go of it.
+        Happens by itself where `CONTENTGEN_RETENTION` is set.
 
         Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
         that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the

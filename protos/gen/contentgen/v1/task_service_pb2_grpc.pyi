@@ -185,7 +185,8 @@ class TaskServiceStub:
     """
     CleanupTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CleanupTasksRequest, _task_service_pb2.CleanupTasksResponse]
     """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
-    are never deleted. Happens by itself where `CONTENTGEN_RETENTION` is set.
+    are never deleted, and one that ended while its worker is still being stopped is not before that has let go of it.
+    Happens by itself where `CONTENTGEN_RETENTION` is set.
 
     Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
     that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
@@ -454,7 +455,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     CleanupTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CleanupTasksRequest, _task_service_pb2.CleanupTasksResponse]  # type: ignore[assignment]
     """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
-    are never deleted. Happens by itself where `CONTENTGEN_RETENTION` is set.
+    are never deleted, and one that ended while its worker is still being stopped is not before that has let go of it.
+    Happens by itself where `CONTENTGEN_RETENTION` is set.
 
     Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
     that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
@@ -774,7 +776,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.CleanupTasksResponse, _abc.Awaitable[_task_service_pb2.CleanupTasksResponse]]:
         """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
-        are never deleted. Happens by itself where `CONTENTGEN_RETENTION` is set.
+        are never deleted, and one that ended while its worker is still being stopped is not before that has let go of it.
+        Happens by itself where `CONTENTGEN_RETENTION` is set.
 
         Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
         that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the

@@ -1,0 +1,175 @@
+"""Each field of each request, spoiled: the refusal names it, and nothing is ever a defect of the scheduler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc import StatusCode, aio
+from grpc_status import rpc_status
+
+from tests.contract.reflected import Reflected
+from tests.contract.reflection import other_cases, spoiled, task_cases
+from tests.contract.reflection.cases import Good, differences, resolved
+from tests.contract.reflection.spoiled import Leaf, leaves, named, of_type
+from tests.contract.reflection.world import World
+from tests.contract.rpc_errors import refused
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FULLEST = {
+    case.rpc: case
+    for case in sorted([*task_cases.GOOD, *other_cases.GOOD], key=lambda case: len(str(case.request)))
+    if not case.polled
+}
+"""Of each RPC the good request that says most."""
+
+IDS_OF_NOTHING = {
+    **{f"contentgen.v1.TaskService/{name}": "task_id" for name in task_cases.BY_TASK_ID},
+    "contentgen.v1.TaskService/WatchTasks": "task_ids[0]",
+}
+"""A task's id is opaque: what can't be one is NOT_FOUND, whatever it holds."""
+MISSING = ("contentgen.v1.TaskService/BatchGetTasks", "task_ids[0]")
+"""And here that is no error."""
+IGNORED = {"account.create_time"}
+"""A field of a resource that no mask can name."""
+
+EVERY = pytest.mark.parametrize("rpc", FULLEST, ids=lambda rpc: rpc.rpartition("/")[2])
+
+
+async def fullest(world: World, rpc: str) -> Message:
+    (fields,) = await resolved(world, FULLEST[rpc].request)
+    return await world.reflected.request(rpc, fields)
+
+
+async def fields_of(reflected: Reflected, rpc: str, *types: int) -> list[Leaf]:
+    found = of_type(leaves((await reflected.method(rpc)).input_type), *types)
+    return [leaf for leaf in found if leaf.path not in IGNORED]
+
+
+def spoil(request: Message, leaf: Leaf, value: Any) -> bytes:
+    made = type(request)()
+    made.CopyFrom(request)
+    leaf.set(made, value)
+    return made.SerializeToString()
+
+
+async def verdict(reflected: Reflected, rpc: str, data: bytes) -> tuple[str, list[str]]:
+    """The reason of the refusal and the fields that it names; empty where the request is answered."""
+    try:
+        await reflected.send(rpc, data)
+    except aio.AioRpcError as error:
+        return _told(error)
+    return "", []
+
+
+def _told(error: aio.AioRpcError) -> tuple[str, list[str]]:
+    status: Any = rpc_status.from_call(error)  # type: ignore[arg-type] # its types know no aio
+    assert status is not None, f"refused without details: {error.details()}"
+    info, bad = ErrorInfo(), BadRequest()
+    for detail in status.details:
+        for known in (info, bad):
+            detail.Unpack(known)
+    return info.reason, [violation.field for violation in bad.field_violations]
+
+
+async def unnamed(world: World, rpc: str, leaves: Iterable[Leaf], values: Any) -> list[str]:
+    """What is not refused as it should be, in words; `values` gives the bad values of a leaf."""
+    request = await fullest(world, rpc)
+    found = []
+    for leaf in leaves:
+        for value in values(leaf):
+            reason, fields = await verdict(world.reflected, rpc, spoil(request, leaf, value))
+            if IDS_OF_NOTHING.get(rpc) == leaf.path and reason == "RESOURCE_NOT_FOUND":
+                continue
+            if reason != "INVALID_ARGUMENT" or named(leaf, value) not in fields:
+                found.append(f"{leaf.path} = {value!r}: {reason or 'answered'} {fields}")
+    return found
+
+
+@EVERY
+async def test_bytes_that_are_no_message(reflected: Reflected, rpc: str) -> None:
+    for data in (b"\xff\xff\xff", b"\x00", b"\x0f"):
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await reflected.send(rpc, data)
+        assert refusal.fields == [""]
+
+
+@EVERY
+async def test_texts_that_are_no_utf8(world: World, rpc: str) -> None:
+    request = await fullest(world, rpc)
+    for leaf in await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_STRING):
+        marked = spoil(request, leaf, spoiled.MARK)
+        data = marked.replace(spoiled.MARK.encode(), spoiled.NOT_UTF8)
+        assert data != marked
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+            await world.reflected.send(rpc, data)
+
+
+@EVERY
+async def test_texts_with_nul(world: World, rpc: str) -> None:
+    texts = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_STRING)
+    checked = [leaf for leaf in texts if (rpc, leaf.path) != MISSING]
+    assert await unnamed(world, rpc, checked, lambda _: [spoiled.NUL]) == []
+
+
+@EVERY
+async def test_numbers_below_zero(world: World, rpc: str) -> None:
+    numbers = await fields_of(world.reflected, rpc, *spoiled.INTEGERS)
+    assert await unnamed(world, rpc, numbers, spoiled.bad_numbers) == []
+
+
+@EVERY
+async def test_the_largest_numbers_are_no_defect(world: World, rpc: str) -> None:
+    request = await fullest(world, rpc)
+    for leaf in await fields_of(world.reflected, rpc, *spoiled.INTEGERS):
+        reason, _ = await verdict(world.reflected, rpc, spoil(request, leaf, spoiled.extreme(leaf)))
+        assert reason in {"", "RESOURCE_NOT_FOUND", "INVALID_ARGUMENT"}, leaf.path
+
+
+@EVERY
+async def test_enums_that_nobody_knows(world: World, rpc: str) -> None:
+    enums = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_ENUM)
+    assert await unnamed(world, rpc, enums, lambda _: [99, -1, 2**31 - 1]) == []
+
+
+@EVERY
+async def test_numbers_with_a_point_that_are_none(world: World, rpc: str) -> None:
+    numbers = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_DOUBLE)
+    assert await unnamed(world, rpc, numbers, lambda _: [math.nan, math.inf, -math.inf, -1.0, 0.0, 1_000.1]) == []
+
+
+@EVERY
+async def test_durations_and_times_that_are_none(world: World, rpc: str) -> None:
+    messages = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_MESSAGE)
+    durations = [leaf for leaf in messages if leaf.is_a("google.protobuf.Duration")]
+    times = [leaf for leaf in messages if leaf.is_a("google.protobuf.Timestamp")]
+    assert await unnamed(world, rpc, durations, lambda _: spoiled.BAD_DURATIONS) == []
+    assert await unnamed(world, rpc, times, lambda _: spoiled.BAD_TIMES) == []
+
+
+@EVERY
+async def test_fields_of_a_newer_client_are_ignored(world: World, rpc: str) -> None:
+    case: Good = FULLEST[rpc]
+    fields, shape = await resolved(world, case.request, case.shape)
+    request = await world.reflected.request(rpc, fields)
+    answer = await world.reflected.send(rpc, request.SerializeToString() + b"\xfa\xff\x7f\x03new")
+    assert differences(shape, answer) == []
+
+
+async def test_every_kind_of_field_was_spoiled_somewhere(reflected: Reflected) -> None:
+    """Else the tests above would find nothing to spoil, and say nothing."""
+    found = [leaf for rpc in FULLEST for leaf in leaves((await reflected.method(rpc)).input_type)]
+    paths = {leaf.path for leaf in found}
+    assert {"account_id", "requests[0].labels key", "requests[0].timeout", "statuses[0]", "account.weight"} <= paths
+    assert {"update_mask.paths[0]", "schedule_time", "lease", "decision", "claim_id", "slots"} <= paths
+
+
+async def test_an_id_of_no_task_is_missing_whatever_it_holds(reflected: Reflected) -> None:
+    answer = await reflected.call(MISSING[0], task_ids=[spoiled.NUL])
+    assert answer == {"missing_task_ids": [spoiled.NUL]}

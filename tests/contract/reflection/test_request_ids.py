@@ -1,0 +1,122 @@
+"""Submits with request ids in any order, at once, in batches: each id makes one task, and a batch is all or none."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pytest
+from grpc import StatusCode, aio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.contract.reflected import Reflected
+from tests.contract.reflection.world import TASKS, World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EXAMPLES = settings(max_examples=40)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One submit: its id (empty: none), and which of two payloads."""
+
+    request_id: str
+    payload: str
+
+
+SUBMITS = st.builds(Wanted, st.sampled_from(["a", "b", "c", ""]), st.sampled_from(["x", "x", "x", "y"]))
+BATCHES = st.lists(st.lists(SUBMITS, min_size=1, max_size=4), min_size=1, max_size=8)
+"""Each is one call: a batch, or where it holds one submit, a single one; several batches make a round."""
+ROUNDS = st.lists(BATCHES, min_size=1, max_size=3)
+
+Answer = list[str] | aio.AioRpcError
+"""The ids of the tasks, or why there are none."""
+
+
+async def submit(world: World, batch: list[Wanted]) -> Answer:
+    requests: list[dict[str, Any]] = [
+        {"account_id": world.account_id, "topic": each.payload, "request_id": each.request_id} for each in batch
+    ]
+    try:
+        if len(batch) == 1:
+            return [(await world.reflected.call(f"{TASKS}/SubmitTask", **requests[0]))["task"]["task_id"]]
+        answer = await world.reflected.call(f"{TASKS}/BatchSubmitTasks", requests=requests)
+    except aio.AioRpcError as error:
+        return error
+    return [task["task_id"] for task in answer["tasks"]]
+
+
+def contradicts_itself(batch: list[Wanted]) -> bool:
+    named = {each for each in batch if each.request_id}
+    return len({each.request_id for each in named}) < len(named)
+
+
+async def stored(world: World) -> dict[str, Wanted]:
+    """The account's tasks by id, as they were submitted."""
+    listed = await world.reflected.call(f"{TASKS}/ListTasks", account_id=world.account_id, page_size=1_000)
+    return {it["task_id"]: Wanted(it.get("request_id", ""), it["topic"]) for it in listed.get("tasks", ())}
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "completed", "failed"])
+async def test_an_id_outlives_its_task(world: World, ended: str) -> None:
+    made = await getattr(world, ended)(request_id="once")
+    assert await world.reflected.call(f"{TASKS}/CleanupTasks", account_id=world.account_id, days=0) == {
+        "deleted_count": 1
+    }
+    request: dict[str, Any] = {"account_id": world.account_id, "topic": "a topic", "request_id": "once"}
+    if ended == "failed":
+        request["auto_retry"] = False
+    repeats = [world.reflected.call(f"{TASKS}/SubmitTask", **request) for _ in range(5)]
+    ids = [answer["task"]["task_id"] for answer in await asyncio.gather(*repeats)]
+    assert [task_id for task_id, _ in groupby(ids)] == [made["task_id"]]
+    assert await stored(world) == {}
+
+
+@EXAMPLES
+@given(rounds=ROUNDS)
+async def test_each_id_makes_one_task_and_a_refused_batch_none(
+    reflected: Reflected, rounds: list[list[list[Wanted]]]
+) -> None:
+    answered: list[tuple[list[Wanted], Answer]] = []
+    async with World(reflected) as world:
+        for batches in rounds:  # one round after the other, the batches of a round at once
+            answers = await asyncio.gather(*(submit(world, batch) for batch in batches))
+            answered += zip(batches, answers, strict=True)
+        tasks = await stored(world)
+    taken = [(batch, answer) for batch, answer in answered if isinstance(answer, list)]
+    refused = [(batch, answer) for batch, answer in answered if isinstance(answer, aio.AioRpcError)]
+    given_out = [(each, task_id) for batch, ids in taken for each, task_id in zip(batch, ids, strict=True)]
+    assert {task_id for _, task_id in given_out} == tasks.keys(), "what is stored was answered, and the other way about"
+    assert all(tasks[task_id] == each for each, task_id in given_out), "the answer is the task that was asked for"
+    without_id = [task_id for each, task_id in given_out if not each.request_id]
+    assert len(set(without_id)) == len(without_id)
+    by_id = {each.request_id: each.payload for each in tasks.values() if each.request_id}
+    assert len(by_id) == sum(bool(each.request_id) for each in tasks.values()), "an id makes one task"
+    for batch, error in refused:
+        assert error.code() is StatusCode.ALREADY_EXISTS
+        clashes = any(each.request_id and by_id.get(each.request_id, each.payload) != each.payload for each in batch)
+        assert clashes or contradicts_itself(batch), "only what clashes is refused"
+    assert not any(contradicts_itself(batch) for batch, _ in taken)
+
+
+@EXAMPLES
+@given(rounds=ROUNDS)
+async def test_the_same_calls_again_create_nothing(reflected: Reflected, rounds: list[list[list[Wanted]]]) -> None:
+    """One after the other, then all at once, then in one batch: with their ids they are safe to repeat."""
+    named = [[each for each in batch if each.request_id] for batches in rounds for batch in batches]
+    calls = [batch for batch in named if batch]
+    async with World(reflected) as world:
+        first = [await submit(world, batch) for batch in calls]
+        tasks = await stored(world)
+        again = await asyncio.gather(*(submit(world, batch) for batch in reversed(calls)))
+        assert [it if isinstance(it, list) else it.code() for it in reversed(again)] == [
+            it if isinstance(it, list) else it.code() for it in first
+        ]
+        if tasks:
+            together = list(tasks.values())
+            assert await submit(world, together * 2) == list(tasks) * 2
+        assert await stored(world) == tasks

@@ -1,0 +1,232 @@
+"""Tasks, contents, entries of the pool, accounts and workers in every state, each brought there by real moves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+
+from tests.contract.reflected import Reflected
+from tests.contract.reflection.scripted import Worker
+from tests.waiting import wait_until_async
+
+TASKS = "contentgen.v1.TaskService"
+CONTENTS = "contentgen.v1.ContentService"
+ACCOUNTS = "contentgen.v1.AccountService"
+POOL = "contentgen.v1.WorkerPoolService"
+
+LATER = "2999-01-01T00:00:00Z"
+
+Fields = Mapping[str, Any]
+
+
+class World:
+    """What a test needs, made for it in a new account, with a worker of its own. To be entered.
+
+    `make(what)` makes one thing: what there is, is named by its methods, and comes with the ids that requests name.
+    """
+
+    def __init__(self, reflected: Reflected) -> None:
+        self.reflected = reflected
+        self.worker = Worker(reflected)
+        self.account_id = ""
+
+    async def __aenter__(self) -> Self:
+        self.account_id = (await self.account())["account_id"]
+        await self.worker.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.worker.__aexit__(*error)
+
+    async def make(self, what: str) -> Fields:
+        made: Fields = await getattr(self, what)()
+        return made
+
+    # accounts and workers
+
+    async def own(self) -> Fields:
+        """The account that everything else is made in."""
+        return {"account_id": self.account_id}
+
+    async def account(self) -> Fields:
+        account: Fields = (await self.reflected.call(f"{ACCOUNTS}/CreateAccount", name="an account"))["account"]
+        return account
+
+    async def inactive(self) -> Fields:
+        """A deactivated account."""
+        account = await self.account()
+        await self.reflected.call(f"{ACCOUNTS}/DeactivateAccount", account_id=account["account_id"])
+        return account
+
+    async def connected(self) -> Fields:
+        """A worker that is there."""
+        return {"worker_id": self.worker.worker_id}
+
+    async def draining(self) -> Fields:
+        """The worker that is there, told to take nothing new."""
+        await self.reflected.call(f"{POOL}/DrainWorker", worker_id=self.worker.worker_id)
+        return await self.connected()
+
+    async def disconnected(self) -> Fields:
+        """A worker that was there."""
+        async with Worker(self.reflected) as gone:
+            return {"worker_id": gone.worker_id}
+
+    # tasks
+
+    async def submit(self, **fields: Any) -> Fields:
+        request = {"account_id": self.account_id, "topic": "a topic", **fields}
+        task: Fields = (await self.reflected.call(f"{TASKS}/SubmitTask", **request))["task"]
+        return task
+
+    async def pending(self, **fields: Any) -> Fields:
+        return await self.submit(**fields)
+
+    async def scheduled(self, **fields: Any) -> Fields:
+        """Pending, and its time is far away."""
+        return await self.submit(schedule_time=LATER, **fields)
+
+    async def backoff(self, **fields: Any) -> Fields:
+        """Pending, and waits for its automatic retry."""
+        task = await self.processing(**fields)
+        await self.worker.fail(task["task_id"])
+        return task
+
+    async def refused(self, **fields: Any) -> Fields:
+        """Pending, and waits before it is offered again."""
+        task = await self.submitted(**fields)
+        await self.worker.give_back(task["task_id"], "REFUSED")
+        return task
+
+    async def given_back(self, **fields: Any) -> Fields:
+        """Pending again, at its place."""
+        task = await self.submitted(**fields)
+        await self.worker.give_back(task["task_id"], "DRAINING")
+        return task
+
+    async def lost(self, **fields: Any) -> Fields:
+        """Pending again, after its CLI was stopped."""
+        task = await self.processing(**fields)
+        await self.worker.give_back(task["task_id"], "EXPIRED", started=True)
+        return task
+
+    async def submitted(self, **fields: Any) -> Fields:
+        task = await self.submit(**fields)
+        await self.worker.take(task["task_id"])
+        return task
+
+    async def processing(self, **fields: Any) -> Fields:
+        task = await self.submit(**fields)
+        await self.worker.start(task["task_id"])
+        return task
+
+    async def completed(self, **fields: Any) -> Fields:
+        task = await self.processing(**fields)
+        await self.worker.complete(task["task_id"])
+        return task
+
+    async def failed(self, **fields: Any) -> Fields:
+        """Failed for good, with retries left."""
+        task = await self.processing(auto_retry=False, **fields)
+        await self.worker.fail(task["task_id"])
+        return task
+
+    async def exhausted(self, **fields: Any) -> Fields:
+        """Failed, with no retry left."""
+        return await self.failed(max_retries=0, **fields)
+
+    async def timeout(self, **fields: Any) -> Fields:
+        """Timed out for good, with retries left."""
+        task = await self.processing(auto_retry=False, **fields)
+        await self.worker.fail(task["task_id"], "TASK_TIMEOUT")
+        return task
+
+    async def cancelled(self, **fields: Any) -> Fields:
+        task = await self.submit(**fields)
+        await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"])
+        return task
+
+    async def cancelled_by_force(self, **fields: Any) -> Fields:
+        """Cancelled, and its worker has not let go yet."""
+        task = await self.processing(**fields)
+        await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"], force=True)
+        return task
+
+    async def idempotent(self) -> Fields:
+        """Pending, under a request_id."""
+        return await self.submit(request_id="once")
+
+    # contents and the publish pool
+
+    async def approved(self, **fields: Any) -> Fields:
+        """A content that auto_approve let through, and its pending entry."""
+        task = await self.completed(**fields)
+        done: Fields = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        return {"content_id": done["content_id"], "account_id": self.account_id, "task_id": task["task_id"]}
+
+    async def unreviewed(self) -> Fields:
+        return await self.approved(auto_approve=False)
+
+    async def rejected(self) -> Fields:
+        return await self._review("REVIEW_DECISION_REJECT")
+
+    async def approved_by_review(self) -> Fields:
+        return await self._review("REVIEW_DECISION_APPROVE")
+
+    async def _review(self, decision: str) -> Fields:
+        content = await self.unreviewed()
+        await self.reflected.call(
+            f"{CONTENTS}/ReviewContent", content_id=content["content_id"], decision=decision, comment="as it is"
+        )
+        return content
+
+    async def unclaimed(self) -> Fields:
+        """An entry that nobody has claimed, and no claim's id."""
+        return {**await self.approved(), "claim_id": "claim-none"}
+
+    async def claimed(self, lease: str = "600s") -> Fields:
+        """An entry that a publisher holds."""
+        await self.approved()
+        answer = await self.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=self.account_id, lease=lease)
+        (entry,) = answer["entries"]
+        return {key: entry[key] for key in ("content_id", "account_id", "claim_id")}
+
+    async def lapsed(self) -> Fields:
+        """An entry whose claim ran out."""
+        entry = await self.claimed(lease="1s")
+
+        async def is_back() -> bool:
+            listed = await self.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=self.account_id)
+            return bool(listed["entries"][0]["status"] == "PUBLISH_STATUS_PENDING")
+
+        back: Callable[[], bool | Awaitable[bool]] = is_back
+        await wait_until_async(back, within=10, what="the claim has run out")
+        return entry
+
+    async def claimed_anew(self) -> Fields:
+        """An entry that another publisher has claimed since; the id of the claim before."""
+        entry = await self.lapsed()
+        await self.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=self.account_id)
+        return entry
+
+    async def published(self) -> Fields:
+        return await self._report(published=True)
+
+    async def unpublishable(self) -> Fields:
+        """An entry whose publisher failed."""
+        return await self._report(published=False)
+
+    async def _report(self, *, published: bool) -> Fields:
+        entry = await self.claimed()
+        named = {key: entry[key] for key in ("content_id", "claim_id")}
+        await self.reflected.call(f"{CONTENTS}/ReportPublished", published=published, **named)
+        return entry
+
+    # pages
+
+    async def page_of_tasks(self) -> Fields:
+        """The token of the second page of a list of this account's tasks."""
+        for _ in range(2):
+            await self.submit()
+        answer: Fields = await self.reflected.call(f"{TASKS}/ListTasks", account_id=self.account_id, page_size=1)
+        return answer
