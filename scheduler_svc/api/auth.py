@@ -96,9 +96,6 @@ class Keys:
             identity = Identity(line.name, Role(line.role), Scope(line.accounts))
             self._known[self._place(digest)] = (digest, identity)
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def identify(self, digest: bytes) -> Identity | None:
         """Whose token has this SHA-256; None where it is nobody's."""
         known, identity = self._known.get(self._place(digest), (bytes(32), None))
