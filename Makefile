@@ -14,6 +14,7 @@ BUF := HOME=$${HOME:-/tmp} $(VENV)/bin/buf
 PROTOS := $(sort $(wildcard protos/contentgen/v1/*.proto))
 BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
+AUDIT := pip-audit==2.10.1
 
 .PHONY: help
 help: ## list the targets
@@ -28,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test lint verify bench gen baseline lock wheel clean
+.PHONY: setup demo run examples test lint verify audit bench gen baseline lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -64,6 +65,13 @@ verify: $(STAMP) ## stubs, schema and state diagram are what their sources say
 	  diff -ru -x __pycache__ protos/gen "$$tmp" && echo 'the stubs are what protoc makes of the protos'
 	@$(PY) -m tests.verify.schema
 	@$(PY) -m tests.verify.diagram
+
+# Not part of .ci/run: it asks a public database, which a build machine need not reach. What that can't say is a failure.
+audit: ## look for known vulnerabilities in what is locked
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
+	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(AUDIT) && \
+	  "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
+	    -r requirements.lock -r docker/build.lock
 
 bench: $(STAMP) ## measure submit, drain and idle latency
 	@$(PY) -m benchmarks $(ARGS)

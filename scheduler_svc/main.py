@@ -24,9 +24,10 @@ from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
-_COMMANDS = {"import": import_command}
+_COMMANDS = {"import": import_command, "token": token_command}
 _log = structlog.get_logger(__name__)
 
 
@@ -72,6 +73,8 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     replica = Replica(settings, url)
+    if settings.tokens_file or settings.tls:
+        loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
     _calm_the_collector()
     port = await replica.start()
     address = str(Address(settings.listen.host, port))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
 
 from scheduler_svc.api import server as grpc_server
 from scheduler_svc.api.account_service import AccountService
+from scheduler_svc.api.auth import Doors, Keys
+from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
@@ -38,6 +42,7 @@ from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.application.watching import Watches
 from scheduler_svc.config import Settings
+from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
@@ -46,6 +51,7 @@ from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
+from scheduler_svc.loops.rereading import Rereading
 from scheduler_svc.store.maintenance import PgMaintenance
 from scheduler_svc.store.notifications import PgNotifications
 from scheduler_svc.store.transactions import PgDatabase, make_engine
@@ -79,6 +85,9 @@ class Replica:
         self._streams = Streams()
         self._audience = Audience()
         self._engines: list[sa.Engine] = []
+        self._doors: Doors | None = None
+        self._certificates: Certificates | None = None
+        self._rereading: list[tuple[Rereading, Periodic]] = []
         self.port = 0
 
     def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
@@ -87,11 +96,15 @@ class Replica:
         return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
 
     async def start(self) -> int:
-        """Serves from the return on; returns the port. Raises SettingsError where it can't listen."""
+        """Serves from the return on; returns the port.
+
+        Raises SettingsError where it can't listen, or its tokens or certificates can't be used.
+        """
         self._loop = asyncio.get_running_loop()
+        self._read_files()
         self._build()
-        self._server = grpc_server.build(self._services(), self.health)
-        self.port = grpc_server.bind(self._server, self._settings)
+        self._server = grpc_server.build(self._services(), self.health, self._doors)
+        self.port = grpc_server.bind(self._server, self._settings, self._certificates)
         self._submits.start()
         self._reports.start()
         self._dispatcher.start()
@@ -102,6 +115,34 @@ class Replica:
         await self._server.start()
         self.health.store(True)  # its migrations have just run
         return self.port
+
+    def _read_files(self) -> None:
+        """The tokens and certificates, now and whenever they change."""
+        settings = self._settings
+        if path := settings.tokens_file:
+            self._watch_files("tokens", [path], lambda: self._use_tokens(path))
+            self._doors = Doors(Keys(read_tokens(path)))
+        if settings.tls:
+            self._watch_files("certificates", Certificates.files(settings), self._use_certificates)
+            self._certificates = Certificates(settings)
+
+    def _use_tokens(self, path: Path) -> None:
+        assert self._doors
+        self._loop.call_soon_threadsafe(self._doors.use, Keys(read_tokens(path)))
+
+    def _use_certificates(self) -> None:
+        assert self._certificates
+        self._certificates.reread()
+
+    def _watch_files(self, what: str, files: Sequence[Path], reread: Callable[[], None]) -> None:
+        rereading = Rereading(what, files, reread)
+        self._rereading.append((rereading, Periodic(f"reread-{what}", rereading.run_once)))
+
+    def reread_files(self) -> None:
+        """Reads tokens and certificates again, changed or not; where they can't be used, the former stay."""
+        for rereading, loop in self._rereading:
+            rereading.order()
+            loop.wake()
 
     def _build(self) -> None:
         settings = self._settings
@@ -155,6 +196,7 @@ class Replica:
         self._due = Periodic("due", recovery.due(self._loop_calls))
         housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
         self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
+        self._periodics += [loop for _, loop in self._rereading]
         if settings.retention is not None:
             retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
             self._periodics.append(Periodic("retention", retention.run_once))

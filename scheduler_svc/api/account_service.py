@@ -8,6 +8,7 @@ from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 
 from scheduler_svc.api import convert
+from scheduler_svc.api.auth import caller
 from scheduler_svc.api.pages import Page
 from scheduler_svc.api.validation import MAX_INT32, MAX_NAME, Violations
 from scheduler_svc.application import accounts, query
@@ -31,19 +32,21 @@ class AccountService(AccountServiceServicer):
         weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
         with Violations() as bad:
             _check(AccountChange(request.name, request.max_concurrent_tasks, weight), bad)
+        caller().about_everyone("new ones")
         made = await self._calls.run(accounts.create_account, request.name, request.max_concurrent_tasks, weight)
         return pb.CreateAccountResponse(account=convert.account(made))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
         with Violations() as bad:
             bad.id("account_id", request.account_id)
+        caller().about(request.account_id)
         account = await self._calls.run(query.get_account, request.account_id)
         return pb.GetAccountResponse(account=convert.account(account))
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
         with Violations() as bad:
             page = Page.of(request, bad, "ListAccounts")
-        found = await self._calls.run(query.list_accounts, page.position or 0, page.limit)
+        found = await self._calls.run(query.list_accounts, caller().scope, page.position or 0, page.limit)
         listed, token = page.cut(found, convert.account, attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
 
@@ -51,6 +54,7 @@ class AccountService(AccountServiceServicer):
         with Violations() as bad:
             bad.id("account.account_id", request.account.account_id)
             change = _change(request, bad)
+        caller().about(request.account.account_id)
         changed = await self._dispatch_calls.run(accounts.update_account, request.account.account_id, change)
         return pb.UpdateAccountResponse(account=convert.account(changed))
 
@@ -59,6 +63,7 @@ class AccountService(AccountServiceServicer):
     ) -> pb.DeactivateAccountResponse:
         with Violations() as bad:
             bad.id("account_id", request.account_id)
+        caller().about(request.account_id)
         changed = await self._calls.run(accounts.update_account, request.account_id, AccountChange(active=False))
         return pb.DeactivateAccountResponse(account=convert.account(changed))
 

@@ -9,11 +9,13 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 
 from scheduler_svc.api import convert
+from scheduler_svc.api.auth import caller
 from scheduler_svc.api.pages import Page
 from scheduler_svc.api.times import LONGEST
 from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
-from scheduler_svc.application import publishing, query
+from scheduler_svc.application import ownership, publishing, query
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.content import ReviewDecision, ReviewStatus, publication
 
 MAX_REMARK = 2_000
@@ -31,6 +33,7 @@ class ContentService(ContentServiceServicer):
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
+        await self._check_own(request.content_id)
         content = await self._calls.run(query.get_content, request.content_id)
         return pb.GetContentResponse(content=convert.content(content))
 
@@ -39,7 +42,8 @@ class ContentService(ContentServiceServicer):
             bad.account_filter("account_id", request.account_id)
             review_status = _review_status(request.review_status, bad)
             page = Page.of(request, bad, "ListContents", request.account_id, request.review_status)
-        found = await self._calls.run(query.list_contents, request.account_id, review_status, page.position, page.limit)
+        scope = caller().about(request.account_id)
+        found = await self._calls.run(query.list_contents, scope, review_status, page.position, page.limit)
         contents, token = page.cut(found, convert.listed_content, attrgetter("content_id"))
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
@@ -47,7 +51,8 @@ class ContentService(ContentServiceServicer):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             page = Page.of(request, bad, "ListPublishPool", request.account_id)
-        found = await self._calls.run(query.list_pool, request.account_id, page.position, page.limit)
+        scope = caller().about(request.account_id)
+        found = await self._calls.run(query.list_pool, scope, page.position, page.limit)
         entries, token = page.cut(found, convert.pool_entry, attrgetter("content_id"))
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
@@ -56,6 +61,7 @@ class ContentService(ContentServiceServicer):
             bad.id("content_id", request.content_id)
             decision = _decision(request.decision, bad)
             bad.text("comment", request.comment, MAX_REMARK)
+        await self._check_own(request.content_id)
         content = await self._calls.run(publishing.review_content, request.content_id, decision, request.comment)
         return pb.ReviewContentResponse(content=convert.content(content))
 
@@ -68,7 +74,8 @@ class ContentService(ContentServiceServicer):
             bad.number("limit", request.limit, 0, MAX_ITEMS)
             if request.HasField("lease"):
                 lease = bad.duration("lease", request.lease, LEAST_LEASE, LONGEST)
-        claimed = await self._calls.run(publishing.claim_pool, request.account_id, request.limit or 1, lease)
+        scope = caller().about(request.account_id)
+        claimed = await self._calls.run(publishing.claim_pool, scope, request.limit or 1, lease)
         return pb.ClaimPublishPoolResponse(entries=map(convert.pool_entry, claimed))
 
     async def ReportPublished(self, request: pb.ReportPublishedRequest, context: object) -> pb.ReportPublishedResponse:
@@ -76,9 +83,16 @@ class ContentService(ContentServiceServicer):
             bad.id("content_id", request.content_id)
             bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
             bad.text("error", request.error, MAX_REMARK)
+        await self._check_own(request.content_id)
         became = publication(request.published, request.error)
         entry = await self._calls.run(publishing.report_published, request.content_id, request.claim_id, became)
         return pb.ReportPublishedResponse(entry=convert.pool_entry(entry))
+
+    async def _check_own(self, content_id: int) -> None:
+        """Raises NotFound where the content is another account's."""
+        scope = caller().scope
+        if scope != ALL:
+            await self._calls.run(ownership.own_content, scope, content_id)
 
 
 def _decision(value: int, bad: Violations) -> ReviewDecision:

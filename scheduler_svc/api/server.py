@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from dataclasses import dataclass
 
-import grpc
 from contentgen.v1 import (
-    account_service_pb2,
     account_service_pb2_grpc,
-    content_service_pb2,
     content_service_pb2_grpc,
-    task_service_pb2,
     task_service_pb2_grpc,
-    worker_pool_service_pb2,
     worker_pool_service_pb2_grpc,
-    worker_service_pb2,
     worker_service_pb2_grpc,
 )
 from grpc import aio
@@ -24,6 +17,8 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from scheduler_svc.api.auth import MODULES, Doors
+from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.guard import Guard
 from scheduler_svc.api.health_service import HealthService
 from scheduler_svc.application.health import Health
@@ -32,17 +27,7 @@ from scheduler_svc.config import Address, Settings, SettingsError
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CONCURRENT_RPCS = 10_000
 
-SERVICES = tuple(
-    service.full_name
-    for module in (
-        task_service_pb2,
-        worker_service_pb2,
-        worker_pool_service_pb2,
-        content_service_pb2,
-        account_service_pb2,
-    )
-    for service in module.DESCRIPTOR.services_by_name.values()
-)
+SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -68,9 +53,13 @@ class Services:
     account: account_service_pb2_grpc.AccountServiceServicer
 
 
-def build(services: Services, health: Health) -> aio.Server:
-    """A server with everything registered, to be bound and started within the running event loop."""
-    server = aio.server(interceptors=[Guard()], options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
+def build(services: Services, health: Health, doors: Doors | None = None) -> aio.Server:
+    """A server with everything registered, to be bound and started within the running event loop.
+
+    Without doors everyone who reaches it may do everything.
+    """
+    interceptors: list[aio.ServerInterceptor] = [doors, Guard()] if doors else [Guard()]
+    server = aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
     worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)
@@ -88,47 +77,14 @@ def build(services: Services, health: Health) -> aio.Server:
     return server
 
 
-def bind(server: aio.Server, settings: Settings) -> int:
+def bind(server: aio.Server, settings: Settings, certificates: Certificates | None = None) -> int:
     """Listens on the settings' address; returns the port. Raises SettingsError where that can't be."""
     try:
-        if settings.tls:
-            return server.add_secure_port(str(settings.listen), _credentials(settings))
+        if certificates:
+            return server.add_secure_port(str(settings.listen), certificates.credentials())
         return server.add_insecure_port(str(settings.listen))
     except RuntimeError:
         raise SettingsError([_why_not(settings.listen)]) from None
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    assert settings.tls_cert
-    assert settings.tls_key
-    problems = _tls_problems(settings)
-    if problems:
-        raise SettingsError(problems)
-    client_ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else None
-    return grpc.ssl_server_credentials(
-        [(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
-
-
-def _tls_problems(settings: Settings) -> list[str]:
-    """What is wrong with the files, as OpenSSL says; gRPC does not."""
-    assert settings.tls_cert
-    assert settings.tls_key
-    problems = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
-    except OSError as error:
-        pair = f"CONTENTGEN_TLS_CERT={settings.tls_cert}, CONTENTGEN_TLS_KEY={settings.tls_key}"
-        problems.append(f"{pair}: must be PEM files that belong together, the key without a password ({error})")
-    if settings.tls_client_ca:
-        try:
-            context.load_verify_locations(settings.tls_client_ca)
-        except OSError as error:
-            problems.append(f"CONTENTGEN_TLS_CLIENT_CA={settings.tls_client_ca}: must be a PEM file ({error})")
-    return problems
 
 
 def _why_not(address: Address) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from operator import attrgetter
@@ -13,11 +13,12 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
 from grpc import aio
 
 from scheduler_svc.api import convert, watching
+from scheduler_svc.api.auth import caller
 from scheduler_svc.api.pages import MAX_BYTES, Page
 from scheduler_svc.api.submits import new_task
 from scheduler_svc.api.times import LONGEST
 from scheduler_svc.api.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
-from scheduler_svc.application import query, steer
+from scheduler_svc.application import ownership, query, steer
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.polling import Polls
@@ -25,6 +26,7 @@ from scheduler_svc.application.submit import Submit, SubmitLane
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.application.watcher import Overrun
 from scheduler_svc.application.watching import Watches
+from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import RETRYABLE
@@ -67,6 +69,7 @@ class TaskService(TaskServiceServicer):
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
         with Violations() as bad:
             new = new_task(request, bad)
+        caller().about(new.account_id)
         (task,) = await self._submits.put(Submit((new,)))
         return pb.SubmitTaskResponse(task=convert.task(task))
 
@@ -75,6 +78,8 @@ class TaskService(TaskServiceServicer):
     ) -> pb.BatchSubmitTasksResponse:
         with Violations() as bad:
             new = _new_tasks(request, bad)
+        for account_id in {task.account_id for task in new}:
+            caller().about(account_id)
         tasks = await self._submits.put(Submit(new))
         response = pb.BatchSubmitTasksResponse()
         for task in tasks:
@@ -82,7 +87,8 @@ class TaskService(TaskServiceServicer):
         return response
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
-        task, reason = await self._calls.run(query.explain_task, task_key(request.task_id), self._lease_ttl)
+        key = await self._own(request.task_id)
+        task, reason = await self._calls.run(query.explain_task, key, self._lease_ttl)
         return pb.GetTaskResponse(task=convert.task(task, reason))
 
     async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
@@ -92,7 +98,8 @@ class TaskService(TaskServiceServicer):
                     bad.required(f"task_ids[{i}]", task_id)
         keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
         found = await self._calls.run(query.get_tasks, [key for key in keys.values() if key is not None])
-        tasks = [convert.task(task) for task in found]
+        scope = caller().scope
+        tasks = [convert.task(task) for task in found if task.account_id in scope]
         with bad:
             held = sum(task.ByteSize() for task in tasks)
             if held > MAX_BYTES:
@@ -105,23 +112,21 @@ class TaskService(TaskServiceServicer):
     async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-            wanted = query.TaskFilter(
-                account_id=request.account_id,
-                statuses=bad.statuses("statuses", request.statuses),
-                labels=bad.labels("labels", request.labels),
-            )
-            scope = ("ListTasks", wanted.account_id, sorted(wanted.statuses), sorted(wanted.labels.items()))
-            page = Page.of(request, bad, *scope)
+            statuses, labels = bad.statuses("statuses", request.statuses), bad.labels("labels", request.labels)
+            listed = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
+            page = Page.of(request, bad, *listed)
+        wanted = query.TaskFilter(caller().about(request.account_id), statuses, labels)
         found = await self._calls.run(query.list_tasks, wanted, page.position, page.limit)
         tasks, token = page.cut(found, convert.listed_task, attrgetter("task_key"))
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
-        task = await self._calls.run(steer.cancel_task, task_key(request.task_id), request.force)
+        task = await self._calls.run(steer.cancel_task, await self._own(request.task_id), request.force)
         return pb.CancelTaskResponse(task=convert.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
-        task = await self._calls.run(steer.retry_task, task_key(request.task_id), request.reset_retry_count)
+        key = await self._own(request.task_id)
+        task = await self._calls.run(steer.retry_task, key, request.reset_retry_count)
         return pb.RetryTaskResponse(task=convert.task(task))
 
     async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
@@ -130,14 +135,15 @@ class TaskService(TaskServiceServicer):
             timeout = DEFAULT_WAIT
             if request.HasField("timeout"):
                 timeout = bad.duration("timeout", request.timeout, timedelta(0), LONGEST)
-        task = await self._waiters.wait(task_key(request.task_id), min(timeout, LONGEST_WAIT).total_seconds())
+        key = await self._own(request.task_id)
+        task = await self._waiters.wait(key, min(timeout, LONGEST_WAIT).total_seconds())
         return pb.WaitTaskResponse(task=convert.task(task))
 
     async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
         with Violations() as bad:
             bad.required("task_id", request.task_id)
             page = Page.of(request, bad, "ListTaskEvents", request.task_id)
-        key = task_key(request.task_id)
+        key = await self._own(request.task_id)
         found = await self._calls.run(query.list_events, key, page.position or 0, page.limit)
         events, token = page.cut(found, convert.task_event, attrgetter("seq"))
         return pb.ListTaskEventsResponse(events=events, next_page_token=token)
@@ -145,12 +151,13 @@ class TaskService(TaskServiceServicer):
     async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-        return convert.task_stats(await self._calls.run(query.task_stats, request.account_id))
+        return convert.task_stats(await self._calls.run(query.task_stats, caller().about(request.account_id)))
 
     async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-        return pb.HandleTimeoutsResponse(timeout_count=await self._bulk.handle_timeouts(request.account_id))
+        count = await self._bulk.handle_timeouts(caller().about(request.account_id))
+        return pb.HandleTimeoutsResponse(timeout_count=count)
 
     async def BulkRetryTasks(self, request: pb.BulkRetryTasksRequest, context: object) -> pb.BulkRetryTasksResponse:
         with Violations() as bad:
@@ -158,7 +165,7 @@ class TaskService(TaskServiceServicer):
             statuses = bad.statuses("statuses", request.statuses, among=RETRYABLE)
             bad.number("limit", request.limit, 0, MAX_INT32)
         limit = request.limit or DEFAULT_BULK_LIMIT
-        count = await self._bulk.retry(request.account_id, statuses or RETRYABLE, limit)
+        count = await self._bulk.retry(caller().about(request.account_id), statuses or RETRYABLE, limit)
         return pb.BulkRetryTasksResponse(retried_count=count)
 
     async def CleanupTasks(self, request: pb.CleanupTasksRequest, context: object) -> pb.CleanupTasksResponse:
@@ -167,7 +174,7 @@ class TaskService(TaskServiceServicer):
             bad.account_filter("account_id", request.account_id)
             bad.number("days", days, 0, MAX_INT32)
         age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
-        count = await self._bulk.clean_up(request.account_id, age, dry_run=request.dry_run)
+        count = await self._bulk.clean_up(caller().about(request.account_id), age, dry_run=request.dry_run)
         return pb.CleanupTasksResponse(deleted_count=count)
 
     async def PollRunningTasks(
@@ -175,16 +182,18 @@ class TaskService(TaskServiceServicer):
     ) -> pb.PollRunningTasksResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-        return convert.poll_result(await self._polls.poll_running(request.account_id))
+        return convert.poll_result(await self._polls.poll_running(caller().about(request.account_id)))
 
     async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
-        status = await self._polls.poll_task(task_key(request.task_id))
+        status = await self._polls.poll_task(await self._own(request.task_id))
         return pb.PollTaskResponse(status=convert.status(status))
 
     async def WatchTasks(
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
         selection = watching.selection(request)
+        caller().about(selection.account_id)
+        await self._check_own(selection.keys)
         async with self._watches.open(selection, watching.resumed(request, selection)) as watch:
             await context.send_initial_metadata(())  # from here on nothing is missed
             try:
@@ -194,6 +203,18 @@ class TaskService(TaskServiceServicer):
                         yield pb.WatchTasksResponse(event=convert.task_change(change, token))
             except Overrun:
                 raise WatcherTooSlow(watching.token(watch.position, watch.origin, selection)) from None
+
+    async def _own(self, task_id: str) -> int:
+        """The key of a task of the caller's. Raises NotFound where it is another account's, or can't exist."""
+        key = task_key(task_id)
+        await self._check_own([key])
+        return key
+
+    async def _check_own(self, keys: Sequence[int]) -> None:
+        """Raises NotFound where one of these tasks is another account's."""
+        scope = caller().scope
+        if scope != ALL:
+            await self._calls.run(ownership.own_tasks, scope, keys)
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

@@ -6,9 +6,12 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 
 from scheduler_svc.api import convert
+from scheduler_svc.api.auth import caller
 from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application import pauses, worker_pool
 from scheduler_svc.application.calls import Calls
+
+_WORKERS = "the workers, which serve all accounts"
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
@@ -21,11 +24,12 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         self._lease_ttl = lease_ttl
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
-        return convert.worker_pool(await self._calls.run(worker_pool.worker_pool, self._lease_ttl))
+        return convert.worker_pool(await self._calls.run(worker_pool.worker_pool, caller().scope, self._lease_ttl))
 
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
         with Violations() as bad:
             bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        caller().about_everyone(_WORKERS)
         worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=convert.worker(worker))
 
@@ -33,17 +37,27 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         with Violations() as bad:
             bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
             bad.number("slots", request.slots, 1, MAX_ITEMS)
+        caller().about_everyone(_WORKERS)
         worker = await self._calls.run(worker_pool.resize_worker, request.worker_id, request.slots, self._lease_ttl)
         return pb.ResizeWorkerResponse(worker=convert.worker(worker))
 
     async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
+        _check_dispatch_of(request.account_id)
         await self._dispatch_calls.run(pauses.pause_dispatch, request.account_id)
         return pb.PauseDispatchResponse()
 
     async def ResumeDispatch(self, request: pb.ResumeDispatchRequest, context: object) -> pb.ResumeDispatchResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
+        _check_dispatch_of(request.account_id)
         await self._dispatch_calls.run(pauses.resume_dispatch, request.account_id)
         return pb.ResumeDispatchResponse()
+
+
+def _check_dispatch_of(account_id: int) -> None:
+    """0 is the switch of everything, not of the caller's accounts. Raises AccountForbidden."""
+    if account_id == 0:
+        caller().about_everyone("dispatch as a whole")
+    caller().about(account_id)

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from grpc import aio
 
 from scheduler_svc.api import lease_messages as convert
+from scheduler_svc.api.auth import caller
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.ports import GroupCommit
 from scheduler_svc.application.report import (
@@ -30,6 +32,7 @@ from scheduler_svc.application.report import (
     TakenBack,
     TakesNothingNew,
 )
+from scheduler_svc.application.reporters import Reporter
 from scheduler_svc.application.sessions import SessionSettings, open_session
 from scheduler_svc.application.streams import AckReport, AckState, PollOrder, ReconnectOrder, Streams, WorkerStream
 from scheduler_svc.domain.errors import InvalidArgument, Violation
@@ -89,7 +92,7 @@ class WorkerService(WorkerServiceServicer):
         if first is None or first.WhichOneof("message") != "hello":
             text = f"the first message of a stream must be a hello, within {HELLO_WITHIN:g} s"
             raise InvalidArgument([Violation("message", text)])
-        hello = convert.hello(first.hello)
+        hello = replace(convert.hello(first.hello), identity=caller().name)
         opened = await self._calls.run(open_session, hello, self._settings)
         stream = WorkerStream(hello.worker_id, opened.session_key)
         if opened.wanted.poll:
@@ -141,6 +144,7 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
+        self._reporter = Reporter(stream.worker_id, caller().name)
 
     async def run(self) -> None:
         """Returns when the worker has ended the stream; raises what ended it otherwise."""
@@ -196,7 +200,7 @@ class _Conversation:
             named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
             self._stream.outgoing.put_nowait(AckReport(number, named))
 
-        self._take(Reported(updates), committed)
+        self._take(Reported(updates, self._reporter), committed)
 
     def _take(self, item: Item, committed: Callable[[Any], None]) -> None:
         def answered(future: asyncio.Future[Answer]) -> None:

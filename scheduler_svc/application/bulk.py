@@ -12,25 +12,26 @@ from scheduler_svc.application import cleanup
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.recover import ReaperSettings, time_out
 from scheduler_svc.application.steer import retry_batch
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 
 
 class Bulk:
-    """The loops round the batches. `account_id` 0 means all accounts."""
+    """The loops round the batches."""
 
     def __init__(self, calls: Calls, reaper: ReaperSettings) -> None:
         self._calls = calls
         self._reaper = reaper
 
-    async def handle_timeouts(self, account_id: int) -> int:
+    async def handle_timeouts(self, scope: Scope) -> int:
         """Times out what ran too long; returns how many attempts that were."""
         count, full = 0, True
         while full:
-            batch = await self._calls.run(time_out, self._reaper, account_id)
+            batch = await self._calls.run(time_out, self._reaper, scope)
             count, full = count + batch.count, batch.full
         return count
 
-    async def retry(self, account_id: int, statuses: Collection[Status], limit: int) -> int:
+    async def retry(self, scope: Scope, statuses: Collection[Status], limit: int) -> int:
         """Retries up to `limit` tasks of these states, failed or timeout, oldest first; returns how many.
 
         Each is looked at once, and left as it is where its retries are used up.
@@ -38,11 +39,11 @@ class Bulk:
         count = 0
         after: int | None = 0
         while after is not None and count < limit:
-            batch = await self._calls.run(retry_batch, account_id, statuses, after, limit - count)
+            batch = await self._calls.run(retry_batch, scope, statuses, after, limit - count)
             count, after = count + batch.moved, batch.last
         return count
 
-    async def clean_up(self, account_id: int, age: timedelta, *, dry_run: bool) -> int:
+    async def clean_up(self, scope: Scope, age: timedelta, *, dry_run: bool) -> int:
         """Deletes tasks that ended so long ago, or counts them; returns how many.
 
         After that request ids which need not be remembered any more are forgotten, of all accounts.
@@ -52,7 +53,7 @@ class Bulk:
         count = 0
         after: int | None = 0
         while after is not None:
-            batch = await self._calls.run(work, account_id, until, after)
+            batch = await self._calls.run(work, scope, until, after)
             count, after = count + batch.moved, batch.last
         while not dry_run and await self._calls.run(cleanup.forget_requests):
             pass

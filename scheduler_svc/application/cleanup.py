@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from scheduler_svc.application.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import Batch
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import OPEN, Status
 
 BATCH = 500
@@ -20,18 +21,18 @@ def ago(tx: Tx, age: timedelta) -> datetime:
     return tx.now - age
 
 
-def count_batch(tx: Tx, account_id: int, until: datetime, after: int) -> Batch:
+def count_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> Batch:
     """Counts what `delete_batch` would delete."""
-    keys = tx.ended.page(account_id, _ENDED, after, BATCH)
+    keys = tx.ended.page(scope, _ENDED, after, BATCH)
     return _batch(keys, tx.ended.count(keys, until) if keys else 0)
 
 
-def delete_batch(tx: Tx, account_id: int, until: datetime, after: int) -> Batch:
+def delete_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> Batch:
     """Deletes those of the next ended tasks that ended until then; looks at a bounded number with keys above `after`.
 
     Those that another call is just moving are left to it.
     """
-    keys = tx.ended.page(account_id, _ENDED, after, BATCH)
+    keys = tx.ended.page(scope, _ENDED, after, BATCH)
     locked = tx.ended.lock(keys, until) if keys else []
     if locked:
         deltas: Counter[tuple[int, int]] = Counter()

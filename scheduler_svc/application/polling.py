@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from scheduler_svc.application import query
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound, ShuttingDown
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -32,9 +33,9 @@ class Asked:
     attempts: tuple[RunningAttempt, ...]
 
 
-def ask_running(tx: Tx, account_id: int) -> Asked:
-    """Asks every worker that holds attempts of an account (0: of all)."""
-    return _ask(tx, tx.polls.running(account_id))
+def ask_running(tx: Tx, scope: Scope) -> Asked:
+    """Asks every worker that holds attempts of these accounts."""
+    return _ask(tx, tx.polls.running(scope))
 
 
 def ask_task(tx: Tx, task_key: int) -> Asked:
@@ -77,9 +78,9 @@ class Polls:
         self._waits: set[_Wait] = set()
         self._closed = False
 
-    async def poll_running(self, account_id: int) -> PollResult:
-        """What became of the attempts that ran at the call, of an account (0: of all). Raises ShuttingDown."""
-        asked, silent = await self._ask(ask_running, account_id)
+    async def poll_running(self, scope: Scope) -> PollResult:
+        """What became of the attempts of these accounts that ran at the call. Raises ShuttingDown."""
+        asked, silent = await self._ask(lambda tx: ask_running(tx, scope))
         fates: list[Fate] = []
         for start in range(0, len(asked.attempts), BATCH):
             fates += await self._calls.run(_fates, asked.attempts[start : start + BATCH])
@@ -87,7 +88,7 @@ class Polls:
 
     async def poll_task(self, task_key: int) -> Status:
         """Where a task stands once its worker has answered, or is found silent. Raises NotFound, ShuttingDown."""
-        await self._ask(ask_task, task_key)
+        await self._ask(lambda tx: ask_task(tx, task_key))
         return (await self._calls.run(query.get_task, task_key)).status
 
     def answered(self, answers: Iterable[tuple[str, int]]) -> None:
@@ -103,13 +104,13 @@ class Polls:
         for wait in self._waits:
             wait.woken.set()
 
-    async def _ask(self, ask: Callable[[Tx, int], Asked], subject: int) -> tuple[Asked, set[str]]:
+    async def _ask(self, ask: Callable[[Tx], Asked]) -> tuple[Asked, set[str]]:
         """What was asked, and which workers have not answered that in time."""
         deadline = asyncio.get_running_loop().time() + PATIENCE
         wait = _Wait()
         self._waits.add(wait)  # before it is asked: no answer is missed
         try:
-            asked = await self._calls.run(ask, subject)
+            asked = await self._calls.run(ask)
             return asked, await self._wait(wait, asked, deadline)
         finally:
             self._waits.discard(wait)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import (
     Content,
     PoolEntry,
@@ -38,9 +39,9 @@ def _not_to_review(tx: Tx, content_id: int) -> NotFound | InvalidState:
     return InvalidState(message, current, [required])
 
 
-def claim_pool(tx: Tx, account_id: int, limit: int, lease: timedelta) -> list[PoolEntry]:
-    """Takes up to `limit` due entries of an account (0: of any) for the length of `lease`, the most urgent first."""
-    return tx.contents.claim_pool(account_id, limit, lease)
+def claim_pool(tx: Tx, scope: Scope, limit: int, lease: timedelta) -> list[PoolEntry]:
+    """Takes up to `limit` due entries for the length of `lease`, the most urgent first."""
+    return tx.contents.claim_pool(scope, limit, lease)
 
 
 def report_published(tx: Tx, content_id: int, claim_id: str, publication: Publication) -> PoolEntry:

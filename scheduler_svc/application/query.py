@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scheduler_svc.application.ledger import ALL_ACCOUNTS, BACKOFF, READY, SCHEDULED
+from scheduler_svc.application.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import WaitsFor
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
 from scheduler_svc.domain.errors import NotFound
@@ -18,9 +19,9 @@ from scheduler_svc.domain.task import PendingReason, Task, TaskEvent, TaskStats
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which tasks: of this account (0: of all), in one of these states (none: in any), with all of these labels."""
+    """Which tasks: of these accounts, in one of these states (none: in any), with all of these labels."""
 
-    account_id: int = 0
+    scope: Scope = ALL
     statuses: frozenset[Status] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,7 +66,7 @@ def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
 
 def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> list[Task]:
     """Tasks newest first, with keys below `before`."""
-    return tx.task_reads.list(wanted.account_id, wanted.statuses, wanted.labels, before, limit)
+    return tx.task_reads.list(wanted.scope, wanted.statuses, wanted.labels, before, limit)
 
 
 def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:
@@ -76,13 +77,13 @@ def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent
     return events
 
 
-def task_stats(tx: Tx, account_id: int) -> TaskStats:
-    """Counts of an account (0: of all). Raises NotFound where there is no such account."""
-    if account_id != ALL_ACCOUNTS:
-        get_account(tx, account_id)
-    counts = tx.counts.read(account_id)
+def task_stats(tx: Tx, scope: Scope) -> TaskStats:
+    """Counts of these accounts together. Raises NotFound where it is one account, and there is no such."""
+    if scope.accounts is not None and len(scope.accounts) == 1:
+        get_account(tx, scope.accounts[0])
+    counts = tx.counts.read(scope)
     by_status: dict[Status, int] = {status: counts.get(status, 0) for status in Status if status is not Status.NONE}
-    return TaskStats(by_status, tx.task_reads.oldest_pending_age(account_id), counts.get(READY, 0))
+    return TaskStats(by_status, tx.task_reads.oldest_pending_age(scope), counts.get(READY, 0))
 
 
 def get_content(tx: Tx, content_id: int) -> Content:
@@ -94,15 +95,15 @@ def get_content(tx: Tx, content_id: int) -> Content:
 
 
 def list_contents(
-    tx: Tx, account_id: int, review_status: ReviewStatus | None, before: int | None, limit: int
+    tx: Tx, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
 ) -> list[Content]:
     """Contents newest first, with ids below `before`, without their bodies."""
-    return tx.contents.list(account_id, review_status, before, limit)
+    return tx.contents.list(scope, review_status, before, limit)
 
 
-def list_pool(tx: Tx, account_id: int, before: int | None, limit: int) -> list[PoolEntry]:
+def list_pool(tx: Tx, scope: Scope, before: int | None, limit: int) -> list[PoolEntry]:
     """Entries of the publish pool, newest first, with content ids below `before`."""
-    return tx.contents.list_pool(account_id, before, limit)
+    return tx.contents.list_pool(scope, before, limit)
 
 
 def get_account(tx: Tx, account_id: int) -> Account:
@@ -113,6 +114,6 @@ def get_account(tx: Tx, account_id: int) -> Account:
     return account
 
 
-def list_accounts(tx: Tx, after: int, limit: int) -> list[Account]:
+def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:
     """Accounts by id, with ids above `after`."""
-    return tx.accounts.list(after, limit)
+    return tx.accounts.list(scope, after, limit)

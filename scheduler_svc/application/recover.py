@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scheduler_svc.application.endings import EndedLease, end_attempts, let_go
-from scheduler_svc.application.ledger import ALL_ACCOUNTS, Ledger
+from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.domain import lease as rules
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.ending import Cause, lost
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Move
@@ -49,7 +50,7 @@ def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
     expired = tx.leases.lock_expired(BATCH)
     ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
     let_go(tx, [lease for lease in expired if lease.revoked])
-    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL_ACCOUNTS)
+    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL)
     _end(tx, settings, ended, late)
     return Reaped(len(expired), len(late), guarded=False)
 
@@ -62,11 +63,11 @@ class TimedOut:
     full: bool
 
 
-def time_out(tx: Tx, settings: ReaperSettings, account_id: int) -> TimedOut:
-    """Times out what ran too long of one account (0: of all): a tick that leaves to the loop what ran out (rule 11)."""
+def time_out(tx: Tx, settings: ReaperSettings, scope: Scope) -> TimedOut:
+    """Times out what ran too long: a tick that leaves to the loop what ran out (rule 11)."""
     if _guarded(tx, settings):
         return TimedOut(0, full=False)
-    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, account_id)
+    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, scope)
     _end(tx, settings, [], late)
     return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= BATCH)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
+from typing import NamedTuple
 
 from scheduler_svc.application.endings import EndedLease, Inconsistent, end_attempts, gone, let_go, record
 from scheduler_svc.application.ledger import Ledger
@@ -21,6 +22,7 @@ from scheduler_svc.application.records import (
     PoolRow,
     TaskRow,
 )
+from scheduler_svc.application.reporters import UNKNOWN, Reporter, Said, foreign
 from scheduler_svc.domain.content import SUMMARY_LENGTH, Result, ReviewStatus
 from scheduler_svc.domain.ending import Cause, reported
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
@@ -57,6 +59,7 @@ class Reported:
     """A batch of updates. Answered by an outcome for each."""
 
     updates: tuple[Update, ...]
+    by: Reporter = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,9 @@ class Reports:
         sessions = {Heard(item.worker_id, item.session_key) for item in stated}
         heard = tx.workers.hear(sorted(sessions)) if sessions else {}
         _answer_polls(tx, stated, heard)
-        outcomes, ended = self._apply(tx, group)
-        acks = self._renew(tx, stated, heard, ended)
-        return [_answer(item, acks, outcomes) for item in group]
+        applied = self._apply(tx, group)
+        acks = self._renew(tx, stated, heard, applied.ended)
+        return [_answer(item, acks, applied) for item in group]
 
     def _renew(
         self,
@@ -141,30 +144,53 @@ class Reports:
             for item in stated
         }
 
-    def _apply(self, tx: Tx, group: Sequence[Item]) -> tuple[dict[LeaseRef, Outcome], set[LeaseRef]]:
-        """Judges each lease's folded updates under its lock, and writes what they do.
-
-        Returns the outcomes, and which leases this group's reports have ended.
-        """
-        folds = fold(update for item in group if isinstance(item, Reported) for update in item.updates)
+    def _apply(self, tx: Tx, group: Sequence[Item]) -> _Applied:
+        """Judges each lease's folded updates under its lock, and writes what they do."""
+        reports = [item for item in group if isinstance(item, Reported)]
+        refs = {update.ref for item in reports for update in item.updates if update.ref is not None}
         taken_back = {ref for item in group if isinstance(item, TakenBack) for ref in item.refs}
-        if not folds and not taken_back:
-            return {}, set()
-        live = tx.leases.lock(sorted({ref.task_key for ref in (*folds, *taken_back)}))
+        if not refs and not taken_back:
+            return _Applied({}, set(), set())
+        live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *taken_back)}))
+        tasks = _astray(tx, refs, live)
+        strange = foreign(tx, _said_with_tokens(reports), live, tasks)
+        folds = fold(_heeded(reports, strange))
         ledger = Ledger(tx)
-        verdicts, late = _judge(tx, ledger, folds, live)
+        verdicts = _judge(tx, ledger, folds, live, tasks)
         write = _Write(tx, ledger, self._max_losses)
         for ref in taken_back:
             if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
                 write.take_back(lease)
         for ref, verdict in verdicts.items():
             if verdict is Verdict.APPLY_LATE:
-                write.complete_late(folds[ref], late[ref.task_key])
+                write.complete_late(folds[ref], tasks[ref.task_key])
             else:
                 write.apply(folds[ref], verdict, live.get(ref.task_key))
         write.finish()
         outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
-        return outcomes, {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
+        ended = {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
+        return _Applied(outcomes, ended, strange)
+
+
+class _Applied(NamedTuple):
+    """What reports have done: outcomes, the leases that ended by them, and what was said by strangers to a lease."""
+
+    outcomes: Mapping[LeaseRef, Outcome]
+    ended: set[LeaseRef]
+    strange: set[Said]
+
+
+def _said_with_tokens(reports: Iterable[Reported]) -> set[Said]:
+    """Who says something of which lease, where that has an identity: without tokens everyone may report anything."""
+    return {(it.by, update.ref) for it in reports if it.by.identity for update in it.updates if update.ref is not None}
+
+
+def _heeded(reports: Iterable[Reported], strange: set[Said]) -> Iterable[Update]:
+    for item in reports:
+        if strange:
+            yield from (update for update in item.updates if (item.by, update.ref) not in strange)
+        else:
+            yield from item.updates
 
 
 def _answer_polls(tx: Tx, stated: Sequence[Stated], heard: Mapping[int, HeardBack]) -> None:
@@ -187,28 +213,38 @@ _OUTCOMES = {
 }
 
 
-def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], outcomes: Mapping[LeaseRef, Outcome]) -> Answer:
+def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], applied: _Applied) -> Answer:
     if isinstance(item, Stated):
         return acks[id(item)]
     if isinstance(item, Reported):
-        lost = Outcome.LEASE_LOST
-        return tuple(outcomes[u.ref] if u.ref is not None else lost for u in item.updates)
+        return tuple(_outcome(item.by, update.ref, applied) for update in item.updates)
     return None
+
+
+def _outcome(by: Reporter, ref: LeaseRef | None, applied: _Applied) -> Outcome:
+    if ref is None or (applied.strange and (by, ref) in applied.strange):
+        return Outcome.LEASE_LOST
+    return applied.outcomes[ref]
 
 
 def _not_renewed(item: Stated, renewed: set[LeaseRef]) -> tuple[str, ...]:
     return tuple(held.lease_id for held in item.state.held if held.ref not in renewed)
 
 
-def _judge(
-    tx: Tx, ledger: Ledger, folds: Mapping[LeaseRef, Fold], live: Mapping[int, LiveLease]
-) -> tuple[dict[LeaseRef, Verdict], dict[int, TaskRow]]:
-    """A verdict for each lease, and the tasks of those that are not live.
+def _astray(tx: Tx, refs: Iterable[LeaseRef], live: Mapping[int, LiveLease]) -> dict[int, TaskRow]:
+    """The tasks of those leases that are not live."""
+    astray = [ref.task_key for ref in refs if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
+    return tx.tasks.peek(sorted(astray)) if astray else {}
 
-    A late result is only taken by removing its task from where it waits.
-    """
-    astray = [ref.task_key for ref in folds if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
-    tasks = tx.tasks.peek(sorted(astray)) if astray else {}
+
+def _judge(
+    tx: Tx,
+    ledger: Ledger,
+    folds: Mapping[LeaseRef, Fold],
+    live: Mapping[int, LiveLease],
+    tasks: Mapping[int, TaskRow],
+) -> dict[LeaseRef, Verdict]:
+    """A verdict for each lease. A late result is only taken by removing its task from where it waits."""
     verdicts = {
         ref: judge(one, _lease_row(live.get(ref.task_key)), _last_end(tasks.get(ref.task_key)))
         for ref, one in folds.items()
@@ -217,7 +253,7 @@ def _judge(
     if late:
         owned = _own_late(tx, ledger, late)
         verdicts |= {ref: Verdict.LOST for key, ref in late.items() if key not in owned}
-    return verdicts, tasks
+    return verdicts
 
 
 def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:

@@ -38,10 +38,11 @@ class SessionSettings:
 
 def open_session(tx: Tx, hello: Hello, settings: SessionSettings) -> Opened:
     """Raises WorkerIdInUse, or SessionReplaced where this hello was delayed and a newer one is open."""
-    session_key, wanted = _open(tx, hello, settings)
+    session_key, wanted, was_anothers = _open(tx, hello, settings)
     leases = tx.leases.lock_of_worker(hello.worker_id)
-    named = {held.ref for held in hello.held if held.ref}
-    _end(tx, [lease for lease in leases if lease.ref not in named], frozenset(hello.lost), settings.max_losses)
+    named = set() if was_anothers else {held.ref for held in hello.held if held.ref}
+    died = frozenset[str]() if was_anothers else frozenset(hello.lost)
+    _end(tx, [lease for lease in leases if lease.ref not in named], died, settings.max_losses)
     own = {lease.ref for lease in leases if lease.ref in named and not lease.revoked}
     if own:
         tx.leases.renew([Named(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
@@ -56,17 +57,18 @@ def open_session(tx: Tx, hello: Hello, settings: SessionSettings) -> Opened:
     )
 
 
-def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Wanted]:
+def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Wanted, bool]:
+    """The session, what is wanted of the worker, and whether the id was another identity's, whose leases end then."""
     while True:
         present = tx.workers.lock(hello.worker_id)
-        match judge_hello(hello.folder_id, hello.session_number, present, settings.lease_ttl):
+        match judge_hello(hello.folder_id, hello.session_number, present, settings.lease_ttl, hello.identity):
             case Opening.STALE:
                 raise SessionReplaced(hello.worker_id)
             case Opening.IN_USE:
                 raise WorkerIdInUse(hello.worker_id, present.hostname if present else "")
         opened = tx.workers.open(hello, settings.scheduler_id, replace=present is not None)
         if opened is not None:
-            return opened
+            return *opened, present is not None and present.is_anothers(hello.identity)
 
 
 def _end(tx: Tx, unnamed: list[LiveLease], died: frozenset[str], max_losses: int) -> None:

@@ -9,6 +9,7 @@ from scheduler_svc.application.endings import EndedLease, Inconsistent, end_atte
 from scheduler_svc.application.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import Batch, LiveLease, TaskRow, Waiting
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.ending import Cause
 from scheduler_svc.domain.errors import InvalidState, NotFound, RetriesExhausted
 from scheduler_svc.domain.ids import format_task_id
@@ -109,12 +110,12 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     ledger.write()
 
 
-def retry_batch(tx: Tx, account_id: int, statuses: Collection[Status], after: int, limit: int) -> Batch:
+def retry_batch(tx: Tx, scope: Scope, statuses: Collection[Status], after: int, limit: int) -> Batch:
     """Retries up to `limit` of the next ended tasks in these states that have retries left, oldest first.
 
     Looks at a bounded number of tasks with keys above `after`; those that another call is just moving are left to it.
     """
-    keys = tx.ended.page(account_id, statuses, after, BATCH)
+    keys = tx.ended.page(scope, statuses, after, BATCH)
     tasks = tx.ended.lock_retryable(keys, min(limit, BATCH)) if keys else []
     if tasks:
         retried = [task.task_key for task in tasks]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import Worker, WorkerPool
 
 
-def worker_pool(tx: Tx, lease_ttl: float) -> WorkerPool:
-    """Every worker heard of within the last hour, and how many tasks are pending."""
-    pending = tx.counts.read(ALL_ACCOUNTS).get(Status.PENDING, 0)
+def worker_pool(tx: Tx, scope: Scope, lease_ttl: float) -> WorkerPool:
+    """Every worker heard of within the last hour, and how many tasks of these accounts are pending."""
+    pending = tx.counts.read(scope).get(Status.PENDING, 0)
     return WorkerPool(tuple(tx.workers.list(lease_ttl)), pending)
 
 

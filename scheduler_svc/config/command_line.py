@@ -16,7 +16,7 @@ from scheduler_svc.config.settings import PREFIX, Settings
 SECRETS = frozenset({"database_url"})
 """Settings without a flag: a command line is for everyone to read."""
 
-NOT_YET = ("CONTENTGEN_TOKENS_FILE", "CONTENTGEN_METRICS_LISTEN", "CONTENTGEN_SCALER_LISTEN")
+NOT_YET = ("CONTENTGEN_METRICS_LISTEN", "CONTENTGEN_SCALER_LISTEN")
 """Settings of the contract that this version would have to ignore, which it refuses instead."""
 
 _MUST_BE = {
@@ -27,7 +27,8 @@ _MUST_BE = {
 
 _DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in PostgreSQL and leases them to workers.
 TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait.
-`contentgen-scheduler import --help` tells how the old application's data is taken over."""
+`contentgen-scheduler token create --help` tells how callers get a token, `contentgen-scheduler import --help` how the
+old application's data is taken over."""
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:

@@ -50,8 +50,13 @@ class Settings(BaseSettings):
     tls_client_ca: FilePath | None = None
     """PEM file with the authorities whose client certificates are let in, and no others. Default: unset, none asked."""
 
+    tokens_file: FilePath | None = None
+    """File of who may call: one JSON object a line with name, sha256, role (client, worker or operator) and, for a
+    token that is tied to some, accounts; read again when it changes, or on HUP. `contentgen-scheduler token create`
+    adds to it. Default: unset, no tokens are asked."""
+
     insecure: bool = False
-    """Allow an address wider than loopback without TLS and client certificates. Default: off."""
+    """Allow an address wider than loopback without TLS, or without tokens and client certificates. Default: off."""
 
     lease_ttl: Annotated[float, duration(5, DAY)] = 120.0
     """How long a lease lives without being renewed, and so how long a silent worker's task waits; 5 s at least. An
@@ -94,11 +99,13 @@ class Settings(BaseSettings):
             problems.append("CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY go together: set both or none")
         if self.tls_client_ca and not self.tls_cert:
             problems.append("CONTENTGEN_TLS_CLIENT_CA asks for CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY")
-        if not (self.listen.is_loopback or self.insecure or (self.tls_cert and self.tls_client_ca)):
+        asks = self.tokens_file or self.tls_client_ca
+        if not (self.listen.is_loopback or self.insecure or (self.tls_cert and asks)):
+            missing = [] if self.tls_cert else ["CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY"]
+            missing += [] if asks else ["CONTENTGEN_TOKENS_FILE or CONTENTGEN_TLS_CLIENT_CA"]
             problems.append(
                 f"CONTENTGEN_LISTEN={self.listen} is wider than loopback: listen on 127.0.0.1, or set"
-                " CONTENTGEN_TLS_CERT, CONTENTGEN_TLS_KEY and CONTENTGEN_TLS_CLIENT_CA, or set CONTENTGEN_INSECURE=on"
-                " where everyone who reaches it may do everything"
+                f" {', and '.join(missing)}, or set CONTENTGEN_INSECURE=on where everyone who reaches it may be trusted"
             )
         if problems:
             raise ValueError("\n".join(problems))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler_svc.domain.lifecycle import Status
@@ -127,6 +127,31 @@ class ShuttingDown(DomainError):
 
     def __init__(self) -> None:
         super().__init__("this scheduler is shutting down; call again to reach another")
+
+
+class TokenInvalid(DomainError):
+    """No token, or none that is known."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; each call carries `authorization: Bearer TOKEN`, with a token of the tokens file")
+
+
+class RoleForbidden(DomainError):
+    """The token's role may not call this."""
+
+    def __init__(self, name: str, role: str, rpc: str, allowed: Sequence[str]) -> None:
+        super().__init__(
+            f"token {name!r} has the role {role}; {rpc} is for {' and '.join(allowed)}",
+            role=role,
+            required_role=",".join(allowed),
+        )
+
+
+class AccountForbidden(DomainError):
+    """The token is tied to other accounts. `what` it may not reach completes "is not tied to …"."""
+
+    def __init__(self, name: str, what: str, **metadata: str) -> None:
+        super().__init__(f"token {name!r} is tied to accounts, and not to {what}", **metadata)
 
 
 class WorkerIdInUse(DomainError):

@@ -174,6 +174,12 @@ class SessionRow:
     session_number: int
     hostname: str
     silent_for: float
+    identity: str = ""
+    """Whose token opened it; empty: nobody's, no tokens were asked."""
+
+    def is_anothers(self, identity: str) -> bool:
+        """Whether it belongs to an identity, and `identity` is another one."""
+        return bool(self.identity and identity) and self.identity != identity
 
 
 class Opening(Enum):
@@ -181,15 +187,22 @@ class Opening(Enum):
 
     OPEN = "open"
     STALE = "stale"  # a hello that was delayed: changes nothing
-    IN_USE = "in use"  # another folder has this worker id
+    IN_USE = "in use"  # another folder, or another identity, has this worker id
 
 
-def judge_hello(folder_id: str, session_number: int, present: SessionRow | None, lease_ttl: float) -> Opening:
-    """Whether a hello opens a session (rules 2 and 3)."""
+def judge_hello(
+    folder_id: str, session_number: int, present: SessionRow | None, lease_ttl: float, identity: str = ""
+) -> Opening:
+    """Whether a hello opens a session (rules 2 and 3).
+
+    Another identity stands like another folder: it may have the id once that was silent for a lease time.
+    """
     if present is None:
         return Opening.OPEN
-    if present.folder_id == folder_id:
-        return Opening.OPEN if session_number > present.session_number else Opening.STALE
+    if present.folder_id == folder_id and session_number <= present.session_number:
+        return Opening.STALE
+    if present.folder_id == folder_id and not present.is_anothers(identity):
+        return Opening.OPEN
     return Opening.IN_USE if present.silent_for < lease_ttl else Opening.OPEN
 
 

@@ -33,6 +33,8 @@ class Hello:
     process_id: str = ""
     held: tuple[Held, ...] = ()
     lost: tuple[str, ...] = ()  # lease ids
+    identity: str = ""
+    """Whose token the stream carries; empty where none are asked."""
 
 
 @dataclass(frozen=True, slots=True)

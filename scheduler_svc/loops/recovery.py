@@ -10,8 +10,8 @@ import structlog
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.cleanup import ago, delete_batch, forget_requests
-from scheduler_svc.application.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.recover import ReaperSettings, fold_counts, promote_due, reap
+from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.errors import StoreUnavailable
 
 Run = Callable[[], Awaitable[float | None]]
@@ -98,7 +98,7 @@ class Retention:
     async def run_once(self) -> float:
         """Looks at the next batch of ended tasks; returns the seconds until the one after that."""
         until = await self._calls.run(ago, self._age)
-        batch = await self._calls.run(delete_batch, ALL_ACCOUNTS, until, self._after)
+        batch = await self._calls.run(delete_batch, ALL, until, self._after)
         if batch.moved:
             _log.info("ended tasks deleted", action="retention", count=batch.moved)
         self._after = batch.last or 0

@@ -6,8 +6,10 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange
 from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.scopes import account_filter
 
 _COLUMNS = "account_id, name, max_concurrent_tasks, weight, active, create_time"
 _INSERT = sa.text(f"""
@@ -23,7 +25,11 @@ _UPDATE = sa.text(f"""
     RETURNING {_COLUMNS}
 """)
 _GET = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
-_LIST = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id > :after ORDER BY account_id LIMIT :limit")
+_LIST = sa.text(f"""
+    SELECT {_COLUMNS} FROM accounts
+    WHERE account_id > :after AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
+    ORDER BY account_id LIMIT :limit
+""")
 
 
 class Accounts(Statements):
@@ -45,6 +51,7 @@ class Accounts(Statements):
         row = self._row(_GET, account_id=account_id)
         return None if row is None else Account(*row)
 
-    def list(self, after: int, limit: int) -> list[Account]:
+    def list(self, scope: Scope, after: int, limit: int) -> list[Account]:
         """Accounts with ids above `after`, by id."""
-        return [Account(*row) for row in self._rows(_LIST, after=after, limit=limit)]
+        found = self._rows(_LIST, accounts=account_filter(scope), after=after, limit=limit)
+        return [Account(*row) for row in found]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentRow, PoolRow
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
 from scheduler_svc.store.batch import Insert
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.schema import PUBLISH_TIME, PUBLISHABLE
+from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 
 _META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time"""
@@ -22,13 +24,25 @@ _LISTED = _META.format(bodies="'', ''")
 
 _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
 
-# Each form is a range of one index, so that a late page costs what the first one costs.
-_OF_ALL = "content_id < :before"
-_OF_ACCOUNT = "account_id = :account_id AND content_id < :before"
+_GET_ACCOUNT = sa.text("SELECT account_id FROM contents WHERE content_id = :content_id")
 
 
-def _list(columns: str, table: str, condition: str) -> sa.TextClause:
-    return sa.text(f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY content_id DESC LIMIT :limit")
+class Listing(NamedTuple):
+    """What a list shows of which table; a condition begins with AND."""
+
+    table: str
+    columns: str
+    condition: str = ""
+
+
+def _list(listing: Listing, *, of_accounts: bool) -> sa.TextClause:
+    """A range of one index, one for each account, so that a late page costs what the first one costs."""
+    table, columns, condition = listing
+    newest = "ORDER BY content_id DESC LIMIT :limit"
+    if not of_accounts:
+        return sa.text(f"SELECT {columns} FROM {table} WHERE content_id < :before {condition} {newest}")
+    own = f"SELECT * FROM {table} WHERE account_id = a.own AND content_id < :before {condition} {newest}"
+    return sa.text(f"SELECT {columns} FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {newest}")
 
 
 _LATEST = 9_223_372_036_854_775_807
@@ -53,16 +67,21 @@ _POOL = """content_id, account_id, priority, schedule_time,
 _GET_ENTRY = sa.text(f"SELECT {_POOL} FROM publish_pool WHERE content_id = :content_id")
 
 
-def _claim(condition: str) -> sa.TextClause:
+def _claim(*, of_accounts: bool) -> sa.TextClause:
     """The claim of what is due, in one statement: what another publisher's claim has locked is passed over.
 
     The due ones are the head of one index, which knows the time too, so that many scheduled ones ahead cost little.
+    With accounts it is the head of each one's, of which the first are taken and the others let go at the commit.
     """
+    order = "ORDER BY priority DESC, content_id LIMIT :limit"
+    due = f"{PUBLISHABLE} AND {PUBLISH_TIME} <= now() {order} FOR UPDATE SKIP LOCKED"
+    if of_accounts:
+        own = f"SELECT content_id, priority FROM publish_pool WHERE account_id = a.own AND {due}"
+        head = f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {order}"
+    else:
+        head = f"SELECT content_id FROM publish_pool WHERE {due}"
     return sa.text(f"""
-        WITH due AS MATERIALIZED (
-            SELECT content_id FROM publish_pool WHERE {condition} AND {PUBLISHABLE} AND {PUBLISH_TIME} <= now()
-            ORDER BY priority DESC, content_id LIMIT :limit FOR UPDATE SKIP LOCKED
-        ),
+        WITH due AS MATERIALIZED ({head}),
         claimed AS (
             UPDATE publish_pool SET status = 2, claim_id = 'claim-' || gen_random_uuid(),
                 claim_expire_time = now() + make_interval(secs => :lease)
@@ -72,8 +91,8 @@ def _claim(condition: str) -> sa.TextClause:
     """)
 
 
-_CLAIM_OF_ALL = _claim("true")
-_CLAIM_OF_ACCOUNT = _claim("account_id = :account_id")
+_CLAIM_OF_ALL = _claim(of_accounts=False)
+_CLAIM_OF_ACCOUNTS = _claim(of_accounts=True)
 
 # The fence: no claim but the latest, and that only while it holds.
 _END_CLAIM = sa.text(f"""
@@ -116,17 +135,21 @@ class Contents(Statements):
         row = self._row(_GET, content_id=content_id)
         return None if row is None else _content(row)
 
+    def account_of(self, content_id: int) -> int | None:
+        """The account of a content."""
+        row = self._row(_GET_ACCOUNT, content_id=content_id)
+        return None if row is None else int(row[0])
+
     def list(
-        self, account_id: int, review_status: ReviewStatus | None, before: int | None, limit: int
-    ) -> list[Content]:
+        self, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
+    ) -> builtins.list[Content]:
         """Contents without their bodies, newest first, with ids below `before`."""
-        condition = _OF_ACCOUNT if account_id else _OF_ALL
+        condition = ""
         if review_status is not None:
             # a literal, so that the partial index of what is not approved can serve
             condition += f" AND review_status = {int(review_status)}"
             condition += " AND review_status <> 2" if review_status is not ReviewStatus.APPROVED else ""
-        statement = _list(_LISTED, "contents", condition)
-        return [_content(row) for row in self._page(statement, account_id, before, limit)]
+        return [_content(row) for row in self._page(Listing("contents", _LISTED, condition), scope, before, limit)]
 
     def decide(self, content_id: int, outcome: ReviewStatus, comment: str) -> Content | None:
         """The content after its review; None where there is no such content, or it does not wait for one."""
@@ -137,24 +160,20 @@ class Contents(Statements):
         """Puts a content into the publish pool, with its task's priority and time."""
         self._run(_OFFER, content_id=content_id)
 
-    def list_pool(self, account_id: int, before: int | None, limit: int) -> builtins.list[PoolEntry]:
+    def list_pool(self, scope: Scope, before: int | None, limit: int) -> builtins.list[PoolEntry]:
         """Entries of the publish pool, newest first, with content ids below `before`."""
-        statement = _list(_POOL, "publish_pool", _OF_ACCOUNT if account_id else _OF_ALL)
-        return [_entry(row) for row in self._page(statement, account_id, before, limit)]
+        return [_entry(row) for row in self._page(Listing("publish_pool", _POOL), scope, before, limit)]
 
     def get_entry(self, content_id: int) -> PoolEntry | None:
         """One entry of the publish pool."""
         row = self._row(_GET_ENTRY, content_id=content_id)
         return None if row is None else _entry(row)
 
-    def claim_pool(self, account_id: int, limit: int, lease: timedelta) -> builtins.list[PoolEntry]:
+    def claim_pool(self, scope: Scope, limit: int, lease: timedelta) -> builtins.list[PoolEntry]:
         """Claims due entries, each with a claim of its own; highest priority first, then oldest content."""
-        parameters: dict[str, Any] = {"limit": limit, "lease": lease.total_seconds()}
-        if account_id:
-            rows = self._rows(_CLAIM_OF_ACCOUNT, account_id=account_id, **parameters)
-        else:
-            rows = self._rows(_CLAIM_OF_ALL, **parameters)
-        return [_entry(row) for row in rows]
+        named = accounts(scope)
+        statement = _CLAIM_OF_ACCOUNTS if named else _CLAIM_OF_ALL
+        return [_entry(row) for row in self._rows(statement, **named, limit=limit, lease=lease.total_seconds())]
 
     def end_claim(self, content_id: int, claim_id: str, publication: Publication) -> PoolEntry | None:
         """The entry after its publication; None where this claim does not hold it."""
@@ -162,11 +181,10 @@ class Contents(Statements):
         row = self._row(_END_CLAIM, content_id=content_id, claim_id=claim_id, status=status.value, error=error)
         return None if row is None else _entry(row)
 
-    def _page(self, statement: sa.TextClause, account_id: int, before: int | None, limit: int) -> builtins.list[Any]:
-        parameters: dict[str, int] = {"before": _LATEST if before is None else before, "limit": limit}
-        if account_id:
-            parameters["account_id"] = account_id
-        return list(self._rows(statement, **parameters))
+    def _page(self, listing: Listing, scope: Scope, before: int | None, limit: int) -> Sequence[Any]:
+        named = accounts(scope)
+        statement = _list(listing, of_accounts=bool(named))
+        return self._rows(statement, **named, before=_LATEST if before is None else before, limit=limit)
 
 
 def _content(row: Any) -> Content:

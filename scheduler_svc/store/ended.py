@@ -9,9 +9,11 @@ from functools import cache
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import TaskRow
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import array
 from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 from scheduler_svc.store.tasks import DECISION_COLUMNS, task_row
 
 _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
@@ -80,11 +82,11 @@ _FORGET_REQUESTS = sa.text(f"""
 class EndedTasks(Statements):
     """Statements on tasks that have ended. Each is bounded by the keys that it is given, or by its limit."""
 
-    def page(self, account_id: int, statuses: Iterable[Status], after: int, limit: int) -> list[int]:
-        """Keys above `after` of an account's (0: of all) tasks in these states, all of them ended, oldest first."""
-        of_account = {"account_id": account_id} if account_id else {}
-        statement = _page(tuple(sorted(statuses)), of_account=bool(of_account))
-        return [row[0] for row in self._rows(statement, **of_account, after=after, limit=limit)]
+    def page(self, scope: Scope, statuses: Iterable[Status], after: int, limit: int) -> list[int]:
+        """Keys above `after` of tasks in these states, all of them ended, oldest first."""
+        named = accounts(scope)
+        statement = _page(tuple(sorted(statuses)), of_accounts=bool(named))
+        return [row[0] for row in self._rows(statement, **named, after=after, limit=limit)]
 
     def lock_retryable(self, keys: Sequence[int], limit: int) -> list[TaskRow]:
         """The oldest of these tasks that are failed or timed out and have retries left, locked."""
@@ -119,15 +121,16 @@ class EndedTasks(Statements):
 
 
 @cache
-def _page(statuses: tuple[Status, ...], *, of_account: bool) -> sa.TextClause:
-    """A range of an index for each state, merged: a late page costs what the first one costs."""
-    keys = " UNION ALL ".join(f"({_range(status, of_account=of_account)})" for status in statuses)
+def _page(statuses: tuple[Status, ...], *, of_accounts: bool) -> sa.TextClause:
+    """A range of an index for each account and state, merged: a late page costs what the first one costs."""
+    keys = " UNION ALL ".join(f"({_range(status, of_accounts=of_accounts)})" for status in statuses)
+    keys = f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({keys}) AS s" if of_accounts else keys
     return sa.text(f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key LIMIT :limit")
 
 
-def _range(status: Status, *, of_account: bool) -> str:
+def _range(status: Status, *, of_accounts: bool) -> str:
     """Whole rows of the index's columns are compared, so that no other index looks as good to the planner."""
-    columns, own = ("account_id, status, task_key", ":account_id, ") if of_account else ("status, task_key", "")
+    columns, own = ("account_id, status, task_key", "a.own, ") if of_accounts else ("status, task_key", "")
     return (
         f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{int(status)}, :after)"
         f" AND ({columns}) < ({own}{int(status) + 1}, 0) ORDER BY {columns} LIMIT :limit"

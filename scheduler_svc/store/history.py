@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import EventRow
-from scheduler_svc.store.batch import Insert
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.store.batch import Insert, array
 from scheduler_svc.store.rows import Statements
 
 _EVENTS = Insert(
@@ -24,11 +25,12 @@ _EVENTS = Insert(
 )
 _DELTAS = Insert("count_deltas", account_id="bigint", kind="smallint", n="bigint")
 
+_ALL_ACCOUNTS = 0
 _READ = sa.text("""
     SELECT kind, sum(n)::bigint FROM (
-        SELECT kind, n FROM task_counts WHERE account_id = :account_id
+        SELECT kind, n FROM task_counts WHERE account_id = ANY(CAST(:accounts AS bigint[]))
         UNION ALL
-        SELECT kind, n FROM count_deltas WHERE account_id = :account_id
+        SELECT kind, n FROM count_deltas WHERE account_id = ANY(CAST(:accounts AS bigint[]))
     ) AS c GROUP BY kind
 """)
 
@@ -60,9 +62,10 @@ class Counts(Statements):
         """Adds to the counts of (account, kind)."""
         self._session.insert(_DELTAS, [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n])
 
-    def read(self, account_id: int) -> dict[int, int]:
-        """The counts of an account by kind; 0 for all accounts together."""
-        return dict(self._rows(_READ, account_id=account_id))
+    def read(self, scope: Scope) -> dict[int, int]:
+        """The counts by kind, those of several accounts together."""
+        ids = (_ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
+        return dict(self._rows(_READ, accounts=array("bigint", ids)))
 
     def fold(self, limit: int) -> int:
         """Folds up to `limit` deltas into the counts; returns how many counts were touched."""

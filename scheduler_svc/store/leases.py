@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import ClaimedRows, CompletedTask, Grant, LeaseChange, LiveLease, Named
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
@@ -15,6 +16,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.pauses import MAY_CLAIM
 from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.scopes import account_filter
 
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
@@ -119,7 +121,8 @@ _LOCK_TIMED_OUT = sa.text(f"""
     SELECT {_LIVE} FROM leases
     WHERE NOT revoked AND coalesce(accept_time, claim_time + make_interval(secs => CAST(:ttl AS float8)))
         + timeout_ms * interval '1 millisecond' < now()
-        AND expire_time >= now() AND CAST(:account_id AS bigint) IN (0, account_id)
+        AND expire_time >= now()
+        AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
     ORDER BY task_key LIMIT :limit FOR UPDATE
 """)
 
@@ -257,9 +260,9 @@ class Leases(Statements):
         """Leases that ran out, locked."""
         return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit)]
 
-    def lock_timed_out(self, ttl: float, limit: int, account_id: int) -> list[LiveLease]:
-        """Leases of an account (0: of all) whose run, or whose wait for a slot, has taken too long, locked."""
-        found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, account_id=account_id)
+    def lock_timed_out(self, ttl: float, limit: int, scope: Scope) -> list[LiveLease]:
+        """Leases whose run, or whose wait for a slot, has taken too long, locked."""
+        found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=account_filter(scope))
         return [_live(row) for row in found]
 
     def renew(self, named: Sequence[Named], ttl: float) -> set[LeaseRef]:

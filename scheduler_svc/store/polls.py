@@ -7,14 +7,16 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import PollAnswer
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import Fate, RunningAttempt
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.scopes import account_filter
 
 _RUNNING = sa.text("""
     SELECT task_key, attempt, worker_id FROM leases
-    WHERE NOT revoked AND CAST(:account_id AS bigint) IN (0, account_id)
+    WHERE NOT revoked AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
 """)
 _RUNNING_OF_TASK = sa.text("SELECT task_key, attempt, worker_id FROM leases WHERE task_key = :task_key AND NOT revoked")
 
@@ -65,9 +67,9 @@ _FATES = sa.text(f"""
 class Polls(Statements):
     """Statements about polls, on `workers`, `leases` and `task_events`."""
 
-    def running(self, account_id: int) -> list[RunningAttempt]:
-        """The attempts of an account (0: of all) that workers hold."""
-        return [RunningAttempt(*row) for row in self._rows(_RUNNING, account_id=account_id)]
+    def running(self, scope: Scope) -> list[RunningAttempt]:
+        """The attempts that workers hold."""
+        return [RunningAttempt(*row) for row in self._rows(_RUNNING, accounts=account_filter(scope))]
 
     def running_of_task(self, task_key: int) -> list[RunningAttempt]:
         """The attempt of a task that a worker holds, if any."""

@@ -337,6 +337,8 @@ workers = sa.Table(
     sa.Column("wanted_poll", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("poll_time", TIME),
     sa.Column("last_poll", sa.BigInteger, nullable=False, server_default="0"),
+    # the name of the token that opened the session; empty: no tokens were asked
+    sa.Column("identity", sa.Text, nullable=False, server_default=""),
     postgresql_with={"fillfactor": "50"},
 )
 

@@ -10,10 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import WaitsFor
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 
 _LATEST = 9_223_372_036_854_775_807
 
@@ -58,6 +60,7 @@ _WAITS_FOR = sa.text("""
 """)
 
 _EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
+_ACCOUNTS_OF = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 _EVENT_COLUMNS = """
     seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
     coalesce(message, ''), retry_count
@@ -75,13 +78,16 @@ _HISTORIES = sa.text(f"""
 
 # The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
 _OLDEST = """
-    SELECT extract(epoch FROM now() - t.create_time) FROM tasks AS t
+    SELECT extract(epoch FROM now() - t.create_time) AS age FROM tasks AS t
     WHERE {scope} t.status = 1 AND NOT EXISTS
         (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked)
     ORDER BY t.task_key LIMIT 1
 """
 _OLDEST_OF_ALL = sa.text(_OLDEST.format(scope=""))
-_OLDEST_OF_ACCOUNT = sa.text(_OLDEST.format(scope="t.account_id = :account_id AND"))
+_OLDEST_OF_ACCOUNTS = sa.text(f"""
+    SELECT k.age FROM {EACH_ACCOUNT}, LATERAL ({_OLDEST.format(scope="t.account_id = a.own AND")}) AS k
+    ORDER BY k.age DESC LIMIT 1
+""")
 
 
 class TaskReads(Statements):
@@ -93,14 +99,14 @@ class TaskReads(Statements):
 
     def list(
         self,
-        account_id: int,
+        scope: Scope,
         statuses: frozenset[Status],
         labels: Mapping[str, str],
         before: int | None,
         limit: int,
     ) -> list[Task]:
         """Tasks without requirements, newest first, with keys below `before`."""
-        statement, parameters = _listing(account_id, statuses, labels)
+        statement, parameters = _listing(scope, statuses, labels)
         parameters |= {"before": _LATEST if before is None else before, "limit": limit}
         return [_task(row) for row in self._rows(statement, **parameters)]
 
@@ -111,6 +117,10 @@ class TaskReads(Statements):
     def exists(self, task_key: int) -> bool:
         """Whether there is such a task."""
         return self._row(_EXISTS, task_key=task_key) is not None
+
+    def accounts_of(self, keys: Sequence[int]) -> dict[int, int]:
+        """The accounts of these tasks by key; those that do not exist are missing."""
+        return dict(self._rows(_ACCOUNTS_OF, keys=array("bigint", keys)))
 
     def cleaned_up(self, requests: Sequence[tuple[int, str]]) -> builtins.list[Task]:
         """The tasks of these (account, request_id) as they stood when they were cleaned up, without their payloads."""
@@ -132,33 +142,35 @@ class TaskReads(Statements):
             found.setdefault(row.task_key, []).append(_event(row))
         return found
 
-    def oldest_pending_age(self, account_id: int) -> timedelta | None:
+    def oldest_pending_age(self, scope: Scope) -> timedelta | None:
         """How long the oldest pending task waits; None where none does."""
-        scope = {"account_id": account_id} if account_id else {}
-        row = self._row(_OLDEST_OF_ACCOUNT if account_id else _OLDEST_OF_ALL, **scope)
+        named = accounts(scope)
+        row = self._row(_OLDEST_OF_ACCOUNTS if named else _OLDEST_OF_ALL, **named)
         return None if row is None else timedelta(seconds=float(row[0]))
 
 
 def _listing(
-    account_id: int, statuses: frozenset[Status], labels: Mapping[str, str]
+    scope: Scope, statuses: frozenset[Status], labels: Mapping[str, str]
 ) -> tuple[sa.TextClause, dict[str, Any]]:
-    """One range of an index for each state that is asked for, merged: a late page costs what the first one costs.
-
-    With labels it is the range of the first label.
+    """One range of an index for each account and state that is asked for, merged: a late page costs what the first one
+    costs. With labels it is the range of the first label.
     """
-    parameters: dict[str, Any] = {"account_id": account_id} if account_id else {}
+    parameters: dict[str, Any] = accounts(scope)
+    of_accounts = bool(parameters)
     for i, (name, value) in enumerate(sorted(labels.items())):
         parameters |= {f"name{i}": name, f"value{i}": value}
-    of_account = bool(account_id)
-    parts = [_labelled(len(labels), of_account, statuses)] if labels else _parts(of_account, statuses)
-    keys = " UNION ALL ".join(f"({part})" for part in parts)
+    if labels:
+        keys = _labelled(len(labels), of_accounts, statuses)
+    else:
+        keys = " UNION ALL ".join(f"({part})" for part in _parts(of_accounts, statuses))
+        keys = f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({keys}) AS s" if of_accounts else keys
     head = f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key DESC LIMIT :limit"
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({head}) ORDER BY t.task_key DESC"), parameters
 
 
-def _labelled(labels: int, of_account: bool, statuses: frozenset[Status]) -> str:
+def _labelled(labels: int, of_accounts: bool, statuses: frozenset[Status]) -> str:
     """Tasks with the first label, newest first; each is looked up for whatever else is asked."""
-    asked = ["t.account_id = :account_id"] if of_account else []
+    asked = ["t.account_id = ANY(CAST(:accounts AS bigint[]))"] if of_accounts else []
     if statuses:
         asked.append("(" + " OR ".join(_stands(status) for status in sorted(statuses)) + ")")
     asked += [
@@ -182,16 +194,16 @@ def _stands(status: Status) -> str:
     return f"({_NOT_LEASED}{own})" if status is Status.PENDING else own
 
 
-def _parts(of_account: bool, statuses: frozenset[Status]) -> list[str]:
+def _parts(of_accounts: bool, statuses: frozenset[Status]) -> list[str]:
     """What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few."""
     if not statuses:
-        return [_range("", of_account, status) for status in _OWN_STATUSES] if of_account else [_ALL]
+        return [_range("", of_accounts, status) for status in _OWN_STATUSES] if of_accounts else [_ALL]
     parts = []
     for status in sorted(statuses):
         if status in RUNNING:
-            parts.append(_running(of_account, status))
+            parts.append(_running(of_accounts, status))
         else:
-            parts.append(_range(_NOT_LEASED if status is Status.PENDING else "", of_account, status))
+            parts.append(_range(_NOT_LEASED if status is Status.PENDING else "", of_accounts, status))
     return parts
 
 
@@ -202,21 +214,21 @@ _NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key
 _ALL = "SELECT t.task_key FROM tasks AS t WHERE t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
 
 
-def _running(of_account: bool, status: Status) -> str:
-    own = "t.account_id = :account_id AND " if of_account else ""
+def _running(of_accounts: bool, status: Status) -> str:
+    own = "t.account_id = a.own AND " if of_accounts else ""
     return (
         f"SELECT t.task_key FROM leases AS t WHERE {own}NOT t.revoked AND t.status = {int(status)}"
         " AND t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
     )
 
 
-def _range(condition: str, of_account: bool, status: Status) -> str:
+def _range(condition: str, of_accounts: bool, status: Status) -> str:
     """Tasks whose own row has this status, as a range of the index that begins with what they have in common.
 
     With `status = …` the planner would know that the order of the keys alone is the same, and might walk past all the
     newer tasks of other states or accounts.
     """
-    columns, values = ("t.account_id, ", ":account_id, ") if of_account else ("", "")
+    columns, values = ("t.account_id, ", "a.own, ") if of_accounts else ("", "")
     columns, values = f"({columns}t.status, t.task_key)", f"({values}{int(status)}, {{}})"
     return (
         f"SELECT t.task_key FROM tasks AS t WHERE {condition}{columns} >= {values.format(0)}"

@@ -181,6 +181,20 @@ class PgTx:
         self._session.commit()
 
 
+class StatementFailed(Exception):
+    """A defect of ours: the database has refused a statement.
+
+    Statement and values are left out, for they hold topics and bodies, and this is logged.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        cause = _driver_error(error)
+        diagnosis = getattr(cause, "diag", None)
+        names = ("sqlstate", "message_primary", "table_name", "constraint_name")
+        said = [text for name in names if (text := getattr(diagnosis, name, None))]
+        super().__init__(f"{type(cause).__name__}: {', '.join(said) or 'the driver says no more'}")
+
+
 class PgDatabase:
     """Runs work in transactions on one engine."""
 
@@ -218,7 +232,7 @@ class PgDatabase:
                 if (stale or _is_rerunnable(error)) and attempt < _ATTEMPTS:
                     continue
                 if not _is_away(error):
-                    raise
+                    raise StatementFailed(error) from None
                 self._away()
                 raise StoreUnavailable from error
             except sa.exc.TimeoutError as error:

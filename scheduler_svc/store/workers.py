@@ -12,7 +12,7 @@ from scheduler_svc.application.records import Heard, HeardBack
 from scheduler_svc.domain.lease import SessionRow
 from scheduler_svc.domain.poll import PATIENCE
 from scheduler_svc.domain.worker import Hello, Wanted, Worker
-from scheduler_svc.store.batch import Batch
+from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 
 # The poll that it is to be asked again for, in case it never got it; nobody waits for longer.
@@ -23,21 +23,22 @@ _UNANSWERED_POLL = f"""
 
 # Two first hellos of one id at once: the loser of the insert waits for the winner, and finds its row.
 _LOCK = sa.text("""
-    SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heard_time)
+    SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heard_time), identity
     FROM workers WHERE worker_id = :worker_id FOR UPDATE
 """)
 _OPEN = sa.text(f"""
     INSERT INTO workers AS w (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
         labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
-        wanted_slots, wanted_drain)
+        wanted_slots, wanted_drain, identity)
     VALUES (:worker_id, nextval('session_seq'), :folder_id, :session_number, :process_id, :hostname, :version, :slots,
         CAST(:labels AS jsonb), :creator_path, :creator_version, :scheduler_id, true, false, now(), now(), NULL,
-        false)
+        false, :identity)
     ON CONFLICT (worker_id) DO UPDATE SET
         session_key = excluded.session_key, folder_id = excluded.folder_id, session_number = excluded.session_number,
         process_id = excluded.process_id, hostname = excluded.hostname, version = excluded.version,
         slots = excluded.slots, labels = excluded.labels, creator_path = excluded.creator_path,
         creator_version = excluded.creator_version, scheduler_id = excluded.scheduler_id, connected = true,
+        identity = excluded.identity,
         draining = CASE WHEN w.process_id = excluded.process_id THEN w.draining ELSE false END,
         connect_time = now(), heard_time = now(),
         wanted_slots = CASE WHEN w.process_id = excluded.process_id THEN w.wanted_slots END,
@@ -60,6 +61,8 @@ _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker
 _WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = true WHERE worker_id = :worker_id")
 _WANT_SLOTS = sa.text("UPDATE workers SET wanted_slots = :slots WHERE worker_id = :worker_id")
 
+_IDENTITIES = sa.text("SELECT worker_id, identity FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))")
+
 # What it holds is counted where it stands: in the leases.
 _SHOWN = """
     SELECT w.worker_id, w.hostname, w.version, w.connected AND w.heard_time > now() - make_interval(secs => :ttl),
@@ -80,7 +83,7 @@ class Workers(Statements):
     def lock(self, worker_id: str) -> SessionRow | None:
         """The worker's session, locked against claims and other hellos; None where it has never had one."""
         row = self._row(_LOCK, worker_id=worker_id)
-        return None if row is None else SessionRow(row[0], row[1], row[2], float(row[3]))
+        return None if row is None else SessionRow(row[0], row[1], row[2], float(row[3]), row[4])
 
     def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, Wanted] | None:
         """Opens a session; without `replace` only where there was none (None: another one was quicker)."""
@@ -88,6 +91,7 @@ class Workers(Statements):
             _OPEN,
             worker_id=hello.worker_id,
             folder_id=hello.folder_id,
+            identity=hello.identity,
             session_number=hello.session_number,
             process_id=hello.process_id,
             hostname=hello.hostname,
@@ -121,6 +125,10 @@ class Workers(Statements):
     def want_slots(self, worker_id: str, slots: int) -> int:
         """Records how many slots the worker should have; 0 where there is no such worker."""
         return self._run(_WANT_SLOTS, worker_id=worker_id, slots=slots)
+
+    def identities(self, workers: Sequence[str]) -> dict[str, str]:
+        """Whose token opened the sessions of these workers; empty: no tokens were asked."""
+        return dict(self._rows(_IDENTITIES, workers=array("text", workers)))
 
     def get(self, worker_id: str, ttl: float) -> Worker | None:
         """One worker; silent for longer than `ttl` counts as not connected."""

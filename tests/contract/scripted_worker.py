@@ -24,16 +24,17 @@ def hello(**fields: Any) -> pb.Hello:
 class ScriptedWorker:
     """One stream. Entering it says hello; leaving it cancels the stream, as a lost connection would."""
 
-    def __init__(self, channel: aio.Channel, greeting: pb.Hello | None = None) -> None:
+    def __init__(self, channel: aio.Channel, greeting: pb.Hello | None = None, token: str = "") -> None:
         self.hello = greeting or hello()
         self.welcome = pb.Welcome()
         self.held: dict[str, pb.AssignedLease] = {}
         self.last_poll_id = ""
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._stub = WorkerServiceStub(channel)
         self._states = self._reports = self._assignments = 0
 
     async def __aenter__(self) -> Self:
-        self._call = self._stub.Lease()
+        self._call = self._stub.Lease(metadata=self._metadata)
         await self._call.write(pb.LeaseRequest(hello=self.hello))
         self.welcome = (await self.read("welcome")).welcome
         return self

@@ -23,6 +23,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.server import SERVICES, Services, bind, build
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
@@ -52,7 +53,7 @@ def services() -> Services:
 async def served(settings: Settings, health: Health | None = None) -> AsyncIterator[int]:
     server = build(services(), health or Health())
     try:
-        port = bind(server, settings)
+        port = bind(server, settings, Certificates(settings) if settings.tls else None)
         await server.start()
         yield port
     finally:

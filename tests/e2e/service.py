@@ -41,6 +41,12 @@ class Service:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_status(self) -> int | None:
+        """What it ended with; None while it runs."""
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.poll()
+
     def launch(self, **changed: str) -> Self:
         """Starts it, with some settings changed for good, and does not wait."""
         assert not self.alive, f"{self.name} runs already"

@@ -174,6 +174,7 @@ class Scheduling:
         number: int | None = None,
         names: Iterable[LeaseRef] = (),
         lost: Iterable[LeaseRef] = (),
+        identity: str = "",
     ) -> Opened:
         """A hello with the next session number; its session is what `claim` and `state` then speak for."""
         hello = Hello(
@@ -189,6 +190,7 @@ class Scheduling:
             process_id="process",
             held=held(names),
             lost=tuple(ref.lease_id for ref in lost),
+            identity=identity,
         )
         opened: Opened = self.run(open_session, hello, SessionSettings(TTL, MAX_LOSSES, "replica"))
         self.sessions[worker_id] = opened.session_key

@@ -19,6 +19,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.records import Batch
 from scheduler_svc.application.recover import ReaperSettings
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Outcome, Processing
@@ -88,41 +89,41 @@ class TestHandleTimeouts:
     ) -> None:
         in_time = scheduling.start()
         refs = self.late(scheduling, count, auto_retry=False)
-        assert bulk(lambda it: it.handle_timeouts(0)) == count
+        assert bulk(lambda it: it.handle_timeouts(ALL)) == count
         assert {scheduling.task(ref.task_key).status for ref in refs} == {Status.TIMEOUT}
         assert all(scheduling.barred(ref.task_key) for ref in refs)
         told = [[lease_id for _, lease_id, _ in signals.cancelled] for signals in scheduling.told]
         assert sorted(itertools.chain(*told)) == sorted(ref.lease_id for ref in refs)
         assert max(map(len, told)) <= 2
         assert scheduling.task(in_time.task_key).status is Status.PROCESSING
-        assert bulk(lambda it: it.handle_timeouts(0)) == 0
+        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
 
     def test_what_is_retried_counts_too(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
-        assert bulk(lambda it: it.handle_timeouts(0)) == 1
+        assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
         assert scheduling.path(ref.task_key)[-2:] == ["timeout", "pending"]
 
     def test_only_of_the_account(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
         (mine,) = self.late(scheduling, auto_retry=False)
         (theirs,) = self.late(scheduling, auto_retry=False, account_id=other)
-        assert bulk(lambda it: it.handle_timeouts(other)) == 1
+        assert bulk(lambda it: it.handle_timeouts(Scope.of(other))) == 1
         assert scheduling.task(theirs.task_key).status is Status.TIMEOUT
         assert scheduling.task(mine.task_key).status is Status.PROCESSING
-        assert bulk(lambda it: it.handle_timeouts(1)) == 1
+        assert bulk(lambda it: it.handle_timeouts(Scope.of(1))) == 1
         assert scheduling.task(mine.task_key).status is Status.TIMEOUT
 
     def test_nothing_times_out_in_the_lee_of_an_outage(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         self.late(scheduling)
         scheduling.sql("UPDATE reaper SET stamp = now() - interval '1 minute'")
-        assert bulk(lambda it: it.handle_timeouts(0)) == 0
+        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
         assert scheduling.reap().guarded
         scheduling.no_gap()
-        assert bulk(lambda it: it.handle_timeouts(0)) == 1
+        assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
 
     def test_a_lease_that_ran_out_is_a_loss_and_no_timeout(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
         scheduling.run_out(ref)
-        assert bulk(lambda it: it.handle_timeouts(0)) == 0
+        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
         assert scheduling.reap().expired == 1
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
 
@@ -130,7 +131,7 @@ class TestHandleTimeouts:
         key = scheduling.submit_one()
         scheduling.claim()
         scheduling.sql("UPDATE leases SET claim_time = now() - interval '1 h'")
-        assert bulk(lambda it: it.handle_timeouts(0)) == 0
+        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
         assert scheduling.path(key)[-2:] == ["failed", "pending"]
 
 
@@ -142,7 +143,7 @@ class TestBulkRetry:
         keys = [ended(scheduling, (FAILURE, TIMEOUT)[i % 2]) for i in range(count)]
         others = [ended(scheduling, RESULT), scheduling.cancel(scheduling.submit_one()).task_key]
         before = [scheduling.task(key) for key in others]
-        assert bulk(lambda it: it.retry(0, RETRYABLE, 1_000)) == count
+        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == count
         for key in keys:
             task = scheduling.task(key)
             assert (task.status, task.retry_count, task.ended, scheduling.place(key)) == (
@@ -157,29 +158,29 @@ class TestBulkRetry:
             )
         assert scheduling.told[-1].ready
         assert [scheduling.task(key) for key in others] == before
-        assert bulk(lambda it: it.retry(0, RETRYABLE, 1_000)) == 0
+        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == 0
 
     def test_the_oldest_first_up_to_the_limit(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None
     ) -> None:
         keys = [ended(scheduling, change) for change in (TIMEOUT, FAILURE, FAILURE, TIMEOUT)]
-        assert bulk(lambda it: it.retry(0, RETRYABLE, 3)) == 3
+        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 3)) == 3
         assert [scheduling.task(key).ended for key in keys] == [False, False, False, True]
 
     def test_only_of_the_account_and_the_states(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
         mine, late = ended(scheduling, FAILURE), ended(scheduling, TIMEOUT)
         theirs = ended(scheduling, FAILURE, account_id=other)
-        assert bulk(lambda it: it.retry(1, {Status.FAILED}, 1_000)) == 1
+        assert bulk(lambda it: it.retry(Scope.of(1), {Status.FAILED}, 1_000)) == 1
         assert [scheduling.task(key).ended for key in (mine, late, theirs)] == [False, True, True]
-        assert bulk(lambda it: it.retry(other, {Status.TIMEOUT}, 1_000)) == 0
-        assert bulk(lambda it: it.retry(other, {Status.FAILED}, 1_000)) == 1
+        assert bulk(lambda it: it.retry(Scope.of(other), {Status.TIMEOUT}, 1_000)) == 0
+        assert bulk(lambda it: it.retry(Scope.of(other), {Status.FAILED}, 1_000)) == 1
 
     def test_what_has_used_its_retries_is_stepped_over(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None
     ) -> None:
         used = [ended(scheduling, FAILURE, max_retries=0) for _ in range(3)]
         key = ended(scheduling, FAILURE)
-        assert bulk(lambda it: it.retry(0, RETRYABLE, 1)) == 1
+        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1)) == 1
         assert not scheduling.task(key).ended
         assert all(scheduling.task(each).ended for each in used)
 
@@ -187,14 +188,14 @@ class TestBulkRetry:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             tx.tasks.lock([moving])
-            assert bulk(lambda it: it.retry(0, RETRYABLE, 1_000)) == 1
+            assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == 1
         assert [scheduling.task(key).ended for key in (moving, free)] == [True, False]
 
     def test_a_revoked_lease_bars_its_task(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         ref = scheduling.start(auto_retry=False)
         scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
         scheduling.reap()
-        assert bulk(lambda it: it.retry(0, RETRYABLE, 1_000)) == 1
+        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == 1
         assert (scheduling.place(ref.task_key), scheduling.due().count) == ("delayed", 0)
         scheduling.end(ref, FAILURE)
         assert scheduling.due().count == 1
@@ -203,7 +204,7 @@ class TestBulkRetry:
         keys = [ended(scheduling, FAILURE) for _ in range(20)]
 
         def retry(_: int) -> int:
-            batch: Batch = scheduling.run(steer.retry_batch, 0, RETRYABLE, 0, 7)
+            batch: Batch = scheduling.run(steer.retry_batch, ALL, RETRYABLE, 0, 7)
             return batch.moved
 
         with ThreadPoolExecutor(4) as pool:
@@ -212,7 +213,7 @@ class TestBulkRetry:
 
 
 def clean_up(bulk: Run[int], days: int = 0, *, account_id: int = 0, dry_run: bool = False) -> int:
-    return bulk(lambda it: it.clean_up(account_id, timedelta(days=days), dry_run=dry_run))
+    return bulk(lambda it: it.clean_up(Scope.of(account_id), timedelta(days=days), dry_run=dry_run))
 
 
 class TestCleanup:

@@ -51,6 +51,17 @@ def test_another_folder_may_not_take_the_id_of_a_worker_that_was_heard_of(schedu
     assert scheduling.state(ref).not_renewed == ()
 
 
+def test_an_identity_that_takes_over_a_silent_workers_id_gets_none_of_its_leases(scheduling: Scheduling) -> None:
+    scheduling.hello(identity="ours")
+    ref = scheduling.start()
+    silent_for(scheduling, 121)
+    opened = scheduling.hello(identity="theirs", names=[ref], lost=[ref])
+    assert (opened.keep, opened.drop) == ((), (ref.lease_id,))
+    assert scheduling.place(ref.task_key) == "ready"
+    assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
+    assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"], "it had started, and is given back uncounted"
+
+
 def test_another_folder_takes_over_what_was_silent_for_a_lease_time(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     silent_for(scheduling, 121)

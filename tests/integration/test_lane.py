@@ -15,7 +15,7 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import DomainError, NotFound, ShuttingDown, StoreUnavailable
 from scheduler_svc.loops.lane import Errand, Lane
-from scheduler_svc.store.transactions import PgDatabase, PgTx, make_engine
+from scheduler_svc.store.transactions import PgDatabase, PgTx, StatementFailed, make_engine
 from tests.waiting import wait_until_async
 
 WAIT_S = 10
@@ -128,7 +128,9 @@ async def test_a_bad_item_stands_alone_in_the_end(db_url: str, engine: sa.Engine
         answers = await gathered(lane, work, items)
     failed = [i for i, answer in enumerate(answers) if isinstance(answer, BaseException)]
     assert failed == [bad]
-    assert isinstance(answers[bad], sa.exc.IntegrityError)
+    assert isinstance(answers[bad], StatementFailed)
+    assert "CheckViolation" in str(answers[bad])
+    assert "[SQL" not in str(answers[bad])
     assert limits(engine) == [item for item in items if item > 0]
     assert len(set(map(str, answers))) == len(items)
 
@@ -157,7 +159,7 @@ async def test_a_single_item_that_fails(db_url: str) -> None:
     work = Accounts()
     work.gate.set()
     async with running(db_url, work) as lane:
-        with pytest.raises(sa.exc.IntegrityError):
+        with pytest.raises(StatementFailed, match="CheckViolation"):
             await lane.put(-1)
         assert await lane.put(5) > 0
 

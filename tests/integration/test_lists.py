@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from scheduler_svc.application.query import TaskFilter, list_tasks, task_stats
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lease import Processing
 from scheduler_svc.domain.lifecycle import Status
 from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
@@ -57,7 +58,7 @@ def test_pages_are_what_a_plain_query_finds(walked: Scheduling) -> None:
             and (not statuses or task.status in statuses)
             and labels.items() <= task.labels.items()
         ]
-        assert pages(walked, TaskFilter(account_id, statuses, labels)) == expected
+        assert pages(walked, TaskFilter(Scope.of(account_id), statuses, labels)) == expected
 
 
 def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None:
@@ -68,9 +69,9 @@ def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None
 
 @pytest.mark.parametrize("account_id", [0, 1, 2])
 def test_stats_are_what_a_plain_query_finds(walked: Scheduling, account_id: int) -> None:
-    stats = walked.run(task_stats, account_id)
+    stats = walked.run(task_stats, Scope.of(account_id))
     for status, count in stats.counts.items():
-        assert count == len(pages(walked, TaskFilter(account_id, frozenset({status}))))
+        assert count == len(pages(walked, TaskFilter(Scope.of(account_id), frozenset({status}))))
     ready = "SELECT count(*) FROM ready WHERE :account_id IN (0, account_id)"
     assert stats.queue_depth == walked.sql(ready, account_id=account_id)[0][0]
     assert (stats.oldest_pending_age is None) == (stats.counts[Status.PENDING] == 0)

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import EndedAttempt, LeaseChange, LineMark, Named
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
@@ -260,7 +261,7 @@ def test_what_is_due_is_read_without_what_is_not(backlog: Backlog) -> None:
 
 def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[PgTx], Any]:
     labels: dict[str, str] = {}
-    return lambda tx: tx.task_reads.list(account_id, frozenset(statuses), labels, before, PAGE)
+    return lambda tx: tx.task_reads.list(Scope.of(account_id), frozenset(statuses), labels, before, PAGE)
 
 
 LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
@@ -273,18 +274,39 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     "an account's pending tasks": (lambda before: listing(1, {Status.PENDING}, before), 31_000),
     "running tasks": (lambda before: listing(0, {Status.PROCESSING}, before), 21_000),
     "tasks with a label": (
-        lambda before: lambda tx: tx.task_reads.list(0, frozenset(), {"team": "a"}, before, PAGE),
+        lambda before: lambda tx: tx.task_reads.list(ALL, frozenset(), {"team": "a"}, before, PAGE),
         1_000,
     ),
-    "contents": (lambda before: lambda tx: tx.contents.list(0, None, before, PAGE), 1_000),
-    "an account's contents": (lambda before: lambda tx: tx.contents.list(1, None, before, PAGE), 1_000),
+    "contents": (lambda before: lambda tx: tx.contents.list(ALL, None, before, PAGE), 1_000),
+    "an account's contents": (lambda before: lambda tx: tx.contents.list(Scope.of(1), None, before, PAGE), 1_000),
     "an account's approved contents": (
-        lambda before: lambda tx: tx.contents.list(1, ReviewStatus.APPROVED, before, PAGE),
+        lambda before: lambda tx: tx.contents.list(Scope.of(1), ReviewStatus.APPROVED, before, PAGE),
         1_000,
     ),
-    "the publish pool": (lambda before: lambda tx: tx.contents.list_pool(0, before, PAGE), 1_000),
-    "an account's publish pool": (lambda before: lambda tx: tx.contents.list_pool(1, before, PAGE), 1_000),
+    "the publish pool": (lambda before: lambda tx: tx.contents.list_pool(ALL, before, PAGE), 1_000),
+    "an account's publish pool": (lambda before: lambda tx: tx.contents.list_pool(Scope.of(1), before, PAGE), 1_000),
 }
+
+
+TWO = Scope((1, 2))
+LISTS_OF_TWO: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
+    "tasks": (lambda before: lambda tx: tx.task_reads.list(TWO, frozenset(), {}, before, PAGE), 1_000),
+    "completed tasks": (
+        lambda before: lambda tx: tx.task_reads.list(TWO, frozenset({Status.COMPLETED}), {}, before, PAGE),
+        1_000,
+    ),
+    "contents": (lambda before: lambda tx: tx.contents.list(TWO, None, before, PAGE), 1_000),
+    "publish pool": (lambda before: lambda tx: tx.contents.list_pool(TWO, before, PAGE), 1_000),
+}
+
+
+@pytest.mark.parametrize("what", LISTS_OF_TWO)
+def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: str) -> None:
+    make, late = LISTS_OF_TWO[what]
+    for before in (None, late):
+        (plan,) = backlog.plans(backlog.cold, make(before))
+        assert plan.buffers <= 2 * MOST_A_PAGE, plan
+        assert not plan.scanned, plan
 
 
 @pytest.mark.parametrize("what", LISTS)
@@ -298,7 +320,7 @@ def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str)
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
 def test_a_claim_of_the_pool_looks_at_no_row_that_is_not_due(backlog: Backlog, account_id: int, index: str) -> None:
     lease = timedelta(minutes=10)
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(account_id, ROWS, lease))
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(Scope.of(account_id), ROWS, lease))
     assert (f"Index Scan {index}", ROWS) in plan.read("publish_pool"), plan
     assert not plan.scanned, plan
     # besides what each row costs, the head of the index that is scheduled for later: some 200 entries a page
@@ -370,11 +392,11 @@ def test_what_moved_is_a_range_of_one_index(backlog: Backlog) -> None:
 
 
 def ended_page(account_id: int, after: int, tx: PgTx) -> Any:
-    return tx.ended.page(account_id, {Status.COMPLETED, Status.FAILED}, after, PAGE)
+    return tx.ended.page(Scope.of(account_id), {Status.COMPLETED, Status.FAILED}, after, PAGE)
 
 
 def oldest_pending_age(account_id: int, tx: PgTx) -> Any:
-    return tx.task_reads.oldest_pending_age(account_id)
+    return tx.task_reads.oldest_pending_age(Scope.of(account_id))
 
 
 def test_the_age_of_the_oldest_pending_task_is_no_scan(backlog: Backlog) -> None:

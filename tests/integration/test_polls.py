@@ -10,6 +10,7 @@ import pytest
 from scheduler_svc.application.polling import Asked, ask_running, ask_task
 from scheduler_svc.application.report import Reported, StateAck, Stated
 from scheduler_svc.application.worker_pool import resize_worker
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Processing, Update
@@ -29,7 +30,7 @@ class Polling:
         self._numbers = itertools.count(1_000)
 
     def ask(self, account_id: int = ALL) -> Asked:
-        asked: Asked = self._scheduling.run(ask_running, account_id)
+        asked: Asked = self._scheduling.run(ask_running, Scope.of(account_id))
         return asked
 
     def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> Stated:

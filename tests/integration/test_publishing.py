@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from scheduler_svc.application import publishing
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus, ReviewDecision, publication
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.store.transactions import PgTx
@@ -32,12 +33,12 @@ def content(scheduling: Scheduling, **fields: Any) -> int:
 
 
 def claims(scheduling: Scheduling, limit: int = 1, account_id: int = 0) -> list[PoolEntry]:
-    entries: list[PoolEntry] = scheduling.run(publishing.claim_pool, account_id, limit, MINUTE)
+    entries: list[PoolEntry] = scheduling.run(publishing.claim_pool, Scope.of(account_id), limit, MINUTE)
     return entries
 
 
 def claim_in(tx: PgTx, limit: int = 1) -> list[PoolEntry]:
-    return publishing.claim_pool(tx, 0, limit, MINUTE)
+    return publishing.claim_pool(tx, ALL, limit, MINUTE)
 
 
 def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:

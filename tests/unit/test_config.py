@@ -97,13 +97,13 @@ def test_all_that_is_wrong_is_named_with_where_it_came_from(monkeypatch: pytest.
     assert {problem.partition(":")[0].partition(" ")[0] for problem in named} == {
         "CONTENTGEN_LEASE_TTL=3s",
         "CONTENTGEN_INSECURE=perhaps",
-        "CONTENTGEN_TOKENS_FILE",
+        "CONTENTGEN_TOKENS_FILE=tokens",
         "--listen=nonsense",
         "--log-level=loud",
         "--max-queue-size=0",
         "--pg-bindir=/nowhere",
     }
-    assert all("must be" in problem or "not supported" in problem for problem in named)
+    assert all("must be" in problem for problem in named)
 
 
 @pytest.mark.parametrize(
@@ -127,15 +127,17 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:0", "10.0.0.1:1", "scheduler.example:1"])
-def test_an_address_wider_than_loopback_needs_tls_and_client_certificates_or_insecure(
+def test_an_address_wider_than_loopback_needs_tls_and_tokens_or_client_certificates(
     address: str, tmp_path: Path
 ) -> None:
     pem = tmp_path / "file.pem"
     pem.touch()
     assert "wider than loopback" in problems("--listen", address)[0]
     tls = (f"--tls-cert={pem}", f"--tls-key={pem}")
-    assert "wider than loopback" in problems("--listen", address, *tls)[0]
+    assert "CONTENTGEN_TOKENS_FILE or CONTENTGEN_TLS_CLIENT_CA" in problems("--listen", address, *tls)[0]
+    assert "CONTENTGEN_TLS_CERT" in problems("--listen", address, f"--tokens-file={pem}")[0]
     assert read_settings(["--listen", address, *tls, f"--tls-client-ca={pem}"]).tls
+    assert read_settings(["--listen", address, *tls, f"--tokens-file={pem}"]).tokens_file == pem
     assert read_settings(["--listen", address, "--insecure"]).insecure
 
 

@@ -52,6 +52,19 @@ CASES = [
         "WORKER_ID_IN_USE",
         {"worker_id": "w1", "hostname": "host"},
     ),
+    (errors.TokenInvalid("no token is given"), Code.UNAUTHENTICATED, "TOKEN_INVALID", {}),
+    (
+        errors.RoleForbidden("blog", "client", "AccountService/CreateAccount", ["operator"]),
+        Code.PERMISSION_DENIED,
+        "ROLE_FORBIDDEN",
+        {"role": "client", "required_role": "operator"},
+    ),
+    (
+        errors.AccountForbidden("blog", "account 7", account_id="7"),
+        Code.PERMISSION_DENIED,
+        "ACCOUNT_FORBIDDEN",
+        {"account_id": "7"},
+    ),
     (errors.SessionReplaced("w1"), Code.ABORTED, "SESSION_REPLACED", {"worker_id": "w1"}),
 ]
 

@@ -114,8 +114,10 @@ def test_a_released_lease_takes_no_result() -> None:
     assert judge(folded("released"), None, last) is Verdict.ALREADY
 
 
-def session(folder_id: str = "folder", session_number: int = 5, silent_for: float = 0.0) -> SessionRow:
-    return SessionRow(folder_id, session_number, "host", silent_for)
+def session(
+    folder_id: str = "folder", session_number: int = 5, silent_for: float = 0.0, identity: str = ""
+) -> SessionRow:
+    return SessionRow(folder_id, session_number, "host", silent_for, identity)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,22 @@ def session(folder_id: str = "folder", session_number: int = 5, silent_for: floa
 )
 def test_who_may_open_a_session(number: int, present: SessionRow | None, opening: Opening) -> None:
     assert judge_hello("folder", number, present, lease_ttl=120.0) is opening
+
+
+@pytest.mark.parametrize(
+    ("identity", "present", "opening"),
+    [
+        ("ours", session(identity="ours"), Opening.OPEN),
+        ("theirs", session(identity="ours"), Opening.IN_USE),
+        ("theirs", session(identity="ours", silent_for=119.9), Opening.IN_USE),
+        ("theirs", session(identity="ours", silent_for=120.0), Opening.OPEN),
+        ("ours", session(identity=""), Opening.OPEN),  # from before tokens were asked
+        ("", session(identity="ours"), Opening.OPEN),  # they are asked no more
+        ("ours", session("another", identity="ours"), Opening.IN_USE),
+    ],
+)
+def test_whose_token_may_open_a_session(identity: str, present: SessionRow, opening: Opening) -> None:
+    assert judge_hello("folder", 6, present, lease_ttl=120.0, identity=identity) is opening
 
 
 class TestCapacity:

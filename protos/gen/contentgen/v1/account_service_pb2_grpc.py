@@ -76,6 +76,7 @@ class AccountServiceServicer:
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
         UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

@@ -43,6 +43,7 @@ class AccountServiceStub:
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -102,6 +103,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -164,6 +166,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
           UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

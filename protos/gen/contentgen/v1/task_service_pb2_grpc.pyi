@@ -41,7 +41,7 @@ class TaskServiceStub:
       unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
       UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
       UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
-      metadata, as `authorization: Bearer …`.
+      metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -314,7 +314,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
       unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
       UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
       UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
-      metadata, as `authorization: Bearer …`.
+      metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -583,7 +583,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
       unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
       UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
       UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
-      metadata, as `authorization: Bearer …`.
+      metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds

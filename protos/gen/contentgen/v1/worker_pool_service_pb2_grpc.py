@@ -95,6 +95,7 @@ class WorkerPoolServiceServicer:
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
         UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
@@ -111,6 +112,7 @@ class WorkerPoolServiceServicer:
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
         UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
@@ -125,7 +127,7 @@ class WorkerPoolServiceServicer:
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
         UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
@@ -140,7 +142,7 @@ class WorkerPoolServiceServicer:
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
         UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

@@ -55,6 +55,7 @@ class WorkerPoolServiceStub:
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -67,6 +68,7 @@ class WorkerPoolServiceStub:
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -77,7 +79,7 @@ class WorkerPoolServiceStub:
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -88,7 +90,7 @@ class WorkerPoolServiceStub:
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -120,6 +122,7 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -132,6 +135,7 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -142,7 +146,7 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -153,7 +157,7 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -194,6 +198,7 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
           UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
@@ -212,6 +217,7 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
           UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
@@ -228,7 +234,7 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
           UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
@@ -245,7 +251,7 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
-          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
           UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

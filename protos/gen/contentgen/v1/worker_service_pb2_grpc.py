@@ -93,7 +93,9 @@ class WorkerServiceServicer:
         `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
         that kills its worker at once would go round for ever. Once the Welcome is read those marks may go. A Hello of
         another folder under the same `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
-        ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff.
+        ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff. Where
+        tokens are asked, so is a Hello under a token of another name, of the same folder too; once it may have the
+        `worker_id`, none of the former one's leases is its own.
 
         4. A lease is *held* from the moment when it is read from an Assignment until the update that ends it is
         acknowledged: a failed, a released and a merely spooled one is held too. Hello and State name all that is held.
@@ -165,8 +167,9 @@ class WorkerServiceServicer:
         at most), and one of the three that end it: `completed` with the result, `failed` with an error, `released` with a
         reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
         are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
-        lease and attempt, whichever stream brings it; several may be under way. A result is stored with its content and
-        its entry in the publish pool in one transaction.
+        lease and attempt, whichever stream brings it; where tokens are asked, a stream of the same worker or of a token of
+        the same name: to any other the lease is lost. Several may be under way. A result is stored with its content and its
+        entry in the publish pool in one transaction.
 
         15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
         stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:

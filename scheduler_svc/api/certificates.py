@@ -1,0 +1,74 @@
+"""The server's certificate, and whose clients' certificates it takes: read at the start, and again when they change.
+
+Part of `api`. A connection keeps what it was made with; the next one gets what is there then.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import grpc
+
+from scheduler_svc.config import Settings, SettingsError
+
+
+class Certificates:
+    """The PEM files of the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError where the files are no certificates, or do not belong together."""
+        assert settings.tls_cert
+        assert settings.tls_key
+        self._cert, self._key, self._client_ca = settings.tls_cert, settings.tls_key, settings.tls_client_ca
+        self._present = self._read()
+        self._handed_out: grpc.ServerCertificateConfiguration | None = None
+
+    @staticmethod
+    def files(settings: Settings) -> list[Path]:
+        """What they are made of; none where the settings name none."""
+        return [path for path in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if path]
+
+    def reread(self) -> None:
+        """Takes what the files hold now. Raises SettingsError, and keeps what it had, where they can't be used."""
+        self._present = self._read()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """What a port is opened with: each handshake asks for the present files."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._present,
+            self._newer,  # type: ignore[arg-type]  # None, which its types do not know, says: nothing newer
+            require_client_authentication=self._client_ca is not None,
+        )
+
+    def _newer(self) -> grpc.ServerCertificateConfiguration | None:
+        """What gRPC does not have yet. Called by its threads, at each handshake."""
+        present = self._present
+        if present is self._handed_out:
+            return None
+        self._handed_out = present
+        return present
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        if problems := self._problems():
+            raise SettingsError(problems)
+        return grpc.ssl_server_certificate_configuration(
+            [(self._key.read_bytes(), self._cert.read_bytes())],
+            root_certificates=self._client_ca.read_bytes() if self._client_ca else None,
+        )
+
+    def _problems(self) -> list[str]:
+        """What is wrong with the files, as OpenSSL says; gRPC does not."""
+        problems = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self._cert, self._key, password=lambda: "")
+        except OSError as error:
+            pair = f"CONTENTGEN_TLS_CERT={self._cert}, CONTENTGEN_TLS_KEY={self._key}"
+            problems.append(f"{pair}: must be PEM files that belong together, the key without a password ({error})")
+        if self._client_ca:
+            try:
+                context.load_verify_locations(self._client_ca)
+            except OSError as error:
+                problems.append(f"CONTENTGEN_TLS_CLIENT_CA={self._client_ca}: must be a PEM file ({error})")
+        return problems

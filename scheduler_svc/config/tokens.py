@@ -1,0 +1,167 @@
+"""The tokens file: one JSON object a line, which says who may call. Part of `scheduler_svc.config`.
+
+It holds hashes only. Lines that are empty or begin with `#` say nothing. Several lines may have the same name, role and
+accounts: that is how a token is replaced while calls go on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scheduler_svc.config.errors import SettingsError
+
+ROLES = ("client", "worker", "operator")
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NAME = 200
+MAX_ACCOUNTS = 100
+_MAX_TOLD = 100
+"""Bad lines that are named."""
+_KEYS = frozenset({"name", "sha256", "role", "accounts"})
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLine:
+    """A token by the hex SHA-256 of its UTF-8 bytes, whose it is, and the accounts that it is tied to (None: all)."""
+
+    name: str
+    sha256: str
+    role: str
+    accounts: tuple[int, ...] | None = None
+
+    def json(self) -> str:
+        """The line, without its end."""
+        tied = {} if self.accounts is None else {"accounts": list(self.accounts)}
+        return json.dumps({"name": self.name, "sha256": self.sha256, "role": self.role, **tied}, ensure_ascii=False)
+
+
+def new_token() -> str:
+    """256 random bits, with a prefix by which scanners know it in a text that should hold none."""
+    return "contentgen_" + secrets.token_urlsafe(32)
+
+
+def hash_of(token: str) -> str:
+    """The lower-case hex SHA-256, as the file has it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def read_tokens(path: Path) -> tuple[TokenLine, ...]:
+    """What the file says. Raises SettingsError naming each line that is wrong, and with what."""
+    source = f"CONTENTGEN_TOKENS_FILE={path}"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError([f"{source}: can't be read ({error.strerror or error})"]) from None
+    if len(data) > MAX_BYTES:
+        raise SettingsError([f"{source}: must have at most {MAX_BYTES:,} bytes, has {len(data):,}"])
+    lines, problems = [], []
+    for number, text in enumerate(data.split(b"\n"), 1):
+        if not text.strip() or text.lstrip().startswith(b"#"):
+            continue
+        line, wrong = _parse(text)
+        problems += [f"{source}, line {number}: {each}" for each in wrong]
+        lines += [line] if line else []
+    problems += [f"{source}: {each}" for each in _contradictions(lines)]
+    if problems:
+        more = [f"{source}: and {len(problems) - _MAX_TOLD:,} more"] if len(problems) > _MAX_TOLD else []
+        raise SettingsError([*problems[:_MAX_TOLD], *more])
+    return tuple(lines)
+
+
+def _parse(text: bytes) -> tuple[TokenLine | None, list[str]]:
+    """A line, or what is wrong with it. No value is repeated: a token itself may stand there by mistake."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        return None, ["must be a JSON object with name, sha256, role and, if it is tied to some, accounts"]
+    problems = list(_problems(told))
+    if problems:
+        return None, problems
+    accounts = tuple(sorted(set(told["accounts"]))) if "accounts" in told else None
+    return TokenLine(told["name"], told["sha256"], told["role"], accounts), []
+
+
+def _problems(told: dict[str, object]) -> Iterator[str]:
+    name, digest, role = told.get("name"), told.get("sha256"), told.get("role")
+    if not (isinstance(name, str) and name.strip() and len(name) <= MAX_NAME and name.isprintable()):
+        yield f"name must be a text of 1 to {MAX_NAME} printable characters"
+    if not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
+        yield "sha256 must be the lower-case hex SHA-256 of the token, 64 digits"
+    if role not in ROLES:
+        yield f"role must be {', '.join(ROLES[:-1])} or {ROLES[-1]}"
+    if "accounts" in told:
+        yield from _problems_of_accounts(told["accounts"], role)
+    if unknown := sorted(told.keys() - _KEYS):
+        yield f"has {len(unknown)} keys that are none of {', '.join(sorted(_KEYS))}"
+
+
+def _problems_of_accounts(accounts: object, role: object) -> Iterator[str]:
+    ids = accounts if isinstance(accounts, list) else []
+    if not (0 < len(ids) <= MAX_ACCOUNTS and all(type(each) is int and 0 < each < 1 << 63 for each in ids)):
+        yield f"accounts must be a list of 1 to {MAX_ACCOUNTS} ids of accounts; without it the token is for all"
+    if role == "worker":
+        yield "a worker takes tasks of all accounts: role worker must have no accounts"
+
+
+def _contradictions(lines: list[TokenLine]) -> Iterator[str]:
+    """A name is one caller, whichever of its tokens is shown; a token is one caller's."""
+    meaning: dict[str, tuple[str, tuple[int, ...] | None]] = {}
+    owner: dict[str, str] = {}
+    for line in lines:
+        if meaning.setdefault(line.name, (line.role, line.accounts)) != (line.role, line.accounts):
+            yield f"the lines named {line.name!r} must agree in role and accounts"
+        if owner.setdefault(line.sha256, line.name) != line.name:
+            yield f"{owner[line.sha256]!r} and {line.name!r} have the same sha256: each needs a token of its own"
+
+
+def add_token(path: Path, line: TokenLine) -> None:
+    """Adds a line; the file is replaced as a whole, and is its owner's only. Raises SettingsError, OSError.
+
+    A file that is wrong, or that would be, is left as it is.
+    """
+    path = path.resolve()  # what a link names is replaced, not the link
+    with _locked(path.parent):
+        lines = list(read_tokens(path)) if path.exists() else []
+        _, problems = _parse(line.json().encode())
+        problems += _contradictions([*lines, line])
+        if problems:
+            raise SettingsError(problems)
+        present = path.read_bytes() if path.exists() else b""
+        missing_end = b"\n" if present and not present.endswith(b"\n") else b""
+        _replace(path, present + missing_end + line.json().encode() + b"\n")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One at a time adds to a file of this folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise

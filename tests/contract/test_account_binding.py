@@ -1,0 +1,288 @@
+"""A token that is tied to accounts, on every RPC that the descriptors have: what is another account's is not there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import StatusCode, aio
+
+from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker
+from tests.contract.tokened import METHODS, Caller, line, write
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What an account has: a task in each of some states, and contents of the completed ones."""
+
+    account_id: int
+    waiting: str
+    failed: str
+    done: list[str]
+    published: str
+    """The content that is in the publish pool."""
+    to_review: str
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Accounts 1 (own) and 2 (foreign), which have the same; `tied` is an operator of account 1 alone."""
+
+    tied: Caller
+    free: Caller
+    own: Holdings
+    foreign: Holdings
+
+
+@pytest.fixture
+async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+    lines = [
+        line("free", "operator"),
+        line("tied", "operator", [1]),
+        line("w", "worker"),
+        line("both", "client", [1, 2]),
+    ]
+    async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines)) as replica:
+        yield replica
+
+
+@pytest.fixture
+async def world(channel: aio.Channel) -> AsyncIterator[World]:
+    free = Caller(channel, "free-token")
+    async with ScriptedWorker(channel, token="w-token") as worker:
+        for name in ("own", "foreign"):
+            await free("AccountService/CreateAccount", name=name)
+        own, foreign = [await _holdings(free, worker, account_id) for account_id in (1, 2)]
+        yield World(Caller(channel, "tied-token"), free, own, foreign)
+
+
+async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Holdings:
+    async def submit(**fields: Any) -> str:
+        answer = await free("TaskService/SubmitTask", account_id=account_id, topic=f"of {account_id}", **fields)
+        return str(answer["task"]["task_id"])
+
+    done = [await submit(), await submit(auto_approve=False)]
+    contents = []
+    for task_id in done:
+        (lease,) = await worker.take()
+        await worker.start(lease)
+        await worker.complete(lease)
+        contents.append((await free("TaskService/GetTask", task_id=task_id))["task"]["content_id"])
+    failed = await submit(auto_retry=False)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.fail(lease)
+    await worker.state(0)
+    waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
+    return Holdings(account_id, waiting, failed, done, *contents)
+
+
+async def not_found(world: World, rpc: str, **fields: Any) -> None:
+    """The same answer as for what does not exist at all."""
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await world.tied(rpc, **fields)
+    assert refusal.metadata["resource_id"] in fields.values()
+
+
+async def forbidden(world: World, rpc: str, **fields: Any) -> None:
+    with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
+        await world.tied(rpc, **fields)
+
+
+def of_task(**more: Any) -> Callable[[World, str], Awaitable[None]]:
+    """An RPC about one task: of each of the foreign ones it says that there is none."""
+
+    async def check(world: World, rpc: str) -> None:
+        for task_id in (world.foreign.waiting, world.foreign.failed, *world.foreign.done):
+            await not_found(world, rpc, task_id=task_id, **more)
+
+    return check
+
+
+def of_content(**more: Any) -> Callable[[World, str], Awaitable[None]]:
+    async def check(world: World, rpc: str) -> None:
+        for content_id in (world.foreign.published, world.foreign.to_review):
+            await not_found(world, rpc, content_id=content_id, **more)
+
+    return check
+
+
+def of_account(field: str = "account_id", **more: Any) -> Callable[[World, str], Awaitable[None]]:
+    """An RPC about an account: another one is forbidden, whether it exists or not."""
+
+    async def check(world: World, rpc: str) -> None:
+        for account_id in (2, 999):
+            named: Any = account_id
+            for part in reversed(field.split(".")):
+                named = {part: named}
+            await forbidden(world, rpc, **named, **more)
+
+    return check
+
+
+def of_everyone(**fields: Any) -> Callable[[World, str], Awaitable[None]]:
+    """An RPC that would touch what other accounts have."""
+
+    async def check(world: World, rpc: str) -> None:
+        await forbidden(world, rpc, **fields)
+
+    return check
+
+
+def unnamed(own: Callable[[World], Any], found: Callable[[dict[str, Any]], Any], **more: Any) -> Any:
+    """An RPC that may name an account: with 0 it is about the own ones, and another one is forbidden."""
+
+    async def check(world: World, rpc: str) -> None:
+        await of_account(**more)(world, rpc)
+        assert found(await world.tied(rpc, **more)) == own(world)
+
+    return check
+
+
+def accounts_of(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda answer: {each["account_id"] for each in answer[key]}
+
+
+async def batch_of_submits(world: World, rpc: str) -> None:
+    requests = [{"account_id": account_id, "topic": "a topic"} for account_id in (1, 2)]
+    await forbidden(world, rpc, requests=requests)
+    assert len((await world.tied("TaskService/ListTasks"))["tasks"]) == 4, "nothing of it was taken"
+
+
+async def batch_of_gets(world: World, rpc: str) -> None:
+    answer = await world.tied(rpc, task_ids=[world.foreign.waiting, world.own.waiting, world.foreign.failed])
+    assert [task["task_id"] for task in answer["tasks"]] == [world.own.waiting]
+    assert answer["missing_task_ids"] == [world.foreign.waiting, world.foreign.failed]
+
+
+async def bulk_retry(world: World, rpc: str) -> None:
+    await of_account()(world, rpc)
+    assert (await world.tied(rpc))["retried_count"] == 1
+    assert await _status(world, world.own.failed) == "TASK_STATUS_PENDING"
+    assert await _status(world, world.foreign.failed) == "TASK_STATUS_FAILED"
+
+
+async def cleanup(world: World, rpc: str) -> None:
+    await of_account(days=0)(world, rpc)
+    assert (await world.tied(rpc, days=0, dry_run=True))["deleted_count"] == 3
+    assert (await world.tied(rpc, days=0))["deleted_count"] == 3
+    assert await _status(world, world.foreign.failed) == "TASK_STATUS_FAILED"
+
+
+async def _status(world: World, task_id: str) -> Any:
+    return (await world.free("TaskService/GetTask", task_id=task_id))["task"]["status"]
+
+
+async def stats(world: World, rpc: str) -> None:
+    await of_account()(world, rpc)
+    assert (await world.tied(rpc))["counts"] == (await world.free(rpc, account_id=1))["counts"]
+    assert (await world.free(rpc))["counts"]["completed"] == "4"
+
+
+async def pool_of_workers(world: World, rpc: str) -> None:
+    assert (await world.tied(rpc))["total_queue_size"] == "1"
+    assert (await world.free(rpc))["total_queue_size"] == "2"
+
+
+async def claim(world: World, rpc: str) -> None:
+    await of_account(limit=10)(world, rpc)
+    entries = (await world.tied(rpc, limit=10))["entries"]
+    assert [entry["content_id"] for entry in entries] == [world.own.published]
+
+
+async def report_published(world: World, rpc: str) -> None:
+    (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
+    await of_content(claim_id=entry["claim_id"], published=True)(world, rpc)
+    assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"], published=True))["entry"]
+
+
+async def list_accounts(world: World, rpc: str) -> None:
+    assert accounts_of("accounts")(await world.tied(rpc)) == OWN
+
+
+async def watch(world: World, rpc: str) -> None:
+    await of_account()(world, rpc)
+    for task_ids in ([world.foreign.waiting], [world.own.waiting, world.foreign.waiting]):
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await world.tied(rpc, task_ids=task_ids)
+        assert refusal.metadata["resource_id"] == world.foreign.waiting
+    assert (await world.tied(rpc, account_id=1))["event"]["task"]["task_id"] == world.own.waiting
+
+
+async def dispatch(world: World, rpc: str) -> None:
+    await of_account()(world, rpc)
+    await forbidden(world, rpc)
+    await world.tied(rpc, account_id=1)
+
+
+OWN = {"1"}
+BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
+    "TaskService/SubmitTask": of_account(topic="a topic"),
+    "TaskService/BatchSubmitTasks": batch_of_submits,
+    "TaskService/GetTask": of_task(),
+    "TaskService/BatchGetTasks": batch_of_gets,
+    "TaskService/ListTasks": unnamed(lambda _: OWN, accounts_of("tasks")),
+    "TaskService/CancelTask": of_task(force=True),
+    "TaskService/RetryTask": of_task(),
+    "TaskService/BulkRetryTasks": bulk_retry,
+    "TaskService/CleanupTasks": cleanup,
+    "TaskService/WaitTask": of_task(timeout="0s"),
+    "TaskService/WatchTasks": watch,
+    "TaskService/ListTaskEvents": of_task(),
+    "TaskService/GetTaskStats": stats,
+    "TaskService/PollRunningTasks": unnamed(lambda _: {}, lambda answer: answer),
+    "TaskService/PollTask": of_task(),
+    "TaskService/HandleTimeouts": unnamed(lambda _: {}, lambda answer: answer),
+    "WorkerPoolService/GetWorkerPool": pool_of_workers,
+    "WorkerPoolService/DrainWorker": of_everyone(worker_id="w1"),
+    "WorkerPoolService/ResizeWorker": of_everyone(worker_id="w1", slots=1),
+    "WorkerPoolService/PauseDispatch": dispatch,
+    "WorkerPoolService/ResumeDispatch": dispatch,
+    "ContentService/GetContent": of_content(),
+    "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
+    "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),
+    "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
+    "ContentService/ClaimPublishPool": claim,
+    "ContentService/ReportPublished": report_published,
+    "AccountService/CreateAccount": of_everyone(name="one more"),
+    "AccountService/GetAccount": of_account(),
+    "AccountService/ListAccounts": list_accounts,
+    "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
+    "AccountService/DeactivateAccount": of_account(),
+}
+WORKERS_ONLY = {"WorkerService/Lease"}
+"""Not about accounts: a worker's token can't be tied to any."""
+
+
+def test_every_rpc_of_the_descriptors_is_tried() -> None:
+    assert BOUND.keys() | WORKERS_ONLY == METHODS.keys()
+
+
+@pytest.mark.parametrize("rpc", BOUND)
+async def test_what_is_another_accounts_is_out_of_reach(world: World, rpc: str) -> None:
+    await BOUND[rpc](world, rpc)
+
+
+async def test_a_token_of_several_accounts_reads_them_as_one_list(world: World, channel: aio.Channel) -> None:
+    both = Caller(channel, "both-token")
+    tasks, token = [], ""
+    while True:
+        page = await both("TaskService/ListTasks", page_size=3, page_token=token)
+        tasks += [task["task_id"] for task in page["tasks"]]
+        token = page.get("next_page_token", "")
+        if not token:
+            break
+    assert tasks == [task["task_id"] for task in (await world.free("TaskService/ListTasks"))["tasks"]]
+    for rpc, key in (("ListContents", "contents"), ("ListPublishPool", "entries")):
+        found = [await caller(f"ContentService/{rpc}") for caller in (both, world.free)]
+        assert found[0][key] == found[1][key]
+    counts = [(await caller("TaskService/GetTaskStats"))["counts"] for caller in (both, world.free)]
+    assert counts[0] == counts[1]
+    claimed = (await both("ContentService/ClaimPublishPool", limit=1))["entries"]
+    assert [entry["content_id"] for entry in claimed] == [world.own.published], "the oldest of both"

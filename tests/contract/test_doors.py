@@ -1,0 +1,197 @@
+"""Who may call what: tokens and roles, for every RPC that the descriptors have."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from grpc import StatusCode, aio
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from scheduler_svc.api.auth import ROLES
+from scheduler_svc.domain.access import Role
+from scheduler_svc.replica import Replica
+from tests.contract.reflected import Reflected
+from tests.contract.replicas import serving
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker
+from tests.contract.tokened import METHODS, Caller, line, write
+from tests.waiting import wait_until_async
+
+ALL_ROLES = frozenset(Role)
+CLIENTS = {Role.CLIENT, Role.OPERATOR}
+FOR: dict[str, set[Role]] = {
+    **dict.fromkeys((rpc for rpc in METHODS if rpc.startswith(("TaskService/", "ContentService/"))), CLIENTS),
+    "WorkerService/Lease": {Role.WORKER, Role.OPERATOR},
+    "WorkerPoolService/GetWorkerPool": CLIENTS,
+    "WorkerPoolService/DrainWorker": {Role.OPERATOR},
+    "WorkerPoolService/ResizeWorker": {Role.OPERATOR},
+    "WorkerPoolService/PauseDispatch": {Role.OPERATOR},
+    "WorkerPoolService/ResumeDispatch": {Role.OPERATOR},
+    "AccountService/CreateAccount": {Role.OPERATOR},
+    "AccountService/GetAccount": CLIENTS,
+    "AccountService/ListAccounts": CLIENTS,
+    "AccountService/UpdateAccount": {Role.OPERATOR},
+    "AccountService/DeactivateAccount": {Role.OPERATOR},
+}
+"""What the contract says of each RPC; a new one is not in it, and fails the test until it is."""
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    return write(tmp_path / "tokens", line("op", "operator"), line("c", "client"), line("w", "worker"))
+
+
+@pytest.fixture
+async def replica(db_url: str, tokens: Path) -> AsyncIterator[Replica]:
+    async with serving(db_url, tokens_file=tokens) as replica:
+        yield replica
+
+
+def test_the_table_has_every_rpc_of_the_descriptors_with_the_roles_of_the_contract() -> None:
+    assert {path.removeprefix("/contentgen.v1."): set(roles) for path, roles in ROLES.items()} == FOR
+    assert FOR.keys() == METHODS.keys()
+
+
+async def test_every_rpc_asks_for_a_token_of_its_roles(channel: aio.Channel) -> None:
+    for rpc, allowed in FOR.items():
+        for token, wanted in (("", StatusCode.UNAUTHENTICATED), ("guessed", StatusCode.UNAUTHENTICATED)):
+            with refused(wanted, "TOKEN_INVALID"):
+                await Caller(channel, token)(rpc)
+        for token, role in (("op-token", Role.OPERATOR), ("c-token", Role.CLIENT), ("w-token", Role.WORKER)):
+            if role not in allowed:
+                with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN") as refusal:
+                    await Caller(channel, token)(rpc)
+                assert refusal.metadata == {"role": role, "required_role": ",".join(sorted(allowed))}
+            else:
+                answers = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
+                assert await _code(Caller(channel, token), rpc) in answers, rpc
+
+
+async def _code(caller: Caller, rpc: str) -> StatusCode:
+    try:
+        await caller(rpc)
+    except aio.AioRpcError as error:
+        return error.code()
+    return StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("authorization", "op-token")],
+        [("authorization", "Basic op-token")],
+        [("authorization", "Bearer ")],
+        [("authorization", "Bearer op-token"), ("authorization", "Bearer op-token")],
+        [("authorization", "Bearer op-token-and-more")],
+        [("authorization", "Bearer " + "x" * 4_000)],
+    ],
+)
+async def test_what_is_not_one_bearer_token_is_refused(channel: aio.Channel, headers: list[tuple[str, str]]) -> None:
+    call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
+    with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID") as refusal:
+        await call(b"", metadata=headers)
+    assert "op-token" not in refusal.message
+
+
+async def test_the_scheme_is_of_any_case(channel: aio.Channel) -> None:
+    call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
+    assert await call(b"", metadata=[("authorization", "bEARER op-token")]) == b""
+
+
+async def test_a_request_is_not_even_read_where_the_caller_is_refused(channel: aio.Channel) -> None:
+    call: Any = channel.unary_unary("/contentgen.v1.TaskService/GetTask")
+    with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+        await call(b"\xff\xff no message")
+
+
+def _raw(channel: aio.Channel, path: str) -> Any:
+    return channel.unary_unary(path)
+
+
+async def test_an_unknown_method_is_no_hole(channel: aio.Channel) -> None:
+    for path in ("/contentgen.v1.TaskService/Other", "/other.Service/Rpc"):
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await _raw(channel, path)(b"")
+        with refused(StatusCode.UNIMPLEMENTED):
+            await _raw(channel, path)(b"", metadata=[("authorization", "Bearer op-token")])
+
+
+async def test_health_is_open(channel: aio.Channel) -> None:
+    health: Any = HealthStub(channel)
+    await health.Check(HealthCheckRequest())
+
+
+async def test_reflection_and_channelz_are_for_operators(channel: aio.Channel) -> None:
+    with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+        await Reflected(channel).call("contentgen.v1.AccountService/ListAccounts")
+    servers: Any = channelz_pb2_grpc.ChannelzStub(channel)  # type: ignore[arg-type] # its types know no aio
+    with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
+        await servers.GetServers(channelz_pb2.GetServersRequest(), metadata=[("authorization", "Bearer c-token")])
+    answer = await servers.GetServers(channelz_pb2.GetServersRequest(), metadata=[("authorization", "Bearer op-token")])
+    assert answer.server
+
+
+async def test_a_changed_file_counts_from_the_next_call_on(
+    replica: Replica, channel: aio.Channel, tokens: Path
+) -> None:
+    old, new = Caller(channel, "c-token"), Caller(channel, "another")
+
+    async def lets_in(caller: Caller) -> bool:
+        return await _code(caller, "AccountService/ListAccounts") is StatusCode.OK
+
+    known: Callable[[], bool | Awaitable[bool]] = partial(lets_in, new)
+
+    assert await lets_in(old)
+    write(tokens, line("c", "client", token="another"))
+    await wait_until_async(known, within=10, what="the new token is known")
+    assert not await lets_in(old)
+
+
+async def test_a_file_that_went_wrong_changes_nothing_and_says_so(
+    replica: Replica, channel: aio.Channel, tokens: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tokens, '{"name": "c"}', "nonsense")
+    replica.reread_files()
+    shown: list[str] = []
+
+    def told() -> bool:
+        shown.extend(capsys.readouterr())
+        return "can't be used" in "".join(shown)
+
+    await wait_until_async(told, within=10, what="the log says what is wrong")
+    assert "line 1: sha256 must be" in "".join(shown)
+    assert "line 2: must be a JSON object" in "".join(shown)
+    assert await _code(Caller(channel, "c-token"), "AccountService/ListAccounts") is StatusCode.OK
+
+
+async def test_streams_end_with_their_token_and_others_go_on(
+    replica: Replica, channel: aio.Channel, tokens: Path
+) -> None:
+    operator = Caller(channel, "op-token")
+    await operator("AccountService/CreateAccount", name="one")
+    submitted = await operator("TaskService/SubmitTask", account_id=1, topic="a topic")
+    request = task_pb.WatchTasksRequest(task_ids=[submitted["task"]["task_id"]])
+    watches: list[Any] = [
+        TaskServiceStub(channel).WatchTasks(request, metadata=(("authorization", f"Bearer {token}"),))
+        for token in ("c-token", "op-token")
+    ]
+    for watch in watches:
+        await watch.read()
+    async with ScriptedWorker(channel, token="w-token") as worker:
+        write(tokens, line("op", "operator"))
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await watches[0].read()
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await worker.read("reconnect")
+    await operator("TaskService/CancelTask", task_id=submitted["task"]["task_id"])
+    assert (await watches[1].read()).event.task.status == TASK_STATUS_CANCELLED
+    watches[1].cancel()

@@ -1,0 +1,178 @@
+"""The tokens file: what it may say, that each bad line is named, and `token create`."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from scheduler_svc.api.auth import Keys
+from scheduler_svc.config import SettingsError
+from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, read_tokens
+from scheduler_svc.domain.access import Identity, Role, Scope
+from scheduler_svc.token_command import token_command
+
+HASH = "ab" * 32
+GOOD = {"name": "blog", "sha256": HASH, "role": "client"}
+
+
+def written(path: Path, *lines: object) -> Path:
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        read_tokens(path)
+    return [problem.removeprefix(f"CONTENTGEN_TOKENS_FILE={path}") for problem in raised.value.problems]
+
+
+def test_lines_comments_and_accounts(tmp_path: Path) -> None:
+    tied = {**GOOD, "name": "tied", "sha256": "0" * 64, "accounts": [3, 1, 3]}
+    path = written(tmp_path / "tokens", "# who may call", GOOD, "", "  ", tied)
+    assert read_tokens(path) == (
+        TokenLine("blog", HASH, "client", None),
+        TokenLine("tied", "0" * 64, "client", (1, 3)),
+    )
+
+
+def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
+    assert read_tokens(written(tmp_path / "tokens")) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nonsense", "must be a JSON object"),
+        ("[" * 100_000, "must be a JSON object"),
+        ("[]", "must be a JSON object"),
+        ({**GOOD, "name": " "}, "name must be"),
+        ({**GOOD, "name": "a\nb"}, "name must be"),
+        ({**GOOD, "name": 1}, "name must be"),
+        ({**GOOD, "sha256": HASH.upper()}, "sha256 must be"),
+        ({**GOOD, "sha256": "the token itself"}, "sha256 must be"),
+        ({**GOOD, "role": "admin"}, "role must be client, worker or operator"),
+        ({**GOOD, "role": ["client"]}, "role must be client, worker or operator"),
+        ({**GOOD, "accounts": []}, "accounts must be"),
+        ({**GOOD, "accounts": [True]}, "accounts must be"),
+        ({**GOOD, "accounts": [0]}, "accounts must be"),
+        ({**GOOD, "accounts": "1"}, "accounts must be"),
+        ({**GOOD, "accounts": list(range(1, 102))}, "accounts must be"),
+        ({**GOOD, "accounts": None}, "accounts must be"),
+        ({**GOOD, "role": "worker", "accounts": [1]}, "role worker must have no accounts"),
+        ({**GOOD, "account": [1]}, "has 1 keys that are none of"),
+    ],
+)
+def test_a_bad_line_is_named_and_no_value_of_it_told(tmp_path: Path, line: object, said: str) -> None:
+    (told,) = problems(written(tmp_path / "tokens", GOOD, line))
+    assert told.startswith(f", line 2: {said}") or (told.startswith(", line 2: ") and said in told)
+    assert "the token itself" not in told
+
+
+def test_all_bad_lines_are_named_up_to_a_bound(tmp_path: Path) -> None:
+    told = problems(written(tmp_path / "tokens", *["nonsense"] * 150))
+    assert len(told) == 101
+    assert told[-1] == ": and 50 more"
+
+
+def test_a_name_is_one_caller_and_a_token_is_one_callers(tmp_path: Path) -> None:
+    again = {**GOOD, "sha256": "0" * 64}
+    assert len(read_tokens(written(tmp_path / "tokens", GOOD, again))) == 2, "a token that is being replaced"
+    assert "must agree" in problems(written(tmp_path / "tokens", GOOD, {**again, "role": "operator"}))[0]
+    assert "must agree" in problems(written(tmp_path / "tokens", GOOD, {**again, "accounts": [1]}))[0]
+    assert "same sha256" in problems(written(tmp_path / "tokens", GOOD, {**GOOD, "name": "other"}))[0]
+
+
+def test_what_is_no_file_or_too_large_is_said(tmp_path: Path) -> None:
+    assert "can't be read" in problems(tmp_path)[0]
+    large = tmp_path / "large"
+    large.write_bytes(b"#" * (4 * 1024 * 1024 + 1))
+    assert "at most 4,194,304 bytes" in problems(large)[0]
+
+
+def test_a_token_is_known_by_its_hash_alone() -> None:
+    keys = Keys([TokenLine("blog", hash_of("tökén"), "client", (1,))])
+    assert keys.identify(bytes.fromhex(hash_of("tökén"))) == Identity("blog", Role.CLIENT, Scope((1,)))
+    assert keys.identify(bytes.fromhex(hash_of("token"))) is None
+    assert keys.identify(bytes(32)) is None, "what stands in for a hash that is not known is no key"
+
+
+def create(path: Path, *arguments: str) -> int:
+    return token_command(["create", f"--tokens-file={path}", *arguments])
+
+
+def test_create_prints_the_token_once_and_keeps_its_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tokens"
+    assert create(path, "--name=blog", "--role=client", "--accounts=2,1") == 0
+    token = capsys.readouterr().out.strip()
+    assert re.fullmatch(r"contentgen_[\w-]{43}", token)
+    assert read_tokens(path) == (TokenLine("blog", hash_of(token), "client", (1, 2)),)
+    assert token not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert create(path, "--name=w", "--role=worker") == 0
+    assert [line.name for line in read_tokens(path)] == ["blog", "w"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_create_keeps_what_stands_in_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "real", "# ours", GOOD)
+    link = tmp_path / "tokens"
+    link.symlink_to(path)
+    assert create(link, "--name=w", "--role=worker") == 0
+    assert link.is_symlink()
+    assert path.read_text().startswith(f"# ours\n{json.dumps(GOOD)}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--name=blog", "--role=operator"), "must agree"),
+        (("--name=w", "--role=worker", "--accounts=1"), "no accounts"),
+        (("--name= ", "--role=worker"), "name must be"),
+        (("--name=c", "--role=client", "--accounts=0"), "accounts must be"),
+    ],
+)
+def test_create_refuses_what_the_scheduler_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    path = written(tmp_path / "tokens", GOOD)
+    before = path.read_bytes()
+    assert create(path, *arguments) == 78
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.out == ""
+    assert path.read_bytes() == before
+
+
+def test_create_leaves_a_broken_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "tokens", "nonsense")
+    assert create(path, "--name=w", "--role=worker") == 78
+    assert "line 1" in capsys.readouterr().err
+    assert path.read_text() == "nonsense"
+
+
+def test_create_needs_to_know_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CONTENTGEN_TOKENS_FILE", raising=False)
+    assert token_command(["create", "--name=w", "--role=worker"]) == 78
+    assert "CONTENTGEN_TOKENS_FILE is not set" in capsys.readouterr().err
+    assert create(tmp_path / "missing" / "tokens", "--name=w", "--role=worker") == 78
+    assert "can't be written" in capsys.readouterr().err
+    monkeypatch.setenv("CONTENTGEN_TOKENS_FILE", str(tmp_path / "tokens"))
+    assert token_command(["create", "--name=w", "--role=worker"]) == 0
+
+
+def test_nothing_is_lost_where_many_are_added_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    lines = [TokenLine(f"w{i}", hash_of(f"{i}"), "worker") for i in range(8)]
+    threads = [threading.Thread(target=add_token, args=(path, line)) for line in lines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(read_tokens(path)) == set(lines)
