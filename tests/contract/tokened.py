@@ -57,11 +57,13 @@ class Caller:
         method = METHODS[rpc]
         request = json_format.ParseDict(fields, GetMessageClass(method.input_type)())
         path = f"/{method.containing_service.full_name}/{method.name}"
-        call = self._channel.stream_stream(
+        # The request goes out with the call, also where the server would take more: one that it refuses at once is then
+        # told why, while a message that is written to a call that is over makes gRPC tell of an error of its own.
+        call = self._channel.unary_stream(
             path,
             request_serializer=_bytes,
             response_deserializer=GetMessageClass(method.output_type).FromString,
-        )(iter([request]), timeout=PATIENCE_S, metadata=self._metadata)
+        )(request, timeout=PATIENCE_S, metadata=self._metadata)
         async with asyncio.timeout(PATIENCE_S):
             response: Any = await call.read()
         if response is aio.EOF:
