@@ -40,8 +40,8 @@ def server_settings(*, throwaway: bool) -> tuple[str, ...]:
 
 
 def shared_buffers_mib() -> int:
-    """256 MiB, or an eighth of a smaller machine's or container's memory; 16 MiB at least."""
-    return max(16, min(256, memory_bytes() // 8 // MIB))
+    """512 MiB, or an eighth of a smaller machine's or container's memory; 16 MiB at least."""
+    return max(16, min(512, memory_bytes() // 8 // MIB))
 
 
 def memory_bytes() -> int:
