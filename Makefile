@@ -28,7 +28,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test lint verify bench gen baseline lock wheel clean
+.PHONY: setup demo run examples test model lint verify bench gen baseline lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -44,6 +44,9 @@ examples: $(STAMP) ## run every example, Python and Node, against a stack of the
 test: ARGS ?= -n 2
 test: $(STAMP) ## run all tests (ARGS='-n 2' goes to pytest)
 	@$(PY) -m pytest -q $(ARGS)
+
+model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
+	@$(PY) -m tests.model $(ARGS)
 
 lint: $(STAMP) ## rules, format, types, layers, protos
 	@$(PY) -m ruff check .

@@ -1,0 +1,61 @@
+"""The lease protocol, model-checked: silence with every rule on, a counter-example with each one off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from scheduler_svc.application import report, sessions
+from scheduler_svc.domain import lease as rules
+from scheduler_svc.domain.lease import Fold, LastEnd, LeaseRow, Opening, SessionRow, Verdict
+from tests.model import diagrams
+from tests.model.__main__ import summary
+from tests.model.explore import explore
+from tests.model.mutants import MUTANTS, Mutant, replaced
+from tests.model.scenario import Scenario
+from tests.model.scenarios import SMALL
+from tests.model.system import Model
+
+
+@pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name)
+def test_every_property_holds_in_every_state(scenario: Scenario, record_property: Callable[[str, str], None]) -> None:
+    found = explore(Model(scenario))
+    record_property("walked", f"{scenario.name}: {summary(found)}")
+    assert found.counter_example is None
+    assert found.complete
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_property: Callable[[str, str], None]) -> None:
+    model, found = mutant.explore()
+    record_property("walked", f"{mutant.name}: {summary(found)}")
+    assert found.counter_example is not None
+    assert found.counter_example.wrong == mutant.shows_as
+    depth = len(found.counter_example.steps)
+    assert explore(Model(mutant.scenario), depth=depth).counter_example is None, "with the rule on there is none"
+    text = diagrams.section(mutant, model, found.counter_example)
+    assert text in diagrams.DOCUMENT.read_text(), "run python -m tests.model.diagrams --write"
+
+
+def test_the_models_reach_every_decision() -> None:
+    """What no state reaches would hold for nothing."""
+    verdicts: set[Verdict] = set()
+    openings: set[Opening] = set()
+
+    def judged(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+        verdict = rules.judge(fold, lease, last)
+        verdicts.add(verdict)
+        return verdict
+
+    def opened(folder_id: str, number: int, present: SessionRow | None, lease_ttl: float) -> Opening:
+        opening = rules.judge_hello(folder_id, number, present, lease_ttl)
+        openings.add(opening)
+        return opening
+
+    with replaced(report, "judge", judged), replaced(sessions, "judge_hello", opened):
+        for scenario in SMALL:
+            if scenario.name in {"suspend", "cancel"}:
+                explore(Model(scenario))
+    assert verdicts == set(Verdict)
+    assert openings == {Opening.OPEN, Opening.STALE}, "workers' ids are not shared in the model"
