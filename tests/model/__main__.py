@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
     for mutant in MUTANTS:
         found = _timed(mutant.name, partial(_explored, mutant))
         fine &= found.counter_example is not None and found.counter_example.wrong == mutant.shows_as
+    print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most")
     print("every property holds, and each mutant is caught" if fine else "NOT as it has to be: see above")
     return 0 if fine else 1
 

@@ -59,11 +59,13 @@ class TaskRecord:
     granted: int = 0
     """The attempt of the newest lease."""
     accepted: list[int] = field(default_factory=list)
-    """The attempts whose results were accepted, and whether each was the newest lease then."""
+    """The attempts whose results were accepted."""
     superseded: bool = False
+    """One of them was not the newest lease then."""
     refused: bool = False
     """A result of the newest lease was refused, though nothing had ended that lease but its own time."""
     failures: int = 0
+    """Attempts that ended by a report of failure."""
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class LeaseRecord:
 
 @dataclass(slots=True)
 class SessionRecord:
-    """A row of `workers`; `heard` is when it was heard of, in units of time before now."""
+    """A row of `workers`; `silent_for` is in units of time."""
 
     session_key: int
     session_number: int

@@ -31,6 +31,10 @@ def freeze(value: Any) -> Hashable:
     return tuple(freeze(item) for item in vars(value).values())
 
 
+class RolledBack(Exception):
+    """A change is given up: nothing of it counts."""
+
+
 class Parts(Generic[T]):
     """All values that one kind of part has had, each under its number."""
 
@@ -53,10 +57,18 @@ class Parts(Generic[T]):
         return number
 
     def step(self, number: int, name: Hashable, change: Callable[[T], A]) -> tuple[int, A]:
-        """The number after `change`, and what it returned; `name` stands for it, with all that it depends on."""
-        found = self._steps.get((number, name))
-        if found is None:
-            value = pickle.loads(self._copies[number])  # noqa: S301 - our own, and much faster than a deep copy
+        """The number after `change`, and what it returned; `name` stands for it, with all that it depends on.
+
+        A change that is rolled back leaves the number as it was, and returns None.
+        """
+        if (number, name) not in self._steps:
+            self._steps[number, name] = self._computed(number, change)
+        return self._steps[number, name]
+
+    def _computed(self, number: int, change: Callable[[T], A]) -> tuple[int, Any]:
+        value = pickle.loads(self._copies[number])  # noqa: S301 - our own, and much faster than a deep copy
+        try:
             answer = change(value)
-            found = self._steps[number, name] = self.number(value), answer
-        return found
+        except RolledBack:
+            return number, None
+        return self.number(value), answer

@@ -36,6 +36,7 @@ from scheduler_svc.domain.worker import Held
 from scheduler_svc.domain.worker import Hello as HelloRow
 from scheduler_svc.domain.worker import State as StateRow
 from tests.model.database import Tables, session_key, transaction
+from tests.model.interning import RolledBack
 from tests.model.messages import Hello, Report, State, Word, ref_of
 from worker_svc.session.outbox import Kind
 
@@ -127,11 +128,11 @@ class Application:
 
 
 def _call(tables: Tables, call: Callable[[], T]) -> T | None:
-    """A transaction. One that is refused changes nothing; a defect stays on the tables for the checker to find."""
+    """A transaction. One that is refused is rolled back; a defect stays on the tables for the checker to find."""
     try:
         return call()
-    except DomainError:
-        return None
+    except DomainError as refused:
+        raise RolledBack from refused
     except (AssertionError, IllegalMove, Inconsistent) as defect:
         tables.broken = f"{type(defect).__name__}: {defect}"
         return None
