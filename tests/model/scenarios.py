@@ -20,8 +20,8 @@ SMALL = (
         "retries", "runs fail, a client retries", {"fail": 2, "timeout": 1, "retry": 1}, rival=True, max_retries=1
     ),
     Scenario("suspend", "a worker's machine sleeps for as long as you like", {"suspend": 1}, rival=True),
-    Scenario("jump", "the database's clock jumps ahead", {"jump": 1, "slow": 1}, rival=True),
-    Scenario("stand", "the database's clock stands", {"stand": 2}),
+    Scenario("jump", "the database's clock jumps ahead", {"jump": 2}, rival=True),
+    Scenario("stand", "the database's clock stands", {"stand": 1}),
     Scenario("capacity", "two tasks for one slot", {"slow": 1}, tasks=2),
 )  # fmt: skip
 
@@ -35,6 +35,7 @@ WIDE = (
     Scenario("outages", "the database is away, twice", {"outage": 2}, loses_nothing=True),
     Scenario("replica, late", "somebody is slow about the death of a replica", {"replica": 1, "slow": 1}),
     Scenario("outage, late", "somebody is slow about an outage", {"outage": 1, "slow": 1}, rival=True),
+    Scenario("jump, late", "the database's clock jumps while somebody is slow", {"jump": 1, "slow": 1}, rival=True),
     Scenario("clocks", "a sleep, a jump and a clock that stands", {"suspend": 1, "jump": 1, "stand": 1}),
     Scenario("two workers", "both message by message, and somebody is slow", {"slow": 1}, workers=2),
 )

@@ -13,6 +13,7 @@ from tests.model import diagrams
 from tests.model.__main__ import summary
 from tests.model.explore import explore
 from tests.model.mutants import MUTANTS, Mutant, replaced
+from tests.model.properties import OUTLIVES
 from tests.model.scenario import Scenario
 from tests.model.scenarios import SMALL
 from tests.model.system import Model
@@ -36,6 +37,12 @@ def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_propert
     assert explore(Model(mutant.scenario), depth=depth).counter_example is None, "with the rule on there is none"
     text = diagrams.section(mutant, model, found.counter_example)
     assert text in diagrams.DOCUMENT.read_text(), "run python -m tests.model.diagrams --write"
+
+
+def test_a_database_clock_that_runs_away_unnoticed_is_the_known_limit() -> None:
+    found = explore(Model(Scenario("clock", "three jumps within a lease time, none longer than a tick", {"jump": 3})))
+    assert found.counter_example is not None
+    assert found.counter_example.wrong == OUTLIVES
 
 
 def test_the_models_reach_every_decision() -> None:
