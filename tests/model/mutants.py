@@ -12,7 +12,7 @@ from typing import Any
 
 from scheduler_svc.application import report, sessions
 from scheduler_svc.domain import lease as rules
-from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, SessionRow, Verdict
+from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
 from tests.model import properties
 from tests.model.explore import STUCK, Exploration, explore
 from tests.model.scenario import Scenario
@@ -85,7 +85,7 @@ def _tick_without_outage(row: ReaperRow, now: float, heartbeat_interval: float, 
     return ReaperRow(max(row.stamp, now), row.expire_not_before)
 
 
-def _hello_without_number(folder_id: str, session_number: int, present: SessionRow | None, lease_ttl: float) -> Opening:
+def _hello_without_number(*_: object) -> Opening:
     """Any hello of the folder opens a session."""
     return Opening.OPEN
 

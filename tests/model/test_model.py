@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from scheduler_svc.application import report, sessions
 from scheduler_svc.domain import lease as rules
-from scheduler_svc.domain.lease import Fold, LastEnd, LeaseRow, Opening, SessionRow, Verdict
+from scheduler_svc.domain.lease import Fold, LastEnd, LeaseRow, Opening, Verdict
 from tests.model import diagrams, properties
 from tests.model.__main__ import summary
 from tests.model.explore import explore
@@ -57,8 +58,8 @@ def test_the_models_reach_every_decision() -> None:
         verdicts.add(verdict)
         return verdict
 
-    def opened(folder_id: str, number: int, present: SessionRow | None, lease_ttl: float) -> Opening:
-        opening = rules.judge_hello(folder_id, number, present, lease_ttl)
+    def opened(*asked: Any) -> Opening:
+        opening = rules.judge_hello(*asked)
         openings.add(opening)
         return opening
 
