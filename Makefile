@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test lint verify audit bench gen baseline lock wheel clean
+.PHONY: setup demo run examples test model lint verify audit bench gen baseline lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -42,9 +42,12 @@ run: $(STAMP) ## the same stack in the foreground until Ctrl-C; data is kept in 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of their own
 	@$(PY) -m examples.run_all
 
-test: ARGS ?= -n 2
-test: $(STAMP) ## run all tests (ARGS='-n 2' goes to pytest)
+test: ARGS ?= -n 3
+test: $(STAMP) ## run all tests (ARGS='-n 3' goes to pytest)
 	@$(PY) -m pytest -q $(ARGS)
+
+model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
+	@$(PY) -m tests.model $(ARGS)
 
 lint: $(STAMP) ## rules, format, types, layers, protos
 	@$(PY) -m ruff check .

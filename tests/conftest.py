@@ -96,3 +96,13 @@ async def no_tasks_left_behind() -> AsyncIterator[None]:
     tasks = pending_tasks()
     yield
     await wait_until_gone_async(lambda: pending_tasks() - tasks, within=LEAK_GRACE_S, what="the test's tasks are done")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how far the model checker walked."""
+    reports = terminalreporter.getreports("passed")
+    walked = [text for report in reports for name, text in report.user_properties if name == "walked"]
+    if walked:
+        terminalreporter.write_sep("=", "states of the lease protocol's model")
+        for text in walked:
+            terminalreporter.write_line(str(text))

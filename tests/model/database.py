@@ -1,0 +1,392 @@
+"""The database of the model: the application's ports over dictionaries. Part of `tests.model`.
+
+The application runs on it unchanged: `Reports`, `open_session`, `claim`, `reap`, `promote_due`, `cancel_task`,
+`retry_task`. What stands here is what SQL does in production: each method does what the statement of its name in
+`scheduler_svc/store` does, which tests/integration shows of the statements themselves.
+
+Times are relative: "now" is 0 and `pass_time` moves everything into the past. What a property needs to know and
+production does not is kept beside it: see `TaskRecord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import (
+    ClaimedRows,
+    CompletedTask,
+    DelayedRow,
+    EndedAttempt,
+    Grant,
+    Heard,
+    HeardBack,
+    LeaseChange,
+    LiveLease,
+    Named,
+    ReadyRow,
+    TaskRow,
+    Turn,
+    Waiting,
+)
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import End, ReaperRow, SessionRow
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.worker import Hello, Wanted
+
+NOW = datetime(2000, 1, 1, tzinfo=UTC)
+ACCOUNT = 1
+_NO_TASK = SimpleNamespace(status=Status.PENDING)
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """A row of `tasks`; below it what only the properties ask for."""
+
+    max_retries: int
+    status: Status = Status.PENDING
+    retry_count: int = 0
+    losses: int = 0
+    refusals: int = 0
+    attempt: int = 0
+    fence: int | None = None
+    lease_end: End = End.NONE
+    worker_id: str = ""
+
+    granted: int = 0
+    """The attempt of the newest lease."""
+    accepted: list[int] = field(default_factory=list)
+    """The attempts whose results were accepted."""
+    superseded: bool = False
+    """One of them was not the newest lease then."""
+    refused: bool = False
+    """A result of the newest lease was refused, though nothing had ended that lease but its own time."""
+    failures: int = 0
+    """Attempts that ended by a report of failure."""
+
+
+@dataclass(slots=True)
+class LeaseRecord:
+    """A row of `leases`; `expires` is in units of time from now."""
+
+    ref: LeaseRef
+    worker_id: str
+    expires: float
+    status: Status = Status.SUBMITTED
+    revoked: bool = False
+    named: bool = False
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """A row of `workers`; `silent_for` is in units of time."""
+
+    session_key: int
+    session_number: int
+    silent_for: float = 0.0
+
+
+@dataclass(slots=True)
+class Tables:
+    """The whole database. `up` is False while it is away."""
+
+    tasks: dict[int, TaskRecord]
+    ready: dict[int, int]
+    lease_ttl: float
+    fenced: bool
+    up: bool = True
+    broken: str = ""
+    """What the production code itself found to be inconsistent."""
+    delayed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    leases: dict[int, LeaseRecord] = field(default_factory=dict)
+    sessions: dict[str, SessionRecord] = field(default_factory=dict)
+    stamp: float = 0.0
+    guard: float = 0.0
+
+    def pass_time(self, units: float) -> None:
+        """Time goes on; what is past for good looks alike however long ago it was."""
+        for lease in self.leases.values():
+            lease.expires = max(lease.expires - units, -1.0)
+        for session in self.sessions.values():
+            session.silent_for = min(session.silent_for + units, self.lease_ttl)
+        self.stamp = max(self.stamp - units, -2.0)
+        self.guard = max(self.guard - units, 0.0)
+
+    @property
+    def expired(self) -> bool:
+        """Whether a lease has run out that no tick has ended."""
+        return any(lease.expires < 0 for lease in self.leases.values())
+
+
+def transaction(tables: Tables, timed_out: int | None = None) -> Tx:
+    """A transaction on the tables. `timed_out` is a task whose run has just taken too long."""
+    parts = {
+        "signals": Signals(),
+        "now": NOW,
+        "tasks": _Tasks(tables),
+        "waiting": _Waiting(tables),
+        "leases": _Leases(tables, timed_out),
+        "workers": _Workers(tables),
+        "reaper": _Reaper(tables),
+        "history": SimpleNamespace(insert=lambda rows: None),
+        "counts": SimpleNamespace(add=lambda deltas: None),
+        "contents": SimpleNamespace(insert=lambda contents, pool: None),
+        "polls": SimpleNamespace(answer=lambda answers: []),
+        "task_reads": SimpleNamespace(get=lambda keys: dict.fromkeys(keys, _NO_TASK)),
+    }
+    return cast(Tx, SimpleNamespace(**parts))
+
+
+class _Tasks:
+    """See `store/tasks.py`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def lock(self, keys: Sequence[int]) -> dict[int, TaskRow]:
+        return {key: self._row(key) for key in keys}
+
+    peek = lock
+
+    def _row(self, key: int) -> TaskRow:
+        task = self._tables.tasks[key]
+        counters = (task.retry_count, task.max_retries, True, task.losses, task.refusals)
+        last = (task.attempt, task.fence, task.lease_end, task.worker_id)
+        return TaskRow(key, ACCOUNT, task.status, 5, *counters, 0, *last)
+
+    def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
+        moved = 0
+        for row in rows:
+            task = self._tables.tasks[row.task_key]
+            if task.status is not Status.PENDING or task.attempt >= row.attempt:
+                continue
+            task.attempt, task.fence, task.worker_id = row.attempt, row.fence, row.worker_id
+            task.lease_end, task.status = End(row.lease_end), Status(row.status)
+            task.retry_count, task.losses, task.refusals = row.retry_count, row.losses, row.refusals
+            task.failures += task.lease_end is End.FAILED
+            moved += 1
+        return moved
+
+    def cancel_waiting(self, task_key: int, error: str) -> int:
+        task = self._tables.tasks[task_key]
+        if task.status is not Status.PENDING:
+            return 0
+        task.status = Status.CANCELLED
+        return 1
+
+    def retry(self, task_key: int, status: Status, retry_count: int) -> int:
+        task = self._tables.tasks[task_key]
+        if task.status is not status:
+            return 0
+        task.status, task.retry_count, task.losses, task.refusals = Status.PENDING, retry_count, 0, 0
+        return 1
+
+
+class _Waiting:
+    """See `store/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Turn]:
+        return {group: Turn(float(count), 1.0, count, 0.0, closed=False) for group, count in counts.items()}
+
+    def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
+        for row in rows:
+            self._insert(row.task_key)
+            self._tables.ready[row.task_key] = row.attempt
+
+    def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
+        for row in rows:
+            self._insert(row.task_key)
+            self._tables.delayed[row.task_key] = row.attempt, row.cause
+
+    def _insert(self, key: int) -> None:
+        if key in self._tables.ready or key in self._tables.delayed:
+            raise AssertionError("a task waits twice")
+
+    def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
+        return {key: row for key in keys if (row := self._take(key)) is not None}
+
+    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, Waiting]:
+        tables = self._tables
+        waits = [key for key, attempt in rows if attempt in (tables.ready.get(key), *tables.delayed.get(key, ())[:1])]
+        return self.remove(waits)
+
+    def take_due(self, limit: int) -> list[Waiting]:
+        due = [key for key in self._tables.delayed if key not in self._tables.leases]
+        return list(self.remove(due[:limit]).values())
+
+    def next_due(self) -> float | None:
+        return None
+
+    def _take(self, key: int) -> Waiting | None:
+        if key in self._tables.delayed:
+            attempt, cause = self._tables.delayed.pop(key)
+        elif key in self._tables.ready:
+            attempt, cause = self._tables.ready.pop(key), 0
+        else:
+            return None
+        return Waiting(key, 5, None, ACCOUNT, attempt, 0, cause)
+
+
+class _Leases:
+    """See `store/leases.py`. With `fenced` off it finds a lease by its task alone."""
+
+    def __init__(self, tables: Tables, timed_out: int | None) -> None:
+        self._tables = tables
+        self._timed_out = timed_out
+
+    def claim(self, sessions: Mapping[str, int], workers: Sequence[str], ttl: float) -> ClaimedRows:
+        known = self._tables.sessions
+        still_open = {name: key for name, key in sessions.items() if name in known and known[name].session_key == key}
+        takers = [name for name in workers if name in still_open]
+        grants = [self._grant(key, name, ttl) for key, name in zip(sorted(self._tables.ready), takers, strict=False)]
+        return ClaimedRows(frozenset(still_open.values()), grants, frozenset(), frozenset())
+
+    def _grant(self, key: int, worker_id: str, ttl: float) -> Grant:
+        attempt = self._tables.ready.pop(key)
+        ref = LeaseRef(key, attempt, attempt)
+        if key in self._tables.leases:
+            raise AssertionError("a task has two leases")
+        self._tables.leases[key] = LeaseRecord(ref, worker_id, ttl)
+        self._tables.tasks[key].granted = attempt
+        return Grant(ref, worker_id, ACCOUNT, 5, 0, "", "", "", "", "", None, None, True)
+
+    def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
+        return {key: _live(self._tables.leases[key]) for key in keys if key in self._tables.leases}
+
+    def lock_of_worker(self, worker_id: str) -> list[LiveLease]:
+        return [_live(lease) for lease in self._tables.leases.values() if lease.worker_id == worker_id]
+
+    def lock_expired(self, limit: int) -> list[LiveLease]:
+        return [_live(lease) for lease in self._tables.leases.values() if lease.expires < 0][:limit]
+
+    def lock_timed_out(self, ttl: float, limit: int, scope: Scope) -> list[LiveLease]:
+        lease = self._tables.leases.get(self._timed_out or 0)
+        if lease is None or lease.revoked or lease.expires < 0:
+            return []
+        return [_live(lease)._replace(accept_time=NOW)]
+
+    def renew(self, named: Sequence[Named], ttl: float) -> set[LeaseRef]:
+        renewed = set()
+        for one in named:
+            lease = self._find(LeaseRef(*one[:3]))
+            if lease is not None and lease.worker_id == one.worker_id and not lease.revoked:
+                lease.expires = max(lease.expires, ttl)
+                renewed.add(LeaseRef(*one[:3]))
+        return renewed
+
+    def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> list[int]:
+        revoked = [lease for lease in self._tables.leases.values() if lease.revoked and lease.worker_id in workers]
+        gone = [lease.ref for lease in revoked if lease.named and lease.ref not in named]
+        for lease in revoked:
+            lease.named |= lease.ref in named
+        return [ACCOUNT] * self.delete(gone)
+
+    def change(self, rows: Sequence[LeaseChange]) -> int:
+        found = [(row, self._find(LeaseRef(*row[:3]))) for row in rows]
+        moved = [(row, lease) for row, lease in found if lease is not None and not lease.revoked]
+        for row, lease in moved:
+            lease.status = Status.PROCESSING if row.processing else lease.status
+        return len(moved)
+
+    def delete(self, refs: Sequence[LeaseRef]) -> int:
+        found = [ref for ref in refs if self._find(ref) is not None]
+        for ref in found:
+            del self._tables.leases[ref.task_key]
+        return len(found)
+
+    def revoke(self, refs: Sequence[LeaseRef]) -> int:
+        found = [lease for ref in refs if (lease := self._find(ref)) is not None and not lease.revoked]
+        for lease in found:
+            lease.revoked = True
+        return len(found)
+
+    def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
+        complete = self._complete_late if late else self._complete
+        return [CompletedTask(ref.task_key, 1, ACCOUNT, "", "", 5, None, False) for ref in refs if complete(ref)]
+
+    def _complete(self, ref: LeaseRef) -> bool:
+        lease, task = self._find(ref), self._tables.tasks[ref.task_key]
+        if lease is None or lease.revoked or task.status is not Status.PENDING or task.attempt >= lease.ref.attempt:
+            return False
+        del self._tables.leases[ref.task_key]
+        self._accept(ref)
+        task.attempt, task.fence, task.worker_id = lease.ref.attempt, lease.ref.fence, lease.worker_id
+        return True
+
+    def _complete_late(self, ref: LeaseRef) -> bool:
+        task = self._tables.tasks[ref.task_key]
+        last = (task.attempt, task.fence, task.status, task.lease_end)
+        if last != (ref.attempt, ref.fence, Status.PENDING, End.LOST) or ref.task_key in self._tables.leases:
+            return False
+        self._accept(ref)
+        return True
+
+    def _accept(self, ref: LeaseRef) -> None:
+        task = self._tables.tasks[ref.task_key]
+        task.status, task.lease_end, task.losses, task.refusals = Status.COMPLETED, End.COMPLETED, 0, 0
+        task.accepted.append(ref.attempt)
+        task.superseded |= ref.attempt != task.granted
+
+    def _find(self, ref: LeaseRef) -> LeaseRecord | None:
+        lease = self._tables.leases.get(ref.task_key)
+        return lease if lease is not None and (lease.ref == ref or not self._tables.fenced) else None
+
+
+def _live(lease: LeaseRecord) -> LiveLease:
+    place = (ACCOUNT, 5, 0.0, 0)
+    return LiveLease(lease.ref, lease.worker_id, lease.status, lease.revoked, *place, NOW, None, None)
+
+
+class _Workers:
+    """See `store/workers.py`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def lock(self, worker_id: str) -> SessionRow | None:
+        row = self._tables.sessions.get(worker_id)
+        return None if row is None else SessionRow(worker_id, row.session_number, "", row.silent_for)
+
+    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, Wanted] | None:
+        key = session_key(hello.worker_id, hello.session_number)
+        self._tables.sessions[hello.worker_id] = SessionRecord(key, hello.session_number)
+        return key, Wanted()
+
+    def hear(self, rows: Sequence[Heard]) -> dict[int, HeardBack]:
+        open_now = [row for row in rows if self._tables.sessions[row.worker_id].session_key == row.session_key]
+        for row in open_now:
+            self._tables.sessions[row.worker_id].silent_for = 0.0
+        return {row.session_key: HeardBack(Wanted(), self._has_revoked(row.worker_id)) for row in open_now}
+
+    def _has_revoked(self, worker_id: str) -> bool:
+        return any(lease.revoked for lease in self._tables.leases.values() if lease.worker_id == worker_id)
+
+    def close(self, worker_id: str, key: int) -> None:
+        """Whether a worker is shown as connected is for people only."""
+
+
+def session_key(worker_id: str, session_number: int) -> int:
+    """A key that no other session has."""
+    return session_number * 256 + ord(worker_id[0])
+
+
+class _Reaper:
+    """See `store/reaper.py`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def lock(self) -> tuple[ReaperRow, float]:
+        return ReaperRow(self._tables.stamp, self._tables.guard), 0.0
+
+    def stamp(self, row: ReaperRow) -> None:
+        self._tables.stamp, self._tables.guard = row.stamp, row.expire_not_before

@@ -1,0 +1,169 @@
+"""The explicit-state checker: breadth first over all states, then backwards for liveness. Part of `tests.model`.
+
+It knows nothing of the protocol. A counter-example to a property of single states is a shortest one.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+S = TypeVar("S", bound=Hashable)
+
+
+class Event(NamedTuple):
+    """What happens: a name, whose it is (an index, -1 for nobody's), and what distinguishes it from its like."""
+
+    name: str
+    who: int = -1
+    what: Hashable = None
+
+
+class Edge(NamedTuple, Generic[S]):
+    """One step of a system. A fault's step counts for safety, and never helps liveness."""
+
+    event: Event
+    target: S
+    fault: bool
+
+
+class System(Protocol[S]):
+    """What can be explored."""
+
+    def initial(self) -> S: ...
+    def edges(self, state: S) -> Iterable[Edge[S]]: ...
+    def wrong(self, state: S) -> str | None:
+        """What is wrong with a state; None where every property holds."""
+        ...
+
+    def settled(self, state: S) -> bool:
+        """Whether all that was asked for is done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CounterExample(Generic[S]):
+    """A property that does not hold, and the steps that lead there, each with the state after it."""
+
+    wrong: str
+    steps: Sequence[tuple[Event, S]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration(Generic[S]):
+    """How far it went; `complete`: every reachable state was walked."""
+
+    states: int
+    edges: int
+    depth: int
+    complete: bool
+    counter_example: CounterExample[S] | None
+
+
+STUCK = "from here nothing but a fault leads to the end of all that was asked for"
+
+
+LIMIT = 1_000_000
+"""States, each well below a kilobyte."""
+
+
+def explore(system: System[S], *, depth: int | None = None, limit: int = LIMIT) -> Exploration[S]:
+    """Walks all states within `depth` steps of the initial one, or up to about `limit` of them."""
+    return _Walk(system, limit).run(depth)
+
+
+class _Walk(Generic[S]):
+    def __init__(self, system: System[S], limit: int) -> None:
+        self._system = system
+        self._limit = limit
+        self._numbers: dict[S, int] = {}
+        self._states: list[S] = []
+        self._parents = array("q")
+        self._events: list[Event] = []
+        self._names: dict[Event, Event] = {}
+        self._calm = array("q")  # source and target of each step without a fault, in turn
+        self._edges = 0
+
+    def run(self, depth: int | None) -> Exploration[S]:
+        self._found(self._system.initial(), -1, Event("start"))
+        begin, level = 0, 0
+        while begin < len(self._states) and (depth is None or level < depth) and len(self._states) < self._limit:
+            end = len(self._states)
+            for source in range(begin, end):
+                if (wrong := self._system.wrong(self._states[source])) is not None:
+                    return self._result(level, False, self._counter_example(source, wrong))
+                self._expand(source)
+            begin, level = end, level + 1
+        for source in range(begin, len(self._states)):
+            if (wrong := self._system.wrong(self._states[source])) is not None:
+                return self._result(level, False, self._counter_example(source, wrong))
+        return self._result(level, begin == len(self._states), self._stuck(begin))
+
+    def _expand(self, source: int) -> None:
+        for event, target, fault in self._system.edges(self._states[source]):
+            self._edges += 1
+            number = self._found(target, source, event)
+            if not fault and number != source:
+                self._calm.append(source)
+                self._calm.append(number)
+
+    def _found(self, state: S, parent: int, event: Event) -> int:
+        number = self._numbers.get(state)
+        if number is None:
+            number = self._numbers[state] = len(self._states)
+            self._states.append(state)
+            self._parents.append(parent)
+            self._events.append(self._names.setdefault(event, event))
+        return number
+
+    def _stuck(self, not_expanded: int) -> CounterExample[S] | None:
+        """A state that no step without a fault leads out of to a settled one. What was not expanded is not judged."""
+        before = _reversed(self._calm, len(self._states))
+        fine = bytearray(len(self._states))
+        todo = [n for n, state in enumerate(self._states) if n >= not_expanded or self._system.settled(state)]
+        for number in todo:
+            fine[number] = 1
+        while todo:
+            for source in before(todo.pop()):
+                if not fine[source]:
+                    fine[source] = 1
+                    todo.append(source)
+        first = fine.find(0)
+        return None if first < 0 else self._counter_example(first, STUCK)
+
+    def _counter_example(self, number: int, wrong: str) -> CounterExample[S]:
+        steps = []
+        while number > 0:
+            steps.append((self._events[number], self._states[number]))
+            number = self._parents[number]
+        return CounterExample(wrong, steps[::-1])
+
+    def _result(self, depth: int, complete: bool, found: CounterExample[S] | None) -> Exploration[S]:
+        return Exploration(len(self._states), self._edges, depth, complete, found)
+
+
+class _Before:
+    """The sources of the steps into each state, in two flat arrays."""
+
+    def __init__(self, begins: array[int], sources: array[int]) -> None:
+        self._begins = begins
+        self._sources = sources
+
+    def __call__(self, target: int) -> array[int]:
+        return self._sources[self._begins[target] : self._begins[target + 1]]
+
+
+def _reversed(steps: array[int], states: int) -> _Before:
+    begins = array("q", bytes(8 * (states + 1)))
+    for target in steps[1::2]:
+        begins[target + 1] += 1
+    for number in range(states):
+        begins[number + 1] += begins[number]
+    sources, next_place = array("q", bytes(4 * len(steps))), begins[:]
+    for at in range(0, len(steps), 2):
+        target = steps[at + 1]
+        sources[next_place[target]] = steps[at]
+        next_place[target] += 1
+    return _Before(begins, sources)

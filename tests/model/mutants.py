@@ -1,0 +1,142 @@
+"""The protocol with one rule taken out: each has to be found by the checker. Part of `tests.model`.
+
+A mutant replaces one decision of the production code for as long as a model is explored; nothing else of it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scheduler_svc.application import report, sessions
+from scheduler_svc.domain import lease as rules
+from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
+from tests.model import properties
+from tests.model.explore import STUCK, Exploration, explore
+from tests.model.scenario import Scenario
+from tests.model.system import Model
+from tests.model.whole import Whole
+from worker_svc.session import deadlines
+from worker_svc.session.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A rule taken out: `instead` stands where `owner`'s `decision` stood; in `scenario` it shows, as `shows_as`."""
+
+    name: str
+    rule: str
+    without: str
+    scenario: Scenario
+    shows_as: str
+    owner: Any
+    decision: str
+    instead: Callable[..., Any]
+    fenced: bool = True
+
+    def explore(self) -> tuple[Model, Exploration[Whole]]:
+        """The exploration, which ends at the counter-example."""
+        with replaced(self.owner, self.decision, self.instead):
+            model = Model(self.scenario, fenced=self.fenced)
+            return model, explore(model)
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
+    """Another decision stands in its place for a while."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def _judge_without_fence(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+    """Any lease of the task will do."""
+    if lease is not None:
+        fold = replace(fold, ref=lease.ref)
+    return rules.judge(fold, lease, last)
+
+
+def _stated_without_number(
+    self: Capacity, number: int, free_slots: int, last_assignment: int, lapses_at: float
+) -> None:
+    """A state is taken as if it had known of all that was sent before it came."""
+    self.state_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
+    self.unread.clear()
+
+
+def _deadline_after_expiry(built_at: float, lease_ttl: float) -> float:
+    """It keeps no time to stop, and allows itself as long as a message may have taken."""
+    return built_at + lease_ttl + 1.0
+
+
+def _rewind_without_spool(self: Outbox) -> None:
+    """What was sent on the former stream is taken for delivered."""
+    self._sent.clear()
+    self._unanswered.clear()
+
+
+def _tick_without_outage(row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float) -> ReaperRow:
+    """A gap in the ticks means nothing."""
+    return ReaperRow(max(row.stamp, now), row.expire_not_before)
+
+
+def _hello_without_number(*_: object) -> Opening:
+    """Any hello of the folder opens a session."""
+    return Opening.OPEN
+
+
+def _deadline_from_newest_state(self: deadlines.StateLog, state_number: int) -> float | None:
+    """The deadline of a new lease counts from the newest state, not from the one that its claim answers."""
+    state = self._states.get(self._newest)
+    return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
+
+
+MUTANTS = (
+    Mutant(
+        "The fence is off", "invariant 3, rules 14 to 16",
+        "A report is judged by its task, whichever lease it names; the database compares neither attempt nor fence.",
+        Scenario("fence", "", {"partition": 1}, rival=True), properties.SUPERSEDED,
+        report, "judge", _judge_without_fence, fenced=False,
+    ),
+    Mutant(
+        "The state is unnumbered", "rule 6",
+        "A state does not say which assignment it has read: it counts as having read them all.",
+        Scenario("capacity", "", {"slow": 1}, tasks=2), properties.OVERFULL,
+        Capacity, "stated", _stated_without_number,
+    ),
+    Mutant(
+        "The worker stops its CLI only after the lease has run out", "rule 9",
+        "Its deadline keeps no time to stop, and adds as long as a message may have taken.",
+        Scenario("partition", "", {"partition": 1}), properties.OUTLIVES,
+        deadlines, "deadline", _deadline_after_expiry,
+    ),
+    Mutant(
+        "The spool is dropped at a reconnect", "rules 4 and 15",
+        "What was sent on the former stream counts as delivered, and is not sent again after a welcome.",
+        Scenario("streams", "", {"cut": 1}), STUCK,
+        Outbox, "rewind", _rewind_without_spool,
+    ),
+    Mutant(
+        "Leases run out during an outage", "rule 11",
+        "A gap in the reapers' ticks means nothing: whatever ran out meanwhile has run out.",
+        Scenario("outage", "", {"outage": 1}, loses_nothing=True), properties.LOST_RUN,
+        rules, "tick", _tick_without_outage,
+    ),
+    Mutant(
+        "A delayed hello opens a session", "rule 2",
+        "Session numbers are not compared: a hello that was delayed ends what its worker has been given since.",
+        Scenario("streams", "", {"cut": 1}), properties.OUTLIVES,
+        sessions, "judge_hello", _hello_without_number,
+    ),
+    Mutant(
+        "A new lease counts from the newest state", "rules 6 and 9",
+        "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
+        Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
+        deadlines.StateLog, "granted", _deadline_from_newest_state,
+    ),
+)  # fmt: skip

@@ -1,0 +1,165 @@
+"""The schedulers of the model: each request a transaction of the production application. Part of `tests.model`.
+
+A replica has no state that matters but its streams, and each stream of the model is its own replica's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from scheduler_svc.application.dispatch import Claimed, Room, claim
+from scheduler_svc.application.endings import Inconsistent
+from scheduler_svc.application.recover import ReaperSettings, promote_due, reap
+from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
+from scheduler_svc.application.sessions import SessionSettings, open_session
+from scheduler_svc.application.steer import cancel_task, retry_task
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import (
+    Accepted,
+    Capacity,
+    Change,
+    Completed,
+    End,
+    Failed,
+    Outcome,
+    Processing,
+    Release,
+    Released,
+    Update,
+)
+from scheduler_svc.domain.lifecycle import IllegalMove, Status
+from scheduler_svc.domain.task import TaskError
+from scheduler_svc.domain.worker import Held
+from scheduler_svc.domain.worker import Hello as HelloRow
+from scheduler_svc.domain.worker import State as StateRow
+from tests.model.database import Tables, session_key, transaction
+from tests.model.interning import RolledBack
+from tests.model.messages import Hello, Report, State, Word, ref_of
+from worker_svc.session.outbox import Kind
+
+T = TypeVar("T")
+
+
+class Stock(NamedTuple):
+    """A stream's capacity, frozen: the arguments of `Capacity`."""
+
+    state_number: int = 0
+    free_slots: int = 0
+    lapses_at: float = 0.0
+    assignments: int = 0
+    unread: tuple[tuple[int, int], ...] = ()
+
+    def thawed(self) -> Capacity:
+        """The production code's own."""
+        return Capacity(self.state_number, self.free_slots, self.lapses_at, self.assignments, dict(self.unread))
+
+
+def frozen(capacity: Capacity) -> Stock:
+    """The way back."""
+    unread = tuple(capacity.unread.items())
+    return Stock(capacity.state_number, capacity.free_slots, capacity.lapses_at, capacity.assignments, unread)
+
+
+class Application:
+    """The calls, each on tables that it changes. What the code itself finds to be wrong is noted on them."""
+
+    def __init__(self, lease_ttl: float, heartbeat_interval: float, max_losses: int) -> None:
+        self._ttl = lease_ttl
+        self._reports = Reports(lease_ttl, max_losses)
+        self._sessions = SessionSettings(lease_ttl, max_losses, "replica")
+        self._reaper = ReaperSettings(lease_ttl, heartbeat_interval, max_losses)
+
+    def hello(self, tables: Tables, worker_id: str, hello: Hello) -> tuple[int, tuple[str, ...]] | None:
+        """The session's key, and the leases to drop; None where the hello is refused."""
+        held = tuple(Held(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
+        who = (worker_id, worker_id, hello.session_number)
+        row = HelloRow(*who, "", "", 1, {}, "", "", held=held, lost=hello.lost)
+        opened = _call(tables, lambda: open_session(transaction(tables), row, self._sessions))
+        return None if opened is None else (session_key(worker_id, hello.session_number), opened.drop)
+
+    def state(self, tables: Tables, worker_id: str, key: int, state: State) -> tuple[str, ...] | None:
+        """The leases that are not renewed; None where the session is not open any more."""
+        held = tuple(Held(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in state.held)
+        row = StateRow(state.number, state.free_slots, held, state.last_assignment)
+        group = [Stated(worker_id, key, row)]
+        answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
+        return answers[0].not_renewed if answers and isinstance(answers[0], StateAck) else None
+
+    def report(self, tables: Tables, report: Report) -> tuple[tuple[str, int, int], ...]:
+        """An outcome for each update. A result that is refused for no reason is noted."""
+        entitled = [word for word in report.words if word.kind is Kind.COMPLETED and _is_entitled(tables, word)]
+        group = [Reported(tuple(map(_update, report.words)))]
+        answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
+        outcomes = (
+            answers[0] if answers and isinstance(answers[0], tuple) else (Outcome.LEASE_LOST,) * len(report.words)
+        )
+        for word, outcome in zip(report.words, outcomes, strict=True):
+            if word in entitled and outcome is Outcome.LEASE_LOST:
+                tables.tasks[ref_of(*word[:2]).task_key].refused = True
+        return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
+
+    def claim(self, tables: Tables, worker_id: str, key: int, room: Stock, free: int) -> Claimed | None:
+        """What one stream's worker is granted."""
+        rooms = [Room(worker_id, key, room.state_number, free)]
+        return _call(tables, lambda: claim(transaction(tables), rooms, free, self._ttl))
+
+    def take_back(self, tables: Tables, refs: tuple[LeaseRef, ...]) -> None:
+        """Leases that their stream was never given."""
+        _call(tables, lambda: self._reports.run_group(transaction(tables), [TakenBack(refs)]))
+
+    def reap(self, tables: Tables, timed_out: int | None = None) -> None:
+        """A tick of the reaper."""
+        _call(tables, lambda: reap(transaction(tables, timed_out), self._reaper))
+
+    def promote(self, tables: Tables) -> None:
+        """What waits for a time may go on."""
+        _call(tables, lambda: promote_due(transaction(tables)))
+
+    def cancel(self, tables: Tables, task: int) -> None:
+        """CancelTask with force."""
+        _call(tables, lambda: cancel_task(transaction(tables), task, force=True))
+
+    def retry(self, tables: Tables, task: int) -> None:
+        """RetryTask."""
+        _call(tables, lambda: retry_task(transaction(tables), task, reset_retry_count=False))
+
+
+def _call(tables: Tables, call: Callable[[], T]) -> T | None:
+    """A transaction. One that is refused is rolled back; a defect stays on the tables for the checker to find."""
+    try:
+        return call()
+    except DomainError as refused:
+        raise RolledBack from refused
+    except (AssertionError, IllegalMove, Inconsistent) as defect:
+        tables.broken = f"{type(defect).__name__}: {defect}"
+        return None
+
+
+def _is_entitled(tables: Tables, word: Word) -> bool:
+    """Whether the result of this lease has to be taken: it is the newest, and at most its own time has ended it."""
+    ref = ref_of(word.lease_id, word.attempt)
+    task, lease = tables.tasks[ref.task_key], tables.leases.get(ref.task_key)
+    if task.status is not Status.PENDING or task.granted != ref.attempt:
+        return False
+    return not lease.revoked if lease is not None else task.lease_end is not End.REVOKED
+
+
+def _update(word: Word) -> Update:
+    return Update(word.lease_id, word.attempt, ref_of(word.lease_id, word.attempt), _change(word))
+
+
+def _change(word: Word) -> Change:
+    match word.kind:
+        case Kind.ACCEPTED:
+            return Accepted()
+        case Kind.PROCESSING:
+            return Processing()
+        case Kind.COMPLETED:
+            return Completed(Result("a body"))
+        case Kind.FAILED:
+            return Failed(TaskError("CREATOR_ERROR"))
+        case _:
+            return Released(Release.EXPIRED, word.started)
