@@ -50,16 +50,17 @@ def fill_task(message: pb.Task, it: Task) -> None:
     message.priority = it.priority
     message.auto_approve = it.auto_approve
     message.status = _status(it.status)
-    for name, time in (
-        ("create_time", it.create_time),
-        ("schedule_time", it.schedule_time),
-        ("submit_time", it.submit_time),
-        ("start_time", it.start_time),
-        ("end_time", it.end_time),
-        ("timeout_time", it.timeout_time),
-    ):
-        if time is not None:
-            set_timestamp(getattr(message, name), time)
+    set_timestamp(message.create_time, it.create_time)
+    if it.schedule_time:
+        set_timestamp(message.schedule_time, it.schedule_time)
+    if it.submit_time:
+        set_timestamp(message.submit_time, it.submit_time)
+    if it.start_time:
+        set_timestamp(message.start_time, it.start_time)
+    if it.end_time:
+        set_timestamp(message.end_time, it.end_time)
+    if it.timeout_time:
+        set_timestamp(message.timeout_time, it.timeout_time)
     set_duration(message.timeout, it.timeout)
     message.attempt = it.attempt
     message.retry_count = it.retry_count

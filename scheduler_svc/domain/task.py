@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
@@ -18,8 +19,10 @@ DEFAULT_MAX_RETRIES = 3
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class NewTask(NamedTuple):
     """A valid submit: every default filled in, every bound checked."""
 
     account_id: int
@@ -35,8 +38,8 @@ class NewTask:
     timeout: timedelta = DEFAULT_TIMEOUT
     schedule_time: datetime | None = None
     request_id: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    creator_options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = _NONE
+    creator_options: Mapping[str, str] = _NONE
 
     def fingerprint(self) -> bytes:
         """16 bytes that differ where the payload differs; what `request_id` is compared by."""

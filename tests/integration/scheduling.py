@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -63,7 +62,7 @@ def held(refs: Iterable[LeaseRef]) -> tuple[Held, ...]:
 
 def new_task(**fields: Any) -> NewTask:
     """A task of account 1 that differs from a plain one by `fields`."""
-    return replace(NewTask(account_id=1, topic="a topic"), **fields)
+    return NewTask(account_id=1, topic="a topic")._replace(**fields)
 
 
 class Scheduling:
