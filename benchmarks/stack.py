@@ -99,11 +99,6 @@ class Stack:
                 made = await stub.CreateAccount(pb.CreateAccountRequest(name=f"benchmark {number}"))
                 self.accounts.append(made.account.account_id)
 
-    @property
-    def dsn(self) -> str:
-        """Its PostgreSQL."""
-        return EmbeddedPostgres(self.folder / "data" / "postgres").dsn()
-
     def cpu(self) -> Cpu:
         """What the scheduler, and what all of PostgreSQL's processes have used so far."""
         scheduler = psutil.Process(self._process.pid)
@@ -117,7 +112,7 @@ class Stack:
 
     def query(self, statement: str) -> Any:
         """The first value of a statement's first row, asked past the scheduler."""
-        with contextlib.closing(psycopg2.connect(self.dsn)) as made:
+        with contextlib.closing(psycopg2.connect(EmbeddedPostgres(self.folder / "data" / "postgres").dsn())) as made:
             made.autocommit = True
             with made.cursor() as cursor:
                 cursor.execute(statement)

@@ -26,7 +26,6 @@ from tests.contract.scripted_worker import ScriptedWorker
 from tests.contract.tokened import METHODS, Caller, line, write
 from tests.waiting import wait_until_async
 
-ALL_ROLES = frozenset(Role)
 CLIENTS = {Role.CLIENT, Role.OPERATOR}
 FOR: dict[str, set[Role]] = {
     **dict.fromkeys((rpc for rpc in METHODS if rpc.startswith(("TaskService/", "ContentService/"))), CLIENTS),

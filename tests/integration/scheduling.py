@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -339,12 +339,6 @@ class Scheduling:
 
 def _last_number(tx: PgTx) -> int:
     return tx.changes.last()
-
-
-def refs_of(tasks: Sequence[Task], refs: Iterable[LeaseRef]) -> list[LeaseRef]:
-    """The leases of these tasks, in the tasks' order."""
-    by_key = {ref.task_key: ref for ref in refs}
-    return [by_key[task.task_key] for task in tasks]
 
 
 _TRUTH = """

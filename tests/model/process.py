@@ -29,8 +29,6 @@ from worker_svc.slots import Slots
 
 LEASE_LOST = 3
 """The contract's number."""
-_KEPT = (Kind.COMPLETED, Kind.FAILED)
-"""Endings that are spooled; a released one is not."""
 
 
 @dataclass(slots=True)
