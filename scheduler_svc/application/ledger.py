@@ -63,9 +63,7 @@ class Ledger:
         self, task_key: int, account_id: int, priority: int, attempt: int, timeout_ms: int, *, tag: float | None = None
     ) -> None:
         """Lets a task be claimed: with its `tag` where it keeps its place, else at its account's turn."""
-        self._ready.append(
-            ReadyRow(task_key, priority, _OWN_TURN if tag is None else tag, account_id, attempt, timeout_ms)
-        )
+        self._ready.append(ReadyRow(task_key, priority, tag, account_id, attempt, timeout_ms))
 
     def delay(
         self,
@@ -118,25 +116,24 @@ class Ledger:
         return deltas
 
 
-_OWN_TURN = float("-inf")
-
-
 def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     """Gives each row the tag that it keeps, or the next one of its account and priority, or none: then it waits.
 
     What keeps its place does not overtake the virtual time, which would run backwards.
     """
     counts = Counter({(row.account_id, row.priority): 0 for row in rows})
-    counts.update((row.account_id, row.priority) for row in rows if row.tag == _OWN_TURN)
+    counts.update((row.account_id, row.priority) for row in rows if row.tag is None)
     turns = tx.waiting.reserve(counts)
     own = {group: iter(fairness.tags(turn.finish, turn.let_in, turn.weight)) for group, turn in turns.items()}
     tagged = []
     for key, priority, kept, account_id, attempt, timeout_ms in rows:
         group = account_id, priority
-        if kept is None or kept == _OWN_TURN:
+        if kept is None:
             tag = next(own[group], None)
+        elif turns[group].closed:
+            tag = None
         else:
-            tag = None if turns[group].closed else max(kept, turns[group].now)
+            tag = max(kept, turns[group].now)
         tagged.append(ReadyRow(key, priority, tag, account_id, attempt, timeout_ms))
     _tell(tx, turns, tagged)
     return tagged
