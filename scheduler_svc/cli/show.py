@@ -18,20 +18,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from scheduler_svc.cli.styles import STYLES
+
 Document = Mapping[str, Any]
 
 PLAIN_WIDTH = 120
 _ID_TAIL = 8
 """The end of an id tells tasks and workers apart, and leaves room for the topic on 80 columns."""
-_STYLES = {
-    "pending": "dim",
-    "submitted": "cyan",
-    "processing": "yellow",
-    "completed": "green",
-    "failed": "red",
-    "timeout": "red",
-    "cancelled": "magenta",
-}
 
 
 class View(Protocol):
@@ -108,7 +101,7 @@ class LiveTable:
             table.add_row(
                 f"…{task['task_id'][-_ID_TAIL:]}",
                 str(task["priority"]),
-                Text(task["status"], _STYLES.get(task["status"], "")),
+                Text(task["status"], STYLES.get(task["status"], "")),
                 _progress(task),
                 str(task["attempt"] or ""),
                 (task["worker_id"] or "")[-_ID_TAIL:],

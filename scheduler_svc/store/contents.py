@@ -102,21 +102,23 @@ _END_CLAIM = sa.text(f"""
 """)
 
 
-_CONTENTS = Insert(
-    "contents",
-    content_id="bigint",
-    account_id="bigint",
-    task_key="bigint",
-    title="text",
-    body="text",
-    html_body="text",
-    summary="text",
-    category="text",
-    images="jsonb",
-    word_count="integer",
-    quality_score="float8",
-    review_status="smallint",
-)
+CONTENT_COLUMNS = {
+    "content_id": "bigint",
+    "account_id": "bigint",
+    "task_key": "bigint",
+    "title": "text",
+    "body": "text",
+    "html_body": "text",
+    "summary": "text",
+    "category": "text",
+    "images": "jsonb",
+    "word_count": "integer",
+    "quality_score": "float8",
+    "review_status": "smallint",
+}
+"""What every content is inserted with."""
+
+_CONTENTS = Insert("contents", **CONTENT_COLUMNS)
 _ENTRIES = Insert(
     "publish_pool", content_id="bigint", account_id="bigint", priority="smallint", schedule_time="timestamptz"
 )

@@ -19,6 +19,7 @@ from scheduler_svc.application.import_ports import (
 )
 from scheduler_svc.domain.old_rows import ImportRefused, Kind
 from scheduler_svc.store.batch import Insert, array
+from scheduler_svc.store.contents import CONTENT_COLUMNS
 from scheduler_svc.store.rows import Statements
 
 _FIND_SOURCE = sa.text("SELECT source_id FROM import_sources WHERE name = :name")
@@ -72,23 +73,7 @@ _TASKS = Insert(
     error="jsonb",
 )
 _NEXT_CONTENT_IDS = sa.text("SELECT nextval('content_seq') FROM generate_series(1, :count)")
-_CONTENTS = Insert(
-    "contents",
-    content_id="bigint",
-    account_id="bigint",
-    task_key="bigint",
-    title="text",
-    body="text",
-    html_body="text",
-    summary="text",
-    category="text",
-    images="jsonb",
-    word_count="integer",
-    quality_score="float8",
-    review_status="smallint",
-    review_comment="text",
-    create_time="timestamptz",
-)
+_CONTENTS = Insert("contents", **CONTENT_COLUMNS, review_comment="text", create_time="timestamptz")
 # The contents are locked, so that none is reviewed, and so put into the pool, meanwhile.
 _POOL_STANDING = sa.text("""
     SELECT c.content_id, c.account_id, c.review_status = 2,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scheduler_svc.application.import_ports import ImportedAccountRow, OldApplication
-from scheduler_svc.application.imports.origin import Missed, Origin
+from scheduler_svc.application.imports.origin import Missed, Origin, readable
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
@@ -113,12 +113,8 @@ class _Accounts:
         self._store(taken, list(rows.values()))
 
     def _read(self, ids: Sequence[int]) -> list[ImportedAccount]:
-        accounts = []
-        for row in self._origin.old.rows(Kind.ACCOUNT, ids):
-            try:
-                accounts.append(self._account(row))
-            except LeftOut as left:
-                self.told.missed.append(Missed(row.old_id, left.reason))
+        accounts, missed = readable(self._origin.old.rows(Kind.ACCOUNT, ids), self._account)
+        self.told.missed += missed
         return accounts
 
     def _account(self, row: OldRow) -> ImportedAccount:

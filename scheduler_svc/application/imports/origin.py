@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from scheduler_svc.application.import_ports import OldApplication
+from scheduler_svc.domain.old_rows import LeftOut, OldRow
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +36,15 @@ class Stored(NamedTuple):
 
     missed: list[Missed]
     with_contents: int = 0
+
+
+def readable(rows: Iterable[OldRow], read: Callable[[OldRow], R]) -> tuple[list[R], list[Missed]]:
+    """What `read` makes of these rows, and those of which it can make nothing."""
+    made: list[R] = []
+    missed: list[Missed] = []
+    for row in rows:
+        try:
+            made.append(read(row))
+        except LeftOut as left:
+            missed.append(Missed(row.old_id, left.reason))
+    return made, missed

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from scheduler_svc.application.import_ports import ImportedEntryRow, PoolStanding
-from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.imports.origin import Missed, Origin, Stored, readable
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedEntry
-from scheduler_svc.domain.old_rows import Kind, LeftOut
+from scheduler_svc.domain.old_rows import Kind
 
 
 def plan_entries(origin: Origin, ids: Sequence[int]) -> tuple[list[ImportedEntry], list[Missed]]:
     """What these entries will be, and those that can't be anything."""
-    entries: list[ImportedEntry] = []
-    missed: list[Missed] = []
-    for row in origin.old.rows(Kind.POOL_ENTRY, ids):
-        try:
-            entries.append(imports.entry(row))
-        except LeftOut as left:
-            missed.append(Missed(row.old_id, left.reason))
+    entries, missed = readable(origin.old.rows(Kind.POOL_ENTRY, ids), imports.entry)
     rejected = origin.old.rejected(entry.old_content_id for entry in entries)
     fitting: list[ImportedEntry] = []
     for entry in entries:

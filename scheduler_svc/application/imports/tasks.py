@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from scheduler_svc.application.imports.contents import read_contents
-from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.imports.origin import Missed, Origin, Stored, readable
 from scheduler_svc.application.imports.task_rows import (
     Placed,
     content_rows,
@@ -46,13 +46,7 @@ class Planned(NamedTuple):
 
 def plan_tasks(origin: Origin, ids: Sequence[int]) -> tuple[list[Planned], list[Missed]]:
     """What these tasks of the source will be, and those that can't be anything."""
-    tasks: list[ImportedTask] = []
-    missed: list[Missed] = []
-    for row in origin.old.rows(Kind.TASK, ids):
-        try:
-            tasks.append(imports.task(row))
-        except LeftOut as left:
-            missed.append(Missed(row.old_id, left.reason))
+    tasks, missed = readable(origin.old.rows(Kind.TASK, ids), imports.task)
     contents = _contents(origin, [task for task in tasks if task.status is Status.COMPLETED])
     planned: list[Planned] = []
     for task in tasks:

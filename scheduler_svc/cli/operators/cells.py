@@ -10,21 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-STYLES = {
-    "pending": "dim",
-    "submitted": "cyan",
-    "processing": "yellow",
-    "completed": "green",
-    "failed": "red",
-    "timeout": "red",
-    "cancelled": "magenta",
-    "pending_review": "yellow",
-    "approved": "green",
-    "rejected": "red",
-    "publishing": "yellow",
-    "published": "green",
-}
-"""Of each state of a task, a review and a publication."""
+from scheduler_svc.cli.styles import STYLES
 
 WAITS_FOR = {
     "backoff": "the time before its next attempt (`contentgen task retry` takes the wait away)",

@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 from google.protobuf.descriptor import EnumDescriptor
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from scheduler_svc.client import documents
+from scheduler_svc.client import documents, fields
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -30,22 +29,9 @@ def seconds(text: str) -> float:
     return value
 
 
-def duration(of: float | None) -> Duration | None:
-    """`of` seconds as a message; None: unset."""
-    if of is None:
-        return None
-    message = Duration()
-    message.FromNanoseconds(round(of * 1e9))
-    return message
-
-
 def moment(text: str | None) -> Timestamp | None:
     """ISO 8601, local where it names no zone; `+2h` is from now. None: unset."""
-    if text is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(_datetime(text).astimezone(UTC))
-    return message
+    return None if text is None else fields.timestamp(_datetime(text).astimezone(UTC))
 
 
 def _datetime(text: str) -> datetime:

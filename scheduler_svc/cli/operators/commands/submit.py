@@ -15,6 +15,7 @@ from scheduler_svc.cli.operators.commands.waiting import wait_for
 from scheduler_svc.cli.operators.documents import document
 from scheduler_svc.cli.operators.options import OfAccount
 from scheduler_svc.cli.operators.output import write_line
+from scheduler_svc.client import fields
 
 Keywords = Annotated[str, typer.Option(help="Keywords by comma.", show_default=False)]
 Category = Annotated[str, typer.Option(help="Category, kept with the content.", show_default=False)]
@@ -113,7 +114,7 @@ def submit(
         auto_approve=auto_approve,
         max_retries=max_retries,
         auto_retry=auto_retry,
-        timeout=values.duration(timeout),
+        timeout=fields.duration(timeout),
         schedule_time=values.moment(schedule_time),
         request_id=request_id or uuid.uuid4().hex,  # so that a repeated call makes no second task
         labels=values.pairs(label),

@@ -18,6 +18,7 @@ from scheduler_svc.cli.operators.documents import Document, document
 from scheduler_svc.cli.operators.failures import Failure, Status
 from scheduler_svc.cli.operators.options import TaskIds
 from scheduler_svc.cli.operators.progress import progress
+from scheduler_svc.client import fields
 
 WaitLimit = Annotated[
     float | None,
@@ -98,7 +99,7 @@ def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
 
 def _wait_once(connection: Connection, task_id: str, deadline: float | None) -> None:
     pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
-    request = pb.WaitTaskRequest(task_id=task_id, timeout=values.duration(pause))
+    request = pb.WaitTaskRequest(task_id=task_id, timeout=fields.duration(pause))
     connection.call(connection.tasks.WaitTask, request, waits=pause)
 
 
