@@ -121,7 +121,7 @@ def _decoded(request: object) -> object:
 
 
 async def _refuse(error: Exception, method: str, context: Context) -> Never:
-    if isinstance(error, aio.AbortError):
+    if isinstance(error, aio.AbortError | aio.InternalError):  # it is told already, or there is nobody to tell
         raise error
     if isinstance(error, DomainError):
         status = status_of(error)
