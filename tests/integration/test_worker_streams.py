@@ -51,6 +51,20 @@ async def test_a_new_stream_finds_everything_as_it_was(tmp_path: Path, how: str)
             await again.update("completed", "a")
 
 
+@pytest.mark.parametrize("interval", [-300e9, 300e9])
+async def test_a_heartbeat_interval_that_nobody_means_is_not_believed(tmp_path: Path, interval: float) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session(heartbeat=interval, lease_ttl=300e9)
+            await stream.until("state")
+            stream.end()
+            again, _ = await scheduler.session()
+            await again.until("state")
+            opened = worker.events("session.opened")
+            assert 0 < opened[0]["heartbeat_interval"] <= 60
+            assert not worker.events("stream.fault")
+
+
 async def test_a_dropped_lease_is_stopped_but_a_spooled_result_is_sent_all_the_same(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
