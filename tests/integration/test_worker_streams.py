@@ -250,6 +250,20 @@ async def test_a_worker_id_in_use_is_said_and_tried_again(tmp_path: Path) -> Non
             assert hello.worker_id == "blue"
 
 
+async def test_details_that_are_no_details_do_not_end_a_worker(tmp_path: Path) -> None:
+    async def refuse(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        packed = Packed(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff\xff")
+        status = status_pb2.Status(code=grpc.StatusCode.ABORTED.value[0], message="no", details=[packed])
+        await context.abort_with_status(rpc_status.to_status(status))
+
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse = refuse
+        with worker_process(tmp_path, scheduler.target) as worker:
+            await wait_until_async(lambda: worker.events("session.ended"), within=10, what="it was refused")
+            scheduler.refuse = None
+            await scheduler.session()
+
+
 async def test_a_second_worker_of_the_same_id_does_not_start(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as worker:

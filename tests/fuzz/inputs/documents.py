@@ -12,7 +12,16 @@ from tests.fuzz.known import Known
 
 _NUMBERS = (0, -1, 40, 100, 2**63, 10**400, 1.5, -0.0, 1e308, float("nan"), float("inf"))
 _DEEP = ("[" * 50_000, '{"a":' * 5_000, "[" * 500 + "]" * 500, '{"content": ' * 400 + "1" + "}" * 400)
-_RAW = ('{"a": 1', "{", "}", '{"content": "cut of', '{"x": 1e999}', '{"n": ' + "9" * 5_000 + "}", '"\\ud800"', "\ufeff{}")
+_RAW = (
+    '{"a": 1',
+    "{",
+    "}",
+    '{"content": "cut of',
+    '{"x": 1e999}',
+    '{"n": ' + "9" * 5_000 + "}",
+    '"\\ud800"',
+    "\ufeff{}",
+)
 
 
 def text(source: random.Random) -> str:
