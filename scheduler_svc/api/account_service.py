@@ -17,8 +17,8 @@ from scheduler_svc.domain.account import AccountChange
 
 DEFAULT_WEIGHT = 1.0
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
-"""A task moves its account's virtual time on by 1 / weight: below the least one, sums of it would lose what the tasks of
-others add, or overflow.
+"""A task moves its account's virtual time on by 1 / weight: below the least one, sums of it would lose what the tasks
+of others add, or overflow.
 """
 MAX_PATHS = 100
 

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from tests.fuzz.campaign import Campaign
-from tests.fuzz.report import table, write_findings
+from tests.fuzz.parts import TARGETS, Plan
+from tests.fuzz.report import report, write_findings
 
 _HELP = """\
 Calls every RPC that the scheduler serves with messages made from the descriptors and with bytes that are none, as
@@ -27,14 +28,18 @@ from answers. What was found is written to the folder of --findings, a JSON file
 def main(arguments: list[str]) -> int:
     """The exit status: 0 where nothing was found, else 1."""
     options = _options(arguments)
-    campaign = Campaign(options.seed, options.calls, options.processes, tuple(options.only))
-    campaign.run(_say)
-    print(f"\n{campaign.tally.cases:,} calls, seed {options.seed}, {campaign.seconds:.0f} s\n")
-    for line in (*table(campaign.tally), "", *campaign.beside.lines()):
-        print(line)
+    if options.targets:
+        print("\n".join(TARGETS))
+        return 0
+    plan = Plan(options.seed, options.calls, tuple(options.only))
+    if unknown := plan.unknown():
+        raise SystemExit(f"there is no target that is called {', '.join(unknown)}; --targets lists them")
+    campaign = Campaign(plan, options.processes, _say)
+    campaign.run()
     findings = campaign.tally.findings
-    written = write_findings(findings, options.findings) if findings else []
-    for finding, path in zip(findings, written, strict=True):
+    for line in ("", *report(plan.seed, campaign)):
+        print(line)
+    for finding, path in zip(findings, write_findings(findings, options.findings), strict=True):
         print(f"FOUND {finding.target}: {finding.what[:500]} ({path})")
     print(f"\n{len(findings)} findings" if findings else "\nnothing found")
     return 1 if findings else 0
@@ -52,6 +57,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--calls", type=_count, default=100_000, help="hostile calls (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="what the cases are made from (default: %(default)s)")
     parser.add_argument("--only", nargs="+", default=[], metavar="TARGET", help="these targets only, by their names")
+    parser.add_argument("--targets", action="store_true", help="list the targets, and do nothing")
     parser.add_argument("--processes", type=_count, default=2, help="that make the calls (default: %(default)s)")
     parser.add_argument("--findings", type=Path, default=default, help="folder (default: %(default)s)")
     return parser.parse_args(arguments)

@@ -100,7 +100,7 @@ async def _ended(call: Any, case: Case) -> Ending:
     finally:
         hung_up |= not call.done()
         call.cancel()
-    details = _status_details(await call.trailing_metadata())
+    details = status_details(await call.trailing_metadata())
     return Ending(await call.code(), await call.details() or "", details, tuple(answers), hung_up)
 
 
@@ -112,7 +112,8 @@ async def _read(call: Any, answers: list[bytes]) -> None:
         answers.append(answer)
 
 
-def _status_details(metadata: Any) -> bytes:
+def status_details(metadata: Any) -> bytes:
+    """`grpc-status-details-bin` of a call's trailing metadata; empty where there is none."""
     return bytes(dict(metadata or ()).get("grpc-status-details-bin", b""))
 
 
@@ -145,7 +146,7 @@ class _Conversation:
         finally:
             timer.cancel()
             self._over.set()
-        details = _status_details(call.trailing_metadata())
+        details = status_details(call.trailing_metadata())
         return Ending(call.code(), call.details() or "", details, tuple(answers), self._hung_up)
 
     def _requests(self) -> Iterator[bytes]:

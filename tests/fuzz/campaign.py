@@ -1,19 +1,24 @@
-"""A campaign: the attack, the honest work beside it, and what is looked at while it runs and at its end."""
+"""A campaign: its parts one after the other, the honest work beside them, and what is looked at meanwhile and after."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 
-from tests.fuzz.calls import Plan, make_calls
+import sqlalchemy as sa
+
+from tests.fuzz import parts
 from tests.fuzz.case import Who
 from tests.fuzz.gardener import Gardener
-from tests.fuzz.generating import every_path
 from tests.fuzz.honest import Honest
+from tests.fuzz.known import Known
+from tests.fuzz.parts import Plan
+from tests.fuzz.pool import Job, Pool
 from tests.fuzz.report import Beside
-from tests.fuzz.services import Services, growth, services
+from tests.fuzz.services import HONEST_ACCOUNT, HOSTILE_ACCOUNTS, Services, growth, services
 from tests.fuzz.tally import Finding, Tally
+from tests.integration.scheduling import INVARIANTS
 
 ALLOWED_GROWTH = 64.0
 """MiB that a process may be larger at the end than after its warm-up."""
@@ -22,48 +27,56 @@ _SAY_EACH = 10.0
 
 
 class Campaign:
-    """One run with one seed. `tally` and `beside` are complete once `run` has returned."""
+    """One run. `tally`, `seconds` and `beside` are complete once `run` has returned."""
 
-    def __init__(self, seed: int, calls: int, processes: int, only: tuple[str, ...] = ()) -> None:
-        paths = tuple(path for path in every_path() if not only or path.endswith(only))
-        self._plan = Plan(paths, seed, calls, processes)
+    def __init__(self, plan: Plan, processes: int, say: Callable[[str], None]) -> None:
+        """`say` gets a line of progress now and then."""
+        self._plan = plan
+        self._processes = processes
+        self._say = say
         self.tally = Tally()
-        self.seconds = 0.0
+        self.seconds: dict[str, float] = {}
+        """How long each part took."""
         self.beside = Beside({}, 0, 0, 0)
 
-    def run(self, say: Callable[[str], None]) -> None:
-        """Runs it; `say` gets a line of progress now and then."""
-        with services() as attacked:
+    def run(self) -> None:
+        """Attacks everything that the plan names."""
+        with services() as attacked, Pool(self._processes) as pool:
+            protected = frozenset({HONEST_ACCOUNT, attacked.worker_id})
+            self.tally.known = Known({"account_id": HOSTILE_ACCOUNTS}, protected)
             honest = Honest(attacked.scheduler.target, attacked.honest_token)
             gardener = Gardener(attacked.scheduler.target, attacked.tokens[Who.OPERATOR])
             with honest.working(), gardener.tending():
-                self._attack(attacked, honest, say)
+                calls = parts.calls(self._plan, attacked, lambda: self.tally.known)
+                self._part("calls", pool, calls, attacked, honest)
+                self._part("hostile peers", pool, parts.peers(self._plan, attacked), attacked, honest)
+                self._part("inputs", pool, parts.inputs(self._plan), attacked, honest)
             self._look(attacked, honest, gardener)
 
-    def _attack(self, attacked: Services, honest: Honest, say: Callable[[str], None]) -> None:
+    def _part(self, name: str, pool: Pool, jobs: Iterable[Job], attacked: Services, honest: Honest) -> None:
         begun = said = time.monotonic()
 
-        def done() -> None:
+        def take(done: Tally) -> None:
             nonlocal said
+            self.tally.add(done)
             attacked.sample()
             if time.monotonic() - said > _SAY_EACH:
                 said = time.monotonic()
-                say(self._progress(said - begun, honest))
+                self._progress(name, said - begun, honest)
 
-        make_calls(attacked, self._plan, self.tally, done)
-        self.seconds = time.monotonic() - begun
-        say(self._progress(self.seconds, honest))
+        pool.work(jobs, take)
+        self.seconds[name] = time.monotonic() - begun
+        self._progress(name, self.seconds[name], honest)
 
-    def _progress(self, seconds: float, honest: Honest) -> str:
-        cases = self.tally.cases
-        rate = f"{cases:,} calls in {seconds:.0f} s ({cases / seconds:,.0f}/s)"
-        return f"{rate}, {len(honest.seconds):,} honest tasks, {len(self.tally.findings)} findings"
+    def _progress(self, name: str, seconds: float, honest: Honest) -> None:
+        cases, found = self.tally.cases, len(self.tally.findings)
+        self._say(f"{name}, {seconds:.0f} s: {cases:,} cases, {len(honest.seconds):,} honest tasks, {found} findings")
 
     def _look(self, attacked: Services, honest: Honest, gardener: Gardener) -> None:
-        """What is wrong with the services, with the honest work, with the memory."""
-        grown = {name: growth(samples) for name, samples in attacked.memory.items()}
-        for what in (*attacked.troubles(), *honest.failures, *gardener.failures):
+        """What is wrong with the services, the database, the honest work, the memory."""
+        for what in (*attacked.troubles(), *honest.failures, *gardener.failures, *broken(attacked.database_url)):
             self._find("services", what)
+        grown = {name: growth(samples) for name, samples in attacked.memory.items()}
         for name, (begin, end) in grown.items():
             if end - begin > ALLOWED_GROWTH:
                 self._find("memory", f"the {name} has grown from {begin:.0f} to {end:.0f} MiB")
@@ -72,3 +85,12 @@ class Campaign:
 
     def _find(self, target: str, what: str) -> None:
         self.tally.find(Finding(target, what, self._plan.seed, 0))
+
+
+def broken(database_url: str) -> list[str]:
+    """What holds after every commit, and does not."""
+    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        found = {what: connection.execute(sa.text(query)).fetchmany(5) for what, query in INVARIANTS.items()}
+    engine.dispose()
+    return [f"not true any more: {what}: {rows}" for what, rows in found.items() if rows]

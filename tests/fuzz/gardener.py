@@ -68,7 +68,7 @@ class Gardener:
             requests=[
                 task_pb.SubmitTaskRequest(account_id=account_id, topic="to be attacked", auto_approve=approve)
                 for account_id in HOSTILE_ACCOUNTS
-                for approve in (True, False)
+                for approve in (True, False) * 3
             ]
         )
         try:

@@ -1,17 +1,18 @@
 """A hostile scheduler against real workers: whatever it says, they neither crash nor forget a slot, a lease or a CLI.
 
-After some streams each worker meets a scheduler that means well: then all its slots have to run a task, nothing else may
-live, and it has to end in order when it is told to.
+After some streams each worker meets a scheduler that means well: then all its slots have to run a task, nothing else
+may live, and it has to end in order when it is told to.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import grpc
@@ -20,15 +21,22 @@ from contentgen.v1 import worker_service_pb2 as pb
 from grpc import aio
 
 from scheduler_svc.api.server import OPTIONS
+from tests.cluster import server_folder
 from tests.e2e.quick_creator import quick_creator
 from tests.e2e.stack import Worker
 from tests.fuzz.case import random_of
 from tests.fuzz.lying import Liar, how_it_ends
 from tests.fuzz.services import alarms
+from tests.fuzz.tally import Finding, Tally
 from tests.integration.scripted_scheduler import Stream, lease
 from tests.waiting import wait_until_async
 
+TARGET = "hostile scheduler"
 SLOTS = 3
+AT_ONCE = 3
+"""Workers that are deceived at the same time."""
+MOST_MEMORY = 200 << 20
+"""Bytes of a deceived worker: it holds 10,000 leases now and then."""
 MESSAGES = 200
 """Of a hostile stream, at most."""
 STREAMS_OF_A_LIFE = 12
@@ -48,14 +56,46 @@ EXPECTED_ERRORS = frozenset(
 _WITHIN = 40.0
 
 
+@dataclass(frozen=True)
+class LieOrder:
+    """So many messages to workers in all."""
+
+    seed: int
+    messages: int
+
+
 @dataclass
 class Lies:
-    """What came of it."""
+    """What came of those to one worker."""
 
     said: Counter[str] = field(default_factory=Counter)
-    """Messages to workers, by kind; and streams."""
+    """Messages, streams, and lives of the worker."""
     troubles: list[str] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
+
+
+def lie(order: LieOrder) -> Tally:
+    """Lies to some workers at the same time; runs in a process of the campaign's pool."""
+    tally = Tally()
+    all_lies = [Lies() for _ in range(AT_ONCE)]
+    with server_folder() as folder:
+        asyncio.run(_lie_to_all(folder, order, all_lies))
+    for number, lies in enumerate(all_lies):
+        tally.statuses[TARGET]["recovered"] += lies.said.pop("lives", 0)
+        tally.further.update({f"{what} of the hostile scheduler": count for what, count in lies.said.items()})
+        if max(lies.memory, default=0) > MOST_MEMORY:
+            lies.troubles.append(f"a deceived worker had {max(lies.memory) >> 20} MiB")
+        for trouble in lies.troubles:
+            tally.find(Finding(TARGET, trouble[:2_000], order.seed, number, f"the last lies to worker {number}"))
+    return tally
+
+
+async def _lie_to_all(folder: Path, order: LieOrder, all_lies: Sequence[Lies]) -> None:
+    each = order.messages // len(all_lies)
+    async with asyncio.TaskGroup() as group:
+        for number, lies in enumerate(all_lies):
+            (folder / str(number)).mkdir()
+            group.create_task(lie_to_worker(folder / str(number), order.seed * AT_ONCE + number, each, lies))
 
 
 class HostileScheduler(grpc.GenericRpcHandler):
@@ -97,9 +137,10 @@ class HostileScheduler(grpc.GenericRpcHandler):
                 await asyncio.sleep(source.choice((0, 0, 0.001, 0.02)))
                 self._lies.said["messages"] += 1
                 yield liar.next()
-            code = how_it_ends(source)
-            if code is not None:
-                await context.abort(_CODES[code], "it ends" * source.choice((0, 1, 100)))
+            end = how_it_ends(source)
+            if end.code is not None:
+                context.set_trailing_metadata((("grpc-status-details-bin", end.details),))
+                await context.abort(_CODES[end.code], end.message)
         finally:
             reading.cancel()
 
@@ -141,7 +182,6 @@ async def hostile_scheduler(seed: int, lies: Lies) -> AsyncIterator[tuple[Hostil
 
 async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> None:
     """Lies to one worker until so many messages are said, over as many of its lives as that takes."""
-    folder.mkdir()
     async with hostile_scheduler(seed, lies) as (scheduler, target):
         worker = Worker(
             "deceived",
@@ -171,6 +211,7 @@ async def _one_life(scheduler: HostileScheduler, worker: Worker, lies: Lies) -> 
             lies.troubles.append(f"the worker ended with status {worker.exit_status}: {worker.tail()}")
             return
         lies.memory.append(psutil.Process(worker.pid).memory_info().rss)
+    lies.said["lives"] += 1
     try:
         await _meets_the_truth(truth.result(), worker)
     except (AssertionError, TimeoutError) as error:
@@ -194,7 +235,7 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
         await _state(stream, free)
     clis = [each.name() for guard in psutil.Process(worker.pid).children() for each in guard.children(recursive=True)]
     assert not clis, f"CLIs are left: {clis}"
-    worker.signal(15)
+    worker.signal(SIGTERM)
     await wait_until_async(lambda: not worker.alive, within=_WITHIN, what="the worker has ended")
     assert worker.exit_status == 0, f"it ended with status {worker.exit_status}"
 

@@ -1,4 +1,4 @@
-"""What a hostile scheduler says: one stream's messages, made from a seed and the stream's number, and from what it hears.
+"""What a hostile scheduler says: one stream's messages, made from a seed, the stream's number and what it hears.
 
 Mostly they are nearly right, so that leases are really taken, runs started, slots filled; then anything may come.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from google.protobuf.any_pb2 import Any as Packed
+from google.rpc.status_pb2 import Status
 
 from tests.fuzz import values
 from tests.fuzz.case import random_of
@@ -104,7 +108,7 @@ class Liar:
         lease.lease_id, lease.attempt = self._lease()
         lease.timeout.seconds = source.choice(_TIMEOUTS)
         task = lease.task
-        task.CopyFrom(message(task_pb2.Task.DESCRIPTOR, self._known, source))
+        task.MergeFromString(message(task_pb2.Task.DESCRIPTOR, self._known, source).SerializeToString())
         if source.random() < 0.6:
             task.task_id, task.topic = f"task-{self._stream}-{len(self._leases)}", "a topic"
             task.keywords = task.requirements = task.tone = ""
@@ -173,6 +177,21 @@ class Liar:
         return picked if source.random() < 0.9 else [*picked, values.text(self._known, source)]
 
 
-def how_it_ends(source: random.Random) -> int | None:
-    """The status code that a hostile stream ends with; None where it is only cut off."""
-    return source.choice((None, None, 1, 2, 3, 5, 6, 7, 8, 10, 13, 14, 15, 16))
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a hostile stream ends. `code` None: without a word of why."""
+
+    code: int | None
+    message: str
+    details: bytes
+    """`grpc-status-details-bin`."""
+
+
+def how_it_ends(source: random.Random) -> End:
+    """With any status but OK, and with details that are some, or none."""
+    code = source.choice((None, None, 1, 2, 3, 5, 6, 7, 8, 10, 13, 14, 15, 16))
+    packed = Packed(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=source.randbytes(source.choice((0, 9))))
+    status = Status(code=code or 0, message="it ends", details=[packed] * source.choice((0, 1, 2)))
+    descriptor: Any = Status.DESCRIPTOR
+    details = spoil(status.SerializeToString(), descriptor, source)[1][:4_000]
+    return End(code, "it ends" * source.choice((0, 1, 100)), details)

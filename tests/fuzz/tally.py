@@ -35,6 +35,8 @@ class Tally:
 
     statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By target, such as `TaskService/SubmitTask`: how many cases ended how."""
+    further: Counter[str] = field(default_factory=Counter)
+    """What else is worth to be counted, by its name."""
     findings: list[Finding] = field(default_factory=list)
     known: Known = field(default_factory=Known)
 
@@ -53,6 +55,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         for target, counted in other.statuses.items():
             self.statuses[target] += counted
+        self.further += other.further
         for finding in other.findings:
             self.find(finding)
         self.known.merge(other.known)

@@ -178,7 +178,7 @@ def _store(folder: Path, source: random.Random) -> None:
 
 def _stored(source: random.Random) -> object:
     """What SQLite may hold in any column."""
-    told = _plain(documents.text(source))
+    told = str(_plain(documents.text(source)))
     return source.choice((told, told.encode(), None, 1, -(2**63), 1e308, float("inf"), b"\xff\xfe", ""))
 
 

@@ -82,7 +82,7 @@ def _batch(source: random.Random) -> bytes:
     return documents.spoilt(data, source)
 
 
-def guard_wire(source: random.Random, _: Path) -> None:
+def guard_wire(source: random.Random, folder: Path) -> None:
     """Bytes on the socket between worker and guard: documents, or the other end counts as gone."""
     ours, theirs = socket.socketpair()
     channel = Channel(ours)

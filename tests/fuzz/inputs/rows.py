@@ -32,7 +32,7 @@ _TIMES = (
     "9999-12-31T23:59:59-23:59",
     "2025-13-01",
     datetime(2025, 3, 1, tzinfo=UTC),
-    datetime.min,
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
     datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
 )
 _ODD = (None, 0, 1, -1, 2**63 - 1, -(2**63), 10**17, 1.0, 1e300, float("nan"), float("inf"), True, b"\xff", b"a", "")
