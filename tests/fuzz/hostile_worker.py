@@ -32,6 +32,8 @@ from tests.fuzz.wire import spoil
 TARGET = "hostile worker"
 _PATH = "/contentgen.v1.WorkerService/Lease"
 _AT_ONCE = 16
+_WORKERS = 64
+"""Ids that sessions choose from: now and then one takes another one's."""
 _STEPS = 30
 _LARGE = 2 * 1024 * 1024 - 100
 """Characters of a result: as much as is taken."""
@@ -151,10 +153,10 @@ class _Session:
 
     def _hello(self) -> pb.Hello:
         source = self._source
-        number = source.randrange(8)
+        number = source.randrange(_WORKERS)
         hello = pb.Hello(
             worker_id=f"hostile-{number}",
-            folder_id=f"folder-{number if source.random() < 0.9 else source.randrange(8)}",
+            folder_id=f"folder-{number if source.random() < 0.9 else source.randrange(_WORKERS)}",
             session_number=int(time.time() * 1_000) % 2**31 if source.random() < 0.95 else source.choice((0, 1, -1)),
             hostname="a-host",
             slots=source.choice((0, 1, 5, 1_000)),
