@@ -10,6 +10,7 @@ import logging
 import sys
 
 import structlog
+from grpc import aio
 from structlog.types import Processor
 
 from scheduler_svc.config.settings import Settings
@@ -34,6 +35,7 @@ def configure_logging(settings: Settings) -> None:
             processors=_rendering(format_), foreign_pre_chain=[*_SHARED, _name_the_logger]
         )
     )
+    handler.addFilter(_has_a_hearer)
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
     for name in _QUIET:
@@ -44,6 +46,12 @@ def configure_logging(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _has_a_hearer(record: logging.LogRecord) -> bool:
+    """Keeps for debugging what gRPC logs as an error of ours: that an answer could not be sent, to one who hung up."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, aio.InternalError) or logging.root.level <= logging.DEBUG
 
 
 def _rendering(format_: str) -> list[Processor]:
