@@ -26,7 +26,7 @@ from worker_svc.session.speaker import Speaker
 from worker_svc.session.worker import Worker
 
 SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT = 0.05, 60.0
-"""Seconds: a scheduler that says less, or more, is not believed. No pause before a reconnect is longer than that, and gRPC
+"""Seconds: a scheduler that says less, or more, is not believed. No pause before a reconnect is longer, and gRPC
 takes none that is out of its range.
 """
 WELCOME_LIMIT = 10.0
