@@ -21,7 +21,7 @@ from tests.fuzz.rpcs import RPCS
 
 MOST_ANSWERS = 10
 """Messages that are read of a stream before the caller hangs up."""
-GRACE = 10.0
+GRACE = 30.0
 """Seconds beyond its deadline after which a call that has no end yet is stuck."""
 _STREAMS = 32
 OPTIONS = (

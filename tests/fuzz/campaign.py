@@ -34,6 +34,7 @@ class Campaign:
         self._plan = plan
         self._processes = processes
         self._say = say
+        self._told: set[str] = set()
         self.tally = Tally()
         self.seconds: dict[str, float] = {}
         """How long each part took."""
@@ -59,6 +60,7 @@ class Campaign:
         def take(done: Tally) -> None:
             nonlocal said
             self.tally.add(done)
+            self._tell_news(done)
             attacked.sample()
             if time.monotonic() - said > _SAY_EACH:
                 said = time.monotonic()
@@ -68,13 +70,21 @@ class Campaign:
         self.seconds[name] = time.monotonic() - begun
         self._progress(name, self.seconds[name], honest)
 
+    def _tell_news(self, done: Tally) -> None:
+        """The first finding of each kind, as soon as it is there."""
+        for finding in done.findings:
+            if finding.kind not in self._told:
+                self._told.add(finding.kind)
+                self._say(f"found, case {finding.number}: {finding.kind}")
+
     def _progress(self, name: str, seconds: float, honest: Honest) -> None:
         cases, found = self.tally.cases, len(self.tally.findings)
         self._say(f"{name}, {seconds:.0f} s: {cases:,} cases, {len(honest.seconds):,} honest tasks, {found} findings")
 
     def _look(self, attacked: Services, honest: Honest, gardener: Gardener) -> None:
         """What is wrong with the services, the database, the honest work, the memory."""
-        for what in (*attacked.troubles(), *honest.failures, *gardener.failures, *broken(attacked.database_url)):
+        troubles = [*attacked.troubles(), *attacked.stop()]
+        for what in (*troubles, *honest.failures, *gardener.failures, *broken(attacked.database_url)):
             self._find("services", what)
         grown = {name: growth(samples) for name, samples in attacked.memory.items()}
         for name, (begin, end) in grown.items():

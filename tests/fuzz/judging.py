@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from tests.fuzz.calling import Ending
+from tests.fuzz.calling import GRACE, Ending
 from tests.fuzz.case import Case
 from tests.fuzz.rpcs import RPCS
 
@@ -35,7 +35,7 @@ _BY_GRPC = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNIMPLEMENTED})
 def wrong_with(case: Case, ending: Ending) -> str | None:
     """What must not be so, in words; None where the ending is in order."""
     if ending.code is None:
-        return f"no end within the deadline of {case.timeout:g} s and 10 s more"
+        return f"no end within the deadline of {case.timeout:g} s and {GRACE:g} s more"
     if ending.code == Code.OK:
         return _wrong_with_answers(case, ending)
     if ending.code in ENDED_BY_THE_CALLER:

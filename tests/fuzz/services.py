@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stdout
@@ -13,6 +14,7 @@ from statistics import median
 
 import grpc
 import psutil
+import pytest
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 
@@ -48,6 +50,17 @@ class Services:
         """Adds how large each process is now."""
         for name, pid in {"scheduler": self.scheduler.pid, "worker": self.worker.pid}.items():
             self.memory.setdefault(name, []).append(psutil.Process(pid).memory_info().rss)
+
+    def stop(self) -> list[str]:
+        """Tells worker and scheduler to end, as an operator would; what they did not do as they should have."""
+        wrong = []
+        for service in (self.worker, self.scheduler):
+            begun = time.monotonic()
+            try:
+                service.stop()
+            except (AssertionError, pytest.fail.Exception) as error:
+                wrong.append(f"after {time.monotonic() - begun:.0f} s: {error}")
+        return wrong
 
     def troubles(self) -> list[str]:
         """What is wrong with the processes: one that is gone, or has logged what it should not have to."""

@@ -163,7 +163,7 @@ def test_what_an_input_breaks_is_found_with_its_number(monkeypatch: pytest.Monke
     def broken(source: random.Random, folder: Path) -> None:
         assert source.random() < 0.5, "broken"
 
-    monkeypatch.setitem(INPUTS, "page token", broken)  # type: ignore[arg-type] # a mapping for all others
+    monkeypatch.setitem(INPUTS, "page token", broken)
     tally = try_inputs(InputOrder(("page token",), 7, 0, 20))
     found = {finding.number for finding in tally.findings}
     assert found == {number for number in range(20) if random_of("page token", 7, number).random() >= 0.5}

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -73,7 +74,7 @@ async def test_a_server_with_defects_is_found_out() -> None:
     def broken(_request: object, _context: object) -> bytes:
         raise RuntimeError("a defect")
 
-    handler = grpc.unary_unary_rpc_method_handler(broken)
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(broken)
     server = aio.server(interceptors=[Guard()])
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler("contentgen.v1.TaskService", {"GetTask": handler})]
