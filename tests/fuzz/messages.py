@@ -16,6 +16,8 @@ WILDNESS = (0.0, 0.0, 0.05, 0.1, 0.3, 1.0)
 """The chance of each field to be hostile; one of these a message."""
 _DEEPEST = 6
 _MANY = (1_000, 1_001, 3_000)
+_MOST_ITEMS = 6_000
+"""Of all lists and maps of a message: lists of lists would grow beyond what any connection carries."""
 _LARGEST = values.MOST_BYTES - 4_096
 
 
@@ -33,6 +35,7 @@ class _Filling:
 
     def __init__(self, known: Known, source: random.Random, wild: float) -> None:
         self._known, self._source, self._wild = known, source, wild
+        self._room = _MOST_ITEMS
         self._left_out = source.choice((0.0, 0.1, 0.5))
 
     def fill(self, made: Message, depth: int = 0) -> None:
@@ -90,9 +93,11 @@ class _Filling:
         return self._source.random() < self._wild
 
     def _length(self) -> int:
-        if self._wild and self._source.random() < 0.01:
-            return self._source.choice(_MANY)
-        return self._source.choice((0, 1, 1, 2, 3))
+        """Of a list or a map: few, or very many while there is room."""
+        many = self._wild and self._source.random() < 0.01
+        length = self._source.choice(_MANY if many else (0, 1, 1, 2, 3))
+        self._room -= length
+        return length if self._room > 0 else 0
 
 
 def _swell(made: Message, source: random.Random) -> None:
