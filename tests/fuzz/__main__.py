@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
     plan = Plan(options.seed, options.calls, tuple(options.only))
     if unknown := plan.unknown():
         raise SystemExit(f"there is no target that is called {', '.join(unknown)}; --targets lists them")
+    for number in (signal.SIGTERM, signal.SIGINT):  # whoever ends it, nothing of it is left
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     campaign = Campaign(plan, options.processes, _say)
     campaign.run()
     findings = campaign.tally.findings

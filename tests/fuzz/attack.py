@@ -65,6 +65,8 @@ def note(each: Case, ending: Ending, tally: Tally) -> None:
     tally.count(name, status_of(ending))
     if wrong := wrong_with(each, ending):
         tally.find(Finding(name, wrong, each.seed, each.number, _how(each), each.requests))
+    if ending.answers:
+        tally.answered.add(name)
     if rpc is None or not rpc.contract:
         return
     for answer in ending.answers:

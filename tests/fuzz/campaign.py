@@ -22,6 +22,8 @@ from tests.integration.scheduling import INVARIANTS
 
 ALLOWED_GROWTH = 64.0
 """MiB that a process may be larger at the end than after its warm-up."""
+ENOUGH_CALLS = 1_000
+"""Of an RPC, among which some have to be taken."""
 _SAY_EACH = 10.0
 """Seconds between two lines of progress."""
 
@@ -86,6 +88,10 @@ class Campaign:
         troubles = [*attacked.troubles(), *attacked.stop()]
         for what in (*troubles, *honest.failures, *gardener.failures, *broken(attacked.database_url)):
             self._find("services", what)
+        for name in self.tally.unanswered(ENOUGH_CALLS):
+            self._find(
+                name, f"no answer to any of more than {ENOUGH_CALLS:,} calls: the attack does not get past its checks"
+            )
         grown = {name: growth(samples) for name, samples in attacked.memory.items()}
         for name, (begin, end) in grown.items():
             if end - begin > ALLOWED_GROWTH:

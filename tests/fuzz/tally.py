@@ -35,6 +35,8 @@ class Tally:
 
     statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By target, such as `TaskService/SubmitTask`: how many cases ended how."""
+    answered: set[str] = field(default_factory=set)
+    """RPCs that gave an answer, so that the attack has got past their checks."""
     further: Counter[str] = field(default_factory=Counter)
     """What else is worth to be counted, by its name."""
     findings: list[Finding] = field(default_factory=list)
@@ -43,6 +45,11 @@ class Tally:
     @property
     def cases(self) -> int:
         return sum(counted.total() for counted in self.statuses.values())
+
+    def unanswered(self, calls: int) -> list[str]:
+        """RPCs that were called so often, and never answered."""
+        called = [name for name, counted in self.statuses.items() if "/" in name and counted.total() >= calls]
+        return sorted(set(called) - self.answered)
 
     def count(self, target: str, status: str) -> None:
         self.statuses[target][status] += 1
@@ -55,6 +62,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         for target, counted in other.statuses.items():
             self.statuses[target] += counted
+        self.answered |= other.answered
         self.further += other.further
         for finding in other.findings:
             self.find(finding)

@@ -89,6 +89,7 @@ async def test_a_server_with_defects_is_found_out() -> None:
     found = {(finding.target, finding.what.partition(":")[0]) for finding in tally.findings}
     assert ("TaskService/GetTask", "INTERNAL") in found
     assert ("TaskService/RetryTask", "UNIMPLEMENTED, of an RPC that is there") in found
+    assert tally.unanswered(20) == ["TaskService/GetTask", "TaskService/RetryTask"]
 
 
 def test_a_finding_is_written_with_what_reproduces_it(tmp_path: Path) -> None:
