@@ -22,7 +22,7 @@ from tests.integration.scheduling import INVARIANTS
 
 ALLOWED_GROWTH = 64.0
 """MiB that a process may be larger at the end than after its warm-up."""
-ENOUGH_CALLS = 1_000
+ENOUGH_CALLS = 5_000
 """Of an RPC, among which some have to be taken."""
 _SAY_EACH = 10.0
 """Seconds between two lines of progress."""

@@ -46,7 +46,7 @@ class _Filling:
         for field in fields:
             oneof = field.containing_oneof
             choice = oneof.name if oneof is not None and len(oneof.fields) > 1 else None
-            if choice in taken or (choice is None and self._source.random() < self._left_out):
+            if choice in taken or (choice is None and self._is_left_out(field)):
                 continue
             if choice is not None:
                 taken.add(choice)
@@ -91,6 +91,10 @@ class _Filling:
 
     def _is_wild(self) -> bool:
         return self._source.random() < self._wild
+
+    def _is_left_out(self, field: FieldDescriptor) -> bool:
+        """By chance; but of a time or a duration, which are nothing without their seconds."""
+        return field.name != "seconds" and self._source.random() < self._left_out
 
     def _length(self) -> int:
         """Of a list or a map: few, or very many while there is room."""

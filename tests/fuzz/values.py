@@ -55,7 +55,8 @@ _TEXTS = (
 _LENGTHS = (63, 64, 255, 256, 1_000, 4_096, 65_536)
 PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "key": lambda source: f"key-{source.randrange(50)}",
-    "seconds": lambda source: source.choice((1, 5, 60, 2_000_000_000)),
+    "google.protobuf.Timestamp.seconds": lambda source: source.choice((1_000_000_000, 4_000_000_000)),
+    "seconds": lambda source: source.choice((1, 5, 60, 1_800)),
     "nanos": lambda source: source.choice((0, 500_000_000)),
     "topic": lambda source: f"topic {source.randrange(1_000)}",
     "name": lambda source: f"name {source.randrange(1_000)}",
@@ -71,7 +72,7 @@ PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "session_number": lambda source: source.randint(1, 2**31 - 1),
     "worker_id": lambda source: f"hostile-{source.randrange(30)}",
     "folder_id": lambda source: f"folder-{source.randrange(30)}",
-    "request_id": lambda source: f"request-{source.randrange(200)}",
+    "request_id": lambda source: source.choice(("", f"request-{source.randrange(5_000)}")),
     "attempt": lambda source: source.randint(1, 3),
     "max_concurrent_tasks": lambda source: source.choice((0, 1, 5)),
     "weight": lambda source: source.choice((0.5, 1.0, 8.0)),
@@ -80,7 +81,7 @@ PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "file_containing_symbol": lambda source: "contentgen.v1.TaskService",
     "file_by_filename": lambda source: "contentgen/v1/task.proto",
 }
-"""By the name of the field: a value that a caller who means well would give."""
+"""By the name of the field, the full one first: a value that a caller who means well would give."""
 UNKNOWN_CHANCE = 0.1
 """Of a plausible field whose ids are known: how often it is made up all the same."""
 
@@ -91,8 +92,9 @@ def plausible(field: FieldDescriptor, known: Known, source: random.Random) -> An
         return ""
     if field.name in known and source.random() > UNKNOWN_CHANCE:
         return known.any(field.name, source)
-    if field.name in PLAUSIBLE:
-        return PLAUSIBLE[field.name](source)
+    for name in (field.full_name, field.name):
+        if name in PLAUSIBLE:
+            return PLAUSIBLE[name](source)
     if field.enum_type is not None:
         return source.choice(field.enum_type.values[1:]).number
     return source.choice(_ORDINARY[field.type])
