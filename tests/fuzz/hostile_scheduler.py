@@ -39,7 +39,7 @@ MOST_MEMORY = 200 << 20
 """Bytes of a deceived worker: it holds 10,000 leases now and then."""
 MESSAGES = 200
 """Of a hostile stream, at most."""
-STREAMS_OF_A_LIFE = 12
+STREAMS_OF_A_LIFE = 8
 """Hostile streams between two honest ones."""
 EXPECTED_ERRORS = frozenset(
     {
