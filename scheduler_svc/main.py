@@ -23,7 +23,7 @@ from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, 
 from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
@@ -32,7 +32,11 @@ _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    """The entry point.
+
+    Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
+    migration did not get through.
+    """
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
         sys.exit(command(sys.argv[2:]))
@@ -40,9 +44,12 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
         sys.exit(_serve(settings))
-    except (SettingsError, PostgresError) as error:
+    except (SettingsError, PostgresError, SchemaTooNew) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
+    except MigrationStuck as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
 
 
 def _serve(settings: Settings) -> int:
@@ -61,7 +68,8 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
 def _migrate(url: str) -> None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
-        upgrade(engine)
+        for revision in upgrade(engine):
+            _log.info("migrated", action="migrate", schema=revision)
     finally:
         engine.dispose()
 
