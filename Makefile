@@ -67,6 +67,7 @@ verify: $(STAMP) ## stubs, schema and state diagram are what their sources say
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
 	  diff -ru -x __pycache__ protos/gen "$$tmp" && echo 'the stubs are what protoc makes of the protos'
 	@$(PY) -m tests.verify.schema
+	@$(PY) -m tests.verify.expansion
 	@$(PY) -m tests.verify.diagram
 
 # Not part of .ci/run: it asks a public database, which a build machine need not reach. What that can't say is a failure.

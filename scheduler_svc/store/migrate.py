@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from psycopg2 import errors as pg_errors
 
 from scheduler_svc.store import compatibility
@@ -59,10 +59,8 @@ def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, patience: float
     Replicas that start together wait for one another. A newer schema is left as it is where it says that this version
     may run on it. Raises SchemaTooNew, MigrationStuck.
     """
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    config.set_main_option("path_separator", "os")
-    known = [script.revision for script in reversed(list(ScriptDirectory.from_config(config).walk_revisions()))]
+    config = _config(migrations)
+    known = [script.revision for script in scripts(migrations)]
     with engine.connect() as connection:
         if _is_there(connection, known):
             return []
@@ -74,6 +72,18 @@ def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, patience: float
             for revision in missing:
                 _migrate(connection, config, revision, patience)
             return missing
+
+
+def scripts(migrations: Path = MIGRATIONS) -> list[Script]:
+    """The migrations of a folder, oldest first."""
+    return list(ScriptDirectory.from_config(_config(migrations)).walk_revisions())[::-1]
+
+
+def _config(migrations: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def check_compatible(revision: str, declared: compatibility.Declared | None, newest: str) -> None:

@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.store.migrate import upgrade
 from tests.e2e.client import Client, request
 from tests.e2e.previous import Previous, previous_version
 from tests.e2e.quick_creator import quick_creator
 from tests.e2e.stack import Scheduler, Stack, running_stack
+from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.waiting import wait_until
 
 LEASE = 30.0
 """Seconds: what a lease outlives, a worker has time to reconnect in."""
 WITHIN = 60.0
 PREVIOUS_SCHEMA = "0008"
+LATER = "0090"
 
 
 @pytest.fixture
@@ -77,6 +80,15 @@ class Load:
             self._failure = error
         finally:
             client.close()
+
+
+EVERY_TABLE_GROWS = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('ALTER TABLE %I ADD COLUMN later TEXT, ADD COLUMN later_too INTEGER NOT NULL DEFAULT 7', name);
+    END LOOP;
+END $$
+"""
 
 
 def schema(url: str) -> str:
@@ -141,3 +153,39 @@ def test_the_version_before_runs_on_but_does_not_start_on_the_newer_schema(
     assert f"Can't locate revision identified by '{made}'" in old.tail()
     assert schema(empty_db_url) == made
     assert new.client.create_account() == 1
+
+
+def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
+    stack: Stack, empty_db_url: str, tmp_path: Path
+) -> None:
+    """Each table gets columns while it is used: plans that were prepared before have to go on too."""
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    quick_worker(stack, "worker", scheduler)
+    account_id = scheduler.client.create_account()
+    with Load(scheduler.target, account_id).running() as load:
+        load.more(10)
+        migrate_later(empty_db_url, tmp_path, oldest_code=NEWEST)
+        load.more(20)
+    scheduler.stop()
+    scheduler.start()
+    with Load(scheduler.target, account_id).running() as load:
+        load.more(10)
+    assert schema(empty_db_url) == LATER
+
+
+def test_a_schema_that_needs_newer_code_is_refused(stack: Stack, empty_db_url: str, tmp_path: Path) -> None:
+    upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool))
+    migrate_later(empty_db_url, tmp_path, oldest_code=LATER)
+    scheduler = stack.scheduler().launch()
+    wait_until(lambda: not scheduler.alive, within=WITHIN, what="the scheduler has ended")
+    assert scheduler.exit_status == 78
+    assert f"the database has schema {LATER}, made by contentgen" in scheduler.tail()
+    assert f"this version knows schema {NEWEST}" in scheduler.tail()
+
+
+def migrate_later(url: str, folder: Path, *, oldest_code: str) -> None:
+    """As the scheduler of a version to come would."""
+    later = LaterMigrations(folder)
+    later.add(LATER, execute(EVERY_TABLE_GROWS), oldest_code=oldest_code)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    assert upgrade(engine, migrations=later.folder) == [LATER]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0010"
+revision = "0009"
 down_revision = "0008"
 oldest_code = "0008"
 
