@@ -19,6 +19,7 @@ import sqlalchemy as sa
 import structlog
 import uvloop
 
+from scheduler_svc.backups import backup_command, restore_command
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
@@ -27,7 +28,12 @@ from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
-_COMMANDS = {"import": import_command, "token": token_command}
+_COMMANDS = {
+    "backup": backup_command,
+    "import": import_command,
+    "restore": restore_command,
+    "token": token_command,
+}
 _log = structlog.get_logger(__name__)
 
 

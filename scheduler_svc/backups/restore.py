@@ -1,0 +1,127 @@
+"""A backup in the place of the database, all or nothing. Part of `scheduler_svc.backups`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from psycopg2 import errors as pg_errors
+
+from scheduler_svc.backups.archive import Archive, CannotRestore
+from scheduler_svc.backups.programs import Programs
+from scheduler_svc.backups.progress import Progress
+from scheduler_svc.store.databases import Databases
+from scheduler_svc.store.migrate import SchemaTooNew, check_compatible, scripts, upgrade
+from scheduler_svc.store.restored import Sums, begin_anew
+
+_STEPS = ("pg_restore: creating ", "pg_restore: processing data for ", "pg_restore: executing ")
+
+
+def check_schema(archive: Archive) -> None:
+    """Raises CannotRestore where the backup's schema is one that this version may not run on."""
+    known = [script.revision for script in scripts()]
+    if archive.revision in known:
+        return
+    try:
+        check_compatible(archive.revision, archive.declared, known[-1])
+    except SchemaTooNew as error:
+        raise CannotRestore(f"{archive.path}: {error}") from None
+
+
+def restore(url: str, archive: Archive, programs: Programs, progress: Progress, *, replace: bool) -> Sums:
+    """Puts the backup in the place of the database; how much is in it.
+
+    Raises CannotRestore, ProgramFailed, sa.exc.DBAPIError, with nothing changed.
+    """
+    databases = Databases(url)
+    with databases.alone() as alone:
+        if not alone:
+            raise CannotRestore("another restore is under way on this server: wait for it")
+        _check_target(databases, archive, replace=replace)
+        with _new_database(databases) as new:
+            _fill(new, archive, programs, progress)
+            sums = _make_usable(new)
+            _put_in_place(databases, new)
+    return sums
+
+
+def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> None:
+    if archive.server > databases.major():
+        raise CannotRestore(
+            f"{archive.path} was made on PostgreSQL {archive.server}, and the server is {databases.major()}: "
+            "restore into a server of that version or a newer one"
+        )
+    if clients := databases.clients():
+        raise CannotRestore(
+            f"database {databases.target} is in use: stop every scheduler, and whoever else is connected:\n"
+            + "\n".join(map(str, clients))
+        )
+    if databases.exists() and databases.has_tables() and not replace:
+        raise CannotRestore(
+            f"database {databases.target} is not empty: say --replace to drop what it holds (back it up first),"
+            " or name another database or data folder"
+        )
+
+
+@contextmanager
+def _new_database(databases: Databases) -> Iterator[str]:
+    """Its URL; it is dropped where it does not come to its place."""
+    try:
+        url = databases.create()
+    except sa.exc.ProgrammingError as error:
+        if isinstance(error.orig, pg_errors.InsufficientPrivilege):
+            raise CannotRestore(
+                "the user of DATABASE_URL may not make databases, and a restore needs a new one: ALTER ROLE … CREATEDB"
+            ) from None
+        raise
+    try:
+        yield url
+    except BaseException:
+        databases.drop(_name(url))
+        raise
+
+
+def _fill(url: str, archive: Archive, programs: Programs, progress: Progress) -> None:
+    done, step = [0], [""]
+
+    def said(line: str) -> None:
+        if line.startswith(_STEPS):
+            done[0] += 1
+            step[0] = line.removeprefix("pg_restore: ")
+
+    programs.run(
+        "pg_restore",
+        url,
+        "--no-owner",
+        "--no-privileges",
+        "--exit-on-error",
+        str(archive.path),
+        said=said,
+        tick=lambda: progress.show(f"{done[0]} of {archive.entries} steps done: {step[0]}"),
+    )
+
+
+def _make_usable(url: str) -> Sums:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        upgrade(engine)
+        return begin_anew(engine)
+    finally:
+        engine.dispose()
+
+
+def _put_in_place(databases: Databases, url: str) -> None:
+    try:
+        databases.put_in_place(_name(url))
+    except sa.exc.DBAPIError as error:
+        if isinstance(error.orig, pg_errors.ObjectInUse):
+            raise CannotRestore(
+                f"somebody connected to database {databases.target} meanwhile, and nothing was changed: stop "
+                f"{', '.join(map(str, databases.clients())) or 'them'}, and restore again"
+            ) from None
+        raise
+
+
+def _name(url: str) -> str:
+    return str(sa.make_url(url).database)
