@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -11,10 +12,14 @@ from psycopg2 import errors as pg_errors
 from scheduler_svc.backups.archive import Archive, CannotRestore
 from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import Progress
-from scheduler_svc.store.databases import Databases
+from scheduler_svc.store.databases import Client, Databases
 from scheduler_svc.store.migrate import SchemaTooNew, check_compatible, scripts, upgrade
 from scheduler_svc.store.restored import Sums, begin_anew
 
+LEAVE = 3.0
+"""Seconds that clients of the database are given to go."""
+
+_POLL = 0.1
 _STEPS = ("pg_restore: creating ", "pg_restore: processing data for ", "pg_restore: executing ")
 
 
@@ -52,7 +57,7 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
             f"{archive.path} was made on PostgreSQL {archive.server}, and the server is {databases.major()}: "
             "restore into a server of that version or a newer one"
         )
-    if clients := databases.clients():
+    if clients := _clients_that_stay(databases):
         raise CannotRestore(
             f"database {databases.target} is in use: stop every scheduler, and whoever else is connected:\n"
             + "\n".join(map(str, clients))
@@ -62,6 +67,14 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
             f"database {databases.target} is not empty: say --replace to drop what it holds (back it up first),"
             " or name another database or data folder"
         )
+
+
+def _clients_that_stay(databases: Databases) -> Sequence[Client]:
+    """Whoever is connected still after a moment: a scheduler that has just been stopped may not be gone yet."""
+    deadline = time.monotonic() + LEAVE
+    while (clients := databases.clients()) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return clients
 
 
 @contextmanager
