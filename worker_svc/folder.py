@@ -182,8 +182,8 @@ def _check_format(path: Path) -> None:
         return  # `_identity` judges that
     if stored > FORMAT:
         raise FolderError(
-            f"{path} was used by a newer version (format {stored}, and this one knows {FORMAT}), and what is spooled in it"
-            " would be misread: start the newer version until its spool is empty, or use another folder"
+            f"{path} was used by a newer version (format {stored}, and this one knows {FORMAT}), whose results would be"
+            " misread: start the newer version until the spool in it is empty, or use another folder"
         )
 
 

@@ -11,6 +11,8 @@ import grpc
 import pytest
 from contentgen.v1 import task_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
 
 from tests.e2e.client import Client, Status, request
 from tests.e2e.quick_creator import quick_creator
@@ -93,8 +95,11 @@ def in_a_day() -> Timestamp:
 def assert_expired(client: Client, account_id: int, token: str) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         client.watch(account_id, token)
-    assert raised.value.code() == grpc.StatusCode.OUT_OF_RANGE
-    assert b"RESUME_TOKEN_EXPIRED" in dict(raised.value.trailing_metadata())["grpc-status-details-bin"]
+    assert isinstance(raised.value, grpc.Call)
+    status, info = rpc_status.from_call(raised.value), ErrorInfo()
+    assert status.code == grpc.StatusCode.OUT_OF_RANGE.value[0]
+    assert status.details[0].Unpack(info)
+    assert info.reason == "RESUME_TOKEN_EXPIRED"
 
 
 def assert_gone(client: Client, task_id: str) -> None:
