@@ -54,6 +54,14 @@ def test_what_the_version_before_could_not_live_with_is_found(
     assert [each for each in found if fault in each], found
 
 
+def test_a_build_of_an_index_beside_other_things_is_found(db_url: str, later: LaterMigrations) -> None:
+    """Run again after it was cut off, it would stumble over what it has made."""
+    column = execute("ALTER TABLE tasks ADD COLUMN later TEXT")
+    later.add("0090", f"{column}; build_index('tasks_later', 'tasks (later)')")
+    (found,) = faults(db_url, later)
+    assert "does more than to build indexes" in found
+
+
 def test_what_only_adds_passes(db_url: str, later: LaterMigrations) -> None:
     for number, body in enumerate(LET_PASS):
         later.add(f"009{number}", body.replace("later", f"later_{number}"))

@@ -83,7 +83,10 @@ def _check_change(before: _State, after: _State, statements: Sequence[str], *, c
     for table in sorted(before.files.keys() & after.files.keys()):
         if before.files[table] != after.files[table]:
             yield f"rewrites table {table}, and keeps everyone out meanwhile"
-    for thing in sorted(after.things.keys() - before.things.keys()):
+    added = sorted(after.things.keys() - before.things.keys())
+    if any("INDEX CONCURRENTLY" in said for said in statements) and any(thing.kind != "index" for thing in added):
+        yield "does more than to build indexes, and so can't be run again where it was cut off: make it two"
+    for thing in added:
         if thing.table not in before.files:
             continue
         if not contracts:

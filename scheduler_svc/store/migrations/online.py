@@ -25,8 +25,8 @@ def limit_waits(connection: sa.Connection) -> None:
 def build_index(name: str, definition: str) -> None:
     """Builds an index concurrently, in a migration; `definition` is what follows ON in CREATE INDEX.
 
-    It commits what the migration did before, and a migration that is run again passes here again: what an interrupted
-    build left is dropped and built anew, and an index that is there already stays.
+    A migration that builds indexes does nothing else: it is not one transaction, and is run again from its begin where
+    it was cut off. What an interrupted build left is dropped then and built anew; an index that is there stays.
     """
     connection = op.get_bind()
     with op.get_context().autocommit_block():
