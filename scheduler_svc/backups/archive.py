@@ -15,9 +15,9 @@ _MADE = re.compile(r"^; Archive created at (.+)$", re.MULTILINE)
 _SERVER = re.compile(r"^;\s+Dumped from database version: (\d+)", re.MULTILINE)
 _OURS = ("alembic_version", "tasks", "leases", "reaper")
 # The columns in the order in which the migrations made them.
-_REVISION = re.compile(r"^COPY public\.alembic_version .*;\n(\S+)\n", re.MULTILINE)
+_REVISION = re.compile(r"^COPY public\.alembic_version .*;\n(\S+)", re.MULTILINE)
 _DECLARED = re.compile(
-    r'^COPY public\.schema_compatibility \("only", oldest_code, migrated_by\).*;\n\S+\t(\S+)\t(\S+)\n', re.MULTILINE
+    r'^COPY public\.schema_compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from scheduler_svc.backups.programs import Programs
-from scheduler_svc.backups.progress import Progress, size
+from scheduler_svc.backups.progress import DumpProgress, Progress
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store import compatibility
 
@@ -40,21 +40,8 @@ def back_up(url: str, path: Path, programs: Programs, progress: Progress, *, ove
     revision = _revision(url)
     begun = time.monotonic()
     with _partial(path, overwrite=overwrite) as (partial, descriptor):
-        step = ["the database"]
-
-        def said(line: str) -> None:
-            if "dumping contents of table" in line:
-                step[0] = line.rpartition(" ")[2].strip('"')
-
-        programs.run(
-            "pg_dump",
-            url,
-            *_FORMAT,
-            f"--file={partial}",
-            said=said,
-            tick=lambda: progress.show(f"{size(partial.stat().st_size)} written, reading {step[0]}"),
-            keep=descriptor,
-        )
+        follower = DumpProgress(progress, partial)
+        programs.run("pg_dump", url, *_FORMAT, f"--file={partial}", follower=follower, keep=descriptor)
         programs.read("pg_restore", "--list", str(partial))  # it can be read, at least its table of contents
         written = partial.stat().st_size
     return Made(path, written, revision, time.monotonic() - begun)

@@ -62,11 +62,16 @@ def _restore(told: Arguments) -> None:
 
 @contextmanager
 def _server(settings: Settings, *, share: bool) -> Iterator[str]:
-    """The URL of the schedulers' database. An embedded one is started or, with `share`, used with who runs it."""
+    """The URL of the schedulers' database. An embedded one is made and started or, with `share`, has to be there.
+
+    Raises SettingsError, PostgresError.
+    """
     if settings.database_url:
         yield settings.database_url
         return
     postgres = EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
+    if share and not postgres.data.exists():
+        raise SettingsError([f"{settings.data_dir} has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL"])
     postgres.start(share=share)
     try:
         yield postgres.url()

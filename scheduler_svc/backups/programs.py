@@ -9,8 +9,9 @@ import os
 import selectors
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
@@ -25,6 +26,16 @@ _PASSWORD = "PGPASSWORD"  # noqa: S105 - the name of a variable
 
 class ProgramFailed(Exception):
     """A program of PostgreSQL ended badly; the text is what it said last."""
+
+
+class Follower(Protocol):
+    """Whoever wants to know how far a program is."""
+
+    def said(self, line: str) -> None:
+        """A line of what it says."""
+
+    def tick(self) -> None:
+        """A few times a second."""
 
 
 class Programs:
@@ -46,19 +57,10 @@ class Programs:
             raise ProgramFailed(_told(done.stderr.decode(errors="replace").splitlines()))
         return done.stdout.decode(errors="replace")
 
-    def run(
-        self,
-        name: str,
-        url: str,
-        *arguments: str,
-        said: Callable[[str], None],
-        tick: Callable[[], None],
-        keep: int = -1,
-    ) -> None:
-        """Runs a program on a database; each line goes to `said`, and `tick` is called a few times a second.
+    def run(self, name: str, url: str, *arguments: str, follower: Follower, keep: int = -1) -> None:
+        """Runs a program on a database, where it inherits the descriptor `keep`.
 
-        It inherits the descriptor `keep`. It is ended where this call is interrupted. Raises ProgramFailed,
-        PostgresError.
+        It is ended where this call is interrupted. Raises ProgramFailed, PostgresError.
         """
         connection, password = _connection(url)
         process = subprocess.Popen(
@@ -71,7 +73,7 @@ class Programs:
             start_new_session=True,  # a Ctrl-C is ours to pass on
         )
         try:
-            last = _follow(process, said, tick)
+            last = _follow(process, follower)
         except BaseException:
             process.terminate()
             raise
@@ -92,7 +94,7 @@ class Programs:
         return path
 
 
-def _follow(process: subprocess.Popen[bytes], said: Callable[[str], None], tick: Callable[[], None]) -> Sequence[str]:
+def _follow(process: subprocess.Popen[bytes], follower: Follower) -> Sequence[str]:
     """Until it has ended; its last lines."""
     assert process.stderr
     lines: deque[str] = deque(maxlen=_LAST_LINES)
@@ -107,8 +109,8 @@ def _follow(process: subprocess.Popen[bytes], said: Callable[[str], None], tick:
                 *whole, rest = (rest + data).split(b"\n")
                 for line in whole:
                     lines.append(line.decode(errors="replace"))
-                    said(lines[-1])
-            tick()
+                    follower.said(lines[-1])
+            follower.tick()
 
 
 def _connection(url: str) -> tuple[str, str | None]:

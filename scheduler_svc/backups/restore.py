@@ -11,7 +11,7 @@ from psycopg2 import errors as pg_errors
 
 from scheduler_svc.backups.archive import Archive, CannotRestore
 from scheduler_svc.backups.programs import Programs
-from scheduler_svc.backups.progress import Progress
+from scheduler_svc.backups.progress import Progress, RestoreProgress
 from scheduler_svc.store.databases import Client, Databases
 from scheduler_svc.store.migrate import SchemaTooNew, check_compatible, scripts, upgrade
 from scheduler_svc.store.restored import Sums, begin_anew
@@ -20,7 +20,8 @@ LEAVE = 3.0
 """Seconds that clients of the database are given to go."""
 
 _POLL = 0.1
-_STEPS = ("pg_restore: creating ", "pg_restore: processing data for ", "pg_restore: executing ")
+# Whoever restores owns what is restored: users and grants of the server that it came from may not be here.
+_PLAINLY = ("--no-owner", "--no-privileges", "--exit-on-error")
 
 
 def check_schema(archive: Archive) -> None:
@@ -96,23 +97,7 @@ def _new_database(databases: Databases) -> Iterator[str]:
 
 
 def _fill(url: str, archive: Archive, programs: Programs, progress: Progress) -> None:
-    done, step = [0], [""]
-
-    def said(line: str) -> None:
-        if line.startswith(_STEPS):
-            done[0] += 1
-            step[0] = line.removeprefix("pg_restore: ")
-
-    programs.run(
-        "pg_restore",
-        url,
-        "--no-owner",
-        "--no-privileges",
-        "--exit-on-error",
-        str(archive.path),
-        said=said,
-        tick=lambda: progress.show(f"{done[0]} of {archive.entries} steps done: {step[0]}"),
-    )
+    programs.run("pg_restore", url, *_PLAINLY, str(archive.path), follower=RestoreProgress(progress, archive.entries))
 
 
 def _make_usable(url: str) -> Sums:

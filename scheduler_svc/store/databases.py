@@ -57,7 +57,6 @@ class Databases:
                 for name in self._admin.scalars(_LEFT, {"prefix": _UNFINISHED}).all():
                     self.drop(name)
             yield mine
-        self._engine.dispose()
 
     def major(self) -> int:
         """The server's major version."""

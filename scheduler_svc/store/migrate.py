@@ -122,8 +122,12 @@ def _applied(connection: sa.Connection, known: list[str]) -> int:
 def _turn(connection: sa.Connection, patience: float) -> Iterator[None]:
     """While no other replica migrates. Raises MigrationStuck."""
     deadline = time.monotonic() + patience
+    waits = False
     while not connection.scalar(_TAKE_TURN, {"lock": _LOCK}):
         connection.commit()
+        if not waits:
+            _log.info("another process migrates; this one waits for it", action="migrate")
+            waits = True
         if time.monotonic() > deadline:
             raise MigrationStuck(f"another process has migrated this database for {patience:g} s: see its log")
         time.sleep(_TURN_POLL)

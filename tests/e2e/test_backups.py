@@ -120,7 +120,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     as_they_stood = site.tasks()
 
     made = run(site.scheduler, "backup", file)
-    assert (made.returncode, made.stderr) == (0, "")
+    assert made.returncode == 0, made.stderr
     assert file.stat().st_mode & 0o777 == 0o600
 
     # the campaign: more work, things that change, things that are killed
@@ -144,7 +144,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     spools = (keeper, victim)
     wait_until(lambda: any(worker.spooled() for worker in spools), within=WITHIN, what="a result is in a spool")
     restored = run(site.scheduler, "restore", file, "--replace")
-    assert (restored.returncode, restored.stderr) == (0, "")
+    assert restored.returncode == 0, restored.stderr
     site.scheduler.start()
     client = site.client
 

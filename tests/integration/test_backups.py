@@ -17,7 +17,7 @@ from scheduler_svc.backups import archive, backup_command, restore_command
 from scheduler_svc.backups.archive import CannotRestore, read_archive
 from scheduler_svc.backups.backup import back_up
 from scheduler_svc.backups.programs import ProgramFailed, Programs
-from scheduler_svc.backups.progress import Progress, size
+from scheduler_svc.backups.progress import DumpProgress, Progress, RestoreProgress, size
 from scheduler_svc.backups.restore import check_schema, restore
 from scheduler_svc.config import Settings, SettingsError
 from scheduler_svc.postgres import PostgresError
@@ -167,7 +167,8 @@ def test_what_is_no_backup_is_told(site: Site) -> None:
 
 
 def test_a_dump_of_another_database_is_told(site: Site, empty_db_url: str) -> None:
-    site.programs.run("pg_dump", empty_db_url, "-Fc", f"--file={site.file}", said=lambda _: None, tick=lambda: None)
+    follower = DumpProgress(site.progress, site.file)
+    site.programs.run("pg_dump", empty_db_url, "-Fc", f"--file={site.file}", follower=follower)
     with pytest.raises(CannotRestore, match=r"some other database: it has no table alembic_version, tasks, leases"):
         site.restore()
 
@@ -223,6 +224,21 @@ def test_an_empty_database_has_nothing_to_back_up(empty_db_url: str, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_without_a_database_is_not_made_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    done = subprocess.run(
+        [PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"{tmp_path}/typo has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_program_that_is_missing_is_named(site: Site, tmp_path: Path) -> None:
     site.programs = Programs(Settings(pg_bindir=tmp_path))
     with pytest.raises(PostgresError, match=rf"{tmp_path} has no pg_dump: install .*CONTENTGEN_PG_BINDIR"):
@@ -271,12 +287,38 @@ def test_a_wrong_command_line_is_told(
         signal.signal(signal.SIGTERM, before)
 
 
-def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.StringIO()
-    clock = [0.0]
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+STEPS = [f"{n} of 4 steps done: {step}" for n, step in enumerate(["beginning", "creating TABLE", "processing data"])]
+
+
+@pytest.mark.parametrize(
+    ("out", "shown"),
+    [
+        (io.StringIO(), "".join(f"{step}\n" for step in STEPS[1:])),
+        (Terminal(), "".join(f"\r\033[K{step}" for step in [*STEPS, ""])),
+    ],
+)
+def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch, out: io.StringIO, shown: str) -> None:
+    clock = [100.0]
     monkeypatch.setattr("scheduler_svc.backups.progress.time.monotonic", lambda: clock[0])
     progress = Progress(out)
-    for clock[0] in (1.0, 9.0, 10.5, 11.0, 21.0):
-        progress.show(f"{size(int(clock[0] * 1024))} written")
+    follower = RestoreProgress(progress, 4)
+    for clock[0], line in (
+        (100.1, "pg_restore: connecting to database for restore"),
+        (110.1, "pg_restore: creating TABLE"),
+        (120.2, "pg_restore: processing data"),
+        (120.3, "pg_restore: creating INDEX"),
+    ):
+        follower.said(line)
+        follower.tick()
     progress.clear()
-    assert out.getvalue() == "10.5 KiB written\n21.0 KiB written\n"
+    assert out.getvalue() == shown
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")])
+def test_sizes_are_for_people(n: int, text: str) -> None:
+    assert size(n) == text
