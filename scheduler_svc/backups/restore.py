@@ -110,14 +110,15 @@ def _make_usable(url: str) -> Sums:
 
 
 def _put_in_place(databases: Databases, url: str) -> None:
+    """Looks who came meanwhile before PostgreSQL does, which waits for them for five seconds."""
+    in_use = "somebody connected to database {} meanwhile, and nothing was changed: stop them, and restore again\n{}"
     try:
+        if clients := databases.clients():
+            raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, clients))))
         databases.put_in_place(_name(url))
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, pg_errors.ObjectInUse):
-            raise CannotRestore(
-                f"somebody connected to database {databases.target} meanwhile, and nothing was changed: stop "
-                f"{', '.join(map(str, databases.clients())) or 'them'}, and restore again"
-            ) from None
+            raise CannotRestore(in_use.format(databases.target, error.orig)) from None
         raise
 
 
