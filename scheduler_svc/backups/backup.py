@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from scheduler_svc.backups.archive import read_archive
 from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import DumpProgress, Progress
 from scheduler_svc.config import SettingsError
@@ -24,10 +25,10 @@ _FORMAT = ("--format=custom", "--compress=gzip:1", "--lock-wait-timeout=60s")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup that is whole and on disk."""
+    """A backup that is whole and on disk: its size, of when and of which schema it is, how long it took."""
 
-    path: Path
     bytes: int
+    time: str
     revision: str
     seconds: float
 
@@ -35,16 +36,16 @@ class Made:
 def back_up(url: str, path: Path, programs: Programs, progress: Progress, *, overwrite: bool) -> Made:
     """Writes the database at one moment into `path`; what stands there is replaced at the end or not at all.
 
-    Raises SettingsError, ProgramFailed, OSError; what was written until then is gone.
+    Raises SettingsError, ProgramFailed, CannotRestore, OSError; what was written until then is gone.
     """
-    revision = _revision(url)
+    _check_source(url)
     begun = time.monotonic()
     with _partial(path, overwrite=overwrite) as (partial, descriptor):
         follower = DumpProgress(progress, partial)
         programs.run("pg_dump", url, *_FORMAT, f"--file={partial}", follower=follower, keep=descriptor)
-        programs.read("pg_restore", "--list", str(partial))  # it can be read, at least its table of contents
+        made = read_archive(partial, programs)
         written = partial.stat().st_size
-    return Made(path, written, revision, time.monotonic() - begun)
+    return Made(written, made.made, made.revision, time.monotonic() - begun)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -57,7 +58,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise SettingsError([f"{path} exists: name another file, or say --overwrite"])
 
 
-def _revision(url: str) -> str:
+def _check_source(url: str) -> None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         with engine.connect() as connection:
@@ -66,7 +67,6 @@ def _revision(url: str) -> str:
         engine.dispose()
     if revision is None:
         raise SettingsError(["the database has no tables of a scheduler: there is nothing to back up"])
-    return revision
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def _back_up(told: Arguments) -> None:
             made = back_up(url, told.file, programs, progress, overwrite=told.over)
         finally:
             progress.clear()
-    print(f"{made.path}: {size(made.bytes)}, schema {made.revision}, in {made.seconds:.1f} s")
+    print(f"{told.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
 
 
 def _restore(told: Arguments) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from grpc_status import rpc_status
 from tests.e2e.client import Client, Status, request
 from tests.e2e.quick_creator import quick_creator
 from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker
+from tests.later_migrations import NEWEST
 from tests.waiting import wait_until, wait_until_gone
 
 LEASE = 90.0
@@ -121,6 +123,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
 
     made = run(site.scheduler, "backup", file)
     assert made.returncode == 0, made.stderr
+    assert re.fullmatch(rf"{file}: [\d.]+ KiB of 20\d\d-.* UTC, schema {NEWEST}, in [\d.]+ s\n", made.stdout)
     assert file.stat().st_mode & 0o777 == 0o600
 
     # the campaign: more work, things that change, things that are killed
