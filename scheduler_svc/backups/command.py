@@ -51,13 +51,15 @@ def _restore(told: Arguments) -> None:
     check_schema(archive)
     with _server(told.settings, share=False) as url:
         try:
-            sums = restore(url, archive, programs, progress, replace=told.over)
+            sums, left = restore(url, archive, programs, progress, replace=told.over)
         finally:
             progress.clear()
     print(
         f"restored {archive.path}, made {archive.made}: {sums.accounts:,} accounts, {sums.tasks:,} tasks, "
         f"{sums.running:,} of them with a worker, {sums.contents:,} contents\nStart the schedulers now."
     )
+    if left:
+        print(f"What the database held before can't be dropped: it is in database {left}.")
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
@@ -35,11 +37,20 @@ def check_schema(archive: Archive) -> None:
         raise CannotRestore(f"{archive.path}: {error}") from None
 
 
-def restore(url: str, archive: Archive, programs: Programs, progress: Progress, *, replace: bool) -> Sums:
-    """Puts the backup in the place of the database; how much is in it.
+class Restored(NamedTuple):
+    """What is in the database now. `left`: where what it held before still is, which could not be dropped."""
+
+    sums: Sums
+    left: str | None
+
+
+def restore(url: str, archive: Archive, programs: Programs, progress: Progress, *, replace: bool) -> Restored:
+    """Puts the backup in the place of the database. To be called on the main thread.
 
     Raises CannotRestore, ProgramFailed, sa.exc.DBAPIError, with nothing changed.
     """
+    if not sa.make_url(url).database:
+        raise CannotRestore("DATABASE_URL names no database: put its name at the end, as in postgresql://host/name")
     databases = Databases(url)
     with databases.alone() as alone:
         if not alone:
@@ -48,8 +59,8 @@ def restore(url: str, archive: Archive, programs: Programs, progress: Progress, 
         with _new_database(databases) as new:
             _fill(new, archive, programs, progress)
             sums = _make_usable(new)
-            _put_in_place(databases, new)
-    return sums
+            with _uninterrupted():
+                return Restored(sums, _put_in_place(databases, new))
 
 
 def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> None:
@@ -109,17 +120,37 @@ def _make_usable(url: str) -> Sums:
         engine.dispose()
 
 
-def _put_in_place(databases: Databases, url: str) -> None:
-    """Looks who came meanwhile before PostgreSQL does, which waits for them for five seconds."""
-    in_use = "somebody connected to database {} meanwhile, and nothing was changed: stop them, and restore again\n{}"
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals are ignored: whoever interrupts a restore is told that nothing was changed, and may rely on that."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if clients := databases.clients():
-            raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, clients))))
-        databases.put_in_place(_name(url))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _put_in_place(databases: Databases, url: str) -> str | None:
+    """The name of the former database where it can't be dropped.
+
+    Looks who came meanwhile before PostgreSQL does, which waits for them for five seconds.
+    """
+    in_use = "somebody connected to database {} meanwhile, and nothing was changed: stop them, and restore again\n{}"
+    if clients := databases.clients():
+        raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, clients))))
+    try:
+        former = databases.put_in_place(_name(url))
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, pg_errors.ObjectInUse):
             raise CannotRestore(in_use.format(databases.target, error.orig)) from None
         raise
+    try:
+        if former:
+            databases.drop(former)
+    except sa.exc.DBAPIError:
+        return former
+    return None
 
 
 def _name(url: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+_MAINTENANCE = "postgres"
 _LOCK = 0x72_65_73_74_6F_72_65  # "restore"
 _UNFINISHED = "contentgen_restoring_"
 _REPLACED = "contentgen_replaced_"
@@ -38,13 +39,14 @@ class Client(NamedTuple):
 
 
 class Databases:
-    """The databases of the server of `url`, seen from its maintenance database `postgres`."""
+    """The databases of the server of `url`, which names one of them, seen from its maintenance database."""
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(url)
         self.target = str(self._url.database)
+        other = "template1" if self.target == _MAINTENANCE else _MAINTENANCE  # nobody can rename where they are
         self._engine = sa.create_engine(
-            self._url.set(database="postgres"), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+            self._url.set(database=other), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
         )
         self._connection: sa.Connection | None = None
 
@@ -89,8 +91,8 @@ class Databases:
         """Drops a database if it is there, whoever is connected."""
         self._admin.exec_driver_sql(f"DROP DATABASE IF EXISTS {self._quoted(name)} WITH (FORCE)")
 
-    def put_in_place(self, new: str) -> None:
-        """Gives a database the name of the present one, in one transaction, and drops that.
+    def put_in_place(self, new: str) -> str | None:
+        """Gives a database the name of the present one, in one transaction; what that is called now, if there was one.
 
         Raises sa.exc.DBAPIError, with nothing changed, where somebody is connected to either.
         """
@@ -99,8 +101,7 @@ class Databases:
         renames = [f"ALTER DATABASE {target} RENAME TO {aside}"] if replaces else []
         renames.append(f"ALTER DATABASE {self._quoted(new)} RENAME TO {target}")
         self._admin.exec_driver_sql("; ".join(renames))  # sent at once, they are one transaction
-        if replaces:
-            self.drop(aside)
+        return aside if replaces else None
 
     @property
     def _admin(self) -> sa.Connection:
