@@ -64,7 +64,6 @@ class Probes:
             self._has_opened(outcome)
         else:
             _log.info("the CLI works again", action="worker.healthy", lease_id=lease.lease_id)
-            self._changed()
 
     def over(self, lease: Lease) -> None:
         """A lease is not held any more."""
