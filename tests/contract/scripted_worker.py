@@ -74,7 +74,7 @@ class ScriptedWorker:
             last_assignment=self._assignments,
             last_poll_id=self.last_poll_id,
             unhealthy=self.last_error is not None,
-            last_error=self.last_error,
+            last_error=self.last_error or "",
         )
         await self.write(pb.LeaseRequest(state=state))
 
