@@ -134,10 +134,10 @@ async def test_what_waits_is_given_back_behind_a_state_and_does_not_count(tmp_pa
             assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}
 
 
-async def test_what_was_on_its_way_when_it_fell_ill_is_given_back(tmp_path: Path) -> None:
+async def test_what_was_on_its_way_goes_back_and_a_try_that_is_cancelled_decides_nothing(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
-        with worker_with(creator, scheduler.target):
+        with worker_with(creator, scheduler.target) as worker:
             stream, _ = await scheduler.session()
             ill = await falls_ill(stream)
             stream.assign(6, ill.number - 1, lease("late"))
@@ -145,23 +145,15 @@ async def test_what_was_on_its_way_when_it_fell_ill_is_given_back(tmp_path: Path
             state = await unhealthy(stream, free_slots=1)
             assert state.last_assignment == 6
 
-
-async def test_a_try_that_is_cancelled_decides_nothing(tmp_path: Path) -> None:
-    creator = Creator(tmp_path)
-    async with scripted_scheduler() as scheduler:
-        with worker_with(creator, scheduler.target) as worker:
-            stream, _ = await scheduler.session()
-            await falls_ill(stream)
-            state = await unhealthy(stream, free_slots=1)
             creator.hang()
-            stream.assign(6, state.number, lease("cancelled"))
+            stream.assign(7, state.number, lease("cancelled"))
             state = await unhealthy(stream, free_slots=0)
             stream.send(cancel=pb.Cancel(lease_id="cancelled", reason="CANCELLED_BY_CLIENT"))
             await stream.update("released", "cancelled")
             state = await unhealthy(stream, free_slots=1)
             creator.mend()
             creator.go_on()
-            stream.assign(7, state.number, lease("tried"))
+            stream.assign(8, state.number, lease("tried"))
             await stream.update("completed", "tried")
             assert len(worker.events("worker.unhealthy")) == 1
 

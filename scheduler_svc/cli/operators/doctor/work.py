@@ -89,7 +89,7 @@ def _unhealthy(worker: pool_pb.Worker) -> Finding:
         "cli",
         f"{message}: {cells.line(worker.last_error) or 'no reason is told'}",
         f"look at CREATOR_CLI_PATH and what it needs on {cells.line(worker.hostname) or 'its host'}; the worker tries"
-        " one task at a time, 5 min apart at most, and takes all again once one completes",
+        " one task at a time, 5 min apart at most, and takes all again once one completes, or once it is restarted",
     )
 
 
