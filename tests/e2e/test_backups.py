@@ -30,7 +30,7 @@ COMMAND_LIMIT = 60.0
 def run(scheduler: Scheduler, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A command of `contentgen-scheduler` with this scheduler's settings."""
     return subprocess.run(
-        [scheduler.program, *map(str, arguments)],
+        [*scheduler.command, *map(str, arguments)],
         env=scheduler.environment,
         capture_output=True,
         text=True,

@@ -101,7 +101,8 @@ def quick_worker(stack: Stack, name: str, *schedulers: Scheduler, program: Path 
     cli = str(quick_creator(stack.folder))
     target = ",".join(scheduler.target for scheduler in schedulers)
     worker = stack.worker(name, target, CREATOR_CLI_PATH=cli, CONTENTGEN_QUEUE_SIZE="12")
-    worker.program = program or worker.program
+    if program:
+        worker.command = [str(program)]
     worker.start()
 
 
@@ -110,7 +111,7 @@ def test_both_versions_serve_one_database_while_the_newer_one_migrates_it(
 ) -> None:
     """Schema 0008 is from before schemas said who may run on them: its code runs on, and starts no more."""
     old = stack.scheduler("old", lease_ttl=LEASE)
-    old.program = previous.scheduler
+    old.command = [str(previous.scheduler)]
     old.start()
     new = stack.scheduler("new", lease_ttl=LEASE)
     assert schema(empty_db_url) == PREVIOUS_SCHEMA
