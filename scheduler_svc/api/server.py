@@ -21,6 +21,7 @@ from scheduler_svc.api.auth import MODULES, Doors
 from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.guard import Guard
 from scheduler_svc.api.health_service import HealthService
+from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 
@@ -53,12 +54,15 @@ class Services:
     account: account_service_pb2_grpc.AccountServiceServicer
 
 
-def build(services: Services, health: Health, doors: Doors | None = None) -> aio.Server:
+def build(
+    services: Services, health: Health, doors: Doors | None = None, in_flight: InFlight | None = None
+) -> aio.Server:
     """A server with everything registered, to be bound and started within the running event loop.
 
-    Without doors everyone who reaches it may do everything.
+    Without doors everyone who reaches it may do everything. `in_flight` gets to know each call.
     """
-    interceptors: list[aio.ServerInterceptor] = [doors, Guard()] if doors else [Guard()]
+    guard = Guard(in_flight or InFlight())
+    interceptors: list[aio.ServerInterceptor] = [doors, guard] if doors else [guard]
     server = aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
