@@ -45,11 +45,11 @@ _ATTEMPTS = 5
 
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
 # joined through the keys' indexes. One plan then serves every batch; to plan each anew costs as much as to run it.
-_HOT_OPTIONS = (
-    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan"
-    " -c jit=off -c timezone=UTC"
+_HOT_SETTINGS = (
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+    " SET plan_cache_mode = force_generic_plan; SET jit = off; SET timezone = 'UTC'"
 )
-_OPTIONS = "-c jit=off -c timezone=UTC"
+_SETTINGS = "SET jit = off; SET timezone = 'UTC'"
 
 R = TypeVar("R")
 
@@ -65,7 +65,6 @@ def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
         isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
         connect_args={
             "connect_timeout": 5,
-            "options": _HOT_OPTIONS if hot else _OPTIONS,
             "application_name": "contentgen",
             "keepalives_idle": 10,
             "keepalives_interval": 5,
@@ -73,8 +72,23 @@ def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
             "tcp_user_timeout": 20_000,
         },
     )
+    settings = _HOT_SETTINGS if hot else _SETTINGS
+    sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
     sa.event.listen(engine, "reset", _leave_no_transaction)
+    sa.event.listen(engine, "handle_error", _leave_a_standby)
     return engine
+
+
+def _set(connection: Any, settings: str) -> None:
+    """By statements, not as options of the connection: poolers refuse those."""
+    with connection.cursor() as cursor:
+        cursor.execute(settings)
+
+
+def _leave_a_standby(context: sa.ExceptionContext) -> None:
+    """A server that takes no writes any more is left: by its name or address the new primary may be reached."""
+    if isinstance(context.original_exception, pg_errors.ReadOnlySqlTransaction):
+        context.is_disconnect = True
 
 
 def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, _state: object) -> None:
