@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -37,19 +37,30 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 @contextmanager
-def away(cluster: EmbeddedPostgres, db_url: str) -> Iterator[None]:
-    """The database takes no connection and has none."""
+def changed(cluster: EmbeddedPostgres, db_url: str, change: str, back: str) -> Iterator[None]:
+    """The database is altered, and has no connection from before; at the end it is altered back."""
     name = sa.make_url(db_url).database
     admin = psycopg2.connect(cluster.dsn("postgres"))
     admin.autocommit = True
     with admin.cursor() as cursor:
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        cursor.execute(f"ALTER DATABASE {name} {change}")
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         try:
             yield
         finally:
-            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            cursor.execute(f"ALTER DATABASE {name} {back}")
             admin.close()
+
+
+def away(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
+    """The database takes no connection and has none."""
+    return changed(cluster, db_url, "ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true")
+
+
+def demoted(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
+    """Who connects meanwhile may only read, and for as long as that connection lasts."""
+    read_only = "default_transaction_read_only"
+    return changed(cluster, db_url, f"SET {read_only} = on", f"RESET {read_only}")
 
 
 async def status_after(watch: Any) -> int:
@@ -77,6 +88,27 @@ async def test_a_database_that_is_away_is_unavailable_and_comes_back(
             await stream.read()
     assert await status_after(watch) == SERVING
     assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
+
+
+async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_left(
+    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    health: Any = HealthStub(channel)
+    watch = health.Watch(HealthCheckRequest())
+    assert await status_after(watch) == SERVING
+    submits = [pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id=f"{n}") for n in range(60)]
+    with demoted(cluster, db_url):
+        for call in (
+            tasks.SubmitTask(submits[0]),
+            tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits)),
+        ):
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
+                await call
+            assert refusal.retry_after
+        assert await status_after(watch) == NOT_SERVING
+    assert await status_after(watch) == SERVING
+    tasks_made = (await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits))).tasks
+    assert {task.status for task in tasks_made} == {task_pb2.TASK_STATUS_PENDING}
 
 
 async def test_a_watch_goes_on_with_its_token_after_an_outage(
