@@ -16,7 +16,6 @@ import sys
 from contextlib import ExitStack, suppress
 from typing import Never
 
-import sqlalchemy as sa
 import structlog
 import uvloop
 
@@ -24,7 +23,7 @@ from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, 
 from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.migrate import migrate
 from scheduler_svc.store.sessions import check_sessions
 from scheduler_svc.token_command import token_command
 
@@ -55,21 +54,13 @@ def _serve(settings: Settings) -> None:
         url = postgres.url() if postgres else str(settings.database_url)
         if not postgres:
             check_sessions(url)
-        _migrate(url)
+        migrate(url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, url, postgres))
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
-
-
-def _migrate(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    try:
-        upgrade(engine)
-    finally:
-        engine.dispose()
 
 
 async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> Never:

@@ -7,20 +7,17 @@ is free keeps none of them, and hints would be lost without a word.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
 
 from scheduler_svc.config import SettingsError
+from scheduler_svc.store.connecting import connect
 
 LOOKS = 5
 """How often two connections are compared: a pooler may give both the right session by chance."""
-CONNECT_TIMEOUT = 5
-"""Seconds for each address of the URL."""
-
 _NOT_KEPT = (
     "DATABASE_URL leads to a connection pooler that does not keep a connection to one session of PostgreSQL{how}:"
     " LISTEN/NOTIFY and prepared statements need that. Use session pooling there (PgBouncer: pool_mode=session),"
@@ -39,12 +36,13 @@ def check_sessions(url: str) -> None:
     No time is measured: what one session has notified, another hears with its next statement at the latest.
     """
     try:
-        with _connection(url) as one, _connection(url) as other:
+        address = sa.make_url(url)
+        with closing(connect(address)) as one, closing(connect(address)) as other:
             _compare(one, other)
             _notify(one, other)
     except psycopg2.Error as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise SettingsError([f"DATABASE_URL can't be used: {said[0]}"]) from None
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise SettingsError([f"DATABASE_URL can't be used: {said}"]) from None
     except (sa.exc.ArgumentError, ValueError):  # they quote the URL, and so the password
         raise SettingsError([_NO_URL]) from None
 
@@ -76,14 +74,3 @@ def _notify(one: Any, other: Any) -> None:
 def _run(connection: Any, sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)
-
-
-@contextmanager
-def _connection(url: str) -> Iterator[Any]:
-    """One that commits each statement."""
-    made = sa.make_url(url)
-    arguments, options = made.get_dialect()().create_connect_args(made)
-    settings = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "contentgen", **options}
-    with closing(psycopg2.connect(*arguments, **settings)) as connection:
-        connection.autocommit = True
-        yield connection

@@ -22,6 +22,7 @@ from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.batch import array
 from scheduler_svc.store.changes import Changes
+from scheduler_svc.store.connecting import defaults
 from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
@@ -63,14 +64,7 @@ def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
         pool_timeout=10,
         execution_options={"prepares": hot},
         isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "contentgen",
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
-        },
+        connect_args=defaults(sa.make_url(url)),
     )
     settings = _HOT_SETTINGS if hot else _SETTINGS
     sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
