@@ -30,14 +30,7 @@ from scheduler_svc.application.recover import ReaperSettings
 from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack
 from scheduler_svc.application.sessions import SessionSettings
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.application.streams import (
-    CancelLease,
-    DrainOrder,
-    PollOrder,
-    ReconnectOrder,
-    ResizeOrder,
-    Streams,
-)
+from scheduler_svc.application.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.application.submit import Submit, Submits
 from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
@@ -306,7 +299,7 @@ class Replica:
         if self.health.draining:
             return
         self.health.drain()
-        self._streams.tell_all(ReconnectOrder())
+        self._streams.send_away()
         self._waiters.close()
         self._polls.close()
         self._tail.close()

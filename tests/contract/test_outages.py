@@ -155,6 +155,10 @@ async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url
         told = await stream.read()
         assert isinstance(told, worker_pb.LeaseResponse)
         assert told.WhichOneof("message") == "reconnect"
+        with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+            other = WorkerServiceStub(channel).Lease()
+            await other.write(worker_pb.LeaseRequest(hello=hello(worker_id="w2", folder_id="f2")))
+            await other.read()
         await stream.write(worker_pb.LeaseRequest(state=worker_pb.State(number=1)))
         answer = await stream.read()
         assert isinstance(answer, worker_pb.LeaseResponse)
