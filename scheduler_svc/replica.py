@@ -63,7 +63,7 @@ DRAIN_WITHIN = 7.0
 """Seconds that calls in flight get once this replica goes away."""
 
 SETTLE = 0.1
-"""Seconds in which calls are still taken: who watches its health, and workers, go elsewhere meanwhile."""
+"""Seconds in which calls are still taken: who watches its health goes elsewhere meanwhile."""
 
 _log = structlog.get_logger(__name__)
 
@@ -299,11 +299,12 @@ class Replica:
         if self.health.draining:
             return
         self.health.drain()
+        await self._dispatcher.rest(within)  # else workers would leave before they have read what they are given
+        await asyncio.sleep(SETTLE)
         self._streams.send_away()
         self._waiters.close()
         self._polls.close()
         self._tail.close()
-        await asyncio.sleep(SETTLE)
         await self._in_flight.end(within)
         await self._dispatcher.stop()
         await self._admission.stop()
