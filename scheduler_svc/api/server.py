@@ -30,6 +30,10 @@ MAX_CONCURRENT_RPCS = 10_000
 
 SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
 
+ROTATE_AFTER = 20 * 60.0
+"""Seconds, give or take a tenth, after which a connection takes no more calls, so that replicas behind a balancer share
+the callers evenly. What is under way on it goes on; a worker's stream is rotated by `worker_service`."""
+
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -41,6 +45,10 @@ OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may be idle for hours
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # below what any client of ours sends
 )
+
+
+def _options() -> list[tuple[str, int]]:
+    return [*OPTIONS, ("grpc.max_connection_age_ms", int(ROTATE_AFTER * 1_000))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ def build(
     """
     guard = Guard(in_flight or InFlight())
     interceptors: list[aio.ServerInterceptor] = [doors, guard] if doors else [guard]
-    server = aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
+    server = aio.server(interceptors=interceptors, options=_options(), maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
     worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)
