@@ -47,10 +47,17 @@ _ATTEMPTS = 5
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
 # joined through the keys' indexes. One plan then serves every batch; to plan each anew costs as much as to run it.
 _HOT_SETTINGS = (
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
-    " SET plan_cache_mode = force_generic_plan; SET jit = off; SET timezone = 'UTC'"
+    " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+    " SET plan_cache_mode = force_generic_plan"
 )
-_SETTINGS = "SET jit = off; SET timezone = 'UTC'"
+
+# The locks of a replica that froze, or whose host vanished, would stop the others for as long as the server believes in
+# it, which by default is two hours.
+_SETTINGS = (
+    "SET jit = off; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '20s';"
+    " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
+    " SET tcp_user_timeout = '8s';"
+)
 
 R = TypeVar("R")
 
@@ -66,7 +73,7 @@ def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
         isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
         connect_args=defaults(sa.make_url(url)),
     )
-    settings = _HOT_SETTINGS if hot else _SETTINGS
+    settings = _SETTINGS + _HOT_SETTINGS if hot else _SETTINGS
     sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
     sa.event.listen(engine, "reset", _leave_no_transaction)
     sa.event.listen(engine, "handle_error", _leave_a_standby)

@@ -24,6 +24,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import hello
 from tests.contract.watching import told, watching
@@ -109,6 +110,17 @@ async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_l
     assert await status_after(watch) == SERVING
     tasks_made = (await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits))).tasks
     assert {task.status for task in tasks_made} == {task_pb2.TASK_STATUS_PENDING}
+
+
+async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(db_url: str, engine: sa.Engine) -> None:
+    async with serving(db_url, lease_ttl=5) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        health: Any = HealthStub(channel)
+        watch = health.Watch(HealthCheckRequest())
+        assert await status_after(watch) == SERVING
+        with engine.begin() as connection:
+            connection.execute(sa.text("SELECT FROM reaper FOR UPDATE"))
+            assert await status_after(watch) == NOT_SERVING
+        assert await status_after(watch) == SERVING
 
 
 async def test_a_watch_goes_on_with_its_token_after_an_outage(

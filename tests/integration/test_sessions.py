@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.sessions import check_sessions
+from scheduler_svc.store.transactions import make_engine
 from tests.integration.pooler import DEAF, SESSION, TRANSACTION, Pooler, pooled
 
 
@@ -57,6 +58,15 @@ def test_a_url_that_can_t_be_read_is_not_shown(address: str) -> None:
     problem = _problem(f"postgresql+psycopg2://user:s3cret@{address}/db")
     assert problem.startswith("DATABASE_URL can't be read: it must be postgresql://")
     assert "cret" not in problem
+
+
+@pytest.mark.parametrize("hot", [True, False])
+def test_the_server_gives_up_a_replica_that_leaves_a_transaction_open(empty_db_url: str, hot: bool) -> None:
+    engine = make_engine(empty_db_url, 1, hot=hot)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "20s"
+        assert connection.scalar(sa.text("SHOW enable_seqscan")) == ("off" if hot else "on")
+    engine.dispose()
 
 
 def _problem(url: str) -> str:
