@@ -70,6 +70,7 @@ def test_a_failover_stops_no_run_and_loses_nothing_acknowledged(
     for task_id in (*paid, *submitted):
         client.wait_completed_over_outage(task_id, within=lease_ttl)
     _assert_ran_once(stack, client, [*paid, *submitted])
+    assert {task.attempt for task in client.tasks(paid)} == {1}
 
 
 @contextmanager
@@ -114,8 +115,8 @@ def _assert_ran_once(stack: Stack, client: Client, task_ids: list[str]) -> None:
     runs = {create.task_id: create.status for create in stack.journal.creates()}
     assert len(runs) == len(stack.journal.creates()), "no task ran twice"
     assert {runs[task_id] for task_id in task_ids} == {0}
-    for task in client.tasks(task_ids):
-        assert (task.attempt, task.retry_count) == (1, 0), client.history(task.task_id)
+    for task_id in task_ids:  # a claim whose commit nobody heard of comes back as another attempt, unrun
+        assert "WORKER_LOST" not in {reason for _, reason in client.moves(task_id)}
     contents = [content.task_id for content in client.contents()]
     assert len(contents) == len(set(contents)) == len(client.publish_pool())
     assert set(task_ids) <= set(contents)

@@ -56,6 +56,7 @@ def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas
             replica.start()
         _finish(load)
     _assert_each_ran_once(stack, replicas[0].client, load)
+    assert {task.attempt for task in replicas[0].client.tasks(load.task_ids)} == {1}
 
 
 def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, replicas: Sequence[Scheduler]) -> None:
@@ -65,7 +66,7 @@ def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, rep
     with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
         _wait_connected(load, replicas[1])
         wait_until(lambda: len(load.task_ids) >= 2 * CALLERS, within=20, what="each caller has a task")
-        replicas[1].kill()
+        replicas[1].kill()  # what it has claimed and not yet handed over comes back as another attempt, unrun
         goal = load.calls + CALLS
         wait_until(lambda: load.calls >= goal, within=30, what="the callers go on")
         _finish(load)
@@ -87,10 +88,8 @@ def _assert_each_ran_once(stack: Stack, client: Client, load: Load) -> None:
     assert load.calls >= CALLS
     runs = stack.journal.creates()
     assert sorted((run.task_id, run.status) for run in runs) == [(task_id, 0) for task_id in sorted(load.task_ids)]
-    life = ["pending", "submitted", "processing", "completed"]
-    for task_id in load.task_ids:
-        events = client.history(task_id)
-        assert [status_name(event.status) for event in events] == life
-        assert {event.attempt for event in events[1:]} == {1}
+    histories = {task_id: client.history(task_id) for task_id in load.task_ids}
+    assert "WORKER_LOST" not in {event.reason for events in histories.values() for event in events}
+    moves = {task_id: [status_name(event.status) for event in events] for task_id, events in histories.items()}
     for told in load.told:
-        assert told == dict.fromkeys(load.task_ids, life), "each move was told once"
+        assert told == moves, "each move was told once"
