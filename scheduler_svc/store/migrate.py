@@ -21,6 +21,7 @@ from alembic.script import Script, ScriptDirectory
 from psycopg2 import errors as pg_errors
 
 from scheduler_svc.store import compatibility
+from scheduler_svc.store.connecting import defaults
 from scheduler_svc.store.migrations.online import limit_waits
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -51,6 +52,16 @@ class SchemaTooNew(Exception):
 
 class MigrationStuck(Exception):
     """A migration did not get through within its time; what was applied before it stays, and the next start goes on."""
+
+
+def migrate(url: str) -> None:
+    """Brings the database of this URL to this version's schema. Raises SchemaTooNew, MigrationStuck."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=defaults(sa.make_url(url)))
+    try:
+        for revision in upgrade(engine):
+            _log.info("migrated", action="migrate", schema=revision)
+    finally:
+        engine.dispose()
 
 
 def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, patience: float = PATIENCE) -> list[str]:
