@@ -19,23 +19,33 @@ from typing import Never
 import structlog
 import uvloop
 
+from scheduler_svc.backups import backup_command, restore_command
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import migrate
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
 from scheduler_svc.store.sessions import check_sessions
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
 LINGER = 0.1
 """Seconds in which the last answers reach their callers."""
-_COMMANDS = {"import": import_command, "token": token_command}
+_COMMANDS = {
+    "backup": backup_command,
+    "import": import_command,
+    "restore": restore_command,
+    "token": token_command,
+}
 _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    """The entry point.
+
+    Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
+    migration did not get through.
+    """
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
         sys.exit(command(sys.argv[2:]))
@@ -43,9 +53,12 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
         _serve(settings)
-    except (SettingsError, PostgresError) as error:
+    except (SettingsError, PostgresError, SchemaTooNew) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
+    except MigrationStuck as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
 
 
 def _serve(settings: Settings) -> None:

@@ -4,7 +4,7 @@ Layer: beside spool, above durable.
 
     workers/<name>/alive       locked by the worker alone: a live worker holds this folder
     workers/<name>/lock        locked by the worker and its guard: once it is free, the former CLIs are gone
-    workers/<name>/identity    worker_id and folder_id, JSON
+    workers/<name>/identity    worker_id, folder_id and the format of all that is in the folder, JSON
     workers/<name>/session     the last session number that was used, decimal
     workers/<name>/started/    one empty file a lease whose CLI may have been started
     workers/<name>/spool/      results that are not acknowledged (spool.py)
@@ -28,6 +28,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from worker_svc.durable import GroupWriter, replace_file, sync_folder
+
+FORMAT = 1
+"""Of what is in a folder. A version that changes it so that this one would misread it raises this, and marks the folder
+before it writes anything else. A folder without a mark is of format 1."""
 
 GUARD_WAIT = 60.0
 """Seconds that the guard of a killed worker is given to end that worker's CLIs."""
@@ -106,6 +110,7 @@ def take_folder(
     workers.mkdir(parents=True, exist_ok=True, mode=0o700)
     path, alive = _named(workers, worker_id) if worker_id else _lowest(workers)
     try:
+        _check_format(path)
         lock = _wait_for_guard(path, say)
     except BaseException:
         os.close(alive)
@@ -170,6 +175,18 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
+def _check_format(path: Path) -> None:
+    try:
+        stored = int(json.loads((path / "identity").read_text()).get("format", 1))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return  # `_identity` judges that
+    if stored > FORMAT:
+        raise FolderError(
+            f"{path} was used by a newer version (format {stored}, and this one knows {FORMAT}), whose results would be"
+            " misread: start the newer version until the spool in it is empty, or use another folder"
+        )
+
+
 def _wait_for_guard(path: Path, say: Callable[[str], None]) -> int:
     deadline = time.monotonic() + GUARD_WAIT
     told = False
@@ -211,7 +228,7 @@ def _new_identity(path: Path, given: str | None, hostname: str) -> Identity:
 
 
 def _store_identity(path: Path, identity: Identity) -> Identity:
-    document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id}
+    document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id, "format": FORMAT}
     replace_file(path / "identity", json.dumps(document).encode())
     return identity
 

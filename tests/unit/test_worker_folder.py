@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,24 @@ def test_an_unreadable_identity_becomes_a_new_one_since_its_numbers_are_lost(
         assert folder.next_session() == 1
     assert len(said) == 1
     assert str(folder.path) in said[0]
+
+
+def test_a_folder_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with closing(take_folder(tmp_path, "a", "host")) as folder:
+        identity, result = folder.path / "identity", folder.spool / "1.batch"
+        run = folder.scratch / "run"
+    run.mkdir()
+    result.write_bytes(b"contentgen spool 2\n")
+    document = json.loads(identity.read_text())
+    assert document["format"] == 1
+    identity.write_text(json.dumps(document | {"format": 2}))
+    with pytest.raises(FolderError, match=r"used by a newer version \(format 2, and this one knows 1\)"):
+        take_folder(tmp_path, "a", "host")
+    assert run.is_dir()
+    assert result.exists()
+    identity.write_text(json.dumps({key: document[key] for key in ("worker_id", "folder_id")}))
+    with closing(take_folder(tmp_path, "a", "host")) as again:  # the first versions marked nothing
+        assert again.identity == folder.identity
 
 
 def test_a_lock_that_a_guard_alone_holds_is_waited_for(tmp_path: Path) -> None:
