@@ -21,11 +21,11 @@ from scheduler_svc.api.auth import MODULES, Doors
 from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.guard import Guard
 from scheduler_svc.api.health_service import HealthService
+from scheduler_svc.api.limits import Limits
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-MAX_CONCURRENT_RPCS = 10_000
 
 SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
 
@@ -39,6 +39,7 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may be idle for hours
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # below what any client of ours sends
+    ("grpc.http2.max_ping_strikes", 2),  # pings that come sooner all the same; the next one closes the connection
 )
 
 
@@ -53,13 +54,18 @@ class Services:
     account: account_service_pb2_grpc.AccountServiceServicer
 
 
-def build(services: Services, health: Health, doors: Doors | None = None) -> aio.Server:
+def build(services: Services, health: Health, doors: Doors | None = None, limits: Limits | None = None) -> aio.Server:
     """A server with everything registered, to be bound and started within the running event loop.
 
     Without doors everyone who reaches it may do everything.
     """
-    interceptors: list[aio.ServerInterceptor] = [doors, Guard()] if doors else [Guard()]
-    server = aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
+    limits = limits or Limits()
+    guard = Guard(limits)
+    server = aio.server(
+        interceptors=[doors, guard] if doors else [guard],
+        options=(*OPTIONS, *limits.options()),
+        maximum_concurrent_rpcs=limits.all_calls,
+    )
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
     worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)

@@ -22,6 +22,7 @@ from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from scheduler_svc.api.guard import Guard
+from scheduler_svc.api.limits import Limits
 from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
 from tests.contract.rpc_errors import refused
 
@@ -67,7 +68,7 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
 
 @asynccontextmanager
 async def served(scripted: Scripted) -> AsyncIterator[aio.Channel]:
-    server = aio.server(interceptors=[Guard()])
+    server = aio.server(interceptors=[Guard(Limits())])
     add_TaskServiceServicer_to_server(scripted, server)
     add_WorkerServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,120 @@
+"""HTTP/2 by hand, for peers that no gRPC library would be: frames are written as they are asked for, right or wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
+CANCEL = 8
+CLOSES_WITHIN_S = 10.0
+
+Pairs = Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One that was read."""
+
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+
+
+def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
+    """The bytes of a frame."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def header_block(pairs: Pairs) -> bytes:
+    """Names and values as literals that enter no table."""
+    return b"".join(b"\x00" + _text(name) + _text(value) for name, value in pairs)
+
+
+def _text(text: str) -> bytes:
+    """A string without Huffman code, its length as an integer with a prefix of 7 bits."""
+    data = text.encode()
+    if len(data) < 127:
+        return bytes([len(data)]) + data
+    rest, length = len(data) - 127, bytearray([127])
+    while rest >= 128:
+        length.append(rest % 128 + 128)
+        rest //= 128
+    length.append(rest)
+    return bytes(length) + data
+
+
+def call_headers(path: str, more: Pairs = ()) -> bytes:
+    """The header block that begins a call."""
+    usual = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "test"),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+    ]
+    return header_block([*usual, *more])
+
+
+def message(data: bytes) -> bytes:
+    """A gRPC message, not compressed."""
+    return struct.pack(">BI", 0, len(data)) + data
+
+
+class Connection:
+    """One connection; what is written goes out at once, what comes is read frame by frame."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self._next_stream = 1
+
+    async def greet(self) -> None:
+        """The preface and empty settings; the server's are acknowledged."""
+        self.writer.write(PREFACE + frame(SETTINGS))
+        async for each in self.frames():
+            if each.kind == SETTINGS and not each.flags & ACK:
+                break
+        self.writer.write(frame(SETTINGS, ACK))
+        await self.writer.drain()
+
+    def begin(self, path: str, more: Pairs = (), *, flags: int = END_HEADERS) -> int:
+        """Begins a call; returns its stream."""
+        stream = self._next_stream
+        self._next_stream += 2
+        self.writer.write(frame(HEADERS, flags, stream, call_headers(path, more)))
+        return stream
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Those that come, until the server closes."""
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await self._reader.readexactly(9)
+                length = int.from_bytes(head[:3], "big")
+                kind, flags, stream = struct.unpack(">BBI", head[3:])
+                yield Frame(kind, flags, stream & 0x7FFFFFFF, await self._reader.readexactly(length))
+
+    async def closed(self, within: float = CLOSES_WITHIN_S) -> list[Frame]:
+        """What still came until the server closed. Raises TimeoutError where it does not."""
+        async with asyncio.timeout(within):
+            return [each async for each in self.frames()]
+
+
+@asynccontextmanager
+async def connected(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Connection]:
+    """A connection that has said nothing yet."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
