@@ -11,6 +11,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before gRPC is importe
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from contextlib import ExitStack, suppress
@@ -27,6 +28,8 @@ from scheduler_svc.store.migrate import upgrade
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
+OPEN_FILES = 16_384
+"""What `Limits.connections` needs, and room."""
 _COMMANDS = {"import": import_command, "token": token_command}
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +75,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    _open_files()
     replica = Replica(settings, url)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
@@ -102,6 +106,13 @@ def _end_now(postgres: EmbeddedPostgres | None) -> None:
     if postgres:
         postgres.stop()
     os._exit(0)
+
+
+def _open_files() -> None:
+    """As many as this process may have, within reason: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if hard < 0 else min(hard, OPEN_FILES), hard))
 
 
 def _calm_the_collector() -> None:

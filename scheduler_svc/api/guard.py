@@ -74,8 +74,8 @@ class Guard(aio.ServerInterceptor):
     def _answering(self, behavior: Behavior, read: Read, method: str) -> Behavior:
         async def answer(requests: object, context: Context) -> object:
             try:
-                with self._in_flight.counted(method, context) as arriving:
-                    return await behavior(await read(requests, context, arriving), context)
+                arriving = self._in_flight.begin(method, context)
+                return await behavior(await read(requests, context, arriving), context)
             except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
                 await _refuse(error, method, context)
 
@@ -84,11 +84,11 @@ class Guard(aio.ServerInterceptor):
     def _streaming(self, behavior: Behavior, read: Read, method: str) -> Behavior:
         async def stream(requests: object, context: Context) -> AsyncIterator[object]:
             try:
-                with self._in_flight.counted(method, context) as arriving:
-                    request = await read(requests, context, arriving)
-                    async with aclosing(behavior(request, context)) as responses:
-                        async for response in responses:
-                            yield response
+                arriving = self._in_flight.begin(method, context)
+                request = await read(requests, context, arriving)
+                async with aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        yield response
             except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
                 await _refuse(error, method, context)
 

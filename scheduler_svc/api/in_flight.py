@@ -1,15 +1,16 @@
 """Which caller has how many calls under way. Part of `api`, inside `guard`.
 
-Lives on the event loop. A call is counted before its message is read, and until it is answered.
+Lives on the event loop. A call is counted before its message is read, and until its answer has gone out: one that
+nobody takes still needs its memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from grpc import aio
@@ -17,6 +18,8 @@ from grpc import aio
 from scheduler_svc.api.auth import OPEN, caller
 from scheduler_svc.api.limits import Limits
 from scheduler_svc.domain.errors import TooManyCalls
+
+Context = aio.ServicerContext[Any, Any]
 
 
 class Kind(Enum):
@@ -62,22 +65,23 @@ class InFlight:
         self._probes = 0
         self._callers: dict[str, _Caller] = {}
 
-    @contextmanager
-    def counted(self, method: str, context: aio.ServicerContext[Any, Any]) -> Iterator[asyncio.Semaphore]:
-        """Counts a call while the block runs; its message is read within what this yields. Raises TooManyCalls."""
+    def begin(self, method: str, context: Context) -> asyncio.Semaphore:
+        """Counts a call until it is over; its message is read within what this returns. Raises TooManyCalls."""
         kind, who = _KINDS.get(method, Kind.CALL), _who(context)
         of = self._callers.get(who) or _Caller(self._arriving_at_once)
         self._check(kind, of)
         self._callers[who] = of
         of.counts[kind] += 1
         self._probes += kind is Kind.PROBE
-        try:
-            yield of.arriving
-        finally:
-            self._probes -= kind is Kind.PROBE
-            of.counts[kind] -= 1
-            if not of.counts.total():
-                del self._callers[who]
+        context.add_done_callback(partial(self._end, kind, who))
+        return of.arriving
+
+    def _end(self, kind: Kind, who: str, context: Context) -> None:
+        of = self._callers[who]
+        of.counts[kind] -= 1
+        self._probes -= kind is Kind.PROBE
+        if not of.counts.total():
+            del self._callers[who]
 
     def _check(self, kind: Kind, of: _Caller) -> None:
         if of.counts[kind] >= self._most[kind]:
@@ -86,6 +90,6 @@ class InFlight:
             raise TooManyCalls(f"{self._most_probes:,} {kind.value} are under way")
 
 
-def _who(context: aio.ServicerContext[Any, Any]) -> str:
+def _who(context: Context) -> str:
     """The name of the caller's token, or the address without its port: neither can be taken for the other."""
     return caller().name or context.peer().rpartition(":")[0]

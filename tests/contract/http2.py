@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
+INITIAL_WINDOW_SIZE = 4
 CANCEL = 8
 CLOSES_WITHIN_S = 10.0
 
@@ -70,16 +70,16 @@ def message(data: bytes) -> bytes:
 
 
 class Connection:
-    """One connection; what is written goes out at once, what comes is read frame by frame."""
+    """What is written goes out at once, what comes is read frame by frame."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
         self._next_stream = 1
 
-    async def greet(self) -> None:
-        """The preface and empty settings; the server's are acknowledged."""
-        self.writer.write(PREFACE + frame(SETTINGS))
+    async def greet(self, window: int = 65_535) -> None:
+        """The preface and settings: how much of an answer the server may send; the server's are acknowledged."""
+        self.writer.write(PREFACE + frame(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
         async for each in self.frames():
             if each.kind == SETTINGS and not each.flags & ACK:
                 break
@@ -87,11 +87,25 @@ class Connection:
         await self.writer.drain()
 
     def begin(self, path: str, more: Pairs = (), *, flags: int = END_HEADERS) -> int:
-        """Begins a call; returns its stream."""
+        """Begins a call, and sends nothing of its message; returns its stream."""
         stream = self._next_stream
         self._next_stream += 2
         self.writer.write(frame(HEADERS, flags, stream, call_headers(path, more)))
         return stream
+
+    def call(self, path: str, request: bytes = b"", headers: Pairs = ()) -> int:
+        """Makes a call of one message; returns its stream."""
+        stream = self.begin(path, headers)
+        self.writer.write(frame(DATA, END_STREAM, stream, message(request)))
+        return stream
+
+    async def first(self, stream: int) -> Frame:
+        """The first frame of a call's answer; those of others are passed over."""
+        async with asyncio.timeout(CLOSES_WITHIN_S):
+            async for each in self.frames():
+                if each.stream == stream and each.kind in {DATA, HEADERS, RST_STREAM}:
+                    return each
+        raise ConnectionError("the server closed the connection")
 
     async def frames(self) -> AsyncIterator[Frame]:
         """Those that come, until the server closes."""
@@ -109,9 +123,9 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Connection]:
-    """A connection that has said nothing yet."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+async def connected(port: int, address: str = "127.0.0.1") -> AsyncIterator[Connection]:
+    """A connection from a loopback address; it has said nothing yet."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
     try:
         yield Connection(reader, writer)
     finally:
