@@ -73,7 +73,7 @@ class InFlight:
         self._callers[who] = of
         of.counts[kind] += 1
         self._probes += kind is Kind.PROBE
-        context.add_done_callback(partial(self._end, kind, who))
+        context.add_done_callback(partial(self._end, kind, who))  # type: ignore[arg-type] # the stubs name no function
         return of.arriving
 
     def _end(self, kind: Kind, who: str, context: Context) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from grpc import aio
+from grpc import aio, ssl_channel_credentials
 
 from scheduler_svc.replica import Replica
 
@@ -19,8 +20,11 @@ _BEHIND = 5
 
 
 @asynccontextmanager
-async def honest_caller(replica: Replica, token: str = "") -> AsyncIterator[None]:
-    """Calls one after the other, on a connection of its own, beside the block and behind it. Raises what one gets."""
+async def honest_caller(replica: Replica, token: str = "", ca: Path | None = None) -> AsyncIterator[None]:
+    """Calls one after the other, on a connection of its own, beside the block and behind it. Raises what one gets.
+
+    `ca`: whom TLS trusts; None: plaintext.
+    """
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     over = asyncio.Event()
 
@@ -31,7 +35,7 @@ async def honest_caller(replica: Replica, token: str = "") -> AsyncIterator[None
             left -= over.is_set()
 
     async with (
-        aio.insecure_channel(f"127.0.0.1:{replica.port}", _OWN_CONNECTION) as channel,
+        _channel(f"127.0.0.1:{replica.port}", ca) as channel,
         asyncio.TaskGroup() as calls,
     ):
         stub = AccountServiceStub(channel)
@@ -41,3 +45,9 @@ async def honest_caller(replica: Replica, token: str = "") -> AsyncIterator[None
             yield
         finally:
             over.set()
+
+
+def _channel(target: str, ca: Path | None) -> aio.Channel:
+    if ca is None:
+        return aio.insecure_channel(target, _OWN_CONNECTION)
+    return aio.secure_channel(target, ssl_channel_credentials(ca.read_bytes()), _OWN_CONNECTION)

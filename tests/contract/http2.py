@@ -12,8 +12,10 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 INITIAL_WINDOW_SIZE = 4
+EMPTY_MESSAGE = bytes(5)
+"""A gRPC message: not compressed, of no bytes."""
 CANCEL = 8
-CLOSES_WITHIN_S = 10.0
+ANSWERS_WITHIN_S = 10.0
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -33,9 +35,10 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> b
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def header_block(pairs: Pairs) -> bytes:
-    """Names and values as literals that enter no table."""
-    return b"".join(b"\x00" + _text(name) + _text(value) for name, value in pairs)
+def header_block(pairs: Pairs, *, entered: bool = False) -> bytes:
+    """Names and values as literals, which enter the table of the connection or do not."""
+    kind = b"\x40" if entered else b"\x00"
+    return b"".join(kind + _text(name) + _text(value) for name, value in pairs)
 
 
 def _text(text: str) -> bytes:
@@ -51,7 +54,7 @@ def _text(text: str) -> bytes:
     return bytes(length) + data
 
 
-def call_headers(path: str, more: Pairs = ()) -> bytes:
+def _call_headers(path: str) -> bytes:
     """The header block that begins a call."""
     usual = [
         (":method", "POST"),
@@ -61,12 +64,7 @@ def call_headers(path: str, more: Pairs = ()) -> bytes:
         ("te", "trailers"),
         ("content-type", "application/grpc"),
     ]
-    return header_block([*usual, *more])
-
-
-def message(data: bytes) -> bytes:
-    """A gRPC message, not compressed."""
-    return struct.pack(">BI", 0, len(data)) + data
+    return header_block(usual)
 
 
 class Connection:
@@ -74,34 +72,40 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
-        self.writer = writer
+        self._writer = writer
         self._next_stream = 1
 
     async def greet(self, window: int = 65_535) -> None:
         """The preface and settings: how much of an answer the server may send; the server's are acknowledged."""
-        self.writer.write(PREFACE + frame(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
+        self._writer.write(PREFACE + frame(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
         async for each in self.frames():
             if each.kind == SETTINGS and not each.flags & ACK:
                 break
-        self.writer.write(frame(SETTINGS, ACK))
-        await self.writer.drain()
+        self._writer.write(frame(SETTINGS, ACK))
+        await self._writer.drain()
 
-    def begin(self, path: str, more: Pairs = (), *, flags: int = END_HEADERS) -> int:
-        """Begins a call, and sends nothing of its message; returns its stream."""
+    async def write(self, data: bytes) -> None:
+        """Writes, and gives everyone else a turn."""
+        self._writer.write(data)
+        await self._writer.drain()
+        await asyncio.sleep(0)
+
+    def begin(self, path: str, headers: Pairs = (), *, more: bytes = b"", flags: int = END_HEADERS) -> int:
+        """Begins a call, and sends nothing of its message; returns its stream. `more` ends the header block."""
         stream = self._next_stream
         self._next_stream += 2
-        self.writer.write(frame(HEADERS, flags, stream, call_headers(path, more)))
+        self._writer.write(frame(HEADERS, flags, stream, _call_headers(path) + header_block(headers) + more))
         return stream
 
-    def call(self, path: str, request: bytes = b"", headers: Pairs = ()) -> int:
-        """Makes a call of one message; returns its stream."""
+    def call(self, path: str, headers: Pairs = ()) -> int:
+        """Makes a call with an empty message; returns its stream."""
         stream = self.begin(path, headers)
-        self.writer.write(frame(DATA, END_STREAM, stream, message(request)))
+        self._writer.write(frame(DATA, END_STREAM, stream, EMPTY_MESSAGE))
         return stream
 
     async def first(self, stream: int) -> Frame:
         """The first frame of a call's answer; those of others are passed over."""
-        async with asyncio.timeout(CLOSES_WITHIN_S):
+        async with asyncio.timeout(ANSWERS_WITHIN_S):
             async for each in self.frames():
                 if each.stream == stream and each.kind in {DATA, HEADERS, RST_STREAM}:
                     return each
@@ -116,7 +120,7 @@ class Connection:
                 kind, flags, stream = struct.unpack(">BBI", head[3:])
                 yield Frame(kind, flags, stream & 0x7FFFFFFF, await self._reader.readexactly(length))
 
-    async def closed(self, within: float = CLOSES_WITHIN_S) -> list[Frame]:
+    async def closed(self, within: float = ANSWERS_WITHIN_S) -> list[Frame]:
         """What still came until the server closed. Raises TimeoutError where it does not."""
         async with asyncio.timeout(within):
             return [each async for each in self.frames()]

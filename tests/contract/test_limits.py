@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,8 @@ async def until_served(channel: aio.Channel, name: str) -> None:
             return False
         return True
 
-    await wait_until_async(served, within=PATIENCE_S, what=f"{name} is served again")
+    is_served: Callable[[], bool | Awaitable[bool]] = served
+    await wait_until_async(is_served, within=PATIENCE_S, what=f"{name} is served again")
 
 
 async def task_of(channel: aio.Channel) -> str:
@@ -185,7 +186,7 @@ async def test_a_caller_that_takes_no_answer_still_holds_its_call(channel: aio.C
     async with honest_caller(replica, "b-token"), http2.connected(replica.port) as greedy:
         await greedy.greet(window=0)
         for _ in range(FEW):
-            stream = greedy.call(LIST_ACCOUNTS, headers=of("a"))
+            stream = greedy.call(LIST_ACCOUNTS, of("a"))
             assert (await greedy.first(stream)).kind == http2.HEADERS  # the answer is ready, and has nowhere to go
         with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
             await Caller(channel, "a-token")("AccountService/ListAccounts")
