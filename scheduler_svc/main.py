@@ -36,6 +36,7 @@ _log = structlog.get_logger(__name__)
 
 def main() -> None:
     """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
         sys.exit(command(sys.argv[2:]))
