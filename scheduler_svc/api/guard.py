@@ -123,7 +123,7 @@ def _raising(decode: Decode) -> Decode:
 
 
 async def _refuse(error: Exception, method: str, context: Context) -> Never:
-    if isinstance(error, aio.AbortError):
+    if isinstance(error, aio.BaseError):  # gRPC's own: it is answered already, the caller has gone, the server stops
         raise error
     if isinstance(error, DomainError):
         status = status_of(error)
