@@ -37,7 +37,7 @@ class Limits:
     """Calls of all callers together; further ones are refused by gRPC itself."""
     pending: int = 10_000
     """Calls that have come and are not begun yet: gRPC drops them at random from here on, all of them at twice that."""
-    streams: int = 2_000
+    streams: int = 1_024
     """Calls on one connection; a client keeps further ones back until some have ended."""
     connections: int = 10_000
     """Connections of all callers together, or as many as the open files of the process allow."""
