@@ -22,7 +22,7 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from scheduler_svc.api.errors import NO_MESSAGE, UNDECODABLE, internal_status, status_of
-from scheduler_svc.api.in_flight import InFlight
+from scheduler_svc.api.callers import Callers
 from scheduler_svc.api.limits import Limits
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow
 
@@ -41,7 +41,7 @@ class Guard(aio.ServerInterceptor):
 
     def __init__(self, limits: Limits) -> None:
         self._message_within = limits.message_within
-        self._in_flight = InFlight(limits)
+        self._callers = Callers(limits)
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -74,7 +74,7 @@ class Guard(aio.ServerInterceptor):
     def _answering(self, behavior: Behavior, read: Read, method: str) -> Behavior:
         async def answer(requests: object, context: Context) -> object:
             try:
-                arriving = self._in_flight.begin(method, context)
+                arriving = self._callers.begin(method, context)
                 return await behavior(await read(requests, context, arriving), context)
             except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
                 await _refuse(error, method, context)
@@ -84,7 +84,7 @@ class Guard(aio.ServerInterceptor):
     def _streaming(self, behavior: Behavior, read: Read, method: str) -> Behavior:
         async def stream(requests: object, context: Context) -> AsyncIterator[object]:
             try:
-                arriving = self._in_flight.begin(method, context)
+                arriving = self._callers.begin(method, context)
                 request = await read(requests, context, arriving)
                 async with aclosing(behavior(request, context)) as responses:
                     async for response in responses:

@@ -1,7 +1,7 @@
 """What one caller, one connection and the server as a whole may hold. Part of `api`.
 
 Callers are told apart by their token's name; where no token is asked (or, for health, none is needed) by their address.
-gRPC keeps what concerns connections, `in_flight` what concerns callers, `guard` the time that a message may take.
+gRPC keeps what concerns connections, `callers` what concerns callers, `guard` the time that a message may take.
 """
 
 from __future__ import annotations

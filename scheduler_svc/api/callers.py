@@ -49,8 +49,8 @@ class _Caller:
         self.arriving = asyncio.Semaphore(arriving_at_once)
 
 
-class InFlight:
-    """Counts calls by caller and kind."""
+class Callers:
+    """Who has which calls under way."""
 
     def __init__(self, limits: Limits) -> None:
         self._arriving_at_once = limits.arriving
