@@ -23,6 +23,7 @@ from grpc_status import rpc_status
 
 from scheduler_svc.api.errors import NO_MESSAGE, UNDECODABLE, internal_status, status_of
 from scheduler_svc.api.callers import Callers
+from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.api.limits import Limits
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow
 
@@ -39,7 +40,9 @@ log = structlog.get_logger(__name__)
 class Guard(aio.ServerInterceptor):
     """Takes asynchronous handlers of all four shapes. Each is wrapped once, at its first call."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, in_flight: InFlight, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self._in_flight = in_flight
         self._message_within = limits.message_within
         self._callers = Callers(limits)
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -74,8 +77,9 @@ class Guard(aio.ServerInterceptor):
     def _answering(self, behavior: Behavior, read: Read, method: str) -> Behavior:
         async def answer(requests: object, context: Context) -> object:
             try:
-                arriving = self._callers.begin(method, context)
-                return await behavior(await read(requests, context, arriving), context)
+                with self._in_flight.call():
+                    arriving = self._callers.begin(method, context)
+                    return await behavior(await read(requests, context, arriving), context)
             except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
                 await _refuse(error, method, context)
 
@@ -84,11 +88,12 @@ class Guard(aio.ServerInterceptor):
     def _streaming(self, behavior: Behavior, read: Read, method: str) -> Behavior:
         async def stream(requests: object, context: Context) -> AsyncIterator[object]:
             try:
-                arriving = self._callers.begin(method, context)
-                request = await read(requests, context, arriving)
-                async with aclosing(behavior(request, context)) as responses:
-                    async for response in responses:
-                        yield response
+                with self._in_flight.call():
+                    arriving = self._callers.begin(method, context)
+                    request = await read(requests, context, arriving)
+                    async with aclosing(behavior(request, context)) as responses:
+                        async for response in responses:
+                            yield response
             except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
                 await _refuse(error, method, context)
 
