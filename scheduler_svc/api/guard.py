@@ -21,8 +21,8 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
-from scheduler_svc.api.errors import NO_MESSAGE, UNDECODABLE, internal_status, status_of
 from scheduler_svc.api.callers import Callers
+from scheduler_svc.api.errors import NO_MESSAGE, UNDECODABLE, internal_status, status_of
 from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.api.limits import Limits
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow
