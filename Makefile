@@ -74,8 +74,10 @@ verify: $(STAMP) ## stubs, schema and state diagram are what their sources say
 audit: ## look for known vulnerabilities in what is locked
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(AUDIT) && \
-	  "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
-	    -r requirements.lock -r docker/build.lock
+	  { "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes $(ARGS) \
+	    -r requirements.lock -r docker/build.lock || { printf '%s\n' >&2 \
+	    'audit failed: what is listed above is vulnerable, or its advisories could not be had: then nothing is known.' \
+	    'The advisories are those of PyPI; ARGS=--vulnerability-service=osv asks OSV instead.'; exit 1; }; }
 
 bench: $(STAMP) ## measure submit, drain and idle latency
 	@$(PY) -m benchmarks $(ARGS)

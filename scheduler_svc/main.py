@@ -11,6 +11,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before gRPC is importe
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from contextlib import ExitStack, suppress
@@ -29,6 +30,8 @@ from scheduler_svc.store.sessions import check_sessions
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
+OPEN_FILES = 16_384
+"""What `Limits.connections` needs, and room."""
 LINGER = 0.1
 """Seconds in which the last answers reach their callers."""
 _COMMANDS = {
@@ -46,6 +49,7 @@ def main() -> None:
     Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
     migration did not get through.
     """
+    os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
         sys.exit(command(sys.argv[2:]))
@@ -82,6 +86,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    _open_files()
     replica = Replica(settings, url)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
@@ -118,6 +123,13 @@ def _end_now(postgres: EmbeddedPostgres | None) -> Never:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _open_files() -> None:
+    """As many as this process may have, within reason: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if hard < 0 else min(hard, OPEN_FILES), hard))
 
 
 def _calm_the_collector() -> None:

@@ -14,14 +14,17 @@ Layer: beside spool, above durable.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -37,6 +40,7 @@ GUARD_WAIT = 60.0
 """Seconds that the guard of a killed worker is given to end that worker's CLIs."""
 
 _POLL = 0.05
+_LONGEST_NAME = 200
 _NUMBER_WIDTH = 20
 
 
@@ -107,7 +111,8 @@ def take_folder(
     Waits where a guard alone still holds it, and `say`s so. Raises FolderError; OSError where the disk refuses.
     """
     workers = data_dir.absolute() / "workers"
-    workers.mkdir(parents=True, exist_ok=True, mode=0o700)
+    workers.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(workers)
     path, alive = _named(workers, worker_id) if worker_id else _lowest(workers)
     try:
         _check_format(path)
@@ -118,7 +123,7 @@ def take_folder(
     try:
         _empty(path / "scratch")
         for name in ("scratch", "spool", "started"):
-            (path / name).mkdir(exist_ok=True, mode=0o700)
+            _make_private(path / name)
         return WorkerFolder(path, _identity(path, worker_id, hostname, say), (alive, lock))
     except BaseException:
         os.close(alive)
@@ -128,7 +133,9 @@ def take_folder(
 
 def folder_name(worker_id: str) -> str:
     """Name of the sub-folder of a given worker id: never a path, never one of the numbers that others take."""
-    name = quote(worker_id, safe="")[:200]
+    name = quote(worker_id, safe="")
+    if len(name) > _LONGEST_NAME:  # cut alone it might be another id's too
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(worker_id.encode()).hexdigest()[:16]}"
     return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
 
 
@@ -150,7 +157,7 @@ def _lowest(workers: Path) -> tuple[Path, int]:
 
 def _try_alive(path: Path) -> int | None:
     """The lock of a live worker, with this process's id in it; None where another one has it."""
-    path.mkdir(exist_ok=True, mode=0o700)
+    _make_private(path)
     alive = _try_lock(path / "alive")
     if alive is not None:
         os.ftruncate(alive, 0)
@@ -158,8 +165,21 @@ def _try_alive(path: Path) -> int | None:
     return alive
 
 
+def _make_private(folder: Path) -> None:
+    """A folder that only we may look into. Raises FolderError where it is a link, or somebody else's."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise FolderError(f"{folder} is a link or a file, where a folder should be: remove it")
+    if found.st_uid != os.geteuid():
+        raise FolderError(f"{folder} belongs to user {found.st_uid}: give this worker another CONTENTGEN_DATA_DIR")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
 def _try_lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -220,6 +220,7 @@ class WorkerServiceStub:
       ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
       RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
       OK: the worker closed its side.
     """
@@ -416,6 +417,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
       RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
       OK: the worker closed its side.
     """
@@ -615,6 +617,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+          RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
           RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
           OK: the worker closed its side.
         """
