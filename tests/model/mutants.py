@@ -14,7 +14,8 @@ from scheduler_svc.application import report, sessions
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
 from tests.model import properties
-from tests.model.explore import STUCK, Exploration, explore
+from tests.model.explore import Exploration, explore
+from tests.model.liveness import STUCK
 from tests.model.scenario import Scenario
 from tests.model.system import Model
 from tests.model.whole import Whole
