@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 FAULTS = (
     "cut", "partition", "kill", "replica", "outage", "slow", "suspend", "jump", "stand",
-    "cancel", "timeout", "fail", "retry",
+    "cancel", "timeout", "fail", "retry", "limit",
 )  # fmt: skip
 """What a scenario may let happen, each so many times."""
 
@@ -25,5 +25,7 @@ class Scenario:
     max_retries: int = 0
     max_losses: int = 2
     lease_ttl: float = 3.0
+    limits: tuple[int, ...] = (0,)
+    """How many tasks of their account may run at a time: first, and as clients change it later. 0 is no limit."""
     loses_nothing: bool = False
     """Whether none of its faults may cost a run or a result."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from scheduler_svc.domain.lifecycle import Status
 from tests.model import links, properties
-from tests.model.database import Tables, TaskRecord, session_key
+from tests.model.database import session_key
 from tests.model.explore import Edge, Event
 from tests.model.interning import Parts
 from tests.model.links import End, Link
@@ -30,6 +30,7 @@ from tests.model.messages import (
 from tests.model.process import Process
 from tests.model.scenario import FAULTS, Scenario
 from tests.model.scheduler import Application, Stock
+from tests.model.tables import ACCOUNT, ReadyRecord, ShareRecord, Tables, TaskRecord
 from tests.model.whole import Whole, formerly, linked, replaced_in, spend
 from worker_svc.session.outbox import Kind
 
@@ -56,7 +57,10 @@ class Model:
         """All workers are up and not connected, all tasks wait."""
         one = self._scenario
         tasks = {key: TaskRecord(one.max_retries) for key in range(1, one.tasks + 1)}
-        tables = Tables(tasks, dict.fromkeys(tasks, 1), one.lease_ttl, self._fenced)
+        closed = one.limits[0] > 0
+        ready = dict.fromkeys(tasks, ReadyRecord(1, not closed))
+        shares = {ACCOUNT: ShareRecord(closed, closed)}
+        tables = Tables(tasks, ready, one.lease_ttl, self._fenced, limits={ACCOUNT: one.limits[0]}, shares=shares)
         if one.rival:
             self._application.hello(tables, RIVAL, Hello(1, (), ()))
         nothing = (None,) * one.workers
@@ -219,7 +223,7 @@ class Model:
     def _claim(self, whole: Whole, who: int, link: Link, end: End) -> tuple[Whole, Link] | None:
         """A claim is committed; what it granted is not sent yet."""
         free = end.stock.thawed().free(0.0)
-        if not free or end.claimed is not None or not self.tables(whole).ready:
+        if not free or end.claimed is not None or not self.tables(whole).claimable:
             return None
         key, stock, worker_id = end.session_key, end.stock, name_of(who)
         after, claimed = self._on_tables(
@@ -234,7 +238,7 @@ class Model:
 
     def _of_rival(self, whole: Whole) -> Iterator[Edge[Whole]]:
         tables = self.tables(whole)
-        if tables.up and tables.ready and not whole.rival:
+        if tables.up and tables.claimable and not whole.rival:
             after, claimed = self._on_tables(
                 whole, ("rival claims",), lambda it: self._application.claim(it, RIVAL, RIVAL_SESSION, Stock(), 1)
             )
@@ -292,12 +296,21 @@ class Model:
             yield _calm(Event("reaper"), self._on_tables(whole, ("reap",), self._application.reap)[0])
         if tables.delayed:
             yield _calm(Event("due"), self._on_tables(whole, ("due",), self._application.promote)[0])
+        if (admitted := self._admitted(whole)) is not None:
+            yield _calm(Event("admission"), admitted)
         if (spent := spend(whole, "outage")) is not None:
             for who in self._workers:
                 spent = formerly(self._cut(spent, who) if whole.links[who] else spent, who, None)
             yield Edge(Event("database goes away"), self._on_tables(spent, ("down",), _set_down)[0], True)
         if (spent := spend(whole, "jump")) is not None:
             yield Edge(Event("database clock jumps"), self._on_tables(spent, ("tick",), _pass_time)[0], True)
+
+    def _admitted(self, whole: Whole) -> Whole | None:
+        """After the admission loop's transaction; None where that changes nothing."""
+        if not any(self._scenario.limits):
+            return None
+        after, _ = self._on_tables(whole, ("admit",), self._application.admit)
+        return None if after == whole else after
 
     def _of_clients(self, whole: Whole) -> Iterator[Edge[Whole]]:
         """CancelTask with force, RetryTask; and the scheduler finds that a run has taken too long."""
@@ -312,6 +325,10 @@ class Model:
                 if is_possible and (spent := spend(whole, name)) is not None:
                     after, _ = self._on_tables(spent, (name, task), partial(_of_task, call=call, task=task))
                     yield Edge(Event(name, what=task), after, True)
+        if tables.up and (spent := spend(whole, "limit")) is not None:
+            tasks = self._scenario.limits[-1 - spent.budget[FAULTS.index("limit")]]
+            after, _ = self._on_tables(spent, ("limit", tasks), lambda it: application.limit(it, tasks))
+            yield Edge(Event("limit", what=tasks), after, True)
 
     def _of_time(self, whole: Whole) -> Iterator[Edge[Whole]]:
         """A unit of time: free when nothing is pending, else somebody was slow; never while a guard has to act."""
@@ -326,7 +343,7 @@ class Model:
 
     def _is_pending(self, whole: Whole) -> bool:
         tables = self.tables(whole)
-        if tables.up and tables.stamp < 0:
+        if tables.up and (tables.stamp < 0 or self._admitted(whole) is not None):
             return True
         return any(self._has_pending(whole, tables, who) for who in self._workers)
 
@@ -338,7 +355,7 @@ class Model:
             return True
         if process.has_state_to_send or process.has_report_to_send:
             return True
-        return bool(tables.ready and link.end and link.end.stock.thawed().free(0.0))
+        return bool(tables.claimable and link.end and link.end.stock.thawed().free(0.0))
 
     def _later(self, whole: Whole, *, database: bool) -> Whole:
         whole = self._rival_renews(whole)
