@@ -9,8 +9,9 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -18,7 +19,7 @@ A = TypeVar("A")
 
 def freeze(value: Any) -> Hashable:
     """What is in `value`, hashable. Mappings keep their order, which the production code relies on."""
-    if isinstance(value, (int, float, str, Enum, type(None))):
+    if isinstance(value, (int, float, str, Enum, datetime, type(None))):
         return value
     if isinstance(value, dict):
         return tuple((freeze(key), freeze(item)) for key, item in value.items())
@@ -56,6 +57,10 @@ class Parts(Generic[T]):
             self._copies.append(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
         return number
 
+    def copy(self, number: int) -> T:
+        """A copy of the value of that number."""
+        return cast(T, pickle.loads(self._copies[number]))  # noqa: S301 - our own, and much faster than a deep copy
+
     def step(self, number: int, name: Hashable, change: Callable[[T], A]) -> tuple[int, A]:
         """The number after `change`, and what it returned; `name` stands for it, with all that it depends on.
 
@@ -66,7 +71,7 @@ class Parts(Generic[T]):
         return self._steps[number, name]
 
     def _computed(self, number: int, change: Callable[[T], A]) -> tuple[int, Any]:
-        value = pickle.loads(self._copies[number])  # noqa: S301 - our own, and much faster than a deep copy
+        value = self.copy(number)
         try:
             answer = change(value)
         except RolledBack:

@@ -46,6 +46,9 @@ from worker_svc.session.outbox import Kind
 
 T = TypeVar("T")
 
+DEFECTS = (AssertionError, IllegalMove, Inconsistent)
+"""What the production code raises where it finds itself to be wrong."""
+
 
 class Stock(NamedTuple):
     """A stream's capacity, frozen: the arguments of `Capacity`."""
@@ -109,7 +112,8 @@ class Application:
         """What one stream's worker is granted."""
         rooms = [Room(worker_id, key, room.state_number, free)]
         claimed = _call(tables, lambda: claim(transaction(tables), rooms, free, self._ttl))
-        tables.note_claim()
+        if claimed is not None and claimed.grants:
+            tables.note_claim()
         return claimed
 
     def take_back(self, tables: Tables, refs: tuple[LeaseRef, ...]) -> None:
@@ -148,9 +152,14 @@ def _call(tables: Tables, call: Callable[[], T]) -> T | None:
         return call()
     except DomainError as refused:
         raise RolledBack from refused
-    except (AssertionError, IllegalMove, Inconsistent) as defect:
-        tables.broken = f"{type(defect).__name__}: {defect}"
+    except DEFECTS as defect:
+        tables.broken = told(defect)
         return None
+
+
+def told(defect: Exception) -> str:
+    """A defect that the code found, as the properties tell it."""
+    return f"{type(defect).__name__}: {defect}"
 
 
 def _is_entitled(tables: Tables, word: Word) -> bool:

@@ -29,9 +29,10 @@ class WaitingRows:
         return {group: self._turn(count) for group, count in counts.items()}
 
     def _turn(self, count: int) -> Turn:
-        """The account's row is made by its limit as that stood at first; where there is one, it decides."""
-        limited = self._first(lambda: self._tables.limits[ACCOUNT] > 0)
-        share = self._tables.shares.get(ACCOUNT, ShareRecord(limited, backlog=False))
+        """The account's row decides; where there is none, it is made by the limit as that stood at first."""
+        share = self._tables.shares.get(ACCOUNT)
+        if share is None:
+            share = ShareRecord(self._first(lambda: self._tables.limits[ACCOUNT] > 0), backlog=False)
         let_in = 0 if share.closed or share.backlog else count
         self._tables.shares[ACCOUNT] = ShareRecord(share.closed, share.backlog or let_in < count)
         return Turn(float(let_in), 1.0, let_in, 0.0, share.closed)
@@ -90,8 +91,9 @@ class WindowRows:
     def close(self, account_id: int) -> None:
         self._tables.shares[account_id] = ShareRecord(True, account_id in self._tables.shares and self._share.backlog)
 
-    def lock(self, account_id: int) -> None:
-        """What is locked by it, `transactions.py` says."""
+    def lock(self, account_id: int) -> bool:
+        """Whether there is a row to be locked."""
+        return account_id in self._tables.shares
 
     def waitlist(self, account_id: int, most: int) -> Waitlist | None:
         tables = self._tables
