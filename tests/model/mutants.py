@@ -5,20 +5,24 @@ A mutant replaces one decision of the production code for as long as a model is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from scheduler_svc.application import report, sessions
+from scheduler_svc.domain import fairness
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
-from tests.model import properties
-from tests.model.explore import Exploration, explore
+from tests.model import properties, waiting
+from tests.model.explore import Exploration, System, explore
+from tests.model.interleaving import Traffic
 from tests.model.liveness import STUCK
 from tests.model.scenario import Scenario
+from tests.model.scenarios import system
 from tests.model.system import Model
-from tests.model.whole import Whole
+from tests.model.tables import Tables
+from tests.model.waiting import WindowRows
 from worker_svc.session import deadlines
 from worker_svc.session.outbox import Outbox
 
@@ -30,18 +34,23 @@ class Mutant:
     name: str
     rule: str
     without: str
-    scenario: Scenario
+    scenario: Scenario | Traffic
     shows_as: str
     owner: Any
     decision: str
     instead: Callable[..., Any]
     fenced: bool = True
 
-    def explore(self) -> tuple[Model, Exploration[Whole]]:
+    def explore(self) -> tuple[System[Any], Exploration[Any]]:
         """The exploration, which ends at the counter-example."""
         with replaced(self.owner, self.decision, self.instead):
-            model = Model(self.scenario, fenced=self.fenced)
+            model = self._model()
             return model, explore(model)
+
+    def _model(self) -> System[Any]:
+        if isinstance(self.scenario, Scenario):
+            return Model(self.scenario, fenced=self.fenced)
+        return system(self.scenario)
 
 
 @contextmanager
@@ -97,6 +106,25 @@ def _deadline_from_newest_state(self: deadlines.StateLog, state_number: int) -> 
     return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
 
 
+def _without_lock(self: WindowRows, account_id: int) -> bool:
+    """Who lets in does not keep others out."""
+    return False
+
+
+def _without_closing(self: WindowRows, account_id: int) -> None:
+    """A limit is only a number."""
+
+
+def _seats_without_revoked(tables: Tables) -> int:
+    """What was cancelled counts as gone."""
+    return sum(not lease.revoked for lease in tables.leases.values())
+
+
+def _allot_without_places(lines: Sequence[fairness.Line], seats: int | None, weight: float) -> list[int]:
+    """Each look fills the seats that no lease takes, whatever was let in for them before."""
+    return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]
+
+
 MUTANTS = (
     Mutant(
         "The fence is off", "invariant 3, rules 14 to 16",
@@ -139,5 +167,29 @@ MUTANTS = (
         "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
         Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
         deadlines.StateLog, "granted", _deadline_from_newest_state,
+    ),
+    Mutant(
+        "Two replicas let in at once", "an account's limit",
+        "Who counts what an account runs, and lets more in, does not lock its row in `shares`.",
+        Traffic("admission", ""), properties.OVER_LIMIT,
+        WindowRows, "lock", _without_lock,
+    ),
+    Mutant(
+        "What is let in does not count", "an account's limit",
+        "A task that was let in and is not claimed yet takes no seat: each look lets one in for the same seat.",
+        Traffic("admission", ""), properties.OVER_LIMIT,
+        fairness, "allot", _allot_without_places,
+    ),
+    Mutant(
+        "A revoked lease does not count", "an account's limit, rule 17",
+        "What was cancelled counts as gone, though its CLI may still run.",
+        Traffic("cancel", "", {"cancel": 1}), properties.OVER_LIMIT,
+        waiting, "seats_taken", _seats_without_revoked,
+    ),
+    Mutant(
+        "A new limit does not close the window", "an account's limit",
+        "UpdateAccount changes the number, and what is just being added does not learn of it.",
+        Traffic("due", "", {"limit": 1}, limits=(0, 1), scheduled=True), properties.OVER_LIMIT,
+        WindowRows, "close", _without_closing,
     ),
 )  # fmt: skip

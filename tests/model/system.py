@@ -44,7 +44,7 @@ class Model:
     """A system for `explore`. `fenced` off lets the database find leases by their task alone."""
 
     def __init__(self, scenario: Scenario, *, fenced: bool = True) -> None:
-        self._scenario = scenario
+        self.scenario = scenario
         self._fenced = fenced
         self._application = Application(scenario.lease_ttl, 1.0, scenario.max_losses)
         self._tables: Parts[Tables] = Parts()
@@ -55,7 +55,7 @@ class Model:
 
     def initial(self) -> Whole:
         """All workers are up and not connected, all tasks wait."""
-        one = self._scenario
+        one = self.scenario
         tasks = {key: TaskRecord(one.max_retries) for key in range(1, one.tasks + 1)}
         closed = one.limits[0] > 0
         ready = dict.fromkeys(tasks, ReadyRecord(1, not closed))
@@ -75,7 +75,7 @@ class Model:
             yield from self._of_stream(whole, who)
             yield from self._of_former_stream(whole, who)
             yield from self._faults_of(whole, who)
-        if self._scenario.rival:
+        if self.scenario.rival:
             yield from self._of_rival(whole)
         yield from self._of_database(whole)
         yield from self._of_clients(whole)
@@ -84,7 +84,7 @@ class Model:
     def wrong(self, whole: Whole) -> str | None:
         """See `properties`."""
         processes = [self.process(whole, who) for who in self._workers]
-        return properties.wrong(self._scenario, self.tables(whole), processes, whole.rival)
+        return properties.wrong(self.scenario, self.tables(whole), processes, whole.rival)
 
     def settled(self, whole: Whole) -> bool:
         """See `properties`."""
@@ -307,7 +307,7 @@ class Model:
 
     def _admitted(self, whole: Whole) -> Whole | None:
         """After the admission loop's transaction; None where that changes nothing."""
-        if not any(self._scenario.limits):
+        if not any(self.scenario.limits):
             return None
         after, _ = self._on_tables(whole, ("admit",), self._application.admit)
         return None if after == whole else after
@@ -326,7 +326,7 @@ class Model:
                     after, _ = self._on_tables(spent, (name, task), partial(_of_task, call=call, task=task))
                     yield Edge(Event(name, what=task), after, True)
         if tables.up and (spent := spend(whole, "limit")) is not None:
-            tasks = self._scenario.limits[-1 - spent.budget[FAULTS.index("limit")]]
+            tasks = self.scenario.limits[-1 - spent.budget[FAULTS.index("limit")]]
             after, _ = self._on_tables(spent, ("limit", tasks), lambda it: application.limit(it, tasks))
             yield Edge(Event("limit", what=tasks), after, True)
 

@@ -13,15 +13,18 @@ from scheduler_svc.domain.lease import Fold, LastEnd, LeaseRow, Opening, Verdict
 from tests.model import diagrams, properties
 from tests.model.__main__ import summary
 from tests.model.explore import explore
+from tests.model.interleaving import Traffic
 from tests.model.mutants import MUTANTS, Mutant, replaced
 from tests.model.scenario import Scenario
-from tests.model.scenarios import SMALL
+from tests.model.scenarios import SMALL, system
 from tests.model.system import Model
 
 
 @pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name)
-def test_every_property_holds_in_every_state(scenario: Scenario, record_property: Callable[[str, str], None]) -> None:
-    found = explore(Model(scenario))
+def test_every_property_holds_in_every_state(
+    scenario: Scenario | Traffic, record_property: Callable[[str, str], None]
+) -> None:
+    found = explore(system(scenario))
     record_property("walked", f"{scenario.name}: {summary(found)}")
     assert found.counter_example is None
     assert found.complete
@@ -34,7 +37,7 @@ def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_propert
     assert found.counter_example is not None
     assert found.counter_example.wrong == mutant.shows_as
     depth = len(found.counter_example.steps)
-    assert explore(Model(mutant.scenario), depth=depth).counter_example is None, "with the rule on there is none"
+    assert explore(system(mutant.scenario), depth=depth).counter_example is None, "with the rule on there is none"
     text = diagrams.section(mutant, model, found.counter_example)
     assert text in diagrams.DOCUMENT.read_text(), "run python -m tests.model.diagrams --write"
 
@@ -66,6 +69,6 @@ def test_the_models_reach_every_decision() -> None:
     with replaced(report, "judge", judged), replaced(sessions, "judge_hello", opened):
         for scenario in SMALL:
             if scenario.name in {"suspend", "cancel"}:
-                explore(Model(scenario))
+                explore(system(scenario))
     assert verdicts == set(Verdict)
     assert openings == {Opening.OPEN, Opening.STALE}, "workers' ids are not shared in the model"
