@@ -5,8 +5,10 @@ It knows nothing of the protocol. A counter-example to a property of single stat
 
 from __future__ import annotations
 
+import gc
 from array import array
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -70,7 +72,18 @@ LIMIT = 1_000_000
 
 def explore(system: System[S], *, depth: int | None = None, limit: int = LIMIT) -> Exploration[S]:
     """Walks all states within `depth` steps of the initial one, or up to about `limit` of them."""
-    return _Walk(system, limit).run(depth)
+    with _without_collections():
+        return _Walk(system, limit).run(depth)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Nothing of a walk is garbage before its end: to look for some among a million states takes longer each time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Walk(Generic[S]):
@@ -107,7 +120,8 @@ class _Walk(Generic[S]):
             number = self._found(target, source, event)
             if not fault:
                 action = self._actions.setdefault(event[:2], len(self._actions))
-                self._calm.add(source, number, action)
+                self._calm.add(number, action)
+        self._calm.next_state()
 
     def _found(self, state: S, parent: int, event: Event) -> int:
         number = self._numbers.get(state)
@@ -122,7 +136,9 @@ class _Walk(Generic[S]):
         """What keeps a run from being settled at last. What was not expanded is not judged."""
         pairs = enumerate(self._states)
         done = bytearray(number >= not_expanded or self._system.settled(state) for number, state in pairs)
-        before = self._calm.reversed(len(done))
+        for _ in range(not_expanded, len(done)):
+            self._calm.next_state()
+        before = self._calm.reversed()
         if (stuck := first_stuck(before, done)) is not None:
             return self._counter_example(stuck, STUCK)
         endless = first_round(self._calm, before, done)

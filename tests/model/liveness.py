@@ -15,32 +15,35 @@ ROUND = "from here it may go round for ever, though whatever stays possible is d
 
 
 class Steps:
-    """Steps between numbered states, in flat arrays; each with the number of its action. Sources never fall."""
+    """Steps between numbered states, state after state, in flat arrays; each with the number of its action."""
 
     def __init__(self) -> None:
         self._begins = array("q", [0])
         self._targets = array("q")
         self._actions = bytearray()
 
-    def add(self, source: int, target: int, action: int) -> None:
-        """A step; `action` is less than 256."""
-        self._upto(source)
+    def add(self, target: int, action: int) -> None:
+        """One more step from the state whose turn it is; `action` is less than 256."""
         self._targets.append(target)
         self._actions.append(action)
 
+    def next_state(self) -> None:
+        """All steps from that state are there."""
+        self._begins.append(len(self._targets))
+
     def of(self, source: int) -> Iterator[tuple[int, int]]:
         """The target and the action of each step from a state."""
-        begin, end = self._bounds(source)
+        begin, end = self._begins[source : source + 2]
         return zip(self._targets[begin:end], self._actions[begin:end], strict=True)
 
     def targets(self, source: int) -> array[int]:
         """Where steps lead from a state."""
-        begin, end = self._bounds(source)
+        begin, end = self._begins[source : source + 2]
         return self._targets[begin:end]
 
-    def reversed(self, states: int) -> Steps:
+    def reversed(self) -> Steps:
         """The same steps the other way about, without their actions."""
-        self._upto(states)
+        states = len(self._begins) - 1
         begins = array("q", bytes(8 * (states + 1)))
         for target in self._targets:
             begins[target + 1] += 1
@@ -53,14 +56,6 @@ class Steps:
                 back._targets[place[target]] = source
                 place[target] += 1
         return back
-
-    def _upto(self, source: int) -> None:
-        self._begins.extend([len(self._targets)] * (source + 1 - len(self._begins)))
-
-    def _bounds(self, source: int) -> tuple[int, int]:
-        begins = self._begins
-        begin = begins[source] if source < len(begins) else len(self._targets)
-        return begin, begins[source + 1] if source + 1 < len(begins) else len(self._targets)
 
 
 def first_stuck(before: Steps, done: bytearray) -> int | None:

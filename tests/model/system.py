@@ -7,7 +7,7 @@ their order; between streams, and against the database's transactions, anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -49,6 +49,7 @@ class Model:
         self._application = Application(scenario.lease_ttl, 1.0, scenario.max_losses)
         self._tables: Parts[Tables] = Parts()
         self._processes: Parts[Process] = Parts()
+        self._wrong: dict[Hashable, str | None] = {}
         self._workers = range(scenario.workers)
 
     # The system
@@ -83,8 +84,11 @@ class Model:
 
     def wrong(self, whole: Whole) -> str | None:
         """See `properties`."""
-        processes = [self.process(whole, who) for who in self._workers]
-        return properties.wrong(self.scenario, self.tables(whole), processes, whole.rival)
+        parts = whole.tables, whole.processes, whole.rival
+        if parts not in self._wrong:
+            processes = [self.process(whole, who) for who in self._workers]
+            self._wrong[parts] = properties.wrong(self.scenario, self.tables(whole), processes, whole.rival)
+        return self._wrong[parts]
 
     def settled(self, whole: Whole) -> bool:
         """See `properties`."""
