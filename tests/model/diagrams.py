@@ -44,6 +44,7 @@ _DRAWN = {
     "network fails": "Note over A: it reaches no scheduler any more",
     "database goes away": "Note over S: the database goes away",
     "database returns": "Note over S: the database returns",
+    "database clock jumps": "Note over S: the database's clock jumps by a heartbeat interval",
 }
 _OUTCOMES = {1: "COMMITTED", 2: "ALREADY_COMMITTED", 3: "LEASE_LOST"}
 

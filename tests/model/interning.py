@@ -7,6 +7,7 @@ in it; so a step of a part is computed once, however many whole states it occurs
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -25,7 +26,7 @@ def freeze(value: Any) -> Hashable:
         return tuple((freeze(key), freeze(item)) for key, item in value.items())
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value))
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, deque)):
         return tuple(map(freeze, value))
     if is_dataclass(value):
         return tuple(freeze(getattr(value, each.name)) for each in fields(value))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scheduler_svc.application import report, sessions
+from scheduler_svc.application import recover, report, sessions
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
@@ -90,7 +90,9 @@ def _rewind_without_spool(self: Outbox) -> None:
     self._unanswered.clear()
 
 
-def _tick_without_outage(row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float) -> ReaperRow:
+def _tick_without_outage(
+    row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float, *, runs_ahead: bool
+) -> ReaperRow:
     """A gap in the ticks means nothing."""
     return ReaperRow(max(row.stamp, now), row.expire_not_before)
 
@@ -104,6 +106,11 @@ def _deadline_from_newest_state(self: deadlines.StateLog, state_number: int) -> 
     """The deadline of a new lease counts from the newest state, not from the one that its claim answers."""
     state = self._states.get(self._newest)
     return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
+
+
+def _never_ahead(gained: float, lease_ttl: float) -> bool:
+    """The database's clock is right, whatever it says."""
+    return False
 
 
 def _without_lock(self: WindowRows, account_id: int) -> bool:
@@ -167,6 +174,12 @@ MUTANTS = (
         "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
         Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
         deadlines.StateLog, "granted", _deadline_from_newest_state,
+    ),
+    Mutant(
+        "Nobody notices that the database's clock runs ahead", "rule 11",
+        "The reapers do not hold it against their own: jumps that are no longer than a tick count as time.",
+        Scenario("jumps", "", {"jump": 3}), properties.OUTLIVES,
+        recover, "is_ahead", _never_ahead,
     ),
     Mutant(
         "Two replicas let in at once", "an account's limit",

@@ -52,6 +52,7 @@ WIDE: tuple[Scenario | Traffic, ...] = (
     Scenario("replica, late", "somebody is slow about the death of a replica", {"replica": 1, "slow": 1}),
     Scenario("outage, late", "somebody is slow about an outage", {"outage": 1, "slow": 1}, rival=True),
     Scenario("jump, late", "the database's clock jumps while somebody is slow", {"jump": 1, "slow": 1}, rival=True),
+    Scenario("jumps", "the database's clock jumps, three times", {"jump": 3}, rival=True),
     Scenario("clocks", "a sleep, a jump and a clock that stands", {"suspend": 1, "jump": 1, "stand": 1}),
     Scenario("two workers", "both message by message, and somebody is slow", {"slow": 1}, workers=2),
     Scenario("limit, late", "one task at a time, and somebody is slow", {"slow": 1}, rival=True, tasks=2, limits=(1,)),

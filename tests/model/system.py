@@ -61,7 +61,8 @@ class Model:
         closed = one.limits[0] > 0
         ready = dict.fromkeys(tasks, ReadyRecord(1, not closed))
         shares = {ACCOUNT: ShareRecord(closed, closed)}
-        tables = Tables(tasks, ready, one.lease_ttl, self._fenced, limits={ACCOUNT: one.limits[0]}, shares=shares)
+        limits = {ACCOUNT: one.limits[0]}
+        tables = Tables(tasks, ready, one.lease_ttl, self._fenced, limits=limits, shares=shares)
         if one.rival:
             self._application.hello(tables, RIVAL, Hello(1, (), ()))
         nothing = (None,) * one.workers
@@ -307,7 +308,7 @@ class Model:
                 spent = formerly(self._cut(spent, who) if whole.links[who] else spent, who, None)
             yield Edge(Event("database goes away"), self._on_tables(spent, ("down",), _set_down)[0], True)
         if (spent := spend(whole, "jump")) is not None:
-            yield Edge(Event("database clock jumps"), self._on_tables(spent, ("tick",), _pass_time)[0], True)
+            yield Edge(Event("database clock jumps"), self._on_tables(spent, ("jump",), _jump)[0], True)
 
     def _admitted(self, whole: Whole) -> Whole | None:
         """After the admission loop's transaction; None where that changes nothing."""
@@ -363,8 +364,7 @@ class Model:
 
     def _later(self, whole: Whole, *, database: bool) -> Whole:
         whole = self._rival_renews(whole)
-        if database:
-            whole, _ = self._on_tables(whole, ("tick",), _pass_time)
+        whole, _ = self._on_tables(whole, ("tick", database), _pass_time if database else _stand)
         for who in self._workers:
             whole = self._renumbered(whole, who)
             whole, _ = self._on_process(whole, who, ("tick",), lambda it: it.pass_time(1.0))
@@ -398,6 +398,14 @@ def _of_task(tables: Tables, *, call: Callable[[Tables, int], None], task: int) 
 
 def _pass_time(tables: Tables) -> None:
     tables.pass_time(1.0)
+
+
+def _jump(tables: Tables) -> None:
+    tables.pass_time(1.0, others=False)
+
+
+def _stand(tables: Tables) -> None:
+    tables.pass_time(1.0, database=False)
 
 
 def _set_up(tables: Tables) -> None:

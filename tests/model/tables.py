@@ -6,9 +6,11 @@ production does not is kept beside it: see `TaskRecord`.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
@@ -99,9 +101,20 @@ class Tables:
     """A claim was committed by which an account got more leases than its limit."""
     stamp: float = 0.0
     guard: float = 0.0
+    watch: ClockWatch = field(init=False)
+    """What the reapers remember of the two clocks: kept with the database, for it is the model's only one."""
 
-    def pass_time(self, units: float) -> None:
-        """Time goes on; what is past for good looks alike however long ago it was."""
+    def __post_init__(self) -> None:
+        self.watch = ClockWatch(self.lease_ttl, 1.0)
+
+    def pass_time(self, units: float, *, database: bool = True, others: bool = True) -> None:
+        """Time goes on, by the database's clock and by all others; one of them may stand, or jump."""
+        _age(self.watch, units if others else 0.0, units if database else 0.0)
+        if database:
+            self._pass_time(units)
+
+    def _pass_time(self, units: float) -> None:
+        """What is past for good looks alike however long ago it was."""
         for lease in self.leases.values():
             lease.expires = max(lease.expires - units, -1.0)
         for session in self.sessions.values():
@@ -122,3 +135,9 @@ class Tables:
     def note_claim(self) -> None:
         """A claim is committed."""
         self.over_limit |= 0 < self.limits[ACCOUNT] < len(self.leases)
+
+
+def _age(watch: ClockWatch, own: float, database: float) -> None:
+    """Moves what is remembered into the past: then as now both clocks show 0. What is too old is forgotten."""
+    aged = [(at - own, ahead + own - database) for at, ahead in watch._lowest]
+    watch._lowest = deque((at, ahead) for at, ahead in aged if at >= -watch._window)
