@@ -121,6 +121,11 @@ class Interleaving:
         """The transaction of that number in a state."""
         return self._transactions[number]
 
+    def statements(self) -> set[str]:
+        """The statements that ran in what was explored, and the calls that had to wait, as "claim waits"."""
+        ran = {name for one in self._transactions for name in one.asked}
+        return ran | {f"{call.kind} waits" for (_, call, *_), after in self._steps.items() if after is None}
+
     # What may begin
 
     def _begins(self, state: Traffics) -> Iterator[Edge[Traffics]]:

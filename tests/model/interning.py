@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -49,6 +49,9 @@ class Parts(Generic[T]):
     def __getitem__(self, number: int) -> T:
         """The value of that number; not to be changed."""
         return self._values[number]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._values)
 
     def number(self, value: T) -> int:
         """The number of a value, which is not to be changed any more."""

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scheduler_svc.application import recover, report, sessions
+from scheduler_svc.application import ledger, recover, report, sessions
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import ReadyRow
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
@@ -127,6 +129,15 @@ def _seats_without_revoked(tables: Tables) -> int:
     return sum(not lease.revoked for lease in tables.leases.values())
 
 
+_with_tags = ledger._with_tags
+
+
+def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
+    """Who had a tag has it again."""
+    given = zip(rows, _with_tags(tx, rows), strict=True)
+    return [new if old.tag is None else new._replace(tag=old.tag) for old, new in given]
+
+
 def _allot_without_places(lines: Sequence[fairness.Line], seats: int | None, weight: float) -> list[int]:
     """Each look fills the seats that no lease takes, whatever was let in for them before."""
     return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]
@@ -198,6 +209,12 @@ MUTANTS = (
         "What was cancelled counts as gone, though its CLI may still run.",
         Traffic("cancel", "", {"cancel": 1}), properties.OVER_LIMIT,
         waiting, "seats_taken", _seats_without_revoked,
+    ),
+    Mutant(
+        "What comes back keeps its place in a closed window", "an account's limit, rule 8",
+        "A lease that is given back leaves its task where it was, whatever the limit is by now.",
+        Traffic("lower", "", {"limit": 1, "give back": 1}, limits=(2, 1)), properties.OVER_LIMIT,
+        ledger, "_with_tags", _with_kept_tags,
     ),
     Mutant(
         "A new limit does not close the window", "an account's limit",

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application import recover, report, sessions
+from scheduler_svc.application import report, sessions
 from scheduler_svc.domain import lease as rules
+from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.lease import Fold, LastEnd, LeaseRow, Opening, Verdict
 from tests.model import diagrams, properties
 from tests.model.__main__ import summary
@@ -44,7 +45,7 @@ def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_propert
 
 def test_the_fence_asks_no_clock() -> None:
     """However far the database's clock runs ahead, and whatever runs then, one result at most is accepted."""
-    with replaced(recover, "is_ahead", lambda *_: False), replaced(properties, "_wrong_runs", lambda *_: None):
+    with replaced(ClockWatch, "gained", lambda *_: 0.0), replaced(properties, "_wrong_runs", lambda *_: None):
         found = explore(Model(Scenario("jumps", "", {"jump": 3}, rival=True)))
     assert found.counter_example is None
     assert found.complete
@@ -68,6 +69,6 @@ def test_the_models_reach_every_decision() -> None:
     with replaced(report, "judge", judged), replaced(sessions, "judge_hello", opened):
         for scenario in SMALL:
             if scenario.name in {"suspend", "cancel"}:
-                explore(system(scenario))
+                explore(system(scenario), depth=30)
     assert verdicts == set(Verdict)
     assert openings == {Opening.OPEN, Opening.STALE}, "workers' ids are not shared in the model"
