@@ -10,6 +10,9 @@ FAULTS = (
 )  # fmt: skip
 """What a scenario may let happen, each so many times."""
 
+OF_A_WORKER = ("cut", "partition", "kill", "replica", "suspend", "fail")
+"""Those of them that befall one of the workers, or its stream."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:

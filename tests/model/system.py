@@ -28,7 +28,7 @@ from tests.model.messages import (
     named,
 )
 from tests.model.process import Process
-from tests.model.scenario import FAULTS, Scenario
+from tests.model.scenario import FAULTS, OF_A_WORKER, Scenario
 from tests.model.scheduler import Application, Stock
 from tests.model.tables import ACCOUNT, ReadyRecord, ShareRecord, Tables, TaskRecord
 from tests.model.whole import Whole, formerly, linked, replaced_in, spend
@@ -51,6 +51,9 @@ class Model:
         self._processes: Parts[Process] = Parts()
         self._wrong: dict[Hashable, str | None] = {}
         self._workers = range(scenario.workers)
+        befalls_one = sum(scenario.faults.get(fault, 0) for fault in OF_A_WORKER) == 1
+        self._faulty = self._workers[:1] if befalls_one else self._workers
+        """Workers are alike: where a single fault befalls one of them, it is the first."""
 
     # The system
 
@@ -76,6 +79,7 @@ class Model:
             yield from self._of_worker(whole, who)
             yield from self._of_stream(whole, who)
             yield from self._of_former_stream(whole, who)
+        for who in self._faulty:
             yield from self._faults_of(whole, who)
         if self.scenario.rival:
             yield from self._of_rival(whole)
