@@ -16,6 +16,7 @@ from typing import NamedTuple
 from scheduler_svc.application.accounts import update_account
 from scheduler_svc.application.admission import settle
 from scheduler_svc.application.dispatch import Room, claim
+from scheduler_svc.application.ledger import SCHEDULED
 from scheduler_svc.application.recover import ReaperSettings, promote_due, reap
 from scheduler_svc.application.report import Reported, Reports, TakenBack
 from scheduler_svc.application.steer import cancel_task
@@ -30,7 +31,7 @@ from tests.model.database import transaction
 from tests.model.explore import Edge, Event
 from tests.model.interning import Parts
 from tests.model.scheduler import DEFECTS, told
-from tests.model.tables import ACCOUNT, ReadyRecord, SessionRecord, ShareRecord, Tables, TaskRecord
+from tests.model.tables import ACCOUNT, SessionRecord, Tables, submitted
 from tests.model.transactions import Row, UnderWay, Work, advanced, commit
 
 WORKER, SESSION = "A", 1
@@ -82,15 +83,10 @@ class Interleaving:
 
     def initial(self) -> Traffics:
         """All tasks wait, and a worker takes what it is given."""
-        keys = range(1, self._traffic.tasks + 1)
-        limit = self._traffic.limits[0]
-        tables = Tables({key: TaskRecord(0) for key in keys}, {}, TTL, fenced=True, limits={ACCOUNT: limit})
+        tables = submitted(self._traffic.tasks, 0, TTL, self._traffic.limits[0])
         tables.sessions[WORKER] = SessionRecord(SESSION, 1)
         if self._traffic.scheduled:
-            tables.delayed = dict.fromkeys(keys, (1, 1))
-        else:
-            tables.ready = dict.fromkeys(keys, ReadyRecord(1, not limit))
-            tables.shares[ACCOUNT] = ShareRecord(limit > 0, limit > 0)
+            tables.delayed, tables.ready, tables.shares = dict.fromkeys(tables.ready, (1, SCHEDULED)), {}, {}
         return Traffics(self._tables.number(tables), tuple(self._traffic.faults.items()))
 
     def edges(self, state: Traffics) -> Iterator[Edge[Traffics]]:

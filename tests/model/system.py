@@ -30,7 +30,7 @@ from tests.model.messages import (
 from tests.model.process import Process
 from tests.model.scenario import FAULTS, OF_A_WORKER, Scenario
 from tests.model.scheduler import Application, Stock
-from tests.model.tables import ACCOUNT, ReadyRecord, ShareRecord, Tables, TaskRecord
+from tests.model.tables import Tables, jump, pass_time, set_down, set_up, stand, submitted
 from tests.model.whole import Whole, formerly, linked, replaced_in, spend
 from worker_svc.session.outbox import Kind
 
@@ -60,12 +60,7 @@ class Model:
     def initial(self) -> Whole:
         """All workers are up and not connected, all tasks wait."""
         one = self.scenario
-        tasks = {key: TaskRecord(one.max_retries) for key in range(1, one.tasks + 1)}
-        closed = one.limits[0] > 0
-        ready = dict.fromkeys(tasks, ReadyRecord(1, not closed))
-        shares = {ACCOUNT: ShareRecord(closed, closed)}
-        limits = {ACCOUNT: one.limits[0]}
-        tables = Tables(tasks, ready, one.lease_ttl, self._fenced, limits=limits, shares=shares)
+        tables = submitted(one.tasks, one.max_retries, one.lease_ttl, one.limits[0], fenced=self._fenced)
         if one.rival:
             self._application.hello(tables, RIVAL, Hello(1, (), ()))
         nothing = (None,) * one.workers
@@ -299,7 +294,7 @@ class Model:
     def _of_database(self, whole: Whole) -> Iterator[Edge[Whole]]:
         tables = self.tables(whole)
         if not tables.up:
-            yield _calm(Event("database returns"), self._rival_renews(self._on_tables(whole, ("up",), _set_up)[0]))
+            yield _calm(Event("database returns"), self._rival_renews(self._on_tables(whole, ("up",), set_up)[0]))
             return
         if tables.stamp < 0 or tables.expired:
             yield _calm(Event("reaper"), self._on_tables(whole, ("reap",), self._application.reap)[0])
@@ -310,9 +305,9 @@ class Model:
         if (spent := spend(whole, "outage")) is not None:
             for who in self._workers:
                 spent = formerly(self._cut(spent, who) if whole.links[who] else spent, who, None)
-            yield Edge(Event("database goes away"), self._on_tables(spent, ("down",), _set_down)[0], True)
+            yield Edge(Event("database goes away"), self._on_tables(spent, ("down",), set_down)[0], True)
         if (spent := spend(whole, "jump")) is not None:
-            yield Edge(Event("database clock jumps"), self._on_tables(spent, ("jump",), _jump)[0], True)
+            yield Edge(Event("database clock jumps"), self._on_tables(spent, ("jump",), jump)[0], True)
 
     def _admitted(self, whole: Whole) -> Whole | None:
         """After the admission loop's transaction; None where that changes nothing."""
@@ -368,7 +363,7 @@ class Model:
 
     def _later(self, whole: Whole, *, database: bool) -> Whole:
         whole = self._rival_renews(whole)
-        whole, _ = self._on_tables(whole, ("tick", database), _pass_time if database else _stand)
+        whole, _ = self._on_tables(whole, ("tick", database), pass_time if database else stand)
         for who in self._workers:
             whole = self._renumbered(whole, who)
             whole, _ = self._on_process(whole, who, ("tick",), lambda it: it.pass_time(1.0))
@@ -398,23 +393,3 @@ def _calm(event: Event, target: Whole) -> Edge[Whole]:
 
 def _of_task(tables: Tables, *, call: Callable[[Tables, int], None], task: int) -> None:
     call(tables, task)
-
-
-def _pass_time(tables: Tables) -> None:
-    tables.pass_time(1.0)
-
-
-def _jump(tables: Tables) -> None:
-    tables.pass_time(1.0, others=False)
-
-
-def _stand(tables: Tables) -> None:
-    tables.pass_time(1.0, database=False)
-
-
-def _set_up(tables: Tables) -> None:
-    tables.up = True
-
-
-def _set_down(tables: Tables) -> None:
-    tables.up = False

@@ -137,6 +137,40 @@ class Tables:
         self.over_limit |= 0 < self.limits[ACCOUNT] < len(self.leases)
 
 
+def submitted(tasks: int, max_retries: int, lease_ttl: float, limit: int, *, fenced: bool = True) -> Tables:
+    """Tasks that wait; behind the window where their account has a limit."""
+    keys = range(1, tasks + 1)
+    tables = Tables({key: TaskRecord(max_retries) for key in keys}, {}, lease_ttl, fenced, limits={ACCOUNT: limit})
+    tables.ready = dict.fromkeys(keys, ReadyRecord(1, not limit))
+    tables.shares = {ACCOUNT: ShareRecord(limit > 0, limit > 0)}
+    return tables
+
+
+def pass_time(tables: Tables) -> None:
+    """A unit of time."""
+    tables.pass_time(1.0)
+
+
+def jump(tables: Tables) -> None:
+    """The database's clock goes on by a unit, and no other."""
+    tables.pass_time(1.0, others=False)
+
+
+def stand(tables: Tables) -> None:
+    """All clocks go on by a unit, but the database's."""
+    tables.pass_time(1.0, database=False)
+
+
+def set_up(tables: Tables) -> None:
+    """The database is back."""
+    tables.up = True
+
+
+def set_down(tables: Tables) -> None:
+    """The database goes away."""
+    tables.up = False
+
+
 def _age(watch: ClockWatch, own: float, database: float) -> None:
     """Moves what is remembered into the past: then as now both clocks show 0. What is too old is forgotten."""
     aged = [(at - own, ahead + own - database) for at, ahead in watch._lowest]

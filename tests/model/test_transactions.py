@@ -17,7 +17,7 @@ from tests.model.explore import explore
 from tests.model.interleaving import SESSION, TTL, WORKER, Interleaving, Traffic
 from tests.model.interning import Parts
 from tests.model.scenarios import SMALL
-from tests.model.tables import ACCOUNT, ReadyRecord, SessionRecord, ShareRecord, Tables, TaskRecord
+from tests.model.tables import ACCOUNT, ReadyRecord, SessionRecord, Tables, submitted
 from tests.model.transactions import UnderWay, Work, advanced, commit
 
 NOBODY: frozenset[tuple[str, int]] = frozenset()
@@ -27,10 +27,8 @@ class Database:
     """What is committed, and transactions on it that a test takes on by hand."""
 
     def __init__(self, *tagged: bool, limit: int) -> None:
-        keys = range(1, len(tagged) + 1)
-        self.tables = Tables({key: TaskRecord(0) for key in keys}, {}, TTL, fenced=True, limits={ACCOUNT: limit})
-        self.tables.ready = {key: ReadyRecord(1, it) for key, it in zip(keys, tagged, strict=True)}
-        self.tables.shares = {ACCOUNT: ShareRecord(limit > 0, limit > 0)}
+        self.tables = submitted(len(tagged), 0, TTL, limit)
+        self.tables.ready = {key: ReadyRecord(1, it) for key, it in enumerate(tagged, start=1)}
         self.tables.sessions = {WORKER: SessionRecord(SESSION, 1)}
 
     def step(self, work: Work, one: UnderWay, beside: UnderWay | None = None) -> UnderWay | None:
