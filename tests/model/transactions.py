@@ -86,8 +86,9 @@ def commit(tables: Tables, one: UnderWay) -> None:
     """What the transaction wrote becomes what is committed."""
     for (table, key), value in one.writes.items():
         rows = getattr(tables, table)
-        rows.pop(key, None)
-        if value is not None:
+        if value is None:
+            rows.pop(key, None)
+        else:
             rows[key] = value
 
 
@@ -114,7 +115,7 @@ class _Run:
         return tx
 
     def after(self, *, ended: bool) -> UnderWay:
-        writes = dict(self._one.writes) | {row: self._value(row) for row in self._changed()}
+        writes = dict(self._one.writes) | {row: self._value(row) for row in sorted(self._changed())}
         statements = tuple(self._asked), tuple(self._answers)
         return UnderWay(*statements, self._seen, writes, frozenset(self._held), ended)
 
