@@ -37,14 +37,21 @@ def reaper(
     store_there: Callable[[bool], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
-    """Three ticks a heartbeat interval: they end what ran out, and show whether the database is there."""
+    """Three ticks a heartbeat interval: they end what ran out, and show whether the database is there.
+
+    One that does not answer within an interval counts as away.
+    """
     watch = ClockWatch(settings.lease_ttl, settings.heartbeat_interval)
     ran_ahead = False
 
     async def run_once() -> float:
         nonlocal ran_ahead
+        ticking = asyncio.ensure_future(calls.run(reap, settings, watch, clock))
         try:
-            reaped = await calls.run(reap, settings, watch, clock)
+            done, _ = await asyncio.wait({ticking}, timeout=settings.heartbeat_interval)
+            if not done:
+                store_there(False)
+            reaped = await ticking
         except StoreUnavailable:
             store_there(False)
             raise

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 FAULTS = (
     "cut", "partition", "kill", "replica", "outage", "slow", "suspend", "jump", "stand",
-    "cancel", "timeout", "fail", "retry", "limit",
+    "cancel", "timeout", "fail", "ill", "retry", "limit",
 )  # fmt: skip
 """What a scenario may let happen, each so many times."""
 
-OF_A_WORKER = ("cut", "partition", "kill", "replica", "suspend", "fail")
+OF_A_WORKER = ("cut", "partition", "kill", "replica", "suspend", "fail", "ill")
 """Those of them that befall one of the workers, or its stream."""
 
 
@@ -24,6 +24,7 @@ class Scenario:
     workers: int = 1
     rival: bool = False
     """Whether there is another worker, at its best: what it says and hears takes no time, and nothing befalls it."""
+    slots: int = 1
     tasks: int = 1
     max_retries: int = 0
     max_losses: int = 2
