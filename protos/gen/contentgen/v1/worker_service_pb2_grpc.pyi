@@ -142,8 +142,8 @@ class WorkerServiceStub:
     heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
     11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-    schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
-    comes before anyone has noticed, even late, renews.
+    schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
+    That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
 
     12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
     waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
@@ -339,8 +339,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
     11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-    schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
-    comes before anyone has noticed, even late, renews.
+    schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
+    That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
 
     12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
     waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
@@ -539,8 +539,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
         11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-        schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
-        comes before anyone has noticed, even late, renews.
+        schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
+        That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
 
         12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
         waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
