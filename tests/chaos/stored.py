@@ -77,10 +77,19 @@ def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]
 
 
 def _task(row: Any) -> StoredTask:
-    key, account_id, status, request_id, topic, *rest, places = row
-    # A task without a payload is one whose topic is not what anybody submitted.
-    topic_sha256 = "" if topic is None else sha256(topic)
-    return StoredTask(format_task_id(key), account_id, Status(status), request_id, topic_sha256, *rest, tuple(places))
+    key, account_id, status, request_id, topic, auto_approve, retry_count, max_retries, content_id, places = row
+    return StoredTask(
+        task_id=format_task_id(key),
+        account_id=account_id,
+        status=Status(status),
+        request_id=request_id,
+        topic_sha256=sha256(topic or ""),
+        auto_approve=auto_approve,
+        retry_count=retry_count,
+        max_retries=max_retries,
+        content_id=content_id,
+        places=tuple(places),
+    )
 
 
 def _content(content_id: int, key: int, account_id: int, body: str) -> StoredContent:
