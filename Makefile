@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model lint verify audit bench gen baseline lock wheel clean
+.PHONY: setup demo run examples test model mutants lint verify audit bench gen baseline lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -48,6 +48,10 @@ test: $(STAMP) ## run all tests (ARGS='-n 3' goes to pytest)
 
 model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
 	@$(PY) -m tests.model $(ARGS)
+
+mutants: ARGS ?= -n 3
+mutants: $(STAMP) ## break the product in eight ways: the checker of the chaos campaign has to catch each
+	@$(PY) -m pytest -q $(ARGS) tests/chaos/mutants/caught.py
 
 lint: $(STAMP) ## rules, format, types, layers, protos
 	@$(PY) -m ruff check .
