@@ -26,7 +26,8 @@ class Service:
         """`ready` is the action of the log event that says that it serves."""
         self.name = name
         self.environment = dict(environment)
-        self._program = Path(sys.executable).with_name(command)
+        self.command = [str(Path(sys.executable).with_name(command))]
+        """What is started: program and arguments."""
         self._ready = ready
         self._log = log
         self._begin = 0
@@ -54,7 +55,7 @@ class Service:
         self._begin = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program],
+                self.command,
                 env=self.environment,
                 cwd=self._log.parent,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,161 @@
+"""A short campaign for one mutant: a few real processes, the tasks that matter, and the evidence of all that happened."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from scheduler_svc.client import ContentGenerationClient
+from tests.chaos import creator
+from tests.chaos.answers import ask
+from tests.chaos.evidence import CLIENTS_JOURNAL, CREATOR_JOURNAL, Evidence, Journals, Leftover, Run, Submit
+from tests.chaos.journals import Appender, read_journals
+from tests.chaos.leftovers import left_by_services
+from tests.chaos.stored import read_stored, sha256
+from tests.cluster import server_folder
+from tests.e2e.client import request
+from tests.e2e.stack import SHORT_LEASE, Scheduler, Stack, Worker
+from tests.waiting import wait_until
+
+STARTED = 10.0
+"""Seconds within which a CLI starts on a task that is submitted, on a machine that is busy with other tests."""
+REQUEUED = SHORT_LEASE + 10.0
+"""Seconds within which a task whose lease is over runs elsewhere."""
+_ENDED = 30.0
+_SETTLED = 3.0
+
+
+class Trial:
+    """Schedulers and workers, to be started, with the campaign's CLI and its journals."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.stack = Stack(folder, database_url)
+        self._url = database_url
+        self._clients = Appender(folder / CLIENTS_JOURNAL)
+        self._program = _program(folder)
+        (folder / "runs").mkdir()
+        self._workers: list[Worker] = []
+        self.scheduler: Scheduler
+
+    def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
+        """The scheduler, started; or its mutant, a module of this package."""
+        self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl)
+        self.scheduler.command = _instead(self.scheduler.command, mutant)
+        return self.scheduler.start()
+
+    def worker(self, name: str, target: str | None = None, *, mutant: str | None = None) -> Worker:
+        """A worker of one slot, started; or its mutant."""
+        worker = self.stack.worker(
+            name,
+            target or self.scheduler.target,
+            slots=1,
+            CREATOR_CLI_PATH=str(self._program),
+            CREATOR_ENV=creator.ENVIRONMENT,
+            CHAOS_WORKER=name,
+            CHAOS_JOURNAL=str(self.folder / CREATOR_JOURNAL),
+            CHAOS_RUNS=str(self.folder / "runs"),
+        )
+        worker.command = _instead(worker.command, mutant)
+        self._workers.append(worker)
+        return worker.start()
+
+    def submit(self, **options: str) -> str:
+        """The id of a new task of a new account, journaled; `options` are the CLI's, with _ for -."""
+        client = self.scheduler.client
+        account_id, now = client.create_account(), time.time()
+        named = {f"chaos-{name}": value for name, value in options.items()}
+        task_id = client.submit(account_id, "a topic", request_id=f"request {now}", options=named)
+        self._clients.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
+        return task_id
+
+    @property
+    def journals(self) -> Journals:
+        return read_journals(self.folder)
+
+    def wait_run(self, task_id: str, number: int = 1, *, within: float = STARTED) -> Run:
+        """The task's so manieth run, once it has started."""
+
+        def started() -> list[Run]:
+            return [run for run in self.journals.runs if run.task_id == task_id][number - 1 :]
+
+        return wait_until(started, within=within, what=f"run {number} of {task_id} has started")[0]
+
+    def wait_ended(self, run: Run) -> None:
+        """Until a run has come to its own end."""
+
+        def ended() -> bool:
+            return any(it.status is not None for it in self.journals.runs if it.run == run.run)
+
+        wait_until(ended, within=STARTED, what=f"run {run.run} has ended")
+
+    def evidence(self) -> Evidence:
+        """All of it, once every task has ended, or won't any more, and the services have stopped."""
+        tasks = [submit.task_id for submit in self.journals.submits]
+        accounts = [submit.account_id for submit in self.journals.submits]
+        with suppress(pytest.fail.Exception):
+            for task_id in tasks:
+                self._wait_ended(task_id)
+        answers = ask(self.scheduler.target, tasks, accounts)
+        stored = read_stored(_dsn(self._url))
+        leftovers = self._stop()
+        return Evidence(self.journals, stored, answers, leftovers)
+
+    def close(self) -> None:
+        """Kills what is left."""
+        self.stack.end()
+        self._clients.close()
+
+    def _wait_ended(self, task_id: str) -> None:
+        client = self.scheduler.client
+        known = client.list_tasks()
+        if any(task.task_id == task_id for task in known):
+            client.wait(task_id, within=_ENDED)
+
+    def _stop(self) -> list[Leftover]:
+        """Ends the services, workers first; what is left of them some seconds later."""
+        for service in (*self._workers, self.scheduler):
+            if service.alive:
+                service.stop()
+        spared = frozenset({os.getpid()})
+        workers = [worker.folder for worker in self._workers]
+
+        def left() -> list[Leftover]:
+            return left_by_services(self.folder, workers, _dsn(self._url), spared)
+
+        with suppress(pytest.fail.Exception):
+            wait_until(lambda: not left(), within=_SETTLED, what="nothing is left")
+        return left()
+
+
+@contextmanager
+def trial_on(database_url: str) -> Iterator[Trial]:
+    """A trial in a folder of its own, on a database of its own."""
+    with server_folder() as folder:
+        trial = Trial(folder, database_url)
+        try:
+            yield trial
+        finally:
+            trial.close()
+
+
+def _instead(command: list[str], mutant: str | None) -> list[str]:
+    return command if mutant is None else [sys.executable, "-m", f"tests.chaos.mutants.{mutant}"]
+
+
+def _program(folder: Path) -> Path:
+    """The campaign's CLI as a program."""
+    program = folder / "creator"
+    program.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n{Path(creator.__file__).read_text()}")
+    program.chmod(0o755)
+    return program
+
+
+def _dsn(url: str) -> str:
+    return url.replace("+psycopg2", "")
