@@ -1,0 +1,113 @@
+"""Faults of workers, their guards and machines, and of schedulers. Above `scene`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import psutil
+
+from tests.chaos.database import signal_all
+from tests.chaos.evidence import FREEZE, KILL
+from tests.chaos.fleet import Member
+from tests.chaos.plan import Fault
+from tests.chaos.scene import MissedError, Scene, Strike
+from tests.waiting import wait_until
+
+_EXIT_LIMIT = 20.0
+"""Seconds in which a worker has to end without its guard, on a busy machine."""
+_GUARD_WAKES_FIRST = 0.1
+
+
+@contextmanager
+def _service_kill(scene: Scene, fault: Fault) -> Iterator[None]:
+    """The guard of a worker lives on, ends its CLIs, and goes."""
+    member = scene.member(fault)
+    scene.note(fault, KILL, fault.victim)
+    member.service.kill()
+    yield
+    member.launch()
+
+
+@contextmanager
+def _guard_kill(scene: Scene, fault: Fault) -> Iterator[None]:
+    member = scene.member(fault)
+    guard = _guard(member)
+    scene.note(fault, KILL, f"{fault.victim}/guard")
+    signal_all([guard], signal.SIGKILL)
+    wait_until(lambda: not member.service.alive, within=_EXIT_LIMIT, what=f"{fault.victim} ends without its guard")
+    yield
+    member.launch()
+
+
+@contextmanager
+def _machine_kill(scene: Scene, fault: Fault) -> Iterator[None]:
+    """All stop first: where the power goes, nobody sees another one die."""
+    member = scene.member(fault)
+    kill_machine(scene, fault, member)
+    yield
+    member.launch()
+
+
+def kill_machine(scene: Scene, fault: Fault, member: Member) -> None:
+    """Kill -9 to all of a worker's processes, as one."""
+    name = member.service.name
+    scene.note(fault, KILL, name, f"{name}/guard")
+    while signal_all(processes := member.processes(), signal.SIGSTOP):
+        signal_all(processes, signal.SIGKILL)
+    member.service.kill()
+
+
+@contextmanager
+def _service_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
+    member = scene.member(fault)
+    scene.note(fault, FREEZE, fault.victim)
+    member.service.freeze()
+    yield
+    member.service.thaw()
+
+
+@contextmanager
+def _guard_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
+    guard = _guard(scene.member(fault))
+    scene.note(fault, FREEZE, f"{fault.victim}/guard")
+    signal_all([guard], signal.SIGSTOP)
+    yield
+    signal_all([guard], signal.SIGCONT)
+
+
+@contextmanager
+def _machine_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
+    """The guard wakes up first, as on a machine with more than one core: it decides what still may run."""
+    member = scene.member(fault)
+    guard = _guard(member)
+    scene.note(fault, FREEZE, fault.victim, f"{fault.victim}/guard")
+    while processes := [process for process in member.processes() if process.status() != psutil.STATUS_STOPPED]:
+        signal_all(processes, signal.SIGSTOP)
+    yield
+    signal_all([guard], signal.SIGCONT)
+    time.sleep(_GUARD_WAKES_FIRST)
+    signal_all(member.processes(), signal.SIGCONT)
+
+
+def _guard(member: Member) -> psutil.Process:
+    guard = member.guard()
+    if guard is None:
+        raise MissedError
+    return guard
+
+
+STRIKES: Mapping[str, Strike] = {
+    "worker-kill": _service_kill,
+    "worker-loss": _service_kill,
+    "guard-kill": _guard_kill,
+    "machine-kill": _machine_kill,
+    "worker-freeze": _service_freeze,
+    "guard-freeze": _guard_freeze,
+    "machine-freeze": _machine_freeze,
+    "scheduler-kill": _service_kill,
+    "scheduler-freeze": _service_freeze,
+    "scheduler-stall": _service_freeze,
+}
