@@ -5,16 +5,11 @@ Its name keeps it out of `make test`: `make mutants` runs it, for it takes a min
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-import psycopg2
 import pytest
 
-from tests.chaos.checker import check
-from tests.chaos.evidence import Evidence
-from tests.chaos.mutants.doubled_content import DROP_CONSTRAINT
-from tests.chaos.mutants.trial import REQUEUED, STARTED, Trial, _dsn, trial_on
+from tests.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
 from tests.e2e.cable import cable_to
 from tests.waiting import wait_until
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.client import ContentGenerationClient
 from tests.chaos import creator
 from tests.chaos.answers import ask
 from tests.chaos.evidence import CLIENTS_JOURNAL, CREATOR_JOURNAL, Evidence, Journals, Leftover, Run, Submit
@@ -19,7 +18,6 @@ from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_services
 from tests.chaos.stored import read_stored, sha256
 from tests.cluster import server_folder
-from tests.e2e.client import request
 from tests.e2e.stack import SHORT_LEASE, Scheduler, Stack, Worker
 from tests.waiting import wait_until
 
