@@ -107,8 +107,8 @@ def figures(evidence: Evidence) -> Figures:
     )
     of_database = [blow.time for blow in blows if blow.planned in _OF_DATABASE]
     return Figures(
-        tasks=Counter(stored.tasks[task_id].status.name.lower() for task_id in acknowledged & set(stored.tasks)),
-        faults=Counter(blow.planned for blow in blows),
+        tasks=_counted(stored.tasks[task_id].status.name.lower() for task_id in acknowledged & set(stored.tasks)),
+        faults=_counted(blow.planned for blow in blows),
         runs=len(journals.runs),
         lost=len(acknowledged - set(stored.tasks)),
         twice=_doubled(content.task_id for content in stored.contents) + _doubled(stored.pool),
@@ -169,6 +169,10 @@ def _until_next(begins: Iterable[float], ends: Sequence[float]) -> Iterator[floa
 def _any_within(ordered: Sequence[float], begin: float, end: float) -> bool:
     found = bisect.bisect_left(ordered, begin)
     return found < len(ordered) and ordered[found] <= end
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(names))
 
 
 def _doubled(keys: Iterable[object]) -> int:

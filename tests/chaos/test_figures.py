@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from scheduler_svc.domain.lifecycle import Status
 from tests.chaos.evidence import (
     KILL,
@@ -109,3 +111,8 @@ def test_the_table_is_markdown_of_two_columns() -> None:
     assert lines[0] == "| figure | value |"
     assert all(line.count("|") == 3 for line in lines)
     assert "| lost | **1** |" in lines
+
+
+def test_the_document_is_json() -> None:
+    document = json.loads(json.dumps(FIGURES.document()))
+    assert (document["kills"], document["faults"]["machine-kill"], document["again"]["p50"]) == (4, 1, 6.0)
