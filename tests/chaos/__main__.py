@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
-import random
+import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
-from tests.chaos import campaign
+from tests.chaos import campaign, options
 from tests.chaos.disks import DisksUnavailableError, enter_namespace
+from tests.chaos.figures import Figures, figures
 from tests.chaos.fleet import Shape
-from tests.chaos.plan import KINDS, plan
+from tests.chaos.options import Options
+from tests.chaos.plan import KINDS, Fault, plan
+from tests.chaos.report import table
 from tests.cluster import server_folder
+
+_NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
 
 
 def main(arguments: list[str]) -> int:
     """The exit status: 0 where no promise was broken, else 1."""
-    options = _options(arguments)
-    disks = _disks()
-    shape = Shape(workers=options.workers)
-    faults = plan(
-        options.seed,
-        options.seconds,
-        shape.victims,
-        rate=options.rate,
-        kinds=[kind.name for kind in KINDS if disks or not kind.needs_disks],
-    )
-    settings = campaign.Settings(options.seed, options.seconds, shape, faults, disks, options.submits)
-    _say(f"seed {options.seed}, {options.seconds:g} s")
+    chosen = options.read(arguments)
+    _say(f"seed {chosen.seed}: {chosen.seconds:g} s of faults; --seed {chosen.seed} repeats them")
+    disks = chosen.plan_only or _disks()
+    shape = Shape(workers=chosen.workers)
+    kinds = [kind.name for kind in KINDS if kind.name in chosen.kinds and (disks or not kind.needs_disks)]
+    faults = plan(chosen.seed, chosen.seconds, shape.victims, rate=chosen.rate, kinds=kinds)
+    if chosen.plan_only:
+        _print_plan(faults)
+        return 0
+    settings = campaign.Settings(chosen.seed, chosen.seconds, shape, faults, disks, chosen.submits)
+    begin = time.monotonic()
     with server_folder() as folder:
-        result = campaign.run(settings, folder, _say)
-        if options.keep:
-            shutil.copytree(folder, options.keep, ignore=shutil.ignore_patterns("postgres", "worker-??", "runs"))
-    for wrong in result.wrong:
-        _say(f"WRONG: {wrong}")
+        try:
+            result = campaign.run(settings, folder, _say)
+        finally:
+            if chosen.keep:
+                shutil.copytree(folder, chosen.keep, ignore=shutil.ignore_patterns(*_NOT_KEPT))
+    _tell(result, figures(result.evidence), chosen)
+    _say(f"{time.monotonic() - begin:.0f} s in all")
     return 1 if result.wrong else 0
 
 
@@ -42,20 +48,32 @@ def _disks() -> bool:
     try:
         enter_namespace()
     except DisksUnavailableError as error:
-        _say(f"disks that fill up: not run here ({error})")
+        _say(f"disks that fill up: not run here, since that takes a mount namespace ({error})")
         return False
     return True
 
 
-def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Hurts a whole system, and judges.")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--seconds", type=float, default=300.0)
-    parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1.0)
-    parser.add_argument("--submits", type=float, default=2.5)
-    parser.add_argument("--keep", type=Path)
-    return parser.parse_args(arguments)
+def _print_plan(faults: tuple[Fault, ...]) -> None:
+    for fault in faults:
+        _say(f"{fault.at:8.1f} s  {fault.kind:<20}{fault.victim:<14}{fault.duration:.1f} s")
+
+
+def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
+    _say(f"\n{table(found)}\n")
+    if result.missed:
+        _say(f"{result.missed} faults of the plan met nobody: their victims had not come back from earlier ones")
+    for name, times in result.came_up_late.items():
+        _say(f"{name} ended {times} times before it served, and was started again")
+    for wrong in result.wrong:
+        _say(f"WRONG: {wrong}")
+    _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
+    if chosen.json:
+        _write(chosen.json, result, found, chosen)
+
+
+def _write(path: Path, result: campaign.Result, found: Figures, chosen: Options) -> None:
+    document = {"seed": chosen.seed, "seconds": chosen.seconds, "wrong": list(result.wrong), **found.document()}
+    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def _say(text: str) -> None:

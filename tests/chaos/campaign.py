@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from scheduler_svc.client import ContentGenerationClient, InvalidStateException
 from tests.chaos.answers import ask
 from tests.chaos.checker import check
 from tests.chaos.evidence import CLIENTS_JOURNAL, FAULTS_JOURNAL, Evidence, Journals, Leftover
-from tests.chaos.fleet import Ended, Fleet, Shape
+from tests.chaos.fleet import Fleet, Shape
 from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_postgres, left_by_services
 from tests.chaos.load import Load
@@ -59,7 +60,8 @@ class Result:
     evidence: Evidence
     wrong: Sequence[str]
     """All that should not have been, the checker's violations first; empty: every promise holds."""
-    ended: Sequence[Ended]
+    came_up_late: Mapping[str, int]
+    """How often services ended before they served, for instance since PostgreSQL was away."""
     missed: int
     """Faults of the plan whose victim was not there."""
 
@@ -95,7 +97,8 @@ class _Campaign:
         evidence = self._evidence()
         wrong = [str(violation) for violation in check(evidence)]
         wrong += [*self._wrong, *self._strikes.wrong, *self._load.wrong, *self._gave_up()]
-        return Result(evidence, wrong, self._fleet.ended, self._strikes.missed.total())
+        late = Counter(ended.name for ended in self._fleet.ended if not ended.gave_up)
+        return Result(evidence, wrong, late, self._strikes.missed.total())
 
     def _hurt(self) -> None:
         begin = time.monotonic()

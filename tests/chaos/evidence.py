@@ -92,6 +92,10 @@ class Fault:
     boottime: float
     duration: float = 0.0
     """Seconds that it lasted, for what lasts."""
+    planned: str = ""
+    """The kind of the plan that it is a part of, such as `machine-kill`."""
+    at: float = 0.0
+    """When the plan has it: victims with the same `planned` and `at` were hurt by one fault."""
 
 
 KILL, FREEZE, DISK_FULL = "kill", "freeze", "disk_full"

@@ -84,11 +84,6 @@ class Fault:
     """For what the fault itself has to choose, such as a backend."""
 
 
-def kind_of(name: str) -> Kind:
-    """The kind of that name. Raises KeyError."""
-    return {kind.name: kind for kind in KINDS}[name]
-
-
 def plan(
     seed: int,
     seconds: float,

@@ -34,8 +34,9 @@ class Scene:
     def note(self, fault: Fault, does: str, *victims: str, **more: object) -> None:
         """Journals that `does` is being done to each of `victims`, as part of `fault`."""
         for victim in victims:
-            record = evidence.Fault(does, victim, time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), fault.duration)
-            self.journal.append(record, fault=fault.kind, at=fault.at, **more)
+            now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+            record = evidence.Fault(does, victim, now, boottime, fault.duration, fault.kind, fault.at)
+            self.journal.append(record, **more)
 
 
 Strike = Callable[[Scene, Fault], AbstractContextManager[None]]
