@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,9 @@ START = {"event": "start", "run": "a", "task_id": "t", "worker": "w", "pid": 7, 
 STARTED = Run("t", "a", "w", 7, 70, 1000.0, 10.0, 10.0)
 
 
-def write(folder: Path, *lines: object, after: str = "") -> None:
-    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+def write(folder: Path, *lines: tuple[dict[str, Any], float], after: str = "") -> None:
+    """Each line with its boottime."""
+    text = "".join(f"{json.dumps({**line, 'boottime': boottime})}\n" for line, boottime in lines)
     (folder / CREATOR_JOURNAL).write_text(text + after)
 
 
@@ -50,8 +52,7 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
 def test_a_run_lives_until_its_end_or_its_last_beat(tmp_path: Path) -> None:
     other = START | {"run": "b", "pid": 8}
     beat, end = {"event": "beat", "run": "a"}, {"event": "end", "run": "b", "status": 0, "body_sha256": "ab"}
-    times = [line | {"boottime": at} for line, at in ((START, 10.0), (other, 11.0), (beat, 11.5), (end, 12.0))]
-    write(tmp_path, *times, times[2] | {"boottime": 12.5})
+    write(tmp_path, (START, 10.0), (other, 11.0), (beat, 11.5), (end, 12.0), (beat, 12.5))
     assert read_journals(tmp_path).runs == [
         Run("t", "a", "w", 7, 70, 1000.0, 10.0, 12.5),
         Run("t", "b", "w", 8, 70, 1000.0, 11.0, 12.0, 0, "ab"),
@@ -59,18 +60,18 @@ def test_a_run_lives_until_its_end_or_its_last_beat(tmp_path: Path) -> None:
 
 
 def test_what_a_run_leaves_behind_is_part_of_its_life(tmp_path: Path) -> None:
-    lines = (START, {"event": "end", "run": "a", "status": 0, "body_sha256": "ab"}, {"event": "beat", "run": "a"})
-    write(tmp_path, *(line | {"boottime": at} for line, at in zip(lines, (10.0, 11.0, 14.0), strict=True)))
+    end = {"event": "end", "run": "a", "status": 0, "body_sha256": "ab"}
+    write(tmp_path, (START, 10.0), (end, 11.0), ({"event": "beat", "run": "a"}, 14.0))
     (run,) = read_journals(tmp_path).runs
     assert (run.status, run.last) == (0, 14.0)
 
 
 def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
-    write(tmp_path, START | {"boottime": 10.0}, after='{"event": "be')
+    write(tmp_path, (START, 10.0), after='{"event": "be')
     assert read_journals(tmp_path).runs == [STARTED]
 
 
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
-    write(tmp_path, START | {"boottime": 10.0}, after="{}}\n")
+    write(tmp_path, (START, 10.0), after="{}}\n")
     with pytest.raises(ValueError, match=r"creator\.jsonl, line 2: .*\{\}\}"):
         read_journals(tmp_path)
