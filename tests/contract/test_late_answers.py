@@ -23,7 +23,8 @@ async def test_a_refusal_that_comes_too_late_is_nobodys_fault(
 ) -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-    with engine.connect() as holder, engine.connect() as observer:
+    watching = engine.execution_options(isolation_level="AUTOCOMMIT")  # else it sees its first look again
+    with engine.connect() as holder, watching.connect() as observer:
         async with ScriptedWorker(channel) as worker:
             holder.execute(sa.text("SELECT FROM workers WHERE worker_id = 'w1' FOR UPDATE"))
             await worker.tell_state(0)
