@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from tests.chaos import campaign, options
 from tests.chaos.disks import DisksUnavailableError, enter_namespace
@@ -23,6 +25,7 @@ _NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
 def main(arguments: list[str]) -> int:
     """The exit status: 0 where no promise was broken, else 1."""
     chosen = options.read(arguments)
+    signal.signal(signal.SIGTERM, _ended)
     _say(f"seed {chosen.seed}: {chosen.seconds:g} s of faults; --seed {chosen.seed} repeats them")
     disks = chosen.plan_only or _disks()
     shape = Shape(workers=chosen.workers)
@@ -42,6 +45,11 @@ def main(arguments: list[str]) -> int:
     _tell(result, figures(result.evidence), chosen)
     _say(f"{time.monotonic() - begin:.0f} s in all")
     return 1 if result.wrong else 0
+
+
+def _ended(*_: object) -> NoReturn:
+    """TERM is told like Ctrl-C: services are no children that would end with us."""
+    raise KeyboardInterrupt
 
 
 def _disks() -> bool:
