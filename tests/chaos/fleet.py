@@ -212,7 +212,7 @@ class Fleet:
         self._client_targets = [
             self.wires.to_port(f"client/{scheduler.name}", scheduler.port).target for scheduler in schedulers
         ]
-        program = _write_creator(self.folder)
+        program = write_creator(self.folder)
         (self.folder / "runs").mkdir()
         for name in self.shape.workers_names:
             self._add_worker(name, program, schedulers)
@@ -303,7 +303,7 @@ def _stop(member: Member) -> str | None:
     return None
 
 
-def _write_creator(folder: Path) -> Path:
+def write_creator(folder: Path) -> Path:
     """The campaign's CLI as a program of its own in `folder`."""
     program = folder / "chaos-creator"
     source = Path(creator.__file__).read_text()

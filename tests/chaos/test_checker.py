@@ -186,6 +186,14 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         story.with_run("killed", time=21.5, boottime=21.5, last=21.6),
         ["runs: twice: run killed of v started while that worker had no lease, or one that was superseded"],
     ),
+    "a run that outlives its lease": (
+        story.with_event("twice", 3, message="its lease ran out", time=11.8),
+        ["runs: twice: run killed of v was alive 0.20 s after its lease had run out"],
+    ),
+    "two runs of one attempt": (
+        story.journaled(runs=[*RUNS, story.run("again", "twice", "w", 29.2, 29.5, killed=True)]),
+        ["runs: twice: attempt 2 had 2 runs; it should have one at most"],
+    ),
     "a count that is wrong": (
         story.answered(counts={0: {"completed": 3, "cancelled": 1}}),
         ["counts: 3 tasks of all accounts are said to be completed; it is 2"],

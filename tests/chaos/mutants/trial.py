@@ -1,23 +1,27 @@
-"""A short campaign for one mutant: a few real processes, the tasks that matter, and the evidence of all that happened."""
+"""A short campaign for one mutant: a few real processes, one task, and the evidence of all that happened."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from tests.chaos import creator
 from tests.chaos.answers import ask
 from tests.chaos.evidence import CLIENTS_JOURNAL, CREATOR_JOURNAL, Evidence, Journals, Leftover, Run, Submit
+from tests.chaos.fleet import write_creator
 from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_services
 from tests.chaos.stored import read_stored, sha256
 from tests.cluster import server_folder
+from tests.e2e.service import STOP_LIMIT
 from tests.e2e.stack import SHORT_LEASE, Scheduler, Stack, Worker
 from tests.waiting import wait_until
 
@@ -25,7 +29,7 @@ STARTED = 10.0
 """Seconds within which a CLI starts on a task that is submitted, on a machine that is busy with other tests."""
 REQUEUED = SHORT_LEASE + 10.0
 """Seconds within which a task whose lease is over runs elsewhere."""
-_ENDED = 30.0
+_ENDED = 15.0
 _SETTLED = 3.0
 
 
@@ -35,12 +39,13 @@ class Trial:
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
         self.stack = Stack(folder, database_url)
-        self._url = database_url
+        self._dsn = database_url.replace("+psycopg2", "")
         self._clients = Appender(folder / CLIENTS_JOURNAL)
-        self._program = _program(folder)
+        self._program = write_creator(folder)
         (folder / "runs").mkdir()
         self._workers: list[Worker] = []
         self.scheduler: Scheduler
+        self.evidence: Evidence
 
     def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
         """The scheduler, started; or its mutant, a module of this package."""
@@ -93,43 +98,46 @@ class Trial:
 
         wait_until(ended, within=STARTED, what=f"run {run.run} has ended")
 
-    def evidence(self) -> Evidence:
-        """All of it, once every task has ended, or won't any more, and the services have stopped."""
-        tasks = [submit.task_id for submit in self.journals.submits]
-        accounts = [submit.account_id for submit in self.journals.submits]
-        with suppress(pytest.fail.Exception):
-            for task_id in tasks:
-                self._wait_ended(task_id)
-        answers = ask(self.scheduler.target, tasks, accounts)
-        stored = read_stored(_dsn(self._url))
+    def finish(self) -> None:
+        """Takes all evidence, once every task has ended, or won't any more; then the services have stopped."""
+        submits = self.journals.submits
+        _wait_if_possible(self._all_ended, _ENDED)
+        accounts = (submit.account_id for submit in submits)
+        answers = ask(self.scheduler.target, (submit.task_id for submit in submits), accounts)
+        stored = read_stored(self._dsn)
         leftovers = self._stop()
-        return Evidence(self.journals, stored, answers, leftovers)
+        self.evidence = Evidence(self.journals, stored, answers, leftovers)
 
     def close(self) -> None:
         """Kills what is left."""
         self.stack.end()
         self._clients.close()
 
-    def _wait_ended(self, task_id: str) -> None:
-        client = self.scheduler.client
-        known = client.list_tasks()
-        if any(task.task_id == task_id for task in known):
-            client.wait(task_id, within=_ENDED)
+    def sql(self, statement: str) -> None:
+        """Changes the database itself."""
+        connection = psycopg2.connect(self._dsn)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def _all_ended(self) -> bool:
+        """A task that was lost is none that could end."""
+        return all(task.HasField("end_time") for task in self.scheduler.client.list_tasks())
 
     def _stop(self) -> list[Leftover]:
         """Ends the services, workers first; what is left of them some seconds later."""
         for service in (*self._workers, self.scheduler):
             if service.alive:
-                service.stop()
-        spared = frozenset({os.getpid()})
+                service.signal(signal.SIGTERM)
+                _wait_if_possible(lambda: not service.alive, STOP_LIMIT)  # noqa: B023 - it is called at once
+        _wait_if_possible(lambda: not self._left(), _SETTLED)
+        return self._left()
+
+    def _left(self) -> list[Leftover]:
         workers = [worker.folder for worker in self._workers]
-
-        def left() -> list[Leftover]:
-            return left_by_services(self.folder, workers, _dsn(self._url), spared)
-
-        with suppress(pytest.fail.Exception):
-            wait_until(lambda: not left(), within=_SETTLED, what="nothing is left")
-        return left()
+        return left_by_services(self.folder, workers, self._dsn, frozenset({os.getpid()}))
 
 
 @contextmanager
@@ -143,17 +151,11 @@ def trial_on(database_url: str) -> Iterator[Trial]:
             trial.close()
 
 
+def _wait_if_possible(predicate: Callable[[], bool], within: float) -> None:
+    """What is not so by then is evidence."""
+    with suppress(pytest.fail.Exception):
+        wait_until(predicate, within=within, what="it may never be")
+
+
 def _instead(command: list[str], mutant: str | None) -> list[str]:
     return command if mutant is None else [sys.executable, "-m", f"tests.chaos.mutants.{mutant}"]
-
-
-def _program(folder: Path) -> Path:
-    """The campaign's CLI as a program."""
-    program = folder / "creator"
-    program.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n{Path(creator.__file__).read_text()}")
-    program.chmod(0o755)
-    return program
-
-
-def _dsn(url: str) -> str:
-    return url.replace("+psycopg2", "")

@@ -1,15 +1,17 @@
-"""Two runs of a task are never alive at the same time, and none starts without a lease."""
+"""A run has a lease of its own, dies before that can run out, and is never alive beside another one of its task."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.attempts import attempt_of
+from tests.chaos.attempts import Attempt, attempt_of
 from tests.chaos.evidence import FREEZE, Evidence, Fault, Run
 from tests.chaos.violation import Violation
 
 NAME = "runs"
+RAN_OUT = "its lease ran out"
+"""Message of the move by which a lease ends that nobody has renewed."""
 THAWING = 3.0
 """Seconds that a guard may take, once it is thawed, to end what it should have ended while it was frozen: its grace
 between TERM and KILL with the shortest lease, and a little for a busy machine.
@@ -17,7 +19,7 @@ between TERM and KILL with the shortest lease, and a little for a busy machine.
 
 
 def runs(evidence: Evidence) -> Iterator[Violation]:
-    """By CLOCK_BOOTTIME: a run is alive from its start to its end, or as long as it was seen to be."""
+    """A run is alive from its start to its end, or as long as it was seen to be."""
     for former, later in side_by_side(evidence.journals.runs):
         if not under_frozen_guard(former, later, evidence.journals.faults):
             said = (
@@ -25,11 +27,26 @@ def runs(evidence: Evidence) -> Iterator[Violation]:
                 f"run {later.run} of {later.worker} had started"
             )
             yield Violation(NAME, former.task_id, said)
+    owned: Counter[tuple[str, int]] = Counter()
     for run in evidence.journals.runs:
-        events = evidence.stored.events.get(run.task_id, ())
-        if attempt_of(run, events) is None and not _freezes(run, run.boottime, evidence.journals.faults):
-            said = f"run {run.run} of {run.worker} started while that worker had no lease, or one that was superseded"
+        attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ()))
+        for said in _lease(run, attempt, evidence.journals.faults):
             yield Violation(NAME, run.task_id, said)
+        if attempt is not None:
+            owned[run.task_id, attempt.number] += 1
+    for (task_id, number), n in owned.items():
+        if n > 1:
+            yield Violation(NAME, task_id, f"attempt {number} had {n} runs; it should have one at most")
+
+
+def _lease(run: Run, attempt: Attempt | None, faults: Sequence[Fault]) -> Iterator[str]:
+    if attempt is None:
+        if not _freezes(run, run.boottime, faults):
+            yield f"run {run.run} of {run.worker} started while that worker had no lease, or one that was superseded"
+    elif attempt.ending is not None and attempt.ending.message == RAN_OUT:
+        too_long = run.time + run.last - run.boottime - attempt.ending.time
+        if too_long > 0 and not _freezes(run, run.last, faults):
+            yield f"run {run.run} of {run.worker} was alive {too_long:.2f} s after its lease had run out"
 
 
 def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
