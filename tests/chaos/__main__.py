@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -16,7 +17,7 @@ from tests.chaos.figures import Figures, figures
 from tests.chaos.fleet import Shape
 from tests.chaos.options import Options
 from tests.chaos.plan import KINDS, Fault, plan
-from tests.chaos.report import table
+from tests.chaos.report import publish, table
 from tests.cluster import server_folder
 
 _NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
@@ -77,6 +78,17 @@ def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
     _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
     if chosen.json:
         _write(chosen.json, result, found, chosen)
+    if chosen.publish:
+        told = f"{_command(chosen)}, on {os.cpu_count()} cores:\n\n{table(found)}"
+        chosen.publish.write_text(publish(chosen.publish.read_text(), told))
+
+
+def _command(chosen: Options) -> str:
+    """What repeats this campaign."""
+    return (
+        f"`python -m tests.chaos --seed {chosen.seed} --minutes {chosen.seconds / 60:g} --rate {chosen.rate:g}"
+        f" --workers {chosen.workers} --submits {chosen.submits:g}`"
+    )
 
 
 def _write(path: Path, result: campaign.Result, found: Figures, chosen: Options) -> None:
