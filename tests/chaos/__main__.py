@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from tests.chaos import campaign, options
 from tests.chaos.disks import DisksUnavailableError, enter_namespace
@@ -14,7 +17,7 @@ from tests.chaos.figures import Figures, figures
 from tests.chaos.fleet import Shape
 from tests.chaos.options import Options
 from tests.chaos.plan import KINDS, Fault, plan
-from tests.chaos.report import table
+from tests.chaos.report import publish, table
 from tests.cluster import server_folder
 
 _NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
@@ -23,6 +26,7 @@ _NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
 def main(arguments: list[str]) -> int:
     """The exit status: 0 where no promise was broken, else 1."""
     chosen = options.read(arguments)
+    signal.signal(signal.SIGTERM, _ended)
     _say(f"seed {chosen.seed}: {chosen.seconds:g} s of faults; --seed {chosen.seed} repeats them")
     disks = chosen.plan_only or _disks()
     shape = Shape(workers=chosen.workers)
@@ -42,6 +46,11 @@ def main(arguments: list[str]) -> int:
     _tell(result, figures(result.evidence), chosen)
     _say(f"{time.monotonic() - begin:.0f} s in all")
     return 1 if result.wrong else 0
+
+
+def _ended(*_: object) -> NoReturn:
+    """TERM is told like Ctrl-C: services are no children that would end with us."""
+    raise KeyboardInterrupt
 
 
 def _disks() -> bool:
@@ -69,6 +78,17 @@ def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
     _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
     if chosen.json:
         _write(chosen.json, result, found, chosen)
+    if chosen.publish:
+        told = f"{_command(chosen)}, on {os.cpu_count()} cores:\n\n{table(found)}"
+        chosen.publish.write_text(publish(chosen.publish.read_text(), told))
+
+
+def _command(chosen: Options) -> str:
+    """What repeats this campaign."""
+    return (
+        f"`python -m tests.chaos --seed {chosen.seed} --minutes {chosen.seconds / 60:g} --rate {chosen.rate:g}"
+        f" --workers {chosen.workers} --submits {chosen.submits:g}`"
+    )
 
 
 def _write(path: Path, result: campaign.Result, found: Figures, chosen: Options) -> None:

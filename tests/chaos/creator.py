@@ -61,9 +61,9 @@ def create(options: dict[str, str]) -> int:
     mode = options.get("chaos-mode", "plain")
     if _runs_so_far(run.task_id) > int(options.get("chaos-times", "1000000")):
         mode = "plain"
-    run.start()
     if mode == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    run.start()
     if mode == "fork":
         _fork_away(run)
     seconds = _HANG if mode == "hang" else float(options.get("chaos-seconds", "0.3"))

@@ -65,7 +65,7 @@ class Figures:
     beside: int
     """Pairs of runs of one task that were alive at the same time."""
     duplicates: int
-    """Runs that began after an earlier run of their task had come to a result."""
+    """Runs that came to a result which their task had had before: what was paid for twice."""
     again: Spread | None
     """From a worker's or its guard's kill to the next run of the task that it ran, anywhere."""
     elsewhere: Spread | None
@@ -113,7 +113,7 @@ def figures(evidence: Evidence) -> Figures:
         lost=len(acknowledged - set(stored.tasks)),
         twice=_doubled(content.task_id for content in stored.contents) + _doubled(stored.pool),
         beside=sum(1 for _ in side_by_side(journals.runs)),
-        duplicates=sum(1 for _ in duplicates(journals.runs)),
+        duplicates=_duplicates(journals.runs),
         again=Spread.of(start - kill.boottime for kill, start in after),
         elsewhere=Spread.of(start - kill.boottime for kill, start in away),
         elsewhere_undisturbed=Spread.of(
@@ -125,14 +125,10 @@ def figures(evidence: Evidence) -> Figures:
     )
 
 
-def duplicates(runs: Iterable[Run]) -> Iterator[Run]:
-    """Runs that began after an earlier run of their task had come to a result: work that was paid for twice."""
-    made: dict[str, float] = {}
-    for run in sorted(runs, key=lambda run: run.boottime):
-        if made.get(run.task_id, math.inf) < run.boottime:
-            yield run
-        if run.body_sha256:
-            made[run.task_id] = min(run.last, made.get(run.task_id, math.inf))
+def _duplicates(runs: Iterable[Run]) -> int:
+    """How many results were made beyond the first of each task."""
+    made = Counter(run.task_id for run in runs if run.body_sha256)
+    return made.total() - len(made)
 
 
 def _blows(faults: Iterable[Fault]) -> list[Fault]:

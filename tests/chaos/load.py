@@ -31,6 +31,8 @@ _GIVES_UP = 0.1
 _BATCHES = 0.1
 _LARGEST_BATCH = 8
 _CANCELLED, _FORCED = 0.06, 0.6
+_URGENT_OR_NOT = 0.2
+"""Share of the tasks whose priority is not the default."""
 _LAST_CALLS = 60.0
 """Seconds that calls may still be repeated when the load is told to end."""
 _MODES: Mapping[str, float] = {
@@ -96,7 +98,7 @@ def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> 
     arguments: dict[str, Any] = {
         "account_id": chance.choices(account_ids, [account.share for account in ACCOUNTS])[0],
         "topic": f"topic of {request_id}",
-        "priority": chance.randint(1, 10),
+        "priority": chance.randint(1, 10) if chance.random() < _URGENT_OR_NOT else 5,
         "auto_approve": chance.random() < 0.8,
         "max_retries": 0 if chance.random() < 0.02 else RETRIES,
         "timeout": _IMPATIENCE if mode == "hang" else 300.0,

@@ -38,6 +38,7 @@ class Options:
     kinds: frozenset[str]
     keep: Path | None
     json: Path | None
+    publish: Path | None
     plan_only: bool
 
 
@@ -59,6 +60,7 @@ def read(arguments: list[str]) -> Options:
         kinds=kinds,
         keep=given.keep,
         json=given.json,
+        publish=given.publish,
         plan_only=given.plan,
     )
 
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_workers, default=8, help="1 to 64, of two slots each (default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy journals and logs to this new folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    parser.add_argument("--publish", type=Path, metavar="FILE", help="put the table of figures into this document")
     parser.add_argument("--plan", action="store_true", help="print the plan, and do nothing")
     return parser
 

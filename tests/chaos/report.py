@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.chaos.figures import KILLS, Figures, Spread
-from tests.chaos.plan import KINDS, LEASE
+from tests.chaos.plan import KINDS, LEASE, Kind
+
+BEGIN, END = "<!-- figures of a run, by --publish -->", "<!-- end of the figures -->"
+"""Between what a document has them."""
 
 
 def table(figures: Figures) -> str:
@@ -46,3 +49,24 @@ def _spread(spread: Spread | None) -> str:
     if spread is None:
         return "none"
     return f"p50 {spread.p50:g} s, p99 {spread.p99:g} s, longest {spread.longest:g} s ({spread.n:,})"
+
+
+def kinds() -> str:
+    """Markdown: every kind of fault, how often it is chosen, and how long it lasts."""
+    total = sum(kind.weight for kind in KINDS)
+    rows = [("fault", "of 100", "lasts", "what it does"), ("---",) * 4]
+    rows += [(f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", _lasts(kind), kind.does) for kind in KINDS]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _lasts(kind: Kind) -> str:
+    return f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment"
+
+
+def publish(document: str, block: str) -> str:
+    """`document` with `block` between the marks of the figures. Raises ValueError where it has none."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"there is no {BEGIN!r} followed by {END!r}")
+    return f"{before}{begin}\n{block}\n{end}{after}"

@@ -145,17 +145,6 @@ class TestDeadline:
         assert await asyncio.wait_for(ended.get(), 10) == "run"
         assert (await guard.close_run("run")).ended_by == "deadline"
 
-    async def test_the_grace_counts_from_it_not_from_when_it_was_noticed(self, guard: Guard) -> None:
-        ended: asyncio.Queue[str] = asyncio.Queue()
-        guard.on_deadline = ended.put_nowait
-        guard.set_grace(20)
-        guard.open_run("run", now() + FAR)
-        pids = await told(await start(guard, "run", STUBBORN_FAMILY), 3)
-        guard.move_deadline("run", now() - FAR)
-        assert await asyncio.wait_for(ended.get(), 10) == "run"
-        assert living(pids) == set()
-        assert await guard.close_run("run") == RunEnd("deadline", leftovers=2, killed=3)
-
 
 class TestWorkerDies:
     @pytest.mark.parametrize("worker", [(FAMILY,), (STUBBORN_FAMILY,)], indirect=True)

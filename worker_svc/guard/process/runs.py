@@ -63,8 +63,6 @@ class Run:
     def step(self, now: float, grace: float, family: Family) -> None:
         """One step towards the end, just after a survey of the family: over, or TERM, or once `grace` is over KILL.
 
-        The grace counts from the deadline where that has passed: a guard that stood still has none left to give, for
-        the lease may be another's by now.
         KILL is sent again and again: what was forked meanwhile has a parent that dies, so it becomes a child of the
         guard and the next step finds it.
         """
@@ -72,6 +70,7 @@ class Run:
         if not members and not family.has_children(self.name):
             self.over = True
         elif self._kill_at is None:
+            # A guard that was frozen itself comes too late to be gentle: the lease may be another's by now.
             self._kill_at = min(now, self.deadline) + grace
             self.leftovers = sum(process.pid not in self.clis for process in members)
             family.send_signal(members, signal.SIGTERM)
