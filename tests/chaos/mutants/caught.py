@@ -128,7 +128,9 @@ def outlived_worker(trial: Trial, mutant: Mutant) -> None:
     killed.kill()
     trial.worker("heir")
     trial.wait_run(task_id, 2, within=REQUEUED)
-    killed.launch()  # it puts its folder in order
+    killed.launch()  # it puts its folder in order, or has to wait for a guard
+    what = "the killed worker has come back, or says what it waits for"
+    wait_until(lambda: killed.events("session.opened") or killed.events("folder.notice"), within=STARTED, what=what)
     trial.finish()
 
 
