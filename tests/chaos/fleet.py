@@ -46,7 +46,7 @@ _STEADY = 10.0
 class Shape:
     """How large a fleet is."""
 
-    workers: int = 8
+    workers: int = 10
     slots: int = 2
     schedulers: int = 2
 
