@@ -29,11 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-<<<<<<< HEAD
-.PHONY: setup demo run examples test model mutants lint verify audit bench gen baseline lock wheel clean
-=======
-.PHONY: setup demo run examples test model chaos chaos-long lint verify audit bench gen baseline lock wheel clean
->>>>>>> chaos
+.PHONY: setup demo run examples test model chaos chaos-long mutants lint verify audit bench gen baseline lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -53,17 +49,15 @@ test: $(STAMP) ## run all tests (ARGS='-n 3' goes to pytest)
 model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
 	@$(PY) -m tests.model $(ARGS)
 
-<<<<<<< HEAD
 mutants: ARGS ?= -n 3
 mutants: $(STAMP) ## break the product in eight ways: the checker of the chaos campaign has to catch each
 	@$(PY) -m pytest -q $(ARGS) tests/chaos/mutants/caught.py
-=======
+
 chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge (ARGS='--seed 7 --seconds 60')
 	@$(PY) -m tests.chaos $(ARGS)
 
 chaos-long: $(STAMP) ## the same for two hours (ARGS='--minutes 30')
 	@$(PY) -m tests.chaos --minutes 120 $(ARGS)
->>>>>>> chaos
 
 lint: $(STAMP) ## rules, format, types, layers, protos
 	@$(PY) -m ruff check .
