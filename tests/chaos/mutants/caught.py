@@ -33,7 +33,7 @@ def late_report(trial: Trial, mutant: Mutant) -> None:
     scheduler = trial.serve(mutant)
     with cable_to(scheduler.port) as cable:
         cut_off = trial.worker("cut-off", cable.target)
-        task_id = trial.submit(seconds="2")
+        task_id = trial.submit(seconds="1")
         first = trial.wait_run(task_id)
         scheduler.client.wait_processing(task_id)
         cable.cut()

@@ -12,9 +12,9 @@ from tests.chaos.violation import Violation
 NAME = "runs"
 RAN_OUT = "its lease ran out"
 """Message of the move by which a lease ends that nobody has renewed."""
-THAWING = 3.0
-"""Seconds that a guard may take, once it is thawed, to end what it should have ended while it was frozen: its grace
-between TERM and KILL with the shortest lease, and a little for a busy machine.
+THAWING = 1.0
+"""Seconds that a guard may take, once it is thawed, to end what it should have ended while it was frozen: KILL follows
+TERM at once then, and the rest is for a busy machine.
 """
 
 
