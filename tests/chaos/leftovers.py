@@ -16,6 +16,9 @@ _OF_WORKERS = {
     "mark of a started CLI": "workers/*/started/*",
 }
 
+_CHECKER = "checker"
+"""Names its own connections, of which the last one may still be ending."""
+
 
 def left_by_services(folder: Path, workers: Sequence[Path], dsn: str, spared: frozenset[int]) -> list[Leftover]:
     """Schedulers and workers have stopped, PostgreSQL has not: processes of `folder`, files of `workers`, connections.
@@ -44,12 +47,13 @@ def _files(workers: Sequence[Path]) -> Iterator[Leftover]:
 
 
 def _connections(dsn: str) -> Iterator[Leftover]:
-    connection = psycopg2.connect(dsn)
+    connection = psycopg2.connect(dsn, application_name=_CHECKER)
     try:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pid || ' ' || application_name || ': ' || query FROM pg_stat_activity"
-                " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                " WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s",
+                (_CHECKER,),
             )
             yield from (Leftover("connection", said) for (said,) in cursor.fetchall())
     finally:
