@@ -9,7 +9,7 @@ import contextlib
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -100,10 +100,6 @@ class Database:
         with contextlib.suppress(psutil.NoSuchProcess):
             return [postmaster, *postmaster.children(recursive=True)]
         return [postmaster]
-
-    def kill(self, chosen: Callable[[Sequence[psutil.Process]], Iterable[psutil.Process]]) -> int:
-        """Kill -9 to those that are chosen of all; how many there were."""
-        return signal_all(chosen(self.processes()), signal.SIGKILL)
 
     def freeze(self, *, tree: bool) -> int:
         """SIGSTOP to the postmaster, or to all."""

@@ -46,22 +46,22 @@ _STEADY = 10.0
 class Shape:
     """How large a fleet is."""
 
-    workers: int = 8
+    workers: int = 10
     slots: int = 2
     schedulers: int = 2
 
     @property
-    def workers_names(self) -> tuple[str, ...]:
+    def worker_names(self) -> tuple[str, ...]:
         return tuple(f"worker-{number:02}" for number in range(1, self.workers + 1))
 
     @property
-    def schedulers_names(self) -> tuple[str, ...]:
+    def scheduler_names(self) -> tuple[str, ...]:
         return tuple(f"scheduler-{number}" for number in range(1, self.schedulers + 1))
 
     @property
     def victims(self) -> tuple[str, ...]:
         """All that a plan may hurt."""
-        return (*self.workers_names, *self.schedulers_names, POSTGRES, EVERYTHING)
+        return (*self.worker_names, *self.scheduler_names, POSTGRES, EVERYTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Fleet:
     @property
     def direct_target(self) -> str:
         """The first scheduler, past all wires."""
-        service = self.members[self.shape.schedulers_names[0]].service
+        service = self.members[self.shape.scheduler_names[0]].service
         assert isinstance(service, Scheduler)
         return service.target
 
@@ -175,7 +175,7 @@ class Fleet:
         """Ends the services in order, workers first; what did not end as it should."""
         self.rest()
         wrong = []
-        for name in (*self.shape.workers_names, *self.shape.schedulers_names):
+        for name in (*self.shape.worker_names, *self.shape.scheduler_names):
             member = self.members[name]
             with member.lock:
                 if problem := _stop(member):
@@ -187,7 +187,7 @@ class Fleet:
         wait_until(self._healthy, within=within, what="all services are up again")
 
     def _healthy(self) -> bool:
-        workers = self.shape.workers_names
+        workers = self.shape.worker_names
         return all(
             member.service.alive and member.service.events("session.opened" if name in workers else "ready")
             for name, member in self.members.items()
@@ -208,13 +208,13 @@ class Fleet:
 
     def _add_members(self) -> None:
         """Clients and workers reach each scheduler by wires of their own, and each scheduler PostgreSQL by one."""
-        schedulers = [self._scheduler(name) for name in self.shape.schedulers_names]
+        schedulers = [self._scheduler(name) for name in self.shape.scheduler_names]
         self._client_targets = [
             self.wires.to_port(f"client/{scheduler.name}", scheduler.port).target for scheduler in schedulers
         ]
         program = write_creator(self.folder)
         (self.folder / "runs").mkdir()
-        for name in self.shape.workers_names:
+        for name in self.shape.worker_names:
             self._add_worker(name, program, schedulers)
 
     def _scheduler(self, name: str) -> Scheduler:
@@ -241,11 +241,11 @@ class Fleet:
         self.members[name] = Member(worker, disk)
 
     def _start_members(self) -> None:
-        for name in self.shape.schedulers_names:  # one after the other: the first migrates
+        for name in self.shape.scheduler_names:  # one after the other: the first migrates
             self.members[name].service.start()
-        for name in self.shape.workers_names:
+        for name in self.shape.worker_names:
             self.members[name].launch()
-        for name in self.shape.workers_names:
+        for name in self.shape.worker_names:
             self.members[name].service.wait_for("session.opened", within=_READY_LIMIT)
 
     def _watch(self, look: Callable[[], None], name: str) -> None:

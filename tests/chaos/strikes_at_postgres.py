@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import psutil
 import psycopg2
 
+from tests.chaos.database import signal_all
 from tests.chaos.evidence import DISK_FULL, FREEZE, KILL
 from tests.chaos.fleet import Member
 from tests.chaos.plan import POSTGRES, Fault
@@ -29,9 +31,7 @@ def _kill(chosen: Callable[[Processes, random.Random], Iterable[psutil.Process]]
         if not victims:
             raise MissedError
         scene.note(fault, KILL, POSTGRES, processes=len(victims))
-        for victim in victims:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                victim.kill()
+        signal_all(victims, signal.SIGKILL)
         yield
         scene.fleet.database.restart_if_gone()
 
@@ -119,18 +119,16 @@ def _everything_kill(scene: Scene, fault: Fault) -> Iterator[None]:
 def _freeze_and_kill(scene: Scene, fault: Fault, members: Iterable[Member]) -> None:
     fleet = scene.fleet
     fleet.database.freeze(tree=True)
-    for name in fleet.shape.schedulers_names:
+    for name in fleet.shape.scheduler_names:
         fleet.members[name].service.freeze()
     for member in members:
-        if member.service.name in fleet.shape.workers_names:
+        if member.service.name in fleet.shape.worker_names:
             kill_machine(scene, fault, member)
         else:
             scene.note(fault, KILL, member.service.name)
             member.service.kill()
     scene.note(fault, KILL, POSTGRES)
-    for process in fleet.database.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    signal_all(fleet.database.processes(), signal.SIGKILL)
 
 
 STRIKES: Mapping[str, Strike] = {

@@ -11,7 +11,7 @@ from tests.chaos.fleet import Shape
 from tests.chaos.plan import EVERYTHING, KINDS, Fault, Kind, plan
 from tests.chaos.strikes import STRIKES
 
-VICTIMS = Shape().victims
+VICTIMS = Shape(workers=8).victims
 LONG = plan(7, 3_600, VICTIMS)
 
 
