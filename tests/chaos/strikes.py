@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -37,7 +37,6 @@ class Strikes:
         self._scene = scene
         self._over = threading.Event()
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fault")
-        self._under_way: list[Future[None]] = []
 
     def run(self, faults: Sequence[Fault]) -> None:
         """Returns when the last fault has begun, or at `stop`."""
@@ -45,13 +44,12 @@ class Strikes:
         for fault in faults:
             if self._over.wait(max(0.0, begin + fault.at - time.monotonic())):
                 return
-            self._under_way.append(self._threads.submit(self._strike, fault))
+            self._threads.submit(self._strike, fault)
 
     def stop(self) -> None:
         """Undoes what lasts, and returns when all is undone. Idempotent."""
         self._over.set()
         self._threads.shutdown()
-        self._under_way.clear()
         self._scene.fleet.wires.mend()
 
     def _strike(self, fault: Fault) -> None:
