@@ -19,6 +19,10 @@ LET_GO = (
     "(its worker does not hold it any more), but it is not in the database"
 )
 
+MISSED = (
+    "watches: twice: its watcher was told of failed → pending as move 4 of 7; it should be processing → failed of 8"
+)
+
 
 def foreign(task_id: str, attempt: int, worker: str, *, of: str) -> str:
     """What is said of a content whose body is not the accepted attempt's."""
