@@ -216,9 +216,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
     ),
     "a move that a watcher was not told of": (
         story.journaled(watched=[it for it in story.watched() if it.status != "failed"]),
-        [
-            "watches: twice: its watcher was told of failed → pending as move 4 of 7; it should be processing → failed of 8"
-        ],
+        [MISSED],
     ),
     "a move that a watcher was told of twice": (
         story.journaled(watched=[*story.watched(), story.watched()[-1]]),
