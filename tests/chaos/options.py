@@ -79,9 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults", metavar="KIND,KIND…", help="only these kinds (default: all)")
     parser.add_argument("--rate", type=_positive, default=1.0, help="faults a second, about (default: %(default)g)")
     parser.add_argument("--submits", type=_positive, default=1.5, help="submits a second, about (default: %(default)g)")
-    parser.add_argument(
-        "--workers", type=_workers, default=10, help="1 to 64, two slots each (default: %(default)s)"
-    )
+    parser.add_argument("--workers", type=_workers, default=10, help="1 to 64, two slots each (default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy journals and logs to this new folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     parser.add_argument("--publish", type=Path, metavar="FILE", help="put the table of figures into this document")
