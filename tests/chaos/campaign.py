@@ -19,7 +19,7 @@ import pytest
 from scheduler_svc.client import ContentGenerationClient, InvalidStateException
 from tests.chaos.answers import ask
 from tests.chaos.checker import check
-from tests.chaos.evidence import CLIENTS_JOURNAL, FAULTS_JOURNAL, Evidence, Journals, Leftover
+from tests.chaos.evidence import CLIENTS_JOURNAL, FAULTS_JOURNAL, WATCHERS_JOURNAL, Evidence, Journals, Leftover
 from tests.chaos.fleet import Fleet, Shape
 from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_postgres, left_by_services
@@ -29,6 +29,7 @@ from tests.chaos.progress import Progress
 from tests.chaos.scene import Scene
 from tests.chaos.stored import read_stored
 from tests.chaos.strikes import Strikes
+from tests.chaos.watchers import Watchers
 from tests.waiting import wait_until
 
 _CLIENTS = 4
@@ -87,22 +88,28 @@ class _Campaign:
             clients=_CLIENTS,
             busy=lambda: self._progress.open_tasks > _MOST_OPEN,
         )
+        self._watchers = Watchers(fleet.target, Appender(fleet.folder / WATCHERS_JOURNAL))
         self._progress = Progress(fleet.database, self._strikes, self._load.counts, say)
 
     def run(self) -> Result:
         self._say(f"all services are up; {len(self._settings.faults)} faults in {self._settings.seconds:g} s")
-        with self._progress.told():
-            self._hurt()
-            self._recover()
+        try:
+            with self._progress.told():
+                self._hurt()
+                self._recover()
+        finally:
+            self._watchers.stop(self._progress.moves)
         evidence = self._evidence()
         wrong = [str(violation) for violation in check(evidence)]
-        wrong += [*self._wrong, *self._strikes.wrong, *self._load.wrong, *self._gave_up()]
+        wrong += [*self._wrong, *self._strikes.wrong, *self._load.wrong, *self._watchers.wrong, *self._gave_up()]
         late = Counter(ended.name for ended in self._fleet.ended if not ended.gave_up)
         return Result(evidence, wrong, late, self._strikes.missed.total())
 
     def _hurt(self) -> None:
-        begin = time.monotonic()
+        self._watchers.start(self._load.make_accounts())
         self._load.start()
+        self._watchers.await_first()
+        begin = time.monotonic()
         try:
             self._strikes.run(self._settings.faults)
             time.sleep(max(0.0, begin + self._settings.seconds - time.monotonic()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.properties import caps, contents, counts, histories, results, runs, submits
+from tests.chaos.properties import caps, contents, counts, histories, results, runs, submits, watches
 from tests.chaos.violation import Violation
 
 LEFTOVERS = "leftovers"
@@ -29,6 +29,7 @@ PROPERTIES: Mapping[str, Callable[[Evidence], Iterator[Violation]]] = {
     runs.NAME: runs.runs,
     counts.NAME: counts.counts,
     caps.NAME: caps.caps,
+    watches.NAME: watches.watches,
     LEFTOVERS: _leftovers,
 }
 

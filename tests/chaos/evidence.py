@@ -17,6 +17,8 @@ CREATOR_JOURNAL = "creator.jsonl"
 """The CLI's own: `start`, `beat` and `end` lines (see `Run`), each appended with one write."""
 CLIENTS_JOURNAL = "clients.jsonl"
 """`submit`, `unsure` and `cancel` lines, each written once the answer has come, or can't come any more."""
+WATCHERS_JOURNAL = "watchers.jsonl"
+"""`watched` lines."""
 FAULTS_JOURNAL = "faults.jsonl"
 """`fault` lines."""
 
@@ -75,6 +77,19 @@ class Cancel:
 
     EVENT: ClassVar[str] = "cancel"
     task_id: str
+    status: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A move that the watcher of an account was told of; it watches from before the account's first task."""
+
+    EVENT: ClassVar[str] = "watched"
+    task_id: str
+    account_id: int
+    previous: str
+    """In lower case; empty for a task's first move."""
     status: str
     time: float
 
@@ -195,6 +210,8 @@ class Journals:
     unsure: Sequence[Unsure] = ()
     cancels: Sequence[Cancel] = ()
     faults: Sequence[Fault] = ()
+    watched: Sequence[Watched] = ()
+    """In the order of their coming; of accounts with a watcher."""
 
 
 @dataclass(frozen=True, slots=True)

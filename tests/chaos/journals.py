@@ -13,16 +13,18 @@ from tests.chaos.evidence import (
     CLIENTS_JOURNAL,
     CREATOR_JOURNAL,
     FAULTS_JOURNAL,
+    WATCHERS_JOURNAL,
     Cancel,
     Fault,
     Journals,
     Run,
     Submit,
     Unsure,
+    Watched,
 )
 
-Record = Submit | Unsure | Cancel | Fault
-R = TypeVar("R", Submit, Unsure, Cancel, Fault)
+Record = Submit | Unsure | Cancel | Watched | Fault
+R = TypeVar("R", Submit, Unsure, Cancel, Watched, Fault)
 
 
 class Appender:
@@ -48,6 +50,7 @@ def read_journals(folder: Path) -> Journals:
         submits=_of(Submit, clients),
         unsure=_of(Unsure, clients),
         cancels=_of(Cancel, clients),
+        watched=_of(Watched, list(_lines(folder / WATCHERS_JOURNAL))),
         faults=_of(Fault, list(_lines(folder / FAULTS_JOURNAL))),
     )
 

@@ -96,7 +96,7 @@ def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> 
         "chaos-characters": str(int(10 ** chance.uniform(1, 4.7))),
     }
     arguments: dict[str, Any] = {
-        "account_id": chance.choices(account_ids, [account.share for account in ACCOUNTS])[0],
+        "account_id": chance.choices(account_ids, [account.share for account in ACCOUNTS][: len(account_ids)])[0],
         "topic": f"topic of {request_id}",
         "priority": chance.randint(1, 10) if chance.random() < _URGENT_OR_NOT else 5,
         "auto_approve": chance.random() < 0.8,
@@ -141,12 +141,20 @@ class Load:
         self._threads.append(threading.Thread(target=self._errand_runner, name="errands"))
         self._account_ids: list[int] = []
 
-    def start(self) -> None:
-        """Makes the accounts, before anything is hurt, and begins."""
+    def make_accounts(self) -> Sequence[int]:
+        """Their ids. Before anything is hurt, and before `start`."""
         with ContentGenerationClient(self._target) as client:
             for account in ACCOUNTS:
                 made = client.create_account(account.name, account.cap, account.weight)
                 self._account_ids.append(made["account_id"])
+        return self._account_ids
+
+    def start(self) -> None:
+        """Begins, with a task of each account."""
+        chance = random.Random(f"first {self._seed}")
+        with ContentGenerationClient(self._target) as client:
+            for account_id in self._account_ids:
+                self._submit(client, chance, [wish(chance, f"{self._seed}-first-{account_id}", [account_id])])
         for thread in self._threads:
             thread.start()
 

@@ -21,7 +21,7 @@ _SAY_EVERY = 5
 """Looks between two lines."""
 _COUNTS = f"""
     SELECT (SELECT count(*) FROM tasks WHERE status = {int(Status.PENDING)}), (SELECT count(*) FROM leases),
-        (SELECT count(*) FROM contents)
+        (SELECT count(*) FROM contents), (SELECT count(*) FROM task_events)
 """
 _WAITING = "SELECT task_key FROM delayed"
 
@@ -34,6 +34,8 @@ class Progress:
     ) -> None:
         self.open_tasks = 0
         """As last seen."""
+        self.moves = 0
+        """In the histories of all tasks, as last seen."""
         self._leases = 0
         self._completed = 0
         self._database = database
@@ -62,7 +64,7 @@ class Progress:
         """Whether the database could be asked."""
         found = self._rows(_COUNTS)
         if found:
-            self.open_tasks, self._leases, self._completed = found[0]
+            self.open_tasks, self._leases, self._completed, self.moves = found[0]
         return bool(found)
 
     def waiting(self) -> list[str]:

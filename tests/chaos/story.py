@@ -21,6 +21,7 @@ from tests.chaos.evidence import (
     StoredTask,
     Submit,
     Unsure,
+    Watched,
 )
 
 S = Status
@@ -190,3 +191,12 @@ def stale_body() -> Evidence:
     return replace(
         with_content(1, run="killed", body_sha256="body of killed"), journals=replace(GOOD.journals, runs=runs)
     )
+
+
+def watched() -> list[Watched]:
+    """What a watcher of the account is told, task by task."""
+    return [
+        Watched(name, ACCOUNT, "" if it.previous is S.NONE else it.previous.label, it.status.label, it.time)
+        for name, events in EVENTS.items()
+        for it in events
+    ]

@@ -19,6 +19,10 @@ LET_GO = (
     "(its worker does not hold it any more), but it is not in the database"
 )
 
+MISSED = (
+    "watches: twice: its watcher was told of failed → pending as move 4 of 7; it should be processing → failed of 8"
+)
+
 
 def foreign(task_id: str, attempt: int, worker: str, *, of: str) -> str:
     """What is said of a content whose body is not the accepted attempt's."""
@@ -226,6 +230,20 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         story.with_history("once", [EVENTS["once"][0], *story.completed(29, 1, "v", 40)]),
         [f"caps: once: its grant was lease 2 of account {ACCOUNT}, which may have 1"],
     ),
+    "a move that a watcher was not told of": (
+        story.journaled(watched=[it for it in story.watched() if it.status != "failed"]),
+        [
+            "watches: twice: its watcher was told of failed → pending as move 4 of 7; it should be processing → failed of 8"
+        ],
+    ),
+    "a move that a watcher was told of twice": (
+        story.journaled(watched=[*story.watched(), story.watched()[-1]]),
+        ["watches: cancelled: its watcher was told of pending → cancelled as move 3 of 3; it should be none of 2"],
+    ),
+    "a move of nothing": (
+        story.journaled(watched=[*story.watched(), replace(story.watched()[0], task_id="nothing")]),
+        ["watches: nothing: its watcher was told of a task that the database does not have"],
+    ),
     "a process that is left": (
         replace(GOOD, leftovers=[Leftover("process", "4711 content-creator")]),
         ["leftovers: a process is left: 4711 content-creator"],
@@ -235,6 +253,10 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
 
 def test_a_good_story_passes() -> None:
     assert check(GOOD) == []
+
+
+def test_a_watcher_that_was_told_of_everything_passes() -> None:
+    assert check(story.journaled(watched=story.watched())) == []
 
 
 @pytest.mark.parametrize("case", BROKEN)
