@@ -193,6 +193,12 @@ class Answers:
     """Of those that were asked for; a task that is missing was NOT_FOUND."""
     counts: Mapping[int, Mapping[str, int]]
     """GetTaskStats by account, and of all of them under 0."""
+    histories: Mapping[str, Sequence[tuple[Status, int]]] = field(default_factory=dict)
+    """ListTaskEvents: status and attempt after each move."""
+    bodies: Mapping[str, str] = field(default_factory=dict)
+    """GetContent: the SHA-256 of the body, by task, of those that say that they have a content."""
+    pool: Sequence[int] = ()
+    """ListPublishPool: the content ids of the entries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,29 @@ RUNS = (
     run("good", "twice", "w", 22, 29),
     run("only", "once", "v", 31, 39),
 )
+
+
+def as_shown(stored: Stored, answers: Answers) -> Answers:
+    """The same answers, but of histories and contents, which are as they are stored."""
+    return replace(
+        answers,
+        histories={name: [(it.status, it.attempt) for it in events] for name, events in stored.events.items()},
+        bodies={content.task_id: content.body_sha256 for content in stored.contents},
+        pool=stored.pool,
+    )
+
+
+_STORED = Stored(
+    tasks=TASKS,
+    events=EVENTS,
+    contents=[content(1, "twice", "good"), content(2, "once", "only")],
+    pool=[1, 2],
+    caps={ACCOUNT: 1},
+)
+_ANSWERS = Answers(
+    tasks={name: AnsweredTask(it.status, ACCOUNT, it.topic_sha256) for name, it in TASKS.items()},
+    counts={account: {"completed": 2, "cancelled": 1} for account in (0, ACCOUNT)},
+)
 GOOD = Evidence(
     Journals(
         runs=RUNS,
@@ -89,17 +112,8 @@ GOOD = Evidence(
         unsure=[Unsure("never came", ACCOUNT, "a topic", 0)],
         cancels=[Cancel("cancelled", "cancelled", 5)],
     ),
-    Stored(
-        tasks=TASKS,
-        events=EVENTS,
-        contents=[content(1, "twice", "good"), content(2, "once", "only")],
-        pool=[1, 2],
-        caps={ACCOUNT: 1},
-    ),
-    Answers(
-        tasks={name: AnsweredTask(it.status, ACCOUNT, it.topic_sha256) for name, it in TASKS.items()},
-        counts={account: {"completed": 2, "cancelled": 1} for account in (0, ACCOUNT)},
-    ),
+    _STORED,
+    as_shown(_STORED, _ANSWERS),
 )
 
 
@@ -108,7 +122,9 @@ def journaled(**changed: Any) -> Evidence:
 
 
 def stored(**changed: Any) -> Evidence:
-    return replace(GOOD, stored=replace(GOOD.stored, **changed))
+    """The API shows it, but for states and counts."""
+    now = replace(GOOD.stored, **changed)
+    return replace(GOOD, stored=now, answers=as_shown(now, GOOD.answers))
 
 
 def answered(**changed: Any) -> Evidence:
@@ -165,7 +181,8 @@ def unfinished(name: str) -> Evidence:
     tasks = {**TASKS, name: replace(TASKS[name], status=S.PENDING, places=("ready",))}
     seen = {**GOOD.answers.tasks, name: replace(GOOD.answers.tasks[name], status=S.PENDING)}
     counts = {account: {"completed": 2, "pending": 1} for account in (0, ACCOUNT)}
-    return Evidence(replace(GOOD.journals, cancels=[]), replace(waiting.stored, tasks=tasks), Answers(seen, counts))
+    answers = replace(waiting.answers, tasks=seen, counts=counts)
+    return Evidence(replace(GOOD.journals, cancels=[]), replace(waiting.stored, tasks=tasks), answers)
 
 
 def stale_body() -> Evidence:

@@ -128,6 +128,22 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         story.stored(contents=[*GOOD.stored.contents, story.content(3, "once", "only")], pool=[1, 2, 3]),
         ["contents: once: it is completed and has 2 contents; it should have 1"],
     ),
+    "a history that the API shows otherwise": (
+        story.answered(histories={**GOOD.answers.histories, "once": [(S.PENDING, 0), (S.COMPLETED, 1)]}),
+        ["histories: once: the API shows another history than the database has"],
+    ),
+    "a content that the API does not show": (
+        story.answered(bodies={"once": "body of only"}),
+        ["contents: twice: the API shows no content of it"],
+    ),
+    "a body that the API shows otherwise": (
+        story.answered(bodies={**GOOD.answers.bodies, "twice": "another"}),
+        ["contents: twice: the API shows a content of it that the database does not have"],
+    ),
+    "an entry that the API does not show": (
+        story.answered(pool=[1]),
+        ["contents: the API shows other entries of the publish pool than the database has"],
+    ),
     "a content that is missing": (
         story.stored(contents=GOOD.stored.contents[:1], pool=[1]),
         ["contents: once: it is completed and has 0 contents; it should have 1"],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from scheduler_svc.domain.lifecycle import Status
 from tests.chaos.attempts import attempts
-from tests.chaos.evidence import Evidence, Run, StoredContent, StoredTask
+from tests.chaos.evidence import Answers, Evidence, Run, StoredContent, StoredTask
 from tests.chaos.violation import Violation
 
 NAME = "contents"
@@ -23,7 +23,8 @@ def contents(evidence: Evidence) -> Iterator[Violation]:
     runs = {run.run: run for run in evidence.journals.runs}
     for task in evidence.stored.tasks.values():
         own = of_task[task.task_id]
-        for said in (*_rows(task, own), *(said for content in own for said in _origin(content, runs, evidence))):
+        origins = (said for content in own for said in _origin(content, runs, evidence))
+        for said in (*_rows(task, own), *_shown(task, own, evidence.answers), *origins):
             yield Violation(NAME, task.task_id, said)
     yield from _pool(evidence)
 
@@ -34,6 +35,17 @@ def _rows(task: StoredTask, own: list[StoredContent]) -> Iterator[str]:
         yield f"it is {task.status.label} and has {len(own)} contents; it should have {wanted}"
     elif own and (own[0].content_id, own[0].account_id) != (task.content_id, task.account_id):
         yield f"its content is {own[0].content_id} of account {own[0].account_id}, which is not what the task says"
+
+
+def _shown(task: StoredTask, own: list[StoredContent], answers: Answers) -> Iterator[str]:
+    """By the API, of the tasks that were asked for."""
+    if task.task_id not in answers.tasks:
+        return
+    body = answers.bodies.get(task.task_id)
+    if own and body is None:
+        yield "the API shows no content of it"
+    elif body is not None and body not in {content.body_sha256 for content in own}:
+        yield "the API shows a content of it that the database does not have"
 
 
 def _origin(content: StoredContent, runs: Mapping[str, Run], evidence: Evidence) -> Iterator[str]:
@@ -60,9 +72,9 @@ def _origin(content: StoredContent, runs: Mapping[str, Run], evidence: Evidence)
 
 
 def _pool(evidence: Evidence) -> Iterator[Violation]:
-    entries: dict[int, int] = defaultdict(int)
-    for content_id in evidence.stored.pool:
-        entries[content_id] += 1
+    entries = Counter(evidence.stored.pool)
+    if entries != Counter(evidence.answers.pool):
+        yield Violation(NAME, "", "the API shows other entries of the publish pool than the database has")
     for content in evidence.stored.contents:
         n = entries.pop(content.content_id, 0)
         task = evidence.stored.tasks.get(content.task_id)
