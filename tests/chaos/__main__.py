@@ -20,6 +20,8 @@ from tests.chaos.plan import KINDS, Fault, plan
 from tests.chaos.report import publish, table
 from tests.cluster import server_folder
 
+_MOST_WRONG = 100
+"""Lines: who sees a hundred has seen enough; --json has them all."""
 _NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
 
 
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> int:
     """The exit status: 0 where no promise was broken, else 1."""
     chosen = options.read(arguments)
     signal.signal(signal.SIGTERM, _ended)
-    _say(f"seed {chosen.seed}: {chosen.seconds:g} s of faults; --seed {chosen.seed} repeats them")
+    _say(f"seed {chosen.seed}, {chosen.seconds:g} s of faults; to repeat them: {chosen.command}")
     disks = chosen.plan_only or _disks()
     shape = Shape(workers=chosen.workers)
     kinds = [kind.name for kind in KINDS if kind.name in chosen.kinds and (disks or not kind.needs_disks)]
@@ -73,26 +75,25 @@ def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
         _say(f"{result.missed} faults of the plan met nobody: their victims had not come back from earlier ones")
     for name, times in result.came_up_late.items():
         _say(f"{name} ended {times} times before it served, and was started again")
-    for wrong in result.wrong:
+    for wrong in result.wrong[:_MOST_WRONG]:
         _say(f"WRONG: {wrong}")
     _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
     if chosen.json:
         _write(chosen.json, result, found, chosen)
     if chosen.publish:
-        told = f"{_command(chosen)}, on {os.cpu_count()} cores:\n\n{table(found)}"
+        told = f"`{chosen.command}`, on {os.cpu_count()} cores:\n\n{table(found)}"
         chosen.publish.write_text(publish(chosen.publish.read_text(), told))
 
 
-def _command(chosen: Options) -> str:
-    """What repeats this campaign."""
-    return (
-        f"`python -m tests.chaos --seed {chosen.seed} --minutes {chosen.seconds / 60:g} --rate {chosen.rate:g}"
-        f" --workers {chosen.workers} --submits {chosen.submits:g}`"
-    )
-
-
 def _write(path: Path, result: campaign.Result, found: Figures, chosen: Options) -> None:
-    document = {"seed": chosen.seed, "seconds": chosen.seconds, "wrong": list(result.wrong), **found.document()}
+    document = {
+        "command": chosen.command,
+        "seed": chosen.seed,
+        "seconds": chosen.seconds,
+        "wrong": list(result.wrong),
+        "came_up_late": dict(result.came_up_late),
+        **found.document(),
+    }
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -89,7 +89,7 @@ class _Campaign:
             busy=lambda: self._progress.open_tasks > _MOST_OPEN,
         )
         self._watchers = Watchers(fleet.target, Appender(fleet.folder / WATCHERS_JOURNAL))
-        self._progress = Progress(fleet.database, self._strikes, self._load.counts, say)
+        self._progress = Progress(fleet.database, self._strikes, self._load.counts, say, settings.seconds)
 
     def run(self) -> Result:
         self._say(f"all services are up; {len(self._settings.faults)} faults in {self._settings.seconds:g} s")
@@ -98,7 +98,7 @@ class _Campaign:
                 self._hurt()
                 self._recover()
         finally:
-            self._watchers.stop(self._progress.moves)
+            self._watchers.stop(self._progress.moves())
         evidence = self._evidence()
         wrong = [str(violation) for violation in check(evidence)]
         wrong += [*self._wrong, *self._strikes.wrong, *self._load.wrong, *self._watchers.wrong, *self._gave_up()]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.plan import KINDS
+from tests.chaos.report import publish
 
 _DEFAULT_SECONDS = 300.0
+_ALL = frozenset(kind.name for kind in KINDS)
 _DESCRIPTION = """\
 Runs two schedulers, PostgreSQL and many small workers as real processes, lets clients submit tasks all the time, and
 hurts everything by a plan that a seed makes. In the end a checker compares the journals of clients and CLIs, the
@@ -41,16 +44,23 @@ class Options:
     publish: Path | None
     plan_only: bool
 
+    @property
+    def command(self) -> str:
+        """What repeats this campaign."""
+        kinds = "" if self.kinds == _ALL else f" --faults {','.join(sorted(self.kinds))}"
+        return (
+            f"python -m tests.chaos --seed {self.seed} --seconds {self.seconds:g} --rate {self.rate:g}"
+            f" --workers {self.workers} --submits {self.submits:g}{kinds}"
+        )
+
 
 def read(arguments: list[str]) -> Options:
     """The options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    kinds = frozenset(given.faults.split(",")) if given.faults else frozenset(kind.name for kind in KINDS)
-    if unknown := kinds - {kind.name for kind in KINDS}:
-        parser.error(f"--faults: no such kind: {', '.join(sorted(unknown))}; --help lists them")
-    if given.keep and given.keep.exists():
-        parser.error(f"--keep: {given.keep} is there already: name a folder that is not")
+    kinds = frozenset(given.faults.split(",")) if given.faults else _ALL
+    for said in _wrong(kinds, given):
+        parser.error(said)
     return Options(
         seed=random.SystemRandom().randrange(1_000_000) if given.seed is None else given.seed,
         seconds=given.minutes * 60 if given.minutes else given.seconds,
@@ -63,6 +73,22 @@ def read(arguments: list[str]) -> Options:
         publish=given.publish,
         plan_only=given.plan,
     )
+
+
+def _wrong(kinds: frozenset[str], given: argparse.Namespace) -> Iterator[str]:
+    """What would go wrong only after hours."""
+    if unknown := kinds - _ALL:
+        yield f"--faults: no such kind: {', '.join(sorted(unknown))}; --help lists them"
+    if given.keep and given.keep.exists():
+        yield f"--keep: {given.keep} is there already: name a folder that is not"
+    for path in filter(None, (given.keep, given.json)):
+        if not path.absolute().parent.is_dir():
+            yield f"{path.absolute().parent} is no folder: make it first"
+    if given.publish:
+        try:
+            publish(given.publish.read_text(), "")
+        except (OSError, ValueError) as error:
+            yield f"--publish: {given.publish} can't have the figures: {error}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,12 +17,13 @@ from tests.chaos.database import Database
 from tests.chaos.strikes import Strikes
 
 _LOOK_EVERY = 1.0
-_SAY_EVERY = 5
-"""Looks between two lines."""
+_SHORTEST, _LINES = 5.0, 120
+"""Seconds between two lines, and lines of a long campaign, about."""
 _COUNTS = f"""
     SELECT (SELECT count(*) FROM tasks WHERE status = {int(Status.PENDING)}), (SELECT count(*) FROM leases),
-        (SELECT count(*) FROM contents), (SELECT count(*) FROM task_events)
+        (SELECT count(*) FROM contents)
 """
+_MOVES = "SELECT count(*) FROM task_events"
 _WAITING = "SELECT task_key FROM delayed"
 
 
@@ -30,12 +31,16 @@ class Progress:
     """Looks at the database past all wires, whenever it can be reached."""
 
     def __init__(
-        self, database: Database, strikes: Strikes, load: Mapping[str, int], say: Callable[[str], None]
+        self,
+        database: Database,
+        strikes: Strikes,
+        load: Mapping[str, int],
+        say: Callable[[str], None],
+        seconds: float,
     ) -> None:
+        """`seconds`: how long the campaign takes, about."""
         self.open_tasks = 0
         """As last seen."""
-        self.moves = 0
-        """In the histories of all tasks, as last seen."""
         self._leases = 0
         self._completed = 0
         self._database = database
@@ -44,6 +49,7 @@ class Progress:
         self._say = say
         self._over = threading.Event()
         self._begin = time.monotonic()
+        self._say_every = max(_SHORTEST, seconds / _LINES)
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -64,8 +70,13 @@ class Progress:
         """Whether the database could be asked."""
         found = self._rows(_COUNTS)
         if found:
-            self.open_tasks, self._leases, self._completed, self.moves = found[0]
+            self.open_tasks, self._leases, self._completed = found[0]
         return bool(found)
+
+    def moves(self) -> int:
+        """How many there are in the histories of all tasks; 0 while nobody knows."""
+        found = self._rows(_MOVES)
+        return found[0][0] if found else 0
 
     def waiting(self) -> list[str]:
         """The tasks that wait for a retry; none while nobody knows."""
@@ -81,12 +92,12 @@ class Progress:
             return []
 
     def _tell(self) -> None:
-        looks = 0
+        next_line = self._begin
         while not self._over.wait(_LOOK_EVERY):
             there = self.look()
-            looks += 1
-            if looks % _SAY_EVERY == 0:
+            if time.monotonic() >= next_line:
                 self._say(self._line(there))
+                next_line += self._say_every
 
     def _line(self, there: bool) -> str:
         struck: Counter[str] = self._strikes.struck

@@ -44,6 +44,8 @@ def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
         (["--workers", "65"], "has to be 1 to 64"),
         (["--minutes", "1", "--seconds", "1"], "not allowed with"),
         (["--keep", "/"], "is there already"),
+        (["--json", "/nowhere/figures.json"], "/nowhere is no folder"),
+        (["--publish", __file__], "can't have the figures"),
     ],
 )
 def test_wrong_options_are_told(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +53,12 @@ def test_wrong_options_are_told(arguments: list[str], said: str, capsys: pytest.
         options.read(arguments)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_campaign_names_the_command_that_repeats_it() -> None:
+    chosen = options.read(["--seed", "7", "--minutes", "2", "--faults", "guard-kill,worker-kill"])
+    assert options.read(chosen.command.split()[3:]) == chosen
+    assert options.read(options.read(["--seed", "7"]).command.split()[3:]) == options.read(["--seed", "7"])
 
 
 def test_minutes_are_seconds() -> None:
