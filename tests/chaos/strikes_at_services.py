@@ -16,8 +16,8 @@ from tests.chaos.plan import Fault
 from tests.chaos.scene import MissedError, Scene, Strike
 from tests.waiting import wait_until
 
-_EXIT_LIMIT = 20.0
-"""Seconds in which a worker has to end without its guard, on a busy machine."""
+_EXIT_LIMIT = 30.0
+"""Seconds in which a service has to end that was told to, or a worker without its guard, on a busy machine."""
 _GUARD_WAKES_FIRST = 0.1
 
 
@@ -29,6 +29,38 @@ def _service_kill(scene: Scene, fault: Fault) -> Iterator[None]:
     member.service.kill()
     yield
     member.launch()
+
+
+@contextmanager
+def _worker_stop(scene: Scene, fault: Fault) -> Iterator[None]:
+    """A second TERM does not wait for what runs."""
+    member = scene.member(fault)
+    scene.note(fault, "stop", fault.victim)
+    member.service.signal(signal.SIGTERM)
+    yield
+    member.service.signal(signal.SIGTERM)
+    _ended_well(member)
+    member.launch()
+
+
+@contextmanager
+def _scheduler_stop(scene: Scene, fault: Fault) -> Iterator[None]:
+    member = scene.member(fault)
+    scene.note(fault, "stop", fault.victim)
+    member.service.signal(signal.SIGTERM)
+    _ended_well(member)
+    yield
+    member.launch()
+
+
+def _ended_well(member: Member) -> None:
+    """Raises AssertionError where it did not end as it should; then it is killed."""
+    service = member.service
+    try:
+        wait_until(lambda: not service.alive, within=_EXIT_LIMIT, what=f"{service.name} ends after TERM")
+    finally:
+        service.kill()
+    assert service.exit_status == 0, f"{service.name} ended with status {service.exit_status} after TERM"
 
 
 @contextmanager
@@ -101,6 +133,7 @@ def _guard(member: Member) -> psutil.Process:
 
 STRIKES: Mapping[str, Strike] = {
     "worker-kill": _service_kill,
+    "worker-stop": _worker_stop,
     "worker-loss": _service_kill,
     "guard-kill": _guard_kill,
     "machine-kill": _machine_kill,
@@ -108,6 +141,7 @@ STRIKES: Mapping[str, Strike] = {
     "guard-freeze": _guard_freeze,
     "machine-freeze": _machine_freeze,
     "scheduler-kill": _service_kill,
+    "scheduler-stop": _scheduler_stop,
     "scheduler-freeze": _service_freeze,
     "scheduler-stall": _service_freeze,
 }
