@@ -25,6 +25,7 @@ from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_postgres, left_by_services
 from tests.chaos.load import Load
 from tests.chaos.plan import Fault
+from tests.chaos.prober import Prober
 from tests.chaos.progress import Progress
 from tests.chaos.scene import Scene
 from tests.chaos.stored import read_stored
@@ -80,14 +81,16 @@ class _Campaign:
         self._say = say
         self._wrong: list[str] = []
         self._strikes = Strikes(Scene(fleet, Appender(fleet.folder / FAULTS_JOURNAL)))
+        clients = Appender(fleet.folder / CLIENTS_JOURNAL)
         self._load = Load(
             fleet.target,
-            Appender(fleet.folder / CLIENTS_JOURNAL),
+            clients,
             settings.seed,
             rate=settings.submits_per_second,
             clients=_CLIENTS,
             busy=lambda: self._progress.open_tasks > _MOST_OPEN,
         )
+        self._prober = Prober(fleet.target, clients, f"{settings.seed}-probe")
         self._watchers = Watchers(fleet.target, Appender(fleet.folder / WATCHERS_JOURNAL))
         self._progress = Progress(fleet.database, self._strikes, self._load.counts, say, settings.seconds)
 
@@ -101,12 +104,16 @@ class _Campaign:
             self._watchers.stop(self._progress.moves())
         evidence = self._evidence()
         wrong = [str(violation) for violation in check(evidence)]
-        wrong += [*self._wrong, *self._strikes.wrong, *self._load.wrong, *self._watchers.wrong, *self._gave_up()]
+        callers = (self._load, self._prober, self._watchers)
+        wrong += [*self._wrong, *self._strikes.wrong, *(said for caller in callers for said in caller.wrong)]
+        wrong += self._gave_up()
         late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
         return Result(evidence, wrong, late, self._strikes.missed.total())
 
     def _hurt(self) -> None:
-        self._watchers.start(self._load.make_accounts())
+        account_ids = self._load.make_accounts()
+        self._watchers.start(account_ids)
+        self._prober.start(account_ids[0])
         self._load.start()
         self._watchers.await_first()
         begin = time.monotonic()
@@ -116,6 +123,7 @@ class _Campaign:
         finally:
             self._strikes.stop()
             self._load.stop()
+            self._prober.stop()
 
     def _recover(self) -> None:
         """All is whole again: what is open has to end by itself, only that nobody waits for the pauses of retries."""

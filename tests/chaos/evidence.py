@@ -84,6 +84,15 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A submit under a request id that has its task already, which was acknowledged again. Figures are made of it."""
+
+    EVENT: ClassVar[str] = "probe"
+    sent: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class Watched:
     """A move that the watcher of an account was told of; it watches from before the account's first task."""
 
@@ -214,6 +223,7 @@ class Journals:
     faults: Sequence[Fault] = ()
     watched: Sequence[Watched] = ()
     """In the order of their coming; of accounts with a watcher."""
+    probes: Sequence[Probe] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from scheduler_svc.domain.lifecycle import Status
-from tests.chaos.evidence import Evidence, Fault, Run
+from tests.chaos.evidence import Evidence, Fault, Probe, Run
 from tests.chaos.plan import KINDS, LEASE
 from tests.chaos.properties.runs import side_by_side
 
@@ -101,10 +101,10 @@ def figures(evidence: Evidence) -> Figures:
     away = [(kill, start) for kill, start in after if kill.duration > LEASE and kill.planned != "guard-kill"]
     shared = sorted(blow.boottime for blow in blows if blow.planned.startswith(_SHARED))
     acknowledged = {submit.task_id for submit in journals.submits}
-    submits = sorted(stored.events[task_id][0].time for task_id in acknowledged if stored.events.get(task_id))
     completions = sorted(
         event.time for events in stored.events.values() for event in events if event.status is Status.COMPLETED
     )
+    of_scheduler = [blow.time for blow in blows if blow.planned == "scheduler-kill"]
     of_database = [blow.time for blow in blows if blow.planned in _OF_DATABASE]
     return Figures(
         tasks=_counted(stored.tasks[task_id].status.name.lower() for task_id in acknowledged & set(stored.tasks)),
@@ -119,8 +119,8 @@ def figures(evidence: Evidence) -> Figures:
         elsewhere_undisturbed=Spread.of(
             start - kill.boottime for kill, start in away if not _any_within(shared, kill.boottime - LEASE, start)
         ),
-        scheduler_submit=Spread.of(_until_next([b.time for b in blows if b.planned == "scheduler-kill"], submits)),
-        database_submit=Spread.of(_until_next(of_database, submits)),
+        scheduler_submit=Spread.of(_next_probes(of_scheduler, journals.probes)),
+        database_submit=Spread.of(_next_probes(of_database, journals.probes)),
         database_completion=Spread.of(_until_next(of_database, completions)),
     )
 
@@ -160,6 +160,15 @@ def _until_next(begins: Iterable[float], ends: Sequence[float]) -> Iterator[floa
         following = bisect.bisect_right(ends, begin)
         if following < len(ends):
             yield ends[following] - begin
+
+
+def _next_probes(begins: Iterable[float], probes: Sequence[Probe]) -> Iterator[float]:
+    """From each begin to the acknowledgement of the first probe that was sent after it."""
+    sent = [probe.sent for probe in probes]
+    for begin in begins:
+        following = bisect.bisect_right(sent, begin)
+        if following < len(sent):
+            yield probes[following].time - begin
 
 
 def _any_within(ordered: Sequence[float], begin: float, end: float) -> bool:

@@ -17,14 +17,15 @@ from tests.chaos.evidence import (
     Cancel,
     Fault,
     Journals,
+    Probe,
     Run,
     Submit,
     Unsure,
     Watched,
 )
 
-Record = Submit | Unsure | Cancel | Watched | Fault
-R = TypeVar("R", Submit, Unsure, Cancel, Watched, Fault)
+Record = Submit | Unsure | Cancel | Probe | Watched | Fault
+R = TypeVar("R", Submit, Unsure, Cancel, Probe, Watched, Fault)
 
 
 class Appender:
@@ -50,6 +51,7 @@ def read_journals(folder: Path) -> Journals:
         submits=_of(Submit, clients),
         unsure=_of(Unsure, clients),
         cancels=_of(Cancel, clients),
+        probes=_of(Probe, clients),
         watched=_of(Watched, list(_lines(folder / WATCHERS_JOURNAL))),
         faults=_of(Fault, list(_lines(folder / FAULTS_JOURNAL))),
     )

@@ -12,6 +12,7 @@ from tests.chaos.evidence import (
     Evidence,
     Fault,
     Journals,
+    Probe,
     Run,
     Stored,
     StoredContent,
@@ -56,6 +57,7 @@ EVIDENCE = Evidence(
             run("e", "three", "w3", 11.0, 20.0, body="made elsewhere"),
         ],
         submits=[Submit(name, name, 1, "topic", 0.0) for name in ("one", "two", "three", "gone")],
+        probes=[Probe(EPOCH + sent, EPOCH + sent + 0.25) for sent in (15.5, 16.75, 17.0, 30.0)],
         faults=[
             kill("worker-loss", "w1", 12.0, 8.0),
             kill("machine-kill", "w9", 30.0),

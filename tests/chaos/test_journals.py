@@ -33,7 +33,7 @@ def write(folder: Path, *lines: tuple[dict[str, Any], float], after: str = "") -
 
 
 def test_journals_that_were_never_begun_are_empty(tmp_path: Path) -> None:
-    assert read_journals(tmp_path) == Journals([], [], [], [], [], [])
+    assert read_journals(tmp_path) == Journals([], [], [], [], [], [], [])
 
 
 def test_what_is_appended_is_read(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
     faults.append(fault)
     clients.close()
     faults.close()
-    assert read_journals(tmp_path) == Journals([], [submit], [unsure], [cancel], [fault], [])
+    assert read_journals(tmp_path) == Journals([], [submit], [unsure], [cancel], [fault], [], [])
 
 
 def test_a_run_lives_until_its_end_or_its_last_beat(tmp_path: Path) -> None:
