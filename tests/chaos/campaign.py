@@ -102,7 +102,7 @@ class _Campaign:
         evidence = self._evidence()
         wrong = [str(violation) for violation in check(evidence)]
         wrong += [*self._wrong, *self._strikes.wrong, *self._load.wrong, *self._watchers.wrong, *self._gave_up()]
-        late = Counter(ended.name for ended in self._fleet.ended if not ended.gave_up)
+        late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
         return Result(evidence, wrong, late, self._strikes.missed.total())
 
     def _hurt(self) -> None:
@@ -168,7 +168,7 @@ class _Campaign:
         return [
             f"{ended.name} ended by itself, {ended.lived:.0f} s after its start (status {ended.status})"
             for ended in self._fleet.ended
-            if ended.gave_up
+            if ended.served
         ]
 
     @contextmanager

@@ -1,8 +1,8 @@
 """The CLI of a campaign: quick, ill-behaved where it is told to be, and a witness of its own runs.
 
 It stands alone: the fleet copies it as a program, which speaks the `json` profile and uses nothing of ours. Each
-run tells the journal of its start, that it still lives five times a second, and of its end, by itself: what a service
-believes of a run is compared with that.
+run tells the journal by itself of its start, five times a second that it still lives, of its end, and that it has given
+its result: what a service believes of a run is compared with that.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class Run:
     def end(self, status: int, body: str = "") -> None:
         self._note("end", status=status, body_sha256=hashlib.sha256(body.encode()).hexdigest() if body else "")
 
+    def given(self) -> None:
+        self._note("given")
+
     def _note(self, event: str, **more: object) -> None:
         """One line by one write, so that the lines of many processes never mix."""
         document = {"event": event, "run": self.name, **more, "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
@@ -89,6 +92,7 @@ def _work(run: Run, seconds: float, *, talk: bool) -> None:
 
 
 def _finish(run: Run, mode: str, characters: int) -> int:
+    """Gives its result and ends the process; the exit status where there is none to give."""
     if mode == "fail":
         run.end(EXIT_FAILED)
         print("told to fail", file=sys.stderr)
@@ -99,8 +103,9 @@ def _finish(run: Run, mode: str, characters: int) -> int:
         return 0
     body = f"run {run.name} " + "a" * characters
     run.end(0, body)
-    print(json.dumps({"content": body}))
-    return 0
+    print(json.dumps({"content": body}), flush=True)
+    run.given()
+    os._exit(0)  # else a TERM of the last moment could still make a failure of it
 
 
 def _fork_away(run: Run) -> None:

@@ -28,7 +28,7 @@ class Run:
     """One run of the CLI, from a `start` line, its `beat` lines and an `end` line with the same `run`.
 
     start: task_id, run, pid, pid_start, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
-    boottime, written just before the result is printed.
+    boottime, written just before the result is printed; given: run, boottime, just after.
     """
 
     task_id: str
@@ -45,6 +45,8 @@ class Run:
     status: int | None = None
     """What it exits with; None where it did not come to its own end."""
     body_sha256: str | None = None
+    given: bool = False
+    """Whether its result was written out, and nothing stood between it and its exit with status 0 any more."""
 
 
 @dataclass(frozen=True, slots=True)

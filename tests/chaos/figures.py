@@ -65,7 +65,7 @@ class Figures:
     beside: int
     """Pairs of runs of one task that were alive at the same time."""
     duplicates: int
-    """Runs that came to a result which their task had had before: what was paid for twice."""
+    """Runs that gave a result although an earlier run of their task had: what was paid for twice."""
     again: Spread | None
     """From a worker's or its guard's kill to the next run of the task that it ran, anywhere."""
     elsewhere: Spread | None
@@ -126,8 +126,8 @@ def figures(evidence: Evidence) -> Figures:
 
 
 def _duplicates(runs: Iterable[Run]) -> int:
-    """How many results were made beyond the first of each task."""
-    made = Counter(run.task_id for run in runs if run.body_sha256)
+    """How many results were given beyond the first of each task."""
+    made = Counter(run.task_id for run in runs if run.given)
     return made.total() - len(made)
 
 

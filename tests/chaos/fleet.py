@@ -39,7 +39,7 @@ _PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 _READY_LIMIT = 60.0
 _SWEEPS = 40
 _STEADY = 10.0
-"""Seconds: what has run for so long and ends by itself has given up, rather than not come up."""
+"""Seconds: what has run for so long is started again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,8 @@ class Ended:
     status: int | None
     lived: float
     """Seconds since its start."""
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether it had been serving; else it did not come up, for instance without its database."""
-        return self.lived > _STEADY
+    served: bool
+    """Whether it had come up; else it may have missed its database."""
 
 
 @dataclass
@@ -114,7 +111,7 @@ class Member:
         self._pause = _PAUSE if lived > _STEADY else min(2 * self._pause or _PAUSE, _LONGEST_PAUSE)
         if lived < self._pause:
             return None
-        ended = Ended(self.service.name, self.service.exit_status, lived)
+        ended = Ended(self.service.name, self.service.exit_status, lived, self.service.served)
         self.launch()
         return ended
 
@@ -187,11 +184,7 @@ class Fleet:
         wait_until(self._healthy, within=within, what="all services are up again")
 
     def _healthy(self) -> bool:
-        workers = self.shape.worker_names
-        return all(
-            member.service.alive and member.service.events("session.opened" if name in workers else "ready")
-            for name, member in self.members.items()
-        )
+        return all(member.service.alive and member.service.served for member in self.members.values())
 
     def _start_database(self, stack: ExitStack) -> None:
         root = self.folder / "postgres"
@@ -268,8 +261,8 @@ class Fleet:
 
     def _revive_database(self) -> None:
         with _held(self.postgres_lock) as free:
-            if free and self.database.restart_if_gone():
-                self.ended.append(Ended(POSTGRES, None, 0.0))
+            if free:
+                self.database.restart_if_gone()
 
     def _end(self) -> None:
         """Kills what is left."""

@@ -90,6 +90,8 @@ def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
             runs[line["run"]] = replace(
                 runs[line["run"]], last=line["boottime"], status=line["status"], body_sha256=line["body_sha256"]
             )
+        elif line["event"] == "given":
+            runs[line["run"]] = replace(runs[line["run"]], last=line["boottime"], given=True)
     return list(runs.values())
 
 

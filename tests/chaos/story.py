@@ -36,7 +36,7 @@ def task(task_id: str, status: Status = S.COMPLETED, content_id: int | None = No
 def run(name: str, task_id: str, worker: str, begin: float, end: float, *, killed: bool = False) -> Run:
     """A run whose times of both clocks are alike."""
     status, body = (None, None) if killed else (0, f"body of {name}")
-    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body)
+    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, given=not killed)
 
 
 def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (0, ""), reason: str = "") -> Event:
@@ -165,7 +165,7 @@ def with_content(content_id: int, **changed: Any) -> Evidence:
 def let_go(*faults: Fault) -> Evidence:
     """The first run of `twice` had a result, and its worker came back without it."""
     evidence = with_event("twice", 3, message="its worker does not hold it any more")
-    runs = [replace(it, status=0, body_sha256="lost", last=12) if it.run == "killed" else it for it in RUNS]
+    runs = [replace(it, status=0, body_sha256="lost", given=True, last=12) if it.run == "killed" else it for it in RUNS]
     return replace(evidence, journals=replace(GOOD.journals, runs=runs, faults=faults))
 
 

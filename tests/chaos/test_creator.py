@@ -60,6 +60,7 @@ def test_a_run_tells_of_its_life_and_the_result_names_it(creator: Creator) -> No
     assert (status, run.status, run.task_id, run.worker) == (0, 0, "task-1", "worker-1")
     assert run.run in body
     assert run.body_sha256 == hashlib.sha256(body.encode()).hexdigest()
+    assert run.given
     assert run.last - run.boottime >= 0.3
 
 
@@ -71,7 +72,8 @@ def test_it_misbehaves_as_often_as_it_is_told(creator: Creator) -> None:
 def test_rubbish_is_no_result(creator: Creator) -> None:
     output, status = creator.output(chaos_mode="rubbish")
     assert output.endswith(b'{"content": ')
-    assert (status, creator.runs()[0].body_sha256) == (0, "")
+    [run] = creator.runs()
+    assert (status, run.body_sha256, run.given) == (0, "", False)
 
 
 def test_a_deaf_run_outlives_term(creator: Creator) -> None:

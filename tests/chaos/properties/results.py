@@ -19,12 +19,12 @@ _AFTER_FULL = 5.0
 
 
 def results(evidence: Evidence) -> Iterator[Violation]:
-    """For each run that came to a good end: its attempt did not end by being let go of.
+    """For each run that gave a result: its attempt did not end by being let go of.
 
     That it was lost with its worker, ran out, timed out or was cancelled is legal, as is a result that is refused.
     """
     for run in evidence.journals.runs:
-        if run.status != 0:
+        if not run.given:
             continue
         attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ()))
         if attempt is None or attempt.ending is None or not _let_go(attempt.ending):
