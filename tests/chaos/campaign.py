@@ -24,7 +24,7 @@ from tests.chaos.fleet import Fleet, Shape
 from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_postgres, left_by_services
 from tests.chaos.load import Load
-from tests.chaos.plan import Fault
+from tests.chaos.plan import LEASE, Fault
 from tests.chaos.prober import Prober
 from tests.chaos.progress import Progress
 from tests.chaos.scene import Scene
@@ -152,7 +152,7 @@ class _Campaign:
         leftovers = self._settled(self._left_by_services)
         fleet.database.stop()
         leftovers += self._settled(self._left_by_postgres)
-        return Evidence(journals, stored, answers, leftovers)
+        return Evidence(journals, stored, answers, leftovers, LEASE)
 
     def _accounts(self, journals: Journals) -> set[int]:
         return {submit.account_id for submit in journals.submits}

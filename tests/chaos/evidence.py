@@ -243,3 +243,5 @@ class Evidence:
     stored: Stored
     answers: Answers
     leftovers: Sequence[Leftover] = ()
+    lease_ttl: float = 5.0
+    """Seconds: the lease time of the schedulers."""

@@ -200,3 +200,19 @@ def watched() -> list[Watched]:
         for name, events in EVENTS.items()
         for it in events
     ]
+
+
+def cancelled_by_force() -> Evidence:
+    """A task was cancelled in the middle of its run, which went on for half a second longer than it may."""
+    cancel = move(S.PROCESSING, S.CANCELLED, 33.5, by=(1, "v"), reason="CANCELLED_BY_CLIENT")
+    now = replace(
+        GOOD.stored,
+        tasks={**TASKS, "once": replace(TASKS["once"], status=S.CANCELLED, content_id=None)},
+        events={**EVENTS, "once": [*EVENTS["once"][:-1], cancel]},
+        contents=GOOD.stored.contents[:1],
+        pool=[1],
+    )
+    counts = {account: {"completed": 1, "cancelled": 2} for account in (0, ACCOUNT)}
+    tasks = {**GOOD.answers.tasks, "once": replace(GOOD.answers.tasks["once"], status=S.CANCELLED)}
+    answers = replace(as_shown(now, GOOD.answers), tasks=tasks, counts=counts)
+    return replace(GOOD, stored=now, answers=answers)

@@ -116,12 +116,19 @@ def _machine_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
     member = scene.member(fault)
     guard = _guard(member)
     scene.note(fault, FREEZE, fault.victim, f"{fault.victim}/guard")
-    while processes := [process for process in member.processes() if process.status() != psutil.STATUS_STOPPED]:
+    while processes := [process for process in member.processes() if _goes_on(process)]:
         signal_all(processes, signal.SIGSTOP)
     yield
     signal_all([guard], signal.SIGCONT)
     time.sleep(_GUARD_WAKES_FIRST)
     signal_all(member.processes(), signal.SIGCONT)
+
+
+def _goes_on(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _guard(member: Member) -> psutil.Process:

@@ -208,7 +208,11 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
     ),
     "a run that outlives its lease": (
         story.with_event("twice", 3, message="its lease ran out", time=11.8),
-        ["runs: twice: run killed of v was alive 0.20 s after its lease had run out"],
+        ["runs: twice: run killed of v was alive 0.20 s after its lease had to be over"],
+    ),
+    "a run that goes on after its task was cancelled": (
+        story.cancelled_by_force(),
+        ["runs: once: run only of v was alive 0.50 s after its lease had to be over"],
     ),
     "two runs of one attempt": (
         story.journaled(runs=[*RUNS, story.run("again", "twice", "w", 29.2, 29.5, killed=True)]),

@@ -49,6 +49,7 @@ class Trial:
 
     def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
         """The scheduler, started; or its mutant, a module of this package."""
+        self._lease_ttl = lease_ttl
         self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl)
         self.scheduler.command = _instead(self.scheduler.command, mutant)
         return self.scheduler.start()
@@ -106,7 +107,7 @@ class Trial:
         answers = ask(self.scheduler.target, (submit.task_id for submit in submits), accounts)
         stored = read_stored(self._dsn)
         leftovers = self._stop()
-        self.evidence = Evidence(self.journals, stored, answers, leftovers)
+        self.evidence = Evidence(self.journals, stored, answers, leftovers, self._lease_ttl)
 
     def close(self) -> None:
         """Kills what is left."""

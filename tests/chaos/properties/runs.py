@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.attempts import Attempt, attempt_of
-from tests.chaos.evidence import FREEZE, Evidence, Fault, Run
+from tests.chaos.evidence import FREEZE, Event, Evidence, Fault, Run
 from tests.chaos.violation import Violation
 
 NAME = "runs"
@@ -30,7 +30,7 @@ def runs(evidence: Evidence) -> Iterator[Violation]:
     owned: Counter[tuple[str, int]] = Counter()
     for run in evidence.journals.runs:
         attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ()))
-        for said in _lease(run, attempt, evidence.journals.faults):
+        for said in _lease(run, attempt, evidence):
             yield Violation(NAME, run.task_id, said)
         if attempt is not None:
             owned[run.task_id, attempt.number] += 1
@@ -39,14 +39,21 @@ def runs(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(NAME, task_id, f"attempt {number} had {n} runs; it should have one at most")
 
 
-def _lease(run: Run, attempt: Attempt | None, faults: Sequence[Fault]) -> Iterator[str]:
+def _lease(run: Run, attempt: Attempt | None, evidence: Evidence) -> Iterator[str]:
+    faults = evidence.journals.faults
     if attempt is None:
         if not _freezes(run, run.boottime, faults):
             yield f"run {run.run} of {run.worker} started while that worker had no lease, or one that was superseded"
-    elif attempt.ending is not None and attempt.ending.message == RAN_OUT:
-        too_long = run.time + run.last - run.boottime - attempt.ending.time
+    elif attempt.ending is not None:
+        over = attempt.ending.time + _longest_end(attempt.ending, evidence.lease_ttl)
+        too_long = run.time + run.last - run.boottime - over
         if too_long > 0 and not _freezes(run, run.last, faults):
-            yield f"run {run.run} of {run.worker} was alive {too_long:.2f} s after its lease had run out"
+            yield f"run {run.run} of {run.worker} was alive {too_long:.2f} s after its lease had to be over"
+
+
+def _longest_end(ending: Event, lease_ttl: float) -> float:
+    """Seconds from the end of a lease in the database until its worker knows, or has heard nothing for too long."""
+    return 0.0 if ending.message == RAN_OUT else lease_ttl
 
 
 def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
