@@ -1,4 +1,4 @@
-"""A short campaign for one mutant: a few real processes, one task, and the evidence of all that happened."""
+"""A short campaign for one mutant: a few real processes, a task or two, and the evidence of all that happened."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Trial:
         return read_journals(self.folder)
 
     def wait_run(self, task_id: str, number: int = 1, *, within: float = STARTED) -> Run:
-        """The task's so manieth run, once it has started."""
+        """The task's run of that number, once it has started."""
 
         def started() -> list[Run]:
             return [run for run in self.journals.runs if run.task_id == task_id][number - 1 :]
