@@ -50,7 +50,7 @@ model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (
 	@$(PY) -m tests.model $(ARGS)
 
 mutants: ARGS ?= -n 3
-mutants: $(STAMP) ## break the product in eight ways: the checker of the chaos campaign has to catch each
+mutants: $(STAMP) ## break the product in eleven ways: the checker of the chaos campaign has to catch each
 	@$(PY) -m pytest -q $(ARGS) tests/chaos/mutants/caught.py
 
 chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge (ARGS='--seed 7 --seconds 60')

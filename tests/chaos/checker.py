@@ -1,7 +1,7 @@
 """The judge of a campaign: all promises of the system as functions of the evidence. It reads nothing by itself.
 
-Each property is a file in `properties/`, and each is shown to have teeth twice: by a hand-made piece of evidence that
-breaks it alone (`test_checker`), and by a product that was broken in that way (`test_mutants`).
+Each property is a file in `properties/`. Each is shown to have teeth by a hand-made piece of evidence that breaks it
+(`test_checker`), and most are by a product that was broken in that way, too (`mutants`).
 """
 
 from __future__ import annotations

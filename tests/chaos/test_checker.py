@@ -232,7 +232,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
     ),
     "a cap that was overrun": (
         story.with_history("once", [EVENTS["once"][0], *story.completed(29, 1, "v", 40)]),
-        [f"caps: once: its grant was lease 2 of account {ACCOUNT}, which may have 1"],
+        [f"caps: once: its grant was lease 2 of account {ACCOUNT}, which may have 1, for 1.000 s at least"],
     ),
     "a move that a watcher was not told of": (
         story.journaled(watched=[it for it in story.watched() if it.status != "failed"]),

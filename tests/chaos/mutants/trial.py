@@ -1,4 +1,4 @@
-"""A short campaign for one mutant: a few real processes, one task, and the evidence of all that happened."""
+"""A short campaign for one mutant: a few real processes, a task or two, and the evidence of all that happened."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from scheduler_svc.client import ContentGenerationClient
 from tests.chaos import creator
 from tests.chaos.answers import ask
 from tests.chaos.evidence import CLIENTS_JOURNAL, CREATOR_JOURNAL, Evidence, Journals, Leftover, Run, Submit
@@ -54,12 +55,12 @@ class Trial:
         self.scheduler.command = _instead(self.scheduler.command, mutant)
         return self.scheduler.start()
 
-    def worker(self, name: str, target: str | None = None, *, mutant: str | None = None) -> Worker:
-        """A worker of one slot, started; or its mutant."""
+    def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
+        """A worker, started; or its mutant."""
         worker = self.stack.worker(
             name,
             target or self.scheduler.target,
-            slots=1,
+            slots=slots,
             CREATOR_CLI_PATH=str(self._program),
             CREATOR_ENV=creator.ENVIRONMENT,
             CHAOS_WORKER=name,
@@ -70,12 +71,16 @@ class Trial:
         self._workers.append(worker)
         return worker.start()
 
-    def submit(self, **options: str) -> str:
-        """The id of a new task of a new account, journaled; `options` are the CLI's, with _ for -."""
-        client = self.scheduler.client
-        account_id, now = client.create_account(), time.time()
+    def account(self, cap: int = 0) -> int:
+        """A new account, which may have so many tasks under way; 0: any number."""
+        with ContentGenerationClient(self.scheduler.target) as client:
+            return int(client.create_account("an account", cap, 1.0)["account_id"])
+
+    def submit(self, account_id: int | None = None, **options: str) -> str:
+        """The id of a new task, journaled; of a new account where none is named. `options` are the CLI's."""
+        account_id, now = account_id or self.account(), time.time()
         named = {f"chaos-{name}": value for name, value in options.items()}
-        task_id = client.submit(account_id, "a topic", request_id=f"request {now}", options=named)
+        task_id = self.scheduler.client.submit(account_id, "a topic", request_id=f"request {now}", options=named)
         self._clients.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
         return task_id
 
@@ -84,7 +89,7 @@ class Trial:
         return read_journals(self.folder)
 
     def wait_run(self, task_id: str, number: int = 1, *, within: float = STARTED) -> Run:
-        """The task's so manieth run, once it has started."""
+        """The task's run of that number, once it has started."""
 
         def started() -> list[Run]:
             return [run for run in self.journals.runs if run.task_id == task_id][number - 1 :]

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import inf
 
 from tests.chaos.attempts import attempts
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import Event, Evidence
 from tests.chaos.violation import Violation
 
 NAME = "caps"
+Move = tuple[float, int, str]
+"""When the leases of an account became one more, or one fewer, by which task."""
 
 
 def caps(evidence: Evidence) -> Iterator[Violation]:
     """From grants and ends of leases: an end at the time of a grant comes before it."""
-    moves: dict[int, list[tuple[float, int, str]]] = defaultdict(list)
+    moves: dict[int, list[Move]] = defaultdict(list)
     for task in evidence.stored.tasks.values():
-        if task.account_id not in evidence.stored.caps:
-            continue
-        for attempt in attempts(evidence.stored.events.get(task.task_id, ())):
-            moves[task.account_id].append((attempt.granted, 1, task.task_id))
-            if attempt.ending is not None:
-                moves[task.account_id].append((attempt.ending.time, -1, task.task_id))
+        if task.account_id in evidence.stored.caps:
+            moves[task.account_id] += _moves(task.task_id, evidence.stored.events.get(task.task_id, ()))
     for account_id, cap in evidence.stored.caps.items():
         leases = 0
-        for _, step, task_id in sorted(moves[account_id]):
+        own = sorted(moves[account_id])
+        for index, (time, step, task_id) in enumerate(own):
             leases += step
             if step > 0 and leases > cap:
                 said = f"its grant was lease {leases} of account {account_id}, which may have {cap}"
-                yield Violation(NAME, task_id, said)
+                yield Violation(NAME, task_id, f"{said}, for {_until_next_end(own[index:]) - time:.3f} s at least")
+
+
+def _moves(task_id: str, events: Sequence[Event]) -> Iterator[Move]:
+    for attempt in attempts(events):
+        yield attempt.granted, 1, task_id
+        if attempt.ending is not None:
+            yield attempt.ending.time, -1, task_id
+
+
+def _until_next_end(moves: Sequence[Move]) -> float:
+    return next((time for time, step, _ in moves if step < 0), inf)
