@@ -32,7 +32,7 @@ def enter_namespace() -> None:
         _call("unshare", _CLONE_NEWNS)
         _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
     except OSError as error:
-        raise DisksUnavailableError(f"no mount namespace: {error.strerror}") from error
+        raise DisksUnavailableError(f"no mount namespace of its own: {error.strerror}") from error
 
 
 class Disk:

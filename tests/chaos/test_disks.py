@@ -38,3 +38,12 @@ def test_a_disk_is_filled_and_emptied(tmp_path: Path) -> None:
         pytest.skip(done.stderr.strip())
     assert (done.stderr, done.stdout.split()) == ("", ["ENOSPC", "after", "before", "meanwhile"])
     assert list(folder.iterdir()) == [], "it was in a namespace of that process"
+
+
+def test_who_may_not_have_disks_is_told_why() -> None:
+    drop = "import os; from tests.chaos.disks import enter_namespace; os.getuid() or os.setuid(65534)"
+    program = f"{drop}; enter_namespace()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(
+        "DisksUnavailableError: no mount namespace of its own: Operation not permitted"
+    )
