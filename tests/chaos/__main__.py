@@ -59,7 +59,7 @@ def _disks() -> bool:
     try:
         enter_namespace()
     except DisksUnavailableError as error:
-        _say(f"disks that fill up: not run here, since that takes a mount namespace ({error})")
+        _say(f"disks that fill up: not run here ({error})")
         return False
     return True
 

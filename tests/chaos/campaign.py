@@ -6,6 +6,7 @@ Above everything but the command line.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,6 +96,7 @@ class _Campaign:
         self._progress = Progress(fleet.database, self._strikes, self._load.counts, say, settings.seconds)
 
     def run(self) -> Result:
+        threading.excepthook = self._died
         self._say(f"all services are up; {len(self._settings.faults)} faults in {self._settings.seconds:g} s")
         try:
             with self._progress.told():
@@ -109,6 +111,11 @@ class _Campaign:
         wrong += self._gave_up()
         late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
         return Result(evidence, wrong, late, self._strikes.missed.total())
+
+    def _died(self, thread: threading.ExceptHookArgs) -> None:
+        """A thread of ours that ends early must not make a campaign easy."""
+        threading.__excepthook__(thread)
+        self._wrong.append(f"the thread {thread.thread and thread.thread.name} died: {thread.exc_value!r}")
 
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()

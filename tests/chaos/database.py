@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Iterable
@@ -33,6 +34,8 @@ _SETTINGS = (
     "shared_buffers=64MB",
     "restart_after_crash=on",
 )
+_SEGMENTS = 16
+"""More than `max_wal_size` lets be kept ready."""
 _CONNECT_LIMIT = 3
 _RESTART_LIMIT = 30.0
 
@@ -69,10 +72,12 @@ class Database:
             self._server.start(share=False)
 
     def stop(self) -> None:
-        """Ends it in order, frozen or not."""
+        """Ends it in order, frozen or not; its log stays beside its folder, which may be a disk that goes."""
         self.thaw()
         with self._lock:
             self._server.stop()
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(self._server.log, self._server.root.with_suffix(".log"))
 
     def restart_if_gone(self) -> bool:
         """Whether it had gone and is back; it may still have no space to come back with."""
@@ -128,6 +133,12 @@ class Database:
             if held:
                 self._end_schedulers(held[0])
         return held
+
+    def want_space(self) -> None:
+        """Begins new WAL segments until there is no space for one, which is a PANIC. Raises psycopg2.Error then."""
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            for _ in range(_SEGMENTS):
+                cursor.execute("SELECT pg_logical_emit_message(false, 'chaos', ''), pg_switch_wal()")
 
     def _end_schedulers(self, connection: extensions.connection) -> None:
         with connection.cursor() as cursor:

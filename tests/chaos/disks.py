@@ -12,8 +12,10 @@ from pathlib import Path
 
 _CLONE_NEWNS = 0x20000
 _MS_NOSUID_NODEV = 0x2 | 0x4
+_MS_REMOUNT = 0x20
 _MS_REC_PRIVATE = 0x4000 | 0x40000
-_BALLAST = "ballast"
+_MNT_DETACH = 2
+_TRIES = 50
 
 
 class DisksUnavailableError(Exception):
@@ -30,44 +32,42 @@ def enter_namespace() -> None:
         _call("unshare", _CLONE_NEWNS)
         _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
     except OSError as error:
-        raise DisksUnavailableError(f"no mount namespace: {error.strerror}") from error
+        raise DisksUnavailableError(f"no mount namespace of its own: {error.strerror}") from error
 
 
 class Disk:
-    """A tmpfs on a folder."""
+    """A tmpfs on a folder. Full is one that may be no larger than what is on it: that takes no time and no memory."""
 
     def __init__(self, folder: Path, size: int) -> None:
         """`size` in bytes; the folder is made. Raises OSError."""
         folder.mkdir(mode=0o711, exist_ok=True)
-        options = f"size={size},mode=0711".encode()
-        _call("mount", b"chaos", os.fsencode(folder), b"tmpfs", _MS_NOSUID_NODEV, options)
         self._folder = folder
-        self._ballast = folder / _BALLAST
+        self._size = size
+        self._mount(_MS_NOSUID_NODEV, f"size={size},mode=0711")
 
     def fill(self) -> None:
-        """Takes all the space that is left."""
-        ballast = os.open(self._ballast, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            while free := _free(self._folder):
-                with contextlib.suppress(OSError):
-                    os.posix_fallocate(ballast, os.fstat(ballast).st_size, free)
-        finally:
-            os.close(ballast)
+        """Leaves no space. Raises OSError."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(OSError):  # more than that is on it meanwhile
+                self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._used()}")
+                return
+        self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._used()}")
 
     def empty(self) -> None:
-        """Gives the space back."""
-        self._ballast.unlink(missing_ok=True)
+        """Gives the space back. Raises OSError."""
+        self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._size}")
 
     def unmount(self) -> None:
         """Takes the disk away, now or once nobody uses it."""
-        detach = 2
         with contextlib.suppress(OSError):
-            _call("umount2", os.fsencode(self._folder), detach)
+            _call("umount2", os.fsencode(self._folder), _MNT_DETACH)
 
+    def _used(self) -> int:
+        found = os.statvfs(self._folder)
+        return max(1, found.f_blocks - found.f_bfree) * found.f_frsize  # a size of 0 would be no limit
 
-def _free(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    def _mount(self, flags: int, options: str) -> None:
+        _call("mount", b"chaos", os.fsencode(self._folder), b"tmpfs", flags, options.encode())
 
 
 def _call(name: str, *arguments: object) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -21,10 +20,11 @@ import psutil
 import pytest
 
 from tests.chaos import creator
-from tests.chaos.database import Database, signal_all
+from tests.chaos.database import Database
 from tests.chaos.disks import Disk
 from tests.chaos.evidence import CREATOR_JOURNAL
 from tests.chaos.plan import EVERYTHING, LEASE, POSTGRES
+from tests.chaos.undertaker import bury, undertaken
 from tests.chaos.wires import Wires
 from tests.e2e.processes import belonging_to
 from tests.e2e.stack import Scheduler, Worker
@@ -37,7 +37,6 @@ _POSTGRES_DISK = 1 << 30
 _LOOK_EVERY = 0.25
 _PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 _READY_LIMIT = 60.0
-_SWEEPS = 40
 _STEADY = 10.0
 """Seconds: what has run for so long is started again at once."""
 
@@ -135,7 +134,8 @@ class Fleet:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._stack = stack
-            stack.callback(self._end)
+            stack.enter_context(undertaken(self.folder))
+            stack.callback(bury, self.folder)
             self._start_database(stack)
             stack.enter_context(self.wires)
             self._add_members()
@@ -263,13 +263,6 @@ class Fleet:
         with _held(self.postgres_lock) as free:
             if free:
                 self.database.restart_if_gone()
-
-    def _end(self) -> None:
-        """Kills what is left."""
-        for _ in range(_SWEEPS):
-            if not signal_all(belonging_to(self.folder), signal.SIGKILL):
-                return
-            time.sleep(_LOOK_EVERY)
 
 
 @contextmanager

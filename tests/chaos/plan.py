@@ -66,7 +66,15 @@ KINDS = (
     Kind("postmaster-freeze", 0.4, "postgres", 0.5, 4.0, "SIGSTOP to the postmaster: no new connections"),
     Kind("postgres-freeze", 0.6, "postgres", 0.5, 7.0, "SIGSTOP to the whole tree of PostgreSQL"),
     Kind("no-connections", 0.7, "postgres", 1.0, 5.0, "others hold all connections that PostgreSQL has"),
-    Kind("postgres-disk-full", 0.5, "postgres", 1.0, 4.0, "no space for PostgreSQL", needs_disks=True),
+    Kind(
+        "postgres-disk-full",
+        0.5,
+        "postgres",
+        1.5,
+        6.0,
+        "no space for PostgreSQL's tables and, half of the time, WAL",
+        needs_disks=True,
+    ),
     Kind("everything-kill", 0.5, EVERYTHING, 0.1, 2.0, "kill -9 to every process of all at once"),
 )
 """All kinds. Their weights make about one fault in ten one of PostgreSQL or a scheduler."""

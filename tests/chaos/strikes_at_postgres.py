@@ -99,6 +99,9 @@ def _disk_full(scene: Scene, fault: Fault) -> Iterator[None]:
     assert disk is not None, "the plan has such faults only where there are disks"
     scene.note(fault, DISK_FULL, POSTGRES)
     disk.fill()
+    if fault.salt % 2:
+        with contextlib.suppress(psycopg2.Error):
+            scene.fleet.database.want_space()
     yield
     disk.empty()
     scene.fleet.database.restart_if_gone()

@@ -34,7 +34,7 @@ def _service_kill(scene: Scene, fault: Fault) -> Iterator[None]:
 @contextmanager
 def _worker_stop(scene: Scene, fault: Fault) -> Iterator[None]:
     """A second TERM does not wait for what runs."""
-    member = scene.member(fault)
+    member = _serving(scene, fault)
     scene.note(fault, "stop", fault.victim)
     member.service.signal(signal.SIGTERM)
     yield
@@ -45,12 +45,20 @@ def _worker_stop(scene: Scene, fault: Fault) -> Iterator[None]:
 
 @contextmanager
 def _scheduler_stop(scene: Scene, fault: Fault) -> Iterator[None]:
-    member = scene.member(fault)
+    member = _serving(scene, fault)
     scene.note(fault, "stop", fault.victim)
     member.service.signal(signal.SIGTERM)
     _ended_well(member)
     yield
     member.launch()
+
+
+def _serving(scene: Scene, fault: Fault) -> Member:
+    """The victim, once it has come up: before that TERM ends it as it ends any process. Raises MissedError."""
+    member = scene.member(fault)
+    if not member.service.served:
+        raise MissedError
+    return member
 
 
 def _ended_well(member: Member) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.chaos.load import ACCOUNTS, Wish, wish
+from tests.chaos.wishes import ACCOUNTS, Wish, wish
 
 ACCOUNT_IDS = range(1, 1 + len(ACCOUNTS))
 
