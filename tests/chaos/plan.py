@@ -76,6 +76,7 @@ KINDS = (
         needs_disks=True,
     ),
     Kind("everything-kill", 0.5, EVERYTHING, 0.1, 2.0, "kill -9 to every process of all at once"),
+    Kind("everything-freeze", 0.3, EVERYTHING, 0.5, 9.0, "SIGSTOP to every process of all, SIGCONT later"),
 )
 """All kinds. Their weights make about one fault in ten one of PostgreSQL or a scheduler."""
 

@@ -13,10 +13,11 @@ import psycopg2
 
 from tests.chaos.database import signal_all
 from tests.chaos.evidence import DISK_FULL, FREEZE, KILL
-from tests.chaos.fleet import Member
+from tests.chaos.fleet import Fleet
 from tests.chaos.plan import POSTGRES, Fault
 from tests.chaos.scene import MissedError, Scene, Strike
-from tests.chaos.strikes_at_services import kill_machine
+from tests.chaos.strikes_at_services import freeze_as_one, kill_as_one
+from tests.e2e.processes import belonging_to
 
 Processes = Sequence[psutil.Process]
 
@@ -111,27 +112,29 @@ def _disk_full(scene: Scene, fault: Fault) -> Iterator[None]:
 def _everything_kill(scene: Scene, fault: Fault) -> Iterator[None]:
     """Schedulers, workers, guards, CLIs and PostgreSQL, within milliseconds."""
     fleet = scene.fleet
-    members = [member for member in fleet.members.values() if member.service.alive]
-    _freeze_and_kill(scene, fault, members)
+    processes = belonging_to(fleet.folder)
+    scene.note(fault, KILL, *_everybody(fleet))
+    kill_as_one(processes, lambda: belonging_to(fleet.folder))
     yield
     fleet.database.restart_if_gone()
-    for member in members:
+    for member in fleet.members.values():
         member.launch()
 
 
-def _freeze_and_kill(scene: Scene, fault: Fault, members: Iterable[Member]) -> None:
+@contextmanager
+def _everything_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
+    """As if the machine had been suspended."""
     fleet = scene.fleet
-    fleet.database.freeze(tree=True)
-    for name in fleet.shape.scheduler_names:
-        fleet.members[name].service.freeze()
-    for member in members:
-        if member.service.name in fleet.shape.worker_names:
-            kill_machine(scene, fault, member)
-        else:
-            scene.note(fault, KILL, member.service.name)
-            member.service.kill()
-    scene.note(fault, KILL, POSTGRES)
-    signal_all(fleet.database.processes(), signal.SIGKILL)
+    scene.note(fault, FREEZE, *_everybody(fleet))
+    freeze_as_one(lambda: belonging_to(fleet.folder))
+    yield
+    signal_all(belonging_to(fleet.folder), signal.SIGCONT)
+
+
+def _everybody(fleet: Fleet) -> Iterator[str]:
+    yield from fleet.members
+    yield from (f"{name}/guard" for name in fleet.shape.worker_names)
+    yield POSTGRES
 
 
 STRIKES: Mapping[str, Strike] = {
@@ -144,4 +147,5 @@ STRIKES: Mapping[str, Strike] = {
     "no-connections": _no_connections,
     "postgres-disk-full": _disk_full,
     "everything-kill": _everything_kill,
+    "everything-freeze": _everything_freeze,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import psutil
@@ -84,20 +84,21 @@ def _guard_kill(scene: Scene, fault: Fault) -> Iterator[None]:
 
 @contextmanager
 def _machine_kill(scene: Scene, fault: Fault) -> Iterator[None]:
-    """All stop first: where the power goes, nobody sees another one die."""
     member = scene.member(fault)
-    kill_machine(scene, fault, member)
+    processes = member.processes()
+    scene.note(fault, KILL, fault.victim, f"{fault.victim}/guard")
+    kill_as_one(processes, member.processes)
+    member.service.kill()
     yield
     member.launch()
 
 
-def kill_machine(scene: Scene, fault: Fault, member: Member) -> None:
-    """Kill -9 to all of a worker's processes, as one."""
-    name = member.service.name
-    scene.note(fault, KILL, name, f"{name}/guard")
-    while signal_all(processes := member.processes(), signal.SIGSTOP):
+def kill_as_one(processes: Collection[psutil.Process], look_again: Callable[[], Collection[psutil.Process]]) -> None:
+    """Kill -9 to all of them. They stop first: where the power goes, nobody sees another one die."""
+    while processes:
+        signal_all(processes, signal.SIGSTOP)
         signal_all(processes, signal.SIGKILL)
-    member.service.kill()
+        processes = look_again()
 
 
 @contextmanager
@@ -124,12 +125,17 @@ def _machine_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
     member = scene.member(fault)
     guard = _guard(member)
     scene.note(fault, FREEZE, fault.victim, f"{fault.victim}/guard")
-    while processes := [process for process in member.processes() if _goes_on(process)]:
-        signal_all(processes, signal.SIGSTOP)
+    freeze_as_one(member.processes)
     yield
     signal_all([guard], signal.SIGCONT)
     time.sleep(_GUARD_WAKES_FIRST)
     signal_all(member.processes(), signal.SIGCONT)
+
+
+def freeze_as_one(look: Callable[[], Collection[psutil.Process]]) -> None:
+    """SIGSTOP to all, and to what they have started until it reached them."""
+    while processes := [process for process in look() if _goes_on(process)]:
+        signal_all(processes, signal.SIGSTOP)
 
 
 def _goes_on(process: psutil.Process) -> bool:
