@@ -18,7 +18,7 @@ AUDIT := pip-audit==2.10.1
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model lint verify audit bench gen baseline previous lock wheel clean
+.PHONY: setup demo run examples test model chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -48,6 +48,16 @@ test: $(STAMP) ## run all tests (ARGS='-n 3' goes to pytest)
 
 model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
 	@$(PY) -m tests.model $(ARGS)
+
+mutants: ARGS ?= -n 3
+mutants: $(STAMP) ## break the product in eleven ways: the checker of the chaos campaign has to catch each
+	@$(PY) -m pytest -q $(ARGS) tests/chaos/mutants/caught.py
+
+chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge (ARGS='--seed 7 --seconds 60')
+	@$(PY) -m tests.chaos $(ARGS)
+
+chaos-long: $(STAMP) ## the same for two hours (ARGS='--minutes 30')
+	@$(PY) -m tests.chaos --minutes 120 $(ARGS)
 
 lint: $(STAMP) ## rules, format, types, layers, protos
 	@$(PY) -m ruff check .

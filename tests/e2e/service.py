@@ -43,6 +43,11 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def served(self) -> bool:
+        """Whether it has said, since it was started last, that it serves."""
+        return bool(self.events(self._ready))
+
+    @property
     def exit_status(self) -> int | None:
         """What it ended with; None while it runs."""
         assert self._process is not None, f"{self.name} was never started"
