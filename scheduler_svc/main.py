@@ -11,67 +11,82 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before gRPC is importe
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from typing import Never
 
-import sqlalchemy as sa
 import structlog
 import uvloop
 
+from scheduler_svc.backups import backup_command, restore_command
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
+from scheduler_svc.store.sessions import check_sessions
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
-_COMMANDS = {"import": import_command, "token": token_command}
+OPEN_FILES = 16_384
+"""What `Limits.connections` needs, and room."""
+LINGER = 0.1
+"""Seconds in which the last answers reach their callers."""
+_COMMANDS = {
+    "backup": backup_command,
+    "import": import_command,
+    "restore": restore_command,
+    "token": token_command,
+}
 _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    """The entry point.
+
+    Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
+    migration did not get through.
+    """
+    os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
         sys.exit(command(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
-        sys.exit(_serve(settings))
-    except (SettingsError, PostgresError) as error:
+        _serve(settings)
+    except (SettingsError, PostgresError, SchemaTooNew) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
+    except MigrationStuck as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
-        _migrate(url)
+        if not postgres:
+            check_sessions(url)
+        migrate(url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings, url, postgres))
+            runner.run(_run(settings, url, postgres))
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
 
 
-def _migrate(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    try:
-        upgrade(engine)
-    finally:
-        engine.dispose()
-
-
-async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> int:
-    """Serves until TERM or INT; a second one does not wait."""
+async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> Never:
+    """Serves until TERM or INT, and ends the process; a second one does not wait."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    _open_files()
     replica = Replica(settings, url)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
@@ -83,7 +98,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     received = await signals.get()
     _log.info("draining", action="drain", signal=received.name)
     supervisor.cancel()
-    drain = asyncio.create_task(replica.stop())
+    drain = asyncio.create_task(replica.drain())
     again = asyncio.create_task(signals.get())
     await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
@@ -93,15 +108,28 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     with suppress(asyncio.CancelledError):
         await again
     await drain
+    await asyncio.sleep(LINGER)
     _log.info("stopped", action="stop")
-    return 0
+    _end_now(postgres)
 
 
-def _end_now(postgres: EmbeddedPostgres | None) -> None:
-    """What was not committed is not acknowledged, so nothing is lost by ending here."""
+def _end_now(postgres: EmbeddedPostgres | None) -> Never:
+    """What was not committed is not acknowledged, so nothing is lost by ending here.
+
+    The kernel closes the connections, and who has a call on one sees UNAVAILABLE, as it should: it has not begun.
+    """
     if postgres:
         postgres.stop()
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(0)
+
+
+def _open_files() -> None:
+    """As many as this process may have, within reason: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if hard < 0 else min(hard, OPEN_FILES), hard))
 
 
 def _calm_the_collector() -> None:

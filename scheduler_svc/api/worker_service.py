@@ -213,5 +213,6 @@ class _Conversation:
                 committed(future.result())
             elif not self._failed.done():
                 self._failed.set_exception(error)
+                self._failed.exception()  # looked at: where the stream has gone meanwhile, nobody else will
 
         self._service.submit(item).add_done_callback(answered)

@@ -339,6 +339,9 @@ workers = sa.Table(
     sa.Column("last_poll", sa.BigInteger, nullable=False, server_default="0"),
     # the name of the token that opened the session; empty: no tokens were asked
     sa.Column("identity", sa.Text, nullable=False, server_default=""),
+    # since when it says that it is unhealthy, and why; null where it does not
+    sa.Column("unhealthy_time", TIME),
+    sa.Column("last_error", sa.Text),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -386,4 +389,14 @@ imported = sa.Table(
     sa.Column("old_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("new_id", sa.BigInteger, nullable=False),
     sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
+)
+
+# What a scheduler of an older version reads before it runs on a schema that it does not know: see `compatibility`.
+schema_compatibility = sa.Table(
+    "schema_compatibility",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("oldest_code", sa.Text, nullable=False),
+    sa.Column("migrated_by", sa.Text, nullable=False),
+    sa.CheckConstraint('"only"', "only"),
 )

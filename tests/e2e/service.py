@@ -26,7 +26,8 @@ class Service:
         """`ready` is the action of the log event that says that it serves."""
         self.name = name
         self.environment = dict(environment)
-        self._program = Path(sys.executable).with_name(command)
+        self.command = [str(Path(sys.executable).with_name(command))]
+        """What is started: program and arguments."""
         self._ready = ready
         self.log = log
         self._begin = 0
@@ -42,6 +43,11 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def served(self) -> bool:
+        """Whether it has said, since it was started last, that it serves."""
+        return bool(self.events(self._ready))
+
+    @property
     def exit_status(self) -> int | None:
         """What it ended with; None while it runs."""
         assert self._process is not None, f"{self.name} was never started"
@@ -54,7 +60,7 @@ class Service:
         self._begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program],
+                self.command,
                 env=self.environment,
                 cwd=self.log.parent,
                 stdin=subprocess.DEVNULL,

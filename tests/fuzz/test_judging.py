@@ -15,6 +15,7 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
 from scheduler_svc.api.guard import Guard
+from scheduler_svc.api.in_flight import InFlight
 from tests.fuzz.attack import Order, attack
 from tests.fuzz.calling import Ending
 from tests.fuzz.case import PATIENT, Case, Who
@@ -75,7 +76,7 @@ async def test_a_server_with_defects_is_found_out() -> None:
         raise RuntimeError("a defect")
 
     handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(broken)
-    server = aio.server(interceptors=[Guard()])
+    server = aio.server(interceptors=[Guard(InFlight())])
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler("contentgen.v1.TaskService", {"GetTask": handler})]
     )

@@ -199,6 +199,21 @@ class TestEnd:
         assert await child.stop() == Exit(None, signal.SIGKILL, "told")
         assert now() - begun >= GRACE
 
+    async def test_a_guard_that_was_frozen_past_the_grace_kills_at_once(self, guard: Guard) -> None:
+        grace = 1.0
+        guard.set_grace(grace)
+        guard.open_run("late", now() + FAR)
+        child = await start(guard, "late", STUBBORN)
+        await told(child, 1)
+        os.kill(guard.pid, signal.SIGSTOP)
+        deadline = now()
+        guard.move_deadline("late", deadline)
+        await wait_until_async(lambda: now() > deadline + grace, within=10, what="the time for TERM and KILL is over")
+        os.kill(guard.pid, signal.SIGCONT)
+        thawed = now()
+        assert await child.wait() == Exit(None, signal.SIGKILL, "deadline")
+        assert now() - thawed < grace
+
     async def test_a_stubborn_family_is_killed(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN_FAMILY)
         pids = await told(child, 3)
@@ -265,6 +280,12 @@ class TestEnd:
         with pytest.raises(GuardError, match="was ended"):
             await start(guard, "run", "")
         assert (await closing).killed == 1
+
+    async def test_a_run_whose_deadline_has_passed_starts_nothing(self, guard: Guard) -> None:
+        guard.open_run("late", now() - 1)  # and in the same breath:
+        with pytest.raises(GuardError, match=r"was ended \(deadline\)"):
+            await start(guard, "late", "")
+        assert await guard.close_run("late") == RunEnd("deadline", leftovers=0, killed=0)
 
     async def test_output_that_nobody_reads_does_not_hinder_the_end(self, guard: Guard) -> None:
         child = await start(guard, "run", "while True: sys.stdout.write('x' * 100_000)")

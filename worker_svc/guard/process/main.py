@@ -140,6 +140,8 @@ class GuardProcess:
 
     def _spawn(self, request: Document, fds: list[int]) -> None:
         run, number = self._known(request["run"]), int(request["child"])
+        if now() >= run.deadline:  # it may have passed while worker or guard stood still
+            run.end(DEADLINE)
         if run.ended_by is not None:
             raise RefusedError(f"run {run.name!r} was ended ({run.ended_by})")
         if number in self._clis:

@@ -70,7 +70,8 @@ class Run:
         if not members and not family.has_children(self.name):
             self.over = True
         elif self._kill_at is None:
-            self._kill_at = now + grace
+            # A guard that was frozen itself comes too late to be gentle: the lease may be another's by now.
+            self._kill_at = min(now, self.deadline) + grace
             self.leftovers = sum(process.pid not in self.clis for process in members)
             family.send_signal(members, signal.SIGTERM)
         elif now >= self._kill_at:

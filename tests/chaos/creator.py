@@ -1,0 +1,154 @@
+"""The CLI of a campaign: quick, ill-behaved where it is told to be, and a witness of its own runs.
+
+It stands alone: the fleet copies it as a program, which speaks the `json` profile and uses nothing of ours. Each
+run tells the journal by itself of its start, five times a second that it still lives, of its end, and that it has given
+its result: what a service believes of a run is compared with that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+
+BEAT = 0.2
+"""Seconds between two signs of life in the journal."""
+_ORPHANS_LIFE = 60.0
+_HANG = 60.0
+_SCRATCH_BYTES = 16 * 1024
+_PASSED = ("CHAOS_WORKER", "CHAOS_JOURNAL", "CHAOS_RUNS")
+ENVIRONMENT = ",".join(_PASSED)
+"""What CREATOR_ENV has to name."""
+EXIT_FAILED, EXIT_NO_SPACE = 3, 4
+
+
+class Run:
+    """One run of `create`, and what it writes into the journal."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.name = _uuid()
+        self._journal = os.open(os.environ["CHAOS_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def start(self) -> None:
+        self._note(
+            "start",
+            task_id=self.task_id,
+            pid=os.getpid(),
+            pid_start=_process_start(),
+            worker=os.environ["CHAOS_WORKER"],
+            time=time.time(),
+        )
+
+    def beat(self) -> None:
+        self._note("beat")
+
+    def end(self, status: int, body: str = "") -> None:
+        self._note("end", status=status, body_sha256=hashlib.sha256(body.encode()).hexdigest() if body else "")
+
+    def given(self) -> None:
+        self._note("given")
+
+    def _note(self, event: str, **more: object) -> None:
+        """One line by one write, so that the lines of many processes never mix."""
+        document = {"event": event, "run": self.name, **more, "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
+        os.write(self._journal, json.dumps(document).encode() + b"\n")
+
+
+def create(options: dict[str, str]) -> int:
+    """One run from start to end; the exit status."""
+    run = Run(options["task-id"])
+    mode = options.get("chaos-mode", "plain")
+    if _runs_so_far(run.task_id) > int(options.get("chaos-times", "1000000")):
+        mode = "plain"
+    if mode == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    run.start()
+    if mode == "fork":
+        _fork_away(run)
+    seconds = _HANG if mode == "hang" else float(options.get("chaos-seconds", "0.3"))
+    try:
+        _work(run, seconds, talk=mode == "talk")
+    except OSError as error:
+        run.end(EXIT_NO_SPACE)
+        print(f"no scratch: {error}", file=sys.stderr)
+        return EXIT_NO_SPACE
+    return _finish(run, mode, int(options.get("chaos-characters", "200")))
+
+
+def _work(run: Run, seconds: float, *, talk: bool) -> None:
+    """Lives for so long, with a file in the scratch folder. Raises OSError where the disk is full."""
+    until = time.monotonic() + seconds
+    with open("draft", "wb") as draft:  # noqa: PTH123 - pathlib would double the time that a run takes to start
+        draft.write(b"x" * _SCRATCH_BYTES)
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(BEAT, left))
+            run.beat()
+            if talk:
+                print(json.dumps({"progress": round(100 * (1 - max(0.0, left) / seconds)), "step": "x" * 400}))
+
+
+def _finish(run: Run, mode: str, characters: int) -> int:
+    """Gives its result and ends the process; the exit status where there is none to give."""
+    if mode == "fail":
+        run.end(EXIT_FAILED)
+        print("told to fail", file=sys.stderr)
+        return EXIT_FAILED
+    if mode == "rubbish":
+        run.end(0)
+        sys.stdout.buffer.write(os.urandom(3_000) + b'{"content": ')
+        return 0
+    body = f"run {run.name} " + "a" * characters
+    run.end(0, body)
+    print(json.dumps({"content": body}), flush=True)
+    run.given()
+    os._exit(0)  # else a TERM of the last moment could still make a failure of it
+
+
+def _fork_away(run: Run) -> None:
+    """Leaves a process in a session of its own that heeds no TERM, and is alive in the journal as long as it lives."""
+    if os.fork():
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for end in (0, 1, 2):
+        os.close(end)
+    until = time.monotonic() + _ORPHANS_LIFE
+    while time.monotonic() < until:
+        time.sleep(BEAT)
+        run.beat()
+    os._exit(0)
+
+
+def _runs_so_far(task_id: str) -> int:
+    """How many runs of the task have begun, this one included: a file that grows by a byte a run."""
+    runs = os.open(f"{os.environ['CHAOS_RUNS']}/{task_id}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.write(runs, b"x")
+    return os.fstat(runs).st_size
+
+
+def _uuid() -> str:
+    digits = os.urandom(16).hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _process_start() -> int:
+    """When this process was started, in clock ticks: with it a process id that is used again is known."""
+    with open("/proc/self/stat") as stat:  # noqa: PTH123 - as above
+        return int(stat.read().rpartition(")")[2].split()[19])
+
+
+def main() -> int:
+    if sys.argv[1:] == ["--version"]:
+        print("chaos creator 1")
+        return 0
+    return create(dict(argument.removeprefix("--").partition("=")[::2] for argument in sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Small disks that can be filled up: each a tmpfs, in a mount namespace of this process and its children.
+
+Nothing of it is seen outside, and the kernel takes it away with the last process of the campaign, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from pathlib import Path
+
+_CLONE_NEWNS = 0x20000
+_MS_NOSUID_NODEV = 0x2 | 0x4
+_MS_REMOUNT = 0x20
+_MS_REC_PRIVATE = 0x4000 | 0x40000
+_MNT_DETACH = 2
+_TRIES = 50
+
+
+class DisksUnavailableError(Exception):
+    """Small disks can't be had here; the text says why."""
+
+
+def enter_namespace() -> None:
+    """Gives this process mounts of its own. To be called before there is a second thread.
+
+    Raises:
+        DisksUnavailableError: it may not, since that takes root's rights.
+    """
+    try:
+        _call("unshare", _CLONE_NEWNS)
+        _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
+    except OSError as error:
+        raise DisksUnavailableError(f"no mount namespace of its own: {error.strerror}") from error
+
+
+class Disk:
+    """A tmpfs on a folder. Full is one that may be no larger than what is on it: that takes no time and no memory."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        """`size` in bytes; the folder is made. Raises OSError."""
+        folder.mkdir(mode=0o711, exist_ok=True)
+        self._folder = folder
+        self._size = size
+        self._mount(_MS_NOSUID_NODEV, f"size={size},mode=0711")
+
+    def fill(self) -> None:
+        """Leaves no space. Raises OSError."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(OSError):  # more than that is on it meanwhile
+                self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._used()}")
+                return
+        self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._used()}")
+
+    def empty(self) -> None:
+        """Gives the space back. Raises OSError."""
+        self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._size}")
+
+    def unmount(self) -> None:
+        """Takes the disk away, now or once nobody uses it."""
+        with contextlib.suppress(OSError):
+            _call("umount2", os.fsencode(self._folder), _MNT_DETACH)
+
+    def _used(self) -> int:
+        found = os.statvfs(self._folder)
+        return max(1, found.f_blocks - found.f_bfree) * found.f_frsize  # a size of 0 would be no limit
+
+    def _mount(self, flags: int, options: str) -> None:
+        _call("mount", b"chaos", os.fsencode(self._folder), b"tmpfs", flags, options.encode())
+
+
+def _call(name: str, *arguments: object) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

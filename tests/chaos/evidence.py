@@ -1,0 +1,247 @@
+"""What a campaign leaves for its checker: who journals what in which file, and everything that is compared.
+
+`journals` reads the files, `stored` the database, `answers` the API, `leftovers` the machine; `checker` judges, and
+reads nothing. Times are seconds: `time` since the epoch, `boottime` of CLOCK_BOOTTIME, which is one for all processes
+of a machine and never jumps. A body is compared by the lower-case hex SHA-256 of its UTF-8 bytes, a topic too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from scheduler_svc.domain.lifecycle import Status
+
+CREATOR_JOURNAL = "creator.jsonl"
+"""The CLI's own: `start`, `beat` and `end` lines (see `Run`), each appended with one write."""
+CLIENTS_JOURNAL = "clients.jsonl"
+"""`submit`, `unsure` and `cancel` lines, each written once the answer has come, or can't come any more."""
+WATCHERS_JOURNAL = "watchers.jsonl"
+"""`watched` lines."""
+FAULTS_JOURNAL = "faults.jsonl"
+"""`fault` lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the CLI, from a `start` line, its `beat` lines and an `end` line with the same `run`.
+
+    start: task_id, run, pid, pid_start, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
+    boottime, written just before the result is printed; given: run, boottime, just after.
+    """
+
+    task_id: str
+    run: str
+    """A UUID, which stands in the body of the result too."""
+    worker: str
+    pid: int
+    pid_start: int
+    """Ticks since boot: two runs with one pid are told apart by it."""
+    time: float
+    boottime: float
+    last: float
+    """CLOCK_BOOTTIME of its last line: until then it lived for certain."""
+    status: int | None = None
+    """What it exits with; None where it did not come to its own end."""
+    body_sha256: str | None = None
+    given: bool = False
+    """Whether its result was written out, and nothing stood between it and its exit with status 0 any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A submit that was acknowledged, one of a batch too."""
+
+    EVENT: ClassVar[str] = "submit"
+    task_id: str
+    request_id: str
+    account_id: int
+    topic_sha256: str
+    time: float
+    priority: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """A submit that may or may not have come through: its client has given up."""
+
+    EVENT: ClassVar[str] = "unsure"
+    request_id: str
+    account_id: int
+    topic_sha256: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A cancel that was acknowledged, with the status of the task in the answer (lower case)."""
+
+    EVENT: ClassVar[str] = "cancel"
+    task_id: str
+    status: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A submit under a request id that has its task already, which was acknowledged again. Figures are made of it."""
+
+    EVENT: ClassVar[str] = "probe"
+    sent: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A move that the watcher of an account was told of; it watches from before the account's first task."""
+
+    EVENT: ClassVar[str] = "watched"
+    task_id: str
+    account_id: int
+    previous: str
+    """In lower case; empty for a task's first move."""
+    status: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that was done to a victim."""
+
+    EVENT: ClassVar[str] = "fault"
+    kind: str
+    """One of `KILL`, `FREEZE`, `DISK_FULL`, or whatever else the campaign does."""
+    victim: str
+    """`worker-3`, `worker-3/guard`, `scheduler-1`, `postgres`, …"""
+    time: float
+    boottime: float
+    duration: float = 0.0
+    """Seconds that it lasted, for what lasts."""
+    planned: str = ""
+    """The kind of the plan that it is a part of, such as `machine-kill`."""
+    at: float = 0.0
+    """When the plan has it: victims with the same `planned` and `at` were hurt by one fault."""
+
+
+KILL, FREEZE, DISK_FULL = "kill", "freeze", "disk_full"
+"""The kinds that the checker knows: of KILL and FREEZE the process, of DISK_FULL the disk of the worker's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTask:
+    """A task as it stands in the database."""
+
+    task_id: str
+    account_id: int
+    status: Status
+    request_id: str | None
+    topic_sha256: str
+    auto_approve: bool
+    retry_count: int
+    max_retries: int
+    content_id: int | None
+    places: tuple[str, ...] = ()
+    """The tables, of `ready`, `delayed` and `leases`, where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One move of a task's history."""
+
+    previous: Status
+    status: Status
+    time: float
+    """The start of its transaction, by the database's clock."""
+    attempt: int
+    worker: str
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A row of `contents`."""
+
+    content_id: int
+    task_id: str
+    account_id: int
+    body_sha256: str
+    run: str | None
+    """The UUID in its body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the database holds."""
+
+    tasks: Mapping[str, StoredTask]
+    events: Mapping[str, Sequence[Event]]
+    """By task, in the order of their numbers."""
+    contents: Sequence[StoredContent] = ()
+    pool: Sequence[int] = ()
+    """The content ids of the publish pool's entries."""
+    leases: Sequence[str] = ()
+    """The tasks that have a row in `leases`, ended ones included."""
+    caps: Mapping[int, int] = field(default_factory=dict)
+    """`max_concurrent_tasks` of the accounts that have one; the same all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredTask:
+    """A task as GetTask shows it."""
+
+    status: Status
+    account_id: int
+    topic_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the API says at the end."""
+
+    tasks: Mapping[str, AnsweredTask]
+    """Of those that were asked for; a task that is missing was NOT_FOUND."""
+    counts: Mapping[int, Mapping[str, int]]
+    """GetTaskStats by account, and of all of them under 0."""
+    histories: Mapping[str, Sequence[tuple[Status, int]]] = field(default_factory=dict)
+    """ListTaskEvents: status and attempt after each move."""
+    bodies: Mapping[str, str] = field(default_factory=dict)
+    """GetContent: the SHA-256 of the body, by task, of those that say that they have a content."""
+    pool: Sequence[int] = ()
+    """ListPublishPool: the content ids of the entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journals:
+    """What was journaled while it happened."""
+
+    runs: Sequence[Run] = ()
+    submits: Sequence[Submit] = ()
+    unsure: Sequence[Unsure] = ()
+    cancels: Sequence[Cancel] = ()
+    faults: Sequence[Fault] = ()
+    watched: Sequence[Watched] = ()
+    """In the order of their coming; of accounts with a watcher."""
+    probes: Sequence[Probe] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that is still there after all services have stopped."""
+
+    kind: str
+    """`process`, `scratch folder`, `spool file`, `connection`, `socket folder`, …"""
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that is compared."""
+
+    journals: Journals
+    stored: Stored
+    answers: Answers
+    leftovers: Sequence[Leftover] = ()
+    lease_ttl: float = 5.0
+    """Seconds: the lease time of the schedulers."""
