@@ -50,6 +50,7 @@ EXPECTED_ERRORS = frozenset(
         "lease.refused",
         "disk.refused",
         "spool.refused",
+        "worker.unhealthy",
     }
 )
 """What a worker may log as an error: that a scheduler refuses it, or that it can't do what it was told."""
@@ -226,9 +227,13 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], wanted=wanted)
     free = lambda state: state.free_slots >= SLOTS and not state.held_leases  # noqa: E731
     async with asyncio.timeout(_WITHIN):
+        state = await _state(stream, lambda it: it.free_slots > 0 and not it.held_leases)
+    stream.assign(1, state.number, lease(f"first-{worker.pid}"))  # one whose CLI was made to fail tries one at a time
+    await stream.update("completed", f"first-{worker.pid}")
+    async with asyncio.timeout(_WITHIN):
         state = await _state(stream, free)
     names = [f"honest-{worker.pid}-{number}" for number in range(SLOTS)]
-    stream.assign(1, state.number, *(lease(name, seconds="0.1") for name in names))
+    stream.assign(2, state.number, *(lease(name, seconds="0.1") for name in names))
     for name in names:
         await stream.update("completed", name)
     async with asyncio.timeout(_WITHIN):
