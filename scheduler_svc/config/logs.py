@@ -10,13 +10,15 @@ import logging
 import sys
 
 import structlog
-from grpc import aio
 from structlog.types import Processor
 
 from scheduler_svc.config.settings import Settings
 
 _QUIET = ("grpc", "sqlalchemy", "alembic", "asyncio")
 """Libraries whose every step is no news."""
+
+_UNSENT = ("grpc._cython.cygrpc", "InternalError")
+"""What gRPC raises then, by name: settings are read without it."""
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -50,8 +52,9 @@ def configure_logging(settings: Settings) -> None:
 
 def _has_a_hearer(record: logging.LogRecord) -> bool:
     """Keeps for debugging what gRPC logs as an error of ours: that an answer could not be sent, to one who hung up."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, aio.InternalError) or logging.root.level <= logging.DEBUG
+    kinds = record.exc_info[0].__mro__ if record.exc_info and record.exc_info[0] else ()
+    unsent = any((kind.__module__, kind.__name__) == _UNSENT for kind in kinds)
+    return not unsent or logging.root.level <= logging.DEBUG
 
 
 def _rendering(format_: str) -> list[Processor]:
