@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel clean
+.PHONY: setup demo run examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -48,6 +48,9 @@ test: $(STAMP) ## run all tests (ARGS='-n 3' goes to pytest)
 
 model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
 	@$(PY) -m tests.model $(ARGS)
+
+fuzz: $(STAMP) ## send hostile input to every RPC, with honest work beside it (minutes; ARGS=--help)
+	@$(PY) -m tests.fuzz $(ARGS)
 
 mutants: ARGS ?= -n 3
 mutants: $(STAMP) ## break the product in eleven ways: the checker of the chaos campaign has to catch each

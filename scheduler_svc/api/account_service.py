@@ -16,7 +16,10 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.domain.account import AccountChange
 
 DEFAULT_WEIGHT = 1.0
-MAX_WEIGHT = 1_000.0
+MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
+"""A task moves its account's virtual time on by 1 / weight: below the least one, sums of it would lose what the tasks
+of others add, or overflow.
+"""
 MAX_PATHS = 100
 
 
@@ -91,5 +94,5 @@ def _check(values: AccountChange, bad: Violations) -> None:
         bad.text("name", values.name, MAX_NAME, required=True)
     if values.max_concurrent_tasks is not None:
         bad.number("max_concurrent_tasks", values.max_concurrent_tasks, 0, MAX_INT32)
-    if values.weight is not None and not 0 < values.weight <= MAX_WEIGHT:  # so that NaN is refused too
-        bad.add("weight", f"must be above 0 and at most {MAX_WEIGHT:,.0f}, is {values.weight:g}")
+    if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # so that NaN is refused too
+        bad.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")

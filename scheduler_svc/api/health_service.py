@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from grpc import aio
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
@@ -32,6 +33,10 @@ class HealthService(HealthServicer):
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r:.200}")
         return self._state()
+
+    async def List(self, request: object, context: object) -> Any:
+        answer = health_pb2.HealthListResponse  # type: ignore[attr-defined]  # its types are older than the RPC
+        return answer(statuses={service: self._state() for service in self._services})
 
     async def Watch(self, request: HealthCheckRequest, context: object) -> AsyncIterator[HealthCheckResponse]:
         """The state now and after each change, until this replica drains."""

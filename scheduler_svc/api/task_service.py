@@ -225,9 +225,19 @@ def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[Ne
         bad.path = f"requests[{i}]."
         new.append(new_task(each, bad))
     bad.path = ""
+    _check_request_ids(new, bad)
     if sum(map(_most_of_an_answer, new)) > MAX_MESSAGE_BYTES:
         _check_answer_fits(request, bad)
     return tuple(new)
+
+
+def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
+    """An id that is used twice is the same submit twice: with another payload neither can be meant."""
+    first: dict[tuple[int, str], int] = {}
+    for i, task in enumerate(new):
+        at = first.setdefault((task.account_id, task.request_id), i) if task.request_id else i
+        if at != i and new[at].fingerprint() != task.fingerprint():
+            bad.add(f"requests[{i}].request_id", f"must be another one than in requests[{at}], whose payload differs")
 
 
 def _most_of_an_answer(new: NewTask) -> int:

@@ -143,6 +143,7 @@ class _Conversation:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._failed.add_done_callback(asyncio.Future.exception)  # a stream that is over already asks for it no more
         self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
         self._reporter = Reporter(stream.worker_id, caller().name)
 

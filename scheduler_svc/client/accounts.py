@@ -20,7 +20,7 @@ class AccountMethods(Connected):
         Args:
             name: for people.
             max_concurrent_tasks: how many of its tasks may run at once; 0: no limit.
-            weight: its share beside other accounts, above 0, at most 1,000.
+            weight: its share beside other accounts, 0.000001 to 1,000.
 
         Example:
             >>> account_id = client.create_account("新闻", max_concurrent_tasks=4)["account_id"]

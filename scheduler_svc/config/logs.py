@@ -17,6 +17,9 @@ from scheduler_svc.config.settings import Settings
 _QUIET = ("grpc", "sqlalchemy", "alembic", "asyncio")
 """Libraries whose every step is no news."""
 
+_UNSENT = ("grpc._cython.cygrpc", "InternalError")
+"""What gRPC raises then, by name: settings are read without it."""
+
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -34,6 +37,7 @@ def configure_logging(settings: Settings) -> None:
             processors=_rendering(format_), foreign_pre_chain=[*_SHARED, _name_the_logger]
         )
     )
+    handler.addFilter(_has_a_hearer)
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
     for name in _QUIET:
@@ -44,6 +48,13 @@ def configure_logging(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _has_a_hearer(record: logging.LogRecord) -> bool:
+    """Keeps for debugging what gRPC logs as an error of ours: that an answer could not be sent, to one who hung up."""
+    kinds = record.exc_info[0].__mro__ if record.exc_info and record.exc_info[0] else ()
+    unsent = any((kind.__module__, kind.__name__) == _UNSENT for kind in kinds)
+    return not unsent or logging.root.level <= logging.DEBUG
 
 
 def _rendering(format_: str) -> list[Processor]:

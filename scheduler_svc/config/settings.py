@@ -8,10 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import DirectoryPath, Field, FilePath, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scheduler_svc.config.values import Address, DatabaseUrl, Folder, ListenAddress, choice, duration, whole_number
+from scheduler_svc.config.values import (
+    Address,
+    DatabaseUrl,
+    Folder,
+    ListenAddress,
+    PresentFile,
+    PresentFolder,
+    choice,
+    duration,
+    whole_number,
+)
 
 PREFIX = "CONTENTGEN_"
 DAY = 86_400.0
@@ -41,16 +51,16 @@ class Settings(BaseSettings):
     listen: ListenAddress = Address("127.0.0.1", 50051)
     """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""
 
-    tls_cert: FilePath | None = None
+    tls_cert: PresentFile | None = None
     """PEM file with the certificate chain. Default: unset, plaintext and loopback only."""
 
-    tls_key: FilePath | None = None
+    tls_key: PresentFile | None = None
     """PEM file with the certificate's private key. Default: unset."""
 
-    tls_client_ca: FilePath | None = None
+    tls_client_ca: PresentFile | None = None
     """PEM file with the authorities whose client certificates are let in, and no others. Default: unset, none asked."""
 
-    tokens_file: FilePath | None = None
+    tokens_file: PresentFile | None = None
     """File of who may call: one JSON object a line with name, sha256, role (client, worker or operator) and, for a
     token that is tied to some, accounts; read again when it changes, or on HUP. `contentgen-scheduler token create`
     adds to it. Default: unset, no tokens are asked."""
@@ -72,7 +82,7 @@ class Settings(BaseSettings):
     """How long ended tasks are kept, such as 30d; contents and the publish pool stay. Default: unset, until
     CleanupTasks."""
 
-    pg_bindir: DirectoryPath | None = None
+    pg_bindir: PresentFolder | None = None
     """Folder with the programs of the embedded PostgreSQL. Default: unset, the installed package's, else the
     system's."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, DirectoryPath, FilePath
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -117,6 +117,17 @@ def _folder(value: object) -> Path:
     return Path(text).expanduser().absolute()
 
 
+def _nameable(value: object) -> object:
+    """A path that can be looked for at all."""
+    try:
+        Path(str(value)).exists()
+    except (OSError, ValueError) as error:  # the system takes no such name
+        raise ValueError(f"must be a path ({error.strerror if isinstance(error, OSError) else error})") from None
+    return value
+
+
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+PresentFile = Annotated[FilePath, BeforeValidator(_nameable)]
+PresentFolder = Annotated[DirectoryPath, BeforeValidator(_nameable)]

@@ -38,7 +38,7 @@ async def test_an_account_has_no_limit_and_weight_1_by_default(accounts: Account
     assert (made.max_concurrent_tasks, made.weight) == (0, 1.0)
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, 1_000.1, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("weight", [0.0, -1.0, 5e-324, 0.000_000_9, 1_000.1, math.nan, math.inf, -math.inf])
 async def test_a_bad_account_is_refused_with_every_bad_field(accounts: AccountServiceAsyncStub, weight: float) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await accounts.CreateAccount(pb.CreateAccountRequest(name=" ", max_concurrent_tasks=-1, weight=weight))
@@ -51,6 +51,18 @@ async def test_a_name_is_bounded(accounts: AccountServiceAsyncStub, name: str) -
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await accounts.CreateAccount(pb.CreateAccountRequest(name=name))
     assert refusal.fields == ["name"]
+
+
+@pytest.mark.parametrize("weight", [0.000_001, 1_000.0])
+async def test_tasks_of_the_least_and_of_the_largest_weight_wait_in_line(
+    accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, weight: float
+) -> None:
+    made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="an account", weight=weight))).account
+    requests = [task_pb.SubmitTaskRequest(account_id=made.account_id, topic="a topic")] * 300
+    await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=requests))
+    account = pb.Account(account_id=made.account_id, weight=1_000.0 if weight < 1 else 0.000_001)
+    change = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=["weight"]))
+    assert (await accounts.UpdateAccount(change)).account.weight == account.weight
 
 
 async def test_an_unknown_account_is_not_found(accounts: AccountServiceAsyncStub) -> None:

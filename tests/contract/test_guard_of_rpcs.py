@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -39,10 +39,15 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
         self.left = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
+    async def GetTask(self, request: pb.GetTaskRequest, context: aio.ServicerContext[Any, Any]) -> pb.GetTaskResponse:
         try:
             if self.error:
                 raise self.error
+            if request.task_id == "refuse too late":
+                self.entered.set()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                await context.abort(StatusCode.NOT_FOUND, "nobody hears it")
             self.entered.set()
             if request.task_id == "wait":
                 await self.go_on.wait()
@@ -174,6 +179,19 @@ async def test_a_handler_ends_with_its_call(how: str, caplog: pytest.LogCaptureF
             stream.cancel()
         async with asyncio.timeout(PATIENCE_S):
             await handlers.left.wait()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_refusal_of_a_call_that_is_gone_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    handlers = scripted()
+    with capture_logs() as events:
+        async with served(handlers) as channel:
+            call = TaskServiceStub(channel).GetTask(pb.GetTaskRequest(task_id="refuse too late"))
+            async with asyncio.timeout(PATIENCE_S):
+                await handlers.entered.wait()
+                call.cancel()
+                await handlers.left.wait()
+    assert events == []
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 

@@ -18,6 +18,7 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
+from google.protobuf.empty_pb2 import Empty
 from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -106,6 +107,8 @@ async def test_health_follows_the_database_and_the_drain() -> None:
                 status: int = (await watch.read()).status
             for service in ("", *SERVICES):
                 assert (await stub.Check(HealthCheckRequest(service=service))).status == status
+            listed = (await stub.List(Empty())).statuses
+            assert {service: each.status for service, each in listed.items()} == dict.fromkeys(("", *SERVICES), status)
             return status
 
         assert await seen() == NOT_SERVING

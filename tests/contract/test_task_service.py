@@ -145,6 +145,16 @@ async def test_a_batch_is_stored_in_order_and_answered_without_requirements(
     assert (await get(tasks, answer[0].task_id)).requirements == "long"
 
 
+async def test_a_request_id_for_two_payloads_of_a_batch_is_invalid(tasks: TaskServiceAsyncStub, account: int) -> None:
+    requests = [submit(account, topic, request_id="once") for topic in ("a topic", "another", "a topic")]
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests))
+    assert refusal.fields == ["requests[1].request_id"]
+    assert not (await tasks.ListTasks(pb.ListTasksRequest())).tasks
+    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests[::2]))
+    assert len({task.task_id for task in answer.tasks}) == 1
+
+
 async def test_a_batch_with_one_bad_request_stores_nothing(tasks: TaskServiceAsyncStub, account: int) -> None:
     requests = [submit(account), submit(account, " "), submit(account, priority=11)]
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:

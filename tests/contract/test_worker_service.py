@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,6 +97,20 @@ async def test_a_second_hello_on_a_stream_is_refused(worker: ScriptedWorker) -> 
     await worker.write(pb.LeaseRequest(hello=hello(session_number=2)))
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
         await worker.read("welcome")
+
+
+async def test_a_stream_that_ends_for_two_reasons_at_once_tells_one(
+    channel: aio.Channel, worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    newer = hello(session_number=2)
+    async with ScriptedWorker(channel, newer) as successor:
+        await worker.tell_state(1)  # refused once it has come to its turn: a newer session is open
+        with suppress(aio.AioRpcError):
+            await worker.write(pb.LeaseRequest())  # refused at once
+            await worker.read("assignment")
+        await successor.state(1)  # behind it in the same lane
+        gc.collect()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_an_assignment_has_all_that_the_cli_needs(

@@ -29,7 +29,7 @@ class Service:
         self.command = [str(Path(sys.executable).with_name(command))]
         """What is started: program and arguments."""
         self._ready = ready
-        self._log = log
+        self.log = log
         self._begin = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,12 +57,12 @@ class Service:
         """Starts it, with some settings changed for good, and does not wait."""
         assert not self.alive, f"{self.name} runs already"
         self.environment |= changed
-        self._begin = self._log.stat().st_size if self._log.exists() else 0
-        with self._log.open("ab") as log:
+        self._begin = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
                 env=self.environment,
-                cwd=self._log.parent,
+                cwd=self.log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -122,11 +122,11 @@ class Service:
 
     def tail(self) -> str:
         """The last lines of its log, over all its starts."""
-        if not self._log.exists():
+        if not self.log.exists():
             return ""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_TAIL:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL:])
 
     def _text(self) -> str:
-        with self._log.open("rb") as log:
+        with self.log.open("rb") as log:
             log.seek(self._begin)
             return log.read().decode("utf-8", "replace")

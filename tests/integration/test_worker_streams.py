@@ -51,6 +51,20 @@ async def test_a_new_stream_finds_everything_as_it_was(tmp_path: Path, how: str)
             await again.update("completed", "a")
 
 
+@pytest.mark.parametrize("interval", [-300e9, 300e9])
+async def test_a_heartbeat_interval_that_nobody_means_is_not_believed(tmp_path: Path, interval: float) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session(heartbeat=interval, lease_ttl=300e9)
+            await stream.until("state")
+            stream.end()
+            again, _ = await scheduler.session()
+            await again.until("state")
+            opened = worker.events("session.opened")
+            assert 0 < opened[0]["heartbeat_interval"] <= 60
+            assert not worker.events("stream.fault")
+
+
 async def test_a_dropped_lease_is_stopped_but_a_spooled_result_is_sent_all_the_same(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
@@ -234,6 +248,20 @@ async def test_a_worker_id_in_use_is_said_and_tried_again(tmp_path: Path) -> Non
             scheduler.refuse = None
             _, hello = await scheduler.session()
             assert hello.worker_id == "blue"
+
+
+async def test_details_that_are_no_details_do_not_end_a_worker(tmp_path: Path) -> None:
+    async def refuse(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        packed = Packed(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff\xff")
+        status = status_pb2.Status(code=grpc.StatusCode.ABORTED.value[0], message="no", details=[packed])
+        await context.abort_with_status(rpc_status.to_status(status))
+
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse = refuse
+        with worker_process(tmp_path, scheduler.target) as worker:
+            await wait_until_async(lambda: worker.events("session.ended"), within=10, what="it was refused")
+            scheduler.refuse = None
+            await scheduler.session()
 
 
 async def test_a_second_worker_of_the_same_id_does_not_start(tmp_path: Path) -> None:

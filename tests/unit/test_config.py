@@ -163,6 +163,11 @@ def test_tls_settings_go_together(tmp_path: Path) -> None:
     assert "CONTENTGEN_TLS_CLIENT_CA" in problems(f"--tls-client-ca={pem}")[0]
 
 
+@pytest.mark.parametrize("flag", ["--tokens-file", "--tls-cert", "--pg-bindir"])
+def test_a_path_that_no_file_can_have_is_refused(flag: str) -> None:
+    assert "must be a path" in problems(f"{flag}={'a' * 5_000}")[0]
+
+
 def test_an_unknown_flag_is_a_problem_like_any_other() -> None:
     assert "--lissen" in problems("--lissen", ":0")[0]
 

@@ -104,10 +104,22 @@ def test_too_large_a_document_is_not_sent(ends: tuple[Channel, Channel]) -> None
     assert not left.pending
 
 
-def test_a_stranger_is_hung_up_on() -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0\0\0\x02{]",
+        b"\0\0\0\x01\xff",
+        b"\0\0\0\x02{}",
+        b'\0\0\0\x0a{"fds":[]}',
+        b'\0\0\0\x0a{"fds":-1}',
+        b"\0\0\x9c\x40" + b"[" * 40_000,
+    ],
+)
+def test_a_stranger_is_hung_up_on(data: bytes) -> None:
     ours, theirs = socket.socketpair()
     channel = Channel(ours)
-    theirs.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    theirs.sendall(data)
     with pytest.raises(Closed):
         channel.receive()
     channel.close()

@@ -10,6 +10,7 @@ from typing import Any
 PROGRAM = """
 import logging
 import structlog
+from grpc import aio
 from scheduler_svc.config import Settings, configure_logging
 
 early = structlog.get_logger("early")
@@ -24,6 +25,10 @@ try:
     raise ValueError("two\\nlines")
 except ValueError:
     log.exception("it failed", action="rpc")
+try:
+    raise aio.InternalError("nobody is there any more")
+except aio.InternalError:
+    logging.getLogger("grpc").exception("not shown")
 """
 
 

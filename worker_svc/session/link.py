@@ -25,8 +25,10 @@ from worker_svc.session.refusal import log_refusal
 from worker_svc.session.speaker import Speaker
 from worker_svc.session.worker import Worker
 
-SHORTEST_HEARTBEAT = 0.05
-"""Seconds: a scheduler that says less is not believed."""
+SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT = 0.05, 60.0
+"""Seconds: a scheduler that says less, or more, is not believed. No pause before a reconnect is longer, and gRPC
+takes none that is out of its range.
+"""
 WELCOME_LIMIT = 10.0
 """Seconds that the answer to a hello may take."""
 
@@ -118,7 +120,7 @@ class Link:
 
     async def _converse(self, call: Call, welcome: pb.Welcome, target: str) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
-        heartbeat = max(SHORTEST_HEARTBEAT, wire.seconds(welcome.heartbeat_interval))
+        heartbeat = min(max(SHORTEST_HEARTBEAT, wire.seconds(welcome.heartbeat_interval)), LONGEST_HEARTBEAT)
         _log.info(
             "a session is open",
             action="session.opened",

@@ -5,6 +5,8 @@ Layer: inside session, used by link.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import grpc
 import grpc.aio
 import structlog
@@ -18,22 +20,20 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """The `google.rpc.ErrorInfo` of a status; an empty one where it has none."""
-    info = error_details_pb2.ErrorInfo()
+    """The `google.rpc.ErrorInfo` of a status; an empty one where it has none, or one that can't be read."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):
-            _find(value, info)
-    return info
+            with suppress(DecodeError):
+                return _found(value)
+    return error_details_pb2.ErrorInfo()
 
 
-def _find(packed: bytes, info: error_details_pb2.ErrorInfo) -> None:
-    try:
-        details = status_pb2.Status.FromString(packed).details
-    except DecodeError:
-        return
-    for detail in details:
+def _found(packed: bytes) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(packed).details:
         if detail.type_url.endswith("/google.rpc.ErrorInfo"):
             detail.Unpack(info)
+    return info
 
 
 def log_refusal(error: grpc.aio.AioRpcError) -> None:

@@ -97,9 +97,10 @@ async def test_each_id_makes_one_task_and_a_refused_batch_none(
     by_id = {each.request_id: each.payload for each in tasks.values() if each.request_id}
     assert len(by_id) == sum(bool(each.request_id) for each in tasks.values()), "an id makes one task"
     for batch, error in refused:
-        assert error.code() is StatusCode.ALREADY_EXISTS
         clashes = any(each.request_id and by_id.get(each.request_id, each.payload) != each.payload for each in batch)
-        assert clashes or contradicts_itself(batch), "only what clashes is refused"
+        contradicts = contradicts_itself(batch)
+        assert error.code() is (StatusCode.INVALID_ARGUMENT if contradicts else StatusCode.ALREADY_EXISTS)
+        assert clashes or contradicts, "only what clashes is refused"
     assert not any(contradicts_itself(batch) for batch, _ in taken)
 
 

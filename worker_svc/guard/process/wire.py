@@ -138,7 +138,7 @@ class Channel:
             end = _HEAD.size + length
             if len(self._in) < end:
                 break
-            document = json.loads(self._in[_HEAD.size : end])
+            document = _document(self._in[_HEAD.size : end])
             del self._in[:end]
             if len(self._fds) < document["fds"]:
                 raise Closed("descriptors were lost on the way: too many are open here")
@@ -160,6 +160,18 @@ class Channel:
         _close_all(self._fds)
         self._fds.clear()
         self._sock.close()
+
+
+def _document(data: bytearray) -> Document:
+    """Raises Closed where it is none of this protocol."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    count = document.get("fds") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or type(count) is not int or not 0 <= count <= MAX_DESCRIPTORS:
+        raise Closed("what came is not this protocol")
+    return document
 
 
 def _rights(fds: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:

@@ -39,7 +39,7 @@ class Account(_message.Message):
     max_concurrent_tasks: _builtins.int
     """Tasks of it that workers may hold at once, revoked ones that are still being stopped included; 0: no limit."""
     weight: _builtins.float
-    """Its share of the workers within a priority, relative to the other accounts that wait; above 0, at most 1,000."""
+    """Its share of the workers within a priority, relative to the other accounts that wait; 0.000001 to 1,000."""
     active: _builtins.bool
     """Whether submits are taken."""
     @_builtins.property
@@ -78,7 +78,7 @@ class CreateAccountRequest(_message.Message):
     max_concurrent_tasks: _builtins.int
     """Tasks that workers may hold at once, 0 or more. Default: 0, no limit."""
     weight: _builtins.float
-    """Share within a priority, above 0, at most 1,000; 0 is refused. Unset: 1."""
+    """Share within a priority, 0.000001 to 1,000; 0 is refused. Unset: 1."""
     def __init__(
         self,
         *,
