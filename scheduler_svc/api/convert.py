@@ -61,6 +61,8 @@ def fill_task(message: pb.Task, it: Task) -> None:
     message.request_id = it.request_id
     if it.attempt:
         _fill_attempts(message, it)
+    if it.error is not None:
+        message.error.CopyFrom(task_error(it.error))
     if it.end_time:
         set_timestamp(message.end_time, it.end_time)
 
@@ -79,8 +81,6 @@ def _fill_attempts(message: pb.Task, it: Task) -> None:
         set_timestamp(message.timeout_time, it.timeout_time)
     if it.progress is not None:
         message.progress.CopyFrom(progress(it.progress))
-    if it.error is not None:
-        message.error.CopyFrom(task_error(it.error))
     message.content_id = it.content_id
 
 

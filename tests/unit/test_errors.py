@@ -44,6 +44,8 @@ CASES = [
     (errors.ResumeTokenExpired(), Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", {}),
     (errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", {"resume_token": "a token"}),
     (errors.TooManyWatchers(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", {}),
+    (errors.TooManyCalls("1,000 calls are under way"), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
+    (errors.RequestTooSlow(30), Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", {}),
     (errors.StoreUnavailable(), Code.UNAVAILABLE, "STORE_UNAVAILABLE", {}),
     (errors.ShuttingDown(), Code.UNAVAILABLE, "SHUTTING_DOWN", {}),
     (
@@ -107,7 +109,7 @@ def test_details_say_more_where_there_is_more(case: tuple[DomainError, int, str,
     assert (failure is not None) == (code == Code.FAILED_PRECONDITION)
     assert failure is None or [violation.type for violation in failure.violations] == [reason]
     retry = detail(status, RetryInfo)
-    at_once = isinstance(error, errors.WatcherTooSlow)
+    at_once = isinstance(error, errors.WatcherTooSlow | errors.RequestTooSlow)
     assert (retry is not None) == (code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} and not at_once)
     assert retry is None or retry.retry_delay.seconds >= 1
 
