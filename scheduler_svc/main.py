@@ -14,8 +14,8 @@ import gc
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from typing import Never
 
-import sqlalchemy as sa
 import structlog
 import uvloop
 
@@ -23,10 +23,13 @@ from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, 
 from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.migrate import migrate
+from scheduler_svc.store.sessions import check_sessions
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
+LINGER = 0.1
+"""Seconds in which the last answers reach their callers."""
 _COMMANDS = {"import": import_command, "token": token_command}
 _log = structlog.get_logger(__name__)
 
@@ -39,35 +42,29 @@ def main() -> None:
     try:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
-        sys.exit(_serve(settings))
+        _serve(settings)
     except (SettingsError, PostgresError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
-        _migrate(url)
+        if not postgres:
+            check_sessions(url)
+        migrate(url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings, url, postgres))
+            runner.run(_run(settings, url, postgres))
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
 
 
-def _migrate(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    try:
-        upgrade(engine)
-    finally:
-        engine.dispose()
-
-
-async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> int:
-    """Serves until TERM or INT; a second one does not wait."""
+async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> Never:
+    """Serves until TERM or INT, and ends the process; a second one does not wait."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,7 +80,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     received = await signals.get()
     _log.info("draining", action="drain", signal=received.name)
     supervisor.cancel()
-    drain = asyncio.create_task(replica.stop())
+    drain = asyncio.create_task(replica.drain())
     again = asyncio.create_task(signals.get())
     await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
@@ -93,14 +90,20 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     with suppress(asyncio.CancelledError):
         await again
     await drain
+    await asyncio.sleep(LINGER)
     _log.info("stopped", action="stop")
-    return 0
+    _end_now(postgres)
 
 
-def _end_now(postgres: EmbeddedPostgres | None) -> None:
-    """What was not committed is not acknowledged, so nothing is lost by ending here."""
+def _end_now(postgres: EmbeddedPostgres | None) -> Never:
+    """What was not committed is not acknowledged, so nothing is lost by ending here.
+
+    The kernel closes the connections, and who has a call on one sees UNAVAILABLE, as it should: it has not begun.
+    """
     if postgres:
         postgres.stop()
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(0)
 
 

@@ -17,6 +17,7 @@ from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.auth import Doors, Keys
 from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.content_service import ContentService
+from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
@@ -29,14 +30,7 @@ from scheduler_svc.application.recover import ReaperSettings
 from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack
 from scheduler_svc.application.sessions import SessionSettings
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.application.streams import (
-    CancelLease,
-    DrainOrder,
-    PollOrder,
-    ReconnectOrder,
-    ResizeOrder,
-    Streams,
-)
+from scheduler_svc.application.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.application.submit import Submit, Submits
 from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
@@ -69,7 +63,7 @@ DRAIN_WITHIN = 7.0
 """Seconds that calls in flight get once this replica goes away."""
 
 SETTLE = 0.1
-"""Seconds in which what has arrived is still taken in: gRPC drops calls that no handler has begun when it stops."""
+"""Seconds in which calls are still taken: who watches its health goes elsewhere meanwhile."""
 
 _log = structlog.get_logger(__name__)
 
@@ -82,6 +76,7 @@ class Replica:
         self._settings = settings
         self._url = database_url
         self.health = Health()
+        self._in_flight = InFlight()
         self._streams = Streams()
         self._audience = Audience()
         self._engines: list[sa.Engine] = []
@@ -103,7 +98,7 @@ class Replica:
         self._loop = asyncio.get_running_loop()
         self._read_files()
         self._build()
-        self._server = grpc_server.build(self._services(), self.health, self._doors)
+        self._server = grpc_server.build(self._services(), self.health, self._doors, self._in_flight)
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
         self._submits.start()
         self._reports.start()
@@ -292,16 +287,25 @@ class Replica:
             self._reaper.wake()
 
     async def stop(self, *, within: float = DRAIN_WITHIN) -> None:
-        """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed."""
+        """Drains, and ends the server. Calls that come in that moment are CANCELLED, unless the process just ends."""
+        await self.drain(within=within)
+        await self._server.stop(None)
+
+    async def drain(self, *, within: float = DRAIN_WITHIN) -> None:
+        """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed.
+
+        Whoever calls after that is told to call another replica, until the server or the process ends.
+        """
         if self.health.draining:
             return
         self.health.drain()
-        self._streams.tell_all(ReconnectOrder())
+        await self._dispatcher.rest(within)  # else workers would leave before they have read what they are given
+        await asyncio.sleep(SETTLE)
+        self._streams.send_away()
         self._waiters.close()
         self._polls.close()
         self._tail.close()
-        await asyncio.sleep(SETTLE)
-        await self._server.stop(within)
+        await self._in_flight.end(within)
         await self._dispatcher.stop()
         await self._admission.stop()
         for loop in self._periodics:

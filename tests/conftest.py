@@ -26,6 +26,9 @@ settings.load_profile("contentgen")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="golden files become what the tests see")
+    parser.addoption(
+        "--outage", type=float, help="seconds that the database's failover takes, with a lease time for it"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -34,17 +34,21 @@ class Slots:
         """Changes the number of slots; what runs above it runs on."""
         self._size = size
 
-    def free(self) -> int:
-        """How many leases more the worker would take: absolute, as a `state` says it."""
-        return max(0, self._size - len(self._taken) + self._queue_size - len(self._queued))
+    def free(self, most: int | None = None) -> int:
+        """How many leases more the worker would take: absolute, as a `state` says it.
 
-    def worth_stating(self, known: int) -> bool:
+        With `most` set no more than that, and none to wait ahead of a slot.
+        """
+        unused = self._size - len(self._taken) - len(self._queued)
+        return max(0, unused + self._queue_size if most is None else min(most, unused))
+
+    def worth_stating(self, known: int, most: int | None = None) -> bool:
         """Whether a state should go out at once, when the scheduler can know of `known` free places at most.
 
         Where nothing waits, each freed slot is worth one. While a queue feeds the slots, a quarter of all places is:
         each state renews every lease that it names. Fewer than the scheduler knows of, after a `resize`, are always.
         """
-        free = self.free()
+        free = self.free(most)
         if free <= known:
             return free < known
         return not self._queued or 4 * (free - known) >= self._size + self._queue_size

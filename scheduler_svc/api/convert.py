@@ -200,6 +200,9 @@ def worker(it: Worker) -> pool_pb.Worker:
         last_heartbeat_time=timestamp(it.last_heartbeat_time),
         scheduler_id=it.scheduler_id,
         creator_version=it.creator_version,
+        unhealthy=it.unhealthy_time is not None,
+        last_error=it.last_error,
+        unhealthy_time=timestamp(it.unhealthy_time),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, Never, TypeVar
 
 import grpc
@@ -18,6 +19,7 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from scheduler_svc.api.errors import UNDECODABLE, internal_status, status_of
+from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.domain.errors import DomainError
 
 Request = TypeVar("Request")
@@ -32,7 +34,8 @@ log = structlog.get_logger(__name__)
 class Guard(aio.ServerInterceptor):
     """Takes asynchronous handlers of all four shapes. Each is wrapped once, at its first call."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -46,21 +49,24 @@ class Guard(aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            self._guarded[method] = _guarded(handler, method)
+            self._guarded[method] = _guarded(handler, method, self._in_flight)
         return self._guarded[method]
 
 
-def _guarded(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+def _guarded(
+    handler: grpc.RpcMethodHandler[Any, Any], method: str, in_flight: InFlight
+) -> grpc.RpcMethodHandler[Any, Any]:
     decode: Decode = handler.request_deserializer or bytes
     encode = handler.response_serializer
+    around = _Around(method, in_flight)
     if handler.unary_unary:
-        return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, method), _marking(decode), encode)
+        return grpc.unary_unary_rpc_method_handler(around.answering(handler.unary_unary), _marking(decode), encode)
     if handler.unary_stream:
-        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, method), _marking(decode), encode)
+        return grpc.unary_stream_rpc_method_handler(around.streaming(handler.unary_stream), _marking(decode), encode)
     if handler.stream_unary:
-        return grpc.stream_unary_rpc_method_handler(_answering(handler.stream_unary, method), _raising(decode), encode)
+        return grpc.stream_unary_rpc_method_handler(around.answering(handler.stream_unary), _raising(decode), encode)
     assert handler.stream_stream
-    return grpc.stream_stream_rpc_method_handler(_streaming(handler.stream_stream, method), _raising(decode), encode)
+    return grpc.stream_stream_rpc_method_handler(around.streaming(handler.stream_stream), _raising(decode), encode)
 
 
 class _Undecodable:
@@ -89,29 +95,37 @@ def _raising(decode: Decode) -> Decode:
     return decode_or_raise
 
 
-def _answering(behavior: Behavior, method: str) -> Behavior:
-    async def answer(request: object, context: Context) -> object:
-        try:
-            return await behavior(_decoded(request), context)
-        except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-            await _refuse(error, method, context)
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What is put around each handler of a method."""
 
-    return answer
+    method: str
+    in_flight: InFlight
 
+    def answering(self, behavior: Behavior) -> Behavior:
+        async def answer(request: object, context: Context) -> object:
+            try:
+                with self.in_flight.call():
+                    return await behavior(_decoded(request), context)
+            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+                await _refuse(error, self.method, context)
 
-def _streaming(behavior: Behavior, method: str) -> Behavior:
-    if not inspect.isasyncgenfunction(behavior):
-        return _answering(behavior, method)  # it writes to the context by itself
+        return answer
 
-    async def stream(request: object, context: Context) -> AsyncIterator[object]:
-        try:
-            async with aclosing(behavior(_decoded(request), context)) as responses:
-                async for response in responses:
-                    yield response
-        except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-            await _refuse(error, method, context)
+    def streaming(self, behavior: Behavior) -> Behavior:
+        if not inspect.isasyncgenfunction(behavior):
+            return self.answering(behavior)  # it writes to the context by itself
 
-    return stream
+        async def stream(request: object, context: Context) -> AsyncIterator[object]:
+            try:
+                with self.in_flight.call():
+                    async with aclosing(behavior(_decoded(request), context)) as responses:
+                        async for response in responses:
+                            yield response
+            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+                await _refuse(error, self.method, context)
+
+        return stream
 
 
 def _decoded(request: object) -> object:

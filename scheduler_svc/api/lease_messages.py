@@ -42,6 +42,7 @@ MAX_STEP = 200
 MAX_MESSAGE = 2_000
 MAX_DETAILS = 20
 MAX_DETAIL = 8_000
+MAX_LAST_ERROR = 1_000
 
 
 def hello(message: pb.Hello) -> Hello:
@@ -83,8 +84,14 @@ def state(message: pb.State) -> State:
         if message.free_slots < 0:
             bad.add("state.free_slots", "must be 0 or more")
         _bounded(bad, "state.held_leases", message.held_leases)
-    held = _held(message.held_leases)
-    return State(message.number, message.free_slots, held, message.last_assignment, _poll(message.last_poll_id))
+    return State(
+        number=message.number,
+        free_slots=message.free_slots,
+        held=_held(message.held_leases),
+        last_assignment=message.last_assignment,
+        last_poll=_poll(message.last_poll_id),
+        last_error=_text(message.last_error, MAX_LAST_ERROR) if message.unhealthy else None,
+    )
 
 
 def _poll(poll_id: str) -> int:

@@ -21,6 +21,7 @@ from scheduler_svc.api.auth import MODULES, Doors
 from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.guard import Guard
 from scheduler_svc.api.health_service import HealthService
+from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 
@@ -28,6 +29,10 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CONCURRENT_RPCS = 10_000
 
 SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
+
+ROTATE_AFTER = 20 * 60.0
+"""Seconds, give or take a tenth, after which a connection takes no more calls, so that replicas behind a balancer share
+the callers evenly. What is under way on it goes on; a worker's stream is rotated by `worker_service`."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -42,6 +47,10 @@ OPTIONS = (
 )
 
 
+def _options() -> list[tuple[str, int]]:
+    return [*OPTIONS, ("grpc.max_connection_age_ms", int(ROTATE_AFTER * 1_000))]
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the server offers besides health, reflection and channelz."""
@@ -53,13 +62,16 @@ class Services:
     account: account_service_pb2_grpc.AccountServiceServicer
 
 
-def build(services: Services, health: Health, doors: Doors | None = None) -> aio.Server:
+def build(
+    services: Services, health: Health, doors: Doors | None = None, in_flight: InFlight | None = None
+) -> aio.Server:
     """A server with everything registered, to be bound and started within the running event loop.
 
-    Without doors everyone who reaches it may do everything.
+    Without doors everyone who reaches it may do everything. `in_flight` gets to know each call.
     """
-    interceptors: list[aio.ServerInterceptor] = [doors, Guard()] if doors else [Guard()]
-    server = aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
+    guard = Guard(in_flight or InFlight())
+    interceptors: list[aio.ServerInterceptor] = [doors, guard] if doors else [guard]
+    server = aio.server(interceptors=interceptors, options=_options(), maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
     worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)

@@ -112,8 +112,8 @@ class Reports:
             elif isinstance(item, TakesNothingNew):
                 tx.workers.set_draining(item.worker_id, item.session_key)
         stated = [item for item in group if isinstance(item, Stated)]
-        sessions = {Heard(item.worker_id, item.session_key) for item in stated}
-        heard = tx.workers.hear(sorted(sessions)) if sessions else {}
+        sessions = {it.session_key: Heard(it.worker_id, it.session_key, it.state.last_error) for it in stated}
+        heard = tx.workers.hear(sorted(sessions.values())) if sessions else {}
         _answer_polls(tx, stated, heard)
         applied = self._apply(tx, group)
         acks = self._renew(tx, stated, heard, applied.ended)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from scheduler_svc.application.dispatch import Room
 from scheduler_svc.application.records import Grant
+from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Capacity, Outcome
 from scheduler_svc.domain.worker import State, Wanted
@@ -137,9 +138,12 @@ class Streams:
     def __init__(self) -> None:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
+        self._closed = False
 
     def add(self, stream: WorkerStream) -> None:
-        """The stream's session is open."""
+        """The stream's session is open. Raises ShuttingDown."""
+        if self._closed:
+            raise ShuttingDown
         self._by_session[stream.session_key] = stream
         self._by_worker[stream.worker_id] = stream
 
@@ -166,10 +170,11 @@ class Streams:
         if stream := self._by_worker.get(worker_id):
             stream.outgoing.put_nowait(message)
 
-    def tell_all(self, message: Outgoing) -> None:
-        """Sends it to every worker."""
+    def send_away(self) -> None:
+        """Tells every worker to dial another replica, and takes no further stream."""
+        self._closed = True
         for stream in self._by_session.values():
-            stream.outgoing.put_nowait(message)
+            stream.outgoing.put_nowait(ReconnectOrder())
 
     def __len__(self) -> int:
         return len(self._by_session)

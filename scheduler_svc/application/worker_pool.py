@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import Worker, WorkerPool
@@ -12,7 +12,10 @@ from scheduler_svc.domain.worker import Worker, WorkerPool
 def worker_pool(tx: Tx, scope: Scope, lease_ttl: float) -> WorkerPool:
     """Every worker heard of within the last hour, and how many tasks of these accounts are pending."""
     pending = tx.counts.read(scope).get(Status.PENDING, 0)
-    return WorkerPool(tuple(tx.workers.list(lease_ttl)), pending)
+    workers = tx.workers.list(lease_ttl)
+    if scope != ALL:
+        workers = [worker.without_error() for worker in workers]
+    return WorkerPool(tuple(workers), pending)
 
 
 def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:

@@ -47,7 +47,8 @@ class ContentGenerationClient(
         """Connects at the first call.
 
         Args:
-            target: any gRPC target, such as `host:50051` or `ipv4:10.0.0.1:50051,10.0.0.2:50051`.
+            target: any gRPC target, such as `host:50051` or `ipv4:10.0.0.1:50051,10.0.0.2:50051`; calls go to its
+                addresses in turn, and past those that are away.
             token: sent with every call, where the scheduler asks for one.
             credentials: of a TLS channel, such as `grpc.ssl_channel_credentials(ca)`; None: plaintext.
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.

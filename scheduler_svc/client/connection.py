@@ -47,6 +47,7 @@ _KEEPALIVE = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # keepalive alone does not find a dead peer
+    ("grpc.initial_reconnect_backoff_ms", 200),  # a replica that is back is used again before the next one goes
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
@@ -125,7 +126,10 @@ class Connected:
 
 
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """A channel whose calls are repeated on UNAVAILABLE where that is safe; plaintext without `credentials`."""
+    """A channel that calls a target's addresses in turn; what is safe to repeat is repeated on UNAVAILABLE.
+
+    Plaintext without `credentials`.
+    """
     options = (*_KEEPALIVE, ("grpc.service_config", service_config()))
     if credentials is None:
         return grpc.insecure_channel(target, options)

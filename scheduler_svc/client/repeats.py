@@ -1,4 +1,4 @@
-"""What gRPC itself repeats while no scheduler can be reached: the service config of the client's channel.
+"""How gRPC itself chooses a scheduler, and what it repeats on another: the service config of the client's channel.
 
 Layer: client, below `connection`.
 """
@@ -52,7 +52,12 @@ _POLICY = {
 def service_config() -> str:
     """As JSON, for the channel option `grpc.service_config`."""
     names = [name for service, methods in SAFE_TO_REPEAT.items() for name in _names(service, methods)]
-    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": _POLICY}]})
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],  # else all clients of a list would call its first address
+            "methodConfig": [{"name": names, "retryPolicy": _POLICY}],
+        }
+    )
 
 
 def _names(service: ServiceDescriptor, methods: Iterable[str]) -> Iterable[dict[str, str]]:

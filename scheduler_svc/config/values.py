@@ -17,6 +17,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]*)):(?P<port>\d{1,5})", re.ASCII)
 _DATABASE_URL = re.compile(r"postgres(?:ql)?(?:\+psycopg2)?://")
+_HOST = r"[\w.-]+(?::\d{1,5})?"
+_SEVERAL_HOSTS = re.compile(rf"(?P<login>[^@]*@)?(?P<hosts>{_HOST}(?:,{_HOST})+)(?P<rest>[/?].*)?", re.ASCII)
 _MAX_PORT = 65535
 
 
@@ -95,12 +97,17 @@ def _address(value: object) -> Address:
 
 
 def _database_url(value: object) -> str:
-    """With the driver named: SQLAlchemy's default is another one."""
+    """With the driver named: SQLAlchemy's default is another one. Several hosts become parameters, as it wants them."""
     text = str(value).strip()
     prefix = _DATABASE_URL.match(text)
     if prefix is None:
         raise ValueError("must begin with postgresql:// (PostgreSQL is the only database)")
-    return "postgresql+psycopg2://" + text[prefix.end() :]
+    rest = text[prefix.end() :]
+    if several := _SEVERAL_HOSTS.fullmatch(rest):
+        path, _, query = (several["rest"] or "/").partition("?")
+        hosts = [f"host={host}" for host in several["hosts"].split(",")]
+        rest = f"{several['login'] or ''}{path or '/'}?{'&'.join([*hosts, *([query] if query else [])])}"
+    return "postgresql+psycopg2://" + rest
 
 
 def _folder(value: object) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -47,6 +47,8 @@ class State:
     last_assignment: int
     last_poll: int = 0
     """The number of the last poll that it answers; 0: none, or none that is known."""
+    last_error: str | None = None
+    """Why the worker is unhealthy; None where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,13 @@ class Worker:
     scheduler_id: str
     creator_version: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    unhealthy_time: datetime | None = None
+    """Since when it is unhealthy; None where it is not, or is not connected."""
+    last_error: str = ""
+
+    def without_error(self) -> Worker:
+        """For whoever may not see every account's tasks: an error may quote one."""
+        return replace(self, last_error="")
 
 
 @dataclass(frozen=True, slots=True)

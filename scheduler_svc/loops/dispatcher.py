@@ -59,12 +59,22 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self._hints = self._heeded = 0
         self._hopeful = True
-        self._claiming = False
+        self._quiet = asyncio.Event()
+        """Set while no claim is under way."""
+        self._quiet.set()
+        self._resting = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Claims from now on."""
         self._task = asyncio.create_task(self._run(), name="dispatcher")
+
+    async def rest(self, within: float) -> None:
+        """Claims no more; returns once what was under way is handed over, or after so many seconds."""
+        self._resting = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._quiet.wait()
 
     async def stop(self) -> None:
         """Ends after its own claim that is under way."""
@@ -128,10 +138,10 @@ class Dispatcher:
 
     def _begin(self) -> list[Room]:
         """Those that one claim is for; empty where nobody has room, and while another claim is under way."""
-        if self._claiming or self._task is None:
+        if self._resting or self._task is None or not self._quiet.is_set():
             return []
-        rooms = self._streams.rooms(asyncio.get_running_loop().time())
-        self._claiming = bool(rooms)
+        if rooms := self._streams.rooms(asyncio.get_running_loop().time()):
+            self._quiet.clear()
         return rooms
 
     def _claim(self, rooms: Sequence[Room]) -> _Outcome:
@@ -143,14 +153,14 @@ class Dispatcher:
 
     def _end(self, rooms: Sequence[Room], outcome: _Outcome) -> None:
         self._heeded, claimed = outcome
-        self._claiming = False
+        self._quiet.set()
         match claimed:
             case Claimed():
                 self._hand_over(claimed, {room.session_key: room.state_number for room in rooms})
                 self._hopeful = claimed.full or self._hints != self._heeded
                 self._admission.ask(claimed.short)
                 if claimed.urgent:
-                    self._claiming = True
+                    self._quiet.clear()
                     self._filling = asyncio.create_task(self._fill(claimed.urgent), name="fill")
                 elif self._hopeful:
                     self._wake.set()
@@ -164,7 +174,7 @@ class Dispatcher:
     async def _fill(self, accounts: frozenset[int]) -> None:
         """No claim before these windows are filled."""
         await self._admission.settle(accounts)
-        self._claiming = False
+        self._quiet.set()
         if self._hopeful:
             self._wake.set()
 

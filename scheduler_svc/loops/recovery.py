@@ -30,11 +30,18 @@ VACUUM_AFTER = 5_000
 
 
 def reaper(calls: Calls, settings: ReaperSettings, store_there: Callable[[bool], None]) -> Run:
-    """Three ticks a heartbeat interval: they end what ran out, and show whether the database is there."""
+    """Three ticks a heartbeat interval: they end what ran out, and show whether the database is there.
+
+    One that does not answer within an interval counts as away.
+    """
 
     async def run_once() -> float:
+        ticking = asyncio.ensure_future(calls.run(reap, settings))
         try:
-            reaped = await calls.run(reap, settings)
+            done, _ = await asyncio.wait({ticking}, timeout=settings.heartbeat_interval)
+            if not done:
+                store_there(False)
+            reaped = await ticking
         except StoreUnavailable:
             store_there(False)
             raise

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from scheduler_svc.store.connecting import defaults
+
 _LOCK = 0x636F6E74656E7467  # "contentg"
 
 
@@ -20,3 +22,12 @@ def upgrade(engine: sa.Engine) -> None:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def migrate(url: str) -> None:
+    """The same on a connection of its own."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=defaults(sa.make_url(url)))
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()

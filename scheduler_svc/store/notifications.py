@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
 from psycopg2 import extensions
 
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.store.connecting import connect
 from scheduler_svc.store.transactions import CHANNEL
-
-# Else a connection that a router has forgotten would be listened to for ever.
-_CONNECT: dict[str, Any] = {
-    "connect_timeout": 5,
-    "application_name": "contentgen",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
 
 
 def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
@@ -42,10 +33,8 @@ class PgNotifications:
 
     def open(self) -> None:
         """Listens from now on. Raises StoreUnavailable."""
-        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
         try:
-            self._connection = psycopg2.connect(*arguments, **{**_CONNECT, **options})
-            self._connection.autocommit = True
+            self._connection = connect(self._engine.url)
             with self._connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
         except psycopg2.Error as error:

@@ -339,6 +339,9 @@ workers = sa.Table(
     sa.Column("last_poll", sa.BigInteger, nullable=False, server_default="0"),
     # the name of the token that opened the session; empty: no tokens were asked
     sa.Column("identity", sa.Text, nullable=False, server_default=""),
+    # since when it says that it is unhealthy, and why; null where it does not
+    sa.Column("unhealthy_time", TIME),
+    sa.Column("last_error", sa.Text),
     postgresql_with={"fillfactor": "50"},
 )
 

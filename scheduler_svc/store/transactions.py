@@ -22,6 +22,7 @@ from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.batch import array
 from scheduler_svc.store.changes import Changes
+from scheduler_svc.store.connecting import defaults
 from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
@@ -45,11 +46,18 @@ _ATTEMPTS = 5
 
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
 # joined through the keys' indexes. One plan then serves every batch; to plan each anew costs as much as to run it.
-_HOT_OPTIONS = (
-    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan"
-    " -c jit=off -c timezone=UTC"
+_HOT_SETTINGS = (
+    " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+    " SET plan_cache_mode = force_generic_plan"
 )
-_OPTIONS = "-c jit=off -c timezone=UTC"
+
+# The locks of a replica that froze, or whose host vanished, would stop the others for as long as the server believes in
+# it, which by default is two hours.
+_SETTINGS = (
+    "SET jit = off; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '20s';"
+    " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
+    " SET tcp_user_timeout = '8s';"
+)
 
 R = TypeVar("R")
 
@@ -63,18 +71,25 @@ def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
         pool_timeout=10,
         execution_options={"prepares": hot},
         isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
-        connect_args={
-            "connect_timeout": 5,
-            "options": _HOT_OPTIONS if hot else _OPTIONS,
-            "application_name": "contentgen",
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
-        },
+        connect_args=defaults(sa.make_url(url)),
     )
+    settings = _SETTINGS + _HOT_SETTINGS if hot else _SETTINGS
+    sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
     sa.event.listen(engine, "reset", _leave_no_transaction)
+    sa.event.listen(engine, "handle_error", _leave_a_standby)
     return engine
+
+
+def _set(connection: Any, settings: str) -> None:
+    """By statements, not as options of the connection: poolers refuse those."""
+    with connection.cursor() as cursor:
+        cursor.execute(settings)
+
+
+def _leave_a_standby(context: sa.ExceptionContext) -> None:
+    """A server that takes no writes any more is left: by its name or address the new primary may be reached."""
+    if isinstance(context.original_exception, pg_errors.ReadOnlySqlTransaction):
+        context.is_disconnect = True
 
 
 def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, _state: object) -> None:

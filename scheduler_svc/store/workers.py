@@ -42,15 +42,18 @@ _OPEN = sa.text(f"""
         draining = CASE WHEN w.process_id = excluded.process_id THEN w.draining ELSE false END,
         connect_time = now(), heard_time = now(),
         wanted_slots = CASE WHEN w.process_id = excluded.process_id THEN w.wanted_slots END,
-        wanted_drain = w.process_id = excluded.process_id AND w.wanted_drain
+        wanted_drain = w.process_id = excluded.process_id AND w.wanted_drain,
+        unhealthy_time = CASE WHEN w.process_id = excluded.process_id THEN w.unhealthy_time END,
+        last_error = CASE WHEN w.process_id = excluded.process_id THEN w.last_error END
     WHERE :replace
     RETURNING session_key, wanted_slots, wanted_drain, {_UNANSWERED_POLL}
 """)
 
-_HEARD = Batch(worker_id="text", session_key="bigint")
+_HEARD = Batch(worker_id="text", session_key="bigint", last_error="text")
 # Only the session that is open; what an old stream still says is not taken.
 _HEAR = sa.text(f"""
-    UPDATE workers AS w SET heard_time = now()
+    UPDATE workers AS w SET heard_time = now(), last_error = r.last_error,
+        unhealthy_time = CASE WHEN r.last_error IS NOT NULL THEN coalesce(w.unhealthy_time, now()) END
     FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
     RETURNING w.session_key, w.wanted_slots, w.wanted_drain, {_UNANSWERED_POLL},
         EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = w.worker_id)
@@ -63,12 +66,17 @@ _WANT_SLOTS = sa.text("UPDATE workers SET wanted_slots = :slots WHERE worker_id 
 
 _IDENTITIES = sa.text("SELECT worker_id, identity FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))")
 
-# What it holds is counted where it stands: in the leases.
+# What it holds is counted where it stands: in the leases. How one does that is gone, nobody knows.
 _SHOWN = """
-    SELECT w.worker_id, w.hostname, w.version, w.connected AND w.heard_time > now() - make_interval(secs => :ttl),
-        coalesce(w.wanted_slots, w.slots), coalesce(l.busy, 0), coalesce(l.queued, 0), w.draining OR w.wanted_drain,
-        w.connect_time, w.heard_time, w.scheduler_id, w.creator_version, w.labels
-    FROM workers AS w LEFT JOIN (
+    SELECT w.worker_id, w.hostname, w.version, c.connected, coalesce(w.wanted_slots, w.slots), coalesce(l.busy, 0),
+        coalesce(l.queued, 0), w.draining OR w.wanted_drain, w.connect_time, w.heard_time, w.scheduler_id,
+        w.creator_version, w.labels, CASE WHEN c.connected THEN w.unhealthy_time END,
+        CASE WHEN c.connected THEN coalesce(w.last_error, '') ELSE '' END
+    FROM workers AS w
+    CROSS JOIN LATERAL (
+        SELECT w.connected AND w.heard_time > now() - make_interval(secs => :ttl) AS connected
+    ) AS c
+    LEFT JOIN (
         SELECT worker_id, count(accept_time) AS busy, count(*) - count(accept_time) AS queued
         FROM leases WHERE NOT revoked GROUP BY worker_id
     ) AS l ON l.worker_id = w.worker_id

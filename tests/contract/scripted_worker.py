@@ -29,6 +29,8 @@ class ScriptedWorker:
         self.welcome = pb.Welcome()
         self.held: dict[str, pb.AssignedLease] = {}
         self.last_poll_id = ""
+        self.last_error: str | None = None
+        """What its states give as the reason why it is unhealthy; None: it is not."""
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._stub = WorkerServiceStub(channel)
         self._states = self._reports = self._assignments = 0
@@ -71,6 +73,8 @@ class ScriptedWorker:
             held_leases=held,
             last_assignment=self._assignments,
             last_poll_id=self.last_poll_id,
+            unhealthy=self.last_error is not None,
+            last_error=self.last_error or "",
         )
         await self.write(pb.LeaseRequest(state=state))
 

@@ -56,6 +56,7 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
 async def world(channel: aio.Channel) -> AsyncIterator[World]:
     free = Caller(channel, "free-token")
     async with ScriptedWorker(channel, token="w-token") as worker:
+        worker.last_error = "what a task of account 2 failed with"
         for name in ("own", "foreign"):
             await free("AccountService/CreateAccount", name=name)
         own, foreign = [await _holdings(free, worker, account_id) for account_id in (1, 2)]
@@ -186,8 +187,11 @@ async def stats(world: World, rpc: str) -> None:
 
 
 async def pool_of_workers(world: World, rpc: str) -> None:
-    assert (await world.tied(rpc))["total_queue_size"] == "1"
-    assert (await world.free(rpc))["total_queue_size"] == "2"
+    tied, free = await world.tied(rpc), await world.free(rpc)
+    assert (tied["total_queue_size"], free["total_queue_size"]) == ("1", "2")
+    assert [worker["unhealthy"] for worker in tied["workers"]] == [True]
+    assert "last_error" not in tied["workers"][0]
+    assert free["workers"][0]["last_error"] == "what a task of account 2 failed with"
 
 
 async def claim(world: World, rpc: str) -> None:

@@ -22,6 +22,7 @@ from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from scheduler_svc.api.guard import Guard
+from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
 from tests.contract.rpc_errors import refused
 
@@ -34,14 +35,17 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.entered = asyncio.Event()
         self.left = asyncio.Event()
+        self.go_on = asyncio.Event()
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
         try:
             if self.error:
                 raise self.error
+            self.entered.set()
             if request.task_id == "wait":
-                await asyncio.Event().wait()
+                await self.go_on.wait()
             return pb.GetTaskResponse()
         finally:
             self.left.set()
@@ -66,8 +70,8 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
 
 
 @asynccontextmanager
-async def served(scripted: Scripted) -> AsyncIterator[aio.Channel]:
-    server = aio.server(interceptors=[Guard()])
+async def served(scripted: Scripted, in_flight: InFlight | None = None) -> AsyncIterator[aio.Channel]:
+    server = aio.server(interceptors=[Guard(in_flight or InFlight())])
     add_TaskServiceServicer_to_server(scripted, server)
     add_WorkerServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -182,3 +186,41 @@ async def test_a_stream_that_its_client_closes_ends_well() -> None:
         await stream.done_writing()
         assert await stream.read() is aio.EOF
         assert await stream.code() == grpc.StatusCode.OK
+
+
+async def test_at_the_end_calls_in_flight_are_waited_for_and_others_sent_away() -> None:
+    handlers, in_flight = scripted(), InFlight()
+    async with served(handlers, in_flight) as channel:
+        stub = TaskServiceStub(channel)
+        call = stub.GetTask(pb.GetTaskRequest(task_id="wait"))
+        await handlers.entered.wait()
+        ending = asyncio.create_task(in_flight.end(PATIENCE_S))
+        with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN") as refusal:
+            await stub.GetTask(pb.GetTaskRequest())
+        assert refusal.retry_after == 1
+        assert not ending.done()
+        handlers.go_on.set()
+        assert await call == pb.GetTaskResponse()
+        async with asyncio.timeout(PATIENCE_S / 2):
+            await ending
+
+
+@pytest.mark.parametrize("kind", ["call", "answers", "stream"])
+async def test_a_call_that_outlasts_the_end_is_told_so(kind: str) -> None:
+    handlers, in_flight = scripted(), InFlight()
+    async with served(handlers, in_flight) as channel:
+        call: Any
+        if kind == "call":
+            call = TaskServiceStub(channel).GetTask(pb.GetTaskRequest(task_id="wait"))
+            await handlers.entered.wait()
+        elif kind == "answers":
+            call = TaskServiceStub(channel).WatchTasks(pb.WatchTasksRequest())
+            await call.read()
+        else:
+            call = WorkerServiceStub(channel).Lease()
+            await call.write(worker_pb.LeaseRequest())
+            await call.read()
+        await in_flight.end(0)
+        assert handlers.left.is_set()
+        with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+            await (call if kind == "call" else call.read())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,6 +24,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import hello
 from tests.contract.watching import told, watching
@@ -37,19 +38,30 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 @contextmanager
-def away(cluster: EmbeddedPostgres, db_url: str) -> Iterator[None]:
-    """The database takes no connection and has none."""
+def changed(cluster: EmbeddedPostgres, db_url: str, change: str, back: str) -> Iterator[None]:
+    """The database is altered, and has no connection from before; at the end it is altered back."""
     name = sa.make_url(db_url).database
     admin = psycopg2.connect(cluster.dsn("postgres"))
     admin.autocommit = True
     with admin.cursor() as cursor:
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        cursor.execute(f"ALTER DATABASE {name} {change}")
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         try:
             yield
         finally:
-            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            cursor.execute(f"ALTER DATABASE {name} {back}")
             admin.close()
+
+
+def away(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
+    """The database takes no connection and has none."""
+    return changed(cluster, db_url, "ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true")
+
+
+def demoted(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
+    """Who connects meanwhile may only read, and for as long as that connection lasts."""
+    read_only = "default_transaction_read_only"
+    return changed(cluster, db_url, f"SET {read_only} = on", f"RESET {read_only}")
 
 
 async def status_after(watch: Any) -> int:
@@ -77,6 +89,38 @@ async def test_a_database_that_is_away_is_unavailable_and_comes_back(
             await stream.read()
     assert await status_after(watch) == SERVING
     assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
+
+
+async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_left(
+    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    health: Any = HealthStub(channel)
+    watch = health.Watch(HealthCheckRequest())
+    assert await status_after(watch) == SERVING
+    submits = [pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id=f"{n}") for n in range(60)]
+    with demoted(cluster, db_url):
+        for call in (
+            tasks.SubmitTask(submits[0]),
+            tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits)),
+        ):
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
+                await call
+            assert refusal.retry_after
+        assert await status_after(watch) == NOT_SERVING
+    assert await status_after(watch) == SERVING
+    tasks_made = (await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits))).tasks
+    assert {task.status for task in tasks_made} == {task_pb2.TASK_STATUS_PENDING}
+
+
+async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(db_url: str, engine: sa.Engine) -> None:
+    async with serving(db_url, lease_ttl=5) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        health: Any = HealthStub(channel)
+        watch = health.Watch(HealthCheckRequest())
+        assert await status_after(watch) == SERVING
+        with engine.begin() as connection:
+            connection.execute(sa.text("SELECT FROM reaper FOR UPDATE"))
+            assert await status_after(watch) == NOT_SERVING
+        assert await status_after(watch) == SERVING
 
 
 async def test_a_watch_goes_on_with_its_token_after_an_outage(
@@ -123,6 +167,10 @@ async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url
         told = await stream.read()
         assert isinstance(told, worker_pb.LeaseResponse)
         assert told.WhichOneof("message") == "reconnect"
+        with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+            other = WorkerServiceStub(channel).Lease()
+            await other.write(worker_pb.LeaseRequest(hello=hello(worker_id="w2", folder_id="f2")))
+            await other.read()
         await stream.write(worker_pb.LeaseRequest(state=worker_pb.State(number=1)))
         answer = await stream.read()
         assert isinstance(answer, worker_pb.LeaseResponse)

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
@@ -23,6 +24,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from scheduler_svc.api import server as server_module
 from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.server import SERVICES, Services, bind, build
 from scheduler_svc.application.health import Health
@@ -35,8 +37,9 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 class Task(TaskServiceServicer):
-    async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
-        return pb.GetTaskResponse()
+    async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:
+        """A task whose topic is the caller's address."""
+        return pb.GetTaskResponse(task=task_pb2.Task(topic=context.peer()))
 
 
 def services() -> Services:
@@ -162,6 +165,20 @@ async def test_channelz_knows_no_other_server() -> None:
     async with channel_to() as channel:
         with refused(StatusCode.NOT_FOUND):
             await Reflected(channel).call("grpc.channelz.v1.Channelz/GetServer", server_id=1 << 40)
+
+
+async def test_connections_are_rotated_and_no_call_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "ROTATE_AFTER", 0.1)
+    async with channel_to() as channel:
+        health: Any = HealthStub(channel)
+        watch = health.Watch(HealthCheckRequest())
+        first = await asyncio.wait_for(watch.read(), PATIENCE_S)
+        peers: set[str] = set()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(peers) < 4:
+                peers.add((await TaskServiceStub(channel).GetTask(pb.GetTaskRequest())).task.topic)
+        assert first.status == NOT_SERVING
+        assert not watch.done(), "what is under way goes on"
 
 
 async def test_a_message_above_4_mib_is_refused() -> None:

@@ -61,6 +61,74 @@ async def both_are_gone(pool: WorkerPoolServiceAsyncStub) -> bool:
     return answer.num_workers == 0 and [worker.running for worker in answer.workers] == [False, False]
 
 
+async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
+    """The only worker."""
+    (worker,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
+    return worker
+
+
+async def test_an_unhealthy_worker_is_shown_until_it_says_that_it_is_well(
+    pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
+) -> None:
+    await worker.state(3)
+    well = await shown(pool)
+    assert (well.unhealthy, well.last_error, well.HasField("unhealthy_time")) == (False, "", False)
+
+    worker.last_error = "no\0 model answers"
+    await worker.state(0)
+    ill = await shown(pool)
+    assert (ill.unhealthy, ill.last_error, ill.running) == (True, "no model answers", True)
+    assert ill.unhealthy_time.ToMicroseconds() >= well.last_heartbeat_time.ToMicroseconds()
+
+    worker.last_error = "é" * 1_001
+    await worker.state(1)
+    still = await shown(pool)
+    assert (still.unhealthy_time, still.last_error) == (ill.unhealthy_time, "é" * 1_000), "since when stays"
+
+    worker.last_error = ""
+    await worker.state(1)
+    untold = await shown(pool)
+    assert (untold.unhealthy, untold.last_error) == (True, "")
+
+    worker.last_error = None
+    await worker.state(3)
+    again = await shown(pool)
+    assert (again.unhealthy, again.last_error, again.HasField("unhealthy_time")) == (False, "", False)
+
+
+async def test_of_several_states_at_once_the_last_one_says_how_a_worker_is(
+    pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
+) -> None:
+    for number in range(20):
+        worker.last_error = f"error {number}"
+        await worker.tell_state(0)
+    for _ in range(20):
+        await worker.read("acknowledgement")
+    assert (await shown(pool)).last_error == "error 19"
+
+
+async def test_how_a_worker_is_outlives_its_stream_but_not_its_process(
+    channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
+) -> None:
+    async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
+        worker.last_error = "no model answers"
+        await worker.state(0)
+        ill = await shown(pool)
+    away: Callable[[], bool | Awaitable[bool]] = partial(is_away, pool)
+    await wait_until_async(away, within=10, what="the worker is shown as gone")
+    gone = await shown(pool)
+    assert (gone.unhealthy, gone.last_error, gone.HasField("unhealthy_time")) == (False, "", False)
+    async with ScriptedWorker(channel, hello(process_id="p1", session_number=2)):
+        back = await shown(pool)
+        assert (back.unhealthy_time, back.last_error) == (ill.unhealthy_time, "no model answers")
+    async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)):
+        assert not (await shown(pool)).unhealthy
+
+
+async def is_away(pool: WorkerPoolServiceAsyncStub) -> bool:
+    return not (await shown(pool)).running
+
+
 async def test_a_worker_is_told_to_drain(pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker) -> None:
     drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
     assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
@@ -88,8 +156,7 @@ async def test_a_worker_is_told_of_its_new_number_of_slots(
     assert (answer["worker"]["worker_id"], answer["worker"]["slots"], answer["worker"]["running"]) == ("w1", 7, True)
     assert (await worker.read("resize")).resize.slots == 7
     assert (await worker.state(3)).wanted.slots == 7
-    (shown,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
-    assert shown.slots == 7
+    assert (await shown(pool)).slots == 7
 
     again = await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=7))
     assert again.worker.slots == 7
@@ -106,8 +173,7 @@ async def test_a_new_number_of_slots_holds_until_that_process_ends(
     async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)) as worker:
         assert not worker.welcome.wanted.HasField("slots")
         assert not (await worker.state(3)).wanted.HasField("slots")
-    (shown,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
-    assert shown.slots == 3
+    assert (await shown(pool)).slots == 3
 
 
 async def test_a_worker_of_another_replica_is_resized_and_drained(

@@ -12,6 +12,7 @@ from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode, aio
 
+from scheduler_svc.api import worker_service
 from scheduler_svc.replica import Replica
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker, hello
@@ -54,6 +55,15 @@ async def test_a_bad_hello_is_refused_with_every_bad_field(channel: aio.Channel)
         "hello.slots",
         'hello.labels[""]',
     }
+
+
+async def test_a_stream_is_sent_to_another_replica_after_a_while_and_goes_on_until_then(
+    channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_service, "ROTATE_AFTER", (0.1, 0.2))
+    async with ScriptedWorker(channel) as worker:
+        await worker.read("reconnect")
+        assert (await worker.state(free_slots=0)).state_number == 1
 
 
 @pytest.mark.parametrize(

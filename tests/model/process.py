@@ -1,4 +1,4 @@
-"""A worker of the model: the production code's book, outbox, slots and log of states, and what it has on disk.
+"""A worker of the model: the production code's book, outbox, slots, breaker and log of states, and what it has on disk.
 
 Part of `tests.model`. `worker_svc.session.worker` carries these parts' decisions out on an event loop; here the same
 calls are made one by one, so that anything may come between them. Its clock stands at 0, and times are moved instead.
@@ -6,7 +6,7 @@ calls are made one by one, so that anything may come between them. Its clock sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -21,6 +21,8 @@ from tests.model.messages import (
     Welcome,
     Word,
 )
+from worker_svc.health import Breaker, Circuit
+from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
 from worker_svc.session import deadlines
 from worker_svc.session.deadlines import StateLog
 from worker_svc.session.leases import Act, Lease, LeaseBook, Stage, Stop
@@ -29,6 +31,12 @@ from worker_svc.slots import Slots
 
 LEASE_LOST = 3
 """The contract's number."""
+ENDS: Mapping[str, Outcome] = {
+    "finish": Completed(Result("an article")),
+    "fail": Failed(Reason.CREATOR_ERROR, "the model said no"),
+    "ill": Failed(Reason.CREATOR_CLI_NOT_FOUND, "there is no CLI any more"),
+}
+"""How a run may end by itself, by the names of the steps."""
 
 
 @dataclass(slots=True)
@@ -60,6 +68,7 @@ class Process:
     book: LeaseBook = field(default_factory=LeaseBook)
     outbox: Outbox = field(default_factory=Outbox)
     slots: Slots = field(init=False)
+    breaker: Breaker = field(default_factory=Breaker)
     running: set[str] = field(default_factory=set)
     """Leases with a live CLI."""
     left: frozenset[str] = frozenset()
@@ -81,7 +90,7 @@ class Process:
         """Says what it holds and would take."""
         stream = self._open_stream()
         stream.state_number += 1
-        stream.stated_for, stream.known_free = 0.0, self.slots.free()
+        stream.stated_for, stream.known_free = 0.0, self.slots.free(self.breaker.room)
         stream.log.built(stream.state_number, tuple(lease.lease_id for lease in self.book), 0.0)
         return State(stream.state_number, stream.known_free, self._held(), stream.last_assignment)
 
@@ -91,9 +100,12 @@ class Process:
         stream.report_number += 1
         return Report(stream.report_number, tuple(u.message for u in self.outbox.take(stream.report_number)))
 
-    def finish(self, lease_id: str, kind: Kind) -> None:
-        """A CLI ends by itself; the ending is on disk before anything else happens."""
+    def finish(self, lease_id: str, how: str) -> None:
+        """A CLI ends by itself, as `ENDS` has it; the ending is on disk before anything else happens."""
         lease = self._lease(lease_id)
+        kind = Kind.COMPLETED if isinstance(ENDS[how], Completed) else Kind.FAILED
+        self.breaker.ran(lease_id, ENDS[how], lasted=0.0)
+        self.breaker.pause = 0.0  # how long it is, does not matter here
         self.book.settle(lease)
         self.spool[lease_id] = Word(lease_id, lease.attempt, kind)
         self._over(lease, self.spool[lease_id])
@@ -120,7 +132,7 @@ class Process:
     def kill(self) -> None:
         """It dies, and its CLIs with it; what is on disk stays."""
         fresh = Process(self.size, self.lease_ttl)
-        self.book, self.outbox, self.slots = fresh.book, fresh.outbox, fresh.slots
+        self.book, self.outbox, self.slots, self.breaker = fresh.book, fresh.outbox, fresh.slots, fresh.breaker
         self.running, self.left, self.stream, self.alive = set(), frozenset(), None, False
 
     def restart(self) -> None:
@@ -131,6 +143,10 @@ class Process:
             self.outbox.add(_update(word))
         self.marks -= self.spool.keys()
         self.left = frozenset(self.marks)
+
+    def try_again(self) -> None:
+        """The breaker's pause is over."""
+        self.breaker.try_again()
 
     def suspend(self) -> None:
         """Its machine sleeps: nothing of it runs, its clock goes on."""
@@ -195,6 +211,8 @@ class Process:
     def _take(self, lease: Lease) -> None:
         if lease.deadline <= 0.0:
             self._stop(lease, Stop.EXPIRED)
+        elif not self.breaker.admit(lease.lease_id):
+            self._stop(lease, Stop.UNHEALTHY)
         else:
             self.slots.queue(lease.lease_id)
 
@@ -235,6 +253,7 @@ class Process:
         self.running.discard(lease.lease_id)
         self.marks.discard(lease.lease_id)
         self.slots.leave(lease.lease_id)
+        self.breaker.over(lease.lease_id)
         self.book.settle(lease)
         self.outbox.add(_update(word))
 
@@ -261,7 +280,12 @@ class Process:
         stream = self.stream
         if not self.open or stream is None or stream.log.awaits_answer:
             return False
-        return stream.stated_for >= 1.0 or self.slots.worth_stating(stream.known_free)
+        return stream.stated_for >= 1.0 or self.slots.worth_stating(stream.known_free, self.breaker.room)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether its breaker lets nothing in."""
+        return self.awake and self.breaker.circuit is Circuit.OPEN
 
     @property
     def has_report_to_send(self) -> bool:

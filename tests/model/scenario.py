@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 FAULTS = (
     "cut", "partition", "kill", "replica", "outage", "slow", "suspend", "jump", "stand",
-    "cancel", "timeout", "fail", "retry",
+    "cancel", "timeout", "fail", "ill", "retry",
 )  # fmt: skip
 """What a scenario may let happen, each so many times."""
 
@@ -21,6 +21,7 @@ class Scenario:
     workers: int = 1
     rival: bool = False
     """Whether there is another worker, at its best: what it says and hears takes no time, and nothing befalls it."""
+    slots: int = 1
     tasks: int = 1
     max_retries: int = 0
     max_losses: int = 2

@@ -30,6 +30,7 @@ WIDE = (
     Scenario("kills, rival", "another worker takes over", {"kill": 1}, rival=True),
     Scenario("kills, capacity", "two tasks for one slot, and a kill", {"kill": 1}, tasks=2),
     Scenario("streams, capacity", "two tasks for one slot, and a broken stream", {"cut": 1}, tasks=2),
+    Scenario("illness", "a CLI is gone: one task at a time", {"ill": 1}, slots=2, tasks=2, max_retries=1),
     Scenario("streams, late", "a stream breaks while somebody is slow", {"cut": 1, "slow": 1}),
     Scenario("later", "somebody is slow three times", {"slow": 3}),
     Scenario("outages", "the database is away, twice", {"outage": 2}, loses_nothing=True),

@@ -60,7 +60,7 @@ class Model:
         if one.rival:
             self._application.hello(tables, RIVAL, Hello(1, (), ()))
         nothing = (None,) * one.workers
-        process = self._processes.number(Process(1, one.lease_ttl))
+        process = self._processes.number(Process(one.slots, one.lease_ttl))
         budget = tuple(one.faults.get(fault, 0) for fault in FAULTS)
         return Whole(self._tables.number(tables), budget, (process,) * one.workers, nothing, nothing)
 
@@ -115,13 +115,14 @@ class Model:
             (process.suspended, "resume", Process.resume),
             (not process.reachable, "network heals", Process.heal),
             (process.overdue, "guard", Process.guard),
+            (process.pauses, "pause is over", Process.try_again),
         )
         for is_due, name, call in recoveries:
             if is_due:
                 yield _calm(Event(name, who), self._on_process(whole, who, (name,), call)[0])
         if process.awake:
             for lease_id in sorted(process.running):
-                yield _calm(Event("finish", who, lease_id), self._finish(whole, who, lease_id, Kind.COMPLETED))
+                yield _calm(Event("finish", who, lease_id), self._finish(whole, who, lease_id, "finish"))
             yield from self._speaks(whole, who)
 
     def _speaks(self, whole: Whole, who: int) -> Iterator[Edge[Whole]]:
@@ -140,8 +141,8 @@ class Model:
             after, _ = self._on_process(whole, who, ("hear", message), lambda it: it.hear(message))
             yield _calm(Event("hear", who, message), linked(after, who, link._replace(down=link.down[1:])))
 
-    def _finish(self, whole: Whole, who: int, lease_id: str, kind: Kind) -> Whole:
-        return self._on_process(whole, who, ("finish", lease_id, kind), lambda it: it.finish(lease_id, kind))[0]
+    def _finish(self, whole: Whole, who: int, lease_id: str, how: str) -> Whole:
+        return self._on_process(whole, who, (how, lease_id), lambda it: it.finish(lease_id, how))[0]
 
     def _says(self, whole: Whole, who: int, name: str, call: Callable[[Process], ToScheduler]) -> Edge[Whole]:
         after, message = self._on_process(whole, who, (name,), call)
@@ -271,9 +272,10 @@ class Model:
             yield Edge(Event("kill", who), self._on_process(left, who, ("kill",), Process.kill)[0], True)
         if process.awake and (spent := spend(whole, "suspend")) is not None:
             yield Edge(Event("suspend", who), self._on_process(spent, who, ("suspend",), Process.suspend)[0], True)
-        if process.awake and process.running and (spent := spend(whole, "fail")) is not None:
-            lease_id = min(process.running)
-            yield Edge(Event("fail", who, lease_id), self._finish(spent, who, lease_id, Kind.FAILED), True)
+        for how in ("fail", "ill") if process.awake and process.running else ():
+            if (spent := spend(whole, how)) is not None:
+                lease_id = min(process.running)
+                yield Edge(Event(how, who, lease_id), self._finish(spent, who, lease_id, how), True)
 
     def _cut(self, whole: Whole, who: int) -> Whole:
         """The worker sees the end of its stream; the scheduler's end lives on as its former stream."""

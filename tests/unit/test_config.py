@@ -58,6 +58,21 @@ def test_the_database_url_comes_from_the_environment_and_is_not_shown(
     assert "secret" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("u:p@a:1,b:2/db?target_session_attrs=read-write", "u:p@/db?host=a:1&host=b:2&target_session_attrs=read-write"),
+        ("a.example,b-2.example/db", "/db?host=a.example&host=b-2.example"),
+        ("u@a,b", "u@/?host=a&host=b"),
+        ("u:a,b@host/db", "u:a,b@host/db"),
+        ("/db?host=/a,/b", "/db?host=/a,/b"),
+    ],
+)
+def test_several_hosts_of_a_database_become_parameters(url: str, read: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://{url}")
+    assert read_settings([]).database_url == f"postgresql+psycopg2://{read}"
+
+
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "secret", "sqlite:///secret"])
 def test_another_database_is_refused_without_its_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)

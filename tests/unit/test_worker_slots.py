@@ -64,6 +64,25 @@ def test_fewer_places_than_are_known_are_worth_a_state() -> None:
     assert slots.worth_stating(2)
 
 
+def test_a_bound_leaves_no_place_ahead_of_a_slot_and_none_beyond_the_slots() -> None:
+    slots = Slots(2, 4)
+    assert [slots.free(most) for most in (None, 0, 1, 2, 9)] == [6, 0, 1, 2, 2]
+    for lease_id in "ab":
+        slots.queue(lease_id)
+        slots.next()
+    assert [slots.free(most) for most in (None, 0, 1)] == [4, 0, 0]
+    slots.queue("c")
+    assert slots.free(1) == 0
+
+
+def test_a_new_bound_is_worth_a_state_and_so_is_its_end() -> None:
+    slots = Slots(2, 4)
+    assert slots.worth_stating(6, 0)
+    assert not slots.worth_stating(0, 0)
+    assert slots.worth_stating(0, 1)
+    assert slots.worth_stating(1)
+
+
 def test_a_quarter_of_all_places_is_worth_a_state_while_a_queue_feeds_the_slots() -> None:
     slots = Slots(4, 12)
     for number in range(16):

@@ -14,7 +14,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.creators.base import Job, Reporter
-from worker_svc.guard import GuardLostError
+from worker_svc.guard import GuardLostError, now
 from worker_svc.outcome import Outcome, Reason, failed
 from worker_svc.runner import CannotRunError, Run, RunExpiredError
 from worker_svc.session import wire
@@ -48,11 +48,20 @@ class Runs(Protocol):
 class Carrier:
     """Takes leases through their runs; `book` says which of them are to be stopped."""
 
-    def __init__(self, book: LeaseBook, runs: Runs, keeper: Keeper, report_on: Callable[[Lease], Reporter]) -> None:
+    def __init__(
+        self,
+        book: LeaseBook,
+        runs: Runs,
+        keeper: Keeper,
+        report_on: Callable[[Lease], Reporter],
+        ran: Callable[[Lease, Outcome, float], None],
+    ) -> None:
+        """`ran` is told what each run came to that was not stopped, and how many seconds it took."""
         self._book = book
         self._runs = runs
         self._keeper = keeper
         self._report_on = report_on
+        self._ran = ran
 
     async def carry(self, lease: Lease, job: Job) -> Update:
         """The update that ends an accepted lease, once nothing of its run lives.
@@ -63,10 +72,12 @@ class Carrier:
         try:
             await self._keeper.mark(lease)
             async with self._runs.open(lease.lease_id, lease.deadline) as run:
+                began = now()
                 outcome = await self._outcome(lease, run, job)
                 started = run.started
                 if outcome is not None and lease.stop is None:
                     self._book.settle(lease)
+                    self._ran(lease, outcome, now() - began)
                     ending = wire.ending_of(lease, outcome)
                     await self._keeper.keep(ending)
         except asyncio.CancelledError:  # before its run was open

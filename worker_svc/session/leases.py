@@ -40,6 +40,8 @@ class Stop(Enum):
     """The worker is going away."""
     REFUSED = auto()
     """This worker can't run anything now."""
+    UNHEALTHY = auto()
+    """This worker's CLI is broken, as far as its last runs show."""
 
 
 class Act(Enum):

@@ -92,7 +92,7 @@ class Speaker:
             return not self._states.awaits_answer
         if self._worker.closed or self._worker.outbox.begins_large:
             return self._known_free > 0
-        return not self._states.awaits_answer and self._worker.slots.worth_stating(self._known_free)
+        return not self._states.awaits_answer and self._worker.worth_stating(self._known_free)
 
     def _state(self, at: float) -> pb.LeaseRequest:
         self._state_number += 1
@@ -109,6 +109,8 @@ class Speaker:
             held,
             last_assignment=self._last_assignment,
             last_poll_id=self._answered_poll,
+            unhealthy=self._worker.probes.unhealthy,
+            last_error=self._worker.probes.last_error,
         )
 
     def _report(self, at: float) -> pb.LeaseRequest:

@@ -33,6 +33,7 @@ _REASONS = {
     Stop.DRAINING: pb.RELEASE_REASON_DRAINING,
     Stop.QUEUED_TOO_LONG: pb.RELEASE_REASON_QUEUED_TOO_LONG,
     Stop.REFUSED: pb.RELEASE_REASON_REFUSED,
+    Stop.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # as REFUSED it would count against the task, and have it wait
 }
 
 
@@ -154,7 +155,14 @@ def hello(
 
 
 def state(
-    number: int, free_slots: int, held: Iterable[Lease], *, last_assignment: int, last_poll_id: str
+    number: int,
+    free_slots: int,
+    held: Iterable[Lease],
+    *,
+    last_assignment: int,
+    last_poll_id: str,
+    unhealthy: bool,
+    last_error: str,
 ) -> pb.LeaseRequest:
     """The heartbeat."""
     return pb.LeaseRequest(
@@ -164,6 +172,8 @@ def state(
             held_leases=_held(held),
             last_assignment=last_assignment,
             last_poll_id=last_poll_id,
+            unhealthy=unhealthy,
+            last_error=last_error,
         )
     )
 

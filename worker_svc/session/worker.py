@@ -22,6 +22,7 @@ from worker_svc.session.keeper import Keeper
 from worker_svc.session.leases import Act, Lease, LeaseBook, Stop
 from worker_svc.session.outbox import Answer, Outbox, Update
 from worker_svc.session.polls import Polls
+from worker_svc.session.probes import Probes
 from worker_svc.session.reporter import LeaseReporter
 from worker_svc.slots import Slots
 
@@ -43,13 +44,14 @@ class Worker:
         self.slots = slots
         self.outbox = Outbox()
         self.polls = Polls()
+        self.probes = Probes(self._opened, self._changed)
         self.on_change: Callable[[], None] = lambda: None
         self.draining = False
         self.quiesced = asyncio.Event()
         """Set once the scheduler can send no lease any more, as far as this stream knows."""
         self.keeper = keeper(self._changed)
         self._runs = runs
-        self._carrier = Carrier(self.book, runs, self.keeper, self._reporter)
+        self._carrier = Carrier(self.book, runs, self.keeper, self._reporter, self.probes.ran)
         self._jobs: dict[str, pb.AssignedLease] = {}
         self._carrying: dict[str, asyncio.Task[None]] = {}
         self._reporters: dict[str, LeaseReporter] = {}
@@ -74,18 +76,25 @@ class Worker:
 
     def free_slots(self) -> int:
         """What a state says: leases that it would take now."""
-        return 0 if self.closed else self.slots.free()
+        return 0 if self.closed else self.slots.free(self.probes.room)
+
+    def worth_stating(self, known: int) -> bool:
+        """Whether a state should go out at once, when the scheduler can know of `known` free places at most."""
+        return self.slots.worth_stating(known, self.probes.room)
 
     @property
     def closed(self) -> bool:
-        """Whether it takes nothing: it drains, can't write or run, or waits for too many acknowledgements."""
-        refuses = not self.keeper.healthy or now() < self._refuses_until
-        return self.draining or refuses or len(self.book) >= MAX_UNACKNOWLEDGED
+        """Whether it takes nothing: it drains, refuses, or waits for too many acknowledgements."""
+        return self.draining or self.refuses or len(self.book) >= MAX_UNACKNOWLEDGED
 
     @property
     def refuses(self) -> bool:
-        """Whether it takes nothing for its own sake: a state has to say so before leases are refused."""
-        return not self.draining and (not self.keeper.healthy or now() < self._refuses_until)
+        """Whether it takes nothing for its own sake: a state has to say so before leases are given back."""
+        return not self.draining and (self._cannot_run or self.probes.is_open)
+
+    @property
+    def _cannot_run(self) -> bool:
+        return not self.keeper.healthy or now() < self._refuses_until
 
     @property
     def is_empty(self) -> bool:
@@ -167,9 +176,7 @@ class Worker:
             return
         self.draining = True
         _log.info("draining", action="worker.draining", running=self.slots.taken, queued=self.slots.queued)
-        for lease in list(self.book):
-            if lease.lease_id in self._jobs:
-                self._stop(lease, Stop.DRAINING)
+        self._give_back_waiting(Stop.DRAINING)
         self._changed()
 
     def stop_all(self) -> None:
@@ -201,14 +208,31 @@ class Worker:
 
     def _take(self, lease: Lease, assigned: pb.AssignedLease) -> None:
         self._jobs[lease.lease_id] = assigned
-        if now() >= lease.deadline:
-            self._stop(lease, Stop.EXPIRED)
-        elif self.draining:
-            self._stop(lease, Stop.DRAINING)
-        elif self.refuses:
-            self._stop(lease, Stop.REFUSED)
-        else:
+        if (why := self._why_not(lease)) is None:
             self.slots.queue(lease.lease_id)
+        else:
+            self._stop(lease, why)
+
+    def _why_not(self, lease: Lease) -> Stop | None:
+        """Why a lease that has come can't be taken."""
+        if now() >= lease.deadline:
+            return Stop.EXPIRED
+        if self.draining:
+            return Stop.DRAINING
+        if self._cannot_run:
+            return Stop.REFUSED
+        return None if self.probes.admit(lease) else Stop.UNHEALTHY
+
+    def _opened(self) -> None:
+        """The breaker lets nothing in any more."""
+        self._give_back_waiting(Stop.UNHEALTHY)
+        self._changed()
+
+    def _give_back_waiting(self, why: Stop) -> None:
+        """Gives back what no slot has taken yet."""
+        for lease in list(self.book):
+            if lease.lease_id in self._jobs:
+                self._stop(lease, why)
 
     def _fill(self) -> None:
         """Starts as many of the leases that wait as there are free slots."""
@@ -264,6 +288,7 @@ class Worker:
 
     def _end(self, lease: Lease, ending: Update) -> None:
         self.slots.leave(lease.lease_id)
+        self.probes.over(lease)
         self.book.settle(lease)
         _log.info(
             "a lease ended",

@@ -18,7 +18,7 @@ WAITS_FOR = {
     "account_limit": "another task of its account to end: as many run as the account may have at once",
     "paused": "`contentgen dispatch resume`: dispatch is paused",
     "no_workers": "a worker: none is connected",
-    "all_slots_busy": "a free slot: all are busy",
+    "all_slots_busy": "a free slot: no worker offers one",
 }
 """By pending reason."""
 

@@ -38,10 +38,12 @@ def late_report(trial: Trial, mutant: Mutant) -> None:
         scheduler.client.wait_processing(task_id)
         cable.cut()
         trial.wait_ended(first)
-        trial.worker("heir")
+        heir = trial.worker("heir")
         trial.wait_run(task_id, 2, within=REQUEUED)
+        heir.freeze()  # it would be done before the other one is back
         cable.mend()
         wait_until(lambda: not cut_off.spooled(), within=STARTED, what="the late result is answered")
+        heir.thaw()
         trial.finish()
 
 
@@ -50,7 +52,7 @@ def killed_after_submit(trial: Trial, mutant: Mutant) -> None:
     scheduler = trial.serve(mutant)
     trial.submit(seconds="0.2")
     scheduler.kill()
-    scheduler.start()
+    trial.serve_again()
     trial.worker("worker")
     trial.finish()
 
@@ -63,7 +65,7 @@ def killed_after_report(trial: Trial, mutant: Mutant) -> None:
     worker.wait_for("lease.completed", within=STARTED)
     wait_until(lambda: not worker.spooled(), within=STARTED, what="the result is acknowledged")
     scheduler.kill()
-    scheduler.start()
+    trial.serve_again()
     trial.finish()
 
 

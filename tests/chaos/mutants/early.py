@@ -17,8 +17,8 @@ from scheduler_svc.domain.lease import Completed
 from scheduler_svc.loops.lane import Lane, _Entry
 from scheduler_svc.main import main
 
-COMMIT_TAKES = 2.0
-"""Seconds in which whoever was answered already can be disappointed."""
+COMMIT_TAKES = 60.0
+"""Seconds in which whoever was answered already can be disappointed: whoever tries that kills the process in time."""
 
 _work_on = Lane._work_on
 

@@ -52,8 +52,14 @@ class Trial:
         """The scheduler, started; or its mutant, a module of this package."""
         self._lease_ttl = lease_ttl
         self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl)
-        self.scheduler.command = _instead(self.scheduler.command, mutant)
+        self._whole = self.scheduler.command
+        self.scheduler.command = _instead(self._whole, mutant)
         return self.scheduler.start()
+
+    def serve_again(self) -> None:
+        """The scheduler, the whole one, in place of what was killed."""
+        self.scheduler.command = self._whole
+        self.scheduler.start()
 
     def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
         """A worker, started; or its mutant."""

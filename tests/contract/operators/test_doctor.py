@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -110,6 +111,9 @@ async def test_screens(contentgen: Transcript, channel: aio.Channel, account: in
         await scripted_worker.start(lease)
         await contentgen("doctor")
         await contentgen("-o", "json", "doctor")
+        scripted_worker.last_error = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
+        await scripted_worker.state(0)
+        await contentgen("doctor")
     contentgen.check("doctor")
 
 
@@ -132,11 +136,12 @@ def test_nothing_is_wrong() -> None:
         ([GOOD, worker(worker_id="w2", version="0.0.9")], 0, "version", "workers are 0.0.9"),
         ([GOOD, worker(worker_id="w2", creator_version="content-creator 2")], 0, "cli", "content-creator 2"),
         (
-            [worker(unhealthy=True, last_error="exit status 127\nnot found")],
+            [GOOD, worker(worker_id="w2", unhealthy=True, last_error="exit status 127\nnot found")],
             1,
             "cli",
-            "w1 does not run: exit status 127",
+            "that of w2 fails at once or is gone: exit status 127 not found",
         ),
+        ([GOOD, worker(worker_id="w2", unhealthy=True)], 1, "cli", "no reason is told"),
     ],
 )
 def test_workers_that_need_a_look(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
@@ -146,6 +151,19 @@ def test_workers_that_need_a_look(workers: Sequence[pool_pb.Worker], status: int
     assert (ended, finding["check"], finding["level"]) == (status, check, "fail" if status else "warn")
     assert told in finding["message"]
     assert finding["advice"]
+
+
+def test_workers_that_are_all_unhealthy() -> None:
+    deployment = Deployment()
+    ill = worker(unhealthy=True, last_error="no model answers", hostname="host-7")
+    ill.unhealthy_time.FromSeconds(int(time.time()) - 330)
+    deployment.workers = [ill]
+    status, (pool_finding, cli_finding) = examined(deployment)
+    assert (status, pool_finding["check"], cli_finding["check"]) == (1, "workers", "cli")
+    assert pool_finding["message"] == "all 1 are unhealthy: each tries one task at a time"
+    assert cli_finding["message"].startswith("that of w1 fails at once or is gone, for 5 min 3")
+    assert cli_finding["message"].endswith("no model answers")
+    assert "host-7" in cli_finding["advice"]
 
 
 @pytest.mark.parametrize(("pending", "level"), [(90, "warn"), (100, "fail"), (101, "fail")])

@@ -98,7 +98,9 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     PENDING_REASON_NO_WORKERS: _PendingReason.ValueType  # 5
     """No worker is connected."""
     PENDING_REASON_ALL_SLOTS_BUSY: _PendingReason.ValueType  # 6
-    """Every slot of every worker is taken; it waits for its turn."""
+    """Workers are connected, and none states a free slot: all are taken, or those workers drain or are unhealthy
+    (GetWorkerPool tells); it waits for its turn.
+    """
 
 class PendingReason(_PendingReason, metaclass=_PendingReasonEnumTypeWrapper):
     """Why a task is still pending: the first that holds, in the order of the numbers."""
@@ -118,7 +120,9 @@ PENDING_REASON_PAUSED: PendingReason.ValueType  # 4
 PENDING_REASON_NO_WORKERS: PendingReason.ValueType  # 5
 """No worker is connected."""
 PENDING_REASON_ALL_SLOTS_BUSY: PendingReason.ValueType  # 6
-"""Every slot of every worker is taken; it waits for its turn."""
+"""Workers are connected, and none states a free slot: all are taken, or those workers drain or are unhealthy
+(GetWorkerPool tells); it waits for its turn.
+"""
 Global___PendingReason: _TypeAlias = PendingReason  # noqa: Y015
 
 @_typing.final

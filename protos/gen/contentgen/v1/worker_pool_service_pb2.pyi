@@ -60,6 +60,7 @@ class Worker(_message.Message):
     CREATOR_VERSION_FIELD_NUMBER: _builtins.int
     UNHEALTHY_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_TIME_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Its stable name, over restarts."""
     hostname: _builtins.str
@@ -83,9 +84,13 @@ class Worker(_message.Message):
     creator_version: _builtins.str
     """What its CLI's `--version` said; empty where the CLI does not know that option."""
     unhealthy: _builtins.bool
-    """Its CLI fails at once, or is gone."""
+    """Its CLI fails at once, or is gone: it tries one task at a time, with pauses of 1 s to 5 min, and takes nothing else
+    until one completes. As its last heartbeat said; false where it is not connected.
+    """
     last_error: _builtins.str
-    """Why it is unhealthy; empty where it is not."""
+    """Why it is unhealthy, at most 1,000 characters; empty where it is not. It may quote the task that failed: for a token
+    that is tied to accounts it is empty.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """As it said in its hello; shown, never used for routing."""
@@ -97,6 +102,10 @@ class Worker(_message.Message):
     @_builtins.property
     def last_heartbeat_time(self) -> _timestamp_pb2.Timestamp:
         """When it was heard of last: its hello, or its last heartbeat."""
+
+    @_builtins.property
+    def unhealthy_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is unhealthy; unset where it is not."""
 
     def __init__(
         self,
@@ -116,10 +125,11 @@ class Worker(_message.Message):
         creator_version: _builtins.str = ...,
         unhealthy: _builtins.bool = ...,
         last_error: _builtins.str = ...,
+        unhealthy_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "last_heartbeat_time", b"last_heartbeat_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "last_heartbeat_time", b"last_heartbeat_time", "unhealthy_time", b"unhealthy_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_slots", b"busy_slots", "connect_time", b"connect_time", "creator_version", b"creator_version", "draining", b"draining", "hostname", b"hostname", "labels", b"labels", "last_error", b"last_error", "last_heartbeat_time", b"last_heartbeat_time", "queue_size", b"queue_size", "running", b"running", "scheduler_id", b"scheduler_id", "slots", b"slots", "unhealthy", b"unhealthy", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_slots", b"busy_slots", "connect_time", b"connect_time", "creator_version", b"creator_version", "draining", b"draining", "hostname", b"hostname", "labels", b"labels", "last_error", b"last_error", "last_heartbeat_time", b"last_heartbeat_time", "queue_size", b"queue_size", "running", b"running", "scheduler_id", b"scheduler_id", "slots", b"slots", "unhealthy", b"unhealthy", "unhealthy_time", b"unhealthy_time", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

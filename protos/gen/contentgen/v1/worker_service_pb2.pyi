@@ -64,7 +64,7 @@ class _ReleaseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Release
     RELEASE_REASON_UNSPECIFIED: _ReleaseReason.ValueType  # 0
     """Refused: a release must say why."""
     RELEASE_REASON_DRAINING: _ReleaseReason.ValueType  # 1
-    """The worker is going away."""
+    """The worker takes nothing new: it is going away, or is unhealthy."""
     RELEASE_REASON_REFUSED: _ReleaseReason.ValueType  # 2
     """This worker can't run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth refusal
     in a row fails it (NO_WORKER_ACCEPTS).
@@ -80,7 +80,7 @@ class ReleaseReason(_ReleaseReason, metaclass=_ReleaseReasonEnumTypeWrapper):
 RELEASE_REASON_UNSPECIFIED: ReleaseReason.ValueType  # 0
 """Refused: a release must say why."""
 RELEASE_REASON_DRAINING: ReleaseReason.ValueType  # 1
-"""The worker is going away."""
+"""The worker takes nothing new: it is going away, or is unhealthy."""
 RELEASE_REASON_REFUSED: ReleaseReason.ValueType  # 2
 """This worker can't run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth refusal
 in a row fails it (NO_WORKER_ACCEPTS).
@@ -366,6 +366,8 @@ class State(_message.Message):
     HELD_LEASES_FIELD_NUMBER: _builtins.int
     LAST_ASSIGNMENT_FIELD_NUMBER: _builtins.int
     LAST_POLL_ID_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1, rising within a stream. One that is not above the last changes no capacity."""
     free_slots: _builtins.int
@@ -374,6 +376,12 @@ class State(_message.Message):
     """Number of the last assignment that it has read on this stream; 0: none yet."""
     last_poll_id: _builtins.str
     """The `poll_id` of the last `poll_now` of this stream that it has answered; empty: none yet."""
+    unhealthy: _builtins.bool
+    """Its CLI fails at once, or is gone: it tries one task at a time (rule 8)."""
+    last_error: _builtins.str
+    """Why it is unhealthy: what the last run that decided so failed with. Empty where it is not; more than 1,000 characters
+    are cut.
+    """
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
         """Every lease that it holds; at most 10,000."""
@@ -386,10 +394,12 @@ class State(_message.Message):
         held_leases: _abc.Iterable[Global___HeldLease] | None = ...,
         last_assignment: _builtins.int = ...,
         last_poll_id: _builtins.str = ...,
+        unhealthy: _builtins.bool = ...,
+        last_error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_slots", b"free_slots", "held_leases", b"held_leases", "last_assignment", b"last_assignment", "last_poll_id", b"last_poll_id", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_slots", b"free_slots", "held_leases", b"held_leases", "last_assignment", b"last_assignment", "last_error", b"last_error", "last_poll_id", b"last_poll_id", "number", b"number", "unhealthy", b"unhealthy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

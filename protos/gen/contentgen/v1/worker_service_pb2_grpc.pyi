@@ -108,10 +108,19 @@ class WorkerServiceStub:
     7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
     handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
 
-    8. `released` gives a lease back, for a reason: DRAINING (the worker is going away), REFUSED (this worker can't run
-    it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused task keeps its place but waits 1 s, 2 s,
-    4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A worker that refuses for its own sake
-    states `free_slots` 0 until that is over, and that State goes before the release.
+    8. `released` gives a lease back, for a reason: DRAINING (the worker takes nothing new: it is going away, or is
+    unhealthy), REFUSED (this worker can't run it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused
+    task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A
+    worker that gives leases back for its own sake states `free_slots` 0 until that is over, and that State goes before
+    the release.
+
+    A worker is *unhealthy* once five of its runs in a row failed less than 10 s after their start, or its CLI is gone
+    (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. It says so
+    in each State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and
+    another worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it
+    states one free slot and tries one task; nothing waits ahead of a slot meanwhile. The first one that completes ends
+    it. What a tried task fails with is that task's error, and consumes its retry, as always. Only a task that was tried
+    decides: one that is stopped before its end does not, and another one is tried. A new process begins healthy.
 
     DEADLINES
 
@@ -295,10 +304,19 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
     handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
 
-    8. `released` gives a lease back, for a reason: DRAINING (the worker is going away), REFUSED (this worker can't run
-    it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused task keeps its place but waits 1 s, 2 s,
-    4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A worker that refuses for its own sake
-    states `free_slots` 0 until that is over, and that State goes before the release.
+    8. `released` gives a lease back, for a reason: DRAINING (the worker takes nothing new: it is going away, or is
+    unhealthy), REFUSED (this worker can't run it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused
+    task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A
+    worker that gives leases back for its own sake states `free_slots` 0 until that is over, and that State goes before
+    the release.
+
+    A worker is *unhealthy* once five of its runs in a row failed less than 10 s after their start, or its CLI is gone
+    (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. It says so
+    in each State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and
+    another worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it
+    states one free slot and tries one task; nothing waits ahead of a slot meanwhile. The first one that completes ends
+    it. What a tried task fails with is that task's error, and consumes its retry, as always. Only a task that was tried
+    decides: one that is stopped before its end does not, and another one is tried. A new process begins healthy.
 
     DEADLINES
 
@@ -485,10 +503,19 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
         handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
 
-        8. `released` gives a lease back, for a reason: DRAINING (the worker is going away), REFUSED (this worker can't run
-        it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused task keeps its place but waits 1 s, 2 s,
-        4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A worker that refuses for its own sake
-        states `free_slots` 0 until that is over, and that State goes before the release.
+        8. `released` gives a lease back, for a reason: DRAINING (the worker takes nothing new: it is going away, or is
+        unhealthy), REFUSED (this worker can't run it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused
+        task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A
+        worker that gives leases back for its own sake states `free_slots` 0 until that is over, and that State goes before
+        the release.
+
+        A worker is *unhealthy* once five of its runs in a row failed less than 10 s after their start, or its CLI is gone
+        (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. It says so
+        in each State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and
+        another worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it
+        states one free slot and tries one task; nothing waits ahead of a slot meanwhile. The first one that completes ends
+        it. What a tried task fails with is that task's error, and consumes its retry, as always. Only a task that was tried
+        decides: one that is stopped before its end does not, and another one is tried. A new process begins healthy.
 
         DEADLINES
 

@@ -49,9 +49,13 @@ def versions(workers: Workers) -> Iterator[Finding]:
 def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
     """Who is connected, and who is not any more."""
     running = [worker for worker in found.workers if worker.running]
-    if running:
-        busy, slots = sum(it.busy_slots for it in running), sum(it.slots for it in running)
-        yield ok("workers", f"{len(running)} take tasks, {busy} of {slots} slots are busy")
+    healthy = [worker for worker in running if not worker.unhealthy]
+    if healthy:
+        busy, slots = sum(it.busy_slots for it in healthy), sum(it.slots for it in healthy)
+        others = f"; {len(running) - len(healthy)} more unhealthy" if len(healthy) < len(running) else ""
+        yield ok("workers", f"{len(healthy)} take tasks, {busy} of {slots} slots are busy{others}")
+    elif running:
+        yield fail("workers", f"all {len(running)} are unhealthy: each tries one task at a time", "mend their CLIs")
     elif found.num_workers:
         yield fail(
             "workers", f"all {found.num_workers} are draining", "restart them, or start others: contentgen-worker"
@@ -70,15 +74,23 @@ def clis(workers: Workers) -> Iterator[Finding]:
     running = [worker for worker in workers if worker.running]
     for worker in workers:
         if worker.unhealthy:
-            message = f"that of {worker.worker_id} does not run: {cells.line(worker.last_error) or 'no reason given'}"
-            yield fail(
-                "cli", message, f"look at CREATOR_CLI_PATH and the worker's log on {worker.hostname or 'its host'}"
-            )
+            yield _unhealthy(worker)
     said = {worker.creator_version or "without a version" for worker in running}
     if len(said) > 1:
         yield warn("cli", f"workers have different ones: {_some(sorted(said))}", "install the same one everywhere")
     elif said and not any(worker.unhealthy for worker in running):
         yield ok("cli", f"{cells.line(said.pop())} on {'all workers' if len(running) > 1 else 'the worker'}")
+
+
+def _unhealthy(worker: pool_pb.Worker) -> Finding:
+    since = cells.age(document(worker)["unhealthy_time"])
+    message = f"that of {cells.line(worker.worker_id)} fails at once or is gone{f', for {since}' if since else ''}"
+    return fail(
+        "cli",
+        f"{message}: {cells.line(worker.last_error) or 'no reason is told'}",
+        f"look at CREATOR_CLI_PATH and what it needs on {cells.line(worker.hostname) or 'its host'}; the worker tries"
+        " one task at a time, 5 min apart at most, and takes all again once one completes, or once it is restarted",
+    )
 
 
 def queue(connection: Connection, limit: int) -> Iterator[Finding]:

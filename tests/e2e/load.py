@@ -1,0 +1,203 @@
+"""Honest callers, all the time: threads that submit, read, wait and watch, by the client and by plain gRPC.
+
+Each fails at its first call that fails, where the caller of plain gRPC repeats UNAVAILABLE and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import psutil
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+
+from scheduler_svc.client import ContentGenerationClient
+from tests.e2e.client import request, status_name
+from tests.waiting import wait_until
+
+PACE = 0.01
+"""Seconds between two calls of a reader: enough to be there at each moment, little enough for two cores."""
+_CALL_LIMIT = 20.0
+_REPEATING = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.2s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+_OPTIONS = (
+    ("grpc.service_config", _REPEATING),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+Moves = dict[str, list[str]]
+"""The statuses that a watcher was told of each task, in order."""
+
+
+class Load:
+    """Callers of the schedulers at a target, on one account, whose tasks take `seconds` each."""
+
+    def __init__(self, target: str, account_id: int, seconds: float) -> None:
+        self.task_ids: list[str] = []
+        self.calls = 0
+        self.told: list[Moves] = []
+        """Of each watcher."""
+        self._target = target
+        self._account_id = account_id
+        self._options = {"seconds": f"{seconds:g}"}
+        self._over = threading.Event()
+        self._ends: list[Callable[[], object]] = []
+        self._threads = ThreadPoolExecutor(16, "load")
+        self._callers: list[Future[None]] = []
+        self._watchers: list[Future[None]] = []
+
+    def start(self, callers: int) -> None:
+        """So many callers by the client and as many by plain gRPC, with a reader and a watcher of each kind."""
+        self._watchers = [
+            self._threads.submit(watch, self._new_watcher()) for watch in (self._watch, self._watch_plain)
+        ]
+        work = [self._work, self._work_plain] * callers + [self._read, self._read_plain]
+        self._plain_channels = callers + 2
+        self._callers = [self._threads.submit(caller) for caller in work]
+
+    def connected(self, port: int) -> bool:
+        """Whether all callers are connected to that port of this machine."""
+        mine = (each for each in psutil.Process().net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED)
+        clients_share_one = 1
+        return (
+            sum(bool(each.raddr) and each.raddr.port == port for each in mine)
+            >= self._plain_channels + clients_share_one
+        )
+
+    def stop(self) -> None:
+        """Returns once each caller has seen its last task complete; raises what a caller met."""
+        self._over.set()
+        for caller in self._callers:
+            caller.result(60)
+
+    def check(self) -> None:
+        """Raises what a caller has met so far."""
+        for caller in (*self._callers, *self._watchers):
+            if caller.done():
+                caller.result()
+
+    def close(self) -> None:
+        """Ends the watchers too; raises what one met."""
+        self._over.set()
+        for end in self._ends:
+            end()
+        self._threads.shutdown()
+        for watcher in self._watchers:
+            watcher.result()
+
+    def wait_told(self, ended: int, *, within: float) -> None:
+        """Until each watcher was told of so many completed tasks."""
+
+        def seen() -> bool:
+            self.check()
+            return all(sum(moves[-1:] == ["completed"] for moves in told.values()) >= ended for told in self._copies())
+
+        wait_until(seen, within=within, what=f"each watcher has seen {ended} tasks complete")
+
+    def _copies(self) -> Sequence[Moves]:
+        return [dict(told) for told in self.told]
+
+    def _new_watcher(self) -> Moves:
+        self.told.append(defaultdict(list))
+        return self.told[-1]
+
+    def _work(self) -> None:
+        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+            while not self._over.is_set():
+                task_id = client.submit_task(self._account_id, "by the client", creator_options=self._options)
+                self.task_ids.append(task_id)
+                task = client.wait(task_id, timeout=0.5)
+                while not task["completed_at"]:
+                    client.list_tasks(self._account_id, limit=5)
+                    task = client.wait(task_id, timeout=0.5)
+                    self.calls += 2
+                assert task["status"] == "completed", task
+
+    def _work_plain(self) -> None:
+        with self._plain() as stub:
+            while not self._over.is_set():
+                asked = request(self._account_id, "by plain gRPC", options=self._options, request_id=uuid.uuid4().hex)
+                task = stub.SubmitTask(asked, timeout=_CALL_LIMIT).task
+                self.task_ids.append(task.task_id)
+                while not task.HasField("end_time"):
+                    stub.ListTasks(pb.ListTasksRequest(account_id=self._account_id, page_size=5), timeout=_CALL_LIMIT)
+                    wanted = pb.WaitTaskRequest(task_id=task.task_id)
+                    wanted.timeout.FromMilliseconds(500)
+                    task = stub.WaitTask(wanted, timeout=_CALL_LIMIT).task
+                    self.calls += 2
+                assert status_name(task.status) == "completed", task
+
+    def _read(self) -> None:
+        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+            while not self._over.wait(PACE):
+                if self.task_ids:
+                    assert client.get_task_status(self.task_ids[-1])
+                    self.calls += 1
+
+    def _read_plain(self) -> None:
+        with self._plain() as stub:
+            while not self._over.wait(PACE):
+                if self.task_ids:
+                    stub.GetTask(pb.GetTaskRequest(task_id=self.task_ids[-1]), timeout=_CALL_LIMIT)
+                    self.calls += 1
+
+    def _watch(self, told: Moves) -> None:
+        client = ContentGenerationClient(self._target)
+        self._ends.append(client.close)
+        for event in client.watch(account_id=self._account_id):
+            told[event["task"]["task_id"]].append(event["task"]["status"])
+
+    def _watch_plain(self, told: Moves) -> None:
+        with self._plain() as stub:
+            asked = pb.WatchTasksRequest(account_id=self._account_id)
+            while not self._over.is_set():
+                stream = stub.WatchTasks(asked)
+                self._ends.append(stream.cancel)
+                if self._over.is_set():  # `close` may have missed it
+                    stream.cancel()
+                try:
+                    for answer in stream:
+                        asked.resume_token = answer.event.resume_token
+                        told[answer.event.task.task_id].append(status_name(answer.event.task.status))
+                except grpc.RpcError:
+                    if stream.code() != grpc.StatusCode.UNAVAILABLE and not self._over.is_set():
+                        raise
+
+    @contextmanager
+    def _plain(self) -> Iterator[TaskServiceStub]:
+        with grpc.insecure_channel(self._target, _OPTIONS) as channel:
+            yield TaskServiceStub(channel)
+
+
+@contextmanager
+def loaded(target: str, account_id: int, *, callers: int, seconds: float) -> Iterator[Load]:
+    """Callers that are at it within the block."""
+    load = Load(target, account_id, seconds)
+    load.start(callers)
+    try:
+        yield load
+    finally:
+        load.close()

@@ -1,0 +1,149 @@
+"""A connection pooler in little: simple queries only, one of three ways to treat sessions. Without a pool's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+SESSION = "session"
+TRANSACTION = "transaction"
+DEAF = "deaf"
+"""Keeps sessions, and passes no notifications on."""
+
+_ENCRYPTION_REQUESTS = (80877103, 80877104)
+_STARTUP_HEAD = 8
+
+
+class _Message(NamedTuple):
+    kind: bytes
+    body: bytes
+
+    def __bytes__(self) -> bytes:
+        return self.kind + struct.pack("!i", len(self.body) + 4) + self.body
+
+
+class _Server(NamedTuple):
+    """One session of PostgreSQL."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    greeting: bytes
+
+
+class Pooler:
+    """Listens on a port of this machine, in a thread of its own, in front of a server's socket."""
+
+    def __init__(self, socket: Path, mode: str, *, newest_first: bool) -> None:
+        self.port = 0
+        self._socket = socket
+        self._mode = mode
+        self._newest_first = newest_first
+        self._idle: deque[_Server] = deque()
+        self._all: list[_Server] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pooler")
+
+    def open(self) -> None:
+        self._thread.start()
+        opened = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._listening = asyncio.run_coroutine_threadsafe(opened, self._loop).result(10)
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._listening.close()
+        for server in self._all:
+            server.writer.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            startup = await _startup(reader, writer)
+            kept = await self._taken(startup)
+            writer.write(kept.greeting)
+            if self._mode == TRANSACTION:
+                self._idle.append(kept)
+                await self._each_apart(reader, writer, startup)
+            else:
+                await self._all_together(reader, writer, kept)
+        writer.close()
+
+    async def _each_apart(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, startup: bytes) -> None:
+        """Each query in whichever session is free."""
+        while (query := await _read(reader)).kind == b"Q":
+            server = await self._taken(startup)
+            server.writer.write(bytes(query))
+            writer.write(await _until_ready(server.reader))
+            self._idle.append(server)
+
+    async def _all_together(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: _Server) -> None:
+        back = asyncio.create_task(self._pass_on(server.reader, writer))
+        while (message := await _read(reader)).kind != b"X":
+            server.writer.write(bytes(message))
+        server.writer.close()
+        await back
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                message = await _read(reader)
+                if self._mode != DEAF or message.kind != b"A":
+                    writer.write(bytes(message))
+
+    async def _taken(self, startup: bytes) -> _Server:
+        if self._idle and (self._mode == TRANSACTION):
+            return self._idle.pop() if self._newest_first else self._idle.popleft()
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        writer.write(startup)
+        server = _Server(reader, writer, await _until_ready(reader))
+        self._all.append(server)
+        return server
+
+
+async def _startup(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """A client's first message; encryption is declined."""
+    while True:
+        head = await reader.readexactly(_STARTUP_HEAD)
+        length, code = struct.unpack("!ii", head)
+        if code not in _ENCRYPTION_REQUESTS:
+            return head + await reader.readexactly(length - _STARTUP_HEAD)
+        writer.write(b"N")
+
+
+async def _read(reader: asyncio.StreamReader) -> _Message:
+    kind, length = struct.unpack("!ci", await reader.readexactly(5))
+    return _Message(kind, await reader.readexactly(length - 4))
+
+
+async def _until_ready(reader: asyncio.StreamReader) -> bytes:
+    """What a server says until it is ready for the next query."""
+    said = b""
+    while True:
+        message = await _read(reader)
+        said += bytes(message)
+        if message.kind == b"Z":
+            return said
+
+
+@contextmanager
+def pooled(socket: Path, mode: str, *, newest_first: bool = True) -> Iterator[Pooler]:
+    """A pooler in front of the server at `socket`; of idle sessions the one used last is used next, or first."""
+    pooler = Pooler(socket, mode, newest_first=newest_first)
+    pooler.open()
+    try:
+        yield pooler
+    finally:
+        pooler.close()

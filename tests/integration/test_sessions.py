@@ -1,0 +1,76 @@
+"""What is found out of DATABASE_URL at start: sessions that are kept, a pooler that keeps none, no server at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.config import SettingsError
+from scheduler_svc.store.sessions import check_sessions
+from scheduler_svc.store.transactions import make_engine
+from tests.integration.pooler import DEAF, SESSION, TRANSACTION, Pooler, pooled
+
+
+def _socket(url: str) -> Path:
+    return Path(str(sa.make_url(url).query["host"])) / ".s.PGSQL.5432"
+
+
+def _through(pooler: Pooler, url: str) -> str:
+    made = sa.make_url(url).set(host="127.0.0.1", port=pooler.port, query={})
+    return made.render_as_string(hide_password=False)
+
+
+def test_sessions_are_kept_without_a_pooler(empty_db_url: str) -> None:
+    check_sessions(empty_db_url)
+
+
+def test_a_pooler_that_keeps_sessions_is_no_hindrance(empty_db_url: str) -> None:
+    with pooled(_socket(empty_db_url), SESSION) as pooler:
+        check_sessions(_through(pooler, empty_db_url))
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_pooler_that_keeps_none_is_named_with_what_to_do(empty_db_url: str, newest_first: bool) -> None:
+    with pooled(_socket(empty_db_url), TRANSACTION, newest_first=newest_first) as pooler:
+        problem = _problem(_through(pooler, empty_db_url))
+    assert problem.startswith("DATABASE_URL leads to a connection pooler")
+    assert "another for each transaction" in problem
+    assert "pool_mode=session" in problem
+
+
+def test_a_pooler_that_loses_notifications_is_named_too(empty_db_url: str) -> None:
+    with pooled(_socket(empty_db_url), DEAF) as pooler:
+        problem = _problem(_through(pooler, empty_db_url))
+    assert "loses what NOTIFY tells" in problem
+
+
+def test_a_server_that_is_not_there_is_told_in_a_line() -> None:
+    problem = _problem("postgresql+psycopg2://user:secret@127.0.0.1:1/db")
+    assert problem.startswith("DATABASE_URL can't be used: ")
+    assert "127.0.0.1" in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("address", ["host:port", "s@cret@host:port"])
+def test_a_url_that_can_t_be_read_is_not_shown(address: str) -> None:
+    problem = _problem(f"postgresql+psycopg2://user:s3cret@{address}/db")
+    assert problem.startswith("DATABASE_URL can't be read: it must be postgresql://")
+    assert "cret" not in problem
+
+
+@pytest.mark.parametrize("hot", [True, False])
+def test_the_server_gives_up_a_replica_that_leaves_a_transaction_open(empty_db_url: str, hot: bool) -> None:
+    engine = make_engine(empty_db_url, 1, hot=hot)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "20s"
+        assert connection.scalar(sa.text("SHOW enable_seqscan")) == ("off" if hot else "on")
+    engine.dispose()
+
+
+def _problem(url: str) -> str:
+    with pytest.raises(SettingsError) as raised:
+        check_sessions(url)
+    (problem,) = raised.value.problems
+    return problem

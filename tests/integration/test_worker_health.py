@@ -1,0 +1,190 @@
+"""A real worker process whose CLI breaks and is mended, against a scheduler that the test scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from contentgen.v1 import worker_service_pb2 as pb
+
+from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
+from tests.integration.worker_process import WorkerProcess, worker_process
+from worker_svc.health import MOST_QUICK_FAILURES
+
+ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
+_CREATOR = """#!/bin/sh
+[ "$1" = create ] || exit 0
+while [ -e {folder}/hangs ]; do sleep 0.05; done
+[ -e {folder}/works ] || {{ echo 'no model answers' >&2; exit 3; }}
+echo '{{"content": "an article"}}'
+"""
+
+
+class Creator:
+    """A CLI that fails at once until it is mended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "creator"
+        self._works, self._hangs = folder / "works", folder / "hangs"
+        self._text = _CREATOR.format(folder=folder)
+        self.restore()
+
+    def restore(self) -> None:
+        self.path.write_text(self._text)
+        self.path.chmod(0o755)
+
+    def mend(self) -> None:
+        self._works.touch()
+
+    def hang(self) -> None:
+        self._hangs.touch()
+
+    def go_on(self) -> None:
+        self._hangs.unlink()
+
+
+@contextmanager
+def worker_with(creator: Creator, target: str, **settings: str) -> Iterator[WorkerProcess]:
+    settings = {"CONTENTGEN_SLOTS": "1", "CREATOR_CLI_PATH": str(creator.path), **settings}
+    with worker_process(creator.path.parent / "data", target, **settings) as worker:
+        yield worker
+
+
+async def falls_ill(stream: Stream) -> pb.State:
+    """Gives it tasks until it says that it is unhealthy; that state."""
+    for number in range(1, MOST_QUICK_FAILURES + 1):
+        state = await stream.until("state", lambda s: s.free_slots > 0 and not s.held_leases)
+        assert not state.unhealthy
+        stream.assign(number, state.number, lease(f"ill-{number}"))
+    return await unhealthy(stream)
+
+
+async def unhealthy(stream: Stream, free_slots: int = 0) -> pb.State:
+    state: pb.State = await stream.until("state", lambda s: s.unhealthy and s.free_slots == free_slots)
+    return state
+
+
+def released_at(stream: Stream, lease_id: str) -> int:
+    """Where in the stream a lease was given back."""
+    return next(
+        i
+        for i, message in enumerate(stream.heard)
+        for update in message.report.updates
+        if update.lease_id == lease_id and update.HasField("released")
+    )
+
+
+def first_unhealthy_at(stream: Stream) -> int:
+    return next(i for i, message in enumerate(stream.heard) if message.state.unhealthy)
+
+
+async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_path: Path) -> None:
+    creator = Creator(tmp_path)
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target, CONTENTGEN_QUEUE_SIZE="2") as worker:
+            stream, _ = await scheduler.session()
+            ill = await falls_ill(stream)
+            fell_ill_at = time.monotonic()
+            assert (ill.free_slots, ill.last_error) == (0, ERROR)
+
+            state = await unhealthy(stream, free_slots=1)
+            assert time.monotonic() - fell_ill_at > 0.5, "the first pause is a second"
+            stream.assign(6, state.number, lease("tried-in-vain"))
+            await stream.update("failed", "tried-in-vain")
+            state = await unhealthy(stream, free_slots=0)
+            failed_again_at = time.monotonic()
+            state = await unhealthy(stream, free_slots=1)
+            assert time.monotonic() - failed_again_at > 0.8, "the second one is up to two"
+
+            creator.mend()
+            stream.assign(7, state.number, lease("tried"))
+            await stream.update("completed", "tried")
+            state = await stream.until("state", lambda s: not s.unhealthy and not s.held_leases)
+            assert (state.free_slots, state.last_error) == (3, "")
+
+            (event, again) = worker.events("worker.unhealthy")
+            assert (event["reason"], event["exit_code"], event["next_try_in"]) == ("CREATOR_ERROR", "3", 1.0)
+            assert again["next_try_in"] <= 2.0
+            assert [it["lease_id"] for it in worker.events("worker.probing")] == ["tried-in-vain", "tried"]
+            assert [it["lease_id"] for it in worker.events("worker.healthy")] == ["tried"]
+            assert "no model answers" not in "".join(
+                line for line in worker.text().splitlines() if '"level": "debug"' not in line
+            ), "an error may quote its task"
+
+
+async def test_what_waits_is_given_back_behind_a_state_and_does_not_count(tmp_path: Path) -> None:
+    creator = Creator(tmp_path)
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target, CONTENTGEN_QUEUE_SIZE="6") as worker:
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            assert state.free_slots == 7
+            names = [f"runs-{n}" for n in range(MOST_QUICK_FAILURES)] + ["waits-1", "waits-2"]
+            stream.assign(1, state.number, *map(lease, names))
+            for name in ("waits-1", "waits-2"):
+                update = await stream.update("released", name)
+                assert update.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
+                assert first_unhealthy_at(stream) < released_at(stream, name)
+            first = stream.heard[first_unhealthy_at(stream)].state
+            assert first.free_slots == 0
+            assert {it.lease_id for it in first.held_leases} >= {"waits-1", "waits-2"}
+            assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}
+
+
+async def test_what_was_on_its_way_goes_back_and_a_try_that_is_cancelled_decides_nothing(tmp_path: Path) -> None:
+    creator = Creator(tmp_path)
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            ill = await falls_ill(stream)
+            stream.assign(6, ill.number - 1, lease("late"))
+            assert (await stream.update("released", "late")).released.reason == pb.RELEASE_REASON_DRAINING
+            state = await unhealthy(stream, free_slots=1)
+            assert state.last_assignment == 6
+
+            creator.hang()
+            stream.assign(7, state.number, lease("cancelled"))
+            state = await unhealthy(stream, free_slots=0)
+            stream.send(cancel=pb.Cancel(lease_id="cancelled", reason="CANCELLED_BY_CLIENT"))
+            await stream.update("released", "cancelled")
+            state = await unhealthy(stream, free_slots=1)
+            creator.mend()
+            creator.go_on()
+            stream.assign(8, state.number, lease("tried"))
+            await stream.update("completed", "tried")
+            assert len(worker.events("worker.unhealthy")) == 1
+
+
+@pytest.mark.parametrize("profile", ["json", "reference"])
+async def test_a_cli_that_vanishes_ends_it_at_once(tmp_path: Path, profile: str) -> None:
+    creator = Creator(tmp_path)
+    creator.mend()
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target, CREATOR_PROFILE=profile):
+            stream, _ = await scheduler.session()
+            creator.path.unlink()
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("a"))
+            assert (await stream.update("failed", "a")).failed.error.reason == "CREATOR_CLI_NOT_FOUND"
+            state = await unhealthy(stream, free_slots=0)
+            assert state.last_error.startswith("CREATOR_CLI_NOT_FOUND: ")
+
+
+async def test_a_new_stream_hears_of_it_and_a_new_process_begins_healthy(tmp_path: Path) -> None:
+    creator = Creator(tmp_path)
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            await falls_ill(stream)
+            stream.end()
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            assert (state.number, state.unhealthy, state.last_error) == (1, True, ERROR)
+            worker.kill()
+        with worker_with(creator, scheduler.target):
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            assert (state.unhealthy, state.free_slots) == (False, 1)

@@ -1,0 +1,86 @@
+"""Carries out what the breaker decides: says it in the log, waits out its pauses, has leases given back.
+
+Layer: inside session, over health.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.health import Breaker, Circuit
+from worker_svc.outcome import Failed, Outcome
+from worker_svc.session.leases import Lease
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Probes:
+    """The breaker of a worker, with its clock."""
+
+    def __init__(self, opened: Callable[[], None], changed: Callable[[], None]) -> None:
+        """`opened` is called when nothing may be taken any more, `changed` when there is something else to state."""
+        self._breaker = Breaker()
+        self._opened = opened
+        self._changed = changed
+
+    @property
+    def room(self) -> int | None:
+        """Leases that may be taken beyond those that are held; None: no bound."""
+        return self._breaker.room
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is taken, until a pause is over."""
+        return self._breaker.circuit is Circuit.OPEN
+
+    @property
+    def unhealthy(self) -> bool:
+        """Whether the CLI counts as broken: from the opening until a try completes."""
+        return self._breaker.circuit is not Circuit.CLOSED
+
+    @property
+    def last_error(self) -> str:
+        """Why it counts as broken; empty where it does not."""
+        return self._breaker.last_error
+
+    def admit(self, lease: Lease) -> bool:
+        """Whether a lease that has come may take its place."""
+        admitted = self._breaker.admit(lease.lease_id)
+        if admitted and self.unhealthy:
+            _log.info("trying one task", action="worker.probing", task_id=lease.task_id, lease_id=lease.lease_id)
+        return admitted
+
+    def ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
+        """A run came to its own end, `lasted` seconds after its start."""
+        before = self._breaker.circuit
+        self._breaker.ran(lease.lease_id, outcome, lasted)
+        if self._breaker.circuit is before:
+            return
+        if isinstance(outcome, Failed):
+            self._has_opened(outcome)
+        else:
+            _log.info("the CLI works again", action="worker.healthy", lease_id=lease.lease_id)
+
+    def over(self, lease: Lease) -> None:
+        """A lease is not held any more."""
+        self._breaker.over(lease.lease_id)
+
+    def _has_opened(self, failure: Failed) -> None:
+        # The message may quote the task: it goes where tasks are shown, not into the log.
+        _log.error(
+            "the CLI fails at once or is gone: nothing is taken but one task at a time, to try",
+            action="worker.unhealthy",
+            reason=failure.reason,
+            exit_code=failure.details.get("exit_code", ""),
+            next_try_in=round(self._breaker.pause, 1),
+        )
+        asyncio.get_running_loop().call_later(self._breaker.pause, self._try_again)
+        self._opened()
+
+    def _try_again(self) -> None:
+        self._breaker.try_again()
+        self._changed()
