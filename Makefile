@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model chaos chaos-long mutants lint verify audit bench gen baseline lock wheel clean
+.PHONY: setup demo run examples test model chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -77,14 +77,17 @@ verify: $(STAMP) ## stubs, schema and state diagram are what their sources say
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
 	  diff -ru -x __pycache__ protos/gen "$$tmp" && echo 'the stubs are what protoc makes of the protos'
 	@$(PY) -m tests.verify.schema
+	@$(PY) -m tests.verify.expansion
 	@$(PY) -m tests.verify.diagram
 
 # Not part of .ci/run: it asks a public database, which a build machine need not reach. What that can't say is a failure.
 audit: ## look for known vulnerabilities in what is locked
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(AUDIT) && \
-	  "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
-	    -r requirements.lock -r docker/build.lock
+	  { "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes $(ARGS) \
+	    -r requirements.lock -r docker/build.lock || { printf '%s\n' >&2 \
+	    'audit failed: what is listed above is vulnerable, or its advisories could not be had: then nothing is known.' \
+	    'The advisories are those of PyPI; ARGS=--vulnerability-service=osv asks OSV instead.'; exit 1; }; }
 
 bench: $(STAMP) ## measure submit, drain and idle latency
 	@$(PY) -m benchmarks $(ARGS)
@@ -105,6 +108,14 @@ lock: ## resolve the locks anew (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler -o docker/scheduler.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker -o docker/worker.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock
+
+# What stands there is a build of the commit that its name ends with, and the same bytes each time.
+previous: $(STAMP) ## build the version before this one for tests/e2e/test_upgrades.py, from COMMIT: only with a release
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && commit=$$(git rev-parse --short=7 --verify $(COMMIT)^{commit}) && \
+	  mkdir "$$tmp/source" && git archive $$commit | tar -x -C "$$tmp/source" && \
+	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp/source" && \
+	  rm -f tests/previous/*.whl && mkdir -p tests/previous && \
+	  for wheel in "$$tmp"/*.whl; do name=$${wheel##*/}; mv "$$wheel" "tests/previous/$${name%%-py3*}+$$commit-py3$${name#*-py3}"; done
 
 wheel: $(STAMP) ## build dist/*.whl
 	@$(PIP) wheel --no-deps --no-build-isolation --no-index -w dist .

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.goals import Figure
-from benchmarks.measures import MEASURES, Options
+from benchmarks.measures import MEASURES, USUAL, Options
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("measures", nargs="*", metavar="MEASURE", default=list(MEASURES), help="what to measure")
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", default=list(USUAL), help="what to measure")
     parser.add_argument("--workers", type=int, default=2, help="no-op workers")
     parser.add_argument("--depth", type=int, default=2000, help="leases that each of them holds at most")
     parser.add_argument("--accounts", type=int, default=4, help="accounts that the tasks are of, in turn")

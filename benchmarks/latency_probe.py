@@ -68,7 +68,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     async with (
         aio.insecure_channel(arguments.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
         aio.insecure_channel(arguments.floor, options=[("grpc.use_local_subchannel_pool", 1)]) as bare_channel,
-        LeaseStream(arguments.target, "latency-probe", depth=4) as stream,
+        LeaseStream(arguments.target, arguments.worker_id, depth=4) as stream,
     ):
         stub, bare = TaskServiceStub(channel), TaskServiceStub(bare_channel)
         await channel.channel_ready()
@@ -92,6 +92,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="host:port of the scheduler")
     parser.add_argument("--floor", required=True, help="host:port of a bare server")
+    parser.add_argument("--worker-id", required=True, help="of its own stream")
     parser.add_argument("--samples", type=int, required=True, help="how many")
     parser.add_argument("--accounts", type=child.ids, required=True, help="account ids, by comma")
     child.run(_main(parser.parse_args()))

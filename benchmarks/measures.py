@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import floors, goals, scenario
+from benchmarks import attacked, floors, goals, scenario
 from benchmarks.child import Child
 from benchmarks.goals import Figure, Floor, Goal
+from benchmarks.latencies import Latencies, latencies
 from benchmarks.stack import Stack
 
 PENDING_AT_MOST = 10_000_000
@@ -106,45 +107,32 @@ def _rate(name: str, span: scenario.Span, goal: Goal, floor: Floor | None = None
 async def latency(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await asyncio.sleep(QUIET_S)
-        samples = await _latencies(stack, options.samples)
+        samples = await latencies(stack, options.samples)
     return _percentiles("idle, submit to worker", samples, goals.IDLE_P50_MS, goals.IDLE_P99_MS)
 
 
 async def latency_after_burst(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await load_and_drain(stack, options, options.burst)
-        samples = await _latencies(stack, options.samples)
+        samples = await latencies(stack, options.samples)
     name = f"the same right after {options.burst:,} tasks"
     return _percentiles(name, samples, goals.AFTER_BURST_P50_MS, goals.AFTER_BURST_P99_MS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Latencies:
-    """Milliseconds, the smallest first."""
-
-    measured: list[float]
-    floor: list[float]
-
-
-async def _latencies(stack: Stack, samples: int) -> _Latencies:
-    accounts = ",".join(map(str, stack.accounts))
-    async with floors.bare_server(stack) as bare:
-        options = {"target": stack.target, "floor": bare, "samples": samples, "accounts": accounts}
-        async with Child("latency_probe", stack.folder, "latency_probe", **options) as probe:
-            probe.go()
-            async with asyncio.timeout(scenario.PATIENCE_S):
-                told = [await probe.told() for _ in range(samples)]
-    return _Latencies(sorted(one["ms"] for one in told), sorted(one["floor_ms"] for one in told))
-
-
-def _percentiles(name: str, samples: _Latencies, p50: Goal, p99: Goal) -> list[Figure]:
+def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Figure]:
     ordered = samples.measured
     count, note = len(ordered), f"the longest {ordered[-1]:.1f} ms"
     floor = Floor(samples.floor[count // 2], floors.UNARY_MS)
     return [
         Figure(f"{name}, p50", ordered[count // 2], "ms", count, p50, note, floor),
-        Figure(f"{name}, p99", ordered[count * 99 // 100], "ms", count, p99, note, floor),
+        Figure(f"{name}, p99", samples.p99, "ms", count, p99, note, floor),
     ]
+
+
+async def under_attack(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        await asyncio.sleep(QUIET_S)
+        return await attacked.figures(stack, options.samples)
 
 
 async def idle_workers(options: Options) -> list[Figure]:
@@ -187,4 +175,8 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "latency-after-burst": latency_after_burst,
     "idle-workers": idle_workers,
     "at-rest": at_rest,
+    "under-attack": under_attack,
 }
+
+USUAL = [name for name in MEASURES if name != "under-attack"]
+"""What is measured where nothing is named: figures that have goals."""

@@ -11,6 +11,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before gRPC is importe
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from contextlib import ExitStack, suppress
@@ -19,23 +20,36 @@ from typing import Never
 import structlog
 import uvloop
 
+from scheduler_svc.backups import backup_command, restore_command
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import migrate
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
 from scheduler_svc.store.sessions import check_sessions
 from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
+OPEN_FILES = 16_384
+"""What `Limits.connections` needs, and room."""
 LINGER = 0.1
 """Seconds in which the last answers reach their callers."""
-_COMMANDS = {"import": import_command, "token": token_command}
+_COMMANDS = {
+    "backup": backup_command,
+    "import": import_command,
+    "restore": restore_command,
+    "token": token_command,
+}
 _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """The entry point. Exit status 0 after a drain, 78 where the settings or the database's folder are wrong."""
+    """The entry point.
+
+    Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
+    migration did not get through.
+    """
+    os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
         sys.exit(command(sys.argv[2:]))
@@ -43,9 +57,12 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
         _serve(settings)
-    except (SettingsError, PostgresError) as error:
+    except (SettingsError, PostgresError, SchemaTooNew) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
+    except MigrationStuck as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
 
 
 def _serve(settings: Settings) -> None:
@@ -69,6 +86,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    _open_files()
     replica = Replica(settings, url)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
@@ -105,6 +123,13 @@ def _end_now(postgres: EmbeddedPostgres | None) -> Never:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _open_files() -> None:
+    """As many as this process may have, within reason: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if hard < 0 else min(hard, OPEN_FILES), hard))
 
 
 def _calm_the_collector() -> None:

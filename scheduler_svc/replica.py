@@ -18,6 +18,7 @@ from scheduler_svc.api.auth import Doors, Keys
 from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.in_flight import InFlight
+from scheduler_svc.api.limits import Limits
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
@@ -71,10 +72,11 @@ _log = structlog.get_logger(__name__)
 class Replica:
     """A scheduler on one database. `start` and `stop` on the event loop, once each."""
 
-    def __init__(self, settings: Settings, database_url: str) -> None:
+    def __init__(self, settings: Settings, database_url: str, limits: Limits | None = None) -> None:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._url = database_url
+        self._limits = limits or Limits()
         self.health = Health()
         self._in_flight = InFlight()
         self._streams = Streams()
@@ -98,7 +100,9 @@ class Replica:
         self._loop = asyncio.get_running_loop()
         self._read_files()
         self._build()
-        self._server = grpc_server.build(self._services(), self.health, self._doors, self._in_flight)
+        self._server = grpc_server.build(
+            self._services(), self.health, self._doors, in_flight=self._in_flight, limits=self._limits
+        )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
         self._submits.start()
         self._reports.start()

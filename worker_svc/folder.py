@@ -4,7 +4,7 @@ Layer: beside spool, above durable.
 
     workers/<name>/alive       locked by the worker alone: a live worker holds this folder
     workers/<name>/lock        locked by the worker and its guard: once it is free, the former CLIs are gone
-    workers/<name>/identity    worker_id and folder_id, JSON
+    workers/<name>/identity    worker_id, folder_id and the format of all that is in the folder, JSON
     workers/<name>/session     the last session number that was used, decimal
     workers/<name>/started/    one empty file a lease whose CLI may have been started
     workers/<name>/spool/      results that are not acknowledged (spool.py)
@@ -14,14 +14,17 @@ Layer: beside spool, above durable.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,10 +32,15 @@ from urllib.parse import quote, unquote
 
 from worker_svc.durable import GroupWriter, replace_file, sync_folder
 
+FORMAT = 1
+"""Of what is in a folder. A version that changes it so that this one would misread it raises this, and marks the folder
+before it writes anything else. A folder without a mark is of format 1."""
+
 GUARD_WAIT = 60.0
 """Seconds that the guard of a killed worker is given to end that worker's CLIs."""
 
 _POLL = 0.05
+_LONGEST_NAME = 200
 _NUMBER_WIDTH = 20
 
 
@@ -103,9 +111,11 @@ def take_folder(
     Waits where a guard alone still holds it, and `say`s so. Raises FolderError; OSError where the disk refuses.
     """
     workers = data_dir.absolute() / "workers"
-    workers.mkdir(parents=True, exist_ok=True, mode=0o700)
+    workers.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(workers)
     path, alive = _named(workers, worker_id) if worker_id else _lowest(workers)
     try:
+        _check_format(path)
         lock = _wait_for_guard(path, say)
     except BaseException:
         os.close(alive)
@@ -113,7 +123,7 @@ def take_folder(
     try:
         _empty(path / "scratch")
         for name in ("scratch", "spool", "started"):
-            (path / name).mkdir(exist_ok=True, mode=0o700)
+            _make_private(path / name)
         return WorkerFolder(path, _identity(path, worker_id, hostname, say), (alive, lock))
     except BaseException:
         os.close(alive)
@@ -123,7 +133,9 @@ def take_folder(
 
 def folder_name(worker_id: str) -> str:
     """Name of the sub-folder of a given worker id: never a path, never one of the numbers that others take."""
-    name = quote(worker_id, safe="")[:200]
+    name = quote(worker_id, safe="")
+    if len(name) > _LONGEST_NAME:  # cut alone it might be another id's too
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(worker_id.encode()).hexdigest()[:16]}"
     return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
 
 
@@ -145,7 +157,7 @@ def _lowest(workers: Path) -> tuple[Path, int]:
 
 def _try_alive(path: Path) -> int | None:
     """The lock of a live worker, with this process's id in it; None where another one has it."""
-    path.mkdir(exist_ok=True, mode=0o700)
+    _make_private(path)
     alive = _try_lock(path / "alive")
     if alive is not None:
         os.ftruncate(alive, 0)
@@ -153,8 +165,21 @@ def _try_alive(path: Path) -> int | None:
     return alive
 
 
+def _make_private(folder: Path) -> None:
+    """A folder that only we may look into. Raises FolderError where it is a link, or somebody else's."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise FolderError(f"{folder} is a link or a file, where a folder should be: remove it")
+    if found.st_uid != os.geteuid():
+        raise FolderError(f"{folder} belongs to user {found.st_uid}: give this worker another CONTENTGEN_DATA_DIR")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
 def _try_lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -168,6 +193,18 @@ def _holder(path: Path) -> str:
         return f"process {int((path / 'alive').read_text())}"
     except (OSError, ValueError):
         return "another process"
+
+
+def _check_format(path: Path) -> None:
+    try:
+        stored = int(json.loads((path / "identity").read_text()).get("format", 1))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return  # `_identity` judges that
+    if stored > FORMAT:
+        raise FolderError(
+            f"{path} was used by a newer version (format {stored}, and this one knows {FORMAT}), whose results would be"
+            " misread: start the newer version until the spool in it is empty, or use another folder"
+        )
 
 
 def _wait_for_guard(path: Path, say: Callable[[str], None]) -> int:
@@ -211,7 +248,7 @@ def _new_identity(path: Path, given: str | None, hostname: str) -> Identity:
 
 
 def _store_identity(path: Path, identity: Identity) -> Identity:
-    document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id}
+    document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id, "format": FORMAT}
     replace_file(path / "identity", json.dumps(document).encode())
     return identity
 

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str]) -> int:
     """Runs a worker until it is told to stop; its exit status."""
+    os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices are no JSON, and ours say the same
     try:

@@ -9,7 +9,6 @@ import asyncio
 import codecs
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import BinaryIO
 
 MAX_LINE = 16 * 1024
@@ -85,9 +84,9 @@ async def drain(reader: asyncio.StreamReader, tail: Tail, lines: Lines | None) -
 class Following:
     """A CLI's stdout that is a file, read as it grows."""
 
-    def __init__(self, path: Path, tail: Tail, lines: Lines | None) -> None:
-        """`path` is there already."""
-        self._path = path
+    def __init__(self, file: BinaryIO, tail: Tail, lines: Lines | None) -> None:
+        """`file` is open for reading: by its name it might be another one by now."""
+        self._file = file
         self._tail = tail
         self._lines = lines
         self._no_more = asyncio.Event()
@@ -99,10 +98,9 @@ class Following:
 
     async def run(self) -> None:
         """Returns when all is read that was printed before `ended`, or at once when the file has grown too large."""
-        with self._path.open("rb") as file:
-            while not self._look(file):
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._no_more.wait(), FOLLOW_INTERVAL)
+        while not self._look(self._file):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._no_more.wait(), FOLLOW_INTERVAL)
         if self._lines is not None:
             self._lines.end()
 

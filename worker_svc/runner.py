@@ -10,14 +10,15 @@ import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
-from worker_svc.creators.base import SMALL_OUTPUT, Completed, Creator, Job, Needs, Reporter
+from worker_svc.creators.base import SMALL_OUTPUT, Completed, Creator, Job, Needs, Reporter, fault_of
 from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, SpawnError, now
-from worker_svc.outcome import MAX_STDERR, Outcome, clean, clean_tail
+from worker_svc.outcome import MAX_STDERR, Outcome, Reason, clean, clean_tail, failed
 from worker_svc.output import Following, Lines, Tail, drain
 
 VERSION_LIMIT = 15.0
@@ -72,6 +73,7 @@ class Run:
         self._guard = guard
         self._program = program
         self._children: list[Child] = []
+        self._files: list[BinaryIO] = []
         self._readers: list[asyncio.Task[None]] = []
 
     async def call(
@@ -86,11 +88,11 @@ class Run:
     ) -> Completed:
         """`Cli.call`. Beside OSError it raises CannotRunError, RunExpiredError and GuardLostError, past any creator."""
         path = self.folder / f"stdout.{len(self._children)}" if to_file else None
-        child = await self._spawn(args, path)
+        child, file = await self._spawn(args, path)
         if on_start is not None:
             on_start()
         stdout, stderr = Tail(max_output), Tail(4 * MAX_STDERR)
-        following = Following(path, stdout, _lines(on_line)) if path else None
+        following = Following(file, stdout, _lines(on_line)) if file else None
         reading = _follow(child, following) if following else drain(child.stdout, stdout, _lines(on_line))
         readers = [asyncio.create_task(reading), asyncio.create_task(drain(child.stderr, stderr, _lines(on_line)))]
         self._readers += readers
@@ -112,13 +114,16 @@ class Run:
         await asyncio.gather(*self._readers, return_exceptions=True)
         for child in self._children:
             child.close()
+        for file in self._files:
+            file.close()
 
-    async def _spawn(self, args: Sequence[str], stdout: Path | None) -> Child:
+    async def _spawn(self, args: Sequence[str], stdout: Path | None) -> tuple[Child, BinaryIO | None]:
+        """The CLI, and the file that takes its stdout, open for reading."""
         environment = {"HOME": str(self.folder), "TMPDIR": str(self.folder), **self._program.environment}
         argv = [self._program.path, *args]
         try:
-            with _created(stdout) as file:
-                child = await self._guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=file)
+            with _created(stdout) as (written, file):
+                child = await self._guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=written)
         except (SpawnError, OSError) as error:
             if error.errno in _OUR_FAULT and not self.started:
                 raise CannotRunError(str(error)) from error
@@ -129,7 +134,9 @@ class Run:
             raise RunExpiredError from None
         self.started = True
         self._children.append(child)
-        return child
+        if file:
+            self._files.append(file)
+        return child, file
 
 
 class Runner:
@@ -163,6 +170,8 @@ class Runner:
 
     async def execute(self, run: Run, job: Job, report: Reporter) -> Outcome:
         """One attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
+        if fault := fault_of(job):
+            return failed(Reason.CREATOR_ERROR, f"the task is not given to the CLI: {fault}")
         return await self._creator.run(job, run, report)
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
@@ -205,16 +214,22 @@ def _fault(version: Completed) -> str | None:
 
 
 @contextmanager
-def _created(path: Path | None) -> Iterator[int | None]:
-    """A descriptor of a new file to append to; None where no file is wanted."""
+def _created(path: Path | None) -> Iterator[tuple[int | None, BinaryIO | None]]:
+    """A new file: a descriptor to append to, which is closed at the end, and one to read from, which then stays open.
+
+    Both are there before the CLI is, which might put another file in its place. None, twice, where no file is wanted.
+    """
     if path is None:
-        yield None
+        yield None, None
         return
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    written = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        yield descriptor
+        with ExitStack() as opened:
+            file = opened.enter_context(path.open("rb"))
+            yield written, file
+            opened.pop_all()
     finally:
-        os.close(descriptor)
+        os.close(written)
 
 
 def _lines(on_line: Callable[[str], None] | None) -> Lines | None:

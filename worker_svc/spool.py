@@ -10,6 +10,8 @@ and sets a damaged file aside in `unreadable/`, for people.
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +27,8 @@ _RECORD = struct.Struct(">III")  # bytes of the key, bytes of the payload, CRC-3
 _SUFFIX = ".batch"
 _MAX_RECORD = 16 * 1024 * 1024
 _MAX_FILE = 16 * 1024 * 1024
+_LARGEST = 2 * _MAX_FILE
+"""Bytes of a file with all that is beside the payloads: far above what was ever written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Spool:
 
     def _read(self, path: Path, say: Callable[[str], None]) -> list[Entry]:
         try:
-            entries, fault = _decode(path.read_bytes())
+            entries, fault = _decode(_bytes(path))
         except OSError as error:
             entries, fault = [], str(error)
         if fault is None:
@@ -117,6 +121,15 @@ class Spool:
             path.rename(aside / path.name)
         except OSError as error:
             say(f"{path} cannot be set aside ({error})")
+
+
+def _bytes(path: Path) -> bytes:
+    """What a file of the spool holds. Raises OSError, also where it is none of ours: a link, a pipe, without end."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise OSError(f"it is no file of {_LARGEST:,} bytes at most")
+        return file.read(_LARGEST)
 
 
 def _files(folder: Path) -> list[Path]:

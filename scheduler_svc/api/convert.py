@@ -53,29 +53,35 @@ def fill_task(message: pb.Task, it: Task) -> None:
     set_timestamp(message.create_time, it.create_time)
     if it.schedule_time:
         set_timestamp(message.schedule_time, it.schedule_time)
+    set_duration(message.timeout, it.timeout)
+    message.max_retries = it.max_retries
+    message.auto_retry = it.auto_retry
+    if it.labels:
+        message.labels.update(it.labels)
+    message.request_id = it.request_id
+    if it.attempt:
+        _fill_attempts(message, it)
+    if it.end_time:
+        set_timestamp(message.end_time, it.end_time)
+
+
+def _fill_attempts(message: pb.Task, it: Task) -> None:
+    """What its leases have left behind."""
+    message.attempt = it.attempt
+    message.retry_count = it.retry_count
+    message.worker_id = it.worker_id
+    message.lease_id = it.lease_id
     if it.submit_time:
         set_timestamp(message.submit_time, it.submit_time)
     if it.start_time:
         set_timestamp(message.start_time, it.start_time)
-    if it.end_time:
-        set_timestamp(message.end_time, it.end_time)
     if it.timeout_time:
         set_timestamp(message.timeout_time, it.timeout_time)
-    set_duration(message.timeout, it.timeout)
-    message.attempt = it.attempt
-    message.retry_count = it.retry_count
-    message.max_retries = it.max_retries
-    message.auto_retry = it.auto_retry
-    message.worker_id = it.worker_id
     if it.progress is not None:
         message.progress.CopyFrom(progress(it.progress))
     if it.error is not None:
         message.error.CopyFrom(task_error(it.error))
     message.content_id = it.content_id
-    if it.labels:
-        message.labels.update(it.labels)
-    message.request_id = it.request_id
-    message.lease_id = it.lease_id
 
 
 def progress(it: Progress) -> pb.TaskProgress:

@@ -48,11 +48,14 @@ TABLE: Mapping[type[domain.DomainError], Answer] = {
     domain.ResumeTokenExpired: Answer(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
     domain.WatcherTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
     domain.TooManyWatchers: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),
+    domain.TooManyCalls: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
+    domain.RequestTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW"),
     domain.StoreUnavailable: Answer(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
     domain.ShuttingDown: Answer(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
 }
 
 INTERNAL = Answer(Code.INTERNAL, "INTERNAL")
+NO_MESSAGE = domain.InvalidArgument([domain.Violation("", "the call must carry one message, and has none")])
 UNDECODABLE = domain.InvalidArgument([domain.Violation("", "the bytes are no message of this RPC's request type")])
 
 

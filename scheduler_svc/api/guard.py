@@ -2,14 +2,17 @@
 
 Bytes that are no message are INVALID_ARGUMENT, domain errors go by `errors.TABLE`, and anything else is a defect: it is
 logged with its traceback, and the caller learns no more than INTERNAL. A cancelled call stays cancelled.
+
+It also counts calls and bounds the time that a message may take. To gRPC every call is one with a stream of requests:
+so a handler begins with the call's headers, and can refuse it, rather than wait for its message without end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Never, TypeVar
 
 import grpc
@@ -18,15 +21,18 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
-from scheduler_svc.api.errors import UNDECODABLE, internal_status, status_of
+from scheduler_svc.api.callers import Callers
+from scheduler_svc.api.errors import NO_MESSAGE, UNDECODABLE, internal_status, status_of
 from scheduler_svc.api.in_flight import InFlight
-from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.api.limits import Limits
+from scheduler_svc.domain.errors import DomainError, RequestTooSlow
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context = aio.ServicerContext[Any, Any]
 Behavior = Callable[..., Any]
 Decode = Callable[[bytes], Any]
+Read = Callable[[Any, Context, asyncio.Semaphore], Awaitable[object]]
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +40,11 @@ log = structlog.get_logger(__name__)
 class Guard(aio.ServerInterceptor):
     """Takes asynchronous handlers of all four shapes. Each is wrapped once, at its first call."""
 
-    def __init__(self, in_flight: InFlight) -> None:
+    def __init__(self, in_flight: InFlight, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self._in_flight = in_flight
+        self._message_within = limits.message_within
+        self._callers = Callers(limits)
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -49,42 +58,65 @@ class Guard(aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            self._guarded[method] = _guarded(handler, method, self._in_flight)
+            self._guarded[method] = self._guard(handler, method)
         return self._guarded[method]
 
+    def _guard(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+        behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        assert behavior
+        read = self._requests if handler.request_streaming else self._request
+        streams = inspect.isasyncgenfunction(behavior)  # one that does not writes to the context by itself
+        guarded = (self._streaming if streams else self._answering)(behavior, read, method)
+        responds = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return responds(guarded, _raising(handler.request_deserializer or bytes), handler.response_serializer)
 
-def _guarded(
-    handler: grpc.RpcMethodHandler[Any, Any], method: str, in_flight: InFlight
-) -> grpc.RpcMethodHandler[Any, Any]:
-    decode: Decode = handler.request_deserializer or bytes
-    encode = handler.response_serializer
-    around = _Around(method, in_flight)
-    if handler.unary_unary:
-        return grpc.unary_unary_rpc_method_handler(around.answering(handler.unary_unary), _marking(decode), encode)
-    if handler.unary_stream:
-        return grpc.unary_stream_rpc_method_handler(around.streaming(handler.unary_stream), _marking(decode), encode)
-    if handler.stream_unary:
-        return grpc.stream_unary_rpc_method_handler(around.answering(handler.stream_unary), _raising(decode), encode)
-    assert handler.stream_stream
-    return grpc.stream_stream_rpc_method_handler(around.streaming(handler.stream_stream), _raising(decode), encode)
+    def _answering(self, behavior: Behavior, read: Read, method: str) -> Behavior:
+        async def answer(requests: object, context: Context) -> object:
+            try:
+                with self._in_flight.call():
+                    arriving = self._callers.begin(method, context)
+                    return await behavior(await read(requests, context, arriving), context)
+            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+                await _refuse(error, method, context)
 
+        return answer
 
-class _Undecodable:
-    """Stands for a single request that could not be read: gRPC reads it where no status can be given yet."""
+    def _streaming(self, behavior: Behavior, read: Read, method: str) -> Behavior:
+        async def stream(requests: object, context: Context) -> AsyncIterator[object]:
+            try:
+                with self._in_flight.call():
+                    arriving = self._callers.begin(method, context)
+                    request = await read(requests, context, arriving)
+                    async with aclosing(behavior(request, context)) as responses:
+                        async for response in responses:
+                            yield response
+            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+                await _refuse(error, method, context)
 
+        return stream
 
-def _marking(decode: Decode) -> Decode:
-    def decode_or_mark(data: bytes) -> object:
-        try:
-            return decode(data)
-        except DecodeError:
-            return _Undecodable()
+    async def _request(self, _requests: object, context: Context, arriving: asyncio.Semaphore) -> object:
+        """The one message of a call. Raises RequestTooSlow, InvalidArgument."""
+        async with arriving:
+            try:
+                async with asyncio.timeout(self._message_within):
+                    request: object = await context.read()
+            except TimeoutError:
+                raise RequestTooSlow(self._message_within) from None
+        if request is aio.EOF:
+            raise NO_MESSAGE
+        return request
 
-    return decode_or_mark
+    async def _requests(self, requests: object, _context: Context, _arriving: object) -> object:
+        return requests
 
 
 def _raising(decode: Decode) -> Decode:
-    """For request streams: their messages are read, and so the error is raised, within the handler."""
+    """Bytes that are no message are refused as any bad request is: where they are read, within the handler."""
 
     def decode_or_raise(data: bytes) -> object:
         try:
@@ -95,47 +127,8 @@ def _raising(decode: Decode) -> Decode:
     return decode_or_raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Around:
-    """What is put around each handler of a method."""
-
-    method: str
-    in_flight: InFlight
-
-    def answering(self, behavior: Behavior) -> Behavior:
-        async def answer(request: object, context: Context) -> object:
-            try:
-                with self.in_flight.call():
-                    return await behavior(_decoded(request), context)
-            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-                await _refuse(error, self.method, context)
-
-        return answer
-
-    def streaming(self, behavior: Behavior) -> Behavior:
-        if not inspect.isasyncgenfunction(behavior):
-            return self.answering(behavior)  # it writes to the context by itself
-
-        async def stream(request: object, context: Context) -> AsyncIterator[object]:
-            try:
-                with self.in_flight.call():
-                    async with aclosing(behavior(_decoded(request), context)) as responses:
-                        async for response in responses:
-                            yield response
-            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-                await _refuse(error, self.method, context)
-
-        return stream
-
-
-def _decoded(request: object) -> object:
-    if isinstance(request, _Undecodable):
-        raise UNDECODABLE
-    return request
-
-
 async def _refuse(error: Exception, method: str, context: Context) -> Never:
-    if isinstance(error, aio.AbortError):
+    if isinstance(error, aio.BaseError):  # gRPC's own: it is answered already, the caller has gone, the server stops
         raise error
     if isinstance(error, DomainError):
         status = status_of(error)

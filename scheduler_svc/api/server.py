@@ -22,11 +22,11 @@ from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.guard import Guard
 from scheduler_svc.api.health_service import HealthService
 from scheduler_svc.api.in_flight import InFlight
+from scheduler_svc.api.limits import Limits
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-MAX_CONCURRENT_RPCS = 10_000
 
 SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
 
@@ -44,6 +44,7 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may be idle for hours
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # below what any client of ours sends
+    ("grpc.http2.max_ping_strikes", 2),  # pings that come sooner all the same; the next one closes the connection
 )
 
 
@@ -63,15 +64,23 @@ class Services:
 
 
 def build(
-    services: Services, health: Health, doors: Doors | None = None, in_flight: InFlight | None = None
+    services: Services,
+    health: Health,
+    doors: Doors | None = None,
+    in_flight: InFlight | None = None,
+    limits: Limits | None = None,
 ) -> aio.Server:
     """A server with everything registered, to be bound and started within the running event loop.
 
     Without doors everyone who reaches it may do everything. `in_flight` gets to know each call.
     """
-    guard = Guard(in_flight or InFlight())
-    interceptors: list[aio.ServerInterceptor] = [doors, guard] if doors else [guard]
-    server = aio.server(interceptors=interceptors, options=_options(), maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS)
+    limits = limits or Limits()
+    guard = Guard(in_flight or InFlight(), limits)
+    server = aio.server(
+        interceptors=[doors, guard] if doors else [guard],
+        options=(*_options(), *limits.options()),
+        maximum_concurrent_rpcs=limits.all_calls,
+    )
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
     worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)

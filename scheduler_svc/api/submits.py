@@ -36,7 +36,7 @@ RESERVED_OPTIONS = frozenset(
 """What the worker sets itself, or what would make the CLI do something else."""
 
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9-]*")
-_MOST_BYTES_OF_A_CHARACTER = 4
+MOST_BYTES_OF_A_CHARACTER = 4
 
 
 def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
@@ -73,7 +73,7 @@ def _check(new: NewTask, bad: Violations) -> None:
     bad.text("request_id", new.request_id, MAX_NAME)
     bad.number("priority", new.priority, LEAST_PRIORITY, MOST_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
-    if (len(new.topic) + len(new.requirements)) * _MOST_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES:
+    if (len(new.topic) + len(new.requirements)) * MOST_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES:
         _check_bytes(new, bad)
 
 

@@ -15,7 +15,7 @@ from grpc import aio
 from scheduler_svc.api import convert, watching
 from scheduler_svc.api.auth import caller
 from scheduler_svc.api.pages import MAX_BYTES, Page
-from scheduler_svc.api.submits import new_task
+from scheduler_svc.api.submits import MOST_BYTES_OF_A_CHARACTER, new_task
 from scheduler_svc.api.times import LONGEST
 from scheduler_svc.api.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.application import ownership, query, steer
@@ -220,19 +220,26 @@ class TaskService(TaskServiceServicer):
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:
     if not bad.count("requests", len(request.requests), 1, MAX_ITEMS):
         return ()
-    _check_answer_fits(request, bad)
     new = []
     for i, each in enumerate(request.requests):
         bad.path = f"requests[{i}]."
         new.append(new_task(each, bad))
+    bad.path = ""
+    if sum(map(_most_of_an_answer, new)) > MAX_MESSAGE_BYTES:
+        _check_answer_fits(request, bad)
     return tuple(new)
+
+
+def _most_of_an_answer(new: NewTask) -> int:
+    """Bytes that a task takes in an answer at most: cheaper than to know how many they are."""
+    labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
+    texts = len(new.topic) + len(new.keywords) + len(new.category) + len(new.tone) + len(new.request_id)
+    return (texts + labels) * MOST_BYTES_OF_A_CHARACTER + _ADDED_BY_SUBMIT
 
 
 def _check_answer_fits(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
     """The answer repeats what was submitted, and a client would lose one that it can't take although all is stored."""
     held = request.ByteSize() + len(request.requests) * _ADDED_BY_SUBMIT
-    if held <= MAX_MESSAGE_BYTES:
-        return
     held -= sum(len(each.requirements.encode()) for each in request.requests)
     if held > MAX_MESSAGE_BYTES:
         text = f"must be split: the answer might hold {held:,} bytes, and the most is {MAX_MESSAGE_BYTES:,}"

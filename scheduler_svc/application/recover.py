@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from scheduler_svc.application.endings import EndedLease, end_attempts, let_go
@@ -11,8 +12,9 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.clock import ClockWatch, is_ahead
 from scheduler_svc.domain.ending import Cause, lost
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import End, ReaperRow
 from scheduler_svc.domain.lifecycle import Move
 from scheduler_svc.domain.retry import TASK_TIMEOUT
 from scheduler_svc.domain.task import TaskError
@@ -22,11 +24,12 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """What one tick did; `guarded`: nothing may expire yet, since there was a gap."""
+    """What one tick did; `guarded`: nothing may expire yet, since there was a gap, or the database `runs_ahead`."""
 
     expired: int
     timed_out: int
     guarded: bool
+    runs_ahead: bool = False
 
     @property
     def full(self) -> bool:
@@ -43,10 +46,18 @@ class ReaperSettings:
     max_losses: int
 
 
-def reap(tx: Tx, settings: ReaperSettings) -> Reaped:
-    """One tick: stamps the row that all reapers share, then ends what ran out, unless there was a gap (rule 11)."""
-    if _guarded(tx, settings):
-        return Reaped(0, 0, guarded=True)
+def reap(
+    tx: Tx, settings: ReaperSettings, watch: ClockWatch | None = None, clock: Callable[[], float] = time.monotonic
+) -> Reaped:
+    """One tick: stamps the row that all reapers share, then ends what ran out, unless there was a gap (rule 11).
+
+    `watch` is what this replica remembers of the database's clock and its own, which is `clock`.
+    """
+    before = clock()
+    present, now = tx.reaper.lock()
+    runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), settings.lease_ttl)
+    if _stamped(tx, settings, present, now, runs_ahead=runs_ahead):
+        return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
     expired = tx.leases.lock_expired(BATCH)
     ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
     let_go(tx, [lease for lease in expired if lease.revoked])
@@ -65,17 +76,16 @@ class TimedOut:
 
 def time_out(tx: Tx, settings: ReaperSettings, scope: Scope) -> TimedOut:
     """Times out what ran too long: a tick that leaves to the loop what ran out (rule 11)."""
-    if _guarded(tx, settings):
+    if _stamped(tx, settings, *tx.reaper.lock()):
         return TimedOut(0, full=False)
     late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, scope)
     _end(tx, settings, [], late)
     return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= BATCH)
 
 
-def _guarded(tx: Tx, settings: ReaperSettings) -> bool:
-    """Stamps the shared row; whether nothing may expire or time out yet, since there was a gap."""
-    present, now = tx.reaper.lock()
-    row = rules.tick(present, now, settings.heartbeat_interval, settings.lease_ttl)
+def _stamped(tx: Tx, settings: ReaperSettings, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
+    """Stamps the shared row; whether nothing may expire or time out yet."""
+    row = rules.tick(present, now, settings.heartbeat_interval, settings.lease_ttl, runs_ahead=runs_ahead)
     tx.reaper.stamp(row)
     return now < row.expire_not_before
 

@@ -4,7 +4,7 @@ The lowest layer: every other module may be given `Settings`, and none reads the
 """
 
 from scheduler_svc.config.command_line import read_settings, settings_of, settings_parser
-from scheduler_svc.config.errors import EXIT_STATUS, SettingsError
+from scheduler_svc.config.errors import EXIT_STATUS, SettingsError, UsageError
 from scheduler_svc.config.logs import configure_logging
 from scheduler_svc.config.settings import Settings
 from scheduler_svc.config.values import Address
@@ -14,6 +14,7 @@ __all__ = [
     "Address",
     "Settings",
     "SettingsError",
+    "UsageError",
     "configure_logging",
     "read_settings",
     "settings_of",

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from scheduler_svc.config.errors import SettingsError
+from scheduler_svc.config.errors import SettingsError, UsageError
 from scheduler_svc.config.settings import PREFIX, Settings
 
 SECRETS = frozenset({"database_url"})
@@ -28,7 +28,8 @@ _MUST_BE = {
 _DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in PostgreSQL and leases them to workers.
 TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait.
 `contentgen-scheduler token create --help` tells how callers get a token, `contentgen-scheduler import --help` how the
-old application's data is taken over."""
+old application's data is taken over, `contentgen-scheduler backup --help` and `restore --help` how the database is kept
+and brought back."""
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -80,7 +81,7 @@ class _Parser(ArgumentParser):
     """A parser whose errors are settings errors like any other."""
 
     def error(self, message: str) -> NoReturn:
-        raise SettingsError([f"{message} (--help lists the flags)"])
+        raise UsageError([f"{message} (--help lists the flags)"])
 
 
 def _flag(name: str) -> str:

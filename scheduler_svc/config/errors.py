@@ -14,3 +14,7 @@ class SettingsError(Exception):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class UsageError(SettingsError):
+    """A command line that can't be read."""

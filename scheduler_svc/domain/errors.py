@@ -115,6 +115,20 @@ class TooManyWatchers(DomainError):
         super().__init__(f"this scheduler has {limit:,} watchers; try another one, or later")
 
 
+class TooManyCalls(DomainError):
+    """A caller has as many calls under way as it may. `which` says so, as a sentence without its end."""
+
+    def __init__(self, which: str) -> None:
+        super().__init__(f"{which} at this scheduler, and no more are taken; let some end first, then call again")
+
+
+class RequestTooSlow(DomainError):
+    """The message of a call did not come."""
+
+    def __init__(self, within: float) -> None:
+        super().__init__(f"the request's message did not come within {within:g} s; send it with the call")
+
+
 class StoreUnavailable(DomainError):
     """The database is away, or a commit's outcome is unknown."""
 

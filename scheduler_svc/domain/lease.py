@@ -246,10 +246,15 @@ class ReaperRow:
     expire_not_before: float
 
 
-def tick(row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float) -> ReaperRow:
-    """A reaper's tick at `now`: after a gap nothing expires for one lease time (rule 11). It never moves back."""
+def tick(
+    row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float, *, runs_ahead: bool = False
+) -> ReaperRow:
+    """A reaper's tick at `now`: after a gap nothing expires for one lease time (rule 11). It never moves back.
+
+    So it is while the database's clock `runs_ahead` of the reaper's own.
+    """
     guard = row.expire_not_before
-    if now - row.stamp > heartbeat_interval:
+    if runs_ahead or now - row.stamp > heartbeat_interval:
         guard = max(guard, now + lease_ttl)
     return ReaperRow(max(row.stamp, now), guard)
 

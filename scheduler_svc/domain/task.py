@@ -71,7 +71,10 @@ class TaskError:
 
 
 class Task(NamedTuple):
-    """A task as a reader sees it. Without `requirements` where it comes from a list."""
+    """A task as a reader sees it. Without `requirements` where it comes from a list.
+
+    What has a default here is what its attempts and its end leave behind.
+    """
 
     task_key: int
     account_id: int
@@ -85,23 +88,23 @@ class Task(NamedTuple):
     status: Status
     create_time: datetime
     schedule_time: datetime | None
-    submit_time: datetime | None
-    start_time: datetime | None
-    end_time: datetime | None
-    timeout_time: datetime | None
     timeout: timedelta
-    attempt: int
-    retry_count: int
     max_retries: int
     auto_retry: bool
-    worker_id: str
-    progress: Progress | None
-    error: TaskError | None
-    content_id: int
     labels: Mapping[str, str]
     request_id: str
-    fence: int | None
     creator_options: Mapping[str, str]
+    attempt: int = 0
+    fence: int | None = None
+    worker_id: str = ""
+    submit_time: datetime | None = None
+    start_time: datetime | None = None
+    timeout_time: datetime | None = None
+    progress: Progress | None = None
+    retry_count: int = 0
+    error: TaskError | None = None
+    content_id: int = 0
+    end_time: datetime | None = None
 
     @property
     def task_id(self) -> str:

@@ -17,7 +17,7 @@ from scheduler_svc.importer.arguments import Arguments, read_arguments
 from scheduler_svc.importer.progress import Report
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
-from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
 from scheduler_svc.store.old_application import name_of, open_old_application, read_url
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
@@ -34,10 +34,10 @@ def import_command(arguments: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names are Chinese too, whatever the terminal can show
     try:
         return _import(read_arguments(arguments))
-    except (SettingsError, CannotImport, PostgresError) as error:
+    except (SettingsError, CannotImport, PostgresError, SchemaTooNew) as error:
         print(error, file=sys.stderr)
         return EXIT_STATUS
-    except (StoreUnavailable, sa.exc.OperationalError) as error:
+    except (StoreUnavailable, MigrationStuck, sa.exc.OperationalError) as error:
         print(f"the database of the schedulers can't be used: {_first_line(error)}\n{_AGAIN}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.cleanup import ago, delete_batch, forget_requests
 from scheduler_svc.application.recover import ReaperSettings, fold_counts, promote_due, reap
 from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import StoreUnavailable
 
 Run = Callable[[], Awaitable[float | None]]
@@ -29,14 +31,22 @@ VACUUM_AFTER = 5_000
 """Moves after which the narrow tables are vacuumed."""
 
 
-def reaper(calls: Calls, settings: ReaperSettings, store_there: Callable[[bool], None]) -> Run:
+def reaper(
+    calls: Calls,
+    settings: ReaperSettings,
+    store_there: Callable[[bool], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Run:
     """Three ticks a heartbeat interval: they end what ran out, and show whether the database is there.
 
     One that does not answer within an interval counts as away.
     """
+    watch = ClockWatch(settings.lease_ttl, settings.heartbeat_interval)
+    ran_ahead = False
 
     async def run_once() -> float:
-        ticking = asyncio.ensure_future(calls.run(reap, settings))
+        nonlocal ran_ahead
+        ticking = asyncio.ensure_future(calls.run(reap, settings, watch, clock))
         try:
             done, _ = await asyncio.wait({ticking}, timeout=settings.heartbeat_interval)
             if not done:
@@ -48,6 +58,9 @@ def reaper(calls: Calls, settings: ReaperSettings, store_there: Callable[[bool],
         store_there(True)
         if reaped.expired or reaped.timed_out:
             _log.info("leases ended", action="reap", expired=reaped.expired, timed_out=reaped.timed_out)
+        if reaped.runs_ahead and not ran_ahead:
+            _log.warning("the database's clock runs ahead of ours: no lease runs out for a while", action="reap")
+        ran_ahead = reaped.runs_ahead
         return 0.0 if reaped.full else settings.heartbeat_interval / 3
 
     return run_once

@@ -35,6 +35,7 @@ from scheduler_svc.postgres.lock import FolderLock, Holder
 from scheduler_svc.postgres.pidfile import SOCKET_NAME, ServerStatus, accepts_connections
 from scheduler_svc.postgres.processes import end_orphans, is_alive
 from scheduler_svc.postgres.settings import server_settings
+from scheduler_svc.postgres.version import check_version
 
 _POLL_S = 0.005
 _LOCK_POLL_S = 0.02
@@ -189,7 +190,9 @@ class EmbeddedPostgres:
         lock.sign(Holder(os.getpid(), self._cluster_name))  # after the stale pid file went: see _join
         check_reachable(self.root, self._identity)
         bindir = runnable_bindir(self._bindir or find_bindir(), self._identity, self.root)
-        if not (self.data / "PG_VERSION").exists():
+        if (self.data / "PG_VERSION").exists():
+            check_version(self.data, bindir)
+        else:
             self._init(bindir, lock.fd, deadline)
         make_private(self.data, self._identity)
         make_private(self._socket_folder, self._identity)

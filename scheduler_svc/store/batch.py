@@ -7,7 +7,7 @@ quicker still.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -76,6 +76,8 @@ class Batch:
 
 COPY_FROM = 50
 """Rows from which COPY is quicker than arrays."""
+_PIECE = 100
+"""Rows that COPY sends at a time: enough that the server has work while the next are made."""
 
 
 class Insert:
@@ -94,8 +96,11 @@ class Insert:
         """The parameters of `sql` that carry `rows`."""
         return self._batch.bind(rows)
 
-    def lines(self, rows: Sequence[Sequence[Any]]) -> str:
-        """The rows as `copy` reads them."""
+    def pieces(self, rows: Sequence[Sequence[Any]]) -> Iterator[bytes]:
+        """The rows as `copy` reads them, some at a time."""
+        return (self._lines(rows[i : i + _PIECE]).encode() for i in range(0, len(rows), _PIECE))
+
+    def _lines(self, rows: Sequence[Sequence[Any]]) -> str:
         columns = [
             _copied(values, free_text=text, times=time)
             for values, text, time in zip(zip(*rows, strict=True), self._texts, self._times, strict=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,10 +11,6 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from scheduler_svc.store.batch import COPY_FROM, Insert
 from scheduler_svc.store.prepared import Prepared
-
-_COPY_BYTES = 256 * 1024
-"""What the driver reads and sends at a time."""
-
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -60,7 +55,7 @@ class Session:
         if self._held_back:
             self._send()
         with self._driver.cursor() as cursor:
-            cursor.copy_expert(insert.copy, io.BytesIO(insert.lines(rows).encode()), _COPY_BYTES)
+            cursor.copy_expert(insert.copy, _Pieces(insert.pieces(rows)))
 
     def hold_back(self, sql: str, parameters: dict[str, Any]) -> None:
         """Runs a statement whose outcome nobody asks for, with the next one that is run; parameters as `%(name)s`."""
@@ -85,6 +80,17 @@ class Session:
     @property
     def _driver(self) -> Any:
         return self._connection.connection.dbapi_connection
+
+
+class _Pieces:
+    """What the driver reads a COPY from: a piece is made while the server stores those before it."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, _size: int) -> bytes:
+        """The next piece, however large; empty at the end."""
+        return next(self._pieces, b"")
 
 
 @lru_cache(maxsize=1_000)

@@ -390,3 +390,13 @@ imported = sa.Table(
     sa.Column("new_id", sa.BigInteger, nullable=False),
     sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
 )
+
+# What a scheduler of an older version reads before it runs on a schema that it does not know: see `compatibility`.
+schema_compatibility = sa.Table(
+    "schema_compatibility",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("oldest_code", sa.Text, nullable=False),
+    sa.Column("migrated_by", sa.Text, nullable=False),
+    sa.CheckConstraint('"only"', "only"),
+)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from scheduler_svc.api.limits import Limits
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.replica import Replica
 from tests.waiting import wait_until_async
@@ -30,9 +31,10 @@ async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator
 
 
 @asynccontextmanager
-async def serving_beside(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
+async def serving_beside(db_url: str, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Replica]:
     """The same beside another replica, which uses the loop's threads too, and is there for longer."""
-    replica = Replica(Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **settings), db_url)
+    wanted = Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **settings)
+    replica = Replica(wanted, db_url, limits)
     await replica.start()
     try:
         await wait_until_async(lambda: replica.health.serving, within=10, what="the replica serves")

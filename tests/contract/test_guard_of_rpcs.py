@@ -177,6 +177,15 @@ async def test_a_handler_ends_with_its_call(how: str, caplog: pytest.LogCaptureF
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_calls_without_their_message_end_with_the_server() -> None:
+    with capture_logs() as events:
+        async with served(scripted()) as channel:
+            silent = [raw(channel, "stream_unary", "TaskService/GetTask")() for _ in range(50)]
+            await TaskServiceStub(channel).GetTask(pb.GetTaskRequest())  # comes behind them
+            assert not any(call.done() for call in silent)
+    assert events == []
+
+
 async def test_a_stream_that_its_client_closes_ends_well() -> None:
     handlers = scripted()
     async with served(handlers) as channel:

@@ -130,6 +130,15 @@ class Client:
         """What became of all that runs, once the workers were asked."""
         return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest(), timeout=CALL_LIMIT)
 
+    def watch(self, account_id: int, resume_token: str = "") -> task_pb.WatchTasksResponse:
+        """The first answer of a watch of an account's tasks."""
+        asked = task_pb.WatchTasksRequest(account_id=account_id, resume_token=resume_token)
+        stream = self._tasks.WatchTasks(asked, timeout=CALL_LIMIT)
+        try:
+            return next(iter(stream))
+        finally:
+            stream.cancel()
+
     def history(self, task_id: str) -> list[task_pb2.TaskEvent]:
         """All moves of the task, oldest first."""
         asked = task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)

@@ -11,6 +11,7 @@ for option; do
     case "$option" in
         --task-id=*) id=${option#*=} ;;
         --seconds=*) seconds=${option#*=} ;;
+        --until=*) until=${option#*=} ;;
         --characters=*) characters=${option#*=} ;;
     esac
 done
@@ -20,6 +21,7 @@ note() {
 }
 note start
 [ -z "$seconds" ] || sleep "$seconds"
+[ -z "$until" ] || while [ ! -e "$until" ]; do sleep 0.05; done
 printf '{"content": "'
 head -c "${characters:-16}" /dev/zero | tr '\\0' a
 echo '"}'
@@ -30,7 +32,7 @@ note end
 def quick_creator(folder: Path) -> Path:
     """The program, written into `folder`; it notes each create in the journal, as the demo creator does.
 
-    Options: `seconds` that it takes, `characters` of its article.
+    Options: `seconds` that it takes, a file that it waits for (`until`), `characters` of its article.
     """
     path = folder / "quick-creator"
     path.write_text(_SCRIPT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import stat
@@ -95,8 +96,24 @@ def test_what_lies_on_the_disk_is_its_owners(
     client.cancel_task(task_id, force=True)
 
 
+def test_under_an_open_umask_nobody_else_may_write_what_is_made(stack: Stack) -> None:
+    before = os.umask(0)
+    try:
+        scheduler = stack.scheduler(database_url=EMBEDDED).start()
+        worker = stack.worker("worker", scheduler).start()
+    finally:
+        os.umask(before)
+    with ContentGenerationClient(scheduler.target) as client:
+        account_id = client.create_account("one")["account_id"]
+        task_id = client.submit_task(account_id, TOPIC, creator_options={"demo-seconds": "0.1"})
+        assert client.wait(task_id, timeout=30)["status"] == "completed"
+    made = [scheduler.data_dir, *scheduler.data_dir.rglob("*"), *(worker.folder / "workers").rglob("*")]
+    assert len(made) > 100
+    assert [path for path in made if mode(path) & 0o022] == []
+
+
 def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
+    return stat.S_IMODE(path.lstat().st_mode)
 
 
 def test_a_wrong_tokens_file_ends_the_start_with_each_line_named(stack: Stack) -> None:

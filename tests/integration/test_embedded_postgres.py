@@ -361,6 +361,24 @@ def test_why_the_server_refused_is_in_the_error(embedded: Callable[..., Embedded
     assert not server.owner
 
 
+@pytest.mark.parametrize(
+    ("made_by", "advice"), [("99", "start the version of contentgen that made it"), ("9", "backup")]
+)
+def test_a_folder_of_another_major_version_is_refused(
+    embedded: Callable[..., EmbeddedPostgres], made_by: str, advice: str
+) -> None:
+    """A cluster that says so: the programs are not asked to open it."""
+    server = embedded()
+    server.data.mkdir()
+    (server.data / "PG_VERSION").write_text(f"{made_by}\n")
+    with pytest.raises(
+        PostgresError, match=rf"was made by PostgreSQL {made_by}, and the programs in .* are .*{advice}"
+    ):
+        server.start()
+    assert not server.owner
+    assert [path.name for path in server.data.iterdir()] == ["PG_VERSION"]
+
+
 def test_without_programs_the_error_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "PROGRAMS", ("no-such-program",))
     monkeypatch.setenv("CONTENTGEN_PG_BINDIR", "/opt/chosen/bin")

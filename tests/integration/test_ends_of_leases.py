@@ -6,12 +6,14 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler_svc.application.recover import ReaperSettings, reap
 from scheduler_svc.application.report import Stated
+from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, RESULT, TIMEOUT, TTL, Scheduling, released
 
 
 class TestGivenBack:
@@ -224,6 +226,18 @@ class TestReaperGuard:
         scheduling.sql("DELETE FROM reaper")
         scheduling.sql("INSERT INTO reaper (stamp) VALUES (now() - interval '1 minute')")  # migrated, then started
         assert scheduling.reap().guarded
+
+    def test_while_the_databases_clock_runs_ahead_of_the_reapers_own_nothing_expires(
+        self, scheduling: Scheduling
+    ) -> None:
+        watch, settings = ClockWatch(TTL, HEARTBEAT), ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES)
+        own = iter((100.0, 100.0, 94.0, 94.0))  # meanwhile the database's has gained 6 s
+        ref = scheduling.start()
+        assert not scheduling.run(reap, settings, watch, lambda: next(own)).guarded
+        scheduling.run_out(ref)
+        reaped = scheduling.run(reap, settings, watch, lambda: next(own))
+        assert (reaped.guarded, reaped.runs_ahead, reaped.expired) == (True, True, 0)
+        assert scheduling.reap().guarded, "all other reapers wait too"
 
 
 class TestTimedOut:

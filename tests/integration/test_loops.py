@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from scheduler_svc.application import cleanup
 from scheduler_svc.application.calls import Calls
@@ -191,6 +192,15 @@ class TestReaper:
         assert await tick() == 0.0
         assert 0 < await tick() <= HEARTBEAT / 2
         assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
+
+    async def test_a_database_clock_that_runs_ahead_is_told_once(self, calls: Calls, scheduling: Scheduling) -> None:
+        own = iter((100.0, 100.0, 94.0, 94.0, 94.0, 94.0))
+        settings = ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES)
+        tick = recovery.reaper(calls, settings, lambda _: None, lambda: next(own))
+        with capture_logs() as logs:
+            for _ in range(3):
+                await tick()
+        assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "reap")]
 
 
 async def test_housekeeping_folds_counts_vacuums_after_much_and_rests_after_nothing(

@@ -252,19 +252,22 @@ def test_nobody_draws_an_event_s_number_without_a_transaction_id(connection: sa.
     assert connection.execute(assigned).scalar_one() is not None
 
 
-def test_the_reapers_share_one_row(connection: sa.Connection) -> None:
-    assert connection.execute(sa.text("SELECT count(*) FROM reaper")).scalar() == 1
-    reaper = metadata.tables["reaper"]
-    for only, constraint in ((True, "reaper_pkey"), (False, "reaper_only")):
+@pytest.mark.parametrize(
+    ("name", "row"), [("reaper", {}), ("schema_compatibility", {"oldest_code": "0008", "migrated_by": "0.1.0"})]
+)
+def test_a_table_of_one_row_has_one(connection: sa.Connection, name: str, row: dict[str, str]) -> None:
+    assert connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar() == 1
+    table = metadata.tables[name]
+    for only, constraint in ((True, f"{name}_pkey"), (False, f"{name}_only")):
         with pytest.raises(sa.exc.IntegrityError, match=constraint), connection.begin_nested():
-            connection.execute(sa.insert(reaper).values(only=only))
+            connection.execute(sa.insert(table).values(row | {"only": only}))
 
 
 def test_every_check_and_unique_key_is_tried(connection: sa.Connection) -> None:
     """A new constraint needs a row above that it refuses."""
     names = "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace"
     tried = {constraint for _, _, constraint in REFUSED + TWICE} | {"task_events_legal_move"}
-    tried |= {"reaper_pkey", "reaper_only"}
+    tried |= {f"{table}_{kind}" for table in ("reaper", "schema_compatibility") for kind in ("pkey", "only")}
     unproblematic = {"accounts_pkey", "count_deltas_pkey", "alembic_version_pkc"}  # numbered by the database itself
     existing = set(connection.execute(sa.text(names)).scalars())
     assert existing - unproblematic - tried == set()

@@ -9,12 +9,15 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
-from worker_svc.creators.base import Cli, Creator, Job, Needs, Reporter
+from tests.creator_cli import RecordingReporter
+from worker_svc.creators import load
+from worker_svc.creators.base import Cli, Creator, Job, Needs, Reporter, Settings
 from worker_svc.guard import Guard, now
-from worker_svc.outcome import Outcome
+from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
 from worker_svc.runner import Program, Runner
 
 FAR = 600.0
@@ -60,6 +63,98 @@ async def test_a_name_that_can_be_no_folder_is_refused(runner: Runner, tmp_path:
     with pytest.raises(OSError, match=r"exists|too long"):
         async with runner.open(name, now() + FAR):
             pass
+    assert untouched(tmp_path)
+
+
+async def test_stdout_is_read_from_the_file_that_was_made_for_it(runner: Runner) -> None:
+    """A pipe in its place would block whoever opens it, and a link would show what it leads to."""
+    for put in ("os.mkfifo(name)", "os.symlink('../../treasure', name)"):
+        program = f"import glob, os; name, = glob.glob('stdout.*'); os.unlink(name); {put}; print('printed')"
+        async with runner.open("run", now() + FAR) as run:
+            done = await run.call(["-c", program], limit=30, to_file=True)
+        assert (done.stdout, done.stderr_tail) == (b"printed\n", "")
+
+
+HOSTILE_JOBS = {
+    "a path as an id": Job("../../etc/passwd", 1, "a topic"),
+    "an option as an id": Job("--help", 1, "a topic"),
+    "no id": Job("", 1, "a topic"),
+    "a NUL": Job("task-1", 1, "a\0topic"),
+    "a NUL in an option": Job("task-1", 1, "a topic", options={"audience": "a\0b"}),
+    "another id by an option": Job("task-1", 1, "a topic", options={"task-id": "task-2"}),
+    "another command by an option": Job("task-1", 1, "a topic", options={"version": ""}),
+    "a key that is two": Job("task-1", 1, "a topic", options={"a=b --c": ""}),
+    "a key of dashes": Job("task-1", 1, "a topic", options={"-": ""}),
+    "a key of two lines": Job("task-1", 1, "a topic", options={"a\n": ""}),
+}
+"""What no scheduler of ours sends."""
+
+
+@pytest.mark.parametrize("job", HOSTILE_JOBS.values(), ids=HOSTILE_JOBS)
+async def test_a_hostile_schedulers_task_reaches_no_cli(runner: Runner, job: Job) -> None:
+    async with runner.open("run", now() + FAR) as run:
+        outcome = await runner.execute(run, job, RecordingReporter())
+        assert not run.started
+    assert isinstance(outcome, Failed)
+    assert outcome.reason is Reason.CREATOR_ERROR
+    assert outcome.message.startswith("the task is not given to the CLI: ")
+
+
+IMAGES = ("../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "out/treasure", "zero", "pipe", "sparse")
+ARTICLE = {"content": "# An article", "images": IMAGES}
+TRAPS = """
+os.symlink(os.path.abspath('../..'), 'out')
+os.symlink('/dev/zero', 'zero')
+os.mkfifo('pipe')
+with open('sparse', 'wb') as sparse:
+    sparse.truncate(1 << 40)
+"""
+STORES = f"""
+database = sqlite3.connect('data/content-creator.db')
+database.executescript('''
+CREATE TABLE tasks (id, error_message, created_at);
+CREATE TABLE results (task_id, result_type, content, created_at);
+CREATE TABLE quality_checks (task_id, check_type, score, created_at);
+INSERT INTO tasks VALUES ('id', NULL, 1)''')
+images = json.dumps([{{'url': url}} for url in {IMAGES!r}])
+rows = [('id', 'article', '# An article', 1), ('id', 'image', images, 1)]
+database.executemany('INSERT INTO results VALUES (?, ?, ?, ?)', rows)
+database.commit()
+print('任务ID: id\\n状态: 已完成')
+"""
+CREATES = {
+    "json": f"print(json.dumps({ARTICLE!r}))",
+    "reference": "",
+    "llm-content-creator": STORES,
+}
+"""What `create` of each profile's CLI does, beside laying the traps."""
+
+
+def hostile_cli(path: Path, profile: str) -> Path:
+    """A CLI whose run lies in wait for whoever takes its images' names for files."""
+    create = indent(TRAPS + CREATES[profile], "    ")
+    otherwise = f"print(json.dumps({{**{ARTICLE!r}, 'status': 'completed'}}))"
+    imports = "import json, os, sqlite3, sys"
+    path.write_text(f"#!{sys.executable}\n{imports}\nif 'create' in sys.argv:\n{create}\nelse:\n    {otherwise}\n")
+    path.chmod(0o700)
+    return path
+
+
+@pytest.mark.parametrize("profile", CREATES)
+async def test_names_of_images_are_names_and_nothing_is_opened(tmp_path: Path, profile: str) -> None:
+    (tmp_path / "treasure").write_text("not a run's")
+    (tmp_path / "scratch").mkdir()
+    creator = load(profile, Settings(poll_interval=0.1, max_result=1_000))
+    cli = hostile_cli(tmp_path / "cli", profile)
+    guard = Guard.launch(grace=0.3)
+    await guard.connect()
+    program = Program.found(str(cli), (), {"PATH": os.environ["PATH"]}, creator.needs)
+    runner = Runner(guard, program, creator, tmp_path / "scratch")
+    async with runner.open("run", now() + FAR) as run:
+        outcome = await runner.execute(run, Job("task-1", 1, "a topic"), RecordingReporter())
+    await guard.close()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert outcome == Completed(Result("# An article", images=IMAGES))
     assert untouched(tmp_path)
 
 

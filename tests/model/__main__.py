@@ -8,12 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from tests.model.explore import LIMIT, Exploration, explore
 from tests.model.mutants import MUTANTS, Mutant
-from tests.model.scenarios import SMALL, WIDE
-from tests.model.system import Model
-from tests.model.whole import Whole
+from tests.model.scenarios import SMALL, WIDE, system
 
 
 def main(arguments: list[str]) -> int:
@@ -23,8 +22,8 @@ def main(arguments: list[str]) -> int:
         raise SystemExit("--depth and --states are numbers from 1 on")
     fine = True
     for scenario in SMALL if options.small else (*SMALL, *WIDE):
-        model = Model(scenario)
-        found = _timed(scenario.name, partial(explore, model, depth=options.depth, limit=options.states))
+        bounds = {"depth": options.depth, "limit": options.states}
+        found = _timed(scenario.name, partial(explore, system(scenario), **bounds))
         fine &= found.counter_example is None
     for mutant in MUTANTS:
         found = _timed(mutant.name, partial(_explored, mutant))
@@ -42,18 +41,18 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _explored(mutant: Mutant) -> Exploration[Whole]:
+def _explored(mutant: Mutant) -> Exploration[Any]:
     return mutant.explore()[1]
 
 
-def _timed(name: str, run: Callable[[], Exploration[Whole]]) -> Exploration[Whole]:
+def _timed(name: str, run: Callable[[], Exploration[Any]]) -> Exploration[Any]:
     begun = time.monotonic()
     found = run()
     print(f"{name}: {summary(found)} ({time.monotonic() - begun:.1f} s)", flush=True)
     return found
 
 
-def summary(found: Exploration[Whole]) -> str:
+def summary(found: Exploration[Any]) -> str:
     """How far an exploration went and what it found, in a line."""
     walked = f"{found.states:,} states, {found.edges:,} steps between them, depth {found.depth}"
     if found.counter_example is not None:

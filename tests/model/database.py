@@ -1,17 +1,14 @@
 """The database of the model: the application's ports over dictionaries. Part of `tests.model`.
 
 The application runs on it unchanged: `Reports`, `open_session`, `claim`, `reap`, `promote_due`, `cancel_task`,
-`retry_task`. What stands here is what SQL does in production: each method does what the statement of its name in
-`scheduler_svc/store` does, which tests/integration shows of the statements themselves.
-
-Times are relative: "now" is 0 and `pass_time` moves everything into the past. What a property needs to know and
-production does not is kept beside it: see `TaskRecord`.
+`retry_task`, `settle`, `update_account`. What stands here, and in `waiting.py`, is what SQL does in production: each
+method does what the statement of its name in `scheduler_svc/store` does, which tests/integration shows of the
+statements themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
@@ -20,7 +17,6 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import (
     ClaimedRows,
     CompletedTask,
-    DelayedRow,
     EndedAttempt,
     Grant,
     Heard,
@@ -28,10 +24,7 @@ from scheduler_svc.application.records import (
     LeaseChange,
     LiveLease,
     Named,
-    ReadyRow,
     TaskRow,
-    Turn,
-    Waiting,
 )
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.access import Scope
@@ -39,98 +32,22 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End, ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import Hello, Wanted
+from tests.model.tables import ACCOUNT, PRIORITY, LeaseRecord, SessionRecord, Tables
+from tests.model.waiting import AccountRows, Reads, WaitingRows, WindowRows
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)
-ACCOUNT = 1
 _NO_TASK = SimpleNamespace(status=Status.PENDING)
 
 
-@dataclass(slots=True)
-class TaskRecord:
-    """A row of `tasks`; below it what only the properties ask for."""
-
-    max_retries: int
-    status: Status = Status.PENDING
-    retry_count: int = 0
-    losses: int = 0
-    refusals: int = 0
-    attempt: int = 0
-    fence: int | None = None
-    lease_end: End = End.NONE
-    worker_id: str = ""
-
-    granted: int = 0
-    """The attempt of the newest lease."""
-    accepted: list[int] = field(default_factory=list)
-    """The attempts whose results were accepted."""
-    superseded: bool = False
-    """One of them was not the newest lease then."""
-    refused: bool = False
-    """A result of the newest lease was refused, though nothing had ended that lease but its own time."""
-    failures: int = 0
-    """Attempts that ended by a report of failure."""
-
-
-@dataclass(slots=True)
-class LeaseRecord:
-    """A row of `leases`; `expires` is in units of time from now."""
-
-    ref: LeaseRef
-    worker_id: str
-    expires: float
-    status: Status = Status.SUBMITTED
-    revoked: bool = False
-    named: bool = False
-
-
-@dataclass(slots=True)
-class SessionRecord:
-    """A row of `workers`; `silent_for` is in units of time."""
-
-    session_key: int
-    session_number: int
-    silent_for: float = 0.0
-
-
-@dataclass(slots=True)
-class Tables:
-    """The whole database. `up` is False while it is away."""
-
-    tasks: dict[int, TaskRecord]
-    ready: dict[int, int]
-    lease_ttl: float
-    fenced: bool
-    up: bool = True
-    broken: str = ""
-    """What the production code itself found to be inconsistent."""
-    delayed: dict[int, tuple[int, int]] = field(default_factory=dict)
-    leases: dict[int, LeaseRecord] = field(default_factory=dict)
-    sessions: dict[str, SessionRecord] = field(default_factory=dict)
-    stamp: float = 0.0
-    guard: float = 0.0
-
-    def pass_time(self, units: float) -> None:
-        """Time goes on; what is past for good looks alike however long ago it was."""
-        for lease in self.leases.values():
-            lease.expires = max(lease.expires - units, -1.0)
-        for session in self.sessions.values():
-            session.silent_for = min(session.silent_for + units, self.lease_ttl)
-        self.stamp = max(self.stamp - units, -2.0)
-        self.guard = max(self.guard - units, 0.0)
-
-    @property
-    def expired(self) -> bool:
-        """Whether a lease has run out that no tick has ended."""
-        return any(lease.expires < 0 for lease in self.leases.values())
-
-
-def transaction(tables: Tables, timed_out: int | None = None) -> Tx:
+def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lambda read: read()) -> Tx:
     """A transaction on the tables. `timed_out` is a task whose run has just taken too long."""
     parts = {
         "signals": Signals(),
         "now": NOW,
         "tasks": _Tasks(tables),
-        "waiting": _Waiting(tables),
+        "waiting": WaitingRows(tables, first),
+        "window": WindowRows(tables, first),
+        "accounts": AccountRows(tables),
         "leases": _Leases(tables, timed_out),
         "workers": _Workers(tables),
         "reaper": _Reaper(tables),
@@ -158,7 +75,7 @@ class _Tasks:
         task = self._tables.tasks[key]
         counters = (task.retry_count, task.max_retries, True, task.losses, task.refusals)
         last = (task.attempt, task.fence, task.lease_end, task.worker_id)
-        return TaskRow(key, ACCOUNT, task.status, 5, *counters, 0, *last)
+        return TaskRow(key, ACCOUNT, task.status, PRIORITY, *counters, 0, *last)
 
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
         moved = 0
@@ -188,54 +105,6 @@ class _Tasks:
         return 1
 
 
-class _Waiting:
-    """See `store/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Turn]:
-        return {group: Turn(float(count), 1.0, count, 0.0, closed=False) for group, count in counts.items()}
-
-    def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
-        for row in rows:
-            self._insert(row.task_key)
-            self._tables.ready[row.task_key] = row.attempt
-
-    def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
-        for row in rows:
-            self._insert(row.task_key)
-            self._tables.delayed[row.task_key] = row.attempt, row.cause
-
-    def _insert(self, key: int) -> None:
-        if key in self._tables.ready or key in self._tables.delayed:
-            raise AssertionError("a task waits twice")
-
-    def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
-        return {key: row for key in keys if (row := self._take(key)) is not None}
-
-    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, Waiting]:
-        tables = self._tables
-        waits = [key for key, attempt in rows if attempt in (tables.ready.get(key), *tables.delayed.get(key, ())[:1])]
-        return self.remove(waits)
-
-    def take_due(self, limit: int) -> list[Waiting]:
-        due = [key for key in self._tables.delayed if key not in self._tables.leases]
-        return list(self.remove(due[:limit]).values())
-
-    def next_due(self) -> float | None:
-        return None
-
-    def _take(self, key: int) -> Waiting | None:
-        if key in self._tables.delayed:
-            attempt, cause = self._tables.delayed.pop(key)
-        elif key in self._tables.ready:
-            attempt, cause = self._tables.ready.pop(key), 0
-        else:
-            return None
-        return Waiting(key, 5, None, ACCOUNT, attempt, 0, cause)
-
-
 class _Leases:
     """See `store/leases.py`. With `fenced` off it finds a lease by its task alone."""
 
@@ -247,11 +116,12 @@ class _Leases:
         known = self._tables.sessions
         still_open = {name: key for name, key in sessions.items() if name in known and known[name].session_key == key}
         takers = [name for name in workers if name in still_open]
-        grants = [self._grant(key, name, ttl) for key, name in zip(sorted(self._tables.ready), takers, strict=False)]
+        head = sorted(key for key, row in self._tables.ready.items() if row.tagged)
+        grants = [self._grant(key, name, ttl) for key, name in zip(head, takers, strict=False)]
         return ClaimedRows(frozenset(still_open.values()), grants, frozenset(), frozenset())
 
     def _grant(self, key: int, worker_id: str, ttl: float) -> Grant:
-        attempt = self._tables.ready.pop(key)
+        attempt = self._tables.ready.pop(key).attempt
         ref = LeaseRef(key, attempt, attempt)
         if key in self._tables.leases:
             raise AssertionError("a task has two leases")

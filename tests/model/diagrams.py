@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.model.explore import CounterExample, Event
+from tests.model import transaction_diagrams
+from tests.model.explore import CounterExample, Event, System
+from tests.model.interleaving import Interleaving
 from tests.model.messages import (
     Assignment,
     Hello,
@@ -41,6 +44,7 @@ _DRAWN = {
     "network fails": "Note over A: it reaches no scheduler any more",
     "database goes away": "Note over S: the database goes away",
     "database returns": "Note over S: the database returns",
+    "database clock jumps": "Note over S: the database's clock jumps by a heartbeat interval",
 }
 _OUTCOMES = {1: "COMMITTED", 2: "ALREADY_COMMITTED", 3: "LEASE_LOST"}
 
@@ -55,7 +59,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _counter_example(mutant: Mutant) -> tuple[Model, CounterExample[Whole]]:
+def _counter_example(mutant: Mutant) -> tuple[System[Any], CounterExample[Any]]:
     model, exploration = mutant.explore()
     if exploration.counter_example is None:
         raise SystemExit(f"{mutant.name}: no counter-example is found")
@@ -69,14 +73,23 @@ def document_with(sections: Iterable[str]) -> str:
     return head + _BEGIN + "\n" + "\n".join(sections) + "\n" + _END + tail
 
 
-def section(mutant: Mutant, model: Model, found: CounterExample[Whole]) -> str:
+def section(mutant: Mutant, model: System[Any], found: CounterExample[Any]) -> str:
     """A mutant's section: what is taken out, what it leads to, and how."""
     told = textwrap.fill(f"{mutant.without} After {len(found.steps)} steps: {found.wrong}.", 120)
     head = f"### {mutant.name} ({mutant.rule})\n\n{told}"
-    lines = ["sequenceDiagram", "    participant A as worker A", "    participant S as schedulers and database"]
-    others = ["    participant R as worker R"] if mutant.scenario.rival else []
-    lines += [*others, *(f"    {line}" for line in _lines(model, found.steps)), f"    Note over A,S: {found.wrong}"]
+    drawn: Callable[[Any, CounterExample[Any]], Iterator[str]] = _of_protocol
+    if isinstance(model, Interleaving):
+        drawn = transaction_diagrams.lines
+    lines = ["sequenceDiagram", *(f"    {line}" for line in drawn(model, found))]
     return "\n".join([head, "", "```mermaid", *lines, "```", ""])
+
+
+def _of_protocol(model: Model, found: CounterExample[Whole]) -> Iterator[str]:
+    yield from ("participant A as worker A", "participant S as schedulers and database")
+    if model.scenario.rival:
+        yield "participant R as worker R"
+    yield from _lines(model, found.steps)
+    yield f"Note over A,S: {found.wrong}"
 
 
 def _lines(model: Model, steps: Sequence[tuple[Event, Whole]]) -> Iterator[str]:

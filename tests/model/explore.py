@@ -1,14 +1,18 @@
-"""The explicit-state checker: breadth first over all states, then backwards for liveness. Part of `tests.model`.
+"""The explicit-state checker: breadth first over all states, then over their steps for liveness. Part of `tests.model`.
 
 It knows nothing of the protocol. A counter-example to a property of single states is a shortest one.
 """
 
 from __future__ import annotations
 
+import gc
 from array import array
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from tests.model.liveness import ROUND, STUCK, Steps, first_round, first_stuck
 
 S = TypeVar("S", bound=Hashable)
 
@@ -62,16 +66,24 @@ class Exploration(Generic[S]):
     counter_example: CounterExample[S] | None
 
 
-STUCK = "from here nothing but a fault leads to the end of all that was asked for"
-
-
 LIMIT = 1_000_000
 """States, each well below a kilobyte."""
 
 
 def explore(system: System[S], *, depth: int | None = None, limit: int = LIMIT) -> Exploration[S]:
     """Walks all states within `depth` steps of the initial one, or up to about `limit` of them."""
-    return _Walk(system, limit).run(depth)
+    with _without_collections():
+        return _Walk(system, limit).run(depth)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Nothing of a walk is garbage before its end: to look for some among a million states takes longer each time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Walk(Generic[S]):
@@ -83,7 +95,8 @@ class _Walk(Generic[S]):
         self._parents = array("q")
         self._events: list[Event] = []
         self._names: dict[Event, Event] = {}
-        self._calm = array("q")  # source and target of each step without a fault, in turn
+        self._calm = Steps()
+        self._actions: dict[tuple[str, int], int] = {}
         self._edges = 0
 
     def run(self, depth: int | None) -> Exploration[S]:
@@ -99,15 +112,16 @@ class _Walk(Generic[S]):
         for source in range(begin, len(self._states)):
             if (wrong := self._system.wrong(self._states[source])) is not None:
                 return self._result(level, False, self._counter_example(source, wrong))
-        return self._result(level, begin == len(self._states), self._stuck(begin))
+        return self._result(level, begin == len(self._states), self._unsettled(begin))
 
     def _expand(self, source: int) -> None:
         for event, target, fault in self._system.edges(self._states[source]):
             self._edges += 1
             number = self._found(target, source, event)
-            if not fault and number != source:
-                self._calm.append(source)
-                self._calm.append(number)
+            if not fault:
+                action = self._actions.setdefault(event[:2], len(self._actions))
+                self._calm.add(number, action)
+        self._calm.next_state()
 
     def _found(self, state: S, parent: int, event: Event) -> int:
         number = self._numbers.get(state)
@@ -118,20 +132,17 @@ class _Walk(Generic[S]):
             self._events.append(self._names.setdefault(event, event))
         return number
 
-    def _stuck(self, not_expanded: int) -> CounterExample[S] | None:
-        """A state that no step without a fault leads out of to a settled one. What was not expanded is not judged."""
-        before = _reversed(self._calm, len(self._states))
-        fine = bytearray(len(self._states))
-        todo = [n for n, state in enumerate(self._states) if n >= not_expanded or self._system.settled(state)]
-        for number in todo:
-            fine[number] = 1
-        while todo:
-            for source in before(todo.pop()):
-                if not fine[source]:
-                    fine[source] = 1
-                    todo.append(source)
-        first = fine.find(0)
-        return None if first < 0 else self._counter_example(first, STUCK)
+    def _unsettled(self, not_expanded: int) -> CounterExample[S] | None:
+        """What keeps a run from being settled at last. What was not expanded is not judged."""
+        pairs = enumerate(self._states)
+        done = bytearray(number >= not_expanded or self._system.settled(state) for number, state in pairs)
+        for _ in range(not_expanded, len(done)):
+            self._calm.next_state()
+        before = self._calm.reversed()
+        if (stuck := first_stuck(before, done)) is not None:
+            return self._counter_example(stuck, STUCK)
+        endless = first_round(self._calm, before, done)
+        return None if endless is None else self._counter_example(endless, ROUND)
 
     def _counter_example(self, number: int, wrong: str) -> CounterExample[S]:
         steps = []
@@ -142,28 +153,3 @@ class _Walk(Generic[S]):
 
     def _result(self, depth: int, complete: bool, found: CounterExample[S] | None) -> Exploration[S]:
         return Exploration(len(self._states), self._edges, depth, complete, found)
-
-
-class _Before:
-    """The sources of the steps into each state, in two flat arrays."""
-
-    def __init__(self, begins: array[int], sources: array[int]) -> None:
-        self._begins = begins
-        self._sources = sources
-
-    def __call__(self, target: int) -> array[int]:
-        return self._sources[self._begins[target] : self._begins[target + 1]]
-
-
-def _reversed(steps: array[int], states: int) -> _Before:
-    begins = array("q", bytes(8 * (states + 1)))
-    for target in steps[1::2]:
-        begins[target + 1] += 1
-    for number in range(states):
-        begins[number + 1] += begins[number]
-    sources, next_place = array("q", bytes(4 * len(steps))), begins[:]
-    for at in range(0, len(steps), 2):
-        target = steps[at + 1]
-        sources[next_place[target]] = steps[at]
-        next_place[target] += 1
-    return _Before(begins, sources)

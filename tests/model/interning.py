@@ -7,10 +7,12 @@ in it; so a step of a part is computed once, however many whole states it occurs
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -18,13 +20,13 @@ A = TypeVar("A")
 
 def freeze(value: Any) -> Hashable:
     """What is in `value`, hashable. Mappings keep their order, which the production code relies on."""
-    if isinstance(value, (int, float, str, Enum, type(None))):
+    if isinstance(value, (int, float, str, Enum, datetime, type(None))):
         return value
     if isinstance(value, dict):
         return tuple((freeze(key), freeze(item)) for key, item in value.items())
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value))
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, deque)):
         return tuple(map(freeze, value))
     if is_dataclass(value):
         return tuple(freeze(getattr(value, each.name)) for each in fields(value))
@@ -48,6 +50,9 @@ class Parts(Generic[T]):
         """The value of that number; not to be changed."""
         return self._values[number]
 
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._values)
+
     def number(self, value: T) -> int:
         """The number of a value, which is not to be changed any more."""
         number = self._numbers.setdefault(freeze(value), len(self._values))
@@ -55,6 +60,10 @@ class Parts(Generic[T]):
             self._values.append(value)
             self._copies.append(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
         return number
+
+    def copy(self, number: int) -> T:
+        """A copy of the value of that number."""
+        return cast(T, pickle.loads(self._copies[number]))  # noqa: S301 - our own, and much faster than a deep copy
 
     def step(self, number: int, name: Hashable, change: Callable[[T], A]) -> tuple[int, A]:
         """The number after `change`, and what it returned; `name` stands for it, with all that it depends on.
@@ -66,7 +75,7 @@ class Parts(Generic[T]):
         return self._steps[number, name]
 
     def _computed(self, number: int, change: Callable[[T], A]) -> tuple[int, Any]:
-        value = pickle.loads(self._copies[number])  # noqa: S301 - our own, and much faster than a deep copy
+        value = self.copy(number)
         try:
             answer = change(value)
         except RolledBack:

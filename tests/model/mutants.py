@@ -5,19 +5,26 @@ A mutant replaces one decision of the production code for as long as a model is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scheduler_svc.application import report, sessions
+from scheduler_svc.application import ledger, recover, report, sessions
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import ReadyRow
+from scheduler_svc.domain import fairness
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
-from tests.model import properties
-from tests.model.explore import STUCK, Exploration, explore
+from tests.model import properties, waiting
+from tests.model.explore import Exploration, System, explore
+from tests.model.interleaving import Traffic
+from tests.model.liveness import STUCK
 from tests.model.scenario import Scenario
+from tests.model.scenarios import system
 from tests.model.system import Model
-from tests.model.whole import Whole
+from tests.model.tables import Tables
+from tests.model.waiting import WindowRows
 from worker_svc.session import deadlines
 from worker_svc.session.outbox import Outbox
 
@@ -29,18 +36,23 @@ class Mutant:
     name: str
     rule: str
     without: str
-    scenario: Scenario
+    scenario: Scenario | Traffic
     shows_as: str
     owner: Any
     decision: str
     instead: Callable[..., Any]
     fenced: bool = True
 
-    def explore(self) -> tuple[Model, Exploration[Whole]]:
+    def explore(self) -> tuple[System[Any], Exploration[Any]]:
         """The exploration, which ends at the counter-example."""
         with replaced(self.owner, self.decision, self.instead):
-            model = Model(self.scenario, fenced=self.fenced)
+            model = self._model()
             return model, explore(model)
+
+    def _model(self) -> System[Any]:
+        if isinstance(self.scenario, Scenario):
+            return Model(self.scenario, fenced=self.fenced)
+        return system(self.scenario)
 
 
 @contextmanager
@@ -80,7 +92,9 @@ def _rewind_without_spool(self: Outbox) -> None:
     self._unanswered.clear()
 
 
-def _tick_without_outage(row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float) -> ReaperRow:
+def _tick_without_outage(
+    row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float, *, runs_ahead: bool
+) -> ReaperRow:
     """A gap in the ticks means nothing."""
     return ReaperRow(max(row.stamp, now), row.expire_not_before)
 
@@ -94,6 +108,39 @@ def _deadline_from_newest_state(self: deadlines.StateLog, state_number: int) -> 
     """The deadline of a new lease counts from the newest state, not from the one that its claim answers."""
     state = self._states.get(self._newest)
     return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
+
+
+def _never_ahead(gained: float, lease_ttl: float) -> bool:
+    """The database's clock is right, whatever it says."""
+    return False
+
+
+def _without_lock(self: WindowRows, account_id: int) -> bool:
+    """Who lets in does not keep others out."""
+    return False
+
+
+def _without_closing(self: WindowRows, account_id: int) -> None:
+    """A limit is only a number."""
+
+
+def _seats_without_revoked(tables: Tables) -> int:
+    """What was cancelled counts as gone."""
+    return sum(not lease.revoked for lease in tables.leases.values())
+
+
+_with_tags = ledger._with_tags
+
+
+def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
+    """Who had a tag has it again."""
+    given = zip(rows, _with_tags(tx, rows), strict=True)
+    return [new if old.tag is None else new._replace(tag=old.tag) for old, new in given]
+
+
+def _allot_without_places(lines: Sequence[fairness.Line], seats: int | None, weight: float) -> list[int]:
+    """Each look fills the seats that no lease takes, whatever was let in for them before."""
+    return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]
 
 
 MUTANTS = (
@@ -138,5 +185,41 @@ MUTANTS = (
         "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
         Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
         deadlines.StateLog, "granted", _deadline_from_newest_state,
+    ),
+    Mutant(
+        "Nobody notices that the database's clock runs ahead", "rule 11",
+        "The reapers do not hold it against their own: jumps that are no longer than a tick count as time.",
+        Scenario("jumps", "", {"jump": 3}), properties.OUTLIVES,
+        recover, "is_ahead", _never_ahead,
+    ),
+    Mutant(
+        "Two replicas let in at once", "an account's limit",
+        "Who counts what an account runs, and lets more in, does not lock its row in `shares`.",
+        Traffic("admission", ""), properties.OVER_LIMIT,
+        WindowRows, "lock", _without_lock,
+    ),
+    Mutant(
+        "What is let in does not count", "an account's limit",
+        "A task that was let in and is not claimed yet takes no seat: each look lets one in for the same seat.",
+        Traffic("admission", ""), properties.OVER_LIMIT,
+        fairness, "allot", _allot_without_places,
+    ),
+    Mutant(
+        "A revoked lease does not count", "an account's limit, rule 17",
+        "What was cancelled counts as gone, though its CLI may still run.",
+        Traffic("cancel", "", {"cancel": 1}), properties.OVER_LIMIT,
+        waiting, "seats_taken", _seats_without_revoked,
+    ),
+    Mutant(
+        "What comes back keeps its place in a closed window", "an account's limit, rule 8",
+        "A lease that is given back leaves its task where it was, whatever the limit is by now.",
+        Traffic("lower", "", {"limit": 1, "give back": 1}, limits=(2, 1)), properties.OVER_LIMIT,
+        ledger, "_with_tags", _with_kept_tags,
+    ),
+    Mutant(
+        "A new limit does not close the window", "an account's limit",
+        "UpdateAccount changes the number, and what is just being added does not learn of it.",
+        Traffic("due", "", {"limit": 1}, limits=(0, 1), scheduled=True), properties.OVER_LIMIT,
+        WindowRows, "close", _without_closing,
     ),
 )  # fmt: skip

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import OPEN
-from tests.model.database import Tables, TaskRecord
 from tests.model.messages import named
 from tests.model.process import Process
 from tests.model.scenario import Scenario
+from tests.model.tables import Tables, TaskRecord
 
 TWO_RESULTS = "a task has two accepted results"
 SUPERSEDED = "a result of a superseded lease was accepted"
@@ -18,6 +18,7 @@ OUTLIVES = "a CLI runs on a lease that the database does not count any more"
 TWO_RUNS = "two CLIs run for one task"
 OVERFULL = "a worker was given more leases than it had stated room for"
 RETRIES = "a task was retried more often than it may be"
+OVER_LIMIT = "an account got more leases than its limit"
 LOST_RUN = "an outage cost a run"
 
 
@@ -25,6 +26,8 @@ def wrong(scenario: Scenario, tables: Tables, processes: Sequence[Process], riva
     """The first property that does not hold; None where all do."""
     if tables.broken:
         return tables.broken
+    if tables.over_limit:
+        return OVER_LIMIT
     for task in tables.tasks.values():
         if (found := _wrong_task(scenario, task)) is not None:
             return found

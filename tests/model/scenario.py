@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 
 FAULTS = (
     "cut", "partition", "kill", "replica", "outage", "slow", "suspend", "jump", "stand",
-    "cancel", "timeout", "fail", "ill", "retry",
+    "cancel", "timeout", "fail", "ill", "retry", "limit",
 )  # fmt: skip
 """What a scenario may let happen, each so many times."""
+
+OF_A_WORKER = ("cut", "partition", "kill", "replica", "suspend", "fail", "ill")
+"""Those of them that befall one of the workers, or its stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +29,7 @@ class Scenario:
     max_retries: int = 0
     max_losses: int = 2
     lease_ttl: float = 3.0
+    limits: tuple[int, ...] = (0,)
+    """How many tasks of their account may run at a time: first, and as clients change it later. 0 is no limit."""
     loses_nothing: bool = False
     """Whether none of its faults may cost a run or a result."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from scheduler_svc.application.accounts import update_account
+from scheduler_svc.application.admission import settle
 from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.endings import Inconsistent
 from scheduler_svc.application.recover import ReaperSettings, promote_due, reap
 from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
 from scheduler_svc.application.sessions import SessionSettings, open_session
 from scheduler_svc.application.steer import cancel_task, retry_task
+from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
@@ -35,12 +38,16 @@ from scheduler_svc.domain.task import TaskError
 from scheduler_svc.domain.worker import Held
 from scheduler_svc.domain.worker import Hello as HelloRow
 from scheduler_svc.domain.worker import State as StateRow
-from tests.model.database import Tables, session_key, transaction
+from tests.model.database import session_key, transaction
 from tests.model.interning import RolledBack
 from tests.model.messages import Hello, Report, State, Word, ref_of
+from tests.model.tables import ACCOUNT, Tables
 from worker_svc.session.outbox import Kind
 
 T = TypeVar("T")
+
+DEFECTS = (AssertionError, IllegalMove, Inconsistent)
+"""What the production code raises where it finds itself to be wrong."""
 
 
 class Stock(NamedTuple):
@@ -104,7 +111,10 @@ class Application:
     def claim(self, tables: Tables, worker_id: str, key: int, room: Stock, free: int) -> Claimed | None:
         """What one stream's worker is granted."""
         rooms = [Room(worker_id, key, room.state_number, free)]
-        return _call(tables, lambda: claim(transaction(tables), rooms, free, self._ttl))
+        claimed = _call(tables, lambda: claim(transaction(tables), rooms, free, self._ttl))
+        if claimed is not None and claimed.grants:
+            tables.note_claim()
+        return claimed
 
     def take_back(self, tables: Tables, refs: tuple[LeaseRef, ...]) -> None:
         """Leases that their stream was never given."""
@@ -112,11 +122,20 @@ class Application:
 
     def reap(self, tables: Tables, timed_out: int | None = None) -> None:
         """A tick of the reaper."""
-        _call(tables, lambda: reap(transaction(tables, timed_out), self._reaper))
+        _call(tables, lambda: reap(transaction(tables, timed_out), self._reaper, tables.watch, _standing))
 
     def promote(self, tables: Tables) -> None:
         """What waits for a time may go on."""
         _call(tables, lambda: promote_due(transaction(tables)))
+
+    def admit(self, tables: Tables) -> None:
+        """The admission loop's transaction for the account."""
+        _call(tables, lambda: settle(transaction(tables), ACCOUNT))
+
+    def limit(self, tables: Tables, tasks: int) -> None:
+        """UpdateAccount: so many may run at a time."""
+        change = AccountChange(max_concurrent_tasks=tasks)
+        _call(tables, lambda: update_account(transaction(tables), ACCOUNT, change))
 
     def cancel(self, tables: Tables, task: int) -> None:
         """CancelTask with force."""
@@ -133,9 +152,19 @@ def _call(tables: Tables, call: Callable[[], T]) -> T | None:
         return call()
     except DomainError as refused:
         raise RolledBack from refused
-    except (AssertionError, IllegalMove, Inconsistent) as defect:
-        tables.broken = f"{type(defect).__name__}: {defect}"
+    except DEFECTS as defect:
+        tables.broken = told(defect)
         return None
+
+
+def told(defect: Exception) -> str:
+    """A defect that the code found, as the properties tell it."""
+    return f"{type(defect).__name__}: {defect}"
+
+
+def _standing() -> float:
+    """The model's clocks stand at 0: times are moved instead."""
+    return 0.0
 
 
 def _is_entitled(tables: Tables, word: Word) -> bool:

@@ -7,13 +7,13 @@ their order; between streams, and against the database's transactions, anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TypeVar
 
 from scheduler_svc.domain.lifecycle import Status
 from tests.model import links, properties
-from tests.model.database import Tables, TaskRecord, session_key
+from tests.model.database import session_key
 from tests.model.explore import Edge, Event
 from tests.model.interning import Parts
 from tests.model.links import End, Link
@@ -28,8 +28,9 @@ from tests.model.messages import (
     named,
 )
 from tests.model.process import Process
-from tests.model.scenario import FAULTS, Scenario
+from tests.model.scenario import FAULTS, OF_A_WORKER, Scenario
 from tests.model.scheduler import Application, Stock
+from tests.model.tables import Tables, jump, pass_time, set_down, set_up, stand, submitted
 from tests.model.whole import Whole, formerly, linked, replaced_in, spend
 from worker_svc.session.outbox import Kind
 
@@ -43,20 +44,23 @@ class Model:
     """A system for `explore`. `fenced` off lets the database find leases by their task alone."""
 
     def __init__(self, scenario: Scenario, *, fenced: bool = True) -> None:
-        self._scenario = scenario
+        self.scenario = scenario
         self._fenced = fenced
         self._application = Application(scenario.lease_ttl, 1.0, scenario.max_losses)
         self._tables: Parts[Tables] = Parts()
         self._processes: Parts[Process] = Parts()
+        self._wrong: dict[Hashable, str | None] = {}
         self._workers = range(scenario.workers)
+        befalls_one = sum(scenario.faults.get(fault, 0) for fault in OF_A_WORKER) == 1
+        self._faulty = self._workers[:1] if befalls_one else self._workers
+        """Workers are alike: where a single fault befalls one of them, it is the first."""
 
     # The system
 
     def initial(self) -> Whole:
         """All workers are up and not connected, all tasks wait."""
-        one = self._scenario
-        tasks = {key: TaskRecord(one.max_retries) for key in range(1, one.tasks + 1)}
-        tables = Tables(tasks, dict.fromkeys(tasks, 1), one.lease_ttl, self._fenced)
+        one = self.scenario
+        tables = submitted(one.tasks, one.max_retries, one.lease_ttl, one.limits[0], fenced=self._fenced)
         if one.rival:
             self._application.hello(tables, RIVAL, Hello(1, (), ()))
         nothing = (None,) * one.workers
@@ -70,8 +74,9 @@ class Model:
             yield from self._of_worker(whole, who)
             yield from self._of_stream(whole, who)
             yield from self._of_former_stream(whole, who)
+        for who in self._faulty:
             yield from self._faults_of(whole, who)
-        if self._scenario.rival:
+        if self.scenario.rival:
             yield from self._of_rival(whole)
         yield from self._of_database(whole)
         yield from self._of_clients(whole)
@@ -79,8 +84,11 @@ class Model:
 
     def wrong(self, whole: Whole) -> str | None:
         """See `properties`."""
-        processes = [self.process(whole, who) for who in self._workers]
-        return properties.wrong(self._scenario, self.tables(whole), processes, whole.rival)
+        parts = whole.tables, whole.processes, whole.rival
+        if parts not in self._wrong:
+            processes = [self.process(whole, who) for who in self._workers]
+            self._wrong[parts] = properties.wrong(self.scenario, self.tables(whole), processes, whole.rival)
+        return self._wrong[parts]
 
     def settled(self, whole: Whole) -> bool:
         """See `properties`."""
@@ -220,7 +228,7 @@ class Model:
     def _claim(self, whole: Whole, who: int, link: Link, end: End) -> tuple[Whole, Link] | None:
         """A claim is committed; what it granted is not sent yet."""
         free = end.stock.thawed().free(0.0)
-        if not free or end.claimed is not None or not self.tables(whole).ready:
+        if not free or end.claimed is not None or not self.tables(whole).claimable:
             return None
         key, stock, worker_id = end.session_key, end.stock, name_of(who)
         after, claimed = self._on_tables(
@@ -235,7 +243,7 @@ class Model:
 
     def _of_rival(self, whole: Whole) -> Iterator[Edge[Whole]]:
         tables = self.tables(whole)
-        if tables.up and tables.ready and not whole.rival:
+        if tables.up and tables.claimable and not whole.rival:
             after, claimed = self._on_tables(
                 whole, ("rival claims",), lambda it: self._application.claim(it, RIVAL, RIVAL_SESSION, Stock(), 1)
             )
@@ -288,18 +296,27 @@ class Model:
     def _of_database(self, whole: Whole) -> Iterator[Edge[Whole]]:
         tables = self.tables(whole)
         if not tables.up:
-            yield _calm(Event("database returns"), self._rival_renews(self._on_tables(whole, ("up",), _set_up)[0]))
+            yield _calm(Event("database returns"), self._rival_renews(self._on_tables(whole, ("up",), set_up)[0]))
             return
         if tables.stamp < 0 or tables.expired:
             yield _calm(Event("reaper"), self._on_tables(whole, ("reap",), self._application.reap)[0])
         if tables.delayed:
             yield _calm(Event("due"), self._on_tables(whole, ("due",), self._application.promote)[0])
+        if (admitted := self._admitted(whole)) is not None:
+            yield _calm(Event("admission"), admitted)
         if (spent := spend(whole, "outage")) is not None:
             for who in self._workers:
                 spent = formerly(self._cut(spent, who) if whole.links[who] else spent, who, None)
-            yield Edge(Event("database goes away"), self._on_tables(spent, ("down",), _set_down)[0], True)
+            yield Edge(Event("database goes away"), self._on_tables(spent, ("down",), set_down)[0], True)
         if (spent := spend(whole, "jump")) is not None:
-            yield Edge(Event("database clock jumps"), self._on_tables(spent, ("tick",), _pass_time)[0], True)
+            yield Edge(Event("database clock jumps"), self._on_tables(spent, ("jump",), jump)[0], True)
+
+    def _admitted(self, whole: Whole) -> Whole | None:
+        """After the admission loop's transaction; None where that changes nothing."""
+        if not any(self.scenario.limits):
+            return None
+        after, _ = self._on_tables(whole, ("admit",), self._application.admit)
+        return None if after == whole else after
 
     def _of_clients(self, whole: Whole) -> Iterator[Edge[Whole]]:
         """CancelTask with force, RetryTask; and the scheduler finds that a run has taken too long."""
@@ -314,6 +331,10 @@ class Model:
                 if is_possible and (spent := spend(whole, name)) is not None:
                     after, _ = self._on_tables(spent, (name, task), partial(_of_task, call=call, task=task))
                     yield Edge(Event(name, what=task), after, True)
+        if tables.up and (spent := spend(whole, "limit")) is not None:
+            tasks = self.scenario.limits[-1 - spent.budget[FAULTS.index("limit")]]
+            after, _ = self._on_tables(spent, ("limit", tasks), lambda it: application.limit(it, tasks))
+            yield Edge(Event("limit", what=tasks), after, True)
 
     def _of_time(self, whole: Whole) -> Iterator[Edge[Whole]]:
         """A unit of time: free when nothing is pending, else somebody was slow; never while a guard has to act."""
@@ -328,7 +349,7 @@ class Model:
 
     def _is_pending(self, whole: Whole) -> bool:
         tables = self.tables(whole)
-        if tables.up and tables.stamp < 0:
+        if tables.up and (tables.stamp < 0 or self._admitted(whole) is not None):
             return True
         return any(self._has_pending(whole, tables, who) for who in self._workers)
 
@@ -340,12 +361,11 @@ class Model:
             return True
         if process.has_state_to_send or process.has_report_to_send:
             return True
-        return bool(tables.ready and link.end and link.end.stock.thawed().free(0.0))
+        return bool(tables.claimable and link.end and link.end.stock.thawed().free(0.0))
 
     def _later(self, whole: Whole, *, database: bool) -> Whole:
         whole = self._rival_renews(whole)
-        if database:
-            whole, _ = self._on_tables(whole, ("tick",), _pass_time)
+        whole, _ = self._on_tables(whole, ("tick", database), pass_time if database else stand)
         for who in self._workers:
             whole = self._renumbered(whole, who)
             whole, _ = self._on_process(whole, who, ("tick",), lambda it: it.pass_time(1.0))
@@ -375,15 +395,3 @@ def _calm(event: Event, target: Whole) -> Edge[Whole]:
 
 def _of_task(tables: Tables, *, call: Callable[[Tables, int], None], task: int) -> None:
     call(tables, task)
-
-
-def _pass_time(tables: Tables) -> None:
-    tables.pass_time(1.0)
-
-
-def _set_up(tables: Tables) -> None:
-    tables.up = True
-
-
-def _set_down(tables: Tables) -> None:
-    tables.up = False

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tests.model.explore import STUCK, Edge, Event, explore
+from tests.model.explore import Edge, Event, explore
+from tests.model.liveness import ROUND, STUCK
 
 
 class Numbers:
-    """Steps from number to number; those in `faults` are faults. It starts at 0, and is settled at 9."""
+    """Steps from number to number, an action for each target; those in `faults` are faults.
+
+    It starts at 0, and is settled at 9.
+    """
 
     def __init__(self, steps: Mapping[int, list[int]], faults: Mapping[int, list[int]], wrong: int = -1) -> None:
         self._steps = steps
@@ -20,9 +24,9 @@ class Numbers:
 
     def edges(self, state: int) -> Iterator[Edge[int]]:
         for target in self._steps.get(state, []):
-            yield Edge(Event("step", what=target), target, False)
+            yield Edge(Event("step", target), target, False)
         for target in self._faults.get(state, []):
-            yield Edge(Event("fault", what=target), target, True)
+            yield Edge(Event("fault", target), target, True)
 
     def wrong(self, state: int) -> str | None:
         return "wrong" if state == self._wrong else None
@@ -32,7 +36,7 @@ class Numbers:
 
 
 def test_it_walks_everything_that_can_be_reached() -> None:
-    found = explore(Numbers({0: [1, 2], 1: [9], 2: [0, 9], 7: [8]}, {}))
+    found = explore(Numbers({0: [1, 2], 1: [9], 2: [2, 9], 7: [8]}, {}))
     assert (found.states, found.edges, found.complete, found.counter_example) == (4, 5, True, None)
 
 
@@ -49,12 +53,31 @@ def test_what_only_a_fault_leads_out_of_is_stuck() -> None:
     assert (found.wrong, [state for _, state in found.steps]) == (STUCK, [1])
 
 
-def test_going_round_for_ever_is_fine_while_there_is_a_way_out() -> None:
-    assert explore(Numbers({0: [1], 1: [0, 9]}, {})).counter_example is None
+def test_going_round_for_ever_is_wrong_where_the_way_out_is_not_always_there() -> None:
+    found = explore(Numbers({0: [1], 1: [2], 2: [3], 3: [1, 9]}, {})).counter_example
+    assert found is not None
+    assert (found.wrong, [state for _, state in found.steps]) == (ROUND, [1])
+
+
+def test_going_round_for_ever_is_unfair_where_something_else_stays_possible() -> None:
+    assert explore(Numbers({0: [1], 1: [2, 9], 2: [1, 9]}, {})).counter_example is None
+    assert explore(Numbers({0: [0, 9]}, {})).counter_example is None
+
+
+def test_rounds_within_rounds_are_one() -> None:
+    steps = {0: [1, 5], 1: [2], 2: [1, 3], 3: [0], 5: [0]}
+    found = explore(Numbers(steps | {3: [0, 9]}, {})).counter_example
+    assert found is not None
+    assert (found.wrong, found.steps) == (ROUND, [])
+    assert explore(Numbers({source: [*targets, 9] for source, targets in steps.items()}, {})).counter_example is None
+
+
+def test_a_fault_is_no_way_round() -> None:
+    assert explore(Numbers({0: [1], 1: [9]}, {1: [0]})).counter_example is None
 
 
 def test_what_is_beyond_the_bound_is_not_judged() -> None:
-    stuck = Numbers({0: [1], 1: [2], 2: [3], 3: []}, {})
+    stuck = Numbers({0: [1], 1: [2], 2: [3], 3: [3]}, {})
     assert explore(stuck, depth=2).counter_example is None
     assert not explore(stuck, depth=2).complete
     assert explore(stuck, limit=2).counter_example is None

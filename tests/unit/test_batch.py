@@ -67,7 +67,7 @@ def copied(connection: Connection, sql_type: str, values: Sequence[Any]) -> list
     insert = Insert("copied", n="integer", value=sql_type)
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMPORARY TABLE copied (n integer, value {sql_type})")
-        cursor.copy_expert(insert.copy, io.StringIO(insert.lines(list(enumerate(values)))))
+        cursor.copy_expert(insert.copy, io.BytesIO(b"".join(insert.pieces(list(enumerate(values))))))
         cursor.execute("SELECT value FROM copied ORDER BY n")
         found = [row[0] for row in cursor.fetchall()]
     connection.rollback()
@@ -169,7 +169,7 @@ def test_an_insert_stores_the_same_by_arrays_and_by_copy(connection: Connection,
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE stored (id serial, a integer, b text, c timestamptz)")
         cursor.execute(insert.sql, insert.bind(rows))
-        cursor.copy_expert(insert.copy, io.StringIO(insert.lines(rows)))
+        cursor.copy_expert(insert.copy, io.BytesIO(b"".join(insert.pieces(rows))))
         cursor.execute("SELECT a, b, c FROM stored ORDER BY id")
         assert cursor.fetchall() == [*rows, *rows]
     connection.rollback()

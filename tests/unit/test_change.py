@@ -31,8 +31,7 @@ def history(*moves: tuple[int, Status, int, str, int | None]) -> list[TaskEvent]
 
 def present(**fields: Any) -> Task:
     task = Task(
-        1, 1, "a topic", "", "", "", "", 5, True, S.PENDING, at(0), None, None, None, None, None, timedelta(minutes=9),
-        0, 0, 3, True, "", None, None, 0, {}, "", None, {},
+        1, 1, "a topic", "", "", "", "", 5, True, S.PENDING, at(0), None, timedelta(minutes=9), 3, True, {}, "", {}
     )  # fmt: skip
     return task._replace(**fields)
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler_svc.api.submits import RESERVED_OPTIONS
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import PROFILES, load, progress
-from worker_svc.creators.base import Job, Settings
+from worker_svc.creators.base import SET_BY_US, Job, Settings
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, Progress
 from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
 
@@ -326,3 +327,7 @@ def test_any_line_has_bounded_progress_or_none(line: str) -> None:
         assert len(told.step) <= MAX_STEP
         assert len(told.message) <= MAX_PROGRESS_MESSAGE
         assert not any(ord(c) < 32 and c not in "\t\n" for c in told.step + told.message)
+
+
+def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:
+    assert SET_BY_US == RESERVED_OPTIONS

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import load, progress
 from worker_svc.creators.base import Job, Settings
-from worker_svc.creators.llm_content_creator import said
+from worker_svc.creators.llm_content_creator import said, stored
 from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
@@ -135,6 +136,54 @@ async def test_a_database_that_cannot_be_read(program: Program, stored: bytes | 
     reason, message = failure(await program.run(end("已完成")))
     assert reason is Reason.CREATOR_INVALID_RESPONSE
     assert "what the CLI stored cannot be read" in message
+
+
+def _as_pipe(database: Path, _elsewhere: Path) -> None:
+    os.mkfifo(database)
+
+
+def _as_link(database: Path, elsewhere: Path) -> None:
+    database.symlink_to(elsewhere / "content-creator.db")
+
+
+def _in_a_linked_folder(database: Path, elsewhere: Path) -> None:
+    database.parent.rmdir()
+    database.parent.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("put", [_as_pipe, _as_link, _in_a_linked_folder])
+async def test_a_database_that_is_not_the_runs_own(
+    program: Program, tmp_path_factory: pytest.TempPathFactory, put: Callable[[Path, Path], None]
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("another")
+    other = Program(elsewhere)
+    other.store(article="another run's")
+    other.database.rename(elsewhere / "content-creator.db")
+    put(program.database, elsewhere)
+    reason, message = failure(await program.run(end("已完成")))
+    assert reason is Reason.CREATOR_INVALID_RESPONSE
+    assert "no file of the run's own folder" in message
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS content FROM n"
+HUGE = "SELECT 'id' AS task_id, 'article' AS result_type, zeroblob(900000000) AS content, '1' AS created_at"
+
+
+@pytest.mark.parametrize(
+    ("view", "reason", "said_of_it"),
+    [(ENDLESS, Reason.CREATOR_INVALID_RESPONSE, "interrupted"), (HUGE, Reason.RESULT_TOO_LARGE, "67108864")],
+    ids=["endless", "huge"],
+)
+async def test_a_table_that_is_a_view_without_bounds(
+    program: Program, monkeypatch: pytest.MonkeyPatch, view: str, reason: Reason, said_of_it: str
+) -> None:
+    monkeypatch.setattr(stored, "_READ_LIMIT", 0.2)
+    program.store()
+    with closing(sqlite3.connect(program.database)) as database:
+        database.executescript(f"DROP TABLE results; CREATE VIEW results AS {view}")
+    found, message = failure(await program.run(end("已完成")))
+    assert found is reason
+    assert said_of_it in message
 
 
 async def test_a_database_without_a_run(program: Program) -> None:

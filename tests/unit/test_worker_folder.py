@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -33,12 +35,65 @@ def test_a_given_id_names_the_folder(tmp_path: Path) -> None:
             take_folder(tmp_path, "blue/1", "host")
 
 
-@pytest.mark.parametrize("worker_id", ["7", "..", ".", "a/../b", "工人", "id-7", "x" * 200])
+@pytest.mark.parametrize(
+    "worker_id", ["7", "..", ".", "a/../b", "/etc", "a\0b", "~", "工人", "id-7", "x" * 200, "工" * 200]
+)
 def test_no_id_names_a_path_or_the_folder_of_another(tmp_path: Path, worker_id: str) -> None:
     name = folder_name(worker_id)
     assert not name.isdigit()
     assert (tmp_path / name).parent == tmp_path
     assert (tmp_path / name).resolve().parent == tmp_path.resolve()
+
+
+def test_ids_that_begin_alike_have_folders_of_their_own() -> None:
+    assert folder_name("工" * 100 + "1") != folder_name("工" * 100 + "2")
+    assert len(folder_name("工" * 200)) < 255, "the most that a file system takes"
+
+
+@pytest.mark.parametrize("name", ["spool", "started", "scratch"])
+def test_a_folder_of_it_that_is_a_link_leads_nowhere(tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "treasure").touch()
+    with closing(take_folder(tmp_path, "w", "host")) as folder:
+        ours = folder.path / name
+    ours.rmdir()
+    ours.symlink_to(elsewhere)
+    with pytest.raises(FolderError, match=rf"{name} is a link or a file"):
+        take_folder(tmp_path, "w", "host")
+    assert names(elsewhere) == {"treasure"}
+    ours.unlink()
+    take_folder(tmp_path, "w", "host").close()
+
+
+@pytest.mark.parametrize("name", ["alive", "lock", "identity.tmp", "session.tmp"])
+def test_a_file_of_it_that_is_a_link_is_not_written_through(tmp_path: Path, name: str) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.write_text("not ours")
+    folder = tmp_path / "workers" / "w"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(treasure)
+    with pytest.raises(OSError, match="symbolic links"):
+        take_folder(tmp_path, "w", "host")
+    assert treasure.read_text() == "not ours"
+
+
+def test_what_others_could_look_into_is_closed_to_them(tmp_path: Path) -> None:
+    (tmp_path / "workers/w/spool").mkdir(parents=True, mode=0o777)
+    for folder in (tmp_path / "workers", tmp_path / "workers/w", tmp_path / "workers/w/spool"):
+        folder.chmod(0o777)
+    with closing(take_folder(tmp_path, "w", "host")) as taken:
+        private = (tmp_path / "workers", taken.path, taken.spool, taken.started, taken.scratch)
+        assert {stat.S_IMODE(folder.stat().st_mode) for folder in private} == {0o700}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_somebody_elses_folder_is_not_taken(tmp_path: Path) -> None:
+    workers = tmp_path / "workers"
+    workers.mkdir()
+    os.chown(workers, 65_534, 65_534)
+    with pytest.raises(FolderError, match="belongs to user 65534"):
+        take_folder(tmp_path, "w", "host")
 
 
 def test_a_given_id_renames_the_worker_and_keeps_its_folder_id(tmp_path: Path) -> None:
@@ -71,6 +126,24 @@ def test_an_unreadable_identity_becomes_a_new_one_since_its_numbers_are_lost(
         assert folder.next_session() == 1
     assert len(said) == 1
     assert str(folder.path) in said[0]
+
+
+def test_a_folder_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with closing(take_folder(tmp_path, "a", "host")) as folder:
+        identity, result = folder.path / "identity", folder.spool / "1.batch"
+        run = folder.scratch / "run"
+    run.mkdir()
+    result.write_bytes(b"contentgen spool 2\n")
+    document = json.loads(identity.read_text())
+    assert document["format"] == 1
+    identity.write_text(json.dumps(document | {"format": 2}))
+    with pytest.raises(FolderError, match=r"used by a newer version \(format 2, and this one knows 1\)"):
+        take_folder(tmp_path, "a", "host")
+    assert run.is_dir()
+    assert result.exists()
+    identity.write_text(json.dumps({key: document[key] for key in ("worker_id", "folder_id")}))
+    with closing(take_folder(tmp_path, "a", "host")) as again:  # the first versions marked nothing
+        assert again.identity == folder.identity
 
 
 def test_a_lock_that_a_guard_alone_holds_is_waited_for(tmp_path: Path) -> None:

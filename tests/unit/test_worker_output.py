@@ -60,8 +60,8 @@ async def test_draining_reads_to_the_end_and_tells_lines() -> None:
 
 async def test_a_file_is_followed_while_it_grows_and_read_to_its_end(tmp_path: Path) -> None:
     path, tail, heard = tmp_path / "stdout", Tail(5), list[str]()
-    with path.open("ab", buffering=0) as file:
-        following = Following(path, tail, Lines(heard.append))
+    with path.open("ab", buffering=0) as file, path.open("rb") as read:
+        following = Following(read, tail, Lines(heard.append))
         reading = asyncio.create_task(following.run())
         file.write(b"one\ntw")
         await wait_until_async(lambda: heard == ["one"], within=5, what="the first line is told")
@@ -77,7 +77,8 @@ async def test_a_file_that_grows_too_large_is_read_no_further(tmp_path: Path, mo
     path = tmp_path / "stdout"
     path.write_bytes(b"x" * 1_000_000)
     tail = Tail(5)
-    following = Following(path, tail, None)
-    await asyncio.wait_for(following.run(), 5)
+    with path.open("rb") as read:
+        following = Following(read, tail, None)
+        await asyncio.wait_for(following.run(), 5)
     assert following.overflowed
     assert tail.seen < 200_000

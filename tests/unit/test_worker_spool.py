@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,3 +118,22 @@ async def test_a_disk_that_refuses_is_an_error_of_that_entry(tmp_path: Path, dis
     (tmp_path / "away").rename(folder)
     await spool.keep(entry("b"))
     assert recovered(folder, disk) == ([entry("a"), entry("b")], [])
+
+
+async def test_what_is_no_file_of_the_spool_is_set_aside_and_not_read(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
+    spool, treasure = tmp_path / "spool", tmp_path / "treasure"
+    spool.mkdir()
+    await filled(spool, disk, entry("a"))
+    await filled(treasure.parent, disk, entry("not the spool's"))
+    (tmp_path / "1.batch").rename(treasure)
+    (spool / "2.batch").symlink_to(treasure)
+    (spool / "3.batch").symlink_to("/dev/zero")
+    os.mkfifo(spool / "4.batch")
+    with (spool / "5.batch").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    (spool / "6.batch").mkdir()
+    entries, said = recovered(spool, disk)
+    assert entries == [entry("a")]
+    assert len(said) == 5
+    assert names(spool) == {"1.batch", "unreadable"}
+    assert treasure.is_file()

@@ -17,41 +17,7 @@ from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.store.migrate import upgrade
 from scheduler_svc.store.schema import metadata
 from tests.cluster import throwaway_server
-
-_OURS = "c.relnamespace = 'public'::regnamespace AND c.relname NOT LIKE 'alembic_version%'"
-
-_CATALOG = {
-    "column": f"""
-        SELECT c.relname, a.attname, concat_ws(' ', format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull
-            THEN 'NOT NULL' END, 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), nullif(a.attidentity, ''), l.collname)
-        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
-        WHERE {_OURS} AND c.relkind = 'r' ORDER BY c.relname, a.attnum
-    """,
-    "constraint": f"""
-        SELECT c.relname, k.conname, pg_get_constraintdef(k.oid)
-        FROM pg_class AS c JOIN pg_constraint AS k ON k.conrelid = c.oid WHERE {_OURS} ORDER BY 1, 2
-    """,
-    "index": f"""
-        SELECT t.relname, c.relname, pg_get_indexdef(c.oid)
-        FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid JOIN pg_class AS t ON t.oid = i.indrelid
-        WHERE {_OURS} ORDER BY 1, 2
-    """,
-    "options": f"""
-        SELECT c.relname, c.relkind, coalesce(array_to_string(c.reloptions, ', '), '')
-        FROM pg_class AS c WHERE {_OURS} ORDER BY 1
-    """,
-    "sequence": f"""
-        SELECT c.relname, format_type(s.seqtypid, NULL), concat_ws(' ', s.seqstart, s.seqmin, s.seqmax,
-            'INCREMENT', s.seqincrement, 'CACHE', s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE' END)
-        FROM pg_class AS c JOIN pg_sequence AS s ON s.seqrelid = c.oid WHERE {_OURS} ORDER BY 1
-    """,
-    "other": f"""
-        SELECT c.relname, c.relkind, '' FROM pg_class AS c
-        WHERE {_OURS} AND c.relkind NOT IN ('r', 'i', 'S') ORDER BY 1
-    """,
-}
+from tests.verify.catalog import catalog
 
 
 def main() -> int:
@@ -76,8 +42,8 @@ def _engine(server: EmbeddedPostgres, name: str) -> sa.Engine:
 
 def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:
     by_catalog = difflib.unified_diff(
-        _catalog(migrated),
-        _catalog(defined),
+        _lines(migrated),
+        _lines(defined),
         "what the migrations make",
         "what store/schema.py defines",
         n=0,
@@ -90,14 +56,9 @@ def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:
     return [*by_catalog, *by_alembic]
 
 
-def _catalog(engine: sa.Engine) -> list[str]:
-    """A line for each thing that the catalogs hold."""
+def _lines(engine: sa.Engine) -> list[str]:
     with engine.connect() as connection:
-        return [
-            f"{kind} {' '.join(map(str, row))}"
-            for kind, query in _CATALOG.items()
-            for row in connection.execute(sa.text(query))
-        ]
+        return [f"{thing} {said}" for thing, said in catalog(connection).items()]
 
 
 if __name__ == "__main__":

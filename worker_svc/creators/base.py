@@ -8,6 +8,7 @@ the task, cancels, deadlines and drains are the runner's, which cancels the coro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,15 @@ from worker_svc.outcome import Exit, Failed, Outcome, Reason, failed, of_exit, o
 
 SMALL_OUTPUT = 64 * 1024
 """Bytes of stdout kept of a call whose answer is small, such as `status`."""
+
+
+SET_BY_US = frozenset(
+    {"type", "mode", "task-id", "topic", "requirements", "tone", "keywords", "json", "version", "help"}
+)
+"""Options that a worker sets itself, or that would make the CLI do something else."""
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_OPTION_KEY = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Job:
     requirements: str = ""
     tone: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
-    """`creator_options`: more `--key=value` arguments; the scheduler lets in no key that the worker sets."""
+    """`creator_options`: more `--key=value` arguments; see `fault_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,22 @@ class Creator(Protocol):
         Only what the profile knows: not ending, signals and what a shell could not run are the runner's to judge.
         """
         return None
+
+
+def fault_of(job: Job) -> str | None:
+    """What is wrong with a job that no scheduler of ours would send; None where nothing is.
+
+    Whoever answers at the scheduler's address writes it, and its texts become arguments of a program.
+    """
+    if not _TASK_ID.fullmatch(job.task_id):
+        return f"its id {job.task_id!r:.100} should be 1 to 100 letters, digits, - and _"
+    for key in job.options:
+        if not _OPTION_KEY.fullmatch(key):
+            return f"the creator option {key!r:.100} should match [a-z][a-z0-9-]*"
+        if key in SET_BY_US:
+            return f"the creator option {key!r} is the worker's own to set"
+    texts = (job.topic, job.keywords, job.category, job.requirements, job.tone, *job.options.values())
+    return "a text of it holds a NUL, which no argument can" if any("\0" in text for text in texts) else None
 
 
 def arguments(command: str, options: Mapping[str, str]) -> list[str]:

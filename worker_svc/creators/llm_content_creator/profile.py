@@ -103,7 +103,7 @@ def _outcome(done: Completed, database: Path, settings: Settings) -> Outcome:
         run = stored.read(database, settings.result_output)
     except TooLargeError as error:
         return failed(Reason.RESULT_TOO_LARGE, str(error), stderr)
-    except (sqlite3.Error, ValueError, RecursionError) as error:
+    except (sqlite3.Error, OSError, ValueError, RecursionError) as error:
         return _invalid(f"what the CLI stored cannot be read: {error}", stderr)
     return _result(said.Output(done.stdout), run, settings, stderr)
 

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import stat
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_READ_LIMIT = 20.0
+"""Seconds that reading may take in all."""
+_LARGEST_VALUE = 64 * 1024 * 1024
+"""Bytes of one value that are taken into memory, to say how many they are."""
+_STEPS = 100_000
+"""Steps of SQLite between two looks at the clock: some milliseconds."""
 _BUSY_LIMIT = 1.0
 """Seconds that a process of the run which still writes is waited for."""
 
@@ -40,22 +48,44 @@ def read(path: Path, limit: int) -> Stored:
     """What the database at `path` says of its run.
 
     Raises TooLargeError where more than `limit` bytes are stored, sqlite3.Error where it is no such database,
-    ValueError or RecursionError where it holds no run, or images that are no JSON.
+    ValueError or RecursionError where it is no file of the run's own, holds no run, or images that are no JSON.
     """
+    _check_own(path)
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_LIMIT)) as database:
-        _check_size(database, limit)
-        run = database.execute("SELECT id, error_message FROM tasks ORDER BY created_at DESC LIMIT 1").fetchone()
-        if run is None:
-            raise ValueError("it holds no run")
-        task_id, error = run
-        images = _latest(database, task_id, "image")
-        return Stored(
-            task_id=str(task_id),
-            error=str(error or ""),
-            article=_latest(database, task_id, "article"),
-            images=None if images is None else json.loads(images),
-            score=_score(database, task_id),
-        )
+        _bound(database)
+        try:
+            return _run(database, limit)
+        except sqlite3.DataError as error:
+            raise TooLargeError(f"the CLI stored more than {_LARGEST_VALUE} bytes as one value: {error}") from None
+
+
+def _run(database: sqlite3.Connection, limit: int) -> Stored:
+    _check_size(database, limit)
+    run = database.execute("SELECT id, error_message FROM tasks ORDER BY created_at DESC LIMIT 1").fetchone()
+    if run is None:
+        raise ValueError("it holds no run")
+    task_id, error = run
+    images = _latest(database, task_id, "image")
+    return Stored(
+        task_id=str(task_id),
+        error=str(error or ""),
+        article=_latest(database, task_id, "article"),
+        images=None if images is None else json.loads(images),
+        score=_score(database, task_id),
+    )
+
+
+def _check_own(path: Path) -> None:
+    """The CLI makes the file, and may have made a pipe of it, or a link to another run's."""
+    if path.parent.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError("it is no file of the run's own folder")
+
+
+def _bound(database: sqlite3.Connection) -> None:
+    """Tables may be views that have no end, or values without bounds."""
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
+    give_up_at = time.monotonic() + _READ_LIMIT
+    database.set_progress_handler(lambda: time.monotonic() > give_up_at, _STEPS)
 
 
 def _check_size(database: sqlite3.Connection, limit: int) -> None:

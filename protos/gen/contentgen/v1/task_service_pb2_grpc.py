@@ -42,6 +42,10 @@ class TaskServiceStub:
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
     metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
+    RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
+    may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
+    token's name; where no token is asked, the address. Let some end first.
+    RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
     INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
     RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
     4 MiB.
@@ -168,6 +172,10 @@ class TaskServiceServicer:
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
     metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
+    RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
+    may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
+    token's name; where no token is asked, the address. Let some end first.
+    RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
     INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
     RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
     4 MiB.
@@ -590,6 +598,10 @@ class TaskService:
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
     metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
+    RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
+    may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
+    token's name; where no token is asked, the address. Let some end first.
+    RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
     INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
     RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
     4 MiB.

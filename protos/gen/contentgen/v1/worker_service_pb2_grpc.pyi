@@ -142,8 +142,8 @@ class WorkerServiceStub:
     heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
     11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-    schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
-    comes before anyone has noticed, even late, renews.
+    schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
+    That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
 
     12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
     waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
@@ -220,6 +220,7 @@ class WorkerServiceStub:
       ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
       RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
       OK: the worker closed its side.
     """
@@ -338,8 +339,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
     11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-    schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
-    comes before anyone has noticed, even late, renews.
+    schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
+    That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
 
     12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
     waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
@@ -416,6 +417,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
       RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
       OK: the worker closed its side.
     """
@@ -537,8 +539,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
         11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-        schedulers' own ticks, all of them wait for one `lease_ttl`. That covers start, outage and failover. A renewal that
-        comes before anyone has noticed, even late, renews.
+        schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
+        That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
 
         12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
         waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
@@ -615,6 +617,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+          RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
           RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
           OK: the worker closed its side.
         """

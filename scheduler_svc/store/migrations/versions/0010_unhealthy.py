@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
+oldest_code = "0008"
 
 _DDL = """
 ALTER TABLE workers

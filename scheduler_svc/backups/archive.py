@@ -1,0 +1,71 @@
+"""What a backup says of itself before anything is done with it. Part of `scheduler_svc.backups`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from scheduler_svc.backups.programs import ProgramFailed, Programs
+from scheduler_svc.store.compatibility import Declared
+
+_MAGIC = b"PGDMP"
+_ENTRIES = re.compile(r"^;\s+TOC Entries: (\d+)", re.MULTILINE)
+_MADE = re.compile(r"^; Archive created at (.+)$", re.MULTILINE)
+_SERVER = re.compile(r"^;\s+Dumped from database version: (\d+)", re.MULTILINE)
+_OURS = ("alembic_version", "tasks", "leases", "reaper")
+# The columns in the order in which the migrations made them.
+_REVISION = re.compile(r"^COPY public\.alembic_version .*;\n(\S+)", re.MULTILINE)
+_DECLARED = re.compile(
+    r'^COPY public\.schema_compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
+)
+
+
+class CannotRestore(Exception):
+    """Nothing was changed; the text says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A file that `pg_dump` wrote of a database of ours. `made` is its time, `server` PostgreSQL's major version."""
+
+    path: Path
+    made: str
+    server: int
+    entries: int
+    revision: str
+    declared: Declared | None
+
+
+def read_archive(path: Path, programs: Programs) -> Archive:
+    """Raises CannotRestore where it is no such file, PostgresError where there is no program to read it."""
+    _check_begin(path)
+    try:
+        contents = programs.read("pg_restore", "--list", str(path))
+        missing = [table for table in _OURS if f" TABLE public {table} " not in contents]
+        if missing:
+            raise CannotRestore(f"{path} is a dump of some other database: it has no table {', '.join(missing)}")
+        tables = [f"--table={table}" for table in ("alembic_version", "schema_compatibility")]
+        rows = programs.read("pg_restore", "--data-only", *tables, "--file=-", str(path))
+    except ProgramFailed as error:
+        raise CannotRestore(f"{path} can't be read as a backup; is it whole?\n{error}") from None
+    entries, made, server, revision = (
+        pattern.search(text)
+        for pattern, text in ((_ENTRIES, contents), (_MADE, contents), (_SERVER, contents), (_REVISION, rows))
+    )
+    if not (entries and made and server and revision):
+        raise CannotRestore(f"{path} does not say when, by which version and of which schema it was made")
+    declared = _DECLARED.search(rows)
+    return Archive(
+        path, made[1], int(server[1]), int(entries[1]), revision[1], Declared(*declared.groups()) if declared else None
+    )
+
+
+def _check_begin(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_MAGIC))
+    except OSError as error:
+        raise CannotRestore(f"{path} can't be read: {error.strerror}") from None
+    if begin != _MAGIC:
+        raise CannotRestore(f"{path} is no backup: `contentgen-scheduler backup` makes one")

@@ -1,0 +1,77 @@
+"""What `backup` and `restore` may be told. Part of `scheduler_svc.backups`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scheduler_svc.config import Settings, settings_of, settings_parser
+
+_SETTINGS = ("data_dir", "pg_bindir")
+
+_BACKUP = """\
+Writes the whole database into FILE, as it stood at one moment: tasks, leases, results, accounts. Schedulers and workers
+go on meanwhile. FILE appears whole or not at all, and is for its owner alone (mode 0600). Tokens, certificates and the
+workers' folders are not in it: they are files of their own.
+
+  contentgen-scheduler backup /srv/backups/monday.backup
+  DATABASE_URL=postgresql://user@host/name contentgen-scheduler backup /srv/backups/monday.backup
+
+Exit status: 0 done, 1 it failed on the way, 2 wrong usage, 78 it can't be (FILE is there, no database).
+"""
+_RESTORE = """\
+Puts what `backup` wrote in the place of the database. Stop every scheduler on it first; workers may stay. The backup is
+read into a new database beside the present one, and takes its name once it is whole: if anything fails before, nothing
+has changed. What was acknowledged after the backup is gone. Tasks that ran then are given back by their workers, or run
+out a lease time after the first scheduler starts. WatchTasks refuses resume tokens from before.
+
+  contentgen-scheduler restore /srv/backups/monday.backup
+  contentgen-scheduler restore --replace /srv/backups/monday.backup     what the database holds now is dropped
+
+On a DATABASE_URL its user has to own the database, and needs the right to make one (CREATEDB).
+
+Exit status: 0 done, 1 it failed on the way, 2 wrong usage, 78 it can't be: FILE is no backup or of a newer version, a
+scheduler runs, or the database is not empty and --replace is not given. But for 0, nothing has changed.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """One call of either command. `over`: what is there, the file or the database, may be replaced."""
+
+    file: Path
+    over: bool
+    settings: Settings
+
+
+def read_backup(arguments: Sequence[str]) -> Arguments:
+    """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
+    parser = _parser("backup", _BACKUP)
+    parser.add_argument(
+        "--overwrite", dest="over", action="store_true", default=False, help="replace FILE if it exists"
+    )
+    return _read(parser, arguments)
+
+
+def read_restore(arguments: Sequence[str]) -> Arguments:
+    """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
+    parser = _parser("restore", _RESTORE)
+    parser.add_argument(
+        "--replace", dest="over", action="store_true", default=False, help="drop what the database holds now"
+    )
+    return _read(parser, arguments)
+
+
+def _parser(command: str, description: str) -> ArgumentParser:
+    parser = settings_parser(f"contentgen-scheduler {command}", description, _SETTINGS)
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.add_argument("file", metavar="FILE", help="path of the backup")
+    return parser
+
+
+def _read(parser: ArgumentParser, arguments: Sequence[str]) -> Arguments:
+    flags = vars(parser.parse_args(arguments))
+    file, over = flags.pop("file"), flags.pop("over")
+    return Arguments(Path(file).expanduser().absolute(), over, settings_of(flags))

@@ -1,0 +1,102 @@
+"""The database into a file, beside whoever uses it. Part of `scheduler_svc.backups`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from scheduler_svc.backups.archive import read_archive
+from scheduler_svc.backups.programs import Programs
+from scheduler_svc.backups.progress import DumpProgress, Progress
+from scheduler_svc.config import SettingsError
+from scheduler_svc.store import compatibility
+
+_SUFFIX = ".partial"
+# Quick beside the database's own work; articles still shrink to a third.
+_FORMAT = ("--format=custom", "--compress=gzip:1", "--lock-wait-timeout=60s")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backup that is whole and on disk: its size, of when and of which schema it is, how long it took."""
+
+    bytes: int
+    time: str
+    revision: str
+    seconds: float
+
+
+def back_up(url: str, path: Path, programs: Programs, progress: Progress, *, overwrite: bool) -> Made:
+    """Writes the database at one moment into `path`; what stands there is replaced at the end or not at all.
+
+    Raises SettingsError, ProgramFailed, CannotRestore, OSError; what was written until then is gone.
+    """
+    _check_source(url)
+    begun = time.monotonic()
+    with _partial(path, overwrite=overwrite) as (partial, descriptor):
+        follower = DumpProgress(progress, partial)
+        programs.run("pg_dump", url, *_FORMAT, f"--file={partial}", follower=follower, keep=descriptor)
+        made = read_archive(partial, programs)
+        written = partial.stat().st_size
+    return Made(written, made.made, made.revision, time.monotonic() - begun)
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Raises SettingsError where no backup can be put at `path`."""
+    if not path.parent.is_dir():
+        raise SettingsError([f"{path}: its folder {path.parent} is not there: make it, or name another file"])
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise SettingsError([f"{path} is no ordinary file: name another one"])
+    if path.exists() and not overwrite:
+        raise SettingsError([f"{path} exists: name another file, or say --overwrite"])
+
+
+def _check_source(url: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            revision = compatibility.revision(connection)
+    finally:
+        engine.dispose()
+    if revision is None:
+        raise SettingsError(["the database has no tables of a scheduler: there is nothing to back up"])
+
+
+@contextmanager
+def _partial(path: Path, *, overwrite: bool) -> Iterator[tuple[Path, int]]:
+    """A file beside `path`, which becomes it once the block has ended well. Its lock is inherited by who writes it."""
+    partial = path.with_name(path.name + _SUFFIX)
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError([f"another backup is writing {partial}: wait for it, or name another file"]) from None
+        try:
+            os.fchmod(descriptor, 0o600)
+            os.ftruncate(descriptor, 0)
+            yield partial, descriptor
+            os.fsync(descriptor)
+            check_target(path, overwrite=overwrite)
+            partial.rename(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    finally:
+        os.close(descriptor)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

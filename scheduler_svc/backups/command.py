@@ -1,0 +1,103 @@
+"""The commands: arguments in, exit status out. The top of `scheduler_svc.backups`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from scheduler_svc.backups.archive import CannotRestore, read_archive
+from scheduler_svc.backups.arguments import Arguments, read_backup, read_restore
+from scheduler_svc.backups.backup import back_up, check_target
+from scheduler_svc.backups.programs import ProgramFailed, Programs
+from scheduler_svc.backups.progress import Progress, size
+from scheduler_svc.backups.restore import check_schema, restore
+from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError, UsageError
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def backup_command(arguments: Sequence[str]) -> int:
+    """Runs `backup` with these arguments; its exit status."""
+    return _status(lambda: _back_up(read_backup(arguments)))
+
+
+def restore_command(arguments: Sequence[str]) -> int:
+    """Runs `restore` with these arguments; its exit status."""
+    return _status(lambda: _restore(read_restore(arguments)))
+
+
+def _back_up(told: Arguments) -> None:
+    check_target(told.file, overwrite=told.over)
+    programs, progress = Programs(told.settings), Progress(sys.stderr)
+    with _server(told.settings, share=True) as url:
+        try:
+            made = back_up(url, told.file, programs, progress, overwrite=told.over)
+        finally:
+            progress.clear()
+    print(f"{told.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
+
+
+def _restore(told: Arguments) -> None:
+    programs, progress = Programs(told.settings), Progress(sys.stderr)
+    archive = read_archive(told.file, programs)
+    check_schema(archive)
+    with _server(told.settings, share=False) as url:
+        try:
+            sums, left = restore(url, archive, programs, progress, replace=told.over)
+        finally:
+            progress.clear()
+    print(
+        f"restored {archive.path}, made {archive.made}: {sums.accounts:,} accounts, {sums.tasks:,} tasks, "
+        f"{sums.running:,} of them with a worker, {sums.contents:,} contents\nStart the schedulers now."
+    )
+    if left:
+        print(f"What the database held before can't be dropped: it is in database {left}.")
+
+
+@contextmanager
+def _server(settings: Settings, *, share: bool) -> Iterator[str]:
+    """The URL of the schedulers' database. An embedded one is made and started or, with `share`, has to be there.
+
+    Raises SettingsError, PostgresError.
+    """
+    if settings.database_url:
+        yield settings.database_url
+        return
+    postgres = EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
+    if share and not postgres.data.exists():
+        raise SettingsError([f"{settings.data_dir} has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL"])
+    postgres.start(share=share)
+    try:
+        yield postgres.url()
+    finally:
+        postgres.stop()
+
+
+def _status(run: Callable[[], None]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is taken back
+    try:
+        run()
+    except UsageError as error:
+        return _told(error, USAGE)
+    except (SettingsError, CannotRestore, PostgresError) as error:
+        return _told(error, EXIT_STATUS)
+    except (ProgramFailed, OSError) as error:
+        return _told(error, FAILED)
+    except sa.exc.DBAPIError as error:
+        return _told(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
+    except KeyboardInterrupt:
+        return _told("interrupted; nothing was changed", INTERRUPTED)
+    return DONE
+
+
+def _told(what: object, status: int) -> int:
+    print(what, file=sys.stderr)
+    return status

@@ -1,0 +1,112 @@
+"""Whole databases of a server, for a restore: a new one is made beside the present one, and takes its place."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+_MAINTENANCE = "postgres"
+_LOCK = 0x72_65_73_74_6F_72_65  # "restore"
+_UNFINISHED = "contentgen_restoring_"
+_REPLACED = "contentgen_replaced_"
+
+_TAKE_TURN = sa.text("SELECT pg_try_advisory_lock(:lock)")
+_LEFT = sa.text("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)")
+_EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+_SESSIONS = sa.text("""
+    SELECT pid, coalesce(application_name, ''), coalesce(host(client_addr), 'this machine') FROM pg_stat_activity
+    WHERE datname = :name AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY backend_start
+""")
+_HAS_TABLES = sa.text("""
+    SELECT EXISTS (SELECT FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace)
+""")
+_MAJOR = sa.text("SELECT CAST(current_setting('server_version_num') AS integer) / 10000")
+
+
+class Client(NamedTuple):
+    """Somebody who is connected to a database."""
+
+    pid: int
+    application: str
+    host: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of the database ({self.application or 'no name'}, from {self.host})"
+
+
+class Databases:
+    """The databases of the server of `url`, which names one of them, seen from its maintenance database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+        self.target = str(self._url.database)
+        other = "template1" if self.target == _MAINTENANCE else _MAINTENANCE  # nobody can rename where they are
+        self._engine = sa.create_engine(
+            self._url.set(database=other), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+        )
+        self._connection: sa.Connection | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Connected; whether no other restore is under way on this server. What a killed one left is dropped then."""
+        with self._engine.connect() as self._connection:
+            mine = bool(self._admin.scalar(_TAKE_TURN, {"lock": _LOCK}))
+            if mine:
+                for name in self._admin.scalars(_LEFT, {"prefix": _UNFINISHED}).all():
+                    self.drop(name)
+            yield mine
+
+    def major(self) -> int:
+        """The server's major version."""
+        return int(self._admin.scalar(_MAJOR))
+
+    def clients(self) -> Sequence[Client]:
+        """Who is connected to the database, the first ones first."""
+        return [Client(*row) for row in self._admin.execute(_SESSIONS, {"name": self.target})]
+
+    def exists(self) -> bool:
+        """Whether there is such a database."""
+        return self._admin.scalar(_EXISTS, {"name": self.target}) is not None
+
+    def has_tables(self) -> bool:
+        """Whether there is anything in the database, ours or not."""
+        engine = sa.create_engine(self._url, poolclass=sa.NullPool)
+        try:
+            with engine.connect() as connection:
+                return bool(connection.scalar(_HAS_TABLES))
+        finally:
+            engine.dispose()
+
+    def create(self) -> str:
+        """The URL of a new database, empty, beside the other one."""
+        name = f"{_UNFINISHED}{secrets.token_hex(4)}"
+        self._admin.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def drop(self, name: str) -> None:
+        """Drops a database if it is there, whoever is connected."""
+        self._admin.exec_driver_sql(f"DROP DATABASE IF EXISTS {self._quoted(name)} WITH (FORCE)")
+
+    def put_in_place(self, new: str) -> str | None:
+        """Gives a database the name of the present one, in one transaction; what that is called now, if there was one.
+
+        Raises sa.exc.DBAPIError, with nothing changed, where somebody is connected to either.
+        """
+        target, aside = self._quoted(self.target), f"{_REPLACED}{secrets.token_hex(4)}"
+        replaces = self.exists()
+        renames = [f"ALTER DATABASE {target} RENAME TO {aside}"] if replaces else []
+        renames.append(f"ALTER DATABASE {self._quoted(new)} RENAME TO {target}")
+        self._admin.exec_driver_sql("; ".join(renames))  # sent at once, they are one transaction
+        return aside if replaces else None
+
+    @property
+    def _admin(self) -> sa.Connection:
+        assert self._connection is not None, "within `alone`"
+        return self._connection
+
+    def _quoted(self, name: str) -> str:
+        return self._admin.dialect.identifier_preparer.quote_identifier(name)

@@ -1,0 +1,47 @@
+"""What a database that was restored from a backup must not take for the present. Before any replica uses it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+# The stamp is that of the last tick before the backup. As after any gap, nothing expires for a lease time from the
+# first tick on: workers have time to come back, and say what they hold.
+_OPEN_A_GAP = sa.text("UPDATE reaper SET stamp = to_timestamp(0)")
+_NOBODY_IS_CONNECTED = sa.text("UPDATE workers SET connected = false WHERE connected")
+# Numbers that were handed out after the backup are not handed out again: a content or an account that somebody has
+# remembered would become another one. So many a second may have been drawn, and ten minutes for clocks that differ.
+# Tasks need none of this, for their keys have the time in them; leases have random fences.
+_SKIP_NUMBERS = sa.text("""
+    SELECT setval(s.name, coalesce(pg_sequence_last_value(s.name), 0)
+        + ceil(s.most_a_second * (600 + greatest(0, extract(epoch FROM now() - r.stamp))))::bigint)
+    FROM reaper AS r, (VALUES
+        (CAST('content_seq' AS regclass), 10000),
+        (CAST('session_seq' AS regclass), 1000),
+        (CAST(pg_get_serial_sequence('accounts', 'account_id') AS regclass), 100)
+    ) AS s(name, most_a_second)
+""")
+_SUMS = sa.text("""
+    SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM tasks), (SELECT count(*) FROM leases),
+        (SELECT count(*) FROM contents)
+""")
+
+
+class Sums(NamedTuple):
+    """How much there is; `running`: leases."""
+
+    accounts: int
+    tasks: int
+    running: int
+    contents: int
+
+
+def begin_anew(engine: sa.Engine) -> Sums:
+    """Makes the restored database one that replicas may use; what is in it."""
+    with engine.begin() as connection:
+        connection.execute(_SKIP_NUMBERS)
+        connection.execute(_OPEN_A_GAP)
+        connection.execute(_NOBODY_IS_CONNECTED)
+        connection.exec_driver_sql("ANALYZE")
+        return Sums(*connection.execute(_SUMS).one())

@@ -1,0 +1,181 @@
+"""The version before this one beside this one, on one database: schedulers and workers are replaced under load."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.store.migrate import upgrade
+from tests.e2e.client import Client, request
+from tests.e2e.previous import Previous, previous_version
+from tests.e2e.quick_creator import quick_creator
+from tests.e2e.stack import Scheduler, Stack, running_stack
+from tests.later_migrations import NEWEST, LaterMigrations, execute
+from tests.waiting import wait_until
+
+LEASE = 30.0
+"""Seconds: what a lease outlives, a worker has time to reconnect in."""
+WITHIN = 60.0
+PREVIOUS_SCHEMA = "0008"
+LATER = "0090"
+
+
+@pytest.fixture
+def stack(empty_db_url: str) -> Iterator[Stack]:
+    """A stack on a database that no version has migrated yet."""
+    with running_stack(empty_db_url) as stack:
+        yield stack
+
+
+@pytest.fixture
+def previous(stack: Stack) -> Previous:
+    return previous_version(stack.folder)
+
+
+class Load:
+    """Submits, and waits for each task to complete, in a thread of its own, until it is told to stop.
+
+    A call that fails fails the test.
+    """
+
+    def __init__(self, target: str, account_id: int) -> None:
+        self.completed: list[str] = []
+        self._target = target
+        self._account_id = account_id
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name=f"load-{target}")
+
+    @contextmanager
+    def running(self) -> Iterator[Load]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            self._thread.join()
+        if self._failure:
+            raise self._failure
+
+    def more(self, count: int) -> None:
+        """Waits until so many more tasks are completed."""
+        wanted = len(self.completed) + count
+        wait_until(
+            lambda: self._failure or len(self.completed) >= wanted, within=WITHIN, what=f"{count} more are completed"
+        )
+
+    def _run(self) -> None:
+        client = Client(self._target)
+        try:
+            while not self._stop.is_set():
+                task_id = client.submit(self._account_id, options={"seconds": "0.1"})
+                client.wait_completed(task_id, within=WITHIN)
+                self.completed.append(task_id)
+        except Exception as error:  # noqa: BLE001 - raised again where the test sees it
+            self._failure = error
+        finally:
+            client.close()
+
+
+EVERY_TABLE_GROWS = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('ALTER TABLE %I ADD COLUMN later TEXT, ADD COLUMN later_too INTEGER NOT NULL DEFAULT 7', name);
+    END LOOP;
+END $$
+"""
+
+
+def schema(url: str) -> str:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+
+
+def quick_worker(stack: Stack, name: str, *schedulers: Scheduler, program: Path | None = None) -> None:
+    cli = str(quick_creator(stack.folder))
+    target = ",".join(scheduler.target for scheduler in schedulers)
+    worker = stack.worker(name, target, CREATOR_CLI_PATH=cli, CONTENTGEN_QUEUE_SIZE="12")
+    if program:
+        worker.command = [str(program)]
+    worker.start()
+
+
+def test_both_versions_serve_one_database_while_the_newer_one_migrates_it(
+    stack: Stack, previous: Previous, empty_db_url: str
+) -> None:
+    """Schema 0008 is from before schemas said who may run on them: its code runs on, and starts no more."""
+    old = stack.scheduler("old", lease_ttl=LEASE)
+    old.command = [str(previous.scheduler)]
+    old.start()
+    new = stack.scheduler("new", lease_ttl=LEASE)
+    assert schema(empty_db_url) == PREVIOUS_SCHEMA
+    account_id = old.client.create_account()
+    quick_worker(stack, "old-on-old", old, new, program=previous.worker)
+    quick_worker(stack, "new-on-old", old, new)
+    with Load(old.target, account_id).running() as first:
+        first.more(10)
+        new.start()
+        assert schema(empty_db_url) == NEWEST
+        quick_worker(stack, "old-on-new", new, old, program=previous.worker)
+        with Load(new.target, account_id).running() as second:
+            first.more(10)
+            second.more(10)
+            everywhere = new.client.submit_all(request(account_id, options={"seconds": "0.3"}) for _ in range(45))
+            ran_on = {new.client.wait_completed(task_id, within=WITHIN).worker_id for task_id in everywhere}
+    assert ran_on == {"old-on-old", "new-on-old", "old-on-new"}
+    old.stop()
+    old.launch()
+    with Load(new.target, account_id).running() as third:
+        third.more(10)
+    task_ids = everywhere + first.completed + second.completed + third.completed
+    client = new.client
+    assert client.counts() == {**dict.fromkeys(client.counts(), 0), "completed": len(task_ids)}
+    assert sorted(create.task_id for create in stack.journal.creates()) == sorted(task_ids)
+    assert sorted(content.task_id for content in client.contents()) == sorted(task_ids)
+
+    wait_until(lambda: not old.alive, within=WITHIN, what="the version before has ended")
+    assert old.exit_status == 1
+    assert f"Can't locate revision identified by '{NEWEST}'" in old.tail()
+    assert schema(empty_db_url) == NEWEST
+
+
+def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
+    stack: Stack, empty_db_url: str, tmp_path: Path
+) -> None:
+    """Each table gets columns while it is used: plans that were prepared before have to go on too."""
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    quick_worker(stack, "worker", scheduler)
+    account_id = scheduler.client.create_account()
+    with Load(scheduler.target, account_id).running() as load:
+        load.more(10)
+        migrate_later(empty_db_url, tmp_path, oldest_code=NEWEST)
+        load.more(10)
+    scheduler.stop()
+    scheduler.start()
+    with Load(scheduler.target, account_id).running() as load:
+        load.more(10)
+    assert schema(empty_db_url) == LATER
+
+
+def test_a_schema_that_needs_newer_code_is_refused(stack: Stack, empty_db_url: str, tmp_path: Path) -> None:
+    upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool))
+    migrate_later(empty_db_url, tmp_path, oldest_code=LATER)
+    scheduler = stack.scheduler().launch()
+    wait_until(lambda: not scheduler.alive, within=WITHIN, what="the scheduler has ended")
+    assert scheduler.exit_status == 78
+    assert f"the database has schema {LATER}, made by contentgen" in scheduler.tail()
+    assert f"this version knows schema {NEWEST}" in scheduler.tail()
+
+
+def migrate_later(url: str, folder: Path, *, oldest_code: str) -> None:
+    """As the scheduler of a version to come would."""
+    later = LaterMigrations(folder)
+    later.add(LATER, execute(EVERY_TABLE_GROWS), oldest_code=oldest_code)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    assert upgrade(engine, migrations=later.folder) == [LATER]

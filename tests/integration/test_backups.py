@@ -1,0 +1,336 @@
+"""Backups and restores that can't be, and what they leave: the database and the file as they were."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.backups import archive, backup_command, restore_command
+from scheduler_svc.backups.archive import CannotRestore, read_archive
+from scheduler_svc.backups.backup import back_up
+from scheduler_svc.backups.programs import ProgramFailed, Programs
+from scheduler_svc.backups.progress import DumpProgress, Progress, RestoreProgress, size
+from scheduler_svc.backups.restore import Restored, check_schema, restore
+from scheduler_svc.config import Settings, SettingsError
+from scheduler_svc.postgres import PostgresError
+from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.restored import Sums
+from tests.later_migrations import NEWEST, LaterMigrations, execute
+from tests.waiting import wait_until
+
+WITHIN = 60.0
+PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
+WAITING_DUMPS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name = 'contentgen-backup' AND datname = current_database() AND wait_event_type = 'Lock'
+"""
+ACCOUNT = "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES (:name, 0, 1)"
+
+
+class Site:
+    """A database, and backups of it in a folder."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.file = folder / "it.backup"
+        self.programs = Programs(Settings())
+        self.progress = Progress(io.StringIO())
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+
+    def sql(self, statement: str, **parameters: object) -> list[tuple[object, ...]]:
+        with self._engine.begin() as connection:
+            result = connection.execute(sa.text(statement), parameters)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def server(self, statement: str) -> None:
+        """A statement about whole databases, which runs outside of transactions."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(statement)
+
+    def connect(self) -> sa.Connection:
+        return self._engine.connect()
+
+    def names(self) -> list[object]:
+        """Of the accounts: what is in the database, in one word."""
+        return [row[0] for row in self.sql("SELECT name FROM accounts ORDER BY account_id")]
+
+    def back_up(self, *, overwrite: bool = False) -> None:
+        back_up(self.url, self.file, self.programs, self.progress, overwrite=overwrite)
+
+    def restore(self, *, replace: bool = True) -> Restored:
+        found = read_archive(self.file, self.programs)
+        check_schema(found)
+        return restore(self.url, found, self.programs, self.progress, replace=replace)
+
+    def databases(self) -> set[object]:
+        return {row[0] for row in self.sql("SELECT datname FROM pg_database WHERE datname LIKE 'contentgen_%'")}
+
+
+@pytest.fixture
+def site(db_url: str, tmp_path: Path) -> Iterator[Site]:
+    site = Site(db_url, tmp_path)
+    site.sql(ACCOUNT, name="before")
+    others = site.databases()
+    yield site
+    assert site.databases() == others, "a restore has left a database"
+
+
+@pytest.fixture
+def backed_up(site: Site) -> Site:
+    """With a backup, and a row that is not in it."""
+    site.back_up()
+    site.sql(ACCOUNT, name="after")
+    return site
+
+
+def test_a_restore_brings_back_what_was_and_makes_it_usable(backed_up: Site) -> None:
+    """And drops what one that was killed had left."""
+    backed_up.sql("UPDATE reaper SET stamp = now()")
+    backed_up.back_up(overwrite=True)
+    backed_up.sql("DROP TABLE accounts, tasks")
+    backed_up.server("CREATE DATABASE contentgen_restoring_0 TEMPLATE template0")
+    assert backed_up.restore() == (Sums(accounts=2, tasks=0, running=0, contents=0), None)
+    assert backed_up.names() == ["before", "after"]
+    ((silent,),) = backed_up.sql("SELECT now() - stamp > interval '1 year' FROM reaper")
+    assert silent  # so the first tick finds a gap
+    backed_up.sql(ACCOUNT, name="new")
+    ((content_id, account_id),) = backed_up.sql("SELECT nextval('content_seq'), max(account_id) FROM accounts")
+    assert isinstance(content_id, int)
+    assert isinstance(account_id, int)
+    assert content_id > 600 * 10_000
+    assert account_id > 600 * 100
+
+
+def test_a_database_that_is_not_empty_is_not_replaced_unasked(backed_up: Site) -> None:
+    with pytest.raises(CannotRestore, match="not empty: say --replace"):
+        backed_up.restore(replace=False)
+    assert backed_up.names() == ["before", "after"]
+
+
+def test_whoever_is_connected_is_named(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler_svc.backups.restore.LEAVE", 0.0)
+    with backed_up.connect() as other:
+        other.execute(sa.text("SET application_name = 'contentgen'"))
+        pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
+        with pytest.raises(CannotRestore, match=rf"in use: stop every scheduler.*\nprocess {pid} .*\(contentgen, from"):
+            backed_up.restore()
+    assert backed_up.names() == ["before", "after"]
+
+
+def test_whoever_connects_while_it_is_restored_keeps_the_database(
+    backed_up: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with backed_up.connect() as other:
+        monkeypatch.setattr("scheduler_svc.backups.restore._clients_that_stay", lambda _: [])
+        pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
+        with pytest.raises(CannotRestore, match=rf"meanwhile, and nothing was changed: .*\nprocess {pid} "):
+            backed_up.restore()
+    assert backed_up.names() == ["before", "after"]
+
+
+def test_what_can_t_be_dropped_is_named(backed_up: Site) -> None:
+    """PostgreSQL drops no database that is marked as a template."""
+    backed_up.server(f"ALTER DATABASE {sa.make_url(backed_up.url).database} IS_TEMPLATE true")
+    left = backed_up.restore().left
+    assert backed_up.names() == ["before"]
+    backed_up.server(f"ALTER DATABASE {left} IS_TEMPLATE false")
+    backed_up.server(f"DROP DATABASE {left}")
+
+
+def test_a_url_without_a_database_is_told(backed_up: Site) -> None:
+    found = read_archive(backed_up.file, backed_up.programs)
+    with pytest.raises(CannotRestore, match="DATABASE_URL names no database"):
+        restore("postgresql+psycopg2://user@host", found, backed_up.programs, backed_up.progress, replace=True)
+
+
+@pytest.mark.parametrize("cut", [3_000, -1])
+def test_a_file_that_was_cut_off_changes_nothing(backed_up: Site, cut: int) -> None:
+    backed_up.file.write_bytes(backed_up.file.read_bytes()[:cut])
+    with pytest.raises((CannotRestore, ProgramFailed)):
+        backed_up.restore()
+    assert backed_up.names() == ["before", "after"]
+
+
+def test_a_file_that_is_damaged_in_the_middle_changes_nothing(backed_up: Site) -> None:
+    backed_up.sql("INSERT INTO accounts SELECT n, repeat(md5(n::text), 9), 0, 1 FROM generate_series(100, 20000) AS n")
+    backed_up.back_up(overwrite=True)
+    data = bytearray(backed_up.file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    backed_up.file.write_bytes(data)
+    with pytest.raises((CannotRestore, ProgramFailed)):
+        backed_up.restore()
+    assert len(backed_up.names()) == 2 + 19_901
+
+
+def test_what_is_no_backup_is_told(site: Site) -> None:
+    with pytest.raises(CannotRestore, match=r"can't be read: No such file"):
+        site.restore()
+    site.file.write_text("PostgreSQL database dump")
+    with pytest.raises(CannotRestore, match="is no backup"):
+        site.restore()
+
+
+def test_a_dump_of_another_database_is_told(site: Site, empty_db_url: str) -> None:
+    follower = DumpProgress(site.progress, site.file)
+    site.programs.run("pg_dump", empty_db_url, "-Fc", f"--file={site.file}", follower=follower)
+    with pytest.raises(CannotRestore, match=r"some other database: it has no table alembic_version, tasks, leases"):
+        site.restore()
+
+
+def test_a_backup_of_a_newer_schema_is_restored_where_that_runs_this_code_only(site: Site, tmp_path: Path) -> None:
+    later = LaterMigrations(tmp_path)
+    later.add("0090", execute("ALTER TABLE accounts ADD COLUMN later TEXT"))
+    later.add("0091", execute("SELECT 1"), oldest_code="0090")
+    engine = sa.create_engine(site.url, poolclass=sa.NullPool)
+    upgrade(engine, migrations=later.folder)
+    site.back_up()
+    with pytest.raises(CannotRestore, match=rf"schema 0091, made by contentgen .*this version knows schema {NEWEST}"):
+        site.restore()
+    site.sql("UPDATE schema_compatibility SET oldest_code = :newest", newest=NEWEST)
+    site.back_up(overwrite=True)
+    assert site.restore().sums.accounts == 1
+    assert site.sql("SELECT version_num FROM alembic_version") == [("0091",)]
+
+
+def test_a_backup_of_an_older_schema_is_migrated(site: Site, empty_db_url: str, tmp_path: Path) -> None:
+    older = LaterMigrations(tmp_path)
+    (newest,) = (older.folder / "versions").glob(f"{NEWEST}*.py")
+    newest.unlink()
+    upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool), migrations=older.folder)
+    back_up(empty_db_url, site.file, site.programs, site.progress, overwrite=False)
+    site.restore()
+    assert site.sql("SELECT version_num FROM alembic_version") == [(NEWEST,)]
+
+
+def test_a_server_of_an_older_major_version_is_told(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_archive(backed_up.file, backed_up.programs)
+    newer = archive.Archive(found.path, found.made, 99, found.entries, found.revision, found.declared)
+    with pytest.raises(CannotRestore, match=r"was made on PostgreSQL 99, and the server is \d+: restore into"):
+        restore(backed_up.url, newer, backed_up.programs, backed_up.progress, replace=True)
+    assert backed_up.names() == ["before", "after"]
+
+
+def test_a_user_who_may_not_make_databases_is_told(backed_up: Site) -> None:
+    backed_up.sql("CREATE ROLE poor LOGIN")
+    try:
+        poor = sa.make_url(backed_up.url).set(username="poor").render_as_string(hide_password=False)
+        found = read_archive(backed_up.file, backed_up.programs)
+        with pytest.raises(CannotRestore, match="may not make databases"):
+            restore(poor, found, backed_up.programs, backed_up.progress, replace=True)
+    finally:
+        backed_up.sql("DROP ROLE poor")
+    assert backed_up.names() == ["before", "after"]
+
+
+def test_an_empty_database_has_nothing_to_back_up(empty_db_url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nothing to back up"):
+        Site(empty_db_url, tmp_path).back_up()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_database_is_not_made_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    done = subprocess.run(
+        [PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"{tmp_path}/typo has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_is_missing_is_named(site: Site, tmp_path: Path) -> None:
+    site.programs = Programs(Settings(pg_bindir=tmp_path))
+    with pytest.raises(PostgresError, match=rf"{tmp_path} has no pg_dump: install .*CONTENTGEN_PG_BINDIR"):
+        site.back_up()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_that_is_stopped_leaves_no_file_and_bars_a_second_one_until_then(site: Site) -> None:
+    """Somebody holds a table, so that it is under way for as long as the test wants."""
+    with site.connect() as holder:
+        holder.execute(sa.text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
+        process = subprocess.Popen(
+            [PROGRAM, "backup", site.file],
+            env={"DATABASE_URL": site.url, "PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_until(lambda: site.sql(WAITING_DUMPS), within=WITHIN, what="pg_dump waits for the table")
+        with pytest.raises(SettingsError, match="another backup is writing"):
+            site.back_up()
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=WITHIN)
+    assert (process.returncode, said) == (130, "interrupted; nothing was changed\n")
+    assert list(site.file.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "required: FILE"),
+        (["a", "b"], 2, "unrecognized arguments: b"),
+        (["a", "--pg-bindir=/nowhere"], 78, "--pg-bindir=/nowhere: must be a folder"),
+    ],
+)
+def test_a_wrong_command_line_is_told(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, said: str
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for command in (backup_command, restore_command):
+            assert command(arguments) == status
+            assert said in capsys.readouterr().err
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+STEPS = [f"{n} of 4 steps done: {step}" for n, step in enumerate(["beginning", "creating TABLE", "processing data"])]
+
+
+@pytest.mark.parametrize(
+    ("out", "shown"),
+    [
+        (io.StringIO(), "".join(f"{step}\n" for step in STEPS[1:])),
+        (Terminal(), "".join(f"\r\033[K{step}" for step in [*STEPS, ""])),
+    ],
+)
+def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch, out: io.StringIO, shown: str) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("scheduler_svc.backups.progress.time.monotonic", lambda: clock[0])
+    progress = Progress(out)
+    follower = RestoreProgress(progress, 4)
+    for clock[0], line in (
+        (100.1, "pg_restore: connecting to database for restore"),
+        (110.1, "pg_restore: creating TABLE"),
+        (120.2, "pg_restore: processing data"),
+        (120.3, "pg_restore: creating INDEX"),
+    ):
+        follower.said(line)
+        follower.tick()
+    progress.clear()
+    assert out.getvalue() == shown
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")])
+def test_sizes_are_for_people(n: int, text: str) -> None:
+    assert size(n) == text

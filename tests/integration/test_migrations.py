@@ -1,0 +1,201 @@
+"""Migrations beside others who use the database: they keep nobody waiting for long, go on where they were cut off, and
+say which code may run on what they made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from structlog.testing import capture_logs
+
+from scheduler_svc.store import compatibility
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
+from tests.later_migrations import NEWEST, LaterMigrations, execute
+from tests.waiting import wait_until
+
+WITHIN = 60.0
+BUILD = 'build_index("tasks_later", "tasks (create_time)")'
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> LaterMigrations:
+    return LaterMigrations(tmp_path)
+
+
+@pytest.fixture
+def engine(db_url: str) -> Iterator[sa.Engine]:
+    """Of this version's schema; a connection is closed when it is given back."""
+    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as executor:
+        yield executor
+
+
+def revision(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        return compatibility.revision(connection)
+
+
+def declared(engine: sa.Engine) -> compatibility.Declared | None:
+    with engine.connect() as connection:
+        return compatibility.declared(connection)
+
+
+def columns(engine: sa.Engine, table: str) -> set[str]:
+    return {column["name"] for column in sa.inspect(engine).get_columns(table)}
+
+
+def index_is_valid(engine: sa.Engine) -> bool | None:
+    with engine.connect() as connection:
+        query = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('tasks_later')"
+        found: bool | None = connection.scalar(sa.text(query))
+        return found
+
+
+def blocked(engine: sa.Engine) -> list[int]:
+    """Processes that wait for somebody's lock."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'"
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.text(query)))
+
+
+def test_what_was_applied_stays_where_a_later_migration_fails(engine: sa.Engine, later: LaterMigrations) -> None:
+    later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
+    later.add("0091", execute("ALTER TABLE leases ADD COLUMN later INTEGER; SELECT 1 / 0"), oldest_code="0090")
+    with pytest.raises(sa.exc.DBAPIError, match="division by zero"):
+        upgrade(engine, migrations=later.folder)
+    assert revision(engine) == "0090"
+    assert "later" in columns(engine, "workers")
+    assert "later" not in columns(engine, "leases")
+    found = declared(engine)
+    assert found
+    assert found.oldest_code == NEWEST
+
+
+def test_a_newer_schema_runs_the_code_that_it_says(engine: sa.Engine, later: LaterMigrations) -> None:
+    later.add("0090", execute("CREATE TABLE later ()"))
+    assert upgrade(engine, migrations=later.folder) == ["0090"]
+    with capture_logs() as logs:
+        assert upgrade(engine) == []
+    assert [event["schema"] for event in logs] == ["0090"]
+    assert revision(engine) == "0090"
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "DROP TABLE schema_compatibility"])
+def test_a_newer_schema_that_does_not_say_so_is_refused(
+    engine: sa.Engine, later: LaterMigrations, statement: str
+) -> None:
+    later.add("0090", execute("CREATE TABLE later ()"))
+    later.add("0091", execute("DROP TABLE later"), oldest_code="0090")
+    upgrade(engine, migrations=later.folder)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+    with pytest.raises(SchemaTooNew, match=rf"schema 0091, .*this version knows schema {NEWEST}: start a version"):
+        upgrade(engine)
+    assert revision(engine) == "0091"
+
+
+def test_whoever_comes_behind_a_migration_that_waits_is_served(
+    engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
+) -> None:
+    """A transaction holds the table; the migration can't have it, and those who read it may not wait behind it."""
+    later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
+    read = sa.text("SELECT count(*) FROM workers")
+    with capture_logs() as logs, engine.connect() as holder, engine.connect() as reader:
+        holder.execute(read)
+        reader.execute(sa.text("SET lock_timeout = '10s'"))
+        migrated = executor.submit(upgrade, engine, migrations=later.folder)
+
+        def served_and_tried_twice() -> bool:
+            reader.execute(read)
+            reader.commit()
+            return len(logs) >= 2
+
+        wait_until(served_and_tried_twice, within=WITHIN, what="the migration has tried twice")
+        assert "later" not in columns(engine, "workers")
+        holder.rollback()
+        assert migrated.result(WITHIN) == ["0090"]
+    assert "lock timeout" in logs[0]["error"]
+    assert "later" in columns(engine, "workers")
+
+
+def test_a_migration_that_never_gets_its_turn_gives_up_and_names_who_is_in_the_way(
+    engine: sa.Engine, later: LaterMigrations
+) -> None:
+    later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
+    with engine.connect() as holder:
+        holder.execute(sa.text("SET application_name = 'a report'"))
+        holder.commit()
+        pid = holder.scalar(sa.text("SELECT pg_backend_pid() FROM (SELECT count(*) FROM workers) AS held"))
+        with pytest.raises(MigrationStuck, match=rf"schema 0090 .*process {pid} \(a report\)"):
+            upgrade(engine, migrations=later.folder, patience=0)
+    assert upgrade(engine, migrations=later.folder) == ["0090"]
+
+
+def test_an_index_whose_build_was_cut_off_is_built_anew(
+    engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
+) -> None:
+    later.add("0090", BUILD)
+    with engine.connect() as writer:
+        writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
+        migrating = executor.submit(upgrade, engine, migrations=later.folder)
+        interrupt(engine, "pg_terminate_backend")
+        with pytest.raises(sa.exc.SQLAlchemyError):
+            migrating.result(WITHIN)
+    assert (index_is_valid(engine), revision(engine)) == (False, NEWEST)
+    assert upgrade(engine, migrations=later.folder) == ["0090"]
+    assert (index_is_valid(engine), revision(engine)) == (True, "0090")
+
+
+def test_a_build_that_was_cancelled_is_tried_again(
+    engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
+) -> None:
+    later.add("0090", BUILD)
+    with capture_logs() as logs, engine.connect() as writer:
+        writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
+        migrating = executor.submit(upgrade, engine, migrations=later.folder)
+        interrupt(engine, "pg_cancel_backend")
+        wait_until(lambda: logs, within=WITHIN, what="the build was cancelled")
+        assert index_is_valid(engine) is False
+        writer.rollback()
+        assert migrating.result(WITHIN) == ["0090"]
+    assert index_is_valid(engine)
+
+
+def interrupt(engine: sa.Engine, function: str) -> None:
+    """Ends the build that waits for the writer."""
+    (builder,) = wait_until(lambda: blocked(engine), within=WITHIN, what="the build waits for the writer")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"SELECT {function}({builder})"))
+
+
+def test_an_index_that_was_built_but_not_noted_stays(engine: sa.Engine, later: LaterMigrations) -> None:
+    later.add("0090", BUILD)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE INDEX tasks_later ON tasks (create_time)"))
+        built = connection.scalar(sa.text("SELECT 'tasks_later'::regclass::oid"))
+    upgrade(engine, migrations=later.folder)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 'tasks_later'::regclass::oid")) == built
+
+
+def test_replicas_that_start_together_migrate_once_and_wait_for_one_another(
+    empty_db_url: str, later: LaterMigrations, executor: ThreadPoolExecutor
+) -> None:
+    """With an index that is built concurrently: it waits for whatever the others' statements see."""
+    later.add("0090", BUILD)
+    engine = sa.create_engine(empty_db_url, poolclass=sa.NullPool)
+    starts = [executor.submit(upgrade, engine, migrations=later.folder) for _ in range(4)]
+    applied = [start.result(WITHIN) for start in starts]
+    assert sum(map(bool, applied)) == 1
+    assert max(applied)[-1] == "0090"
+    assert index_is_valid(engine)
