@@ -20,7 +20,8 @@ STREAM_LIMIT = 3_600.0
 """Seconds: the deadline of one stream, after which the watch goes on with the next."""
 CONNECT_LIMIT = 30.0
 """Seconds: a stream that lasted longer was connected, for gRPC gives up a connection that takes 20 s."""
-_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# CANCELLED, where it is not us who cancelled: a server that shuts down says so, and a proxy that resets a stream.
+_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 _PASSING_REASONS = ("WATCHER_TOO_SLOW", "TOO_MANY_WATCHERS")
 
 

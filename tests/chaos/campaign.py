@@ -67,6 +67,8 @@ class Result:
     """How often services ended before they served, for instance since PostgreSQL was away."""
     missed: int
     """Faults of the plan whose victim was not there."""
+    stood_still: int
+    """How often PostgreSQL stood still after a fault, until it was killed for it."""
 
 
 def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> Result:
@@ -110,7 +112,7 @@ class _Campaign:
         wrong += [*self._wrong, *self._strikes.wrong, *(said for caller in callers for said in caller.wrong)]
         wrong += self._gave_up()
         late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
-        return Result(evidence, wrong, late, self._strikes.missed.total())
+        return Result(evidence, wrong, late, self._strikes.missed.total(), self._fleet.database.stood_still)
 
     def _died(self, thread: threading.ExceptHookArgs) -> None:
         """A thread of ours that ends early must not make a campaign easy."""

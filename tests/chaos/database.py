@@ -45,6 +45,8 @@ class Database:
 
     def __init__(self, root: Path) -> None:
         self._server = EmbeddedPostgres(root, settings=_SETTINGS)
+        self.stood_still = 0
+        """How often it had to be killed since it stood still."""
         self._lock = threading.Lock()
         self.socket = socket_folder(root.resolve(), identity_for(root / "data")) / SOCKET_NAME
 
@@ -79,16 +81,26 @@ class Database:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copy(self._server.log, self._server.root.with_suffix(".log"))
 
-    def restart_if_gone(self) -> bool:
-        """Whether it had gone and is back; it may still have no space to come back with."""
-        with self._lock:
-            if self._server.alive():
-                return False
-            try:
-                self._server.restart(_RESTART_LIMIT)
-            except PostgresError:
-                return False
-            return True
+    def restart_if_gone(self) -> None:
+        """Brings it back, where there is space to come back with, and where it stands still for good, too."""
+        with self._lock, contextlib.suppress(PostgresError):
+            if self._stands_still():
+                self.stood_still += 1
+                signal_all(self.processes(), signal.SIGKILL)
+            self._server.restart(_RESTART_LIMIT)
+
+    def _stands_still(self) -> bool:
+        """Whether it will never let anybody in.
+
+        PostgreSQL 18.6 does so now and then when its recovery finds no space for WAL: the postmaster hears that the
+        startup process has failed, then that its recovery has begun, and waits for ever.
+        """
+        try:
+            self.connect().close()
+        except psycopg2.OperationalError as error:
+            recovering = any(" startup" in title_of(process) for process in self.processes())
+            return "not yet accepting connections" in str(error) and not recovering
+        return False
 
     def connect(self) -> extensions.connection:
         """Past all wires. Raises psycopg2.OperationalError."""
@@ -145,6 +157,13 @@ class Database:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'contentgen'"
             )
+
+
+def title_of(process: psutil.Process) -> str:
+    """What a process of PostgreSQL says that it does; empty where it is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import psycopg2
 
-from tests.chaos.database import signal_all
+from tests.chaos.database import signal_all, title_of
 from tests.chaos.evidence import DISK_FULL, FREEZE, KILL
 from tests.chaos.fleet import Fleet
 from tests.chaos.plan import POSTGRES, Fault
@@ -41,14 +41,8 @@ def _kill(chosen: Callable[[Processes, random.Random], Iterable[psutil.Process]]
 
 def _backend(processes: Processes, chance: random.Random) -> Processes:
     """One that serves a scheduler."""
-    serving = [process for process in processes[1:] if _serves(process)]
+    serving = [process for process in processes[1:] if "contentgen contentgen" in title_of(process)]
     return [chance.choice(serving)] if serving else []
-
-
-def _serves(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return "contentgen contentgen" in " ".join(process.cmdline())
-    return False
 
 
 @contextmanager

@@ -139,6 +139,16 @@ def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
     assert tokens(scheduler) == ["", "named"]
 
 
+def test_a_stream_that_the_server_cancels_is_mended(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [pending("t1"), Refused(grpc.StatusCode.CANCELLED, "CANCELLED", "")])
+    scheduler.will("WatchTasks", [pending("t2"), SILENCE])
+    with client.watch([A]) as events:
+        assert [next(events)["resume_token"] for _ in range(2)] == ["t1", "t2"]
+    assert tokens(scheduler) == ["", "t1"]
+
+
 def test_it_starts_where_a_token_says(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", AWAY_AT_ONCE, [pending("t8"), SILENCE])
     with client.watch([A], resume_token="t7") as events:

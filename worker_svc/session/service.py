@@ -38,6 +38,8 @@ STOP_LIMIT = 6.0
 QUIESCE_LIMIT = 3.0
 """Seconds that the last states of a drained worker may take to be acknowledged."""
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -47,9 +49,15 @@ class Signals:
     def __init__(self) -> None:
         self.drain = asyncio.Event()
         self.stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._received)
+        self._loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            self._loop.add_signal_handler(number, self._received)
+
+    def ignore(self) -> None:
+        """Heeds none any more: the loop's end would make one of them kill a process that ends already."""
+        for number in _SIGNALS:
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def _received(self) -> None:
         (self.stop if self.drain.is_set() else self.drain).set()
@@ -80,6 +88,7 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
     finally:
         with suppress(GuardLostError):
             await guard.close()
+        signals.ignore()
 
 
 def _runner(settings: Settings, guard: Guard, folder: WorkerFolder) -> Runner:

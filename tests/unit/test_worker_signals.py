@@ -1,0 +1,37 @@
+"""What a worker does with TERM: the first drains, the second does not wait, one in its last moment is nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+
+from worker_svc.session.service import Signals
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_two_signals_and_one_too_late() -> None:
+    async def worker() -> None:
+        signals = Signals()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(signals.drain.wait(), 5)
+        assert not signals.stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(signals.stop.wait(), 5)
+        signals.ignore()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(worker())
+    os.kill(os.getpid(), signal.SIGTERM)  # would kill this process
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
