@@ -90,7 +90,7 @@ class Wire:
             self._open -= {writer, far_writer}
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool = False) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # the latter is uvloop's for a connection that was reset
             while chunk := await reader.read(_CHUNK):
                 if self._fault is Trouble.SLOW:
                     await asyncio.sleep(self._delay)
