@@ -35,12 +35,12 @@ def details(code: StatusCode, *kinds: type[ErrorInfo | BadRequest]) -> bytes:
     return status.SerializeToString()
 
 
-@pytest.mark.parametrize("code", set(StatusCode) - REFUSALS - {StatusCode.OK})
+@pytest.mark.parametrize("code", [code for code in StatusCode if code not in {*REFUSALS, StatusCode.OK}])
 def test_no_other_status_is_in_order(code: StatusCode) -> None:
     assert wrong_with(GET, Ending(code, "x", details(code, ErrorInfo)))
 
 
-@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("code", sorted(REFUSALS, key=str))
 def test_a_refusal_says_why(code: StatusCode) -> None:
     whole = details(code, ErrorInfo, BadRequest)
     assert wrong_with(GET, Ending(code, "x", whole)) is None
