@@ -42,8 +42,8 @@ run: $(STAMP) ## the same stack in the foreground until Ctrl-C; data is kept in 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of their own
 	@$(PY) -m examples.run_all
 
-test: ARGS ?= -n 3
-test: $(STAMP) ## run all tests (ARGS='-n 3' goes to pytest)
+test: ARGS ?= -n 4
+test: $(STAMP) ## run all tests (ARGS='-n 4' goes to pytest)
 	@$(PY) -m pytest -q $(ARGS)
 
 model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
