@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import grpc
 import psutil
@@ -48,6 +49,8 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_LATER = datetime(2099, 1, 1, tzinfo=UTC)
+
 Moves = dict[str, list[str]]
 """The statuses that a watcher was told of each task, in order."""
 
@@ -57,6 +60,8 @@ class Load:
 
     def __init__(self, target: str, account_id: int, seconds: float) -> None:
         self.task_ids: list[str] = []
+        self.waiting_id = ""
+        """A task that is not due for long: each watcher is told of it before the others are submitted."""
         self.calls = 0
         self.told: list[Moves] = []
         """Of each watcher."""
@@ -71,12 +76,20 @@ class Load:
 
     def start(self, callers: int) -> None:
         """So many callers by the client and as many by plain gRPC, with a reader and a watcher of each kind."""
-        self._watchers = [
-            self._threads.submit(watch, self._new_watcher()) for watch in (self._watch, self._watch_plain)
-        ]
+        self._start_watchers()
         work = [self._work, self._work_plain] * callers + [self._read, self._read_plain]
         self._plain_channels = callers + 2
         self._callers = [self._threads.submit(caller) for caller in work]
+
+    def _start_watchers(self) -> None:
+        self._watchers = [
+            self._threads.submit(watch, self._new_watcher()) for watch in (self._watch, self._watch_plain)
+        ]
+        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+            self.waiting_id = client.submit_task(self._account_id, "not yet", schedule_time=_LATER)
+        wait_until(
+            lambda: all(self.waiting_id in told for told in self._copies()), within=20, what="the watchers watch"
+        )
 
     def connected(self, port: int) -> bool:
         """Whether all callers are connected to that port of this machine."""

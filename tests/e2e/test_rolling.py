@@ -88,7 +88,7 @@ def _assert_each_ran_once(stack: Stack, client: Client, load: Load) -> None:
     assert load.calls >= CALLS
     runs = stack.journal.creates()
     assert sorted((run.task_id, run.status) for run in runs) == [(task_id, 0) for task_id in sorted(load.task_ids)]
-    histories = {task_id: client.history(task_id) for task_id in load.task_ids}
+    histories = {task_id: client.history(task_id) for task_id in [*load.task_ids, load.waiting_id]}
     assert "WORKER_LOST" not in {event.reason for events in histories.values() for event in events}
     moves = {task_id: [status_name(event.status) for event in events] for task_id, events in histories.items()}
     for told in load.told:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from scheduler_svc.replica import Replica
 from tests.contract.operators.transcript import Transcript
@@ -24,3 +28,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def contentgen(replica: Replica, request: pytest.FixtureRequest) -> Transcript:
     """Runs the command against the test's replica, and keeps what it prints."""
     return Transcript(f"127.0.0.1:{replica.port}", request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(autouse=True)
+def log_apart() -> Iterator[None]:
+    """The replica's log, which is of this process too, is none of what the command prints."""
+    before = structlog.get_config()["logger_factory"]
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+    yield
+    structlog.configure(logger_factory=before)
