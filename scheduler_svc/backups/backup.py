@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from scheduler_svc.backups.archive import read_archive
 from scheduler_svc.backups.programs import Programs
-from scheduler_svc.backups.progress import DumpProgress, Progress
+from scheduler_svc.backups.progress import DumpProgress
 from scheduler_svc.config import SettingsError
+from scheduler_svc.live_line import LiveLine
 from scheduler_svc.store import compatibility
 
 _SUFFIX = ".partial"
@@ -33,7 +34,7 @@ class Made:
     seconds: float
 
 
-def back_up(url: str, path: Path, programs: Programs, progress: Progress, *, overwrite: bool) -> Made:
+def back_up(url: str, path: Path, programs: Programs, progress: LiveLine, *, overwrite: bool) -> Made:
     """Writes the database at one moment into `path`; what stands there is replaced at the end or not at all.
 
     Raises SettingsError, ProgramFailed, CannotRestore, OSError; what was written until then is gone.

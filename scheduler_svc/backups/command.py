@@ -13,9 +13,10 @@ from scheduler_svc.backups.archive import CannotRestore, read_archive
 from scheduler_svc.backups.arguments import Arguments, read_backup, read_restore
 from scheduler_svc.backups.backup import back_up, check_target
 from scheduler_svc.backups.programs import ProgramFailed, Programs
-from scheduler_svc.backups.progress import Progress, size
+from scheduler_svc.backups.progress import size
 from scheduler_svc.backups.restore import check_schema, restore
 from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError, UsageError
+from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 
 DONE = 0
@@ -36,7 +37,7 @@ def restore_command(arguments: Sequence[str]) -> int:
 
 def _back_up(told: Arguments) -> None:
     check_target(told.file, overwrite=told.over)
-    programs, progress = Programs(told.settings), Progress(sys.stderr)
+    programs, progress = Programs(told.settings), LiveLine(sys.stderr)
     with _server(told.settings, share=True) as url:
         try:
             made = back_up(url, told.file, programs, progress, overwrite=told.over)
@@ -46,7 +47,7 @@ def _back_up(told: Arguments) -> None:
 
 
 def _restore(told: Arguments) -> None:
-    programs, progress = Programs(told.settings), Progress(sys.stderr)
+    programs, progress = Programs(told.settings), LiveLine(sys.stderr)
     archive = read_archive(told.file, programs)
     check_schema(archive)
     with _server(told.settings, share=False) as url:

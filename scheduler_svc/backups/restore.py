@@ -13,7 +13,8 @@ from psycopg2 import errors as pg_errors
 
 from scheduler_svc.backups.archive import Archive, CannotRestore
 from scheduler_svc.backups.programs import Programs
-from scheduler_svc.backups.progress import Progress, RestoreProgress
+from scheduler_svc.backups.progress import RestoreProgress
+from scheduler_svc.live_line import LiveLine
 from scheduler_svc.store.databases import Client, Databases
 from scheduler_svc.store.migrate import SchemaTooNew, check_compatible, scripts, upgrade
 from scheduler_svc.store.restored import Sums, begin_anew
@@ -44,7 +45,7 @@ class Restored(NamedTuple):
     left: str | None
 
 
-def restore(url: str, archive: Archive, programs: Programs, progress: Progress, *, replace: bool) -> Restored:
+def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> Restored:
     """Puts the backup in the place of the database. To be called on the main thread.
 
     Raises CannotRestore, ProgramFailed, sa.exc.DBAPIError, with nothing changed.
@@ -107,7 +108,7 @@ def _new_database(databases: Databases) -> Iterator[str]:
         raise
 
 
-def _fill(url: str, archive: Archive, programs: Programs, progress: Progress) -> None:
+def _fill(url: str, archive: Archive, programs: Programs, progress: LiveLine) -> None:
     programs.run("pg_restore", url, *_PLAINLY, str(archive.path), follower=RestoreProgress(progress, archive.entries))
 
 

@@ -10,10 +10,9 @@ from typing import TextIO
 
 from scheduler_svc.application.imports import Tally
 from scheduler_svc.domain.old_rows import Kind
+from scheduler_svc.live_line import LiveLine
 
 _BAR = 30
-_EACH = 0.2
-_EACH_WITHOUT_TERMINAL = 10.0
 _PLURALS = {Kind.ACCOUNT: "accounts", Kind.TASK: "tasks", Kind.CONTENT: "contents", Kind.POOL_ENTRY: "pool entries"}
 
 
@@ -54,36 +53,24 @@ class _Bar:
     """How many rows of how many, and how fast."""
 
     def __init__(self, err: TextIO) -> None:
-        self._err = err
-        self._terminal = err.isatty()
+        self._line = LiveLine(err)
         self._name = ""
         self._total = self._done = 0
-        self._begun = self._shown = 0.0
+        self._begun = 0.0
 
     def begin(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
         self._begun = time.monotonic()
-        self._shown = self._begun if not self._terminal else 0.0
+        self._line.begin()
 
     def move(self, rows: int) -> None:
         self._done += rows
-        now = time.monotonic()
-        if now - self._shown >= (_EACH if self._terminal else _EACH_WITHOUT_TERMINAL):
-            self._shown = now
-            self._show(now - self._begun)
-
-    def clear(self) -> None:
-        if self._terminal:
-            self._err.write("\r\033[K")
-            self._err.flush()
-
-    def _show(self, seconds: float) -> None:
+        seconds = time.monotonic() - self._begun
         share = min(1.0, self._done / self._total) if self._total else 1.0
         rate = self._done / seconds if seconds > 0 else 0.0
+        bar = ("#" * round(share * _BAR)).ljust(_BAR, ".")
         text = f"{self._name} {self._done:,} of {self._total:,} ({share:.0%}, {rate:,.0f}/s)"
-        if self._terminal:
-            bar = ("#" * round(share * _BAR)).ljust(_BAR, ".")
-            self._err.write(f"\r\033[K[{bar}] {text}")
-        else:
-            self._err.write(f"{text}\n")
-        self._err.flush()
+        self._line.show(text, bar=f"[{bar}] ")
+
+    def clear(self) -> None:
+        self._line.clear()

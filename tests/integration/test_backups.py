@@ -17,9 +17,10 @@ from scheduler_svc.backups import archive, backup_command, restore_command
 from scheduler_svc.backups.archive import CannotRestore, read_archive
 from scheduler_svc.backups.backup import back_up
 from scheduler_svc.backups.programs import ProgramFailed, Programs
-from scheduler_svc.backups.progress import DumpProgress, Progress, RestoreProgress, size
+from scheduler_svc.backups.progress import DumpProgress, RestoreProgress, size
 from scheduler_svc.backups.restore import Restored, check_schema, restore
 from scheduler_svc.config import Settings, SettingsError
+from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.store.migrate import upgrade
 from scheduler_svc.store.restored import Sums
@@ -42,7 +43,7 @@ class Site:
         self.url = url
         self.file = folder / "it.backup"
         self.programs = Programs(Settings())
-        self.progress = Progress(io.StringIO())
+        self.progress = LiveLine(io.StringIO())
         self._engine = sa.create_engine(url, poolclass=sa.NullPool)
 
     def sql(self, statement: str, **parameters: object) -> list[tuple[object, ...]]:
@@ -316,8 +317,8 @@ STEPS = [f"{n} of 4 steps done: {step}" for n, step in enumerate(["beginning", "
 )
 def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch, out: io.StringIO, shown: str) -> None:
     clock = [100.0]
-    monkeypatch.setattr("scheduler_svc.backups.progress.time.monotonic", lambda: clock[0])
-    progress = Progress(out)
+    monkeypatch.setattr("scheduler_svc.live_line.time.monotonic", lambda: clock[0])
+    progress = LiveLine(out)
     follower = RestoreProgress(progress, 4)
     for clock[0], line in (
         (100.1, "pg_restore: connecting to database for restore"),
