@@ -15,19 +15,17 @@ import resource
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from pkgutil import resolve_name
 from typing import Never
 
 import structlog
 import uvloop
 
-from scheduler_svc.backups import backup_command, restore_command
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
-from scheduler_svc.importer import import_command
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
 from scheduler_svc.store.sessions import check_sessions
-from scheduler_svc.token_command import token_command
 
 SUPERVISE_INTERVAL = 0.5
 OPEN_FILES = 16_384
@@ -35,11 +33,12 @@ OPEN_FILES = 16_384
 LINGER = 0.1
 """Seconds in which the last answers reach their callers."""
 _COMMANDS = {
-    "backup": backup_command,
-    "import": import_command,
-    "restore": restore_command,
-    "token": token_command,
+    "backup": "scheduler_svc.backups:backup_command",
+    "import": "scheduler_svc.importer:import_command",
+    "restore": "scheduler_svc.backups:restore_command",
+    "token": "scheduler_svc.token_command:token_command",
 }
+"""Loaded when they are asked for: a scheduler that serves has no use for what they need."""
 _log = structlog.get_logger(__name__)
 
 
@@ -52,7 +51,7 @@ def main() -> None:
     os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
-        sys.exit(command(sys.argv[2:]))
+        sys.exit(resolve_name(command)(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -34,7 +34,15 @@ from scheduler_svc.application.report import (
 )
 from scheduler_svc.application.reporters import Reporter
 from scheduler_svc.application.sessions import SessionSettings, open_session
-from scheduler_svc.application.streams import AckReport, AckState, PollOrder, ReconnectOrder, Streams, WorkerStream
+from scheduler_svc.application.streams import (
+    AckReport,
+    AckState,
+    Assign,
+    PollOrder,
+    ReconnectOrder,
+    Streams,
+    WorkerStream,
+)
 from scheduler_svc.domain.errors import InvalidArgument, Violation
 from scheduler_svc.domain.lease import Update
 from scheduler_svc.domain.worker import State
@@ -71,32 +79,29 @@ class WorkerService(WorkerServiceServicer):
         self._heartbeat_interval = heartbeat_interval
         self._room = room
 
-    async def Lease(  # type: ignore[override]  # it writes to the context by itself
-        self, requests: AsyncIterator[pb.LeaseRequest], context: Context
-    ) -> None:
-        stream = await self._open(requests, context)
-        log = _log.bind(worker_id=stream.worker_id)
-        log.info("worker connected", action="hello")
+    async def Lease(self, _: object, context: Context) -> None:  # type: ignore[override]  # it reads and writes by itself
+        stream = await self._open(context)
+        _log.info("worker connected", action="hello", worker_id=stream.worker_id)
         try:
-            await _Conversation(self, stream, requests, context).run()
+            await _Conversation(self, stream, context).run()
         finally:
             self._close(stream)
-            log.info("worker disconnected", action="stream_ended")
+            _log.info("worker disconnected", action="stream_ended", worker_id=stream.worker_id)
 
-    async def _open(self, requests: AsyncIterator[pb.LeaseRequest], context: Context) -> WorkerStream:
+    async def _open(self, context: Context) -> WorkerStream:
         """Takes the hello, opens the session and answers with the welcome."""
-        first = None
+        first: object = aio.EOF
         with suppress(TimeoutError):
             async with asyncio.timeout(HELLO_WITHIN):
-                first = await anext(requests, None)
-        if first is None or first.WhichOneof("message") != "hello":
+                first = await context.read()
+        if not isinstance(first, pb.LeaseRequest) or first.WhichOneof("message") != "hello":
             text = f"the first message of a stream must be a hello, within {HELLO_WITHIN:g} s"
             raise InvalidArgument([Violation("message", text)])
         hello = replace(convert.hello(first.hello), identity=caller().name)
         opened = await self._calls.run(open_session, hello, self._settings)
         stream = WorkerStream(hello.worker_id, opened.session_key)
         if opened.wanted.poll:
-            stream.outgoing.put_nowait(PollOrder(opened.wanted.poll))
+            stream.send(PollOrder(opened.wanted.poll))
         self._streams.add(stream)
         try:
             await context.write(
@@ -114,8 +119,9 @@ class WorkerService(WorkerServiceServicer):
 
     def take_back(self, stream: WorkerStream) -> None:
         """Gives back what was granted but never handed to the stream."""
-        if refs := stream.unsent():
-            self._reports.tell(TakenBack(tuple(refs)))
+        unsent = [message for message in stream.unsent() if isinstance(message, Assign)]
+        if unsent:
+            self._reports.tell(TakenBack(tuple(grant.ref for message in unsent for grant in message.grants)))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Puts a message into the report lane."""
@@ -130,49 +136,52 @@ class WorkerService(WorkerServiceServicer):
 class _Conversation:
     """One stream's messages, until it ends or an answer fails."""
 
-    def __init__(
-        self,
-        service: WorkerService,
-        stream: WorkerStream,
-        requests: AsyncIterator[pb.LeaseRequest],
-        context: Context,
-    ) -> None:
+    def __init__(self, service: WorkerService, stream: WorkerStream, context: Context) -> None:
         self._service = service
         self._stream = stream
-        self._requests = requests
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._failed: asyncio.Future[None] = self._loop.create_future()
-        self._failed.add_done_callback(asyncio.Future.exception)  # a stream that is over already asks for it no more
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._over.add_done_callback(_look_at)
         self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
         self._reporter = Reporter(stream.worker_id, caller().name)
 
     async def run(self) -> None:
         """Returns when the worker has ended the stream; raises what ended it otherwise."""
         rotate = self._loop.call_later(random.uniform(*ROTATE_AFTER), self._rotate)  # noqa: S311 - a spread
-        jobs = {asyncio.create_task(self._read()), asyncio.create_task(self._write())}
+        jobs = asyncio.create_task(self._read()), asyncio.create_task(self._write())
+        for job in jobs:
+            job.add_done_callback(self._job_ended)
         try:
-            await asyncio.wait({*jobs, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            await self._over
         finally:
             rotate.cancel()
             for job in jobs:
                 job.cancel()
-            ended = await asyncio.gather(*jobs, return_exceptions=True)
-        if self._failed.done():
-            self._failed.result()
-        for error in ended:
-            if isinstance(error, Exception) and not isinstance(error, aio.BaseError):  # those say: the stream is over
-                raise error
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    def _job_ended(self, job: asyncio.Task[None]) -> None:
+        error = None if job.cancelled() else job.exception()
+        self._end(None if isinstance(error, aio.BaseError) else error)  # gRPC's own say that the stream is over
+
+    def _end(self, error: BaseException | None) -> None:
+        """Ends the stream, unless it is over already."""
+        if self._over.done():
+            return
+        if error is None:
+            self._over.set_result(None)
+        else:
+            self._over.set_exception(error)
 
     def _rotate(self) -> None:
-        self._stream.outgoing.put_nowait(ReconnectOrder())
+        self._stream.send(ReconnectOrder())
 
     async def _write(self) -> None:
         while True:
-            await self._context.write(convert.outgoing(await self._stream.outgoing.get()))
+            await self._context.write(convert.outgoing(await self._stream.next()))
 
     async def _read(self) -> None:
-        async for request in self._requests:
+        while isinstance(request := await self._context.read(), pb.LeaseRequest):
             await self._under_way.acquire()
             match request.WhichOneof("message"):
                 case "state":
@@ -190,16 +199,16 @@ class _Conversation:
         def committed(ack: Any) -> None:
             assert isinstance(ack, StateAck)
             self._service.stated(self._stream, state, received)
-            self._stream.outgoing.put_nowait(AckState(state.number, ack.not_renewed, ack.wanted))
+            self._stream.send(AckState(state.number, ack.not_renewed, ack.wanted))
             if ack.wanted.poll > state.last_poll:
-                self._stream.outgoing.put_nowait(PollOrder(ack.wanted.poll))
+                self._stream.send(PollOrder(ack.wanted.poll))
 
         self._take(Stated(self._stream.worker_id, self._stream.session_key, state), committed)
 
     def _take_report(self, number: int, updates: tuple[Update, ...]) -> None:
         def committed(outcomes: Any) -> None:
             named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
-            self._stream.outgoing.put_nowait(AckReport(number, named))
+            self._stream.send(AckReport(number, named))
 
         self._take(Reported(updates, self._reporter), committed)
 
@@ -208,11 +217,15 @@ class _Conversation:
             self._under_way.release()
             if future.cancelled():
                 return
-            error = future.exception()
-            if error is None:
+            if error := future.exception():
+                self._end(error)
+            else:
                 committed(future.result())
-            elif not self._failed.done():
-                self._failed.set_exception(error)
-                self._failed.exception()  # looked at: where the stream has gone meanwhile, nobody else will
 
         self._service.submit(item).add_done_callback(answered)
+
+
+def _look_at(over: asyncio.Future[None]) -> None:
+    """Of a stream that is cancelled at that moment nobody else would, and asyncio complains of it."""
+    if not over.cancelled():
+        over.exception()

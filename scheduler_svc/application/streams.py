@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from scheduler_svc.application.dispatch import Room
 from scheduler_svc.application.records import Grant
 from scheduler_svc.domain.errors import ShuttingDown
-from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Capacity, Outcome
 from scheduler_svc.domain.worker import State, Wanted
 
@@ -90,7 +89,8 @@ class WorkerStream:
         self.worker_id = worker_id
         self.session_key = session_key
         self.capacity = Capacity()
-        self.outgoing: asyncio.Queue[Outgoing] = asyncio.Queue()
+        self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
+        self._more: asyncio.Future[None] | None = None
 
     def stated(self, state: State, lapses_at: float) -> None:
         """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
@@ -99,16 +99,25 @@ class WorkerStream:
     def assign(self, state_number: int, grants: Sequence[Grant]) -> None:
         """Sends leases that are committed, in as many messages as they need."""
         for part in _parts(grants):
-            self.outgoing.put_nowait(Assign(self.capacity.assigned(len(part)), state_number, tuple(part)))
+            self.send(Assign(self.capacity.assigned(len(part)), state_number, tuple(part)))
 
-    def unsent(self) -> list[LeaseRef]:
-        """Leases that were never handed to the stream; it sends nothing more."""
-        refs: list[LeaseRef] = []
-        while not self.outgoing.empty():
-            message = self.outgoing.get_nowait()
-            if isinstance(message, Assign):
-                refs += [grant.ref for grant in message.grants]
-        return refs
+    def send(self, message: Outgoing) -> None:
+        """Sends it after those before it."""
+        self._unsent.append(message)
+        if self._more and not self._more.done():
+            self._more.set_result(None)
+
+    async def next(self) -> Outgoing:
+        """What is to be sent next, once there is something. For one caller, who writes to the stream."""
+        while not self._unsent:
+            self._more = asyncio.get_running_loop().create_future()
+            await self._more
+        return self._unsent.pop(0)
+
+    def unsent(self) -> list[Outgoing]:
+        """What was never handed to the stream; it sends nothing more."""
+        unsent, self._unsent = self._unsent, []
+        return unsent
 
 
 def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
@@ -168,13 +177,13 @@ class Streams:
     def tell(self, worker_id: str, message: Outgoing) -> None:
         """Sends a command, where the worker is connected to this replica."""
         if stream := self._by_worker.get(worker_id):
-            stream.outgoing.put_nowait(message)
+            stream.send(message)
 
     def send_away(self) -> None:
         """Tells every worker to dial another replica, and takes no further stream."""
         self._closed = True
         for stream in self._by_session.values():
-            stream.outgoing.put_nowait(ReconnectOrder())
+            stream.send(ReconnectOrder())
 
     def __len__(self) -> int:
         return len(self._by_session)

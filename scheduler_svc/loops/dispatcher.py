@@ -182,7 +182,7 @@ class Dispatcher:
         """The claim may be committed all the same: a new hello of each worker gives back what it never got."""
         for room in rooms:
             if stream := self._streams.get(room.session_key):
-                stream.outgoing.put_nowait(ReconnectOrder())
+                stream.send(ReconnectOrder())
 
     def _hand_over(self, claimed: Claimed, states: dict[int, int]) -> None:
         for session_key, grants in claimed.grants.items():

@@ -52,7 +52,7 @@ class Floor:
 
 async def assigned(stream: WorkerStream) -> Assign:
     async with asyncio.timeout(WAIT_S):
-        message = await stream.outgoing.get()
+        message = await stream.next()
     assert isinstance(message, Assign)
     return message
 

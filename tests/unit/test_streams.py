@@ -11,6 +11,8 @@ from scheduler_svc.application.streams import (
     AckState,
     Assign,
     DrainOrder,
+    Outgoing,
+    PollOrder,
     Streams,
     WorkerStream,
 )
@@ -35,8 +37,7 @@ def with_room(worker_id: str, session_key: int, free_slots: int) -> WorkerStream
 
 
 def assignments(stream: WorkerStream) -> list[Assign]:
-    messages = [stream.outgoing.get_nowait() for _ in range(stream.outgoing.qsize())]
-    return [message for message in messages if isinstance(message, Assign)]
+    return [message for message in stream.unsent() if isinstance(message, Assign)]
 
 
 def test_leases_are_cut_by_number_and_numbered_on() -> None:
@@ -69,15 +70,33 @@ def test_one_that_is_larger_than_a_part_goes_alone() -> None:
     assert [len(part.grants) for part in assignments(stream)] == [1, 1]
 
 
-def test_what_was_not_handed_to_the_stream_is_known() -> None:
+async def test_what_was_not_handed_to_the_stream_is_known() -> None:
     stream = with_room("w", 1, 10)
     stream.assign(1, grants(2))
-    assert isinstance(stream.outgoing.get_nowait(), Assign)  # this one may have arrived
-    stream.outgoing.put_nowait(AckState(1, (), Wanted()))
+    assert isinstance(await stream.next(), Assign)  # this one may have arrived
+    stream.send(AckState(1, (), Wanted()))
     stream.assign(1, grants(3, start=10))
-    assert [ref.task_key for ref in stream.unsent()] == [10, 11, 12]
+    acknowledged, assigned = stream.unsent()
+    assert isinstance(acknowledged, AckState)
+    assert isinstance(assigned, Assign)
+    assert [grant.ref.task_key for grant in assigned.grants] == [10, 11, 12]
     assert stream.unsent() == []
-    assert stream.outgoing.empty()
+
+
+async def test_messages_wait_for_whoever_sends_them_and_the_other_way_round() -> None:
+    stream = WorkerStream("w", 1)
+    taken = asyncio.create_task(take(stream, 3))
+    await asyncio.sleep(0)  # it waits
+    for poll in (1, 2):
+        stream.send(PollOrder(poll))
+    await asyncio.sleep(0)
+    stream.send(PollOrder(3))
+    async with asyncio.timeout(1):
+        assert await taken == [PollOrder(1), PollOrder(2), PollOrder(3)]
+
+
+async def take(stream: WorkerStream, count: int) -> list[Outgoing]:
+    return [await stream.next() for _ in range(count)]
 
 
 def test_rooms_are_those_of_the_streams_that_have_some() -> None:
@@ -97,6 +116,6 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
     streams.tell("w", DrainOrder())
     streams.tell("nobody", DrainOrder())
     async with asyncio.timeout(1):
-        assert await new.outgoing.get() == DrainOrder()
-    assert old.outgoing.empty()
+        assert await new.next() == DrainOrder()
+    assert not old.unsent()
     assert (streams.get(1), streams.get(2), len(streams)) == (None, new, 1)
