@@ -21,10 +21,6 @@ class Latencies:
     def p99(self) -> float:
         return self.measured[len(self.measured) * 99 // 100]
 
-    @property
-    def floor_p99(self) -> float:
-        return self.floor[len(self.floor) * 99 // 100]
-
 
 async def latencies(stack: Stack, samples: int, worker_id: str = "latency-probe") -> Latencies:
     """So many, one after the other; a worker id has one probe."""

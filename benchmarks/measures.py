@@ -130,9 +130,9 @@ def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Fi
 
 
 async def under_attack(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
+    async with fresh(options) as stack, fresh(options) as neighbour:
         await asyncio.sleep(QUIET_S)
-        return await attacked.figures(stack, options.samples)
+        return await attacked.figures(stack, neighbour, options.samples)
 
 
 async def idle_workers(options: Options) -> list[Figure]:
