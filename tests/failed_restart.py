@@ -6,6 +6,7 @@ it is a WAL folder that is away for a moment, which does it each time.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -27,14 +28,21 @@ def fail_restart(data: Path) -> None:
 
 
 def checkpointer(data: Path) -> psutil.Process:
-    """The server's."""
-    return wait_until(lambda: _child(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
+    """The server's, once it has one."""
+    [found] = wait_until(lambda: _children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
+    return found
 
 
-def _child(data: Path, title: str) -> psutil.Process | None:
+def _children(data: Path, title: str) -> list[psutil.Process]:
     status = ServerStatus.read(data)
     children = psutil.Process(status.pid).children() if status else []
-    return next((child for child in children if f": {title}" in " ".join(child.cmdline())), None)
+    return [child for child in children if f": {title}" in _title(child)]
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def _failures(data: Path) -> int:

@@ -1,6 +1,6 @@
 """A server whose owner has died, and that does not end for it.  Part of `scheduler_svc.postgres`.
 
-The kernel told it to end with its owner (`launch`).  One that stands still, as `standstill` has it, does not heed that
+The kernel told it to end with its owner (`launch`).  One that stands still, as `standstill` has it, may not heed that
 and would keep its folder for ever; only those who come to the folder, or share the server, can help then.
 """
 

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL that lets nobody in again after its restart failed: the scheduler ends it and starts another."""
+"""An embedded PostgreSQL that lets nobody in after a failed restart: the scheduler ends it and starts another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BACK_WITHIN = 30.0
 def test_a_scheduler_survives_a_database_that_stands_still(stack: Stack) -> None:
     scheduler = stack.scheduler(database_url=EMBEDDED).start()
     client = scheduler.client
-    task_id = client.submit(client.create_account())
+    task_id = client.submit(client.create_account(), options={"demo-seconds": "0.1"})
     fail_restart(scheduler.data_dir / "postgres" / "data")
 
     wait_until(lambda: len(scheduler.events("postgres")) == 2, within=BACK_WITHIN, what="it has started another")

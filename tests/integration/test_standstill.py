@@ -135,12 +135,12 @@ def test_one_that_recovers_is_left_alone(server: EmbeddedPostgres) -> None:
     """Its startup process is held, so that it is in the middle of it for as long as the test looks."""
     [(name,)] = execute(server, "SELECT current_setting('cluster_name')")
 
-    def startup() -> int | None:
-        return next((pid for pid, title in titles(str(name)).items() if title.startswith("startup")), None)
+    def startup() -> list[int]:
+        return [pid for pid, title in titles(str(name)).items() if title.startswith("startup")]
 
     execute(server, f"CREATE TABLE much AS SELECT n, repeat('x', 100) FROM generate_series(1, {ROWS}) AS n")
     checkpointer(server.data).kill()
-    recovering = wait_until(startup, within=WITHIN, what="it recovers")
+    [recovering] = wait_until(startup, within=WITHIN, what="it recovers")
     os.kill(recovering, signal.SIGSTOP)
     assert "the database system is" in refusal(server)
     assert not server.stands_still()
