@@ -24,6 +24,7 @@ def fail_restart(data: Path) -> None:
     wal.rename(away)
     checkpointer(data).kill()
     wait_until(lambda: _failures(data) > failures, within=_WITHIN, what="the restart fails for want of its WAL")
+    wait_until(lambda: not _children(data, "startup"), within=_WITHIN, what="nothing recovers any more")
     away.rename(wal)
 
 
