@@ -21,6 +21,7 @@ from typing import Never
 import structlog
 import uvloop
 
+from scheduler_svc.application.health import Health
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
@@ -93,7 +94,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     port = await replica.start()
     address = str(Address(settings.listen.host, port))
     _log.info("ready", action="ready", listen=address, scheduler_id=replica.scheduler_id)
-    supervisor = asyncio.create_task(_supervise(postgres))
+    supervisor = asyncio.create_task(_supervise(postgres, replica.health))
     received = await signals.get()
     _log.info("draining", action="drain", signal=received.name)
     supervisor.cancel()
@@ -138,16 +139,30 @@ def _calm_the_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-async def _supervise(postgres: EmbeddedPostgres | None) -> None:
-    """Starts the embedded PostgreSQL again where it has died; the replica finds it by itself."""
+async def _supervise(postgres: EmbeddedPostgres | None, health: Health) -> None:
+    """Starts the embedded PostgreSQL again where it has died or stands still; the replica finds it by itself."""
     while postgres is not None:
         if not postgres.alive():
             _log.error("the embedded PostgreSQL ended; starting it again", action="postgres")
-            try:
-                await asyncio.to_thread(postgres.restart)
-            except PostgresError as error:
-                _log.error("the embedded PostgreSQL does not start", action="postgres", error=str(error))
+            await _restart(postgres)
+        elif not health.store_there and await asyncio.to_thread(postgres.stands_still):
+            _log.error(
+                "the embedded PostgreSQL refuses everybody and does not recover; ending it, to start it again",
+                action="postgres",
+                pid=postgres.pid,
+            )
+            await asyncio.to_thread(postgres.quit)
+            await _restart(postgres)
         await asyncio.sleep(SUPERVISE_INTERVAL)
+
+
+async def _restart(postgres: EmbeddedPostgres) -> None:
+    try:
+        await asyncio.to_thread(postgres.restart)
+    except PostgresError as error:
+        _log.error("the embedded PostgreSQL does not start", action="postgres", error=str(error))
+    else:
+        _log.info("the embedded PostgreSQL is there", action="postgres", pid=postgres.pid)
 
 
 if __name__ == "__main__":

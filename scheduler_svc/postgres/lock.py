@@ -37,8 +37,7 @@ class FolderLock:
 
     def holder(self) -> Holder | None:
         """None while the lock's holder has not signed yet."""
-        pid, _, cluster_name = os.pread(self.fd, 200, 0).decode(errors="replace").strip().partition(" ")
-        return Holder(int(pid), cluster_name) if pid.isdigit() else None
+        return _holder(os.pread(self.fd, 200, 0))
 
     def sign(self, holder: Holder) -> None:
         os.ftruncate(self.fd, 0)
@@ -56,3 +55,16 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Who signed the lock file last, without a claim to it; None where nobody has."""
+    try:
+        return _holder(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _holder(signature: bytes) -> Holder | None:
+    pid, _, cluster_name = signature.decode(errors="replace").strip().partition(" ")
+    return Holder(int(pid), cluster_name) if pid.isdigit() else None

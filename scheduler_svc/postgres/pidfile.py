@@ -14,11 +14,12 @@ _LINES = 8
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """`socket_folder` and `ready` are what the file says; a killed server leaves them as they were."""
+    """`socket_folder`, `ready` and `stopping` are what the file says; a killed server leaves them as they were."""
 
     pid: int
     socket_folder: Path
     ready: bool
+    stopping: bool
 
     @classmethod
     def read(cls, data: Path) -> Self | None:
@@ -29,7 +30,7 @@ class ServerStatus:
             return None
         if len(lines) < _LINES or not lines[0].isdigit():
             return None
-        return cls(int(lines[0]), Path(lines[4]), lines[7] == "ready")
+        return cls(int(lines[0]), Path(lines[4]), ready=lines[7] == "ready", stopping=lines[7] == "stopping")
 
 
 def accepts_connections(socket_folder: Path) -> bool:

@@ -29,6 +29,24 @@ def _state(pid: int) -> str | None:
         return None
 
 
+def is_postmaster(pid: int, cluster_name: str) -> bool:
+    """Whether that process is the cluster's postmaster, and not just of a number that it had.  False off Linux."""
+    with contextlib.suppress(OSError):
+        return f"cluster_name={cluster_name}" in _title(pid).split("\0")
+    return False
+
+
+def titles(cluster_name: str) -> dict[int, str]:
+    """What each process of a running cluster, but its postmaster, says that it does, by its id.  Empty off Linux."""
+    prefix = _prefix(cluster_name)
+    found = {}
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if (title := _title(pid)).startswith(prefix):
+                found[pid] = title.removeprefix(prefix).strip(" \0")
+    return found
+
+
 def end_orphans(cluster_name: str) -> None:
     """Kill the backends that a dead postmaster left behind; one that computes would not notice for long.
 
@@ -39,10 +57,14 @@ def end_orphans(cluster_name: str) -> None:
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(pid)  # before the look at its name, so that a reused id is never signalled
             try:
-                if _title(pid).startswith(f"postgres: {cluster_name}: "):
+                if _title(pid).startswith(_prefix(cluster_name)):
                     signal.pidfd_send_signal(fd, signal.SIGKILL)
             finally:
                 os.close(fd)
+
+
+def _prefix(cluster_name: str) -> str:
+    return f"postgres: {cluster_name}: "
 
 
 def _pids() -> Iterator[int]:

@@ -32,15 +32,19 @@ from scheduler_svc.postgres.identity import identity_for, user_name
 from scheduler_svc.postgres.initdb import SUPERUSER, init_cluster
 from scheduler_svc.postgres.launcher import Launcher
 from scheduler_svc.postgres.lock import FolderLock, Holder
+from scheduler_svc.postgres.orphan import OrphanWatch
 from scheduler_svc.postgres.pidfile import SOCKET_NAME, ServerStatus, accepts_connections
 from scheduler_svc.postgres.processes import end_orphans, is_alive
 from scheduler_svc.postgres.settings import server_settings
+from scheduler_svc.postgres.standstill import Standstill
 from scheduler_svc.postgres.version import check_version
 
 _POLL_S = 0.005
 _LOCK_POLL_S = 0.02
 _WAL_SEGMENT_BYTES = 16 << 20
 _STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+_QUIT_STEPS = ((signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
+"""The postmaster kills after 5 s what does not heed it."""
 
 
 class EmbeddedPostgres:
@@ -61,6 +65,7 @@ class EmbeddedPostgres:
         self.root = Path(root).resolve()
         self.data = self.root / "data"
         self.log = self.root / "postgres.log"
+        self._lock = self.root / "postgres.lock"
         self._bindir = bindir
         self._settings = (*server_settings(throwaway=throwaway), *settings)
         self._throwaway = throwaway
@@ -68,6 +73,8 @@ class EmbeddedPostgres:
         self._launcher = Launcher(self._identity)
         self._process: subprocess.Popen[bytes] | None = None
         self._cluster_name = ""
+        self._standstill: Standstill | None = None
+        self._orphans = OrphanWatch(self.data, self._lock)
         self._socket_folder = socket_folder(self.root, self._identity)
 
     @property
@@ -105,7 +112,8 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """End the server if we own it: fast (INT), then QUIT, then KILL.  Idempotent."""
         if self._process is not None:
-            _end(self._process)
+            heeds_int = self._standstill is None or not self._standstill.seen()
+            _end(self._process, _STOP_STEPS if heeds_int else _QUIT_STEPS)
             end_orphans(self._cluster_name)
             self._process = None
             self._remove_socket_folder()
@@ -116,6 +124,25 @@ class EmbeddedPostgres:
         if self._process is not None:
             return self._process.poll() is None
         return accepts_connections(self._socket_folder)
+
+    def stands_still(self) -> bool:
+        """Whether our server runs and will never let anybody in again, by what it was asked over 10 s or more.
+
+        To be asked again and again while nobody gets in: a look may connect.  Never true of a server that recovers, is
+        frozen, full or shutting down.  A shared one is its owner's concern, and ours once it outlives that by 20 s.
+        Linux; elsewhere nobody can tell.
+        """
+        if self._process is None:
+            return self._orphans.look()
+        return self._standstill is not None and self._standstill.look()
+
+    def quit(self) -> None:
+        """End at once, as a crash would, our server or one without an owner; what was committed comes back with it."""
+        if self._process is None:
+            self._orphans.quit()
+        else:
+            _end(self._process, _QUIT_STEPS)
+            end_orphans(self._cluster_name)
 
     def restart(self, timeout: float = 60) -> None:
         """Bring a dead server back, or find who did; a live one is left alone.  Connections have to be made anew.
@@ -146,6 +173,8 @@ class EmbeddedPostgres:
             while not lock.acquire():
                 if self._join(lock.holder(), share):
                     return
+                if self._orphans.look():
+                    self._orphans.quit()
                 if time.monotonic() > deadline:
                     raise PostgresError(self._in_use(lock.holder(), "and its server does not get ready"))
                 time.sleep(_LOCK_POLL_S)
@@ -153,7 +182,7 @@ class EmbeddedPostgres:
 
     def _open_lock(self) -> FolderLock:
         try:
-            return FolderLock(self.root / "postgres.lock")
+            return FolderLock(self._lock)
         except OSError as error:
             raise PostgresError(
                 f"can't use the data folder {self.root} of user {user_name(self.root.stat().st_uid)} as user "
@@ -199,6 +228,7 @@ class EmbeddedPostgres:
         logfile.trim(self.log)
         with self.log.open("ab") as log:
             self._process = self._launcher.spawn(self._command(bindir), log, lock.fd)
+        self._standstill = Standstill(self.data, self.dsn(), self._cluster_name)
         self._await_ready(self._process, deadline)
         if not self._connects():
             raise self._failure("PostgreSQL is ready and takes no connection")
@@ -247,7 +277,7 @@ class EmbeddedPostgres:
 
     def _remove_socket_folder(self) -> None:
         """Unless the next owner is at work there already."""
-        with contextlib.suppress(OSError), FolderLock(self.root / "postgres.lock") as lock:
+        with contextlib.suppress(OSError), FolderLock(self._lock) as lock:
             if lock.acquire():
                 lock.unsign()
                 for left in self._socket_folder.glob(f"{SOCKET_NAME}*"):
@@ -255,8 +285,8 @@ class EmbeddedPostgres:
                 self._socket_folder.rmdir()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for how, patience in _STOP_STEPS:
+def _end(process: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> None:
+    for how, patience in steps:
         if process.poll() is not None:
             return
         process.send_signal(how)

@@ -74,7 +74,7 @@ def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
     if result.missed:
         _say(f"{result.missed} faults of the plan met nobody: their victims had not come back from earlier ones")
     if result.stood_still:
-        _say(f"PostgreSQL itself stood still {result.stood_still} times, let nobody in and was killed for it")
+        _say(f"PostgreSQL itself stood still {result.stood_still} times, let nobody in and was ended for it")
     for name, times in result.came_up_late.items():
         _say(f"{name} ended {times} times before it served, and was started again")
     for wrong in result.wrong[:_MOST_WRONG]:

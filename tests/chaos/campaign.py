@@ -68,7 +68,7 @@ class Result:
     missed: int
     """Faults of the plan whose victim was not there."""
     stood_still: int
-    """How often PostgreSQL stood still after a fault, until it was killed for it."""
+    """How often PostgreSQL stood still after a fault, until it was ended for it."""
 
 
 def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> Result:

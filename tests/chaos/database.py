@@ -46,7 +46,7 @@ class Database:
     def __init__(self, root: Path) -> None:
         self._server = EmbeddedPostgres(root, settings=_SETTINGS)
         self.stood_still = 0
-        """How often it had to be killed since it stood still."""
+        """How often it had to be ended since it stood still."""
         self._lock = threading.Lock()
         self.socket = socket_folder(root.resolve(), identity_for(root / "data")) / SOCKET_NAME
 
@@ -82,25 +82,15 @@ class Database:
                 shutil.copy(self._server.log, self._server.root.with_suffix(".log"))
 
     def restart_if_gone(self) -> None:
-        """Brings it back, where there is space to come back with, and where it stands still for good, too."""
-        with self._lock, contextlib.suppress(PostgresError):
-            if self._stands_still():
-                self.stood_still += 1
-                signal_all(self.processes(), signal.SIGKILL)
-            self._server.restart(_RESTART_LIMIT)
+        """Brings it back, where there is space to come back with; as a scheduler would that had started it.
 
-    def _stands_still(self) -> bool:
-        """Whether it will never let anybody in.
-
-        PostgreSQL 18.6 does so now and then when its recovery finds no space for WAL: the postmaster hears that the
-        startup process has failed, then that its recovery has begun, and waits for ever.
+        One that stands still is known after ten seconds of calls.
         """
-        try:
-            self.connect().close()
-        except psycopg2.OperationalError as error:
-            recovering = any(" startup" in title_of(process) for process in self.processes())
-            return "not yet accepting connections" in str(error) and not recovering
-        return False
+        with self._lock, contextlib.suppress(PostgresError):
+            if self._server.stands_still():
+                self.stood_still += 1
+                self._server.quit()
+            self._server.restart(_RESTART_LIMIT)
 
     def connect(self) -> extensions.connection:
         """Past all wires. Raises psycopg2.OperationalError."""

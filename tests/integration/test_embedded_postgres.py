@@ -6,12 +6,9 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from functools import cached_property
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 
@@ -22,60 +19,12 @@ from psycopg2.extensions import parse_dsn
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, binaries, logfile
 from scheduler_svc.postgres.processes import is_alive
 from tests.cluster import server_folder
+from tests.integration.supervisor import supervising
 from tests.waiting import wait_until, wait_until_gone
 
-# A scheduler in small: owns or shares the server of a folder until it is told to go.
-SUPERVISOR = """
-import sys
-from pathlib import Path
-from scheduler_svc.postgres import EmbeddedPostgres
-
-with EmbeddedPostgres(Path(sys.argv[1]), throwaway=True) as server:
-    print(server.pid, server.owner, flush=True)
-    sys.stdin.read()
-"""
 ENDS_S = 15.0
 COMPUTE = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 min' LOOP END LOOP; END $$"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another user")
-
-
-class Supervisor:
-    """A process of its own with the server of `root`."""
-
-    def __init__(self, root: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISOR, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    @cached_property
-    def announced(self) -> tuple[int, bool]:
-        """The server's process id and whether it is its own, once it is ready."""
-        assert self.process.stdout is not None
-        pid, owner = self.process.stdout.readline().split()
-        return int(pid), owner == "True"
-
-    @property
-    def server_pid(self) -> int:
-        return self.announced[0]
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def leave(self) -> None:
-        self.process.communicate(timeout=ENDS_S)
-
-
-@contextmanager
-def supervising(root: Path, *, wait: bool = True) -> Iterator[Supervisor]:
-    supervisor = Supervisor(root)
-    try:
-        assert not wait or supervisor.announced
-        yield supervisor
-    finally:
-        supervisor.kill()
-        if supervisor.announced[1]:
-            wait_until(lambda: not is_alive(supervisor.server_pid), within=ENDS_S, what="the supervisor's server ends")
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""An embedded PostgreSQL that lets nobody in after a failed restart: the scheduler ends it and starts another."""
+
+from __future__ import annotations
+
+from tests.e2e.stack import EMBEDDED, Stack
+from tests.failed_restart import fail_restart
+from tests.waiting import wait_until
+
+BACK_WITHIN = 60.0
+"""Seconds: ten of looks, the restart, and those of a busy machine."""
+
+
+def test_a_scheduler_survives_a_database_that_stands_still(stack: Stack) -> None:
+    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+    client = scheduler.client
+    task_id = client.submit(client.create_account(), options={"demo-seconds": "0.1"})
+    fail_restart(scheduler.data_dir / "postgres" / "data")
+
+    wait_until(lambda: len(scheduler.events("postgres")) == 2, within=BACK_WITHIN, what="it has started another")
+    refused, back = scheduler.events("postgres")
+    assert "refuses everybody" in refused["event"]
+    assert "is there" in back["event"]
+    assert refused["pid"] != back["pid"]
+    stack.worker("worker", scheduler).start()
+    assert client.wait_completed_over_outage(task_id, within=BACK_WITHIN).attempt == 1

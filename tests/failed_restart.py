@@ -1,0 +1,50 @@
+"""A PostgreSQL whose restart after a crash fails, as where its disk is full: it stands still from then on.
+
+The crash and all that follows are PostgreSQL's own.  Only the reason is not a full disk, which does it now and then:
+it is a WAL folder that is away for a moment, which does it each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import psutil
+
+from scheduler_svc.postgres.pidfile import ServerStatus
+from tests.waiting import wait_until
+
+_WITHIN = 15.0
+
+
+def fail_restart(data: Path) -> None:
+    """Of the running server with this cluster and its log beside it; afterwards nothing is wrong with the cluster."""
+    wal, away = data / "pg_wal", data / "pg_wal.away"
+    failures = _failures(data)
+    wal.rename(away)
+    checkpointer(data).kill()
+    wait_until(lambda: _failures(data) > failures, within=_WITHIN, what="the restart fails for want of its WAL")
+    wait_until(lambda: not _children(data, "startup"), within=_WITHIN, what="nothing recovers any more")
+    away.rename(wal)
+
+
+def checkpointer(data: Path) -> psutil.Process:
+    """The server's, once it has one."""
+    [found] = wait_until(lambda: _children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
+    return found
+
+
+def _children(data: Path, title: str) -> list[psutil.Process]:
+    status = ServerStatus.read(data)
+    children = psutil.Process(status.pid).children() if status else []
+    return [child for child in children if f": {title}" in _title(child)]
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def _failures(data: Path) -> int:
+    return (data.parent / "postgres.log").read_text().count('FATAL:  required WAL directory "pg_wal" does not exist')
