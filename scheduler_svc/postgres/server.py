@@ -34,13 +34,15 @@ from scheduler_svc.postgres.launcher import Launcher
 from scheduler_svc.postgres.lock import FolderLock, Holder
 from scheduler_svc.postgres.orphan import OrphanWatch
 from scheduler_svc.postgres.pidfile import SOCKET_NAME, ServerStatus, accepts_connections
-from scheduler_svc.postgres.processes import end_orphans, is_alive
+from scheduler_svc.postgres.processes import end_orphans, is_alive, titles
 from scheduler_svc.postgres.settings import server_settings
 from scheduler_svc.postgres.standstill import Standstill
 from scheduler_svc.postgres.version import check_version
 
 _POLL_S = 0.005
 _LOCK_POLL_S = 0.02
+_RECOVERED_WITHIN_S = 5.0
+"""Then it is looked at again whether it still recovers; so much time it has to get ready afterwards, too."""
 _WAL_SEGMENT_BYTES = 16 << 20
 _STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _QUIT_STEPS = ((signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
@@ -101,10 +103,11 @@ class EmbeddedPostgres:
     def start(self, share: bool = True, timeout: float = 60) -> Self:
         """Own the server of this folder or, with `share`, use the one that runs; make the database when it is new.
 
-        A server that was killed is recovered; one that is still ending is waited for.
+        A server that was killed is recovered, however long that takes; one that is still ending is waited for.
 
         Raises:
-            PostgresError: it is not ready in `timeout` seconds, or can't be; nothing is left running.
+            PostgresError: it is not ready in `timeout` seconds and does not recover, or can't be ready; nothing is left
+                running.
         """
         self._start(share, time.monotonic() + timeout)
         return self
@@ -268,8 +271,14 @@ class EmbeddedPostgres:
             if process.poll() is not None:
                 raise self._failure("PostgreSQL ended at once")
             if time.monotonic() > deadline:
-                raise self._failure("PostgreSQL did not get ready in time")
+                if not self._recovers():
+                    raise self._failure("PostgreSQL did not get ready in time")
+                deadline = time.monotonic() + _RECOVERED_WITHIN_S
             time.sleep(_POLL_S)
+
+    def _recovers(self) -> bool:
+        """Whether it goes through what a crash has left; that would begin anew where it were ended."""
+        return any(title.startswith("startup") for title in titles(self._cluster_name).values())
 
     def _failure(self, what: str) -> PostgresError:
         check_space(self.root, _WAL_SEGMENT_BYTES)  # a full disk leaves the log without a word of it

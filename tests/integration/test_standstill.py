@@ -9,7 +9,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ import psycopg2
 import pytest
 
 from scheduler_svc.postgres import EmbeddedPostgres, orphan, standstill
-from scheduler_svc.postgres.processes import is_alive, titles
+from scheduler_svc.postgres.processes import is_alive
 from scheduler_svc.postgres.standstill import PATIENCE, Standstill
 from tests.cluster import server_folder
 from tests.failed_restart import checkpointer, fail_restart
@@ -130,22 +131,49 @@ def test_who_shares_leaves_it_to_the_owner(root: Path, server: EmbeddedPostgres)
     assert server.alive()
 
 
+@contextmanager
+def recovering(server: EmbeddedPostgres) -> Iterator[None]:
+    """The next restart's startup process is held, so that it is in the middle of it for as long as the block runs."""
+
+    def startup() -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(server.pid).children() if server.pid else []
+            return [child for child in children if ": startup" in " ".join(child.cmdline())]
+        return []
+
+    [held] = wait_until(startup, within=WITHIN, what="it recovers")
+    held.suspend()
+    yield
+    held.resume()
+
+
+def write_much(server: EmbeddedPostgres) -> None:
+    execute(server, f"CREATE TABLE much AS SELECT n, repeat('x', 100) FROM generate_series(1, {ROWS}) AS n")
+
+
 @pytest.mark.usefixtures("hasty")
 def test_one_that_recovers_is_left_alone(server: EmbeddedPostgres) -> None:
-    """Its startup process is held, so that it is in the middle of it for as long as the test looks."""
-    [(name,)] = execute(server, "SELECT current_setting('cluster_name')")
-
-    def startup() -> list[int]:
-        return [pid for pid, title in titles(str(name)).items() if title.startswith("startup")]
-
-    execute(server, f"CREATE TABLE much AS SELECT n, repeat('x', 100) FROM generate_series(1, {ROWS}) AS n")
+    write_much(server)
     checkpointer(server.data).kill()
-    [recovering] = wait_until(startup, within=WITHIN, what="it recovers")
-    os.kill(recovering, signal.SIGSTOP)
-    assert "the database system is" in refusal(server)
-    assert not server.stands_still()
-    os.kill(recovering, signal.SIGCONT)
+    with recovering(server):
+        assert "the database system is" in refusal(server)
+        assert not server.stands_still()
     wait_until(lambda: not refusal(server), within=WITHIN, what="it has recovered")
+    assert execute(server, "SELECT count(*) FROM much") == [(ROWS,)]
+
+
+def test_a_recovery_takes_as_long_as_it_takes(server: EmbeddedPostgres) -> None:
+    write_much(server)
+    psutil.Process(server.pid).kill()
+    wait_until(lambda: not server.alive(), within=WITHIN, what="it has ended")
+    patience = 1.0
+    with ThreadPoolExecutor(1) as thread:
+        begin = time.monotonic()
+        restarted = thread.submit(server.restart, timeout=patience)
+        with recovering(server):
+            wait_until(lambda: time.monotonic() > begin + 1.5 * patience, within=WITHIN, what="its time is over")
+            assert not restarted.done()
+        restarted.result(WITHIN)
     assert execute(server, "SELECT count(*) FROM much") == [(ROWS,)]
 
 
