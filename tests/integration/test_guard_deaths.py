@@ -228,7 +228,7 @@ class TestGuardStandsStill:
         deadline = now() + 1.0
         for pid in both:
             os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: now() > deadline + 2 * patience(GRACE), within=10, what="the deadline has long passed")
+        wait_until(lambda: now() > deadline + 1.2 * patience(GRACE), within=10, what="the deadline has long passed")
         assert living(worker.pids) == set(worker.pids)
         for pid in both:
             os.kill(pid, signal.SIGCONT)

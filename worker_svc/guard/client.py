@@ -31,7 +31,7 @@ _PROGRAM = (
     "main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), [int(fd) for fd in sys.argv[5:]])"
 )
 _START_LIMIT = 30.0  # seconds; a machine may be very busy, but a guard that says nothing for so long never will
-_CLOSE_LIMIT = 3.0  # seconds beyond the grace; then a guard that was told to end all won't
+_CLOSE_LIMIT = 2.0  # seconds beyond the grace; then a guard that was told to end all won't
 
 
 @dataclass(frozen=True)
