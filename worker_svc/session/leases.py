@@ -127,9 +127,9 @@ class LeaseBook:
     def revoke(self, lease: Lease, now: float) -> Act:
         """The scheduler says that a lease is not this worker's any more.
 
-        Past its deadline a run is the guard's to judge, as in `due`. There it is news of a lease that ran out, which a
-        frozen worker hears when it thaws, perhaps before it has read that the CLI had ended in time: such a result is
-        paid for, and is taken where nobody else was granted the task.
+        Past its deadline a run is the guard's to judge, as in `due`: a worker that was frozen may hear that its lease
+        ran out before it has read that its CLI had ended in time. Such a result is paid for, and is taken where nobody
+        else was granted the task.
         """
         if lease.stage is not Stage.QUEUED and now >= lease.deadline:
             return Act.NOTHING
