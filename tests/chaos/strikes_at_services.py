@@ -5,20 +5,24 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
+import pytest
 
 from tests.chaos.database import signal_all
 from tests.chaos.evidence import FREEZE, KILL
 from tests.chaos.fleet import Member
 from tests.chaos.plan import Fault
 from tests.chaos.scene import MissedError, Scene, Strike
-from tests.waiting import wait_until
+from tests.e2e.processes import living
+from tests.waiting import wait_until, wait_until_gone
 
 _EXIT_LIMIT = 30.0
 """Seconds in which a service has to end that was told to, or a worker without its guard, on a busy machine."""
 _GUARD_WAKES_FIRST = 0.1
+_GIVEN_UP_WITHIN = 1.5
+"""Seconds after a guard's thaw in which its worker may still kill it: it may just have been a moment too late."""
 
 
 @contextmanager
@@ -112,11 +116,23 @@ def _service_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
 
 @contextmanager
 def _guard_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
-    guard = _guard(scene.member(fault))
+    """Where a run's deadline passes meanwhile, the worker gives its guard up, and ends by itself."""
+    member = scene.member(fault)
+    guard = _guard(member)
     scene.note(fault, FREEZE, f"{fault.victim}/guard")
     signal_all([guard], signal.SIGSTOP)
     yield
     signal_all([guard], signal.SIGCONT)
+    if _is_given_up(guard):
+        wait_until(lambda: not member.service.alive, within=_EXIT_LIMIT, what=f"{fault.victim} ends without its guard")
+        member.launch()
+
+
+def _is_given_up(guard: psutil.Process) -> bool:
+    with suppress(pytest.fail.Exception):
+        wait_until_gone(lambda: living([guard]), within=_GIVEN_UP_WITHIN, what="its worker has killed it")
+        return True
+    return False
 
 
 @contextmanager

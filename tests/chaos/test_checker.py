@@ -298,20 +298,22 @@ def test_a_result_is_lost_with_a_worker_whose_disk_was_full() -> None:
     assert [it.property for it in check(story.let_go(replace(full, duration=1)))] == ["results"]
 
 
-def frozen(**changed: float | str) -> list[str]:
-    """What is said where a run outlives its lease while its guard is frozen, or something like that."""
-    freeze = replace(Fault(FREEZE, "v/guard", 13, 13, 9), **changed)  # type: ignore[arg-type]
+def frozen(*victims: str, **changed: float | str) -> list[str]:
+    """What is said where a run outlives its lease while these are frozen, or something like that."""
+    freezes = [replace(Fault(FREEZE, it, 13, 13, 9), **changed) for it in victims]  # type: ignore[arg-type]
     runs = [replace(it, last=22.5) if it.run == "killed" else it for it in RUNS]
-    return [it.property for it in check(story.journaled(runs=runs, faults=[freeze]))]
+    return [it.property for it in check(story.journaled(runs=runs, faults=freezes))]
 
 
-def test_only_a_frozen_guard_excuses_two_runs_at_a_time() -> None:
-    assert frozen() == []
-    assert frozen(kind="kill") == ["runs"]
-    assert frozen(victim="v") == ["runs"]
-    assert frozen(victim="w/guard") == ["runs"]
-    assert frozen(boottime=22.2) == ["runs"], "it was frozen too late to be the reason"
-    assert frozen(duration=6.0) == ["runs"], "it had been thawed long before"
+def test_only_a_guard_and_a_worker_that_are_both_frozen_excuse_two_runs_at_a_time() -> None:
+    assert frozen("v", "v/guard") == []
+    assert frozen("v/guard") == ["runs"], "its worker was there to end it"
+    assert frozen("v") == ["runs"], "its guard was there to end it"
+    assert frozen("w", "v/guard") == ["runs"]
+    assert frozen("v", "w/guard") == ["runs"]
+    assert frozen("v", "v/guard", kind="kill") == ["runs"]
+    assert frozen("v", "v/guard", boottime=22.2) == ["runs"], "they were frozen too late to be the reason"
+    assert frozen("v", "v/guard", duration=6.0) == ["runs"], "they had been thawed long before"
 
 
 def test_a_lease_may_be_granted_in_the_moment_in_which_another_ends() -> None:

@@ -1,11 +1,16 @@
-"""Scenarios 2, 4 and 8: a worker that is killed or stopped takes its CLIs with it, and its tasks go on elsewhere."""
+"""Scenarios 2, 4 and 8: a worker that is killed or stopped takes its CLIs with it, and its tasks go on elsewhere.
+
+So does one whose guard is stopped, which then can end nothing.
+"""
 
 from __future__ import annotations
 
 import time
 
+import psutil
 from contentgen.v1 import task_pb2
 
+from tests.e2e.cable import cable_to
 from tests.e2e.journal import Create
 from tests.e2e.stack import SHORT_LEASE, Stack, Worker
 from tests.waiting import wait_until, wait_until_gone
@@ -118,6 +123,29 @@ def test_a_frozen_worker_loses_its_tasks_and_its_late_result_changes_nothing(sta
     assert len(contents) == 2
     next_one = client.submit(account_id, "the next one", options={"demo-seconds": "0.2"})
     assert client.wait_completed(next_one, within=15).worker_id == "frozen"
+
+
+def test_a_worker_that_is_cut_off_ends_what_its_frozen_guard_cannot(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    with cable_to(scheduler.port) as cable:
+        cut_off = stack.worker("cut-off", cable.target, CREATOR_DEMO_SECONDS="60").start()
+        options = {"demo-fail": "fork", "demo-fail-times": "1"}
+        task_id = client.submit(client.create_account(), options=options)
+        create = _with_children(stack, task_id)
+        client.wait_processing(task_id)
+        [guard] = psutil.Process(cut_off.pid).children()
+        guard.suspend()
+        cable.cut()
+        wait_until_gone(create.processes, within=SHORT_LEASE, what="the CLI and its children are gone")
+        assert client.moves(task_id)[-1] == ("processing", "STARTED"), "they are gone before the lease is"
+        wait_until(lambda: not cut_off.alive, within=AT_ONCE, what="a worker without a guard ends")
+        assert cut_off.exit_status == 1
+        assert "killed: it had not ended run" in cut_off.events("guard.lost")[0]["event"]
+
+    stack.worker("heir", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+    task = client.wait_completed(task_id, within=SHORT_LEASE + 10)
+    assert (task.worker_id, task.attempt) == ("heir", 2)
 
 
 def _answered(worker: Worker, task_id: str) -> dict[str, str]:

@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.guarded import ENV, FAMILY, STUBBORN_FAMILY, living, python, start, told
-from tests.waiting import wait_until, wait_until_async, wait_until_gone
+from tests.integration.guarded import ENV, FAMILY, HIDDEN_ORPHAN, STUBBORN_FAMILY, living, python, start, told
+from tests.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, now
+from worker_svc.guard.vigil import patience
 
 GRACE = 0.3
 FAR = 600.0  # seconds
@@ -171,6 +172,79 @@ class TestWorkerDies:
         worker.process.terminate()
         wait_until(worker.lock_is_free, within=10, what="the lock is free")
         assert living(worker.pids) == set()
+
+
+class TestGuardStandsStill:
+    async def test_past_a_deadline_it_is_killed_with_all_that_it_should_have_ended(self) -> None:
+        guard = Guard.launch(grace=GRACE)
+        await guard.connect()
+        guard.open_run("overdue", now() + FAR)
+        guard.open_run("another", now() + FAR)
+        pids = await told(await start(guard, "overdue", STUBBORN_FAMILY), 3)
+        pids += await told(await start(guard, "overdue", HIDDEN_ORPHAN), 1)
+        child = await start(guard, "another", STUBBORN_FAMILY)
+        pids += await told(child, 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        deadline = now() + 0.1
+        guard.move_deadline("overdue", deadline)
+        await asyncio.wait_for(guard.lost.wait(), 10)
+        assert now() >= deadline + patience(GRACE)
+        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
+        assert "it had not ended run overdue 1 s after its deadline" in guard.why_lost
+        with pytest.raises(GuardLostError, match="the guard was killed"):
+            await child.wait()
+        await guard.close()
+
+    async def test_a_run_that_it_was_told_to_end_is_overdue_though_its_lease_is_renewed(self) -> None:
+        guard = Guard.launch(grace=GRACE)
+        await guard.connect()
+        guard.open_run("run", now() + 0.5)
+        pids = await told(await start(guard, "run", FAMILY), 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        closing = asyncio.create_task(guard.close_run("run"))
+        await asyncio.sleep(0)  # it has asked
+        guard.move_deadline("run", now() + FAR)
+        with pytest.raises(GuardLostError):
+            await asyncio.wait_for(closing, 10)
+        await wait_until_gone_async(lambda: living(pids), within=1, what="the CLI's family is gone")
+        await guard.close()
+
+    async def test_a_moment_does_it_no_harm(self, guard: Guard) -> None:
+        guard.open_run("run", now() + FAR)
+        child = await start(guard, "run", FAMILY)
+        await told(child, 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        deadline = now() + 0.1
+        guard.move_deadline("run", deadline)
+        await wait_until_async(lambda: now() > deadline + 0.3, within=10, what="the deadline has passed")
+        os.kill(guard.pid, signal.SIGCONT)
+        assert (await child.wait()).ended_by == "deadline"
+        await guard.close_run("run")
+        assert not guard.lost.is_set()
+
+    @pytest.mark.parametrize("worker", [(STUBBORN_FAMILY, 1.0)], indirect=True)
+    def test_with_its_worker_it_ends_by_itself_what_it_missed(self, worker: Worker) -> None:
+        both = (worker.process.pid, worker.guard)
+        deadline = now() + 1.0
+        for pid in both:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: now() > deadline + 1.2 * patience(GRACE), within=10, what="the deadline has long passed")
+        assert living(worker.pids) == set(worker.pids)
+        for pid in both:
+            os.kill(pid, signal.SIGCONT)
+        assert worker.process.stdout is not None
+        assert worker.process.stdout.readline() == b"over\n"
+        wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
+        assert living([worker.guard]) == {worker.guard}
+
+    async def test_told_to_end_it_is_killed_with_all_that_it_should_have_ended(self) -> None:
+        guard = Guard.launch(grace=GRACE)
+        await guard.connect()
+        guard.open_run("run", now() + FAR)
+        pids = await told(await start(guard, "run", FAMILY), 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        await guard.close()
+        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
 
 
 class TestGuardDies:

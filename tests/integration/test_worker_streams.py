@@ -333,6 +333,8 @@ async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before
             worker.process.send_signal(signal.SIGSTOP)
             try:  # both have the same deadline
                 await wait_until_async(lambda: not living(clis), within=8, what="one has ended, the other was ended")
+                # It hears so when it thaws, before or after its guard tells of the end.
+                stream.send(cancel=pb.Cancel(lease_id="ends", reason="LEASE_LOST"))
             finally:
                 worker.process.send_signal(signal.SIGCONT)
             assert "paid for" in (await stream.update("completed", "ends")).completed.result.body

@@ -240,10 +240,12 @@ class Process:
     def _revoke(self, lease_ids: Iterable[str]) -> None:
         for lease_id in lease_ids:
             if (lease := self.book.get(lease_id)) is not None:
-                self._stop(lease, Stop.REVOKED)
+                self._stop_by(self.book.revoke(lease, 0.0), lease)
 
     def _stop(self, lease: Lease, why: Stop) -> None:
-        act = self.book.stop(lease, why)
+        self._stop_by(self.book.stop(lease, why), lease)
+
+    def _stop_by(self, act: Act, lease: Lease) -> None:
         if act is not Act.NOTHING:
             self._over(lease, Word(lease.lease_id, lease.attempt, Kind.RELEASED, act is Act.STOP_RUN))
             self._fill()

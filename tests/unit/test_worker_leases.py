@@ -52,6 +52,25 @@ def test_what_stopping_asks_for_depends_on_how_far_the_lease_is(stage: Stage, ac
     assert lease.lease_id in book, "held until its ending is acknowledged"
 
 
+@pytest.mark.parametrize(
+    ("stage", "act", "act_past_its_deadline"),
+    [
+        (Stage.QUEUED, Act.END, Act.END),
+        (Stage.ACCEPTED, Act.STOP_RUN, Act.NOTHING),
+        (Stage.PROCESSING, Act.STOP_RUN, Act.NOTHING),
+        (Stage.FINISHED, Act.NOTHING, Act.NOTHING),
+    ],
+)
+def test_a_revoked_run_is_stopped_up_to_its_deadline_and_past_that_is_the_guards_to_judge(
+    stage: Stage, act: Act, act_past_its_deadline: Act
+) -> None:
+    for now, expected in ((119.9, act), (120.0, act_past_its_deadline)):
+        book = LeaseBook()
+        lease = at_stage(book, stage)
+        assert book.revoke(lease, now) is expected
+        assert lease.stop is (None if expected is Act.NOTHING else Stop.REVOKED)
+
+
 def test_the_first_reason_to_stop_stays() -> None:
     book = LeaseBook()
     lease = at_stage(book, Stage.PROCESSING)

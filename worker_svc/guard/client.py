@@ -7,6 +7,8 @@ import contextlib
 import errno
 import os
 import secrets
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +19,11 @@ from typing import Literal
 
 from worker_svc.guard.child import Child, Exit
 from worker_svc.guard.errors import GuardError, GuardLostError, SpawnError
+from worker_svc.guard.process.clock import now
 from worker_svc.guard.process.marks import kill_marked
+from worker_svc.guard.process.sweep import kill_below
 from worker_svc.guard.process.wire import Channel, Closed, Document
+from worker_svc.guard.vigil import LOOK_INTERVAL, Vigil, patience
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
@@ -26,6 +31,7 @@ _PROGRAM = (
     "main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), [int(fd) for fd in sys.argv[5:]])"
 )
 _START_LIMIT = 30.0  # seconds; a machine may be very busy, but a guard that says nothing for so long never will
+_CLOSE_LIMIT = 2.0  # seconds beyond the grace; then a guard that was told to end all won't
 
 
 @dataclass(frozen=True)
@@ -48,17 +54,23 @@ class Guard:
         on_deadline: called with the run that the guard ended, all of it, because its deadline had passed. The run has
             still to be closed.
         lost: set when the guard is gone without having been closed. The kernel has killed its CLIs then, and we those
-            of their descendants that bear the mark, but nothing is guarded any more: the worker has to exit.
+            of their descendants that bear the mark, but nothing is guarded any more: the worker has to exit. A guard
+            that has not ended a run in time (it is stopped, or stuck) is killed, and so it is gone.
+        why_lost: one line for the log, once it is lost.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel, owner: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], channel: Channel, owner: str, grace: float) -> None:
         self.pid = process.pid
         self.capabilities = ""
         self.on_deadline: Callable[[str], None] = lambda _: None
         self.lost = asyncio.Event()
+        self.why_lost = "the guard is gone"
         self._process = process
         self._channel = channel
         self._owner = owner
+        self._grace = grace
+        self._vigil = Vigil()
+        self._next_look: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
         self._closing = False
         self._numbers = 0
@@ -91,7 +103,7 @@ class Guard:
                 cwd="/",
                 start_new_session=True,
             )
-        return cls(process, Channel(ours), owner)
+        return cls(process, Channel(ours), owner, grace)
 
     async def connect(self) -> None:
         """Attach to the running event loop, and wait until the guard is ready.
@@ -120,6 +132,9 @@ class Guard:
             raise GuardError(f"run {run!r} is open already")
         self._send({"op": "open", "run": run, "deadline": deadline})
         self._runs[run] = None
+        self._vigil.opened(run, deadline, now())
+        if self._next_look is None:
+            self._look()
 
     def move_deadline(self, run: str, deadline: float) -> None:
         """The run's lease was renewed. A run that is ending, or over, ends all the same."""
@@ -128,10 +143,12 @@ class Guard:
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
         """The leases of many runs were renewed at once."""
         self._send({"op": "move", "deadlines": dict(deadlines)})
+        self._vigil.moved(deadlines)
 
     def set_grace(self, seconds: float) -> None:
         """Change the time between TERM and KILL: a short lease leaves less of it."""
         self._send({"op": "grace", "seconds": seconds})
+        self._grace = seconds
 
     async def spawn(
         self, run: str, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int | None = None
@@ -187,18 +204,56 @@ class Guard:
         ending = self._runs[run]
         if ending is None:
             self._send({"op": "close", "run": run})
+            self._vigil.told_to_end(run)
             ending = self._runs[run] = asyncio.get_running_loop().create_future()
         return await asyncio.shield(ending)
 
     async def close(self) -> None:
-        """End all runs and the guard; returns when nothing lives and the guard has exited."""
+        """End all runs and the guard; returns when nothing lives and the guard has exited, or had to be killed."""
         if self._ready is None:
             await self.connect()  # to hear of its end
         self._closing = True
         self._channel.shut_write()
-        await self._gone.wait()
+        try:
+            async with asyncio.timeout(self._grace + _CLOSE_LIMIT):
+                await self._gone.wait()
+        except TimeoutError:
+            self._closing = False
+            self._give_up("it did not end when it was told to")
+            await self._gone.wait()
         for child in self._readable_children:
             child.close()
+
+    # Whether it does what it is for
+
+    def _look(self) -> None:
+        """Now and then, while a run is open."""
+        self._next_look = None
+        if self._gone.is_set():
+            return
+        if self._overdue() is not None:
+            self._catch_up()  # what this worker has not read yet is no silence of the guard's
+            if (run := self._overdue()) is not None:
+                self._give_up(f"it had not ended run {run} {patience(self._grace):g} s after its deadline")
+                return
+        if self._vigil:
+            self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+
+    def _overdue(self) -> str | None:
+        return self._vigil.overdue(now(), patience(self._grace))
+
+    def _catch_up(self) -> None:
+        said = select.poll()
+        said.register(self._channel, select.POLLIN)
+        while not self._gone.is_set() and said.poll(0):
+            self._readable()
+
+    def _give_up(self, why: str) -> None:
+        """Kill all that the guard should have ended, while it is there to tell where that hangs, and then itself."""
+        self.why_lost = f"the guard was killed: {why}"
+        self._process.send_signal(signal.SIGSTOP)  # it shall take none of this for a CLI's own end
+        kill_below(self.pid)
+        self._process.kill()
 
     # The conversation
 
@@ -233,7 +288,7 @@ class Guard:
         loop.remove_writer(self._channel.fileno())
         self._channel.close()
         status = self._process.wait()  # its descriptors are closed, so this takes no time
-        self._fail_all(GuardLostError(f"the guard is gone (status {status})"))
+        self._fail_all(GuardLostError(f"{self.why_lost} (status {status})"))
         self._gone.set()
         if not self._closing:
             kill_marked(self._owner)
@@ -269,7 +324,10 @@ class Guard:
         error = GuardError(event["message"])
         if "child" in event:
             self._fail_spawn(event["child"], error)
-        elif (ending := self._runs.pop(event.get("run", ""), None)) is not None:
+            return
+        run = event.get("run", "")
+        self._vigil.ended(run)
+        if (ending := self._runs.pop(run, None)) is not None:
             ending.set_exception(error)
 
     def _fail_spawn(self, number: int, error: GuardError) -> None:
@@ -283,6 +341,7 @@ class Guard:
             child.ended(Exit(event["code"], event["signal"], event["ended_by"]))
 
     def _on_ended(self, event: Document, _: list[int]) -> None:
+        self._vigil.ended(event["run"])
         if not event["asked"]:
             asyncio.get_running_loop().call_soon(self.on_deadline, event["run"])
             return

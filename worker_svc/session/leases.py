@@ -124,6 +124,17 @@ class LeaseBook:
         lease.stop = why
         return Act.END if lease.stage is Stage.QUEUED else Act.STOP_RUN
 
+    def revoke(self, lease: Lease, now: float) -> Act:
+        """The scheduler says that a lease is not this worker's any more.
+
+        Past its deadline a run is the guard's to judge, as in `due`: a worker that was frozen may hear that its lease
+        ran out before it has read that its CLI had ended in time. Such a result is paid for, and is taken where nobody
+        else was granted the task.
+        """
+        if lease.stage is not Stage.QUEUED and now >= lease.deadline:
+            return Act.NOTHING
+        return self.stop(lease, Stop.REVOKED)
+
     def forget(self, lease_id: str) -> Lease | None:
         """The update that ended it is acknowledged."""
         return self._leases.pop(lease_id, None)

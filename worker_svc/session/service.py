@@ -147,7 +147,7 @@ class _Service:
         try:
             await asyncio.wait([told, lost, *loops], return_when=asyncio.FIRST_COMPLETED)
             if lost.done():  # nothing is guarded any more
-                return _guard_lost("the guard is gone, and its CLIs with it")
+                return _guard_lost(f"{self._guard.why_lost}; its CLIs are gone, too")
             for broken in (loop for loop in loops if loop.done()):
                 _log.critical("the worker broke", action="worker.broken", error=repr(broken.exception()))
                 return EXIT_BROKEN

@@ -271,20 +271,21 @@ class Worker:
 
     def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
         for lease_id in lease_ids:
-            if self._stop(self.book.get(lease_id), Stop.REVOKED):
+            lease = self.book.get(lease_id)
+            if lease is not None and (act := self.book.revoke(lease, now())) is not Act.NOTHING:
+                self._stop_by(act, lease, Stop.REVOKED)
                 _log.warning("a lease was revoked", action="lease.revoked", lease_id=lease_id, reason=reason)
 
-    def _stop(self, lease: Lease | None, why: Stop) -> bool:
-        """Stops a lease; False where it is over, or being stopped."""
-        act = Act.NOTHING if lease is None else self.book.stop(lease, why)
-        if lease is None or act is Act.NOTHING:
-            return False
+    def _stop(self, lease: Lease, why: Stop) -> None:
+        """Stops a lease, unless it is over, or being stopped."""
+        self._stop_by(self.book.stop(lease, why), lease, why)
+
+    def _stop_by(self, act: Act, lease: Lease, why: Stop) -> None:
         if act is Act.END:
             self._jobs.pop(lease.lease_id, None)
             self._end(lease, wire.ending_of_stop(lease, why, started=False))
-        else:
+        elif act is Act.STOP_RUN:
             self._carrying[lease.lease_id].cancel()
-        return True
 
     def _end(self, lease: Lease, ending: Update) -> None:
         self.slots.leave(lease.lease_id)

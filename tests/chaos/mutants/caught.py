@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import psutil
 import pytest
 
 from tests.chaos.checker import check
@@ -131,6 +132,26 @@ def outlived_deadline(trial: Trial, mutant: Mutant) -> None:
         trial.finish()
 
 
+def frozen_guard(trial: Trial, mutant: Mutant) -> None:
+    """A worker is cut off while its guard is frozen, and another one takes over."""
+    scheduler = trial.serve()
+    with cable_to(scheduler.port) as cable:
+        cut_off = trial.worker("cut-off", cable.target, mutant=mutant)
+        task_id = trial.submit(mode="hang", times="1", seconds="1")
+        trial.wait_run(task_id)
+        [guard] = psutil.Process(cut_off.pid).children()
+        guard.suspend()
+        cable.cut()
+        trial.worker("heir")
+        trial.wait_ended(trial.wait_run(task_id, 2, within=REQUEUED))
+        cable.mend()
+        if cut_off.alive:
+            guard.resume()
+        else:
+            cut_off.start()  # it puts its folder in order
+        trial.finish()
+
+
 def outlived_worker(trial: Trial, mutant: Mutant) -> None:
     """A worker is killed in the middle of a run, and another one takes over."""
     trial.serve()
@@ -172,6 +193,7 @@ CASES = (
     Case("spool_forgotten_at_reconnect", reconnected_with_a_result, "results", LET_GO),
     Case("sleeping_guard", outlived_deadline, "runs", "of heir had started"),
     Case("sleeping_guard", outlived_worker, "runs", "of heir had started"),
+    Case("blind_worker", frozen_guard, "runs", "of heir had started"),
 )
 
 

@@ -1,7 +1,8 @@
 """A worker whose guard sleeps: it ends no run by itself, neither past a deadline nor when its worker has died.
 
 Run in place of `contentgen-worker`, with this module as its guard too: instead of `GuardProcess._keep_time`. Like every
-guard it is started without site-packages, so what it needs is imported where the worker begins, not above.
+guard it is started without site-packages, so what it needs is imported where the worker begins, not above. Nor does the
+worker notice (`blind_worker`): it would end what its guard does not.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def guard_main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> 
 
 if __name__ == "__main__":
     from worker_svc.guard import client
+    from worker_svc.guard.vigil import Vigil
     from worker_svc.main import main
 
-    with patch.object(client, "_PROGRAM", _PROGRAM):
+    with patch.object(client, "_PROGRAM", _PROGRAM), patch.object(Vigil, "overdue", lambda *_: None):
         main()

@@ -13,15 +13,15 @@ NAME = "runs"
 RAN_OUT = "its lease ran out"
 """Message of the move by which a lease ends that nobody has renewed."""
 THAWING = 1.0
-"""Seconds that a guard may take, once it is thawed, to end what it should have ended while it was frozen: KILL follows
-TERM at once then, and the rest is for a busy machine.
+"""Seconds that a guard may take, once it is thawed with its worker, to end what it should have ended meanwhile: KILL
+follows TERM at once then, and the rest is for a busy machine.
 """
 
 
 def runs(evidence: Evidence) -> Iterator[Violation]:
     """A run is alive from its start to its end, or as long as it was seen to be."""
     for former, later in side_by_side(evidence.journals.runs):
-        if not under_frozen_guard(former, later, evidence.journals.faults):
+        if not by_nobody(former, later, evidence.journals.faults):
             said = (
                 f"run {former.run} of {former.worker} was alive {former.last - later.boottime:.2f} s after "
                 f"run {later.run} of {later.worker} had started"
@@ -70,8 +70,8 @@ def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
             longest = max(longest, run, key=lambda one: one.last)
 
 
-def under_frozen_guard(former: Run, later: Run, faults: Sequence[Fault]) -> bool:
-    """Whether the earlier run lived on only because its guard was stopped: then nothing of ours can end it.
+def by_nobody(former: Run, later: Run, faults: Sequence[Fault]) -> bool:
+    """Whether the earlier run lived on only because guard and worker were stopped: then nothing of ours can end it.
 
     What it makes is refused by the fence; that its time was paid for twice can't be helped, and is counted.
     """
@@ -79,11 +79,10 @@ def under_frozen_guard(former: Run, later: Run, faults: Sequence[Fault]) -> bool
 
 
 def _freezes(run: Run, at: float, faults: Sequence[Fault]) -> list[Fault]:
-    """Those of the run's guard that may be why it was alive at that time of CLOCK_BOOTTIME."""
-    return [
-        fault
-        for fault in faults
-        if fault.kind == FREEZE
-        and fault.victim == f"{run.worker}/guard"
-        and fault.boottime <= at < fault.boottime + fault.duration + THAWING
-    ]
+    """Those that may be why the run was alive at that time of CLOCK_BOOTTIME: of its guard, and of its worker, too.
+
+    Where the guard alone is stopped, the worker ends what it can't end.
+    """
+    around = [it for it in faults if it.kind == FREEZE and it.boottime <= at < it.boottime + it.duration + THAWING]
+    of_worker = [fault for fault in around if fault.victim == run.worker]
+    return [fault for fault in around if fault.victim == f"{run.worker}/guard"] if of_worker else []

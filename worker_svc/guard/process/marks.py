@@ -6,14 +6,12 @@ It finds what a guard that was killed could not end: the kernel kills that guard
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 
-from worker_svc.guard.process import procfs
+from worker_svc.guard.process import procfs, sweep
 from worker_svc.guard.process.procfs import Process
 
 VARIABLE = "CONTENTGEN_RUN"
-_PASSES = 100  # each kills all that it finds; only what forks faster than it is killed needs more than a few
 
 
 def mark(owner: str, run: str) -> str:
@@ -31,21 +29,9 @@ def run_of(pid: int, owner: str) -> str | None:
 def kill_marked(owner: str) -> int:
     """KILL all processes of this owner's runs, wherever they hang; how many there were.
 
-    Only for when no guard of this owner lives. Takes milliseconds, a little more with thousands of processes.
+    Only for when no guard of this owner lives.
     """
-    killed: set[tuple[int, int]] = set()
-    foreign: set[tuple[int, int]] = set()  # runs as somebody else: not ours to signal
-    for _ in range(_PASSES):
-        found = [process for process in _marked(owner) if process.key not in foreign]
-        if not found:
-            break
-        for process in found:
-            try:
-                procfs.send_signal(process, signal.SIGKILL)
-                killed.add(process.key)
-            except PermissionError:
-                foreign.add(process.key)
-    return len(killed)
+    return sweep.kill_all(lambda: _marked(owner))
 
 
 def _marked(owner: str) -> Iterator[Process]:

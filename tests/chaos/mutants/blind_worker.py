@@ -1,0 +1,15 @@
+"""A worker that does not notice where its guard ends nothing: instead of `Vigil.overdue`.
+
+Run in place of `contentgen-worker`.
+"""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from worker_svc.guard.vigil import Vigil
+from worker_svc.main import main
+
+if __name__ == "__main__":
+    with patch.object(Vigil, "overdue", lambda *_: None):
+        main()
