@@ -34,10 +34,15 @@ def _finished_elsewhere(stack: Stack, client: Client, task_ids: list[str]) -> No
 def test_a_draining_worker_finishes_what_runs_and_gives_the_rest_back_at_once(stack: Stack) -> None:
     scheduler, leaving, (running, *queued) = _one_running_two_queued(stack)
     client = scheduler.client
+    cli = stack.journal.running(running).processes()
+    for process in cli:
+        process.suspend()  # it runs on for as long as this takes
     stack.worker("other", scheduler, CREATOR_DEMO_SECONDS="0.1").start()
     leaving.signal(signal.SIGTERM)
     _finished_elsewhere(stack, client, queued)
     assert client.task(running).status == task_pb2.TASK_STATUS_PROCESSING, "the queued ones waited for the running one"
+    for process in cli:
+        process.resume()
     task = client.wait_completed(running, within=10)
     assert (task.worker_id, task.attempt) == ("leaving", 1)
     assert client.moves(queued[0])[1:3] == [("submitted", "LEASED"), ("pending", "DRAINING")]
