@@ -139,6 +139,11 @@ class OldRow:
             return None
 
 
+def printable(text: str) -> str:
+    """For a terminal, which what stands in the old database must not steer; nor may it look like a line of ours."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

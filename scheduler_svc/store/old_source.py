@@ -8,13 +8,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable
+from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, printable
 
 _WAL_HEADER = slice(18, 20)
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}
@@ -62,13 +62,13 @@ class OldSource:
         With `rows` a value that the driver can't take, or that is beyond what is held, is RowsUnreadable.
         """
         self._patience.begin()
-        try:
-            with _readable(self.connection.engine, self._patience):
-                yield self.connection
-        except _ValueUnreadable as error:
-            if rows:
-                raise RowsUnreadable(str(error)) from None
-            raise SourceUnreadable(f"can't read {self.shown}: {error}") from None
+        with _readable(self.connection.engine, self._patience, rows=rows), self._for_itself(rows):
+            yield self.connection
+
+    def _for_itself(self, rows: bool) -> AbstractContextManager[object]:
+        """A statement that fails is the end of a transaction of PostgreSQL, but for what came after a savepoint."""
+        wanted = rows and self.connection.dialect.name == "postgresql"
+        return self.connection.begin_nested() if wanted else nullcontext()
 
     @property
     def shown(self) -> str:
@@ -104,10 +104,6 @@ class _Patience:
 
     def is_over(self) -> bool:
         return time.monotonic() > self._end
-
-
-class _ValueUnreadable(Exception):
-    """What the driver says of a value."""
 
 
 def _engine(url: sa.URL, patience: _Patience) -> sa.Engine:
@@ -162,27 +158,26 @@ def _in_one_moment(connection: sa.Connection, timeout: float) -> sa.Connection:
 
 
 @contextmanager
-def _readable(engine: sa.Engine, patience: _Patience) -> Iterator[None]:
-    """What the driver says becomes SourceUnreadable; but a value that it can't take is a matter of its row."""
+def _readable(engine: sa.Engine, patience: _Patience, *, rows: bool = False) -> Iterator[None]:
+    """What the driver says becomes SourceUnreadable; but a value of `rows` that it can't take is RowsUnreadable."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-        if isinstance(error, sa.exc.DataError):
-            raise _ValueUnreadable(_said(error)) from None
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError) as error:
+        of_a_value = isinstance(error, sa.exc.DataError | ValueError | OverflowError)
+        if rows and of_a_value:
+            raise RowsUnreadable(_said(error)) from None
         shown = _shown(engine.url)
         if patience.is_over():
             raise SourceUnreadable(
                 f"can't read {shown}: a statement took longer than {patience.seconds:g} s, the --source-timeout"
             ) from None
         raise SourceUnreadable(f"can't read {shown}: {_said(error)}{_advice(error)}") from error
-    except (ValueError, OverflowError) as error:  # of a driver that makes Python's values of the database's
-        raise _ValueUnreadable(_said(error)) from None
 
 
 def _said(error: Exception) -> str:
     """The driver's first line, as it can be shown: it quotes names that the file gives."""
     first = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip().partition("\n")[0]
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in first)
+    return printable(first)
 
 
 def _advice(error: Exception) -> str:

@@ -22,7 +22,7 @@ STRETCH = 2_000
 """Calls of one order, at most: a connection's."""
 SESSIONS = 25
 INPUTS_AT_ONCE = 1_000
-DATABASES = 100
+DATABASES = 25
 TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, cases.TARGET)
 """All that can be attacked, by name."""
 
@@ -58,7 +58,7 @@ class Plan:
     @property
     def databases(self) -> int:
         """Of the old application, to import."""
-        return self.calls // 500 if self._wants(cases.TARGET) else 0
+        return self.calls // 400 if self._wants(cases.TARGET) else 0
 
     def _wants(self, name: str) -> bool:
         return not self.only or name.endswith(self.only)
@@ -95,6 +95,6 @@ def inputs(plan: Plan) -> Iterator[Job]:
 
 
 def databases(plan: Plan) -> Iterator[Job]:
-    """One for five hundred calls."""
+    """One for four hundred calls; each order has a server of its own."""
     for first in range(0, plan.databases, DATABASES):
         yield partial(import_databases, DatabaseOrder(plan.seed, first, min(DATABASES, plan.databases - first)))

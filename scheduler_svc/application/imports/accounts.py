@@ -11,7 +11,7 @@ from scheduler_svc.application.imports.origin import Missed, Origin, readable, r
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
-from scheduler_svc.domain.old_rows import ImportRefused, Kind, LeftOut, OldRow
+from scheduler_svc.domain.old_rows import ImportRefused, Kind, LeftOut, OldRow, printable
 
 PAGE = 500
 _NO_SOURCE = 0
@@ -109,7 +109,8 @@ class _Accounts:
                 self._to_renumber.append(account)
             else:
                 self.conflicts.append(
-                    f'account {account.old_id} "{account.name}" of the source, and account {new_id} "{names[new_id]}"'
+                    f'account {account.old_id} "{printable(account.name)}" of the source, and account {new_id}'
+                    f' "{printable(names[new_id])}"'
                 )
         self._store(taken, list(rows.values()))
 
@@ -156,7 +157,6 @@ def _advice(conflicts: Sequence[str], sources: Sequence[str]) -> str:
         "--map-account OLD=NEW says which account here is the same (or a free id for it), --renumber gives new ids.",
     ]
     if sources:
-        lines.append(
-            f"If this is one of the sources that were imported before, say --source NAME: {', '.join(sources)}"
-        )
+        named = printable(", ".join(sources))
+        lines.append(f"If this is one of the sources that were imported before, say --source NAME: {named}")
     return "\n".join(lines)

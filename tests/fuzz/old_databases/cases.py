@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster import Databases
 from tests.fuzz.case import random_of
-from tests.fuzz.old_databases import damage, shapes
+from tests.fuzz.old_databases import damage, server, shapes
 from tests.fuzz.old_databases.damage import Damage
-from tests.fuzz.old_databases.draft import draft
+from tests.fuzz.old_databases.draft import Draft, draft
 from tests.fuzz.old_databases.shapes import Spoil
 from tests.old_application import SECRET
 
@@ -31,6 +32,12 @@ class Shape:
     beside: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext()
     """What goes on meanwhile."""
     url: Callable[[Path, random.Random], str] = lambda path, _: f"sqlite:///{path}"
+    arguments: tuple[str, ...] = ("--renumber",)
+    """Without these the ids of the accounts are taken."""
+    other_types: float | None = None
+    """On a server instead of in a file: of so many columns."""
+    reader: Callable[[str, random.Random], AbstractContextManager[str]] = lambda url, _: nullcontext(url)
+    """Who reads it there: the URL."""
 
 
 def _odd_url(path: Path, source: random.Random) -> str:
@@ -95,9 +102,18 @@ SHAPES: Mapping[str, Shape] = {
     "a strange log": Shape(damage=damage.a_strange_log),
     "locked": Shape(beside=damage.locked, refused=True, rare=True),
     "an odd URL": Shape(url=_odd_url, refused=True),
+    "taken ids": Shape(arguments=(), refused=True),
+    "on a server": Shape(honest=True, other_types=0.0),
+    "on a server, other types": Shape(other_types=0.3),
+    "on a server, ids twice": Shape(shapes.ids_twice, honest=True, other_types=0.0),
+    "on a server, many rows": Shape(shapes.many_rows, honest=True, other_types=0.0),
+    "on a server, a view": Shape(shapes.a_view, honest=True, other_types=0.0),
+    "on a server, an endless view": Shape(shapes.an_endless_view, other_types=0.0, rare=True),
+    "on a server, a column renamed": Shape(shapes.column_renamed, other_types=0.0),
+    "on a server, no right to read": Shape(other_types=0.0, reader=server.without_rights, refused=True),
 }
-_ALWAYS = ("--renumber", "--source-timeout", "2")
-"""The ids of the accounts are taken; what never ends is given up soon."""
+_ALWAYS = ("--source-timeout", "2")
+"""What never ends is given up soon."""
 RARELY = 10
 """Every so many rounds a rare shape has its turn."""
 
@@ -126,16 +142,35 @@ def shape_of(number: int) -> str:
 
 
 @contextmanager
-def laid_out(seed: int, number: int, folder: Path) -> Iterator[Case]:
-    """The case, with its database in the folder, which has to be empty."""
+def laid_out(seed: int, number: int, folder: Path, databases: Databases) -> Iterator[Case]:
+    """The case, with its database in the folder, which has to be empty, or on the server."""
     name = shape_of(number)
     shape, source = SHAPES[name], random_of(TARGET, seed, number)
-    path = folder / "old.db"
     made = draft(source)
     shape.spoil(made, source)
+    with (
+        _in_file(shape, made, folder, source)
+        if shape.other_types is None
+        else _on_server(shape, made, databases, source) as url
+    ):
+        more = source.choice(((), ("--map-account", "1=1"), ("--source", "the old one")))
+        arguments = (*_ALWAYS, *shape.arguments, *(more if shape.arguments else ()))
+        yield Case(seed, number, name, url, arguments, source.random() < 0.3)
+
+
+@contextmanager
+def _in_file(shape: Shape, made: Draft, folder: Path, source: random.Random) -> Iterator[str]:
+    path = folder / "old.db"
     made.write(path)
     if shape.damage is not None:
         shape.damage(path, source)
-    arguments = source.choice(((), ("--map-account", "1=1"), ("--source", "the old one")))
     with shape.beside(path):
-        yield Case(seed, number, name, shape.url(path, source), (*_ALWAYS, *arguments), source.random() < 0.3)
+        yield shape.url(path, source)
+
+
+@contextmanager
+def _on_server(shape: Shape, made: Draft, databases: Databases, source: random.Random) -> Iterator[str]:
+    with databases.lent() as url:
+        server.put(made, url, source, shape.other_types or 0.0)
+        with shape.reader(url, source) as read_by:
+            yield read_by

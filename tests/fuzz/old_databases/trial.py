@@ -40,7 +40,7 @@ def import_databases(order: DatabaseOrder) -> Tally:
         template = _template(databases, server.url, folder)
         for number in range(order.first, order.first + order.count):
             with databases.lent(template) as url:
-                _try(order.seed, number, url, folder, tally)
+                tally.add(_tried(order.seed, number, url, folder, databases))
     return tally
 
 
@@ -64,14 +64,21 @@ def _template(databases: Databases, url_of: Callable[[str], str], folder: Path) 
     return name
 
 
-def _try(seed: int, number: int, database_url: str, folder: Path, tally: Tally) -> None:
+def _tried(seed: int, number: int, database_url: str, folder: Path, databases: Databases) -> Tally:
+    tally = Tally()
     engine = sa.create_engine(database_url, poolclass=sa.NullPool)
-    with _empty(folder / "case") as place, laid_out(seed, number, place) as case, engine.connect() as connection:
-        trial = Trial(case, database_url, connection.execution_options(isolation_level="AUTOCOMMIT"), folder)
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with (
+        _empty(folder / "case") as place,
+        laid_out(seed, number, place, databases) as case,
+        autocommit.connect() as connection,
+    ):
+        trial = Trial(case, database_url, connection, folder)
         problems = list(trial.problems())
     for what in problems:
         tally.find(Finding(TARGET, f"{case.shape}: {what}", seed, number, f"{case.url} {' '.join(case.arguments)}"))
     tally.count(TARGET, "FOUND" if problems else _ENDINGS[trial.status])
+    return tally
 
 
 _ENDINGS = {verdict.ALL_TAKEN: "all taken", verdict.LEFT_OUT: "rows left out", verdict.REFUSED: "refused"}
