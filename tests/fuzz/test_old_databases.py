@@ -16,7 +16,7 @@ from tests.fuzz.case import random_of
 from tests.fuzz.old_databases import verdict
 from tests.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of
 from tests.fuzz.old_databases.draft import draft, honest
-from tests.fuzz.old_databases.running import Ended
+from tests.fuzz.old_databases.running import WITHIN, Ended
 from tests.fuzz.old_databases.verdict import LEFT_OUT, MOST_MIB, REFUSED, Snapshot
 from tests.integration.importing import Importing
 from tests.old_application import SECRET
@@ -73,7 +73,7 @@ HONEST = Shape(honest=True)
     [
         Ended(1, "", "Traceback (most recent call last):", 1.0, 100.0),
         Ended(-11, "", "", 1.0, 100.0),
-        Ended(-9, "", "", verdict.WITHIN + 1, 100.0),
+        Ended(-9, "", "", WITHIN + 1, 100.0),
         Ended(REFUSED, "", "", 1.0, 100.0),
         Ended(REFUSED, "", f"can't read {SECRET}", 1.0, 100.0),
         Ended(REFUSED, "", "\x1b[2J", 1.0, 100.0),
