@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from psycopg2 import extensions
 
 from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, printable
 
@@ -26,6 +28,8 @@ _STEPS = 100_000
 # What the file's own schema says is not trusted, pages are checked before they are walked, and a file that is cut off
 # meanwhile is an error of a read, not the end of the process.
 _WARY = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", "PRAGMA mmap_size = 0")
+# A time before or beyond Python's is judged by its reader; the driver would refuse the row for it.
+_TIME_AS_TEXT = extensions.new_type((1082, 1114, 1184), "TIME_AS_TEXT", lambda text, _cursor: text)
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -150,6 +154,10 @@ def _in_one_moment(connection: sa.Connection, timeout: float) -> sa.Connection:
             connection.exec_driver_sql("BEGIN")
         case "postgresql":
             connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            if connection.dialect.driver == "psycopg2":
+                driver: Any = connection.connection.dbapi_connection
+                extensions.register_type(_TIME_AS_TEXT, driver)
+            connection.exec_driver_sql("SET datestyle = 'ISO'")
             connection.exec_driver_sql(f"SET statement_timeout = {round(timeout * 1000)}")
         case _:
             connection = connection.execution_options(isolation_level="REPEATABLE READ")

@@ -129,6 +129,22 @@ def test_a_row_that_a_server_can_t_compute_is_its_own_matter(
     assert importing.sums()["tasks"] == (3, 0, 1)
 
 
+def test_times_that_only_a_server_has_count_as_missing(
+    db_url: str, empty_db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", db_url)
+    importing = Importing(db_url, empty_db_url, capsys)
+    times = ("infinity", "-infinity", "4713-01-01 00:00:00 BC", "294276-12-31 23:59:59")
+    with old_application(empty_db_url) as old:
+        for number, time in enumerate(times, 1):
+            old.account(number)
+            old.task(number, account_id=number)
+            for table in ("accounts", "content_generation_tasks"):
+                old.sql(f"UPDATE {table} SET created_at = '{time}' WHERE id = {number}")
+    assert importing() == 0
+    assert importing.sums()["tasks"] == (4, 0, 0)
+
+
 def test_a_page_of_long_texts_is_read_in_parts(remade: Remade, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_MOST_BYTES_AT_ONCE", 10_000)
     long = [copy_task(str(key)) for key in range(3, 10)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scheduler_svc.importer import import_command
 
-WITHIN = 60.0
+WITHIN = 120.0
 """Seconds in which an import of a case has to end, on a machine that does other work too."""
 _KILLED = -signal.SIGKILL
 
