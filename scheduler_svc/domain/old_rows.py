@@ -15,6 +15,10 @@ from enum import IntEnum
 _SHOWN = 40
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
+MOST_ID = 10**18 - 1
+"""The largest number that is read, and the negative of the smallest."""
+MAX_DOCUMENT = 16 * 1024 * 1024
+"""Characters of a JSON document: what it is parsed into may take twenty times as much."""
 _FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
 
 
@@ -40,6 +44,10 @@ class LeftOut(Exception):
         self.reason = reason
 
 
+class RowsUnreadable(Exception):
+    """The database can't hand over some of the rows that were asked for; fewer at a time, it may some of them."""
+
+
 class CannotImport(Exception):
     """Why an import stops as a whole, for the one who started it."""
 
@@ -55,13 +63,22 @@ class ImportRefused(CannotImport):
 class OldRow:
     """One row. Its readers raise LeftOut where a value is no such thing at all."""
 
-    def __init__(self, values: Mapping[str, object]) -> None:
+    def __init__(self, values: Mapping[str, object], copies: int = 1) -> None:
+        """`copies`: how many rows of the table have this one's key."""
         self._values = values
+        self._copies = copies
+
+    @property
+    def key(self) -> int:
+        """Its key in the old database, whether or not that is its alone."""
+        return self.required_number("id")
 
     @property
     def old_id(self) -> int:
-        """Its key in the old database."""
-        return self.required_number("id")
+        """Its key, by which others name it."""
+        if self._copies > 1:
+            raise LeftOut(f"{self._copies:,} rows have this id, and others can't name one of them")
+        return self.key
 
     def text(self, column: str, most: int | None = None) -> str:
         """A text, empty by default; with `most` a longer one is refused."""
@@ -110,14 +127,21 @@ class OldRow:
             return None
 
     def document(self, column: str) -> object:
-        """What a column of JSON holds. What is no JSON counts as missing."""
+        """What a column of JSON holds. What is no JSON, or beyond MAX_DOCUMENT, counts as missing."""
         value = self._values.get(column)
         if not isinstance(value, str | bytes):
             return value
+        if len(value) > MAX_DOCUMENT:
+            return None
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
             return None
+
+
+def printable(text: str) -> str:
+    """For a terminal, which what stands in the old database must not steer; nor may it look like a line of ours."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _shown(value: object) -> str:

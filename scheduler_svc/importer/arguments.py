@@ -10,6 +10,8 @@ from scheduler_svc.application.imports import AccountChoices
 from scheduler_svc.config import Settings, SettingsError, settings_of, settings_parser
 
 _SETTINGS = ("data_dir", "pg_bindir")
+_DAY = 86_400
+_MOST_OF_A_NAME = 500
 _PAIR = re.compile(r"(-?\d{1,18})=([1-9]\d{0,17})")
 
 _DESCRIPTION = """Takes accounts, tasks, contents and the publish pool over from the old application's database, which
@@ -27,6 +29,7 @@ class Arguments:
     source: str | None
     choices: AccountChoices
     dry_run: bool
+    source_timeout: float
     settings: Settings
 
 
@@ -60,10 +63,30 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         help="what the source is remembered as, so that it is known again at another URL. Default: made of the URL,"
         " without user and password",
     )
+    parser.add_argument(
+        "--source-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="what one statement may take at the source, 1 to 86400 (default: %(default)g)",
+    )
     flags = vars(parser.parse_args(arguments))
     choices = AccountChoices(flags.pop("renumber"), _pairs(flags.pop("map_account")))
     url, source, dry_run = flags.pop("url"), flags.pop("source"), flags.pop("dry_run")
-    return Arguments(url, source, choices, dry_run, settings_of(flags))
+    timeout = _within_bounds(flags.pop("source_timeout"))
+    return Arguments(url, _name(source), choices, dry_run, timeout, settings_of(flags))
+
+
+def _name(source: str | None) -> str | None:
+    if source is not None and (not source.isprintable() or not 1 <= len(source) <= _MOST_OF_A_NAME):
+        raise SettingsError([f"--source={source[:40]!r}: must be 1 to {_MOST_OF_A_NAME} printable characters"])
+    return source
+
+
+def _within_bounds(seconds: float) -> float:
+    if not 1 <= seconds <= _DAY:
+        raise SettingsError([f"--source-timeout={seconds:g}: must be 1 to {_DAY} seconds"])
+    return seconds
 
 
 def _pairs(texts: Iterable[str]) -> dict[int, int]:

@@ -18,7 +18,8 @@ from scheduler_svc.importer.progress import Report
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
 from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
-from scheduler_svc.store.old_application import name_of, open_old_application, read_url
+from scheduler_svc.store.old_application import open_old_application
+from scheduler_svc.store.old_source import name_of, read_url
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
 ALL_TAKEN = 0
@@ -48,7 +49,10 @@ def import_command(arguments: Sequence[str]) -> int:
 def _import(told: Arguments) -> int:
     url = read_url(told.url)
     report = Report(sys.stdout, sys.stderr)
-    with open_old_application(url) as old, _database(told.settings, dry_run=told.dry_run) as database:
+    with (
+        open_old_application(url, told.source_timeout) as old,
+        _database(told.settings, dry_run=told.dry_run) as database,
+    ):
         importing = Import(database, report)
         all_taken = importing.run(old, told.source or name_of(url), told.choices, dry_run=told.dry_run)
     report.sums(dry_run=told.dry_run)

@@ -34,6 +34,11 @@ class Report:
         self._bar.clear()
         print(f"left out: {kind.label} {old_id}: {reason}", file=self._out)
 
+    def without_id(self, kind: Kind, rows: int) -> None:
+        self._bar.clear()
+        reason = "their ids are no whole numbers of 18 digits at most"
+        print(f"left out: {rows:,} {_PLURALS[kind]}: {reason}", file=self._out)
+
     def ends(self, kind: Kind, tally: Tally) -> None:
         self._bar.clear()
         self._tallies[kind] = tally

@@ -1,22 +1,21 @@
 """Reads the old application's tables, whatever database they are in; nothing is written there, and no secret is read.
 
 All reads are of one transaction, and so of one moment. Rows are read by ranges and lists of their keys: what is held is
-one page. Driver errors become SourceUnreadable here.
+one page, or less where that is large. `old_source` has the connection.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from itertools import pairwise
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.old_rows import Kind, OldRow, SourceUnreadable
+from scheduler_svc.domain.old_rows import MOST_ID, Kind, OldRow, RowsUnreadable, SourceUnreadable
+from scheduler_svc.store.old_source import OldSource, open_source
 
 _REQUIRED = {
     Kind.ACCOUNT: ("accounts", ("id", "name")),
@@ -39,67 +38,58 @@ _OPTIONAL = {
 }  # fmt: skip
 """What is asked for and may be missing. Whatever is not named here is never read."""
 
-_WAL_HEADER = slice(18, 20)
-_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}
-
-
-def read_url(text: str) -> sa.URL:
-    """The source's URL, with a driver that is there. Raises SourceUnreadable."""
-    try:
-        url = sa.make_url(text.strip().replace("postgres://", "postgresql://", 1))
-    except sa.exc.ArgumentError:
-        raise SourceUnreadable(
-            "the source must be a SQLAlchemy URL, such as sqlite:////srv/old/app.db or postgresql://user@host/name"
-        ) from None
-    return url.set(drivername=_DRIVERS.get(url.get_backend_name(), url.drivername))
-
-
-def name_of(url: sa.URL) -> str:
-    """What the source is called unless told otherwise: where it is, without who reads it."""
-    if url.get_backend_name() == "sqlite":
-        return f"sqlite:{Path(url.database or '').absolute()}"
-    host = url.host or str(url.query.get("host", "localhost"))
-    return f"{url.get_backend_name()}://{host}:{url.port or ''}/{url.database or ''}"
+_MOST_BYTES_AT_ONCE = 128 * 1024 * 1024
+"""Of texts that are held: a page of the largest that may be taken has more, and is halved."""
+_ROWS_AT_ONCE = 20
+"""That are fetched from a server."""
 
 
 @contextmanager
-def open_old_application(url: sa.URL) -> Iterator[OldDatabase]:
-    """The old application's data as it is now. Raises SourceUnreadable where that can't be read."""
-    engine = _engine(url)
-    try:
-        with _connect(engine) as connection:
-            yield OldDatabase(connection)
-    finally:
-        engine.dispose()
+def open_old_application(url: sa.URL, timeout: float) -> Iterator[OldDatabase]:
+    """The old application's data as it is now; one statement may take `timeout` seconds.
+
+    Raises SourceUnreadable where that can't be read.
+    """
+    with open_source(url, timeout) as source:
+        yield OldDatabase(source)
 
 
 class OldDatabase:
     """Implements `application.import_ports.OldApplication` on one connection."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, source: OldSource) -> None:
         """Looks at which tables and columns there are. Raises SourceUnreadable where the required ones are missing."""
-        self._connection = connection
-        with _readable(connection.engine):
-            self._tables = {kind: _table(connection, kind) for kind in Kind}
+        self._source = source
+        self._tables = {kind: _table(source, kind) for kind in Kind}
         for kind in (Kind.ACCOUNT, Kind.TASK):
             if self._tables[kind] is None:
                 raise SourceUnreadable(
-                    f"{_shown(connection.engine)} has no table {_REQUIRED[kind][0]}: it is no database of the old"
-                    " application"
+                    f"{source.shown} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
                 )
 
     def count(self, kind: Kind) -> int:
         """How many rows there are."""
+        return self._count(kind, sa.true())
+
+    def without_id(self, kind: Kind) -> int:
+        """How many rows have no key that others could name them by."""
         table = self._tables[kind]
-        return 0 if table is None else int(self._read(sa.select(sa.func.count()).select_from(table))[0][0])
+        return 0 if table is None else self._count(kind, sa.not_(sa.func.coalesce(self._has_id(table), sa.false())))
 
     def ids(self, kind: Kind, after: int | None, limit: int) -> list[int]:
-        """The keys of the next rows, in their order."""
+        """The keys of the next rows, in their order, each once."""
         table = self._tables[kind]
         if table is None:
             return []
-        query = sa.select(table.c.id).order_by(table.c.id).limit(limit)
-        return [row[0] for row in self._read(query if after is None else query.where(table.c.id > after))]
+        least = -MOST_ID if after is None else after + 1
+        query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= least)
+        with self._source.reading() as connection:
+            ids = [int(row[0]) for row in connection.execute(query.order_by(table.c.id).limit(limit))]
+        if any(one >= other for one, other in pairwise([least - 1, *ids])):  # or the next page would be this one again
+            raise SourceUnreadable(
+                f"{self._source.shown}: the rows of {table.name} are out of order: the database is damaged"
+            )
+        return ids
 
     def rows(self, kind: Kind, ids: Iterable[int]) -> list[OldRow]:
         """Those of these rows that there are, by their keys."""
@@ -124,97 +114,73 @@ class OldDatabase:
         table, wanted = self._tables[kind], list(values)
         if table is None or column not in table.c or not wanted:
             return []
-        query = sa.select(table).where(table.c[column].in_(wanted)).order_by(table.c.id)
-        return [OldRow(row._asdict()) for row in self._read(query)]
+        query = sa.select(table).where(self._has_id(table), table.c[column].in_(wanted)).order_by(table.c.id)
+        with self._source.reading(rows=True) as connection:
+            found = connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
+            rows = list(_within_bounds(row._asdict() for row in found))
+        copies = Counter(row["id"] for row in rows) if column == "id" else self._copies(table, rows)
+        return [OldRow(row, copies[row["id"]]) for row in {row["id"]: row for row in rows}.values()]
+
+    def _copies(self, table: sa.TableClause, rows: Iterable[Mapping[str, object]]) -> dict[object, int]:
+        """How many rows of the table have each of these keys."""
+        if not (keys := {row["id"] for row in rows}):
+            return {}
+        query = sa.select(table.c.id, sa.func.count()).where(table.c.id.in_(keys)).group_by(table.c.id)
+        with self._source.reading(rows=True) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def _contents(self, kind: Kind, column: str, ids: Iterable[int], *conditions: sa.ColumnElement[bool]) -> set[int]:
         table, wanted = self._tables[kind], list(ids)
         if table is None or not wanted:
             return set()
         query = sa.select(table.c[column]).where(table.c[column].in_(wanted), *conditions)
-        return {row[0] for row in self._read(query)}
+        with self._source.reading(rows=True) as connection:
+            return {int(row[0]) for row in connection.execute(query)}
 
-    def _read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        with _readable(self._connection.engine):
-            return self._connection.execute(query).fetchall()
+    def _count(self, kind: Kind, condition: sa.ColumnElement[bool]) -> int:
+        table = self._tables[kind]
+        if table is None:
+            return 0
+        with self._source.reading() as connection:
+            query = sa.select(sa.func.count()).select_from(table).where(condition)
+            return int(connection.execute(query).scalar_one())
+
+    def _has_id(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
+        """In SQLite anything may stand in any column, and numbers are below all else."""
+        fits = table.c.id.between(sa.literal_column(str(-MOST_ID)), sa.literal_column(str(MOST_ID)))
+        is_sqlite = self._source.connection.dialect.name == "sqlite"
+        return sa.and_(sa.func.typeof(table.c.id) == "integer", fits) if is_sqlite else fits
 
 
-def _table(connection: sa.Connection, kind: Kind) -> sa.TableClause | None:
+def _within_bounds(rows: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
+    """The rows, as long as they may be held together. Raises RowsUnreadable."""
+    held = 0
+    for row in rows:
+        held += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
+        if held > _MOST_BYTES_AT_ONCE:
+            raise RowsUnreadable(f"its row has more than {_MOST_BYTES_AT_ONCE >> 20} MiB")
+        yield row
+
+
+def _table(source: OldSource, kind: Kind) -> sa.TableClause | None:
     """The table with those of its columns that are asked for; None where there is no such table.
 
     Without types, so that values come as the driver has them, whatever the column was declared as.
     """
     name, required = _REQUIRED[kind]
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(name):
-        return None
-    with warnings.catch_warnings():
+    with source.reading() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # a type that SQLAlchemy does not know is none of ours
-        there = {column["name"] for column in inspector.get_columns(name)}
+        inspector = sa.inspect(connection)
+        if not inspector.has_table(name):
+            return None
+        there = {column["name"]: column["type"] for column in inspector.get_columns(name)}
     if missing := [column for column in required if column not in there]:
         raise SourceUnreadable(
-            f"{_shown(connection.engine)}: table {name} has no column {', '.join(missing)}: it is no table of the old"
+            f"{source.shown}: table {name} has no column {', '.join(missing)}: it is no table of the old application"
+        )
+    if source.connection.dialect.name != "sqlite" and not isinstance(there["id"], sa.Integer | sa.Numeric):
+        raise SourceUnreadable(
+            f"{source.shown}: table {name}: id should be a whole number, is {there['id']}: it is no table of the old"
             " application"
         )
     return sa.table(name, *[sa.column(column) for column in (*required, *_OPTIONAL[kind]) if column in there])
-
-
-def _engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        options = {"connect_timeout": 10} if url.get_backend_name() == "postgresql" else {}
-        try:
-            return sa.create_engine(url, poolclass=sa.NullPool, connect_args=options)
-        except (ImportError, sa.exc.NoSuchModuleError) as error:
-            raise SourceUnreadable(
-                f"there is no driver for {url.drivername} URLs ({error}): install it beside contentgen"
-            ) from None
-    if not url.database or not Path(url.database).is_file():
-        raise SourceUnreadable(f"there is no SQLite file {url.database or ''!r}")
-    return sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: _open_sqlite(Path(str(url.database))))
-
-
-def _open_sqlite(path: Path) -> sqlite3.Connection:
-    """Read-only. A file in WAL mode that nobody has open would be given two more beside it, but for `immutable`."""
-    with path.open("rb") as file:
-        in_wal_mode = file.read(20)[_WAL_HEADER] == b"\x02\x02"
-    alone = in_wal_mode and not path.with_name(path.name + "-wal").exists()
-    options = "mode=ro&immutable=1" if alone else "mode=ro"
-    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True)
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # judged row by row
-    return connection
-
-
-@contextmanager
-def _connect(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection whose one transaction sees one moment and can't write."""
-    with _readable(engine):
-        connection = engine.connect()
-    with connection:
-        with _readable(engine):
-            match engine.dialect.name:
-                case "sqlite":
-                    connection.exec_driver_sql("BEGIN")
-                case "postgresql":
-                    connection = connection.execution_options(
-                        isolation_level="REPEATABLE READ", postgresql_readonly=True
-                    )
-                case _:
-                    connection = connection.execution_options(isolation_level="REPEATABLE READ")
-                    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-        yield connection
-
-
-@contextmanager
-def _readable(engine: sa.Engine) -> Iterator[None]:
-    """What the driver says becomes SourceUnreadable; but a value that it can't take is a matter of its row."""
-    try:
-        yield
-    except sa.exc.DataError:
-        raise
-    except sa.exc.SQLAlchemyError as error:
-        said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-        raise SourceUnreadable(f"can't read {_shown(engine)}: {said.strip().partition(chr(10))[0]}") from error
-
-
-def _shown(engine: sa.Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)

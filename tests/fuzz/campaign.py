@@ -54,6 +54,7 @@ class Campaign:
                 self._part("calls", pool, calls, attacked, honest)
                 self._part("hostile peers", pool, parts.peers(self._plan, attacked), attacked, honest)
                 self._part("inputs", pool, parts.inputs(self._plan), attacked, honest)
+                self._part("old databases", pool, parts.databases(self._plan), attacked, honest)
             self._look(attacked, honest, gardener)
 
     def _part(self, name: str, pool: Pool, jobs: Iterable[Job], attacked: Services, honest: Honest) -> None:

@@ -13,6 +13,8 @@ from tests.fuzz.hostile_scheduler import LieOrder, lie
 from tests.fuzz.hostile_worker import SessionOrder, hostile_sessions
 from tests.fuzz.inputs.every import INPUTS, InputOrder, try_inputs, turns
 from tests.fuzz.known import Known
+from tests.fuzz.old_databases import cases
+from tests.fuzz.old_databases.trial import DatabaseOrder, import_databases
 from tests.fuzz.pool import Job
 from tests.fuzz.services import Services
 
@@ -20,7 +22,8 @@ STRETCH = 2_000
 """Calls of one order, at most: a connection's."""
 SESSIONS = 25
 INPUTS_AT_ONCE = 1_000
-TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS)
+DATABASES = 25
+TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, cases.TARGET)
 """All that can be attacked, by name."""
 
 
@@ -51,6 +54,11 @@ class Plan:
     def lies(self) -> int:
         """Messages of hostile schedulers."""
         return self.calls // 40 if self._wants(hostile_scheduler.TARGET) else 0
+
+    @property
+    def databases(self) -> int:
+        """Of the old application, to import."""
+        return self.calls // 400 if self._wants(cases.TARGET) else 0
 
     def _wants(self, name: str) -> bool:
         return not self.only or name.endswith(self.only)
@@ -84,3 +92,9 @@ def inputs(plan: Plan) -> Iterator[Job]:
     for first in range(0, all_of_them if names else 0, INPUTS_AT_ONCE):
         count = min(INPUTS_AT_ONCE, all_of_them - first)
         yield partial(try_inputs, InputOrder(names, plan.seed, first, count))
+
+
+def databases(plan: Plan) -> Iterator[Job]:
+    """One for four hundred calls; each order has a server of its own."""
+    for first in range(0, plan.databases, DATABASES):
+        yield partial(import_databases, DatabaseOrder(plan.seed, first, min(DATABASES, plan.databases - first)))

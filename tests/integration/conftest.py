@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.importing import Importing
+from tests.integration.importing import Importing, Sqlite
 from tests.integration.scheduling import Scheduling
 from tests.old_application import OldApplication, old_application
 
@@ -37,3 +37,10 @@ def importing(
     """The command, from `old` to the test's own database."""
     monkeypatch.setenv("DATABASE_URL", db_url)
     return Importing(db_url, old.url, capsys)
+
+
+@pytest.fixture
+def sqlite(db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sqlite:
+    """The command, from a SQLite file of that name in the test's folder."""
+    monkeypatch.setenv("DATABASE_URL", db_url)
+    return lambda name: Importing(db_url, f"sqlite:///{tmp_path}/{name}", capsys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -73,3 +73,7 @@ class Importing:
         """What holds after every commit holds after an import."""
         for what, query in INVARIANTS.items():
             assert what == but or self.sql(query) == [], what
+
+
+Sqlite = Callable[[str], Importing]
+"""The command, from a SQLite file of that name in the test's folder."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.store.imports import one_at_a_time
-from tests.integration.importing import Importing
+from tests.integration.importing import Importing, Sqlite
 from tests.old_application import LONG_AGO, OldApplication, old_application
-
-Sqlite = Callable[[str], Importing]
 
 
 def fill(old: OldApplication) -> None:
@@ -73,13 +70,6 @@ def test_what_was_cleaned_up_here_does_not_come_back(importing: Importing, old: 
     importing.sql("DELETE FROM tasks WHERE status = 5 RETURNING 1")
     assert importing() == 3
     assert importing.sql("SELECT count(*) FROM tasks WHERE status = 5") == [(0,)]
-
-
-@pytest.fixture
-def sqlite(db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sqlite:
-    """The command, from a SQLite file of that name in the test's folder."""
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    return lambda name: Importing(db_url, f"sqlite:///{tmp_path}/{name}", capsys)
 
 
 def test_times_of_sqlite_are_utc_whatever_their_form(sqlite: Sqlite, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scheduler_svc.application.import_ports import ImportedAccountRow, OldApplication
-from scheduler_svc.application.imports.origin import Missed, Origin, readable
+from scheduler_svc.application.imports.origin import Missed, Origin, readable, rows_one_by_one
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
-from scheduler_svc.domain.old_rows import ImportRefused, Kind, LeftOut, OldRow
+from scheduler_svc.domain.old_rows import ImportRefused, Kind, LeftOut, OldRow, printable
 
 PAGE = 500
 _NO_SOURCE = 0
@@ -62,7 +62,8 @@ def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
 
 
 def _check_mapped(tx: Tx, origin: Origin, choices: AccountChoices) -> None:
-    there = {row.old_id for row in origin.old.rows(Kind.ACCOUNT, choices.mapped)}
+    rows, _ = rows_one_by_one(origin.old, Kind.ACCOUNT, list(choices.mapped))
+    there = {row.key for row in rows}
     before = tx.imports.known(origin.source_id, Kind.ACCOUNT, choices.mapped)
     for old_id, new_id in choices.mapped.items():
         if old_id not in there:
@@ -108,13 +109,15 @@ class _Accounts:
                 self._to_renumber.append(account)
             else:
                 self.conflicts.append(
-                    f'account {account.old_id} "{account.name}" of the source, and account {new_id} "{names[new_id]}"'
+                    f'account {account.old_id} "{printable(account.name)}" of the source, and account {new_id}'
+                    f' "{printable(names[new_id])}"'
                 )
         self._store(taken, list(rows.values()))
 
     def _read(self, ids: Sequence[int]) -> list[ImportedAccount]:
-        accounts, missed = readable(self._origin.old.rows(Kind.ACCOUNT, ids), self._account)
-        self.told.missed += missed
+        rows, unreadable = rows_one_by_one(self._origin.old, Kind.ACCOUNT, ids)
+        accounts, missed = readable(rows, self._account)
+        self.told.missed += [*unreadable, *missed]
         return accounts
 
     def _account(self, row: OldRow) -> ImportedAccount:
@@ -154,7 +157,6 @@ def _advice(conflicts: Sequence[str], sources: Sequence[str]) -> str:
         "--map-account OLD=NEW says which account here is the same (or a free id for it), --renumber gives new ids.",
     ]
     if sources:
-        lines.append(
-            f"If this is one of the sources that were imported before, say --source NAME: {', '.join(sources)}"
-        )
+        named = printable(", ".join(sources))
+        lines.append(f"If this is one of the sources that were imported before, say --source NAME: {named}")
     return "\n".join(lines)

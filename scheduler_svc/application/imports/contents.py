@@ -18,7 +18,7 @@ from scheduler_svc.domain.old_rows import Kind, LeftOut, OldRow
 
 def read_contents(origin: Origin, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
     """What these rows will be, or why not, by their old ids."""
-    by_id = {row.old_id: row for row in rows}
+    by_id = {row.key: row for row in rows}
     pooled = origin.old.in_pool(by_id)
     return {old_id: _read(row, in_pool=old_id in pooled) for old_id, row in by_id.items()}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from scheduler_svc.application.import_ports import OldApplication
-from scheduler_svc.domain.old_rows import LeftOut, OldRow
+from scheduler_svc.domain.old_rows import Kind, LeftOut, OldRow, RowsUnreadable
 
 R = TypeVar("R")
 
@@ -46,5 +46,18 @@ def readable(rows: Iterable[OldRow], read: Callable[[OldRow], R]) -> tuple[list[
         try:
             made.append(read(row))
         except LeftOut as left:
-            missed.append(Missed(row.old_id, left.reason))
+            missed.append(Missed(row.key, left.reason))
     return made, missed
+
+
+def rows_one_by_one(old: OldApplication, kind: Kind, ids: Sequence[int]) -> tuple[list[OldRow], list[Missed]]:
+    """These rows, halving what can't be read until a row that can't be stands alone."""
+    try:
+        return (old.rows(kind, ids) if ids else []), []
+    except RowsUnreadable as error:
+        if len(ids) == 1:
+            return [], [Missed(ids[0], str(error))]
+        middle = len(ids) // 2
+        rows, missed = rows_one_by_one(old, kind, ids[:middle])
+        more, more_missed = rows_one_by_one(old, kind, ids[middle:])
+        return rows + more, missed + more_missed

@@ -16,7 +16,7 @@ from scheduler_svc.application.imports.tasks import plan_tasks, store_tasks
 from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.application.submit import Keys
 from scheduler_svc.domain.errors import DomainError
-from scheduler_svc.domain.old_rows import CannotImport, Kind
+from scheduler_svc.domain.old_rows import CannotImport, Kind, LeftOut, RowsUnreadable
 
 PAGE = 500
 """Rows of a transaction: they take far less than a second."""
@@ -39,6 +39,7 @@ class Listener(Protocol):
     def begins(self, kind: Kind, total: int) -> None: ...
     def moved(self, rows: int) -> None: ...
     def left_out(self, kind: Kind, old_id: int, reason: str) -> None: ...
+    def without_id(self, kind: Kind, rows: int) -> None: ...
     def ends(self, kind: Kind, tally: Tally) -> None: ...
 
 
@@ -74,6 +75,7 @@ class Import:
         origin, told = self._database.run(lambda tx: import_accounts(tx, old, source, choices, dry_run=dry_run))
         self._tally = Tally(told.taken, told.before)
         self._leave_out(Kind.ACCOUNT, told.missed)
+        self._leave_out_nameless(old, Kind.ACCOUNT)
         self._listener.moved(total)
         self._listener.ends(Kind.ACCOUNT, self._tally)
         return origin, self._tally
@@ -88,6 +90,7 @@ class Import:
         self._listener.begins(kind, origin.old.count(kind))
         came_with_tasks = self._with_tasks if kind is Kind.CONTENT else 0
         self._tally = Tally(taken=came_with_tasks, before=-came_with_tasks)  # they will be found to be known
+        self._leave_out_nameless(origin.old, kind)
         after: int | None = None
 
         def take(ids: Sequence[int]) -> None:
@@ -120,8 +123,9 @@ class Import:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a row does to a driver, the others go on
             if len(ids) == 1:
-                reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-                self._leave_out(kind, [Missed(ids[0], reason)])
+                said = str(error).partition("\n")[0]
+                plain = isinstance(error, LeftOut | RowsUnreadable)
+                self._leave_out(kind, [Missed(ids[0], said if plain else f"{type(error).__name__}: {said}")])
                 return
             middle = len(ids) // 2
             self._take_or_halve(kind, ids[:middle], take)
@@ -131,3 +135,10 @@ class Import:
         self._tally.left_out += len(missed)
         for old_id, reason in sorted(missed):
             self._listener.left_out(kind, old_id, reason)
+
+    def _leave_out_nameless(self, old: OldApplication, kind: Kind) -> None:
+        """Rows that nothing could be remembered by, nor be told apart by."""
+        if rows := old.without_id(kind):
+            self._tally.left_out += rows
+            self._listener.without_id(kind, rows)
+            self._listener.moved(rows)

@@ -61,7 +61,7 @@ def plan_tasks(origin: Origin, ids: Sequence[int]) -> tuple[list[Planned], list[
 def _contents(origin: Origin, completed: Sequence[ImportedTask]) -> dict[int, ImportedContent | LeftOut]:
     """What each of these tasks completed with, or why it has nothing: by the task's column, else by the content's."""
     rows = origin.old.rows(Kind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
-    by_id = {row.old_id: row for row in rows}
+    by_id = {row.key: row for row in rows}
     unnamed = [task for task in completed if task.old_content_id not in by_id]
     by_task = {row.text("generation_task_id"): row for row in origin.old.contents_of(t.old_task_id for t in unnamed)}
     of_task = {task.old_id: by_id.get(task.old_content_id or 0) or by_task.get(task.old_task_id) for task in completed}
@@ -73,8 +73,8 @@ def _content(
     task: ImportedTask, row: OldRow | None, read: Mapping[int, ImportedContent | LeftOut]
 ) -> ImportedContent | LeftOut:
     if row is not None:
-        found = read[row.old_id]
-        return LeftOut(f"its content {row.old_id}: {found.reason}") if isinstance(found, LeftOut) else found
+        found = read[row.key]
+        return LeftOut(f"its content {row.key}: {found.reason}") if isinstance(found, LeftOut) else found
     try:
         return imports.content_of_result(task)
     except LeftOut:

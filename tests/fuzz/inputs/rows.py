@@ -44,7 +44,7 @@ def row_of(table: str, read: Callable[[OldRow], object]) -> Callable[[random.Ran
 
     def run(source: random.Random, _: Path) -> None:
         hostile = source.choice((0.0, 0.1, 0.5, 1.0))
-        row = {name: _cell(name, hostile, source) for name in columns if source.random() < 0.95}
+        row = {name: cell(name, hostile, source) for name in columns if source.random() < 0.95}
         try:
             taken = read(OldRow(row))
         except LeftOut as error:
@@ -55,7 +55,8 @@ def row_of(table: str, read: Callable[[OldRow], object]) -> Callable[[random.Ran
     return run
 
 
-def _cell(name: str, hostile: float, source: random.Random) -> object:
+def cell(name: str, hostile: float, source: random.Random) -> object:
+    """Of a column of that name: with a chance of `hostile` anything, else what the application put there."""
     if source.random() >= hostile:
         return source.choice(_TIMES[:2] if name.endswith("_at") else _SANE.get(name, (None, "a text", 1)))
     text = documents.text(source)

@@ -1,0 +1,201 @@
+"""Opens the old application's database, wherever it is: read-only, within bounds of time and memory.
+
+`old_application` reads through it. Driver errors become SourceUnreadable and RowsUnreadable here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from psycopg2 import extensions
+
+from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, printable
+
+_WAL_HEADER = slice(18, 20)
+_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}
+_MOST_BYTES_OF_A_VALUE = 32 * 1024 * 1024
+"""In SQLite, where a view or a computed column makes gigabytes of a file of some bytes."""
+_LOCK_PATIENCE = 5.0
+_STEPS = 100_000
+"""Of SQLite's machine between two looks at the clock: some milliseconds."""
+# What the file's own schema says is not trusted, pages are checked before they are walked, and a file that is cut off
+# meanwhile is an error of a read, not the end of the process.
+_WARY = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", "PRAGMA mmap_size = 0")
+# A time before or beyond Python's is judged by its reader; the driver would refuse the row for it.
+_TIME_AS_TEXT = extensions.new_type((1082, 1114, 1184), "TIME_AS_TEXT", lambda text, _cursor: text)
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def read_url(text: str) -> sa.URL:
+    """The source's URL, with a driver that is there. Raises SourceUnreadable."""
+    try:
+        url = sa.make_url(text.strip().replace("postgres://", "postgresql://", 1))
+        return url.set(drivername=_DRIVERS.get(url.get_backend_name(), url.drivername))
+    except (sa.exc.ArgumentError, ValueError):
+        raise SourceUnreadable(
+            "the source must be a SQLAlchemy URL, such as sqlite:////srv/old/app.db or postgresql://user@host/name"
+        ) from None
+
+
+def name_of(url: sa.URL) -> str:
+    """What the source is called unless told otherwise: where it is, without who reads it."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:{Path(url.database or '').absolute()}".encode("utf-8", "backslashreplace").decode()
+    host = url.host or str(url.query.get("host", "localhost"))
+    return f"{url.get_backend_name()}://{host}:{url.port or ''}/{url.database or ''}"
+
+
+class OldSource:
+    """One connection whose one transaction sees one moment and can't write."""
+
+    def __init__(self, connection: sa.Connection, patience: _Patience) -> None:
+        self.connection = connection
+        self._patience = patience
+
+    @contextmanager
+    def reading(self, *, rows: bool = False) -> Iterator[sa.Connection]:
+        """For one statement, whose time runs from here. Raises SourceUnreadable.
+
+        With `rows` a value that the driver can't take, or that is beyond what is held, is RowsUnreadable.
+        """
+        self._patience.begin()
+        with _readable(self.connection.engine, self._patience, rows=rows), self._for_itself(rows):
+            yield self.connection
+
+    def _for_itself(self, rows: bool) -> AbstractContextManager[object]:
+        """A statement that fails is the end of a transaction of PostgreSQL, but for what came after a savepoint."""
+        wanted = rows and self.connection.dialect.name == "postgresql"
+        return self.connection.begin_nested() if wanted else nullcontext()
+
+    @property
+    def shown(self) -> str:
+        """The source's URL for people, without its secrets."""
+        return _shown(self.connection.engine.url)
+
+
+@contextmanager
+def open_source(url: sa.URL, timeout: float) -> Iterator[OldSource]:
+    """`timeout`: seconds that one statement may take. Raises SourceUnreadable."""
+    patience = _Patience(timeout)
+    engine = _engine(url, patience)
+    try:
+        with _readable(engine, patience):
+            connection = engine.connect()
+        with connection:
+            with _readable(engine, patience):
+                connection = _in_one_moment(connection, timeout)
+            yield OldSource(connection, patience)
+    finally:
+        engine.dispose()
+
+
+class _Patience:
+    """When the statement that runs has taken too long."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begin()
+
+    def begin(self) -> None:
+        self._end = time.monotonic() + self.seconds
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._end
+
+
+def _engine(url: sa.URL, patience: _Patience) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        options = {"connect_timeout": 10} if url.get_backend_name() == "postgresql" else {}
+        try:
+            return sa.create_engine(url, poolclass=sa.NullPool, connect_args=options)
+        except (ImportError, sa.exc.NoSuchModuleError) as error:
+            raise SourceUnreadable(
+                f"there is no driver for {url.drivername} URLs ({error}): install it beside contentgen"
+            ) from None
+    path = Path(url.database or "")
+    if not url.database or not _is_file(path):
+        raise SourceUnreadable(f"there is no SQLite file {url.database or ''!r}")
+    return sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: _open_sqlite(path, patience))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has NUL
+        return False
+
+
+def _open_sqlite(path: Path, patience: _Patience) -> sqlite3.Connection:
+    """Read-only. A file in WAL mode that nobody has open would be given two more beside it, but for `immutable`."""
+    with path.open("rb") as file:
+        in_wal_mode = file.read(20)[_WAL_HEADER] == b"\x02\x02"
+    alone = in_wal_mode and not path.with_name(path.name + "-wal").exists()
+    options = "mode=ro&immutable=1" if alone else "mode=ro"
+    wait = min(_LOCK_PATIENCE, patience.seconds)
+    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=wait)
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # judged row by row
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES_OF_A_VALUE)
+    connection.set_progress_handler(patience.is_over, _STEPS)
+    for pragma in _WARY:
+        connection.execute(pragma)
+    return connection
+
+
+def _in_one_moment(connection: sa.Connection, timeout: float) -> sa.Connection:
+    match connection.dialect.name:
+        case "sqlite":
+            connection.exec_driver_sql("BEGIN")
+        case "postgresql":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            if connection.dialect.driver == "psycopg2":
+                driver: Any = connection.connection.dbapi_connection
+                extensions.register_type(_TIME_AS_TEXT, driver)
+            connection.exec_driver_sql("SET datestyle = 'ISO'")
+            connection.exec_driver_sql(f"SET statement_timeout = {round(timeout * 1000)}")
+        case _:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    return connection
+
+
+@contextmanager
+def _readable(engine: sa.Engine, patience: _Patience, *, rows: bool = False) -> Iterator[None]:
+    """What the driver says becomes SourceUnreadable; but a value of `rows` that it can't take is RowsUnreadable."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError) as error:
+        of_a_value = isinstance(error, sa.exc.DataError | ValueError | OverflowError)
+        if rows and of_a_value:
+            raise RowsUnreadable(_said(error)) from None
+        shown = _shown(engine.url)
+        if patience.is_over():
+            raise SourceUnreadable(
+                f"can't read {shown}: a statement took longer than {patience.seconds:g} s, the --source-timeout"
+            ) from None
+        raise SourceUnreadable(f"can't read {shown}: {_said(error)}{_advice(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """The driver's first line, as it can be shown: it quotes names that the file gives."""
+    first = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip().partition("\n")[0]
+    return printable(first)
+
+
+def _advice(error: Exception) -> str:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code not in _CORRUPT:
+        return ""
+    return ". Where the file is damaged, `sqlite3 FILE .recover | sqlite3 NEW` makes a new one of what is left of it"
+
+
+def _shown(url: sa.URL) -> str:
+    """Without the password, nor the query, which may hold it too."""
+    return url.set(query={}).render_as_string(hide_password=True)

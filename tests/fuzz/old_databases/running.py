@@ -1,0 +1,83 @@
+"""One import in a process of its own, which may crash, hang or swell without hurting who looks at it."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scheduler_svc.importer import import_command
+
+WITHIN = 120.0
+"""Seconds in which an import of a case has to end, on a machine that does other work too."""
+_KILLED = -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What one import came to."""
+
+    status: int
+    """As the shell has it, but below zero where a signal ended it."""
+    out: str
+    err: str
+    seconds: float
+    peak_mib: float
+
+    @property
+    def hung(self) -> bool:
+        return self.status == _KILLED and self.seconds >= WITHIN
+
+
+def run_import(database_url: str, url: str, arguments: Sequence[str], folder: Path) -> Ended:
+    """Runs the command in a fork, since a new Python would cost more than the import. Nobody else may have threads."""
+    files = [folder / "out", folder / "err"]
+    begun = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _be_the_command(database_url, [url, *arguments], files)
+    status, peak = _reap(pid, begun + WITHIN)
+    out, err = (path.read_text("utf-8", "surrogateescape") for path in files)
+    return Ended(status, out, err, time.monotonic() - begun, peak)
+
+
+def _be_the_command(database_url: str, arguments: list[str], files: list[Path]) -> None:
+    """Ends the process, with the command's exit status or as Python would after an exception."""
+    status = 1
+    try:
+        for descriptor, path in enumerate(files, 1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb"), encoding="utf-8")
+        sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb"), encoding="utf-8", errors="backslashreplace")
+        os.environ["DATABASE_URL"] = database_url
+        status = import_command(arguments)
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    except BaseException:  # noqa: BLE001 - as the interpreter does it
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+
+
+def _reap(pid: int, deadline: float) -> tuple[int, float]:
+    descriptor = os.pidfd_open(pid)
+    try:
+        if not _ended(descriptor, deadline - time.monotonic()):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+    finally:
+        os.close(descriptor)
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
+
+
+def _ended(descriptor: int, seconds: float) -> bool:
+    return bool(select.select([descriptor], [], [], seconds)[0])
