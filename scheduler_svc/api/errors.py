@@ -55,8 +55,16 @@ TABLE: Mapping[type[domain.DomainError], Answer] = {
 }
 
 INTERNAL = Answer(Code.INTERNAL, "INTERNAL")
-NO_MESSAGE = domain.InvalidArgument([domain.Violation("", "the call must carry one message, and has none")])
-UNDECODABLE = domain.InvalidArgument([domain.Violation("", "the bytes are no message of this RPC's request type")])
+
+
+def no_message() -> domain.InvalidArgument:
+    """For a call that ends before its message. Made anew each time: one that is raised again keeps all its tracebacks."""
+    return domain.InvalidArgument([domain.Violation("", "the call must carry one message, and has none")])
+
+
+def undecodable() -> domain.InvalidArgument:
+    """For bytes that are no message; made anew each time, too."""
+    return domain.InvalidArgument([domain.Violation("", "the bytes are no message of this RPC's request type")])
 
 
 def status_of(error: domain.DomainError) -> Status:

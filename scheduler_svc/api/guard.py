@@ -22,7 +22,7 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from scheduler_svc.api.callers import Callers
-from scheduler_svc.api.errors import NO_MESSAGE, UNDECODABLE, internal_status, status_of
+from scheduler_svc.api.errors import internal_status, no_message, status_of, undecodable
 from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.api.limits import Limits
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow
@@ -108,7 +108,7 @@ class Guard(aio.ServerInterceptor):
             except TimeoutError:
                 raise RequestTooSlow(self._message_within) from None
         if request is aio.EOF:
-            raise NO_MESSAGE
+            raise no_message()
         return request
 
     async def _requests(self, requests: object, _context: Context, _arriving: object) -> object:
@@ -122,7 +122,7 @@ def _raising(decode: Decode) -> Decode:
         try:
             return decode(data)
         except DecodeError:
-            raise UNDECODABLE from None
+            raise undecodable() from None
 
     return decode_or_raise
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -27,6 +29,7 @@ from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, St
 from tests.contract.rpc_errors import refused
 
 NO_MESSAGE = b"\xff\xff\xff"
+REFUSALS = 50
 PATIENCE_S = 10
 
 
@@ -142,6 +145,30 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(kind: str, meth
         call = raw(channel, kind, method)(NO_MESSAGE)
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
             await (call if kind == "unary_unary" else call.read())
+
+
+@pytest.mark.parametrize("message", [NO_MESSAGE, None], ids=["bytes that are none", "none at all"])
+async def test_a_refusal_leaves_nothing_behind(message: bytes | None) -> None:
+    async with served(scripted()) as channel:
+
+        async def be_refused() -> None:
+            call = raw(channel, "stream_unary", "TaskService/GetTask")()
+            if message is not None:
+                await call.write(message)
+            await call.done_writing()
+            with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+                await call
+
+        await be_refused()
+        before = tracebacks()
+        for _ in range(REFUSALS):
+            await be_refused()
+        assert tracebacks() - before < REFUSALS
+
+
+def tracebacks() -> int:
+    gc.collect()
+    return sum(isinstance(each, TracebackType) for each in gc.get_objects())
 
 
 async def test_they_are_so_within_a_stream_too() -> None:

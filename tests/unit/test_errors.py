@@ -11,7 +11,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from scheduler_svc.api.errors import TABLE, UNDECODABLE, internal_status, status_of
+from scheduler_svc.api.errors import TABLE, internal_status, status_of, undecodable
 from scheduler_svc.domain import errors
 from scheduler_svc.domain.errors import DomainError, Violation
 from scheduler_svc.domain.lifecycle import Status
@@ -124,7 +124,7 @@ def test_every_violation_is_named() -> None:
 
 
 def test_undecodable_bytes_are_an_invalid_argument() -> None:
-    assert status_of(UNDECODABLE).code == Code.INVALID_ARGUMENT
+    assert status_of(undecodable()).code == Code.INVALID_ARGUMENT
 
 
 def test_a_defect_is_told_without_what_it_was() -> None:
