@@ -136,7 +136,7 @@ def _calm_the_collector() -> None:
     """What stands now stays; what is made from now on has no cycles to speak of, and comes by the thousand."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(10_000, 50, 100)
 
 
 async def _supervise(postgres: EmbeddedPostgres | None, health: Health) -> None:
