@@ -58,7 +58,7 @@ INTERNAL = Answer(Code.INTERNAL, "INTERNAL")
 
 
 def no_message() -> domain.InvalidArgument:
-    """For a call that ends before its message. Made anew each time: one that is raised again keeps all its tracebacks."""
+    """For a call that ends before its message. Made anew each time: an error that is raised again grows tracebacks."""
     return domain.InvalidArgument([domain.Violation("", "the call must carry one message, and has none")])
 
 
