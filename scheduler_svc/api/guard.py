@@ -135,4 +135,10 @@ async def _refuse(error: Exception, method: str, context: Context) -> Never:
     else:
         log.error("an RPC failed by a defect", action="rpc", method=method, exc_info=error)
         status = internal_status()
+    _forget_where(error)
     await context.abort_with_status(rpc_status.to_status(status))
+
+
+def _forget_where(error: Exception) -> None:
+    """Its tracebacks hold the request, and the call that is aborted by it holds both until the collector comes."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
