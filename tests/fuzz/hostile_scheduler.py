@@ -55,6 +55,8 @@ EXPECTED_ERRORS = frozenset(
 )
 """What a worker may log as an error: that a scheduler refuses it, or that it can't do what it was told."""
 _WITHIN = 40.0
+_TOLD = 1_500
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,13 @@ def lie(order: LieOrder) -> Tally:
         if max(lies.memory, default=0) > MOST_MEMORY:
             lies.troubles.append(f"a deceived worker had {max(lies.memory) >> 20} MiB")
         for trouble in lies.troubles:
-            tally.find(Finding(TARGET, trouble[:2_000], order.seed, number, f"the last lies to worker {number}"))
+            tally.find(Finding(TARGET, _shortened(trouble), order.seed, number, f"the last lies to worker {number}"))
     return tally
+
+
+def _shortened(trouble: str) -> str:
+    """What went wrong, and the end of the worker's log, which says how it came to that."""
+    return trouble if len(trouble) <= 2 * _TOLD else f"{trouble[:_TOLD]} … {trouble[-_TOLD:]}"
 
 
 async def _lie_to_all(folder: Path, order: LieOrder, all_lies: Sequence[Lies]) -> None:

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
@@ -72,8 +73,8 @@ def real_uids(pid: int) -> set[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [below for child in children for below in descendants(child)]
+    """Those that there are at this moment: PostgreSQL's helpers come and go."""
+    return [each.pid for each in psutil.Process(pid).children(recursive=True)]
 
 
 def test_a_new_folder_gets_a_server_with_the_database(embedded: Callable[[], EmbeddedPostgres]) -> None:
