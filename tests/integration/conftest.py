@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.importing import Importing, Sqlite
+from tests.integration.importing import Importing, ImportingFrom, Sqlite
 from tests.integration.scheduling import Scheduling
 from tests.old_application import OldApplication, old_application
 
@@ -31,16 +31,19 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OldApplicati
 
 
 @pytest.fixture
-def importing(
-    db_url: str, old: OldApplication, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Importing:
-    """The command, from `old` to the test's own database."""
+def importing_from(db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> ImportingFrom:
+    """The command, from a URL to the test's own database."""
     monkeypatch.setenv("DATABASE_URL", db_url)
-    return Importing(db_url, old.url, capsys)
+    return lambda url: Importing(db_url, url, capsys)
 
 
 @pytest.fixture
-def sqlite(db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sqlite:
+def importing(importing_from: ImportingFrom, old: OldApplication) -> Importing:
+    """The command, from `old`."""
+    return importing_from(old.url)
+
+
+@pytest.fixture
+def sqlite(importing_from: ImportingFrom, tmp_path: Path) -> Sqlite:
     """The command, from a SQLite file of that name in the test's folder."""
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    return lambda name: Importing(db_url, f"sqlite:///{tmp_path}/{name}", capsys)
+    return lambda name: importing_from(f"sqlite:///{tmp_path}/{name}")

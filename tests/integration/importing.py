@@ -75,5 +75,7 @@ class Importing:
             assert what == but or self.sql(query) == [], what
 
 
+ImportingFrom = Callable[[str], Importing]
+"""From the old database of a URL."""
 Sqlite = Callable[[str], Importing]
 """The command, from a SQLite file of that name in the test's folder."""

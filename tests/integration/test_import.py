@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.importing import APPROVED_BUT_NOT_OFFERED, Importing
+from tests.integration.importing import APPROVED_BUT_NOT_OFFERED, Importing, ImportingFrom
 from tests.old_application import LONG_AGO, SECRET, OldApplication, old_application
 
 S = timedelta(seconds=1)
@@ -269,11 +269,8 @@ def test_neither_a_secret_is_taken_nor_the_source_changed(importing: Importing, 
     assert SECRET not in str(importing.dump())
 
 
-def test_columns_may_be_missing(
-    db_url: str, empty_db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, empty_db_url, capsys)
+def test_columns_may_be_missing(importing_from: ImportingFrom, empty_db_url: str) -> None:
+    importing = importing_from(empty_db_url)
     of_tasks = "content_id keywords priority auto_approve result error_message retry_count max_retries updated_at"
     of_others = ["accounts.is_active", "contents.review_status", "contents.images", "publish_pool.status"]
     lacking = [f"content_generation_tasks.{column}" for column in of_tasks.split()] + of_others

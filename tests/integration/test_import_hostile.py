@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler_svc.store import old_application as reading
-from tests.integration.importing import Importing, Sqlite
+from tests.integration.importing import Importing, ImportingFrom, Sqlite
 from tests.old_application import SECRET, old_application
 
 Remade = Callable[..., Importing]
@@ -111,11 +111,8 @@ def test_a_text_that_fills_the_memory_is_its_row_s_own_matter(remade: Remade, ta
     assert importing.left_out == [f"{label} 2: string or blob too big"]
 
 
-def test_a_row_that_a_server_can_t_compute_is_its_own_matter(
-    db_url: str, empty_db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, empty_db_url, capsys)
+def test_a_row_that_a_server_can_t_compute_is_its_own_matter(importing_from: ImportingFrom, empty_db_url: str) -> None:
+    importing = importing_from(empty_db_url)
     with old_application(empty_db_url) as old:
         old.account()
         for number in range(1, 5):
@@ -129,11 +126,8 @@ def test_a_row_that_a_server_can_t_compute_is_its_own_matter(
     assert importing.sums()["tasks"] == (3, 0, 1)
 
 
-def test_times_that_only_a_server_has_count_as_missing(
-    db_url: str, empty_db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, empty_db_url, capsys)
+def test_times_that_only_a_server_has_count_as_missing(importing_from: ImportingFrom, empty_db_url: str) -> None:
+    importing = importing_from(empty_db_url)
     times = ("infinity", "-infinity", "4713-01-01 00:00:00 BC", "294276-12-31 23:59:59")
     with old_application(empty_db_url) as old:
         for number, time in enumerate(times, 1):
@@ -182,11 +176,8 @@ def test_a_file_that_can_t_be_read(sqlite: Sqlite, tmp_path: Path) -> None:
     assert importing.err.startswith("can't read sqlite:///")
 
 
-def test_a_url_that_is_no_utf_8(
-    db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, f"postgresql://user:{SECRET}\udc80@127.0.0.1:1/old", capsys)
+def test_a_url_that_is_no_utf_8(importing_from: ImportingFrom) -> None:
+    importing = importing_from(f"postgresql://user:{SECRET}\udc80@127.0.0.1:1/old")
     assert importing() == 78
     assert importing.err.startswith("can't read postgresql+psycopg2://user:***@127.0.0.1:1/old: ")
 
@@ -198,11 +189,8 @@ def test_a_path_that_is_none(sqlite: Sqlite, name: str) -> None:
     assert importing.err.startswith("there is no SQLite file")
 
 
-def test_a_password_in_the_url_s_query_is_not_told(
-    db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, f"postgresql://127.0.0.1:1/old?user=x&password={SECRET}", capsys)
+def test_a_password_in_the_url_s_query_is_not_told(importing_from: ImportingFrom) -> None:
+    importing = importing_from(f"postgresql://127.0.0.1:1/old?user=x&password={SECRET}")
     assert importing() == 78
     assert importing.err.startswith("can't read postgresql+psycopg2://127.0.0.1:1/old: ")
     assert SECRET not in importing.err

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.store.imports import one_at_a_time
-from tests.integration.importing import Importing, Sqlite
+from tests.integration.importing import Importing, ImportingFrom, Sqlite
 from tests.old_application import LONG_AGO, OldApplication, old_application
 
 
@@ -152,16 +152,15 @@ def test_no_sqlite_file_or_one_that_is_none(sqlite: Sqlite, tmp_path: Path, name
 
 
 def test_another_database_than_the_old_application_s(
-    db_url: str, empty_db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    importing_from: ImportingFrom, db_url: str, empty_db_url: str
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, empty_db_url, capsys)
+    importing = importing_from(empty_db_url)
     assert importing() == 78
     assert "has no table accounts: it is no database of the old application" in importing.err
     with old_application(empty_db_url, ["content_generation_tasks.task_id"]):
         assert importing() == 78
     assert "table content_generation_tasks has no column task_id" in importing.err
-    own = Importing(db_url, db_url, capsys)
+    own = importing_from(db_url)
     assert own() == 78
     assert "has no table content_generation_tasks" in own.err or "no column" in own.err
 
@@ -175,11 +174,8 @@ def test_another_database_than_the_old_application_s(
         ("oracle+nothing://127.0.0.1/old", "there is no driver for oracle+nothing URLs"),
     ],
 )
-def test_a_source_that_can_t_be_read(
-    db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, said: str
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, url, capsys)
+def test_a_source_that_can_t_be_read(importing_from: ImportingFrom, url: str, said: str) -> None:
+    importing = importing_from(url)
     assert importing() == 78
     assert said in importing.err
     assert "geheim" not in importing.err
