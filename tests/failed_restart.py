@@ -24,20 +24,23 @@ def fail_restart(data: Path) -> None:
     wal.rename(away)
     checkpointer(data).kill()
     wait_until(lambda: _failures(data) > failures, within=_WITHIN, what="the restart fails for want of its WAL")
-    wait_until(lambda: not _children(data, "startup"), within=_WITHIN, what="nothing recovers any more")
+    wait_until(lambda: not children(data, "startup"), within=_WITHIN, what="nothing recovers any more")
     away.rename(wal)
 
 
 def checkpointer(data: Path) -> psutil.Process:
     """The server's, once it has one."""
-    [found] = wait_until(lambda: _children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
+    [found] = wait_until(lambda: children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
     return found
 
 
-def _children(data: Path, title: str) -> list[psutil.Process]:
+def children(data: Path, title: str) -> list[psutil.Process]:
+    """Those of the server that say they are that; none where it does not run, whatever a killed one left."""
     status = ServerStatus.read(data)
-    children = psutil.Process(status.pid).children() if status else []
-    return [child for child in children if f": {title}" in _title(child)]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(status.pid).children() if status else []
+        return [child for child in below if f": {title}" in _title(child)]
+    return []
 
 
 def _title(process: psutil.Process) -> str:

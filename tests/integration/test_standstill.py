@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,7 +21,7 @@ from scheduler_svc.postgres import EmbeddedPostgres, orphan, standstill
 from scheduler_svc.postgres.processes import is_alive
 from scheduler_svc.postgres.standstill import PATIENCE, Standstill
 from tests.cluster import server_folder
-from tests.failed_restart import checkpointer, fail_restart
+from tests.failed_restart import checkpointer, children, fail_restart
 from tests.integration.supervisor import supervising
 from tests.waiting import wait_until
 
@@ -134,14 +134,7 @@ def test_who_shares_leaves_it_to_the_owner(root: Path, server: EmbeddedPostgres)
 @contextmanager
 def recovering(server: EmbeddedPostgres) -> Iterator[None]:
     """The next restart's startup process is held, so that it is in the middle of it for as long as the block runs."""
-
-    def startup() -> list[psutil.Process]:
-        with suppress(psutil.NoSuchProcess):
-            children = psutil.Process(server.pid).children() if server.pid else []
-            return [child for child in children if ": startup" in " ".join(child.cmdline())]
-        return []
-
-    [held] = wait_until(startup, within=WITHIN, what="it recovers")
+    [held] = wait_until(lambda: children(server.data, "startup"), within=WITHIN, what="it recovers")
     held.suspend()
     yield
     held.resume()
