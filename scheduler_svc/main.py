@@ -133,7 +133,7 @@ def _open_files() -> None:
 
 
 def _calm_the_collector() -> None:
-    """What stands now stays; what is made from now on has no cycles to speak of, and comes by the thousand."""
+    """What stands now stays; of what is made from now on, by the thousand, only refused calls are cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 50, 100)
