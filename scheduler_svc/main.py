@@ -14,6 +14,7 @@ import gc
 import resource
 import signal
 import sys
+import traceback
 from contextlib import ExitStack, suppress
 from pkgutil import resolve_name
 from typing import Never
@@ -31,6 +32,8 @@ from scheduler_svc.store.sessions import check_sessions
 SUPERVISE_INTERVAL = 0.5
 OPEN_FILES = 16_384
 """What `Limits.connections` needs, and room."""
+END_WITHIN = 9.0
+"""Seconds of a drain at most: where the database does not answer, something waits for it for ever."""
 LINGER = 0.1
 """Seconds in which the last answers reach their callers."""
 _COMMANDS = {
@@ -100,9 +103,10 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     supervisor.cancel()
     drain = asyncio.create_task(replica.drain())
     again = asyncio.create_task(signals.get())
-    await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({drain, again}, timeout=END_WITHIN, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
-        _log.warning("not waiting for the drain", action="stop")
+        why = "told again" if again.done() else "it takes too long"
+        _log.warning("not waiting for the drain", action="stop", why=why, waits_for=_where(drain))
         _end_now(postgres)
     again.cancel()
     with suppress(asyncio.CancelledError):
@@ -111,6 +115,11 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     await asyncio.sleep(LINGER)
     _log.info("stopped", action="stop")
     _end_now(postgres)
+
+
+def _where(task: asyncio.Task[None]) -> str:
+    """The line at which a task waits."""
+    return "".join(traceback.extract_stack(frame, limit=1)[0].line or "" for frame in task.get_stack(limit=1))
 
 
 def _end_now(postgres: EmbeddedPostgres | None) -> Never:

@@ -61,8 +61,7 @@ LARGE_RESULT = 16 * 1024
 MAX_WAITING_SUBMITS = 100_000
 """Tasks that wait for their group's turn; beyond it submits are refused, to be tried again."""
 DRAIN_WITHIN = 7.0
-"""Seconds that calls in flight get once this replica goes away."""
-
+"""Seconds that the claim and the calls in flight get once this replica goes away."""
 SETTLE = 0.1
 """Seconds in which calls are still taken: who watches its health goes elsewhere meanwhile."""
 
@@ -303,13 +302,14 @@ class Replica:
         if self.health.draining:
             return
         self.health.drain()
+        deadline = self._loop.time() + within
         await self._dispatcher.rest(within)  # else workers would leave before they have read what they are given
         await asyncio.sleep(SETTLE)
         self._streams.send_away()
         self._waiters.close()
         self._polls.close()
         self._tail.close()
-        await self._in_flight.end(within)
+        await self._in_flight.end(max(0.0, deadline - self._loop.time()))
         await self._dispatcher.stop()
         await self._admission.stop()
         for loop in self._periodics:

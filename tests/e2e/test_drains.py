@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
+import pytest
+import sqlalchemy as sa
 from contentgen.v1 import task_pb2
 
 from tests.e2e.client import Client, request
@@ -12,6 +16,7 @@ from tests.e2e.stack import Scheduler, Stack, Worker
 from tests.waiting import wait_until, wait_until_gone
 
 LEASE = 60.0
+WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass")
 
 
 def _one_running_two_queued(stack: Stack) -> tuple[Scheduler, Worker, list[str]]:
@@ -77,3 +82,20 @@ def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack) -> None:
     client = scheduler.start().client
     assert client.wait_completed(task_id, within=STOP_LIMIT + 10).attempt == 1
     wait_until(lambda: len(client.contents()) == 1, within=1, what="its content is there")
+
+
+def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(stack: Stack, db_url: str) -> None:
+    """Somebody holds the tables, so that nothing comes to an end for as long as the test wants."""
+    scheduler = stack.scheduler().start()
+    account_id = scheduler.client.create_account()
+    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
+    with engine.begin() as holder, ThreadPoolExecutor(1) as caller:
+        holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+        submitted = caller.submit(scheduler.client.submit, account_id)
+        wait_until(lambda: holder.scalar(WAITING), within=10, what="the submit waits for the table")
+        scheduler.signal(signal.SIGTERM)
+        scheduler.ended()
+        with pytest.raises(grpc.RpcError) as refused:
+            submitted.result()
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert scheduler.events("stop")[0]["why"] == "it takes too long"

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 import psutil
+import pytest
 from contentgen.v1 import worker_service_pb2 as pb
 from grpc import aio
 
@@ -30,6 +31,7 @@ from tests.fuzz.services import alarms
 from tests.fuzz.tally import Finding, Tally
 from tests.integration.scripted_scheduler import Stream, lease
 from tests.waiting import wait_until_async
+from worker_svc.health import LONGEST_PAUSE
 
 TARGET = "hostile scheduler"
 SLOTS = 3
@@ -222,7 +224,7 @@ async def _one_life(scheduler: HostileScheduler, worker: Worker, lies: Lies) -> 
     lies.said["lives"] += 1
     try:
         await _meets_the_truth(truth.result(), worker)
-    except (AssertionError, TimeoutError) as error:
+    except (AssertionError, TimeoutError, pytest.fail.Exception) as error:
         lies.troubles.append(f"a deceived worker does not recover: {type(error).__name__} {error}: {worker.tail()}")
 
 
@@ -233,18 +235,15 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     wanted = pb.Wanted(slots=SLOTS)
     stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], wanted=wanted)
     free = lambda state: state.free_slots >= SLOTS and not state.held_leases  # noqa: E731
-    async with asyncio.timeout(_WITHIN):
-        state = await _state(stream, lambda it: it.free_slots > 0 and not it.held_leases)
+    state = await _state(stream, lambda it: it.free_slots > 0 and not it.held_leases)
     stream.assign(1, state.number, lease(f"first-{worker.pid}"))  # one whose CLI was made to fail tries one at a time
     await stream.update("completed", f"first-{worker.pid}")
-    async with asyncio.timeout(_WITHIN):
-        state = await _state(stream, free)
+    state = await _state(stream, free)
     names = [f"honest-{worker.pid}-{number}" for number in range(SLOTS)]
     stream.assign(2, state.number, *(lease(name, seconds="0.1") for name in names))
     for name in names:
         await stream.update("completed", name)
-    async with asyncio.timeout(_WITHIN):
-        await _state(stream, free)
+    await _state(stream, free)
     clis = [each.name() for guard in psutil.Process(worker.pid).children() for each in guard.children(recursive=True)]
     assert not clis, f"CLIs are left: {clis}"
     worker.signal(SIGTERM)
@@ -253,7 +252,16 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
 
 
 async def _state(stream: Stream, wanted: Callable[[pb.State], bool]) -> pb.State:
-    while True:
-        message = await stream._inbox.get()
-        if message.HasField("state") and wanted(message.state):
-            return message.state
+    """The next state that is `wanted`. One whose tasks were made to fail may have to take its longest pause first."""
+    last = pb.State()
+    begun = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(_WITHIN) as limit:
+            while not wanted(last):
+                message = await stream._inbox.get()
+                if message.HasField("state"):
+                    last = message.state
+                    limit.reschedule(begun + _WITHIN + (LONGEST_PAUSE if last.unhealthy else 0.0))
+    except TimeoutError:
+        raise AssertionError(f"{last.free_slots} slots are free, {len(last.held_leases)} leases held: {last}") from None
+    return last

@@ -59,7 +59,7 @@ class Services:
             try:
                 service.stop()
             except (AssertionError, pytest.fail.Exception) as error:
-                wrong.append(f"after {time.monotonic() - begun:.0f} s: {error}")
+                wrong.append(f"after {time.monotonic() - begun:.0f} s: {error}: {service.tail()}")
         return wrong
 
     def troubles(self) -> list[str]:
