@@ -60,6 +60,8 @@ class Services:
                 service.stop()
             except (AssertionError, pytest.fail.Exception) as error:
                 wrong.append(f"after {time.monotonic() - begun:.0f} s: {error}: {service.tail()}")
+        if given_up := [it["waits_for"] for it in self.scheduler.events("stop") if "waits_for" in it]:
+            wrong.append(f"the drain was given up at {given_up}: {self.scheduler.tail()}")
         return wrong
 
     def troubles(self) -> list[str]:
