@@ -85,13 +85,17 @@ def _batch(source: random.Random) -> bytes:
 def guard_wire(source: random.Random, folder: Path) -> None:
     """Bytes on the socket between worker and guard: documents, or the other end counts as gone."""
     ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
     channel = Channel(ours)
     try:
         for _ in range(source.randint(1, 4)):
-            theirs.sendall(_frame(source))
-            for document, descriptors in channel.receive():
-                assert isinstance(document, dict)
-                assert not descriptors
+            left = _frame(source)
+            while left:
+                with suppress(BlockingIOError):
+                    left = left[theirs.send(left) :]
+                for document, descriptors in channel.receive():
+                    assert isinstance(document, dict)
+                    assert not descriptors
         theirs.close()
         while True:
             channel.receive()
