@@ -14,6 +14,7 @@ from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.looked_up import payload, task
 from scheduler_svc.store.pauses import MAY_CLAIM
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.scopes import account_filter
@@ -96,9 +97,7 @@ _CLAIM = sa.text(f"""
     UNION ALL
     SELECT NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
         p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve
-    FROM grants AS g
-    JOIN task_payloads AS p ON p.task_key = g.task_key
-    JOIN tasks AS t ON t.task_key = g.task_key
+    FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """)
 
@@ -151,11 +150,11 @@ _RENEW = sa.text(f"""
 # A revoked lease ends once a state names it no longer after having named it.
 _REFS = Batch(task_key="bigint", attempt="integer", fence="integer")
 _END_UNNAMED_REVOKED = sa.text(f"""
-    DELETE FROM leases WHERE task_key IN (
+    DELETE FROM leases WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM leases
         WHERE revoked AND named AND worker_id = ANY(CAST(:workers AS text[]))
             AND (task_key, attempt, fence) NOT IN (SELECT task_key, attempt, fence FROM {_REFS.source})
-        ORDER BY task_key FOR UPDATE)
+        ORDER BY task_key FOR UPDATE))
     RETURNING account_id
 """)
 _NAME_REVOKED = sa.text(f"""
@@ -201,7 +200,6 @@ _COMPLETED = f"""
     RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, {TITLE_LENGTH}), p.category, t.priority,
         t.schedule_time, t.auto_approve
 """
-# `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
 # The fence of a result: the lease goes and the task completes, or neither. Whoever gets a row back owns the task.
 _COMPLETE = sa.text(f"""
     WITH gone AS (
@@ -212,18 +210,18 @@ _COMPLETE = sa.text(f"""
     UPDATE tasks AS t SET status = 4, lease_end = 1, attempt = gone.attempt, fence = gone.fence,
         worker_id = gone.worker_id, submit_time = gone.claim_time, start_time = gone.start_time, end_time = now(),
         content_id = gone.content_id, error = NULL, losses = 0, refusals = 0
-    FROM gone JOIN task_payloads AS p ON p.task_key = gone.task_key
-    WHERE t.task_key = gone.task_key AND t.status + 0 = 1 AND t.attempt < gone.attempt
+    FROM gone, {payload("gone")}, {task("gone", "place")}
+    WHERE t.ctid = place.ctid AND t.status + 0 = 1 AND t.attempt < gone.attempt
     {_COMPLETED}
 """)
 # A late result has no lease any more; its task still names it as the last one, which ran out (4).
 _COMPLETE_LATE = sa.text(f"""
     UPDATE tasks AS t SET status = 4, lease_end = 1, start_time = coalesce(t.start_time, now()), end_time = now(),
         content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
-    FROM {_REFS.source} JOIN task_payloads AS p ON p.task_key = r.task_key
-    WHERE t.task_key = r.task_key AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = 1
+    FROM {_REFS.source}, {payload("r")}, {task("r", "place")}
+    WHERE t.ctid = place.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = 1
         AND t.lease_end = 4
-        AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)
+        AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key OFFSET 0)
     {_COMPLETED}
 """)
 

@@ -14,6 +14,7 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.looked_up import payload
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 
@@ -29,9 +30,9 @@ _COLUMNS = """
     p.labels, coalesce(p.request_id, '') AS request_id, l.fence, p.creator_options
 """
 # A revoked lease only bars its task; it is not the task's any more.
-_SOURCE = """
-    FROM tasks AS t JOIN task_payloads AS p ON p.task_key = t.task_key
-    LEFT JOIN leases AS l ON l.task_key = t.task_key AND NOT l.revoked
+_SOURCE = f"""
+    FROM tasks AS t CROSS JOIN {payload("t")}
+    LEFT JOIN LATERAL (SELECT * FROM leases AS x WHERE x.task_key = t.task_key AND NOT x.revoked OFFSET 0) AS l ON true
 """
 _WHOLE = _COLUMNS.format(requirements="p.requirements")
 _LISTED = _COLUMNS.format(requirements="''")

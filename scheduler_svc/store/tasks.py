@@ -11,6 +11,7 @@ from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, Insert, array
+from scheduler_svc.store.looked_up import task
 from scheduler_svc.store.rows import Statements
 
 _TASKS = Insert(
@@ -64,7 +65,6 @@ _ENDED = Batch(
     error="jsonb",
 )
 
-# `+ 0`: not through the index of statuses, which on old statistics seems to hold nothing pending.
 # Fenced: only an open task, and only by a lease that is newer than the last one which ended.
 _END_ATTEMPTS = sa.text(f"""
     UPDATE tasks AS t SET
@@ -72,8 +72,8 @@ _END_ATTEMPTS = sa.text(f"""
         submit_time = r.submit_time, start_time = r.start_time,
         end_time = CASE WHEN r.status = 1 THEN NULL ELSE now() END,
         retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, error = coalesce(r.error, t.error)
-    FROM {_ENDED.source}
-    WHERE t.task_key = r.task_key AND t.status + 0 = 1 AND t.attempt < r.attempt
+    FROM {_ENDED.source}, {task("r", "place")}
+    WHERE t.ctid = place.ctid AND t.status + 0 = 1 AND t.attempt < r.attempt
 """)
 
 # Only a task that waits: the caller has removed it from where it waited.

@@ -81,22 +81,22 @@ _DELAYED = Insert(
 # Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it. Delayed
 # ones first: a task that becomes due between the two statements is found by the second.
 _REMOVE_READY = sa.text("""
-    DELETE FROM ready WHERE task_key IN
-        (SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE)
+    DELETE FROM ready WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0
 """)
 _REMOVE_DELAYED = sa.text("""
-    DELETE FROM delayed WHERE task_key IN
-        (SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE)
+    DELETE FROM delayed WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
 """)
 
 _NEXT = Batch(task_key="bigint", attempt="integer")
 _REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
     sa.text(f"""
-        DELETE FROM {table} WHERE task_key IN (
+        DELETE FROM {table} WHERE task_key = ANY(ARRAY(
             SELECT w.task_key FROM {table} AS w JOIN {_NEXT.source} USING (task_key, attempt)
-            ORDER BY w.task_key FOR UPDATE OF w)
+            WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w))
         RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
     """)
     for table, cause in (("ready", "0"), ("delayed", "cause"))
@@ -104,15 +104,15 @@ _REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
 
 # A revoked lease bars its task: it stays delayed until that lease is gone.
 _TAKE_DUE = sa.text("""
-    DELETE FROM delayed WHERE task_key IN (
+    DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT d.task_key FROM delayed AS d
-        WHERE d.due_time <= now() AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key)
-        ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+        WHERE d.due_time <= now() AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key OFFSET 0)
+        ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
 """)
 _NEXT_DUE = sa.text("""
     SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
-    WHERE NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key)
+    WHERE NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key OFFSET 0)
     ORDER BY d.due_time LIMIT 1
 """)
 

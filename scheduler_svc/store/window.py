@@ -63,15 +63,16 @@ _MOVE_FINISH = """
 """.format(**_GIVEN)
 _TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CAST(:weight AS float8)"
 _LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
-# What is locked is just being cancelled.
+# What is locked is just being cancelled. The rows are locked, so that their places hold still; by their keys a plan
+# from when nothing waited would compare all that waits with each of them.
 _LET_IN = sa.text(f"""
     WITH chosen AS MATERIALIZED (
-        SELECT task_key, {_TAG.format(order="task_key")} AS tag FROM (
-            SELECT w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
+        SELECT place, {_TAG.format(order="task_key")} AS tag FROM (
+            SELECT w.ctid AS place, w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
             ORDER BY w.account_id, w.priority, w.task_key LIMIT :count FOR UPDATE SKIP LOCKED) AS w
     ),
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
-    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.task_key = chosen.task_key
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
 """)
 # The last ones of the window; a claim that is under way is waited for, and then has what it took.
 _UNTAG = sa.text(f"""
@@ -89,11 +90,12 @@ _UNTAG = sa.text(f"""
 # What is locked is just being claimed or cancelled.
 _RENEW = sa.text(f"""
     WITH chosen AS MATERIALIZED (
-        SELECT task_key, {_TAG.format(order="tag, task_key")} AS tag
-        FROM (SELECT w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)} FOR UPDATE SKIP LOCKED) AS w
+        SELECT place, {_TAG.format(order="tag, task_key")} AS tag FROM (
+            SELECT w.ctid AS place, w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
+            FOR UPDATE SKIP LOCKED) AS w
     ),
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
-    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.task_key = chosen.task_key
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
 """)
 
 _MARKS = Batch(priority="smallint", backlog="boolean", refill="float8")
