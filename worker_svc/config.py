@@ -21,6 +21,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 EXIT_CONFIG = 78
 """Exit status (EX_CONFIG) of a worker that cannot start as it is set up."""
 
+MAX_SLOTS = 1_000
+"""CLIs that one worker may run at once; a scheduler refuses a hello that names more."""
+
 _SECRETS = frozenset({"CONTENTGEN_TOKEN"})
 """Variables without a flag: every user of the machine can read a command line."""
 
@@ -100,7 +103,7 @@ class Settings(BaseSettings):
     """Folder for ids and results that are not acknowledged yet; each worker takes a sub-folder of its own."""
     worker_id: str | None = Field(None, alias="CONTENTGEN_WORKER_ID", min_length=1, max_length=200)
     """Name of this worker, which also names its sub-folder; unset: host name and a suffix kept in the folder."""
-    slots: int = Field(3, alias="CONTENTGEN_SLOTS", ge=1, le=1000)
+    slots: int = Field(3, alias="CONTENTGEN_SLOTS", ge=1, le=MAX_SLOTS)
     """CLIs that run at once, 1 to 1000. CPU-bound: the cores; waiting for models: 2 to 4 times that."""
     queue_size: int = Field(0, alias="CONTENTGEN_QUEUE_SIZE", ge=0, le=1000)
     """Leases held ahead of a free slot, 0 to 1000."""

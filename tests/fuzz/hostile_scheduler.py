@@ -31,6 +31,7 @@ from tests.fuzz.services import alarms
 from tests.fuzz.tally import Finding, Tally
 from tests.integration.scripted_scheduler import Stream, lease
 from tests.waiting import wait_until_async
+from worker_svc.config import MAX_SLOTS
 from worker_svc.health import LONGEST_PAUSE
 
 TARGET = "hostile scheduler"
@@ -231,6 +232,7 @@ async def _one_life(scheduler: HostileScheduler, worker: Worker, lies: Lies) -> 
 async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     """Every slot runs a task, nothing else lives, and it ends in order."""
     hello = await stream.hello()
+    assert 1 <= hello.slots <= MAX_SLOTS, f"its hello names {hello.slots} slots, which every scheduler refuses"
     stream.answer_all()
     wanted = pb.Wanted(slots=SLOTS)
     stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], wanted=wanted)

@@ -13,6 +13,7 @@ from typing import Any
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
 from tests.fuzz import values
@@ -162,19 +163,25 @@ class Liar:
 
     def _anything(self) -> bytes:
         """A message from its descriptor, or bytes that are none; no order to drain, which would be heeded for good."""
-        made = message(pb.LeaseResponse.DESCRIPTOR, self._known, self._source)
-        assert isinstance(made, pb.LeaseResponse)
-        if made.HasField("drain") or made.welcome.wanted.drain or made.acknowledgement.wanted.drain:
-            made.Clear()
-        if self._source.random() < 0.9:
-            return made.SerializeToString()
-        return spoil(made.SerializeToString(), pb.LeaseResponse.DESCRIPTOR, self._source)[1]
+        told = message(pb.LeaseResponse.DESCRIPTOR, self._known, self._source).SerializeToString()
+        if self._source.random() >= 0.9:
+            told = spoil(told, pb.LeaseResponse.DESCRIPTOR, self._source)[1]
+        return b"" if _is_order_to_drain(told) else told
 
     def _ids(self) -> list[str]:
         source = self._source
         named = [lease_id for lease_id, _ in (*self._held[-9:], *self._leases[-9:])]
         picked = [lease_id for lease_id in named if source.random() < 0.1]
         return picked if source.random() < 0.9 else [*picked, values.text(self._known, source)]
+
+
+def _is_order_to_drain(told: bytes) -> bool:
+    """As a worker reads it: spoiled bytes may become one that was none before."""
+    try:
+        read = pb.LeaseResponse.FromString(told)
+    except DecodeError:
+        return False
+    return read.HasField("drain") or read.welcome.wanted.drain or read.acknowledgement.wanted.drain
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
 
 from tests.contract.tokened import METHODS
 from tests.fuzz import values
@@ -152,6 +154,15 @@ def test_a_liar_tells_the_same_lies_to_one_who_says_the_same() -> None:
                 continue
             kinds.add(with_kind.WhichOneof("message"))
     assert kinds >= {"welcome", "assignment", "acknowledgement", "cancel", "poll_now", "resize", "reconnect", None}
+
+
+def test_no_lie_orders_a_worker_to_drain_not_by_spoiled_bytes_either() -> None:
+    for lie in (liar._anything() for liar in (Liar(1, stream) for stream in range(5)) for _ in range(1_000)):
+        with suppress(DecodeError):
+            told = worker_pb.LeaseResponse.FromString(lie)
+            assert not told.HasField("drain")
+            assert not told.welcome.wanted.drain
+            assert not told.acknowledgement.wanted.drain
 
 
 @pytest.mark.parametrize("name", INPUTS)

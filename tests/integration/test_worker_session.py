@@ -154,6 +154,30 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
             assert "b" in [held.lease_id for held in state.held_leases]
 
 
+async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(tmp_path: Path) -> None:
+    """One acknowledgement makes room for a lease that waits, and says that it is lost: its run is stopped unbegun."""
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
+            stream, _ = await scheduler.session()
+            stream.answer_all(states=True, reports=False)
+            await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
+            stream.send(cancel=pb.Cancel(lease_id="a"))
+            stream.ack_report(await stream.until("report", lambda it: it.updates[-1].HasField("released")))
+            state = await stream.until("state", lambda it: not it.held_leases)
+            stream.assign(2, state.number, lease("b", demo_seconds=FOR_EVER), lease("a", attempt=2))
+            await stream.update("processing", "b")
+            lost = pb.UpdateResult(lease_id="a", attempt=1, outcome=pb.UPDATE_OUTCOME_LEASE_LOST)
+            stream.send(
+                acknowledgement=pb.Acknowledgement(
+                    state_number=state.number, wanted=pb.Wanted(slots=2), report_number=1, results=[lost]
+                )
+            )
+            stream.answer_all()
+            await stream.until("state", lambda it: it.free_slots == 1 and len(it.held_leases) == 1)
+            released = stream.updates("released")[-1]
+            assert (released.lease_id, released.attempt, released.released.started) == ("a", 2, False)
+
+
 @pytest.mark.parametrize("profile", ["json", "reference"])
 async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_back(
     tmp_path: Path, profile: str

@@ -65,6 +65,19 @@ async def test_a_heartbeat_interval_that_nobody_means_is_not_believed(tmp_path: 
             assert not worker.events("stream.fault")
 
 
+@pytest.mark.parametrize("slots", [-1, 0, 1_001, 2**31 - 1])
+async def test_slots_that_no_worker_may_have_are_not_believed(tmp_path: Path, slots: int) -> None:
+    """They would outlast the stream, in each hello: a scheduler refuses one that names more than 1,000."""
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="2"):
+            stream, _ = await scheduler.session(wanted=pb.Wanted(slots=slots))
+            stream.send(resize=pb.Resize(slots=slots))
+            await stream.until("state")
+            stream.end()
+            _, hello = await scheduler.session()
+            assert hello.slots == 2
+
+
 async def test_a_dropped_lease_is_stopped_but_a_spooled_result_is_sent_all_the_same(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:

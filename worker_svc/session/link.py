@@ -16,6 +16,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
 from structlog.typing import FilteringBoundLogger
 
+from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.backoff import Backoff
@@ -142,8 +143,8 @@ class Link:
             self._backoff.succeeded(now() - opened_at)
 
     def _heed(self, wanted: pb.Wanted) -> None:
-        """What the database wants of this worker."""
-        if wanted.HasField("slots") and wanted.slots > 0:
+        """What the database wants of this worker. Slots that no worker may have are not believed: hellos name them."""
+        if 1 <= wanted.slots <= MAX_SLOTS:
             self._worker.resize(wanted.slots)
         if wanted.drain:
             self._worker.drain()

@@ -13,7 +13,6 @@ import structlog
 from contentgen.v1 import worker_service_pb2 as pb
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.creators.base import Job
 from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.carrier import Carrier, Runs
@@ -53,7 +52,7 @@ class Worker:
         self._runs = runs
         self._carrier = Carrier(self.book, runs, self.keeper, self._reporter, self.probes.ran)
         self._jobs: dict[str, pb.AssignedLease] = {}
-        self._carrying: dict[str, asyncio.Task[None]] = {}
+        self._carrying: dict[str, asyncio.Task[Update]] = {}
         self._reporters: dict[str, LeaseReporter] = {}
         self.broken = asyncio.Event()
         """Set when it does not know any more what runs: then only its end is safe."""
@@ -244,16 +243,23 @@ class Worker:
                 continue
             self.outbox.add(wire.accepted(lease))
             job = wire.job_of(self._jobs.pop(lease_id))
-            task = self._carrying[lease_id] = asyncio.create_task(self._carry(lease, job))
-            task.add_done_callback(self._carried)
+            task = self._carrying[lease_id] = asyncio.create_task(self._carrier.carry(lease, job))
+            task.add_done_callback(partial(self._carried, lease))
         self._changed()
 
-    async def _carry(self, lease: Lease, job: Job) -> None:
+    def _carried(self, lease: Lease, task: asyncio.Task[Update]) -> None:
+        """A run is over. Its task does none of this: cancelled before its first step, it never begins."""
+        del self._carrying[lease.lease_id]
+        self._reporters.pop(lease.lease_id, None)
         try:
-            ending = await self._carrier.carry(lease, job)
-        finally:
-            del self._carrying[lease.lease_id]
-            self._reporters.pop(lease.lease_id, None)
+            self._end_run(lease, _ending(lease, task))
+        except asyncio.CancelledError:
+            pass  # the worker closes
+        except Exception as error:  # noqa: BLE001 - whatever it is, only the worker's end is safe
+            _log.critical("a run got out of hand", action="run.fault", error=repr(error))
+            self.broken.set()
+
+    def _end_run(self, lease: Lease, ending: Update) -> None:
         if lease.stop is Stop.REFUSED:
             self._refuses_until = now() + REFUSAL_PAUSE
             asyncio.get_running_loop().call_later(REFUSAL_PAUSE, self._changed)
@@ -327,7 +333,9 @@ class Worker:
     def _changed(self) -> None:
         self.on_change()
 
-    def _carried(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.critical("a run got out of hand", action="run.fault", error=repr(error))
-            self.broken.set()
+
+def _ending(lease: Lease, task: asyncio.Task[Update]) -> Update:
+    """What ends a lease whose task is over. Raises what that task raised."""
+    if task.cancelled() and lease.stop is not None:  # before its first step
+        return wire.ending_of_stop(lease, lease.stop, started=False)
+    return task.result()
