@@ -1,12 +1,18 @@
 """Opens the old application's database, wherever it is: read-only, within bounds of time and memory.
 
 `old_application` reads through it. Driver errors become SourceUnreadable and RowsUnreadable here.
+
+A SQLite file of some bytes can have rows of gigabytes. However many are asked for at a time, a statement there holds no
+more than what SQLite itself may have (192 MiB, until its end), its rows (64 MiB if it is one, 32 MiB if they are more),
+and the one value that was too much (32 MiB, as text up to 128 MiB); blobs are copies of what SQLite has.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -22,12 +28,22 @@ _WAL_HEADER = slice(18, 20)
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}
 _MOST_BYTES_OF_A_VALUE = 32 * 1024 * 1024
 """In SQLite, where a view or a computed column makes gigabytes of a file of some bytes."""
+_MOST_BYTES_OF_SQLITE = 192 * 1024 * 1024
+"""Of its own memory, in which all values of a row stand before one of them is read. SQLite has it for the process."""
+_MOST_BYTES_OF_A_ROW = 64 * 1024 * 1024
+_MOST_BYTES_OF_ROWS = 32 * 1024 * 1024
+"""Of more than one together, since what is made of each adds to it; beyond that they are read in parts."""
 _LOCK_PATIENCE = 5.0
 _STEPS = 100_000
 """Of SQLite's machine between two looks at the clock: some milliseconds."""
 # What the file's own schema says is not trusted, pages are checked before they are walked, and a file that is cut off
 # meanwhile is an error of a read, not the end of the process.
-_WARY = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", "PRAGMA mmap_size = 0")
+_WARY = (
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA mmap_size = 0",
+    f"PRAGMA hard_heap_limit = {_MOST_BYTES_OF_SQLITE}",
+)
 # A time before or beyond Python's is judged by its reader; the driver would refuse the row for it.
 _TIME_AS_TEXT = extensions.new_type((1082, 1114, 1184), "TIME_AS_TEXT", lambda text, _cursor: text)
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -55,9 +71,10 @@ def name_of(url: sa.URL) -> str:
 class OldSource:
     """One connection whose one transaction sees one moment and can't write."""
 
-    def __init__(self, connection: sa.Connection, patience: _Patience) -> None:
+    def __init__(self, connection: sa.Connection, patience: _Patience, room: _Room) -> None:
         self.connection = connection
         self._patience = patience
+        self._room = room
 
     @contextmanager
     def reading(self, *, rows: bool = False) -> Iterator[sa.Connection]:
@@ -66,8 +83,17 @@ class OldSource:
         With `rows` a value that the driver can't take, or that is beyond what is held, is RowsUnreadable.
         """
         self._patience.begin()
-        with _readable(self.connection.engine, self._patience, rows=rows), self._for_itself(rows):
-            yield self.connection
+        self._room.begin()
+        with _readable(self.connection.engine, self._patience, rows=rows):
+            self._begin_again()
+            with self._for_itself(rows):
+                yield self.connection
+
+    def _begin_again(self) -> None:
+        """SQLite without memory ends its transaction: the rest is of a later moment, unless nobody uses the file."""
+        driver = self.connection.connection.dbapi_connection
+        if isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
+            self.connection.exec_driver_sql("BEGIN")
 
     def _for_itself(self, rows: bool) -> AbstractContextManager[object]:
         """A statement that fails is the end of a transaction of PostgreSQL, but for what came after a savepoint."""
@@ -83,15 +109,15 @@ class OldSource:
 @contextmanager
 def open_source(url: sa.URL, timeout: float) -> Iterator[OldSource]:
     """`timeout`: seconds that one statement may take. Raises SourceUnreadable."""
-    patience = _Patience(timeout)
-    engine = _engine(url, patience)
+    patience, room = _Patience(timeout), _Room()
+    engine = _engine(url, patience, room)
     try:
         with _readable(engine, patience):
             connection = engine.connect()
         with connection:
             with _readable(engine, patience):
                 connection = _in_one_moment(connection, timeout)
-            yield OldSource(connection, patience)
+            yield OldSource(connection, patience, room)
     finally:
         engine.dispose()
 
@@ -110,7 +136,40 @@ class _Patience:
         return time.monotonic() > self._end
 
 
-def _engine(url: sa.URL, patience: _Patience) -> sa.Engine:
+class _TooLarge(ValueError):
+    """More than is held."""
+
+
+class _Room:
+    """For what a statement of SQLite gives: counted as Python holds it, value by value as the driver makes them."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self._held = self._rows = 0
+
+    def text(self, raw: bytes) -> str:
+        """The driver's `text_factory`. What is no UTF-8 is judged row by row."""
+        text = raw.decode("utf-8", "surrogateescape")
+        self._hold(sys.getsizeof(text))
+        return text
+
+    def row(self, _cursor: sqlite3.Cursor, values: tuple[object, ...]) -> tuple[object, ...]:
+        """The driver's `row_factory`."""
+        self._hold(sys.getsizeof(values) + sum(len(value) for value in values if isinstance(value, bytes)))
+        self._rows += 1
+        return values
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > _MOST_BYTES_OF_A_ROW and not self._rows:
+            raise _TooLarge(f"its row has more than {_MOST_BYTES_OF_A_ROW >> 20} MiB")
+        if self._held > _MOST_BYTES_OF_ROWS and self._rows:
+            raise _TooLarge(f"its rows have more than {_MOST_BYTES_OF_ROWS >> 20} MiB together")
+
+
+def _engine(url: sa.URL, patience: _Patience, room: _Room) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         options = {"connect_timeout": 10} if url.get_backend_name() == "postgresql" else {}
         try:
@@ -122,7 +181,7 @@ def _engine(url: sa.URL, patience: _Patience) -> sa.Engine:
     path = Path(url.database or "")
     if not url.database or not _is_file(path):
         raise SourceUnreadable(f"there is no SQLite file {url.database or ''!r}")
-    return sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: _open_sqlite(path, patience))
+    return sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: _open_sqlite(path, patience, room))
 
 
 def _is_file(path: Path) -> bool:
@@ -132,7 +191,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _open_sqlite(path: Path, patience: _Patience) -> sqlite3.Connection:
+def _open_sqlite(path: Path, patience: _Patience, room: _Room) -> sqlite3.Connection:
     """Read-only. A file in WAL mode that nobody has open would be given two more beside it, but for `immutable`."""
     with path.open("rb") as file:
         in_wal_mode = file.read(20)[_WAL_HEADER] == b"\x02\x02"
@@ -140,7 +199,7 @@ def _open_sqlite(path: Path, patience: _Patience) -> sqlite3.Connection:
     options = "mode=ro&immutable=1" if alone else "mode=ro"
     wait = min(_LOCK_PATIENCE, patience.seconds)
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=wait)
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # judged row by row
+    connection.text_factory, connection.row_factory = room.text, room.row
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES_OF_A_VALUE)
     connection.set_progress_handler(patience.is_over, _STEPS)
     for pragma in _WARY:
@@ -170,8 +229,10 @@ def _readable(engine: sa.Engine, patience: _Patience, *, rows: bool = False) -> 
     """What the driver says becomes SourceUnreadable; but a value of `rows` that it can't take is RowsUnreadable."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError) as error:
-        of_a_value = isinstance(error, sa.exc.DataError | ValueError | OverflowError)
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError, MemoryError) as error:
+        # What was held goes now: SQLAlchemy's frames hold the error that holds them, and only the collector parts them.
+        traceback.clear_frames(error.__traceback__)
+        of_a_value = isinstance(error, sa.exc.DataError | ValueError | OverflowError | MemoryError)
         if rows and of_a_value:
             raise RowsUnreadable(_said(error)) from None
         shown = _shown(engine.url)
@@ -184,6 +245,8 @@ def _readable(engine: sa.Engine, patience: _Patience, *, rows: bool = False) -> 
 
 def _said(error: Exception) -> str:
     """The driver's first line, as it can be shown: it quotes names that the file gives."""
+    if isinstance(error, MemoryError):
+        return f"SQLite would need more than {_MOST_BYTES_OF_SQLITE >> 20} MiB of memory for it"
     first = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip().partition("\n")[0]
     return printable(first)
 

@@ -9,11 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from scheduler_svc.domain.old_rows import RowsUnreadable
 from scheduler_svc.store import old_application as reading
+from scheduler_svc.store.old_source import open_source, read_url
 from tests.integration.importing import Importing, ImportingFrom, Sqlite
 from tests.old_application import SECRET, old_application
 
 Remade = Callable[..., Importing]
+LONG_COLUMNS = (
+    "keywords",
+    "category",
+    "requirements",
+    "tone",
+    "status",
+    "result",
+    "error_message",
+    "created_at",
+    "updated_at",
+)
 
 
 @pytest.fixture
@@ -109,6 +122,31 @@ def test_a_text_that_fills_the_memory_is_its_row_s_own_matter(remade: Remade, ta
     assert importing() == 3
     label = {"accounts": "account", "content_generation_tasks": "task"}[table]
     assert importing.left_out == [f"{label} 2: string or blob too big"]
+
+
+def test_rows_that_are_too_long_together_are_left_out_where_they_can_t_be_read_apart(remade: Remade) -> None:
+    long = "UPDATE content_generation_tasks SET tone = hex(zeroblob(10 * 1024 * 1024)) WHERE id = 3"
+    importing = remade(copy_task("3"), copy_task("3"), copy_task("4"), long)
+    assert importing() == 3
+    assert importing.left_out == ["task 3: its rows have more than 32 MiB together"]
+    assert importing.sums()["tasks"] == (3, 0, 1)
+
+
+def test_a_row_for_which_sqlite_has_no_memory_is_its_own_matter(remade: Remade) -> None:
+    texts = ", ".join(f"hex(zeroblob(15 * 1024 * 1024 * (id = 2))) AS {name}" for name in LONG_COLUMNS)
+    importing = remade(
+        "ALTER TABLE content_generation_tasks RENAME TO some_rows",
+        f"CREATE VIEW content_generation_tasks AS SELECT id, task_id, account_id, topic, {texts} FROM some_rows",
+    )
+    with open_source(read_url(importing.source), timeout=10) as source:
+        with pytest.raises(RowsUnreadable), source.reading(rows=True) as connection:
+            connection.exec_driver_sql("SELECT * FROM content_generation_tasks").fetchall()
+        with source.reading() as connection:
+            driver = connection.connection.dbapi_connection
+            assert isinstance(driver, sqlite3.Connection)
+            assert driver.in_transaction, "what follows is not of one moment"
+    assert importing() == 3
+    assert importing.left_out == ["task 2: SQLite would need more than 192 MiB of memory for it"]
 
 
 def test_a_row_that_a_server_can_t_compute_is_its_own_matter(importing_from: ImportingFrom, empty_db_url: str) -> None:

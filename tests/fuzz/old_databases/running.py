@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import select
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +39,22 @@ class Ended:
         return self.status == _KILLED and self.seconds >= WITHIN
 
 
-def run_import(database_url: str, url: str, arguments: Sequence[str], folder: Path) -> Ended:
+Run = Callable[[str, str, Sequence[str]], Ended]
+"""The URL of the database to import into, that of the source, and more arguments."""
+
+
+@contextmanager
+def imports_apart(folder: Path) -> Iterator[Run]:
+    """Runs imports as forks of a process that holds nothing; `folder` takes what they print.
+
+    The most memory that a process had is told with what it began with, which is all that the one it was forked from
+    holds: here that would be the drafts of cases, and what was in the database.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        yield lambda into, url, more: process.submit(_run_import, into, url, more, folder).result()
+
+
+def _run_import(database_url: str, url: str, arguments: Sequence[str], folder: Path) -> Ended:
     """Runs the command in a fork, since a new Python would cost more than the import. Nobody else may have threads."""
     files = [folder / "out", folder / "err"]
     begun = time.monotonic()

@@ -16,7 +16,7 @@ from tests.cluster import Databases, throwaway_server
 from tests.fuzz.old_databases import verdict
 from tests.fuzz.old_databases.cases import TARGET, Case, laid_out
 from tests.fuzz.old_databases.draft import honest
-from tests.fuzz.old_databases.running import Ended, run_import
+from tests.fuzz.old_databases.running import Ended, Run, imports_apart
 from tests.fuzz.old_databases.verdict import Snapshot
 from tests.fuzz.tally import Finding, Tally
 
@@ -34,13 +34,22 @@ class DatabaseOrder:
 
 
 def import_databases(order: DatabaseOrder) -> Tally:
-    """What they came to; runs in a process of the campaign's pool, which has no threads."""
+    """What they came to; runs in a process of the campaign's pool."""
     tally = Tally()
-    with throwaway_server() as server, closing(Databases(server)) as databases, _folder() as folder:
-        template = _template(databases, server.url, folder)
+    with (
+        throwaway_server() as server,
+        closing(Databases(server)) as databases,
+        _folder() as folder,
+        imports_apart(folder) as run,
+    ):
+        template = _template(databases, server.url, folder, run)
         for number in range(order.first, order.first + order.count):
-            with databases.lent(template) as url:
-                tally.add(_tried(order.seed, number, url, folder, databases))
+            with (
+                databases.lent(template) as url,
+                _empty(folder / "case") as place,
+                laid_out(order.seed, number, place, databases) as case,
+            ):
+                tally.add(_tried(case, url, run))
     return tally
 
 
@@ -52,31 +61,27 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _template(databases: Databases, url_of: Callable[[str], str], folder: Path) -> str:
+def _template(databases: Databases, url_of: Callable[[str], str], folder: Path, run: Run) -> str:
     """The name of a database that holds an import of honest and less honest rows, to be cloned for each case."""
     name = databases.create()
     engine = sa.create_engine(url_of(name), poolclass=sa.NullPool)
     upgrade(engine)
     engine.dispose()
     honest().write(folder / "before.db")
-    ended = run_import(url_of(name), f"sqlite:///{folder}/before.db", ("--source", _BEFORE), folder)
+    ended = run(url_of(name), f"sqlite:///{folder}/before.db", ("--source", _BEFORE))
     assert ended.status in {verdict.ALL_TAKEN, verdict.LEFT_OUT}, ended.err
     return name
 
 
-def _tried(seed: int, number: int, database_url: str, folder: Path, databases: Databases) -> Tally:
+def _tried(case: Case, database_url: str, run: Run) -> Tally:
     tally = Tally()
     engine = sa.create_engine(database_url, poolclass=sa.NullPool)
-    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with (
-        _empty(folder / "case") as place,
-        laid_out(seed, number, place, databases) as case,
-        autocommit.connect() as connection,
-    ):
-        trial = Trial(case, database_url, connection, folder)
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        trial = Trial(case, database_url, connection, run)
         problems = list(trial.problems())
     for what in problems:
-        tally.find(Finding(TARGET, f"{case.shape}: {what}", seed, number, f"{case.url} {' '.join(case.arguments)}"))
+        at = f"{case.url} {' '.join(case.arguments)}"
+        tally.find(Finding(TARGET, f"{case.shape}: {what}", case.seed, case.number, at))
     tally.count(TARGET, "FOUND" if problems else _ENDINGS[trial.status])
     return tally
 
@@ -96,12 +101,11 @@ def _empty(place: Path) -> Iterator[Path]:
 class Trial:
     """One case, imported twice, seldom after a dry run."""
 
-    def __init__(self, case: Case, database_url: str, connection: sa.Connection, folder: Path) -> None:
-        """`folder` takes what the command prints."""
+    def __init__(self, case: Case, database_url: str, connection: sa.Connection, run: Run) -> None:
         self._case = case
         self._database_url = database_url
         self._connection = connection
-        self._folder = folder
+        self._import = run
         self.status = -1
         """How the first import ended."""
 
@@ -123,7 +127,7 @@ class Trial:
         yield from verdict.wrong_with_repetition(first, second, after, Snapshot.of(self._connection))
 
     def _run(self, *more: str) -> Ended:
-        return run_import(self._database_url, self._case.url, (*self._case.arguments, *more), self._folder)
+        return self._import(self._database_url, self._case.url, (*self._case.arguments, *more))
 
     def _wrong(self, ended: Ended) -> Iterator[str]:
         yield from verdict.wrong_with_ending(ended, self._case.demands)
