@@ -1,6 +1,7 @@
 """What becomes of the old application's rows: the rules of the import. docs/migration.md has them for people.
 
-Pure: what a row becomes by itself. Whether its account and its content are there is for `application/imports`.
+Pure: what a row becomes by itself. Whether its account and its content are there is for `application/imports`. The id
+is read first: of rows that share one the database gives any, and nothing is said of what only some of them hold.
 """
 
 from __future__ import annotations
@@ -131,18 +132,20 @@ class ImportedEntry(NamedTuple):
 
 def account(row: OldRow) -> ImportedAccount:
     """An account, of which the old application kept far more: nothing but this is asked for. Raises LeftOut."""
-    name = row.text("name").strip() or row.text("directory_name").strip() or f"account {row.old_id}"
-    return ImportedAccount(row.old_id, name[:MAX_ACCOUNT_NAME], row.flag("is_active", True), row.time("created_at"))
+    old_id = row.old_id
+    name = row.text("name").strip() or row.text("directory_name").strip() or f"account {old_id}"
+    return ImportedAccount(old_id, name[:MAX_ACCOUNT_NAME], row.flag("is_active", True), row.time("created_at"))
 
 
 def task(row: OldRow) -> ImportedTask:
     """A task; what had not ended starts anew. Raises LeftOut."""
+    old_id = row.old_id
     status = _named(row, "status", _STATUSES)
     max_retries = _within(row.number("max_retries"), DEFAULT_MAX_RETRIES, 0, bounds.MAX_RETRIES)
     ended = status is not Status.PENDING
     topic, requirements = _prompt(row)
     return ImportedTask(
-        old_id=row.old_id,
+        old_id=old_id,
         old_task_id=row.text("task_id", MAX_OLD_TASK_ID),
         old_account_id=row.required_number("account_id"),
         old_content_id=row.number("content_id") or None,
@@ -167,10 +170,11 @@ def task(row: OldRow) -> ImportedTask:
 
 def content(row: OldRow, *, in_pool: bool) -> ImportedContent:
     """A content. What stands in the pool was to be published, so it counts as approved. Raises LeftOut."""
+    old_id = row.old_id
     body = row.text("content")
     _check_body(body)
     return ImportedContent(
-        old_id=row.old_id,
+        old_id=old_id,
         old_account_id=row.required_number("account_id"),
         title=(row.text("title").strip() or row.text("topic").strip())[:TITLE_LENGTH],
         body=body,
@@ -202,10 +206,11 @@ def content_of_result(of: ImportedTask) -> ImportedContent:
 
 def entry(row: OldRow) -> ImportedEntry:
     """An entry of the publish pool; a claim of the old application's publisher is none here. Raises LeftOut."""
+    old_id = row.old_id
     old = _within(row.number("priority"), DEFAULT_PRIORITY, bounds.LEAST_PRIORITY, bounds.MOST_PRIORITY)
     status = _named(row, "status", _PUBLISH_STATUSES)
     return ImportedEntry(
-        old_id=row.old_id,
+        old_id=old_id,
         old_content_id=row.required_number("content_id"),
         priority=bounds.LEAST_PRIORITY + bounds.MOST_PRIORITY - old,  # there the smaller is the more urgent
         schedule_time=row.time("scheduled_at"),

@@ -89,6 +89,23 @@ def test_rows_that_share_a_key_are_left_out_since_others_can_t_name_one(remade: 
     assert importing.dump() == before
 
 
+def test_rows_that_share_a_key_are_told_as_such_whatever_else_is_wrong_with_one(remade: Remade) -> None:
+    tables = {"accounts": "name", "content_generation_tasks": "status", "contents": "content"}
+    importing = remade(
+        *[f"INSERT INTO {table} SELECT * FROM {table} WHERE id = 1" for table in tables],
+        *[f"UPDATE {table} SET {column} = 'a' || char(0) WHERE id = 1" for table, column in tables.items()],
+        "INSERT INTO publish_pool (id, content_id, status) VALUES (7, 1, 'nonsense')",
+        "CREATE TABLE entries AS SELECT * FROM publish_pool",
+        "DROP TABLE publish_pool",
+        "CREATE VIEW publish_pool AS SELECT * FROM entries UNION ALL SELECT * FROM entries",
+    )
+    assert importing() == 3
+    shared = "2 rows have this id, and others can't name one of them"
+    told = dict(line.split(": ", 1) for line in importing.left_out)
+    for row in ("account 1", "task 1", "content 1", "pool entry 7"):
+        assert told[row] == shared
+
+
 def test_references_in_columns_of_text_are_the_same_references(remade: Remade) -> None:
     importing = remade(
         "DROP TABLE publish_pool",
