@@ -167,6 +167,10 @@ class OldApplication:
         row = {"id": content_id, "content_id": content_id, "priority": priority, "status": "pending"}
         self._insert("publish_pool", row | more)
 
+    def columns(self, table: str) -> list[str]:
+        """The names of its columns."""
+        return [column.name for column in self._tables[table].columns]
+
     def sql(self, text: str) -> list[Any]:
         with self._engine.begin() as connection:
             result = connection.exec_driver_sql(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.cluster import Databases
 from tests.import_process import ImportProcess, fill
 from tests.integration.importing import APPROVED_BUT_NOT_OFFERED
 from tests.integration.scheduling import INVARIANTS
-from tests.old_application import old_application
+from tests.old_application import OldApplication, old_application
 from tests.waiting import wait_until
 
 ROWS = 6_000
@@ -102,6 +103,43 @@ def test_its_memory_does_not_grow_with_the_texts(db_url: str, tmp_path: Path, co
             "CREATE VIEW content_generation_tasks AS"
             f" SELECT id, task_id, account_id, topic, {computed} AS result FROM rows_of_tasks"
         )
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
+        assert process.ended() == status, process.err
+    assert process.peak_kib < MOST_KIB
+
+
+def with_long_accounts(old: OldApplication) -> None:
+    """Twenty of 30 MiB each, of which nothing but the beginning is taken."""
+    for number in range(1, 21):
+        old.account(number, name="")
+    old.sql("ALTER TABLE accounts RENAME TO some_rows")
+    old.sql("CREATE VIEW accounts AS SELECT id, name, hex(zeroblob(15 * 1024 * 1024)) AS directory_name FROM some_rows")
+
+
+def with_one_content_that_is_too_long(old: OldApplication) -> None:
+    """Of the first of many tasks, whose result is long too: the page is halved until that one stands alone."""
+    old.account()
+    for number in range(1, 129):
+        old.completed(number)
+    text = "hex(zeroblob(7 * 1024 * 1024))"
+    result = f"""'{{"content": "' || {text} || '\\ud83d\\ude00"}}'"""  # four times as large when it is read
+    for table, column, value in (
+        ("content_generation_tasks", "result", result),
+        ("contents", "content", "hex(zeroblob(20 * 1024 * 1024))"),
+    ):
+        others = ", ".join(name for name in old.columns(table) if name != column)
+        old.sql(f"ALTER TABLE {table} RENAME TO some_{table}")
+        computed = f"CASE id WHEN 1 THEN {value} ELSE {column} END AS {column}"
+        old.sql(f"CREATE VIEW {table} AS SELECT {others}, {computed} FROM some_{table}")
+
+
+@pytest.mark.parametrize(("spoil", "status"), [(with_long_accounts, 0), (with_one_content_that_is_too_long, 3)])
+def test_what_was_read_is_let_go(
+    db_url: str, tmp_path: Path, spoil: Callable[[OldApplication], None], status: int
+) -> None:
+    source = f"sqlite:///{tmp_path}/old.db"
+    with old_application(source) as old:
+        spoil(old)
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
         assert process.ended() == status, process.err
     assert process.peak_kib < MOST_KIB

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scheduler_svc.application.import_ports import ImportedAccountRow, OldApplication
-from scheduler_svc.application.imports.origin import Missed, Origin, readable, rows_one_by_one
+from scheduler_svc.application.imports.origin import Missed, Origin, readable, rows_in_parts
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
@@ -62,8 +62,7 @@ def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
 
 
 def _check_mapped(tx: Tx, origin: Origin, choices: AccountChoices) -> None:
-    rows, _ = rows_one_by_one(origin.old, Kind.ACCOUNT, list(choices.mapped))
-    there = {row.key for row in rows}
+    there = {row.key for rows, _ in rows_in_parts(origin.old, Kind.ACCOUNT, list(choices.mapped)) for row in rows}
     before = tx.imports.known(origin.source_id, Kind.ACCOUNT, choices.mapped)
     for old_id, new_id in choices.mapped.items():
         if old_id not in there:
@@ -115,10 +114,12 @@ class _Accounts:
         self._store(taken, list(rows.values()))
 
     def _read(self, ids: Sequence[int]) -> list[ImportedAccount]:
-        rows, unreadable = rows_one_by_one(self._origin.old, Kind.ACCOUNT, ids)
-        accounts, missed = readable(rows, self._account)
-        self.told.missed += [*unreadable, *missed]
-        return accounts
+        read: list[ImportedAccount] = []
+        for rows, unreadable in rows_in_parts(self._origin.old, Kind.ACCOUNT, ids):
+            accounts, missed = readable(rows, self._account)
+            self.told.missed += [*unreadable, *missed]
+            read += accounts
+        return read
 
     def _account(self, row: OldRow) -> ImportedAccount:
         account = imports.account(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -50,14 +50,23 @@ def readable(rows: Iterable[OldRow], read: Callable[[OldRow], R]) -> tuple[list[
     return made, missed
 
 
-def rows_one_by_one(old: OldApplication, kind: Kind, ids: Sequence[int]) -> tuple[list[OldRow], list[Missed]]:
-    """These rows, halving what can't be read until a row that can't be stands alone."""
-    try:
-        return (old.rows(kind, ids) if ids else []), []
-    except RowsUnreadable as error:
-        if len(ids) == 1:
-            return [], [Missed(ids[0], str(error))]
+def rows_in_parts(old: OldApplication, kind: Kind, ids: Sequence[int]) -> Iterator[tuple[list[OldRow], list[Missed]]]:
+    """These rows, as many at a time as can be read, halved until a row that can't be stands alone."""
+    if not ids:
+        return
+    rows, why_not = _rows(old, kind, ids)
+    if why_not is None:
+        yield rows, []
+    elif len(ids) == 1:
+        yield [], [Missed(ids[0], why_not)]
+    else:
         middle = len(ids) // 2
-        rows, missed = rows_one_by_one(old, kind, ids[:middle])
-        more, more_missed = rows_one_by_one(old, kind, ids[middle:])
-        return rows + more, missed + more_missed
+        yield from rows_in_parts(old, kind, ids[:middle])
+        yield from rows_in_parts(old, kind, ids[middle:])
+
+
+def _rows(old: OldApplication, kind: Kind, ids: Sequence[int]) -> tuple[list[OldRow], str | None]:
+    try:
+        return old.rows(kind, ids), None
+    except RowsUnreadable as error:
+        return [], str(error)

@@ -115,21 +115,14 @@ class Import:
 
     def _take_or_halve(self, kind: Kind, ids: Sequence[int], take: Callable[[Sequence[int]], None]) -> None:
         """Takes these rows; where one spoils it for all, they are halved until that one stands alone."""
-        if not ids:
+        if not ids or (why := _why_not(take, ids)) is None:
             return
-        try:
-            take(ids)
-        except (CannotImport, DomainError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a row does to a driver, the others go on
-            if len(ids) == 1:
-                said = str(error).partition("\n")[0]
-                plain = isinstance(error, LeftOut | RowsUnreadable)
-                self._leave_out(kind, [Missed(ids[0], said if plain else f"{type(error).__name__}: {said}")])
-                return
-            middle = len(ids) // 2
-            self._take_or_halve(kind, ids[:middle], take)
-            self._take_or_halve(kind, ids[middle:], take)
+        if len(ids) == 1:
+            self._leave_out(kind, [Missed(ids[0], why)])
+            return
+        middle = len(ids) // 2
+        self._take_or_halve(kind, ids[:middle], take)
+        self._take_or_halve(kind, ids[middle:], take)
 
     def _leave_out(self, kind: Kind, missed: Sequence[Missed]) -> None:
         self._tally.left_out += len(missed)
@@ -142,3 +135,15 @@ class Import:
             self._tally.left_out += rows
             self._listener.without_id(kind, rows)
             self._listener.moved(rows)
+
+
+def _why_not(take: Callable[[Sequence[int]], None], ids: Sequence[int]) -> str | None:
+    """What kept these rows from being taken; None where nothing did. With the error goes what it holds of them."""
+    try:
+        take(ids)
+    except (CannotImport, DomainError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a row does to a driver, the others go on
+        said = str(error).partition("\n")[0]
+        return said if isinstance(error, LeftOut | RowsUnreadable) else f"{type(error).__name__}: {said}"
+    return None
