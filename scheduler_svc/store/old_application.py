@@ -1,7 +1,7 @@
 """Reads the old application's tables, whatever database they are in; nothing is written there, and no secret is read.
 
 All reads are of one transaction, and so of one moment. Rows are read by ranges and lists of their keys: what is held is
-one page, or less where that is large. `old_source` has the connection.
+one page, or less where that is large. `old_source` has the connection, and counts what SQLite gives; a server is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -38,8 +39,8 @@ _OPTIONAL = {
 }  # fmt: skip
 """What is asked for and may be missing. Whatever is not named here is never read."""
 
-_MOST_BYTES_AT_ONCE = 128 * 1024 * 1024
-"""Of texts that are held: a page of the largest that may be taken has more, and is halved."""
+_MOST_BYTES_AT_ONCE = 32 * 1024 * 1024
+"""Of rows that a server hands over, as UTF-8, of which Python may make four times as much; a larger page is halved."""
 _ROWS_AT_ONCE = 20
 """That are fetched from a server."""
 
@@ -115,11 +116,23 @@ class OldDatabase:
         if table is None or column not in table.c or not wanted:
             return []
         query = sa.select(table).where(self._has_id(table), table.c[column].in_(wanted)).order_by(table.c.id)
+        self._check_size(query)
         with self._source.reading(rows=True) as connection:
             found = connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
-            rows = list(_within_bounds(row._asdict() for row in found))
+            rows = [row._asdict() for row in found]
         copies = Counter(row["id"] for row in rows) if column == "id" else self._copies(table, rows)
         return [OldRow(row, copies[row["id"]]) for row in {row["id"]: row for row in rows}.values()]
+
+    def _check_size(self, query: sa.Select[Any]) -> None:
+        """Raises RowsUnreadable. The driver of a server holds rows of any size before one of them can be looked at."""
+        if self._is_sqlite:
+            return
+        rows = query.order_by(None).subquery()
+        texts = [sa.func.coalesce(sa.func.octet_length(sa.cast(column, sa.Text)), 0) for column in rows.c]
+        with self._source.reading(rows=True) as connection:
+            size = connection.execute(sa.select(sa.func.sum(sum(texts, sa.literal(0))))).scalar() or 0
+        if size > _MOST_BYTES_AT_ONCE:
+            raise RowsUnreadable(f"its row has more than {_MOST_BYTES_AT_ONCE >> 20} MiB")
 
     def _copies(self, table: sa.TableClause, rows: Iterable[Mapping[str, object]]) -> dict[object, int]:
         """How many rows of the table have each of these keys."""
@@ -148,18 +161,11 @@ class OldDatabase:
     def _has_id(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
         """In SQLite anything may stand in any column, and numbers are below all else."""
         fits = table.c.id.between(sa.literal_column(str(-MOST_ID)), sa.literal_column(str(MOST_ID)))
-        is_sqlite = self._source.connection.dialect.name == "sqlite"
-        return sa.and_(sa.func.typeof(table.c.id) == "integer", fits) if is_sqlite else fits
+        return sa.and_(sa.func.typeof(table.c.id) == "integer", fits) if self._is_sqlite else fits
 
-
-def _within_bounds(rows: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
-    """The rows, as long as they may be held together. Raises RowsUnreadable."""
-    held = 0
-    for row in rows:
-        held += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
-        if held > _MOST_BYTES_AT_ONCE:
-            raise RowsUnreadable(f"its row has more than {_MOST_BYTES_AT_ONCE >> 20} MiB")
-        yield row
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._source.connection.dialect.name == "sqlite"
 
 
 def _table(source: OldSource, kind: Kind) -> sa.TableClause | None:

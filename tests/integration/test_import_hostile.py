@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler_svc.domain.old_rows import RowsUnreadable
-from scheduler_svc.store import old_application as reading
+from scheduler_svc.store import old_source
 from scheduler_svc.store.old_source import open_source, read_url
 from tests.integration.importing import Importing, ImportingFrom, Sqlite
 from tests.old_application import SECRET, old_application
@@ -195,10 +195,10 @@ def test_times_that_only_a_server_has_count_as_missing(importing_from: Importing
 
 
 def test_a_page_of_long_texts_is_read_in_parts(remade: Remade, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_MOST_BYTES_AT_ONCE", 10_000)
+    monkeypatch.setattr(old_source, "_MOST_BYTES_OF_ROWS", 100_000)
     long = [copy_task(str(key)) for key in range(3, 10)]
     importing = remade(
-        *long, "UPDATE content_generation_tasks SET requirements = printf('%.*c', 3000, 'a') WHERE id > 1"
+        *long, "UPDATE content_generation_tasks SET requirements = printf('%.*c', 19000, 'a') WHERE id > 1"
     )
     assert importing() == 0
     assert importing.sums()["tasks"] == (9, 0, 0)
