@@ -17,8 +17,9 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
 MOST_ID = 10**18 - 1
 """The largest number that is read, and the negative of the smallest."""
-MAX_DOCUMENT = 16 * 1024 * 1024
-"""Characters of a JSON document: what it is parsed into may take twenty times as much."""
+MAX_DOCUMENT = 8 * 1024 * 1024
+"""Characters of a JSON document: the largest result that is stored, escaped. What it is parsed into may take fifty
+times as much: lists within lists do."""
 _FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.domain.old_rows import MAX_DOCUMENT
 from tests.cluster import Databases
 from tests.import_process import ImportProcess, fill
 from tests.integration.importing import APPROVED_BUT_NOT_OFFERED
@@ -150,7 +151,21 @@ def with_one_content_that_is_too_long(old: OldApplication) -> None:
         old.sql(f"CREATE VIEW {table} AS SELECT {others}, {computed} FROM some_{table}")
 
 
-@pytest.mark.parametrize(("spoil", "status"), [(with_long_accounts, 0), (with_one_content_that_is_too_long, 3)])
+def with_a_document_of_many_values(old: OldApplication) -> None:
+    """The largest that is parsed, of lists within lists."""
+    old.account()
+    nested = "[" * 40 + "]" * 40
+    old.task(1, result=[])
+    many = MAX_DOCUMENT // (len(nested) + 1) - 1
+    old.sql(
+        f"UPDATE content_generation_tasks SET result = '[' || replace(hex(zeroblob({many})), '00', '{nested},') || '0]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status"),
+    [(with_long_accounts, 0), (with_one_content_that_is_too_long, 3), (with_a_document_of_many_values, 0)],
+)
 def test_what_was_read_is_let_go(
     db_url: str, tmp_path: Path, spoil: Callable[[OldApplication], None], status: int
 ) -> None:
