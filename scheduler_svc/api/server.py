@@ -15,7 +15,7 @@ from contentgen.v1 import (
 from grpc import aio
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from scheduler_svc.api.auth import MODULES, Doors
 from scheduler_svc.api.certificates import Certificates
@@ -23,6 +23,7 @@ from scheduler_svc.api.guard import Guard
 from scheduler_svc.api.health_service import HealthService
 from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.api.limits import Limits
+from scheduler_svc.api.reflection_service import ReflectionService
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 
@@ -94,7 +95,9 @@ def build(
         channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
         reflection.SERVICE_NAME,
     ]
-    reflection.enable_server_reflection(names, server)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+        ReflectionService(names), server
+    )
     return server
 
 

@@ -148,6 +148,15 @@ async def test_reflection_lists_every_service() -> None:
     }
 
 
+async def test_reflection_can_be_read_however_deep_its_request_was() -> None:
+    begins, ends = bytes([5 << 3 | 3]), bytes([5 << 3 | 4])  # groups of a field that it does not have
+    deepest = ServerReflectionRequest.FromString(100 * begins + 100 * ends)
+    async with channel_to() as channel:
+        stub: Any = ServerReflectionStub(channel)  # type: ignore[arg-type] # its types know no aio
+        answer = await stub.ServerReflectionInfo(iter([deepest])).read()
+    assert answer.error_response.error_code == StatusCode.INVALID_ARGUMENT.value[0]
+
+
 async def test_channelz_shows_the_server_and_who_is_connected() -> None:
     async with channel_to() as channel:
         reflected = Reflected(channel)
