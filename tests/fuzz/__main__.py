@@ -38,11 +38,14 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever ends it, nothing of it is left
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     campaign = Campaign(plan, options.processes, _say)
-    campaign.run()
     findings = campaign.tally.findings
+    try:
+        campaign.run()
+    finally:  # whatever ends it, what it found is kept
+        kept = write_findings(findings, options.findings)
     for line in ("", *report(plan.seed, campaign)):
         print(line)
-    for finding, path in zip(findings, write_findings(findings, options.findings), strict=True):
+    for finding, path in zip(findings, kept, strict=True):
         print(f"FOUND {finding.target}: {finding.what[:500]} ({path})")
     print(f"\n{len(findings)} findings" if findings else "\nnothing found")
     return 1 if findings else 0
