@@ -116,7 +116,8 @@ def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> 
     demo = start("demo")
     folder = Path(demo.printed(FOLDER))
     demo.printed(re.compile(r"(processing)"))
-    assert len(demo.family()) > 5  # itself, scheduler, PostgreSQL, two workers with their guards, CLIs
+    # itself, scheduler, PostgreSQL, two workers with their guards, CLIs
+    wait_until(lambda: len(demo.family()) > 5, within=10, what="the demo has its processes")
     demo.process.send_signal(signal.SIGINT)
     assert demo.ended() == 130
     assert not folder.exists()
