@@ -13,6 +13,7 @@ for option; do
         --seconds=*) seconds=${option#*=} ;;
         --until=*) until=${option#*=} ;;
         --characters=*) characters=${option#*=} ;;
+        --status=*) status=${option#*=} ;;
     esac
 done
 note() {
@@ -21,6 +22,7 @@ note() {
 }
 note start
 [ -z "$seconds" ] || sleep "$seconds"
+[ -z "$status" ] || exit "$status"
 [ -z "$until" ] || while [ ! -e "$until" ]; do sleep 0.05; done
 printf '{"content": "'
 head -c "${characters:-16}" /dev/zero | tr '\\0' a
@@ -32,7 +34,8 @@ note end
 def quick_creator(folder: Path) -> Path:
     """The program, written into `folder`; it notes each create in the journal, as the demo creator does.
 
-    Options: `seconds` that it takes, a file that it waits for (`until`), `characters` of its article.
+    Options: `seconds` that it takes, a file that it waits for (`until`), `characters` of its article, the `status` that
+    it exits with, and makes nothing.
     """
     path = folder / "quick-creator"
     path.write_text(_SCRIPT)

@@ -67,7 +67,7 @@ def note(each: Case, ending: Ending, tally: Tally) -> None:
         tally.find(Finding(name, wrong, each.seed, each.number, _how(each), each.requests))
     if ending.answers:
         tally.answered.add(name)
-    if rpc is None or not rpc.contract:
+    if rpc is None:
         return
     for answer in ending.answers:
         try:

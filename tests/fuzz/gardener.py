@@ -71,6 +71,9 @@ class Gardener:
                 for approve in (True, False) * 3
             ]
         )
+        # One for RetryTask. Of many failures in a row the honest worker would think that its CLI is broken.
+        failing = {"status": "3"}
+        batch.requests.add(account_id=HOSTILE_ACCOUNTS[0], topic="to fail", auto_retry=False, creator_options=failing)
         try:
             self._tasks.BatchSubmitTasks(batch, timeout=_WITHIN, metadata=self._metadata)
         except grpc.RpcError as error:
