@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from scheduler_svc.domain.horizon import Look
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import array
+from scheduler_svc.store.looked_up import task
 from scheduler_svc.store.rows import Statements
 
 _LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
@@ -29,11 +30,11 @@ _OLDEST = sa.text("""
         CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)
 """)
 
-# A range of the index of numbers; each task is looked up by its key, whatever the statistics say.
-_PAGE = sa.text("""
+# A range of the index of numbers.
+_PAGE = sa.text(f"""
     SELECT e.seq, e.task_key, t.account_id FROM
         (SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :limit) AS e,
-        LATERAL (SELECT account_id FROM tasks AS t WHERE t.task_key = e.task_key OFFSET 0) AS t
+        {task("e", "t")}
     ORDER BY e.seq
 """)
 # The same of some tasks: a range of the history of each.

@@ -65,6 +65,7 @@ _ENDED = Batch(
     error="jsonb",
 )
 
+# `+ 0`: not through the index of statuses, which on old statistics seems to hold nothing pending.
 # Fenced: only an open task, and only by a lease that is newer than the last one which ended.
 _END_ATTEMPTS = sa.text(f"""
     UPDATE tasks AS t SET

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import DelayedRow, ReadyRow, Turn, Waiting
 from scheduler_svc.domain.fairness import REFILL, WINDOW
 from scheduler_svc.store.batch import Batch, Insert, array
+from scheduler_svc.store.looked_up import leased
 from scheduler_svc.store.rows import Statements
 
 _GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")
@@ -92,6 +93,7 @@ _REMOVE_DELAYED = sa.text("""
 """)
 
 _NEXT = Batch(task_key="bigint", attempt="integer")
+# The keys are asked for once more, so that no join reads all that waits.
 _REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
     sa.text(f"""
         DELETE FROM {table} WHERE task_key = ANY(ARRAY(
@@ -103,16 +105,16 @@ _REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
 )
 
 # A revoked lease bars its task: it stays delayed until that lease is gone.
-_TAKE_DUE = sa.text("""
+_TAKE_DUE = sa.text(f"""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT d.task_key FROM delayed AS d
-        WHERE d.due_time <= now() AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key OFFSET 0)
+        WHERE d.due_time <= now() AND NOT {leased("d")}
         ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
 """)
-_NEXT_DUE = sa.text("""
+_NEXT_DUE = sa.text(f"""
     SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
-    WHERE NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = d.task_key OFFSET 0)
+    WHERE NOT {leased("d")}
     ORDER BY d.due_time LIMIT 1
 """)
 

@@ -9,8 +9,6 @@ from tests.fuzz.known import Known
 
 MOST_FINDINGS = 20
 """Of one kind that are kept; more of it say nothing new."""
-
-
 _UNANSWERABLE = frozenset({"Channelz/GetChannel", "Channelz/GetSubchannel"})
 """A scheduler calls nobody, so it has no channels."""
 
