@@ -42,7 +42,7 @@ run: $(STAMP) ## the same stack in the foreground until Ctrl-C; data is kept in 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of their own
 	@$(PY) -m examples.run_all
 
-test: ARGS ?= -n 4
+test: ARGS ?= -n 4 --dist worksteal
 test: $(STAMP) ## run all tests (ARGS='-n 4' goes to pytest)
 	@$(PY) -m pytest -q $(ARGS)
 

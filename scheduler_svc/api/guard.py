@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Never, TypeVar
 
@@ -65,39 +65,25 @@ class Guard(aio.ServerInterceptor):
         behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         assert behavior
         read = self._requests if handler.request_streaming else self._request
-        streams = inspect.isasyncgenfunction(behavior)  # one that does not writes to the context by itself
-        guarded = (self._streaming if streams else self._answering)(behavior, read, method)
+        answer = _writing(behavior) if inspect.isasyncgenfunction(behavior) else behavior
         responds = (
             grpc.stream_stream_rpc_method_handler
             if handler.response_streaming
             else grpc.stream_unary_rpc_method_handler
         )
-        return responds(guarded, _raising(handler.request_deserializer or bytes), handler.response_serializer)
+        deserialize = _raising(handler.request_deserializer or bytes)
+        return responds(self._answering(answer, read, method), deserialize, handler.response_serializer)
 
-    def _answering(self, behavior: Behavior, read: Read, method: str) -> Behavior:
-        async def answer(requests: object, context: Context) -> object:
+    def _answering(self, answer: Behavior, read: Read, method: str) -> Behavior:
+        async def guarded(requests: object, context: Context) -> object:
             try:
                 with self._in_flight.call():
                     arriving = self._callers.begin(method, context)
-                    return await behavior(await read(requests, context, arriving), context)
+                    return await answer(await read(requests, context, arriving), context)
             except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
                 await _refuse(error, method, context)
 
-        return answer
-
-    def _streaming(self, behavior: Behavior, read: Read, method: str) -> Behavior:
-        async def stream(requests: object, context: Context) -> AsyncIterator[object]:
-            try:
-                with self._in_flight.call():
-                    arriving = self._callers.begin(method, context)
-                    request = await read(requests, context, arriving)
-                    async with aclosing(behavior(request, context)) as responses:
-                        async for response in responses:
-                            yield response
-            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-                await _refuse(error, method, context)
-
-        return stream
+        return guarded
 
     async def _request(self, _requests: object, context: Context, arriving: asyncio.Semaphore) -> object:
         """The one message of a call. Raises RequestTooSlow, InvalidArgument."""
@@ -113,6 +99,31 @@ class Guard(aio.ServerInterceptor):
 
     async def _requests(self, requests: object, _context: Context, _arriving: object) -> object:
         return requests
+
+
+def _writing(behavior: Behavior) -> Behavior:
+    """Writes what a generator yields. Were that left to gRPC, a call that is cut off meanwhile would get no status."""
+
+    async def write(request: object, context: Context) -> None:
+        begun = False
+        async with aclosing(behavior(request, context)) as responses:
+            async for response in responses:
+                if not begun:
+                    await _begin(context)
+                    begun = True
+                await context.write(response)
+
+    return write
+
+
+async def _begin(context: Context) -> None:
+    """Sends the headers by themselves and to the end: no status can follow while they are on their way."""
+    sent = asyncio.ensure_future(context.send_initial_metadata(()))
+    try:
+        await asyncio.shield(sent)
+    except asyncio.CancelledError:
+        await sent
+        raise
 
 
 def _raising(decode: Decode) -> Decode:

@@ -38,6 +38,7 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.answer = pb.WatchTasksResponse()
         self.entered = asyncio.Event()
         self.left = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -60,7 +61,8 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
 
     async def WatchTasks(self, request: pb.WatchTasksRequest, context: object) -> AsyncIterator[pb.WatchTasksResponse]:
         try:
-            yield pb.WatchTasksResponse()
+            self.entered.set()
+            yield self.answer
             if self.error:
                 raise self.error
             await asyncio.Event().wait()
@@ -277,4 +279,20 @@ async def test_a_call_that_outlasts_the_end_is_told_so(kind: str) -> None:
         await in_flight.end(0)
         assert handlers.left.is_set()
         with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
-            await (call if kind == "call" else call.read())
+            async with asyncio.timeout(PATIENCE_S):
+                await (call if kind == "call" else call.read())
+
+
+@pytest.mark.parametrize("headers_have_come", [False, True])
+async def test_so_is_one_whose_answer_nobody_reads(headers_have_come: bool) -> None:
+    handlers, in_flight = scripted(), InFlight()
+    handlers.answer = pb.WatchTasksResponse(event=pb.TaskChange(resume_token="x" * 2**21))  # it is not sent at one go
+    async with served(handlers, in_flight) as channel:
+        call = TaskServiceStub(channel).WatchTasks(pb.WatchTasksRequest())
+        await (call.initial_metadata() if headers_have_come else handlers.entered.wait())
+        await in_flight.end(0)
+        assert handlers.left.is_set()
+        with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+            async with asyncio.timeout(PATIENCE_S):
+                while await call.read() != aio.EOF:
+                    pass
