@@ -100,6 +100,7 @@ def test_settings_for_a_server_that_keeps_its_data(root: Path) -> None:
         "lc_messages": "C",
         "max_connections": "100",
         "max_wal_size": "2GB",
+        "backend_flush_after": "2MB",
         "work_mem": "7MB",
     }
     with EmbeddedPostgres(root, settings=("work_mem=7MB",)) as server:
