@@ -105,25 +105,11 @@ def _writing(behavior: Behavior) -> Behavior:
     """Writes what a generator yields. Were that left to gRPC, a call that is cut off meanwhile would get no status."""
 
     async def write(request: object, context: Context) -> None:
-        begun = False
         async with aclosing(behavior(request, context)) as responses:
             async for response in responses:
-                if not begun:
-                    await _begin(context)
-                    begun = True
                 await context.write(response)
 
     return write
-
-
-async def _begin(context: Context) -> None:
-    """Sends the headers by themselves and to the end: no status can follow while they are on their way."""
-    sent = asyncio.ensure_future(context.send_initial_metadata(()))
-    try:
-        await asyncio.shield(sent)
-    except asyncio.CancelledError:
-        await sent
-        raise
 
 
 def _raising(decode: Decode) -> Decode:
