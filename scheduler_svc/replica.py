@@ -30,7 +30,7 @@ from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.recover import ReaperSettings
 from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack
 from scheduler_svc.application.sessions import SessionSettings
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import Signals, StoppedAttempt
 from scheduler_svc.application.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.application.submit import Submit, Submits
 from scheduler_svc.application.tail import Tail
@@ -38,6 +38,7 @@ from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.application.watching import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
+from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import Completed
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
@@ -242,6 +243,8 @@ class Replica:
         if signals.watching:
             return
         self._housekeeping.moved(len(signals.ended) + 1)
+        for attempt in signals.stopped:
+            _log_stopped(attempt)
         if signals.ready:
             self._dispatcher.wake()
         self._tell(signals)
@@ -322,6 +325,19 @@ class Replica:
         self._notifications.dispose()
         for engine in self._engines:
             engine.dispose()
+
+
+def _log_stopped(attempt: StoppedAttempt) -> None:
+    _log.info(
+        "an attempt ended without a result",
+        action="attempt.stopped",
+        task_id=format_task_id(attempt.ref.task_key),
+        lease_id=attempt.ref.lease_id,
+        attempt=attempt.ref.attempt,
+        worker_id=attempt.worker_id,
+        reason=attempt.reason,
+        status=attempt.status.name.lower(),
+    )
 
 
 def _updates(item: Item) -> int:

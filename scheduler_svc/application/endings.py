@@ -11,8 +11,9 @@ from datetime import timedelta
 from scheduler_svc.application.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EndedAttempt, LiveLease, TaskRow
+from scheduler_svc.application.signals import StoppedAttempt
 from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, sequel
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.task import TaskError
 
 
@@ -75,6 +76,8 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
         count = then.retry_count if step.target is Status.PENDING else None
         record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message, retry_count=count)
     _place(tx, ledger, lease, then, barred=item.revoke)
+    if item.cause.move is not Move.GIVE_BACK:
+        tx.signals.stopped.append(StoppedAttempt(lease.ref, lease.worker_id, item.cause.reason, then.status))
     if then.place is Place.NOWHERE:
         tx.signals.ended.append(lease.ref.task_key)
     return EndedAttempt(

@@ -8,7 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lifecycle import Status
+
+
+class StoppedAttempt(NamedTuple):
+    """An attempt that ended without a result, why, and the status that its task has now."""
+
+    ref: LeaseRef
+    worker_id: str
+    reason: str
+    status: Status
 
 
 @dataclass(slots=True)
@@ -33,9 +45,11 @@ class Signals:
     """Accounts whose waiting tasks may have to be let in. This replica does it: the others are not told."""
     released: set[int] = field(default_factory=set)
     """Accounts of which leases ended: where they have a limit, the same."""
+    stopped: list[StoppedAttempt] = field(default_factory=list)
+    """For this replica's log; those that were given back before their CLI had started are no news."""
 
     def __bool__(self) -> bool:
-        return self.for_others or bool(self.admit or self.released)
+        return self.for_others or bool(self.admit or self.released or self.stopped)
 
     @property
     def for_others(self) -> bool:

@@ -56,8 +56,6 @@ def reaper(
             store_there(False)
             raise
         store_there(True)
-        if reaped.expired or reaped.timed_out:
-            _log.info("leases ended", action="reap", expired=reaped.expired, timed_out=reaped.timed_out)
         if reaped.runs_ahead and not ran_ahead:
             _log.warning("the database's clock runs ahead of ours: no lease runs out for a while", action="reap")
         ran_ahead = reaped.runs_ahead

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -34,6 +36,18 @@ def _one_running_two_queued(stack: Stack) -> tuple[Scheduler, Worker, list[str]]
 def _finished_elsewhere(stack: Stack, client: Client, task_ids: list[str]) -> None:
     tasks = [client.wait_completed(task_id, within=15) for task_id in task_ids]
     assert [(task.worker_id, task.attempt, task.retry_count) for task in tasks] == [("other", 2, 0)] * len(tasks)
+
+
+@contextmanager
+def _waiting_for_a_table(scheduler: Scheduler, db_url: str) -> Iterator[Future[str]]:
+    """Somebody holds the tasks: a submit, and with it a drain, comes to no end for as long as the test wants."""
+    account_id = scheduler.client.create_account()
+    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
+    with engine.begin() as holder, ThreadPoolExecutor(1) as caller:
+        holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+        submitted = caller.submit(scheduler.client.submit, account_id)
+        wait_until(lambda: holder.scalar(WAITING), within=10, what="the submit waits for the table")
+        yield submitted
 
 
 def test_a_draining_worker_finishes_what_runs_and_gives_the_rest_back_at_once(stack: Stack) -> None:
@@ -70,29 +84,25 @@ def test_a_second_term_stops_the_cli_and_gives_its_task_back_uncounted(stack: St
     _finished_elsewhere(stack, client, task_ids)
 
 
-def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack) -> None:
+def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str) -> None:
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     stack.worker("worker", scheduler).start()
     task_id = scheduler.client.submit(scheduler.client.create_account(), options={"demo-seconds": "2"})
     scheduler.client.wait_processing(task_id)
-    scheduler.close_client()
-    scheduler.signal(signal.SIGTERM)
-    scheduler.signal(signal.SIGINT)
-    scheduler.ended()
+    with _waiting_for_a_table(scheduler, db_url):
+        scheduler.signal(signal.SIGTERM)
+        scheduler.wait_for("drain", within=5)
+        scheduler.signal(signal.SIGTERM)
+        scheduler.ended()
+    assert scheduler.events("stop")[0]["why"] == "told again"
     client = scheduler.start().client
     assert client.wait_completed(task_id, within=STOP_LIMIT + 10).attempt == 1
     wait_until(lambda: len(client.contents()) == 1, within=1, what="its content is there")
 
 
 def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(stack: Stack, db_url: str) -> None:
-    """Somebody holds the tables, so that nothing comes to an end for as long as the test wants."""
     scheduler = stack.scheduler().start()
-    account_id = scheduler.client.create_account()
-    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
-    with engine.begin() as holder, ThreadPoolExecutor(1) as caller:
-        holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
-        submitted = caller.submit(scheduler.client.submit, account_id)
-        wait_until(lambda: holder.scalar(WAITING), within=10, what="the submit waits for the table")
+    with _waiting_for_a_table(scheduler, db_url) as submitted:
         scheduler.signal(signal.SIGTERM)
         scheduler.ended()
         with pytest.raises(grpc.RpcError) as refused:

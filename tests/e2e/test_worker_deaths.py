@@ -53,6 +53,10 @@ def test_a_killed_workers_task_runs_elsewhere_once_its_lease_is_over(stack: Stac
     assert (task.worker_id, task.attempt, task.retry_count) == ("heir", 2, 0)
     assert client.moves(task_id)[3:5] == [("failed", "WORKER_LOST"), REQUEUED]
     assert len(client.contents()) == len(client.publish_pool()) == 1
+    (stopped,) = scheduler.events("attempt.stopped")
+    keys = ("task_id", "attempt", "worker_id", "reason", "status")
+    assert [stopped[key] for key in keys] == [task_id, 1, "victim", "WORKER_LOST", "pending"]
+    assert stopped["lease_id"].startswith("lease-")
 
 
 def test_a_killed_workers_task_runs_at_once_when_the_worker_comes_back(stack: Stack) -> None:
