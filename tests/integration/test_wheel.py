@@ -1,0 +1,126 @@
+"""The package as it is installed elsewhere: plain, or with one extra, and nothing else that this checkout has."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+CHECKOUT = Path(__file__).parents[2]
+DIRECT = {"grpcio", "grpcio-status", "protobuf", "googleapis-common-protos"}
+USE = """
+import importlib, pkgutil
+from scheduler_svc import client
+for module in pkgutil.iter_modules(client.__path__, "scheduler_svc.client."):
+    importlib.import_module(module.name)
+with client.ContentGenerationClient("127.0.0.1:1", timeout=0.2) as made:
+    try:
+        made.cancel_task("task-0")
+    except client.client.grpc.RpcError as error:
+        print(error.code().name, client.__file__)
+"""
+PROGRAMS = {
+    "worker": ("worker_svc.main", ("scheduler_svc", "sqlalchemy", "psycopg2"), "--creator-cli-path"),
+    "scheduler": ("scheduler_svc.main", ("worker_svc", "typer"), "DATABASE_URL"),
+    "cli": ("scheduler_svc.cli.operators.__main__", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
+}
+"""By extra: its program, what it does without, and what its help teaches."""
+HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import main; main()"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built of the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "wheel"]
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
+    subprocess.run([*pip, *options, str(CHECKOUT)], check=True, timeout=120)
+    [found] = folder.glob("*.whl")
+    return found
+
+
+def test_the_client_works_with_its_four_dependencies_and_what_they_need(wheel: Path, tmp_path: Path) -> None:
+    assert set(requirements(wheel)) == DIRECT
+    installed = install(wheel, tmp_path / "installed")
+    assert not (installed / "sqlalchemy").exists()
+    ran = run(USE, installed)
+    assert ran.stdout.split() == ["UNAVAILABLE", str(installed / "scheduler_svc/client/__init__.py")]
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("extra", PROGRAMS)
+def test_each_program_installs_alone_from_its_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
+    module, others, teaches = PROGRAMS[extra]
+    installed = install(wheel, tmp_path / "installed", extra)
+    for each in others:
+        shutil.rmtree(installed / each, ignore_errors=True)  # the package holds both services
+    ran = run(HELP.format(module=module), installed)
+    assert teaches in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_the_package_says_that_it_is_typed(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert {"scheduler_svc/py.typed", "scheduler_svc/client/watch.py"} <= set(archive.namelist())
+        assert "contentgen/v1/task_pb2.pyi" in archive.namelist()
+
+
+def install(wheel: Path, into: Path, extra: str = "") -> Path:
+    """The package and what it needs with that extra, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(into)
+    for name in closure(requirements(wheel, extra)):
+        link(metadata.distribution(name), into)
+    return into
+
+
+def run(program: str, installed: Path) -> subprocess.CompletedProcess[str]:
+    """-S: no site-packages, so none but what is installed there."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(installed)!r})\n{program}"],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        cwd=installed.parent,
+    )
+
+
+def requirements(wheel: Path, extra: str = "") -> Iterator[str]:
+    """What it needs, with or without an extra."""
+    [found] = metadata.distributions(path=[str(wheel)])
+    return needed(found.requires, extra)
+
+
+def closure(names: Iterable[str]) -> set[str]:
+    """These packages with all that they need."""
+    found: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        waiting |= set(needed(metadata.distribution(name).requires)) - found
+    return found
+
+
+def needed(requires: list[str] | None, extra: str = "") -> Iterator[str]:
+    for requirement in map(Requirement, requires or ()):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            yield canonicalize_name(requirement.name)
+
+
+def link(distribution: metadata.Distribution, into: Path) -> None:
+    """Its files, and none of another package that shares a folder with it."""
+    for file in distribution.files or ():
+        if ".." not in file.parts:
+            target = into / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(str(distribution.locate_file(file)))
