@@ -20,7 +20,7 @@ PAGE_SIZE = 200
 
 
 class TaskMethods(Connected):
-    def submit_task(  # noqa: PLR0917 - the reference's own order
+    def submit_task(  # noqa: PLR0917 - the old application's own order
         self,
         account_id: int,
         topic: str,

@@ -1,4 +1,4 @@
-"""Scenario 1: the example of the reference document, from submit to publish pool."""
+"""Scenario 1: the example of the old application's quick reference, from submit to publish pool."""
 
 from __future__ import annotations
 

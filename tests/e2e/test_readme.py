@@ -1,51 +1,51 @@
-"""The README's lines that call every RPC are run, in their order, as they stand there."""
+"""The README's snippets are run as they stand there; what is for grpcurl, which may be missing, names what there is."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
     task_service_pb2,
     worker_pool_service_pb2,
 )
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message_factory import GetMessageClass
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Scheduler, Stack
 from tests.guides import DOCS, snippets
 
 README = DOCS.parent / "README.md"
-SERVICES = (account_service_pb2, content_service_pb2, task_service_pb2, worker_pool_service_pb2)
+TARGET = "127.0.0.1:50051"
+MODULES = (account_service_pb2, content_service_pb2, task_service_pb2, worker_pool_service_pb2)
 WITHIN = 60.0
 
 
-def every_rpc() -> str:
-    """The block that has them all."""
-    (found,) = [it.text for it in snippets(README) if "AccountService/DeactivateAccount" in it.text]
+def block(mark: str) -> str:
+    """The only block that has `mark` in it."""
+    (found,) = [it.text for it in snippets(README) if mark in it.text]
     return found
 
 
-def test_no_rpc_is_left_out() -> None:
-    """But for the workers' own, which is a conversation."""
-    services = [service for module in SERVICES for service in module.DESCRIPTOR.services_by_name.values()]
-    missing = [
-        f"{service.name}/{method.name}"
-        for service in services
-        for method in service.methods
-        if f"{service.name}/{method.name}" not in every_rpc()
-    ]
-    assert missing == []
+def services() -> dict[str, ServiceDescriptor]:
+    """Those that clients call, by full name; not the workers' own, which is a conversation."""
+    return {it.full_name: it for module in MODULES for it in module.DESCRIPTOR.services_by_name.values()}
 
 
-def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
-    scheduler = stack.scheduler().start()
-    stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
-    script = every_rpc().replace("127.0.0.1:50051", scheduler.target)
+def follow(text: str, stack: Stack, scheduler: Scheduler) -> subprocess.CompletedProcess[str]:
+    """Types it in, with the scheduler's address in place of the README's; each line has to succeed."""
+    text = text.replace(TARGET, scheduler.target).replace(".venv/bin/buf", str(Path(sys.executable).with_name("buf")))
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace(".venv/bin/buf", str(Path(sys.executable).with_name("buf")))],
+        ["bash", "-euo", "pipefail", "-c", text],
         env={"PATH": os.environ["PATH"], "HOME": str(stack.folder)},
         cwd=stack.folder,
         capture_output=True,
@@ -54,6 +54,68 @@ def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def answers(out: str) -> list[Any]:
+    """The JSON documents that `out` begins with."""
+    found, decoder = [], json.JSONDecoder()
+    while out.startswith("{"):
+        document, end = decoder.raw_decode(out)
+        found.append(document)
+        out = out[end:].lstrip()
+    return found
+
+
+def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scheduler = stack.scheduler().start()
+    assert scheduler.client.create_account() == 1
+    stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+
+    done = follow(block("GetTaskStats '{}'"), stack, scheduler)
+    first, second, tasks, stats, contents, pool, claimed, workers = answers(done.stdout)
+    submitted = {answer["task"]["taskId"] for answer in (first, second)}
+    assert {task["taskId"] for task in tasks["tasks"]} == submitted
+    assert [task["status"] for task in tasks["tasks"]] == ["TASK_STATUS_COMPLETED"] * 2
+    assert int(stats["counts"]["completed"]) == 2
+    assert {content["taskId"] for content in contents["contents"]} == submitted
+    [entry] = pool["entries"]
+    [claim] = claimed["entries"]
+    assert claim["contentId"] == entry["contentId"]
+    assert claim["claimId"]
+    assert [worker["workerId"] for worker in workers["workers"]] == ["a"]
+    assert "contentgen.v1.TaskService/SubmitTask" in done.stdout.split()
+
+    python = block("ContentGenerationClient").replace(TARGET, scheduler.target)
+    exec(compile(python, str(README), "exec"), {})  # noqa: S102 - our own text
+    assert "# 人工智能的未来发展" in capsys.readouterr().out
+
+
+def test_no_rpc_is_left_out() -> None:
+    every_rpc = block("AccountService/DeactivateAccount")
+    named = [f"{service.name}/{method.name}" for service in services().values() for method in service.methods]
+    assert [name for name in named if name not in every_rpc] == []
+
+
+def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+    done = follow(block("AccountService/DeactivateAccount"), stack, scheduler)
     assert done.stderr.count('"code":') == 2, "the watch is stopped, the retry refused; nothing else fails"
     assert "PUBLISH_STATUS_PUBLISHED" in done.stdout
     assert "TASK_STATUS_CANCELLED" in done.stdout
+
+
+def test_what_is_called_by_grpcurl_is_there() -> None:
+    lines = block("grpcurl -plaintext").splitlines()
+    calls = [re.fullmatch(rf"grpcurl -plaintext -d '(.*)' {TARGET} (.*)/(.*)", line) for line in lines[:-1]]
+    for call in calls:
+        assert call
+        method = services()[call[2]].methods_by_name[call[3]]
+        ParseDict(json.loads(call[1]), GetMessageClass(method.input_type)())  # raises on a field that there is not
+    assert len(calls) == 2
+    describe, _, described = lines[-1].rpartition(" ")
+    assert describe == f"grpcurl -plaintext {TARGET} describe"
+    assert described in services()

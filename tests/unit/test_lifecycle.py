@@ -24,7 +24,7 @@ CONTRACT = {
     (S.PROCESSING, S.COMPLETED): {Move.COMPLETE},
     (S.FAILED, S.PENDING): {Move.RETRY},
     (S.TIMEOUT, S.PENDING): {Move.RETRY},
-    # three more, beyond the reference's
+    # three more, beyond the old application's
     (S.SUBMITTED, S.PENDING): {Move.GIVE_BACK},
     (S.SUBMITTED, S.CANCELLED): {Move.CANCEL_BY_FORCE},
     (S.PROCESSING, S.CANCELLED): {Move.CANCEL_BY_FORCE},

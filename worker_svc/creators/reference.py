@@ -37,7 +37,7 @@ _ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 class Reference(Creator):
-    """The CLI of the reference document, asynchronous."""
+    """The CLI of the old application, asynchronous."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
