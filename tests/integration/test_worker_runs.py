@@ -11,8 +11,10 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from tests.integration.guarded import marked
 from tests.integration.scripted_scheduler import lease
 from tests.integration.worker_process import lease_in
+from tests.leaks import pending_tasks
 from tests.waiting import wait_until_async
 from worker_svc.creators.base import Cli, Creator, Job, Reporter
 from worker_svc.folder import StartedMarks
@@ -20,11 +22,20 @@ from worker_svc.guard import Guard, now
 from worker_svc.outcome import Outcome
 from worker_svc.runner import Program, Runner
 from worker_svc.session.keeper import Keeper
+from worker_svc.session.leases import Stage
 from worker_svc.session.worker import Worker
 from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 FAR = 600.0
+
+
+class Endless(Creator):
+    """A profile whose CLI ends only when it is stopped."""
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        await cli.call(["-c", "import signal; signal.pause()"], limit=None)
+        raise AssertionError("it was stopped")
 
 
 class Faulty(Creator):
@@ -53,6 +64,20 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
             await worker.close()
             await guard.close()
             await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def test_a_run_that_starts_while_the_worker_closes_is_given_up_too(tmp_path: Path) -> None:
+    async with working(Endless(), tmp_path) as (worker, guard):
+        tasks = pending_tasks()
+        worker.assigned([lease("runs"), lease("waits")], now() + FAR)
+        await wait_until_async(lambda: marked(guard), within=10, what="the first one runs")
+        worker.revoked(["runs"], "LEASE_LOST")  # its end makes room for the other one
+        await worker.close()
+        waits = worker.book.get("waits")
+        assert waits is not None
+        assert waits.stage is Stage.ACCEPTED, "it had got the slot"
+        assert pending_tasks() - tasks == set()
+        assert marked(guard) == set()
 
 
 async def test_a_fault_of_a_profile_is_logged_with_the_lease_that_it_cost(tmp_path: Path) -> None:

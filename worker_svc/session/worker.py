@@ -196,9 +196,10 @@ class Worker:
 
     async def close(self) -> None:
         """Gives up what still runs; returns when no write is under way. What is held stays in spool and marks."""
-        for task in self._carrying.values():
-            task.cancel()
-        await asyncio.gather(*self._carrying.values(), return_exceptions=True)
+        while self._carrying:  # a run that ends by itself meanwhile makes room for one that waits
+            for task in self._carrying.values():
+                task.cancel()
+            await asyncio.gather(*self._carrying.values(), return_exceptions=True)
         await self.keeper.close()
 
     # How
