@@ -1,6 +1,6 @@
-"""Logs: structlog, one event a line on stderr, for people on a terminal and as JSON elsewhere.
+"""Logs: structlog, one event a line on stderr, other libraries' included; for people on a terminal, as JSON elsewhere.
 
-Layer: beside config, used by main.
+Layer: beside config, used by main. The scheduler does the same by code of its own: the services share the protos only.
 """
 
 from __future__ import annotations
@@ -10,25 +10,48 @@ import sys
 from typing import Literal
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+_QUIET = ("grpc", "asyncio")
+"""Libraries whose every step is no news."""
+
+_SHARED: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
 
 
 def configure_logging(level: str, form: Literal["console", "json"] | None) -> None:
-    """Sets structlog up for the process; `form` None: console on a terminal, else JSON."""
+    """Sets up structlog and the root logger; `form` None: console on a terminal, else JSON."""
+    least = logging.getLevelNamesMapping()[level.upper()]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=_rendering(form or ("console" if sys.stderr.isatty() else "json")),
+            foreign_pre_chain=[*_SHARED, _name_the_logger],
+        )
+    )
+    logging.root.handlers = [handler]
+    logging.root.setLevel(least)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_renderers(form or ("console" if sys.stderr.isatty() else "json")),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
     )
 
 
-def _renderers(form: str) -> list[Processor]:
+def _rendering(form: str) -> list[Processor]:
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if form == "console":
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        plain = structlog.dev.plain_traceback  # the other shows locals, and so topics and tokens
+        return [without_meta, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _name_the_logger(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event["logger"] = event["_record"].name
+    return event

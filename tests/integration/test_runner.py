@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.guarded import FAMILY, marked, python
 from worker_svc import output
 from worker_svc.creators.base import Cli, Creator, Job, Needs, Reporter, call
 from worker_svc.guard import Guard, now
@@ -114,3 +116,23 @@ async def test_what_a_profile_finds_wrong_with_the_version_is_told_with_the_path
     with pytest.raises(CliUnusableError, match="cannot be used: it is of no use") as caught:
         await Runner(guard, program, Wary(), tmp_path).version()
     assert sys.executable in str(caught.value)
+
+
+async def test_a_cli_that_never_says_its_version_is_unusable_and_nothing_of_it_is_left(
+    guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_svc.runner.VERSION_LIMIT", 0.5)
+    cli, scratch = tmp_path / "creator", tmp_path / "scratch"
+    cli.write_text(f"#!/bin/sh\nexec {shlex.join(python(FAMILY))}\n")
+    cli.chmod(0o755)
+    scratch.mkdir()
+    program = Program.found(str(cli), (), os.environ, NEEDS)
+    async with asyncio.timeout(20):
+        with pytest.raises(CliUnusableError) as caught:
+            await Runner(guard, program, Needy(), scratch).version()
+    assert str(caught.value) == (
+        f"the CLI {cli} cannot be run: --version did not end within 0.5 s;"
+        " set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI"
+    )
+    assert marked(guard) == set()
+    assert names_in(scratch) == []

@@ -11,7 +11,7 @@ import pytest
 from contentgen.v1 import worker_service_pb2 as pb
 
 from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.integration.worker_process import WorkerProcess, worker_process
+from tests.integration.worker_process import WorkerProcess, lease_in, worker_process
 from worker_svc.health import MOST_QUICK_FAILURES
 
 ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
@@ -67,6 +67,11 @@ async def unhealthy(stream: Stream, free_slots: int = 0) -> pb.State:
     return state
 
 
+def named(lease_id: str) -> tuple[str, str, int]:
+    """What the log says of it."""
+    return f"task-{lease_id}", lease_id, 1
+
+
 def released_at(stream: Stream, lease_id: str) -> int:
     """Where in the stream a lease was given back."""
     return next(
@@ -108,8 +113,9 @@ async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_p
             (event, again) = worker.events("worker.unhealthy")
             assert (event["reason"], event["exit_code"], event["next_try_in"]) == ("CREATOR_ERROR", "3", 1.0)
             assert again["next_try_in"] <= 2.0
-            assert [it["lease_id"] for it in worker.events("worker.probing")] == ["tried-in-vain", "tried"]
-            assert [it["lease_id"] for it in worker.events("worker.healthy")] == ["tried"]
+            assert [lease_in(it) for it in (event, again)] == [named("ill-5"), named("tried-in-vain")]
+            assert [lease_in(it) for it in worker.events("worker.probing")] == [named("tried-in-vain"), named("tried")]
+            assert [lease_in(it) for it in worker.events("worker.healthy")] == [named("tried")]
             assert "no model answers" not in "".join(
                 line for line in worker.text().splitlines() if '"level": "debug"' not in line
             ), "an error may quote its task"

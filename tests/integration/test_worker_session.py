@@ -9,7 +9,7 @@ import pytest
 from contentgen.v1 import worker_service_pb2 as pb
 
 from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.integration.worker_process import DEMO_CREATOR, WorkerProcess, worker_process
+from tests.integration.worker_process import DEMO_CREATOR, WorkerProcess, lease_in, worker_process
 from tests.waiting import wait_until_async
 
 FOR_EVER = "600"
@@ -76,7 +76,7 @@ async def test_a_queue_ahead_of_the_slots_is_stated_and_worked_off_in_order(tmp_
 async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
-            stream, _ = await scheduler.session()
+            stream, hello = await scheduler.session()
             stream.answer_all(reports=False)
             state = await stream.until("state")
             stream.assign(1, state.number, lease("a", demo_seconds="0.1"))
@@ -89,7 +89,9 @@ async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp
             stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
             await stream.until("state", lambda s: not s.held_leases)
             assert worker.leftovers() == set()
-            assert worker.events("lease.answered")[0]["outcome"] == "lease_lost"
+            [event] = worker.events("lease.answered")
+            assert (event["outcome"], event["worker_id"]) == ("lease_lost", hello.worker_id)
+            assert lease_in(event) == ("task-a", "a", 1)
 
 
 async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -> None:
@@ -149,6 +151,7 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
             assert released.released.started
             assert [u.lease_id for u in stream.updates("released")] == ["a"], "the other one runs on"
             assert len(worker.clis()) == 1
+            assert [lease_in(event) for event in worker.events("lease.revoked")] == [("task-a", "a", 1)]
             stream.answer_all()
             state = await stream.until("state", lambda s: s.free_slots == 2)
             assert "b" in [held.lease_id for held in state.held_leases]
@@ -269,7 +272,7 @@ async def test_a_disk_that_refuses_costs_no_result_and_takes_no_task(tmp_path: P
             for name in ("spool", "started"):
                 (folder / name).rename(folder / f"{name}.away")
             assert (await stream.update("completed", "a")).completed.result.body
-            assert worker.events("spool.refused")[0]["lease_id"] == "a"
+            assert lease_in(worker.events("spool.refused")[0]) == ("task-a", "a", 1)
             state = await stream.until("state", lambda s: not s.held_leases)
             assert state.free_slots == 0
 

@@ -138,6 +138,9 @@ async def test_a_spooled_result_outlives_the_worker(tmp_path: Path) -> None:
                 ("a", 4, pb.LEASE_STAGE_FINISHED)
             ]
             assert not hello.lost_leases
+            [event] = worker.events("spool.recovered")
+            assert (event["lease_id"], event["attempt"]) == ("a", 4)
+            assert "task_id" not in event, "the spool does not know it"
             update = await again.update("completed", "a")
             assert (update.attempt, update.completed.result.body) == (4, body)
             state = await again.until("state", lambda s: not s.held_leases)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ class WorkerProcess:
         """Its exit status."""
         await wait_until_async(lambda: self.process.poll() is not None, within=within, what="the worker has ended")
         return self.process.returncode
+
+
+def lease_in(event: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Which lease a log event is about: task, lease, attempt."""
+    return event["task_id"], event["lease_id"], event["attempt"]
 
 
 @contextmanager

@@ -146,11 +146,16 @@ def test_a_renewal_moves_deadlines_forward_only_and_not_those_of_ended_leases() 
 
 def test_a_spooled_result_is_held_as_finished() -> None:
     book = LeaseBook()
-    book.restore("old", 2)
-    lease = book.get("old")
-    assert lease is not None
+    lease = book.restore("old", 2)
+    assert book.get("old") is lease
     assert (lease.stage, lease.attempt) == (Stage.FINISHED, 2)
     assert book.stop(lease, Stop.REVOKED) is Act.NOTHING, "a drop never stops a result that is spooled"
     assert book.due(1e12) == []
     book.forget("old")
     assert len(book) == 0
+
+
+def test_the_log_names_task_lease_and_attempt_as_far_as_they_are_known() -> None:
+    book = LeaseBook()
+    assert held(book).log_keys == {"task_id": "task-a", "lease_id": "a", "attempt": 1}
+    assert book.restore("old", 2).log_keys == {"lease_id": "old", "attempt": 2}, "the spool knows no task"

@@ -79,7 +79,7 @@ class Carrier:
                     self._book.settle(lease)
                     self._ran(lease, outcome, now() - began)
                     ending = wire.ending_of(lease, outcome)
-                    await self._keeper.keep(ending)
+                    await self._keeper.keep(lease, ending)
         except asyncio.CancelledError:  # before its run was open
             if lease.stop is None:
                 raise
@@ -102,7 +102,7 @@ class Carrier:
         except GuardLostError:
             raise
         except Exception as error:  # noqa: BLE001 - a creator's fault ends the task's attempt, never the worker
-            _log.exception("a creator failed", action="creator.fault", lease_id=lease.lease_id, task_id=lease.task_id)
+            _log.exception("a creator failed", action="creator.fault", **lease.log_keys)
             return failed(Reason.CREATOR_ERROR, f"the worker could not drive the CLI: {type(error).__name__}: {error}")
         return None
 
@@ -110,9 +110,7 @@ class Carrier:
         _log.error(
             "this worker can't run anything now",
             action="lease.refused",
-            task_id=lease.task_id,
-            lease_id=lease.lease_id,
-            attempt=lease.attempt,
             error=str(error),
+            **lease.log_keys,
         )
         self._book.stop(lease, Stop.REFUSED)

@@ -77,7 +77,7 @@ class Keeper:
         """Nothing of the lease's run lives, and its ending, if it has one, is kept."""
         self._marks.clear(lease.lease_id)
 
-    async def keep(self, ending: Update) -> None:
+    async def keep(self, lease: Lease, ending: Update) -> None:
         """Returns once the ending is on disk, or the disk has refused it: then it is kept in memory, and says so."""
         entry = Entry(ending.lease_id, wire.encode(ending))
         try:
@@ -87,9 +87,8 @@ class Keeper:
             _log.error(
                 "a result cannot be spooled: it is kept in memory and written again until it is acknowledged",
                 action="spool.refused",
-                lease_id=ending.lease_id,
-                attempt=ending.attempt,
                 error=str(error),
+                **lease.log_keys,
             )
             self._refused(error)
 

@@ -71,6 +71,12 @@ class Lease:
     accepted_at: float = inf
     stop: Stop | None = None
 
+    @property
+    def log_keys(self) -> dict[str, str | int]:
+        """Which lease a log event is about. One from the spool does not know its task."""
+        task = {"task_id": self.task_id} if self.task_id else {}
+        return {**task, "lease_id": self.lease_id, "attempt": self.attempt}
+
 
 class LeaseBook:
     """Every lease that the worker holds, in the order in which it got them."""
@@ -91,9 +97,10 @@ class LeaseBook:
         """The lease, if it is held."""
         return self._leases.get(lease_id)
 
-    def restore(self, lease_id: str, attempt: int) -> None:
+    def restore(self, lease_id: str, attempt: int) -> Lease:
         """A lease whose ending an earlier process left in the spool."""
-        self._leases[lease_id] = Lease(lease_id, attempt, "", inf, 0.0, inf, Stage.FINISHED)
+        lease = self._leases[lease_id] = Lease(lease_id, attempt, "", inf, 0.0, inf, Stage.FINISHED)
+        return lease
 
     def assign(self, lease: Lease) -> bool:
         """Takes a lease that was assigned; False where it is held already (it was sent twice)."""

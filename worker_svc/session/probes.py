@@ -51,7 +51,7 @@ class Probes:
         """Whether a lease that has come may take its place."""
         admitted = self._breaker.admit(lease.lease_id)
         if admitted and self.unhealthy:
-            _log.info("trying one task", action="worker.probing", task_id=lease.task_id, lease_id=lease.lease_id)
+            _log.info("trying one task", action="worker.probing", **lease.log_keys)
         return admitted
 
     def ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
@@ -61,15 +61,15 @@ class Probes:
         if self._breaker.circuit is before:
             return
         if isinstance(outcome, Failed):
-            self._has_opened(outcome)
+            self._has_opened(lease, outcome)
         else:
-            _log.info("the CLI works again", action="worker.healthy", lease_id=lease.lease_id)
+            _log.info("the CLI works again", action="worker.healthy", **lease.log_keys)
 
     def over(self, lease: Lease) -> None:
         """A lease is not held any more."""
         self._breaker.over(lease.lease_id)
 
-    def _has_opened(self, failure: Failed) -> None:
+    def _has_opened(self, lease: Lease, failure: Failed) -> None:
         # The message may quote the task: it goes where tasks are shown, not into the log.
         _log.error(
             "the CLI fails at once or is gone: nothing is taken but one task at a time, to try",
@@ -77,6 +77,7 @@ class Probes:
             reason=failure.reason,
             exit_code=failure.details.get("exit_code", ""),
             next_try_in=round(self._breaker.pause, 1),
+            **lease.log_keys,
         )
         asyncio.get_running_loop().call_later(self._breaker.pause, self._try_again)
         self._opened()

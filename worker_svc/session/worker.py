@@ -66,11 +66,9 @@ class Worker:
     def restore(self) -> None:
         """Takes up the endings that an earlier process left in the spool."""
         for update in self.keeper.recover():
-            self.book.restore(update.lease_id, update.attempt)
+            lease = self.book.restore(update.lease_id, update.attempt)
             self.outbox.add(update)
-            _log.info(
-                "a result from the spool", action="spool.recovered", lease_id=update.lease_id, attempt=update.attempt
-            )
+            _log.info("a result from the spool", action="spool.recovered", **lease.log_keys)
         self._note_held()
 
     def free_slots(self) -> int:
@@ -198,9 +196,10 @@ class Worker:
 
     async def close(self) -> None:
         """Gives up what still runs; returns when no write is under way. What is held stays in spool and marks."""
-        for task in self._carrying.values():
-            task.cancel()
-        await asyncio.gather(*self._carrying.values(), return_exceptions=True)
+        while self._carrying:  # a run that ends by itself meanwhile makes room for one that waits
+            for task in self._carrying.values():
+                task.cancel()
+            await asyncio.gather(*self._carrying.values(), return_exceptions=True)
         await self.keeper.close()
 
     # How
@@ -256,7 +255,7 @@ class Worker:
         except asyncio.CancelledError:
             pass  # the worker closes
         except Exception as error:  # noqa: BLE001 - whatever it is, only the worker's end is safe
-            _log.critical("a run got out of hand", action="run.fault", error=repr(error))
+            _log.critical("a run got out of hand", action="run.fault", error=repr(error), **lease.log_keys)
             self.broken.set()
 
     def _end_run(self, lease: Lease, ending: Update) -> None:
@@ -280,7 +279,7 @@ class Worker:
             lease = self.book.get(lease_id)
             if lease is not None and (act := self.book.revoke(lease, now())) is not Act.NOTHING:
                 self._stop_by(act, lease, Stop.REVOKED)
-                _log.warning("a lease was revoked", action="lease.revoked", lease_id=lease_id, reason=reason)
+                _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
 
     def _stop(self, lease: Lease, why: Stop) -> None:
         """Stops a lease, unless it is over, or being stopped."""
@@ -300,9 +299,7 @@ class Worker:
         _log.info(
             "a lease ended",
             action=f"lease.{ending.kind.name.lower()}",
-            task_id=lease.task_id,
-            lease_id=lease.lease_id,
-            attempt=lease.attempt,
+            **lease.log_keys,
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
         self.outbox.add(ending)
@@ -310,16 +307,11 @@ class Worker:
         self._changed()
 
     def _acknowledged(self, update: Update, outcome: int) -> None:
-        self.book.forget(update.lease_id)
+        lease = self.book.forget(update.lease_id)
         self.keeper.forget(update.lease_id)
-        if outcome != pb.UPDATE_OUTCOME_COMMITTED:
-            _log.warning(
-                "an ending was not needed",
-                action="lease.answered",
-                lease_id=update.lease_id,
-                attempt=update.attempt,
-                outcome=wire.outcome_name(outcome),
-            )
+        if lease is not None and outcome != pb.UPDATE_OUTCOME_COMMITTED:
+            told = wire.outcome_name(outcome)
+            _log.warning("an ending was not needed", action="lease.answered", outcome=told, **lease.log_keys)
         self._note_held()
 
     def _add(self, update: Update) -> None:

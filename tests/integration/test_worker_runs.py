@@ -1,0 +1,89 @@
+"""What a worker makes of its runs, beside any stream: with a real guard, real programs and a real disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from tests.integration.guarded import marked
+from tests.integration.scripted_scheduler import lease
+from tests.integration.worker_process import lease_in
+from tests.leaks import pending_tasks
+from tests.waiting import wait_until_async
+from worker_svc.creators.base import Cli, Creator, Job, Reporter
+from worker_svc.folder import StartedMarks
+from worker_svc.guard import Guard, now
+from worker_svc.outcome import Outcome
+from worker_svc.runner import Program, Runner
+from worker_svc.session.keeper import Keeper
+from worker_svc.session.leases import Stage
+from worker_svc.session.worker import Worker
+from worker_svc.slots import Slots
+from worker_svc.spool import Spool
+
+FAR = 600.0
+
+
+class Endless(Creator):
+    """A profile whose CLI ends only when it is stopped."""
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        await cli.call(["-c", "import signal; signal.pause()"], limit=None)
+        raise AssertionError("it was stopped")
+
+
+class Faulty(Creator):
+    """A profile with a fault of its own."""
+
+    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+        raise LookupError("an answer that it did not think of")
+
+
+@asynccontextmanager
+async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker, Guard]]:
+    """A worker with one slot and a place ahead of it, and its guard."""
+    guard = Guard.launch(grace=0.3)
+    await guard.connect()
+    scratch, spool, started = (folder / name for name in ("scratch", "spool", "started"))
+    for made in (scratch, spool, started):
+        made.mkdir()
+    runner = Runner(guard, Program.found(sys.executable, (), {}, creator.needs), creator, scratch)
+    with ThreadPoolExecutor(1) as disk:
+        worker = Worker(
+            Slots(1, 1), runner, lambda on_health: Keeper(Spool(spool, disk), StartedMarks(started, disk), on_health)
+        )
+        try:
+            yield worker, guard
+        finally:
+            await worker.close()
+            await guard.close()
+            await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def test_a_run_that_starts_while_the_worker_closes_is_given_up_too(tmp_path: Path) -> None:
+    async with working(Endless(), tmp_path) as (worker, guard):
+        tasks = pending_tasks()
+        worker.assigned([lease("runs"), lease("waits")], now() + FAR)
+        await wait_until_async(lambda: marked(guard), within=10, what="the first one runs")
+        worker.revoked(["runs"], "LEASE_LOST")  # its end makes room for the other one
+        await worker.close()
+        waits = worker.book.get("waits")
+        assert waits is not None
+        assert waits.stage is Stage.ACCEPTED, "it had got the slot"
+        assert pending_tasks() - tasks == set()
+        assert marked(guard) == set()
+
+
+async def test_a_fault_of_a_profile_is_logged_with_the_lease_that_it_cost(tmp_path: Path) -> None:
+    with capture_logs() as events:
+        async with working(Faulty(), tmp_path) as (worker, _):
+            worker.assigned([lease("a", attempt=2)], now() + FAR)
+            await wait_until_async(lambda: not worker.slots.taken, within=10, what="the run is over")
+    [event] = [event for event in events if event["action"] == "creator.fault"]
+    assert lease_in(event) == ("task-a", "a", 2)
