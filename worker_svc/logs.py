@@ -15,6 +15,9 @@ from structlog.typing import EventDict, Processor
 _QUIET = ("grpc", "asyncio")
 """Libraries whose every step is no news."""
 
+_REPEATS = "grpc._common"
+"""Tells of a message that it can't read, with a traceback. The stream ends by it, and that is an event of ours."""
+
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -36,6 +39,7 @@ def configure_logging(level: str, form: Literal["console", "json"] | None) -> No
     logging.root.setLevel(least)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
+    logging.getLogger(_REPEATS).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(least),

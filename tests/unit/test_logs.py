@@ -53,6 +53,13 @@ try:
 except aio.InternalError:
     logging.getLogger("grpc").exception("not shown")
 """
+UNREADABLE = """
+from contentgen.v1 import worker_service_pb2 as pb
+from grpc import _common
+
+configure({log_format!r})
+assert _common.deserialize(b"\\xff", pb.LeaseResponse.FromString) is None
+"""
 
 of_both = pytest.mark.parametrize("service", list(SERVICES))
 
@@ -97,3 +104,7 @@ def test_the_console_is_for_people_and_shows_no_variables(service: str) -> None:
 
 def test_an_answer_for_one_who_hung_up_is_no_error_of_the_schedulers() -> None:
     assert logged("scheduler", "json", NOBODY_THERE) == ""
+
+
+def test_a_message_that_cannot_be_read_is_told_once_by_the_worker_where_its_stream_ends() -> None:
+    assert logged("worker", "json", UNREADABLE) == ""
