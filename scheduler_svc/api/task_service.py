@@ -14,6 +14,7 @@ from grpc import aio
 
 from scheduler_svc.api import convert, watching
 from scheduler_svc.api.auth import caller
+from scheduler_svc.api.headers import sent
 from scheduler_svc.api.pages import MAX_BYTES, Page
 from scheduler_svc.api.submits import MOST_BYTES_OF_A_CHARACTER, new_task
 from scheduler_svc.api.times import LONGEST
@@ -195,7 +196,7 @@ class TaskService(TaskServiceServicer):
         caller().about(selection.account_id)
         await self._check_own(selection.keys)
         async with self._watches.open(selection, watching.resumed(request, selection)) as watch:
-            await context.send_initial_metadata(())  # from here on nothing is missed
+            await sent(context.send_initial_metadata(()))  # from here on nothing is missed
             try:
                 async with aclosing(watch.changes()) as changes:
                     async for change in changes:

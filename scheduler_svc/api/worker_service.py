@@ -20,6 +20,7 @@ from grpc import aio
 
 from scheduler_svc.api import lease_messages as convert
 from scheduler_svc.api.auth import caller
+from scheduler_svc.api.headers import sent
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.ports import GroupCommit
 from scheduler_svc.application.report import (
@@ -104,9 +105,9 @@ class WorkerService(WorkerServiceServicer):
             stream.send(PollOrder(opened.wanted.poll))
         self._streams.add(stream)
         try:
-            await context.write(
-                convert.welcome(opened, self._settings.lease_ttl, self._heartbeat_interval, self._settings.scheduler_id)
-            )
+            settings = self._settings
+            welcome = convert.welcome(opened, settings.lease_ttl, self._heartbeat_interval, settings.scheduler_id)
+            await sent(context.write(welcome))
         except BaseException:
             self._close(stream)
             raise

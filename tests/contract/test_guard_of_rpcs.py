@@ -24,6 +24,7 @@ from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from scheduler_svc.api.guard import Guard
+from scheduler_svc.api.headers import sent
 from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
 from tests.contract.rpc_errors import refused
@@ -41,6 +42,7 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.answer = pb.WatchTasksResponse()
+        self.begun = asyncio.Event()
         self.entered = asyncio.Event()
         self.left = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -65,7 +67,9 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.WatchTasksResponse]:
         try:
-            await context.send_initial_metadata(())
+            self.begun.set()
+            await sent(context.send_initial_metadata(()))
+            self.entered.set()
             yield self.answer
             if self.error:
                 raise self.error
@@ -77,7 +81,7 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
         self, requests: AsyncIterator[worker_pb.LeaseRequest], context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[worker_pb.LeaseResponse]:
         try:
-            await context.send_initial_metadata(())
+            await sent(context.send_initial_metadata(()))
             async for _ in requests:
                 yield worker_pb.LeaseResponse()
         finally:
@@ -266,7 +270,7 @@ async def test_at_the_end_calls_in_flight_are_waited_for_and_others_sent_away() 
             await ending
 
 
-@pytest.mark.parametrize("kind", ["call", "answers", "stream"])
+@pytest.mark.parametrize("kind", ["call", "headers", "answers", "stream"])
 async def test_a_call_that_outlasts_the_end_is_told_so(kind: str) -> None:
     handlers, in_flight = scripted(), InFlight()
     async with served(handlers, in_flight) as channel:
@@ -274,6 +278,9 @@ async def test_a_call_that_outlasts_the_end_is_told_so(kind: str) -> None:
         if kind == "call":
             call = TaskServiceStub(channel).GetTask(pb.GetTaskRequest(task_id="wait"))
             await handlers.entered.wait()
+        elif kind == "headers":
+            call = TaskServiceStub(channel).WatchTasks(pb.WatchTasksRequest())
+            await handlers.begun.wait()
         elif kind == "answers":
             call = TaskServiceStub(channel).WatchTasks(pb.WatchTasksRequest())
             await call.read()
@@ -293,7 +300,7 @@ async def test_so_is_one_whose_answer_nobody_reads() -> None:
     handlers.answer = pb.WatchTasksResponse(event=pb.TaskChange(resume_token="x" * 2**21))
     async with served(handlers, in_flight) as channel:
         call = TaskServiceStub(channel).WatchTasks(pb.WatchTasksRequest())
-        await call.initial_metadata()
+        await handlers.entered.wait()
         await in_flight.end(0)
         async with asyncio.timeout(PATIENCE_S):
             assert await call.read() == handlers.answer
