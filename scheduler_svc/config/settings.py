@@ -24,6 +24,7 @@ from scheduler_svc.config.values import (
 )
 
 PREFIX = "CONTENTGEN_"
+HOUR = 3_600.0
 DAY = 86_400.0
 LONGEST_HEARTBEAT_INTERVAL = 10.0
 
@@ -71,6 +72,14 @@ class Settings(BaseSettings):
     lease_ttl: Annotated[float, duration(5, DAY)] = 120.0
     """How long a lease lives without being renewed, and so how long a silent worker's task waits; 5 s at least. An
     outage may last this less 30 s before workers stop what they run. Default: 2m"""
+
+    lock_timeout: Annotated[float, duration(0.1, 60)] = 2.0
+    """How long a statement waits for a lock that another session of the database holds, be it a person's. Past it the
+    call is UNAVAILABLE; a worker's message or a submit is tried again, without holding up others. Default: 2s"""
+
+    statement_timeout: Annotated[float, duration(1, HOUR)] = 10.0
+    """How long a statement of a client's call may take; past it the call is UNAVAILABLE. What serves many callers at
+    once has bounds of its own. Default: 10s"""
 
     max_queue_size: Annotated[int, whole_number(1, 1_000_000_000)] = 1_000_000
     """Pending tasks beyond which submits are refused. Default: 1000000"""
