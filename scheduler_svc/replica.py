@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,13 +20,13 @@ from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.api.limits import Limits
+from scheduler_svc.api.system_service import SystemService
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
 from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.health import Health
-from scheduler_svc.application.locks import LockHolders
 from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.recover import ReaperSettings
 from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack, report_keys
@@ -34,6 +34,7 @@ from scheduler_svc.application.sessions import SessionSettings
 from scheduler_svc.application.signals import Signals, StoppedAttempt
 from scheduler_svc.application.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.system import Systems
 from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.application.watching import Watches
@@ -41,6 +42,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import Completed
+from scheduler_svc.domain.system import ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.admission import Admission
@@ -49,7 +51,7 @@ from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.rereading import Rereading
-from scheduler_svc.loops.stalls import PartState, Stalls
+from scheduler_svc.loops.stalls import Stalls
 from scheduler_svc.loops.supervision import GIVE_UP_AFTER, Supervision
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.maintenance import PgMaintenance
@@ -77,6 +79,7 @@ class Replica:
 
     def __init__(self, settings: Settings, database_url: str, limits: Limits | None = None) -> None:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._start_time = datetime.now(UTC)
         self._settings = settings
         self._url = database_url
         self._limits = limits or Limits()
@@ -207,17 +210,14 @@ class Replica:
         reaper = recovery.reaper(pools.loops, self._reaper_settings(), self._store_there)
         self._reaper = Periodic("reap", reaper, needed)
         self._due = Periodic("due", recovery.due(pools.loops), needed)
-        stalls = Stalls(
-            {
-                "submits": self._submits.state,
-                "reports": self._reports.state,
-                "claims": self._dispatcher.state,
-                "hellos": lambda: PartState(pools.sessions.oldest(), math.inf),
-            },
-            self.health,
-            settings.heartbeat_interval,
-            LockHolders(pools.diagnosis).find,
-        )
+        self._lanes = {
+            "submits": self._submits.state,
+            "reports": self._reports.state,
+            "claims": self._dispatcher.state,
+            "hellos": pools.sessions.state,
+        }
+        self._systems = Systems(pools.diagnosis, self._state, settings.heartbeat_interval)
+        stalls = Stalls(self._lanes, self.health, settings.heartbeat_interval, self._systems.lock_holders)
         housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
         self._periodics = [
             self._reaper,
@@ -225,11 +225,18 @@ class Replica:
             housekeeping,
             tail_loop,
             Periodic("stalls", stalls.run_once, needed),
+            Periodic("presence", self._systems.run_once),
         ]
         self._periodics += [loop for _, loop in self._rereading]
         if settings.retention is not None:
             retention = recovery.Retention(pools.operators, timedelta(seconds=settings.retention))
             self._periodics.append(Periodic("retention", retention.run_once))
+
+    def _state(self) -> ReplicaState:
+        lanes = {name: state() for name, state in self._lanes.items()}
+        return ReplicaState(
+            self.scheduler_id, version("contentgen"), self._start_time, None, self.health.serving, lanes
+        )
 
     def _reaper_settings(self) -> ReaperSettings:
         settings = self._settings
@@ -261,6 +268,7 @@ class Replica:
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
             content=ContentService(pools.reads, pools.writes),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
+            system=SystemService(self._systems),
         )
 
     def _told_by_thread(self, signals: Signals) -> None:
@@ -363,6 +371,8 @@ class Replica:
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
+        if self.health.store_there:
+            await self._systems.withdraw()
         await self._pools.close()
         self._notifications.dispose()
 

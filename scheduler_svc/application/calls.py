@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
 from scheduler_svc.application.ports import Database, Tx
+from scheduler_svc.domain.system import LaneState
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,10 +37,10 @@ class Calls:
         finally:
             del self._open[call]
 
-    def oldest(self) -> float:
-        """Seconds for which the oldest call has waited and run; 0 where there is none."""
+    def state(self) -> LaneState:
+        """How they stand: a call that has waited and run for too long is no better for others that pass it."""
         since = next(iter(self._open.values()), None)
-        return 0.0 if since is None else time.monotonic() - since
+        return LaneState(0.0 if since is None else time.monotonic() - since, math.inf, waiting=len(self._open))
 
     def close(self) -> None:
         """Waits for what runs."""

@@ -22,7 +22,6 @@ from scheduler_svc.application.records import (
     LeaseChange,
     LineMark,
     LiveLease,
-    LockHolder,
     Named,
     NewTaskRow,
     PayloadRow,
@@ -46,6 +45,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import Fate, RunningAttempt
+from scheduler_svc.domain.system import DatabaseState, LockHolder, ReplicaState
 from scheduler_svc.domain.task import Task, TaskEvent
 from scheduler_svc.domain.worker import Hello, Wanted, Worker
 
@@ -248,10 +248,14 @@ class ChangesPort(Protocol):
     def cleaned_to(self, account_id: int) -> int: ...
 
 
-class LocksPort(Protocol):
-    """See `store/locks.py`."""
+class SystemPort(Protocol):
+    """See `store/system.py`."""
 
-    def holders(self) -> list[LockHolder]: ...
+    def announce(self, replica: ReplicaState) -> None: ...
+    def withdraw(self, scheduler_id: str) -> None: ...
+    def replicas(self) -> list[ReplicaState]: ...
+    def database(self) -> DatabaseState: ...
+    def lock_holders(self) -> list[LockHolder]: ...
 
 
 class Tx(Protocol):
@@ -299,7 +303,7 @@ class Tx(Protocol):
     @property
     def changes(self) -> ChangesPort: ...
     @property
-    def locks(self) -> LocksPort: ...
+    def system(self) -> SystemPort: ...
 
 
 T_contra = TypeVar("T_contra", contravariant=True)

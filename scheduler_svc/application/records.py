@@ -334,18 +334,3 @@ class RequestId(NamedTuple):
     request_id: str
     task_key: int
     fingerprint: bytes
-
-
-class LockHolder(NamedTuple):
-    """A session of the database that others wait for: who it is, its state, and its transaction's age in seconds.
-
-    `relation`: the tables whose rows, or which themselves, are waited for; empty where that can't be told.
-    """
-
-    pid: int
-    role: str
-    application: str
-    address: str
-    state: str
-    transaction_age: float
-    relation: str

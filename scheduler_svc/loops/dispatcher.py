@@ -22,8 +22,8 @@ from scheduler_svc.application.streams import ReconnectOrder, Streams
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.system import LaneState
 from scheduler_svc.loops.admission import Admission
-from scheduler_svc.loops.stalls import PartState
 from scheduler_svc.loops.supervision import Supervision
 
 MAX_CLAIM = URGENT
@@ -118,10 +118,10 @@ class Dispatcher:
         if self._hopeful:
             self._wake.set()
 
-    def state(self) -> PartState:
+    def state(self) -> LaneState:
         """How it stands: whether a claim is under way, and since when."""
         age = 0.0 if self._quiet.is_set() else time.monotonic() - self._busy_since
-        return PartState(age, math.inf)
+        return LaneState(age, math.inf)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 
 from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.domain.errors import DomainError, LockTimeout, ShuttingDown, StoreUnavailable
+from scheduler_svc.domain.system import LaneState
 from scheduler_svc.loops.set_aside import SetAside
-from scheduler_svc.loops.stalls import PartState
 from scheduler_svc.loops.supervision import Supervision
 
 T = TypeVar("T")
@@ -114,12 +114,12 @@ class Lane(Generic[T, R]):
         """The same, where nobody waits for the answer: what it would have done happens otherwise, later."""
         self.submit(item).add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def state(self) -> PartState:
+    def state(self) -> LaneState:
         """How it stands: `idle_for` since the database last answered a group. Call it on the event loop."""
         now = time.monotonic()
         oldest = next(iter(self._open), None)
         age = now - oldest.since if oldest else 0.0
-        return PartState(age, now - self._answered_at, waiting=len(self._open), set_aside=len(self._aside))
+        return LaneState(age, now - self._answered_at, waiting=len(self._open), set_aside=len(self._aside))
 
     async def stop(self) -> None:
         """Answers what is under way, then ends. What is set aside then fails with LockTimeout."""

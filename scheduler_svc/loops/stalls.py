@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from scheduler_svc.application.health import Health
-from scheduler_svc.application.records import LockHolder
+from scheduler_svc.domain.system import LaneState, LockHolder
 
 INTERVAL = 1.0
 SAY_AGAIN_AFTER = 30.0
@@ -21,48 +20,30 @@ SAY_AGAIN_AFTER = 30.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PartState:
-    """How one part of the replica stands; ages are in seconds.
-
-    `oldest`: of what waits longest for its end (0: nothing waits). `idle_for`: since something came to its end.
-    `set_aside`: items that wait for a lock.
-    """
-
-    oldest: float
-    idle_for: float
-    waiting: int = 0
-    set_aside: int = 0
-
-    def stalled(self, after: float) -> bool:
-        """Whether it stands still: one item that waits for a lock while others pass is not that."""
-        return self.oldest > after and self.idle_for > after
-
-
 class Stalls:
     """Lives on the event loop."""
 
     def __init__(
         self,
-        parts: Mapping[str, Callable[[], PartState]],
+        lanes: Mapping[str, Callable[[], LaneState]],
         health: Health,
         after: float,
         lock_holders: Callable[[], Awaitable[Sequence[LockHolder]]],
     ) -> None:
         """`after`: seconds that the oldest item may wait."""
-        self._parts = parts
+        self._lanes = lanes
         self._health = health
         self._after = after
         self._lock_holders = lock_holders
         self._stalled: list[str] = []
         self._said: tuple[Sequence[LockHolder], float] = ((), 0.0)
 
-    def states(self) -> dict[str, PartState]:
-        """How each part stands now, by name."""
-        return {name: state() for name, state in self._parts.items()}
+    def states(self) -> dict[str, LaneState]:
+        """How each lane stands now, by name."""
+        return {name: state() for name, state in self._lanes.items()}
 
     async def run_once(self) -> float:
-        """Looks at each part; returns the seconds until the next look."""
+        """Looks at each lane; returns the seconds until the next look."""
         states = self.states()
         stalled = [name for name, state in states.items() if state.stalled(self._after)]
         self._health.stall(bool(stalled))
@@ -73,7 +54,7 @@ class Stalls:
             self._tell_holders(await self._lock_holders())
         return INTERVAL
 
-    def _tell_stalled(self, states: Mapping[str, PartState]) -> None:
+    def _tell_stalled(self, states: Mapping[str, LaneState]) -> None:
         if not self._stalled:
             _log.info("nothing stands still any more", action="stall")
         for name in self._stalled:
@@ -81,7 +62,7 @@ class Stalls:
             _log.error(
                 "work stands still: this replica does not serve",
                 action="stall",
-                part=name,
+                lane=name,
                 oldest_seconds=round(state.oldest, 1),
                 waiting=state.waiting,
                 set_aside=state.set_aside,

@@ -28,12 +28,12 @@ from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases import Leases
-from scheduler_svc.store.locks import Locks
 from scheduler_svc.store.pauses import Pauses
 from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
 from scheduler_svc.store.submits import Submits
+from scheduler_svc.store.system import SystemStatements
 from scheduler_svc.store.task_reads import TaskReads
 from scheduler_svc.store.tasks import Tasks
 from scheduler_svc.store.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
@@ -196,8 +196,8 @@ class PgTx:
         return Changes(self._session)
 
     @cached_property
-    def locks(self) -> Locks:
-        return Locks(self._session)
+    def system(self) -> SystemStatements:
+        return SystemStatements(self._session)
 
     def finish(self, origin: str, *, watched: bool = False) -> None:
         """Tells the other replicas, as part of the transaction, and commits it; of mere moves where they watch."""

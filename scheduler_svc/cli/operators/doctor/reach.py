@@ -15,7 +15,7 @@ from scheduler_svc.cli.operators.failures import told
 from scheduler_svc.client.connection import Caller
 from scheduler_svc.client.errors import refusal
 
-SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService")
+SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService", "SystemService")
 
 
 def target(connection: Connection) -> Iterator[Finding]:
