@@ -155,7 +155,7 @@ class Replica:
         self._pools = pools = Pools(
             self._url,
             self._database,
-            lock_timeout=settings.lock_timeout,
+            lock_timeout=settings.lock_wait,
             statement_timeout=settings.statement_timeout,
         )
         self._admission = Admission(pools.dispatch, needed)

@@ -75,7 +75,8 @@ class Settings(BaseSettings):
 
     lock_timeout: Annotated[float, duration(0.1, 60)] = 2.0
     """How long a statement waits for a lock that another session of the database holds, be it a person's. Past it the
-    call is UNAVAILABLE; a worker's message or a submit is tried again, without holding up others. Default: 2s"""
+    call is UNAVAILABLE; a worker's message or a submit is tried again, without holding up others. Never longer than a
+    quarter of the heartbeat interval. Default: 2s"""
 
     statement_timeout: Annotated[float, duration(1, HOUR)] = 10.0
     """How long a statement of a client's call may take; past it the call is UNAVAILABLE. What serves many callers at
@@ -105,6 +106,11 @@ class Settings(BaseSettings):
     def heartbeat_interval(self) -> float:
         """Seconds between two states of a worker, at most: a third of the lease time, or 10 s where that is shorter."""
         return min(self.lease_ttl / 3, LONGEST_HEARTBEAT_INTERVAL)
+
+    @property
+    def lock_wait(self) -> float:
+        """Seconds that a statement waits for a lock: lanes must not seem to stand still while one of them waits."""
+        return min(self.lock_timeout, self.heartbeat_interval / 4)
 
     @property
     def tls(self) -> bool:

@@ -102,7 +102,7 @@ def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str)
 
 
 def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(stack: Stack, db_url: str) -> None:
-    scheduler = stack.scheduler().start(CONTENTGEN_LOCK_TIMEOUT="1m")
+    scheduler = stack.scheduler(lease_ttl=LEASE * 10).start(CONTENTGEN_LOCK_TIMEOUT="1m")
     with _waiting_for_a_table(scheduler, db_url) as submitted:
         scheduler.signal(signal.SIGTERM)
         scheduler.ended()
