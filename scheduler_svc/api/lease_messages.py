@@ -73,6 +73,7 @@ def hello(message: pb.Hello) -> Hello:
         process_id=message.process_id,
         held=_held(message.held_leases),
         lost=tuple(message.lost_leases),
+        heeds_skipped=message.heeds_skipped_leases,
     )
 
 
@@ -205,10 +206,13 @@ def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
             for grant in grants:
                 _fill(response.assignment.leases.add(), grant)
             return response
-        case streams.AckState(number, not_renewed, wanted):
+        case streams.AckState(number, not_renewed, skipped, wanted):
             return pb.LeaseResponse(
                 acknowledgement=pb.Acknowledgement(
-                    state_number=number, not_renewed_leases=not_renewed, wanted=_wanted(wanted)
+                    state_number=number,
+                    not_renewed_leases=not_renewed,
+                    skipped_leases=skipped,
+                    wanted=_wanted(wanted),
                 )
             )
         case streams.AckReport(number, outcomes):

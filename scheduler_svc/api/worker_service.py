@@ -22,6 +22,7 @@ from scheduler_svc.api import lease_messages as convert
 from scheduler_svc.api.auth import caller
 from scheduler_svc.api.headers import sent
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.ports import GroupCommit
 from scheduler_svc.application.report import (
     Answer,
@@ -73,7 +74,7 @@ class WorkerService(WorkerServiceServicer):
         room: Callable[[], None],
     ) -> None:
         """`room` says that a worker has stated room for more."""
-        self._calls = calls
+        self._caution = Caution(calls)
         self._reports = reports
         self._streams = streams
         self._settings = settings
@@ -99,8 +100,8 @@ class WorkerService(WorkerServiceServicer):
             text = f"the first message of a stream must be a hello, within {HELLO_WITHIN:g} s"
             raise InvalidArgument([Violation("message", text)])
         hello = replace(convert.hello(first.hello), identity=caller().name)
-        opened = await self._calls.run(open_session, hello, self._settings)
-        stream = WorkerStream(hello.worker_id, opened.session_key)
+        opened = await self._caution.run(open_session, hello, self._settings)
+        stream = WorkerStream(hello.worker_id, opened.session_key, heeds_skipped=hello.heeds_skipped)
         if opened.wanted.poll:
             stream.send(PollOrder(opened.wanted.poll))
         self._streams.add(stream)
@@ -200,11 +201,12 @@ class _Conversation:
         def committed(ack: Any) -> None:
             assert isinstance(ack, StateAck)
             self._service.stated(self._stream, state, received)
-            self._stream.send(AckState(state.number, ack.not_renewed, ack.wanted))
+            self._stream.send(AckState(state.number, ack.not_renewed, ack.skipped, ack.wanted))
             if ack.wanted.poll > state.last_poll:
                 self._stream.send(PollOrder(ack.wanted.poll))
 
-        self._take(Stated(self._stream.worker_id, self._stream.session_key, state), committed)
+        stream = self._stream
+        self._take(Stated(stream.worker_id, stream.session_key, state, stream.heeds_skipped), committed)
 
     def _take_report(self, number: int, updates: tuple[Update, ...]) -> None:
         def committed(outcomes: Any) -> None:

@@ -319,6 +319,13 @@ class AccountStanding(NamedTuple):
     active: bool
 
 
+class Renewed(NamedTuple):
+    """What a renewal came to; `skipped`: somebody else holds these leases' rows."""
+
+    renewed: set[LeaseRef]
+    skipped: set[LeaseRef]
+
+
 class Standing(NamedTuple):
     """What a group of submits needs to know: the transaction's start, how many are pending, the accounts that exist."""
 

@@ -20,6 +20,7 @@ from scheduler_svc.application.records import (
     Named,
     PollAnswer,
     PoolRow,
+    Renewed,
     TaskRow,
 )
 from scheduler_svc.application.reporters import UNKNOWN, Reporter, Said, foreign
@@ -52,6 +53,7 @@ class Stated:
     worker_id: str
     session_key: int
     state: State
+    heeds_skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,13 @@ class TakesNothingNew:
 
 @dataclass(frozen=True, slots=True)
 class StateAck:
-    """The state is committed: all that it named is renewed, but for these."""
+    """The state is committed: all that it named is renewed, but for `not_renewed`, which is not the worker's any more,
+    and `skipped`, which somebody else holds.
+    """
 
     not_renewed: tuple[str, ...]
     wanted: Wanted
+    skipped: tuple[str, ...] = ()
 
 
 Item = Stated | Reported | TakenBack | StreamEnded | TakesNothingNew
@@ -142,18 +147,29 @@ class Reports:
         A lease that this group ended is not the worker's to stop, whatever a state of the same group says of it.
         """
         live = [item for item in stated if item.session_key in heard]
-        named = {Named(*held.ref, item.worker_id) for item in live for held in item.state.held if held.ref}
-        to_renew = sorted(one for one in named if LeaseRef(*one[:3]) not in ended)
-        renewed = ended | (tx.leases.renew(to_renew, self._ttl) if to_renew else set())
+        renewed, skipped = self._renew_named(tx, live, ended)
         revoked = sorted({item.worker_id for item in live if heard[item.session_key].has_revoked})
-        if revoked and (ended_of := tx.leases.settle_revoked(revoked, sorted({LeaseRef(*one[:3]) for one in named}))):
-            gone(tx, ended_of)
+        if revoked:
+            named = sorted({LeaseRef(*one[:3]) for one in _named(live)})
+            if ended_of := tx.leases.settle_revoked(revoked, named):
+                gone(tx, ended_of)
         return {
-            id(item): StateAck(_not_renewed(item, renewed), heard[item.session_key].wanted)
+            id(item): _ack(item, heard[item.session_key].wanted, renewed, skipped)
             if item.session_key in heard
             else SessionReplaced(item.worker_id)
             for item in stated
         }
+
+    def _renew_named(self, tx: Tx, live: Sequence[Stated], ended: set[LeaseRef]) -> Renewed:
+        """Renews but for what `ended`; locked leases are passed over where the worker can be told so."""
+        both = Renewed(set(ended), set())
+        for skip_locked in (False, True):
+            named = _named(item for item in live if item.heeds_skipped is skip_locked)
+            if to_renew := sorted(one for one in named if LeaseRef(*one[:3]) not in ended):
+                renewed, skipped = tx.leases.renew(to_renew, self._ttl, skip_locked=skip_locked)
+                both.renewed.update(renewed)
+                both.skipped.update(skipped)
+        return both
 
     def _apply(self, tx: Tx, group: Sequence[Item]) -> _Applied:
         """Judges each lease's folded updates under its lock, and writes what they do."""
@@ -238,8 +254,17 @@ def _outcome(by: Reporter, ref: LeaseRef | None, applied: _Applied) -> Outcome:
     return applied.outcomes[ref]
 
 
-def _not_renewed(item: Stated, renewed: set[LeaseRef]) -> tuple[str, ...]:
-    return tuple(held.lease_id for held in item.state.held if held.ref not in renewed)
+def _named(stated: Iterable[Stated]) -> set[Named]:
+    return {Named(*held.ref, item.worker_id) for item in stated for held in item.state.held if held.ref}
+
+
+def _ack(item: Stated, wanted: Wanted, renewed: set[LeaseRef], skipped: set[LeaseRef]) -> StateAck:
+    others = [held for held in item.state.held if held.ref not in renewed]
+    return StateAck(
+        tuple(held.lease_id for held in others if held.ref not in skipped),
+        wanted,
+        tuple(held.lease_id for held in others if held.ref in skipped),
+    )
 
 
 def _astray(tx: Tx, refs: Iterable[LeaseRef], live: Mapping[int, LiveLease]) -> dict[int, TaskRow]:

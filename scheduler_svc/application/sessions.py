@@ -36,16 +36,21 @@ class SessionSettings:
     scheduler_id: str
 
 
-def open_session(tx: Tx, hello: Hello, settings: SessionSettings) -> Opened:
-    """Raises WorkerIdInUse, or SessionReplaced where this hello was delayed and a newer one is open."""
+def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: bool = False) -> Opened:
+    """Raises WorkerIdInUse, or SessionReplaced where this hello was delayed and a newer one is open.
+
+    `cautious`: a lease that somebody else has locked stays as it is, kept where it is named: a State will tell.
+    """
     session_key, wanted, was_anothers = _open(tx, hello, settings)
-    leases = tx.leases.lock_of_worker(hello.worker_id)
+    leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=cautious)
     named = set() if was_anothers else {held.ref for held in hello.held if held.ref}
     died = frozenset[str]() if was_anothers else frozenset(hello.lost)
     _end(tx, [lease for lease in leases if lease.ref not in named], died, settings.max_losses)
     own = {lease.ref for lease in leases if lease.ref in named and not lease.revoked}
     if own:
         tx.leases.renew([Named(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
+    if cautious:
+        own |= {lease.ref for lease in tx.leases.of_worker(hello.worker_id) if lease.ref in named and not lease.revoked}
     revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in named)
     if revoked:
         tx.leases.settle_revoked([hello.worker_id], revoked)

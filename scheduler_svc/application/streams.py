@@ -35,6 +35,7 @@ class AckState:
 
     state_number: int
     not_renewed: tuple[str, ...]
+    skipped: tuple[str, ...]
     wanted: Wanted
 
 
@@ -85,9 +86,11 @@ Outgoing = Assign | AckState | AckReport | Order
 class WorkerStream:
     """One open session's stream: its capacity, and its messages in order."""
 
-    def __init__(self, worker_id: str, session_key: int) -> None:
+    def __init__(self, worker_id: str, session_key: int, *, heeds_skipped: bool = False) -> None:
+        """`heeds_skipped`: as its hello says."""
         self.worker_id = worker_id
         self.session_key = session_key
+        self.heeds_skipped = heeds_skipped
         self.capacity = Capacity()
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None

@@ -35,6 +35,8 @@ class Hello:
     lost: tuple[str, ...] = ()  # lease ids
     identity: str = ""
     """Whose token the stream carries; empty where none are asked."""
+    heeds_skipped: bool = False
+    """Whether it can be told that a lease is locked, and neither renewed nor lost."""
 
 
 @dataclass(frozen=True, slots=True)

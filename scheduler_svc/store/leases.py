@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import ClaimedRows, CompletedTask, Grant, LeaseChange, LiveLease, Named
+from scheduler_svc.application.records import ClaimedRows, CompletedTask, Grant, LeaseChange, LiveLease, Named, Renewed
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.fairness import URGENT
@@ -108,7 +108,10 @@ _LIVE = """
 _LOCK = sa.text(
     f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
 )
-_LOCK_OF_WORKER = sa.text(f"SELECT {_LIVE} FROM leases WHERE worker_id = :worker_id ORDER BY task_key FOR UPDATE")
+_OF_WORKER = sa.text(f"SELECT {_LIVE} FROM leases WHERE worker_id = :worker_id ORDER BY task_key")
+_LOCK_OF_WORKER, _LOCK_FREE_OF_WORKER = (
+    sa.text(f"{_OF_WORKER.text} FOR UPDATE {skip}") for skip in ("", "SKIP LOCKED")
+)
 
 # Judged by the start of the transaction. What is locked is just being renewed or ended, or a stranger holds it: the
 # next tick comes back to it, and a renewal that holds it comes before the reaper (rule 11).
@@ -131,8 +134,9 @@ _LOCK_TIMED_OUT = sa.text(f"""
 
 _NAMED = Batch(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
 # A lease that lives a second longer than promised need not be written again for a second: under load most states then
-# only read. What is renewed by the update is known by its rows, the rest by what stood there already.
-_RENEW = sa.text(f"""
+# only read. What is renewed by the update is known by its rows, the rest by what stood there already. What somebody
+# else holds is waited for, or told apart.
+_RENEW_SQL = f"""
     WITH mine AS MATERIALIZED (
         SELECT l.* FROM {_NAMED.source}, LATERAL (
             SELECT task_key, attempt, fence, expire_time FROM leases AS l
@@ -140,31 +144,43 @@ _RENEW = sa.text(f"""
                 AND l.worker_id = r.worker_id AND NOT l.revoked
             OFFSET 0) AS l
     ),
+    aged AS MATERIALIZED (
+        SELECT * FROM mine WHERE expire_time < now() + make_interval(secs => CAST(:ttl AS float8))
+    ),
+    free AS MATERIALIZED (
+        SELECT task_key FROM leases WHERE task_key = ANY(ARRAY(SELECT task_key FROM aged))
+        ORDER BY task_key FOR NO KEY UPDATE {{skip}}
+    ),
     due AS (
         UPDATE leases SET expire_time = now() + make_interval(secs => CAST(:ttl AS float8) + 1)
-        WHERE NOT revoked AND task_key = ANY(ARRAY(
-            SELECT task_key FROM mine WHERE expire_time < now() + make_interval(secs => CAST(:ttl AS float8))))
+        WHERE NOT revoked AND task_key = ANY(ARRAY(SELECT task_key FROM free))
         RETURNING task_key, attempt, fence
     )
-    SELECT task_key, attempt, fence FROM due
+    SELECT task_key, attempt, fence, false FROM due
     UNION ALL
-    SELECT task_key, attempt, fence FROM mine WHERE expire_time >= now() + make_interval(secs => CAST(:ttl AS float8))
-""")
+    SELECT task_key, attempt, fence, false FROM mine
+    WHERE expire_time >= now() + make_interval(secs => CAST(:ttl AS float8))
+    UNION ALL
+    SELECT task_key, attempt, fence, true FROM aged WHERE task_key <> ALL(ARRAY(SELECT task_key FROM free))
+"""
+_RENEW, _RENEW_FREE = (sa.text(_RENEW_SQL.format(skip=skip)) for skip in ("", "SKIP LOCKED"))
 
-# A revoked lease ends once a state names it no longer after having named it.
+# A revoked lease ends once a state names it no longer after having named it. What is locked, a later state comes to.
 _REFS = Batch(task_key="bigint", attempt="integer", fence="integer")
 _END_UNNAMED_REVOKED = sa.text(f"""
     DELETE FROM leases WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM leases
         WHERE revoked AND named AND worker_id = ANY(CAST(:workers AS text[]))
             AND (task_key, attempt, fence) NOT IN (SELECT task_key, attempt, fence FROM {_REFS.source})
-        ORDER BY task_key FOR UPDATE))
+        ORDER BY task_key FOR UPDATE SKIP LOCKED))
     RETURNING account_id
 """)
 _NAME_REVOKED = sa.text(f"""
-    UPDATE leases SET named = true
-    WHERE revoked AND NOT named AND worker_id = ANY(CAST(:workers AS text[]))
-        AND (task_key, attempt, fence) IN (SELECT task_key, attempt, fence FROM {_REFS.source})
+    UPDATE leases SET named = true WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM leases
+        WHERE revoked AND NOT named AND worker_id = ANY(CAST(:workers AS text[]))
+            AND (task_key, attempt, fence) IN (SELECT task_key, attempt, fence FROM {_REFS.source})
+        ORDER BY task_key FOR NO KEY UPDATE SKIP LOCKED))
 """)
 
 _CHANGE = Batch(
@@ -255,9 +271,14 @@ class Leases(Statements):
         """The leases that these tasks have now, by task, locked in the order of the keys."""
         return {lease.ref.task_key: lease for lease in map(_live, self._rows(_LOCK, keys=array("bigint", keys)))}
 
-    def lock_of_worker(self, worker_id: str) -> list[LiveLease]:
-        """All leases of a worker, locked."""
-        return [_live(row) for row in self._rows(_LOCK_OF_WORKER, worker_id=worker_id)]
+    def of_worker(self, worker_id: str) -> list[LiveLease]:
+        """All leases of a worker."""
+        return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]
+
+    def lock_of_worker(self, worker_id: str, *, skip_locked: bool = False) -> list[LiveLease]:
+        """The same, locked; `skip_locked`: without those that somebody else holds."""
+        statement = _LOCK_FREE_OF_WORKER if skip_locked else _LOCK_OF_WORKER
+        return [_live(row) for row in self._rows(statement, worker_id=worker_id)]
 
     def lock_expired(self, limit: int, but: Collection[int] = ()) -> list[LiveLease]:
         """Leases that ran out, locked; without those that somebody else holds, or of the accounts `but`."""
@@ -269,9 +290,15 @@ class Leases(Statements):
         found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
         return [_live(row) for row in found]
 
-    def renew(self, named: Sequence[Named], ttl: float) -> set[LeaseRef]:
-        """Renews what is live and its worker's own; returns the leases that are renewed."""
-        return {LeaseRef(*row) for row in self._rows(_RENEW, ttl=ttl, **_NAMED.bind(named))}
+    def renew(self, named: Sequence[Named], ttl: float, *, skip_locked: bool = False) -> Renewed:
+        """Renews what is live and its worker's own; `skip_locked`: but for what somebody else holds."""
+        outcome = Renewed(set(), set())
+        for *ref, skipped in self._rows(_RENEW_FREE if skip_locked else _RENEW, ttl=ttl, **_NAMED.bind(named)):
+            if not skipped:
+                outcome.renewed.add(LeaseRef(*ref))
+            elif skip_locked:
+                outcome.skipped.add(LeaseRef(*ref))
+        return outcome
 
     def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> list[int]:
         """Ends revoked leases that these workers named before and name no more; returns the account of each."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
@@ -84,6 +85,35 @@ async def test_a_locked_worker_keeps_its_leases_and_stops_nobody(
         pass
 
 
+async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_renewed(
+    db_url: str, engine: sa.Engine, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    """Of one worker: its States and hellos go on."""
+    await submitted(tasks, account, 2)
+    async with ScriptedWorker(channel, hello(heeds_skipped_leases=True)) as worker:
+        await worker.state(2)
+        while len(worker.held) < 2:
+            await worker.assigned()
+        locked, other = worker.held.values()
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE leases SET expire_time = now() + interval '4 s'"))
+        with locked_rows(db_url, "leases", "task_key = :key", key=parse_task_id(locked.task.task_id)):
+            acknowledged = await worker.state(0)
+            assert list(acknowledged.skipped_leases) == [locked.lease_id]
+            assert not acknowledged.not_renewed_leases
+            names = [worker_pb.HeldLease(lease_id=it.lease_id, attempt=1) for it in (locked, other)]
+            again = hello(session_number=2, heeds_skipped_leases=True, held_leases=names)
+            async with ScriptedWorker(channel, again) as successor:
+                assert sorted(successor.welcome.keep_leases) == sorted(worker.held)
+                assert await successor.complete(other) == COMMITTED
+                successor.held = {locked.lease_id: locked}
+                assert list((await successor.state(0)).skipped_leases) == [locked.lease_id]
+        third = hello(session_number=3, heeds_skipped_leases=True, held_leases=names[:1])
+        async with ScriptedWorker(channel, third) as successor:
+            assert list(successor.welcome.keep_leases) == [locked.lease_id]
+            assert await successor.complete(locked) == COMMITTED
+
+
 async def test_cancels_of_a_locked_task_stop_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
     locked, other = await submitted(tasks, account, 2)
     request = pb.CancelTaskRequest(task_id=locked.task_id)
@@ -155,7 +185,7 @@ async def test_a_locked_table_is_told_by_health_and_the_log_names_who_holds_it(
                 await tasks.ListTasks(pb.ListTasksRequest())
         assert await waiting
         await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="it serves again")
-    assert told(logs, "stall")[0]["part"] == "submits"
+    assert told(logs, "stall")[0]["lane"] == "submits"
     holder = told(logs, "lock")[0]
     assert (holder["pid"], holder["application"], holder["relation"]) == (pid, APPLICATION, "tasks")
 

@@ -226,6 +226,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "claim": lambda tx: tx.leases.claim({"w": 1}, WORKERS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
     "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
+    "renew, skipping locked": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0, skip_locked=True),
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),
     "delete": lambda tx: tx.leases.delete(REFS),
     "revoke": lambda tx: tx.leases.revoke(REFS),

@@ -52,7 +52,7 @@ STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, revoked,
 
 
 def renew(tx: PgTx, ref: LeaseRef) -> Any:
-    return tx.leases.renew([Named(*ref, "w")], TTL)
+    return tx.leases.renew([Named(*ref, "w")], TTL).renewed
 
 
 def change(tx: PgTx, ref: LeaseRef) -> Any:
@@ -97,8 +97,8 @@ def test_a_stale_lease_is_no_other_s_end(scheduling: Scheduling, stale: Stale) -
 def test_a_lease_is_renewed_for_its_own_worker_only(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     named = [Named(*ref, "v"), Named(*ref, "w")]
-    assert scheduling.run(lambda tx: tx.leases.renew(named[:1], TTL)) == set()
-    assert scheduling.run(lambda tx: tx.leases.renew(named[1:], TTL)) == {ref}
+    assert scheduling.run(lambda tx: tx.leases.renew(named[:1], TTL).renewed) == set()
+    assert scheduling.run(lambda tx: tx.leases.renew(named[1:], TTL).renewed) == {ref}
 
 
 @pytest.mark.parametrize("left", [-10.0, 0.5, TTL - 0.5, TTL + 0.9])
@@ -106,7 +106,7 @@ def test_a_renewed_lease_lives_for_the_lease_time_at_least(scheduling: Schedulin
     ref = scheduling.start()
     scheduling.sql("UPDATE leases SET expire_time = now() + make_interval(secs => :left)", left=left)
     with scheduling.transaction() as tx:
-        assert tx.leases.renew([Named(*ref, "w")], TTL) == {ref}
+        assert tx.leases.renew([Named(*ref, "w")], TTL).renewed == {ref}
         now = tx.now
     ((expire_time,),) = scheduling.sql("SELECT expire_time FROM leases")
     assert TTL - 1 <= (expire_time - now).total_seconds() <= TTL + 1

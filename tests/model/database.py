@@ -24,6 +24,7 @@ from scheduler_svc.application.records import (
     LeaseChange,
     LiveLease,
     Named,
+    Renewed,
     TaskRow,
 )
 from scheduler_svc.application.signals import Signals
@@ -132,7 +133,7 @@ class _Leases:
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         return {key: _live(self._tables.leases[key]) for key in keys if key in self._tables.leases}
 
-    def lock_of_worker(self, worker_id: str) -> list[LiveLease]:
+    def lock_of_worker(self, worker_id: str, *, skip_locked: bool = False) -> list[LiveLease]:
         return [_live(lease) for lease in self._tables.leases.values() if lease.worker_id == worker_id]
 
     def lock_expired(self, limit: int, but: Collection[int] = ()) -> list[LiveLease]:
@@ -144,14 +145,14 @@ class _Leases:
             return []
         return [_live(lease)._replace(accept_time=NOW)]
 
-    def renew(self, named: Sequence[Named], ttl: float) -> set[LeaseRef]:
+    def renew(self, named: Sequence[Named], ttl: float, *, skip_locked: bool = False) -> Renewed:
         renewed = set()
         for one in named:
             lease = self._find(LeaseRef(*one[:3]))
             if lease is not None and lease.worker_id == one.worker_id and not lease.revoked:
                 lease.expires = max(lease.expires, ttl)
                 renewed.add(LeaseRef(*one[:3]))
-        return renewed
+        return Renewed(renewed, set())
 
     def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> list[int]:
         revoked = [lease for lease in self._tables.leases.values() if lease.revoked and lease.worker_id in workers]

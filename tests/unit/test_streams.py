@@ -74,7 +74,7 @@ async def test_what_was_not_handed_to_the_stream_is_known() -> None:
     stream = with_room("w", 1, 10)
     stream.assign(1, grants(2))
     assert isinstance(await stream.next(), Assign)  # this one may have arrived
-    stream.send(AckState(1, (), Wanted()))
+    stream.send(AckState(1, (), (), Wanted()))
     stream.assign(1, grants(3, start=10))
     acknowledged, assigned = stream.unsent()
     assert isinstance(acknowledged, AckState)

@@ -119,7 +119,7 @@ class Conversation:
 
     def _acknowledged(self, ack: pb.Acknowledgement) -> None:
         if ack.state_number:
-            renewal = self._speaker.acknowledged(ack.state_number, ack.not_renewed_leases)
+            renewal = self._speaker.acknowledged(ack.state_number, [*ack.not_renewed_leases, *ack.skipped_leases])
             if renewal is not None:
                 self._worker.renewed(renewal)
             self._worker.revoked(ack.not_renewed_leases, "LEASE_LOST")

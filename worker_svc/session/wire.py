@@ -150,6 +150,7 @@ def hello(
             creator_version=creator.version,
             held_leases=_held(held),
             lost_leases=lost,
+            heeds_skipped_leases=True,
         )
     )
 

@@ -299,6 +299,7 @@ class Hello(_message.Message):
     HELD_LEASES_FIELD_NUMBER: _builtins.int
     LOST_LEASES_FIELD_NUMBER: _builtins.int
     PROCESS_ID_FIELD_NUMBER: _builtins.int
+    HEEDS_SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Required: stable name of the worker."""
     folder_id: _builtins.str
@@ -317,6 +318,10 @@ class Hello(_message.Message):
     """What the CLI's `--version` said; may be empty."""
     process_id: _builtins.str
     """Random id of this process. What was wanted of a former one (drain, slots) is forgotten when it changes."""
+    heeds_skipped_leases: _builtins.bool
+    """Whether it heeds `Acknowledgement.skipped_leases`. Unset, as by an older worker: a State that names a lease which is
+    locked in the database is acknowledged once that lock is gone, and renews nothing until then.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Shown, never used for routing: up to 32; keys 1 to 63, values up to 255 characters."""
@@ -346,10 +351,11 @@ class Hello(_message.Message):
         held_leases: _abc.Iterable[Global___HeldLease] | None = ...,
         lost_leases: _abc.Iterable[_builtins.str] | None = ...,
         process_id: _builtins.str = ...,
+        heeds_skipped_leases: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["creator_path", b"creator_path", "creator_version", b"creator_version", "folder_id", b"folder_id", "held_leases", b"held_leases", "hostname", b"hostname", "labels", b"labels", "lost_leases", b"lost_leases", "process_id", b"process_id", "session_number", b"session_number", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creator_path", b"creator_path", "creator_version", b"creator_version", "folder_id", b"folder_id", "heeds_skipped_leases", b"heeds_skipped_leases", "held_leases", b"held_leases", "hostname", b"hostname", "labels", b"labels", "lost_leases", b"lost_leases", "process_id", b"process_id", "session_number", b"session_number", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -849,13 +855,16 @@ class Acknowledgement(_message.Message):
     WANTED_FIELD_NUMBER: _builtins.int
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
     state_number: _builtins.int
     """The state that is committed; 0: this answers a report."""
     report_number: _builtins.int
     """The report that is committed; 0: this answers a state."""
     @_builtins.property
     def not_renewed_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases that the state named and that are not its own any more: stop them. All others that it named are renewed."""
+        """Leases that the state named and that are not its own any more: stop them. All others that it named are renewed, but
+        for `skipped_leases`.
+        """
 
     @_builtins.property
     def wanted(self) -> Global___Wanted:
@@ -865,6 +874,12 @@ class Acknowledgement(_message.Message):
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpdateResult]:
         """One for each update of the report, in its order."""
 
+    @_builtins.property
+    def skipped_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Leases that the state named and whose rows another session of the database has locked: neither renewed nor lost.
+        Their deadlines stay; name them again. Only for a worker whose hello says that it heeds them.
+        """
+
     def __init__(
         self,
         *,
@@ -873,10 +888,11 @@ class Acknowledgement(_message.Message):
         wanted: Global___Wanted | None = ...,
         report_number: _builtins.int = ...,
         results: _abc.Iterable[Global___UpdateResult] | None = ...,
+        skipped_leases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_renewed_leases", b"not_renewed_leases", "report_number", b"report_number", "results", b"results", "state_number", b"state_number", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_renewed_leases", b"not_renewed_leases", "report_number", b"report_number", "results", b"results", "skipped_leases", b"skipped_leases", "state_number", b"state_number", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -141,8 +141,9 @@ class WorkerServiceServicer:
         when it *built* the State that the lease's Assignment names, or the last State that named the lease and renewed it;
         plus `lease_ttl`; less the time that it takes to stop, a third of `lease_ttl`, 10 s at most. By a clock that goes
         on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The Acknowledgement of a State moves
-        the deadlines of the leases that this State named and that it does not list in `not_renewed_leases`, and no others;
-        that list is the Cancel of those on it. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
+        the deadlines of the leases that this State named and that it lists neither in `not_renewed_leases` nor in
+        `skipped_leases`, and no others; the first list is the Cancel of those on it, and what is on the second keeps the
+        deadline that it has and is named again. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
         the CLI started, and once nothing lives, `released` (EXPIRED), which is never counted against the task. An
         Assignment that is read past its deadline is released, not started; a result that was there before is reported. A
         worker that is killed, stopped or stuck can't do this: its CLIs must be children of a process that holds the
