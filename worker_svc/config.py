@@ -33,6 +33,7 @@ GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_OPTION = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
@@ -77,9 +78,23 @@ def names(value: object) -> object:
     return found
 
 
+def option_names(value: object) -> object:
+    """Names of creator options from a list by comma, or `*` for all."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(name.strip() for name in value.split(",") if name.strip())
+    if wrong := [name for name in found if not (name == "*" or _OPTION.fullmatch(name))]:
+        raise ValueError(
+            f"should be names of creator options by comma, such as audience,min-words, or * for all;"
+            f" {wrong[0]!r} is none"
+        )
+    return found
+
+
 Duration = Annotated[float, BeforeValidator(duration)]
 Size = Annotated[int, BeforeValidator(size)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
+OptionNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(option_names)]
 
 
 class Settings(BaseSettings):
@@ -119,6 +134,10 @@ class Settings(BaseSettings):
     """Bytes of body and html together, 3MiB at most; a larger result fails the task."""
     creator_env: Names = Field((), alias="CREATOR_ENV")
     """Names of variables, by comma, that the CLI gets beside PATH, HOME, LANG, LC_ALL, TMPDIR and its profile's own."""
+    creator_options_allowed: OptionNames | None = Field(None, alias="CREATOR_OPTIONS_ALLOWED")
+    """Names of creator options, by comma, that tasks may give to the CLI; *: all. A task with others fails, and is not
+    retried. Unset: those that the profile knows (reference and json: none; llm-content-creator: audience, min-words and
+    max-words)."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
     """Least level that is logged: debug, info, warning or error."""
     log_format: Literal["console", "json"] | None = Field(None, alias="CONTENTGEN_LOG_FORMAT")

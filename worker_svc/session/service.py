@@ -95,7 +95,7 @@ def _runner(settings: Settings, guard: Guard, folder: WorkerFolder) -> Runner:
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
     creator = creators.load(settings.creator_profile, limits)
     program = Program.found(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
-    return Runner(guard, program, creator, folder.scratch)
+    return Runner(guard, program, creator, folder.scratch, settings.creator_options_allowed)
 
 
 async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Creator | None:

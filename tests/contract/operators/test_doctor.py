@@ -52,6 +52,7 @@ class Deployment:
         self.pending = 0
         self.reason = task_pb2.PENDING_REASON_UNSPECIFIED
         self.submitted: Sequence[task_pb2.Task] = []
+        self.failed: Sequence[task_pb2.Task] = []
         self.away: Sequence[str] = []
         self.role = ""
 
@@ -88,6 +89,8 @@ class Deployment:
     def _list(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         if list(request.statuses) == [task_pb2.TASK_STATUS_SUBMITTED]:
             return pb.ListTasksResponse(tasks=self.submitted)
+        if list(request.statuses) == [task_pb2.TASK_STATUS_FAILED]:
+            return pb.ListTasksResponse(tasks=self.failed)
         return pb.ListTasksResponse(tasks=[task_pb2.Task(task_id="task-1")] if self.reason else [])
 
     def _get(self, request: object, context: object) -> pb.GetTaskResponse:
@@ -196,6 +199,27 @@ def test_tasks_that_are_stuck_in_submitted() -> None:
     assert (status, finding["check"], finding["level"]) == (0, "submitted", "warn")
     assert finding["message"] == "1 not started for 5 min: task-1 on w1"
     assert examined(deployment, "--stuck-after", "10m") == (0, [])
+
+
+def failed_task(task_id: str, reason: str, hours_ago: int, **details: str) -> task_pb2.Task:
+    ended = Timestamp(seconds=int(time.time()) - 3_600 * hours_ago)
+    error = task_pb2.TaskError(reason=reason, details=details)
+    return task_pb2.Task(task_id=task_id, end_time=ended, error=error)
+
+
+def test_creator_options_that_a_worker_refused() -> None:
+    deployment = Deployment()
+    refused = "INVALID_CREATOR_OPTIONS"
+    deployment.failed = [
+        failed_task("task-4", "CREATOR_ERROR", 0),
+        failed_task("task-3", refused, 1, options="colour, size"),
+        failed_task("task-2", refused, 2, options="colour"),
+        failed_task("task-1", refused, 25, options="forgotten"),
+    ]
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "options", "warn")
+    assert "failed 2 tasks within a day, the newest being task-3: colour, size" in finding["message"]
+    assert "CREATOR_OPTIONS_ALLOWED" in finding["advice"]
 
 
 def test_a_database_that_is_away() -> None:

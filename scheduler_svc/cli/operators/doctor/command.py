@@ -46,8 +46,9 @@ def add_to(app: typer.Typer) -> None:
 def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: QueueLimit = 1_000_000) -> int:
     """Check a deployment, and say what to do.
 
-    It looks at the way to it, TLS, the token, versions, database, workers and their CLIs, the queue, dispatch and stuck
-    tasks. Each line is ok, warn or fail, with what to do. Exit status: 0, or 1 when a line is fail.
+    It looks at the way to it, TLS, the token, versions, database, workers and their CLIs, the queue, dispatch, stuck
+    tasks and refused creator options. Each line is ok, warn or fail, with what to do. Exit status: 0, or 1 when a line
+    is fail.
     """
     failed, patience = False, values.seconds(stuck_after)
 
@@ -78,6 +79,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int) -> It
     yield from _safely("queue", connection, lambda: work.queue(connection, queue_limit))
     yield from _safely("dispatch", connection, lambda: work.waiting(connection))
     yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
+    yield from _safely("options", connection, lambda: work.refused_options(connection))
 
 
 def _workers(connection: Connection) -> Iterator[Finding]:
