@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Never, Self, TypeVar
 
 import grpc
 
 from scheduler_svc.cli.interrupts import Interrupts
 from scheduler_svc.cli.processes import Service, StackError, end
+from scheduler_svc.cli.supervisor import Supervisor
 
 WORKERS = 2
 START_LIMIT = 60.0
@@ -106,6 +107,21 @@ class Stack:
         self._interrupts.check()
         for service in (*self._scheduler, *self._workers):
             service.check()
+
+    def keep_up(self, say: Callable[[str], None], pause: float) -> Never:
+        """Starts workers again that end by themselves, and tells `say`; looks each `pause` seconds.
+
+        Raises:
+            StackError: the scheduler has ended.
+            Interrupted: a signal came.
+        """
+        supervisors = [Supervisor(worker, say) for worker in self._workers]
+        while True:
+            for scheduler in self._scheduler:
+                scheduler.check()
+            for supervisor in supervisors:
+                supervisor.run_once()
+            self._interrupts.pause(pause)
 
     def until(self, condition: Callable[[], T | None], *, within: float, what: str) -> T:
         """The first true value of `condition`, looked at again and again.
