@@ -22,7 +22,7 @@ from worker_svc import creators
 from worker_svc.config import EXIT_CONFIG, Settings
 from worker_svc.creators.base import Settings as CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
-from worker_svc.guard import Guard, GuardLostError
+from worker_svc.guard import Guard, GuardLostError, now
 from worker_svc.runner import CliUnusableError, Program, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.keeper import Keeper
@@ -33,8 +33,16 @@ from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 EXIT_BROKEN = 1
+MAX_NAMED = 100
+"""Results in the spool that are named at the end."""
 STOP_LIMIT = 6.0
 """Seconds for CLIs to end and leases to be given back, after a second signal."""
+SILENCE_LIMIT = 12.0
+"""Seconds without a word from a scheduler after which a drained worker leaves its results in the spool.
+
+A scheduler that is there speaks at each heartbeat, 10 s apart at most.
+"""
+_LOOK_INTERVAL = 0.5
 QUIESCE_LIMIT = 3.0
 """Seconds that the last states of a drained worker may take to be acknowledged."""
 
@@ -164,15 +172,35 @@ class _Service:
     async def _until_told(self, signals: Signals) -> None:
         await signals.drain.wait()
         self._worker.drain()
+        deserted = False
         async with _within(self._drain_timeout):
-            await _first(self._drained(), signals.stop.wait())
-        if not self._worker.is_empty:
+            deserted = await _first(self._drained(), signals.stop.wait(), self._deserted()) == 2
+        if not (deserted or self._worker.is_empty):
             _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
             self._worker.stop_all()
             async with _within(STOP_LIMIT):
                 await self._worker.emptied()
-        left = len(self._worker.book)
-        _log.info("the worker ends", action="worker.ended", unacknowledged=left)
+        self._say_what_is_left()
+
+    def _say_what_is_left(self) -> None:
+        held, kept = self._worker.book, self._worker.keeper.kept
+        if kept:
+            _log.warning(
+                "results stay in the spool: a worker that is started on this data folder reports them",
+                action="spool.left",
+                results=len(kept),
+                leases=kept[:MAX_NAMED],
+                tasks=[lease.task_id for lease in map(held.get, kept[:MAX_NAMED]) if lease and lease.task_id],
+            )
+        _log.info("the worker ends", action="worker.ended", unacknowledged=len(held))
+
+    async def _deserted(self) -> None:
+        """Returns once nothing runs, every result is in the spool, and no scheduler has been heard for a while."""
+        rests_since = now()
+        while now() - max(rests_since, self._link.heard_at) < SILENCE_LIMIT:
+            await asyncio.sleep(_LOOK_INTERVAL)
+            if not self._worker.rests:
+                rests_since = now()
 
     async def _drained(self) -> None:
         """Returns once nothing is held, and nothing is on its way any more."""
