@@ -9,7 +9,7 @@ import argparse
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     """Where the schedulers are: any gRPC target, or several addresses by comma."""
     token: SecretStr | None = Field(None, alias="CONTENTGEN_TOKEN")
     """Token of role worker; unset where the scheduler asks for none."""
+    token_file: Path | None = Field(None, alias="CONTENTGEN_TOKEN_FILE")
+    """File that holds this token, in place of CONTENTGEN_TOKEN; read again when it changes, or on HUP, like the PEM
+    files."""
     tls_ca: Path | None = Field(None, alias="CONTENTGEN_TLS_CA")
     """PEM file of the CA that signed the scheduler's certificate; unset: plaintext."""
     tls_client_cert: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_CERT")
@@ -154,7 +157,7 @@ class Settings(BaseSettings):
                 )
         return target
 
-    @field_validator("tls_ca", "tls_client_cert", "tls_client_key")
+    @field_validator("token_file", "tls_ca", "tls_client_cert", "tls_client_key")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
         if path is not None:
@@ -171,8 +174,17 @@ class Settings(BaseSettings):
             raise ValueError("should be printable characters only")
         return worker_id
 
+    @field_validator("token")
+    @classmethod
+    def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not re.fullmatch("[!-~]+", token.get_secret_value()):
+            raise ValueError("should be characters of ASCII, without spaces and line breaks")
+        return token
+
     @model_validator(mode="after")
     def _whole_identity(self) -> Settings:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
         if (self.tls_client_cert is None) != (self.tls_client_key is None):
             raise ValueError("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
         if self.tls_client_cert is not None and self.tls_ca is None:
@@ -225,7 +237,14 @@ def _flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     except SettingsError as error:
         return {}, list(error.problems)
     given = {variable: value for variable, value in vars(found).items() if value is not None}
-    return given, [f"{argument}: no such setting; --help lists them" for argument in unknown]
+    return given, list(_unknown(unknown))
+
+
+def _unknown(arguments: Sequence[str]) -> Iterator[str]:
+    """Names them without their values: one may be a secret that was meant for a variable."""
+    for argument in arguments:
+        name = argument.partition("=")[0] if argument.startswith("-") else "an argument without --"
+        yield f"{name}: no such setting; --help lists them"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,7 +47,10 @@ def run(argv: Sequence[str]) -> int:
         return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")
     structlog.contextvars.bind_contextvars(worker_id=folder.identity.worker_id)
     guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id)
-    return _serve(settings, folder, guard)
+    try:
+        return _serve(settings, folder, guard)
+    except SettingsError as error:
+        return _cannot_start(*error.problems)
 
 
 def _serve(settings: Settings, folder: WorkerFolder, guard: Guard) -> int:

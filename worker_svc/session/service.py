@@ -9,7 +9,7 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -25,6 +25,7 @@ from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
 from worker_svc.runner import CliUnusableError, Program, Runner
 from worker_svc.session.channel import Dialer
+from worker_svc.session.credentials import Credentials
 from worker_svc.session.keeper import Keeper
 from worker_svc.session.link import Introduction, Link
 from worker_svc.session.wire import Creator
@@ -52,7 +53,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Signals:
-    """TERM and INT: the first drains, the second does not wait."""
+    """TERM and INT: the first drains, the second does not wait. HUP is up to whoever asks for it."""
 
     def __init__(self) -> None:
         self.drain = asyncio.Event()
@@ -61,9 +62,13 @@ class Signals:
         for number in _SIGNALS:
             self._loop.add_signal_handler(number, self._received)
 
+    def on_hangup(self, then: Callable[[], None]) -> None:
+        """HUP calls `then`."""
+        self._loop.add_signal_handler(signal.SIGHUP, then)
+
     def ignore(self) -> None:
         """Heeds none any more: the loop's end would make one of them kill a process that ends already."""
-        for number in _SIGNALS:
+        for number in (*_SIGNALS, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
@@ -72,10 +77,11 @@ class Signals:
 
 
 async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version: str) -> int:
-    """Runs the worker until it is told to stop; its exit status."""
+    """Runs the worker until it is told to stop; its exit status. Raises SettingsError."""
     signals = Signals()
     try:
         await guard.connect()
+        credentials = Credentials(settings)
         _log.info("the guard is ready", action="guard.ready", pid=guard.pid, capabilities=guard.capabilities)
         runner = _runner(settings, guard, folder)
         creator = await _checked(settings, runner, signals)
@@ -86,8 +92,9 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
             guard.on_deadline = worker.expired
             who = folder.identity
             introduction = Introduction(who.worker_id, who.folder_id, uuid4().hex, platform.node(), version, creator)
-            link = Link(worker, introduction, Dialer.of(settings), folder.next_session)
-            return await _Service(guard, worker, link, settings.drain_timeout).run(signals)
+            signals.on_hangup(credentials.order)
+            link = Link(worker, introduction, Dialer(settings.scheduler, credentials), folder.next_session)
+            return await _Service(guard, worker, link, credentials, settings.drain_timeout).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
         return EXIT_CONFIG
@@ -136,10 +143,13 @@ def _worker(settings: Settings, folder: WorkerFolder, runner: Runner, disk: Exec
 class _Service:
     """Everything that runs until the end, and the end."""
 
-    def __init__(self, guard: Guard, worker: Worker, link: Link, drain_timeout: float) -> None:
+    def __init__(
+        self, guard: Guard, worker: Worker, link: Link, credentials: Credentials, drain_timeout: float
+    ) -> None:
         self._guard = guard
         self._worker = worker
         self._link = link
+        self._credentials = credentials
         self._drain_timeout = drain_timeout
 
     async def run(self, signals: Signals) -> int:
@@ -150,6 +160,7 @@ class _Service:
         loops = [
             asyncio.create_task(self._link.run()),
             asyncio.create_task(self._worker.watch_time()),
+            asyncio.create_task(self._credentials.keep_fresh()),
             asyncio.create_task(self._broken()),
         ]
         try:

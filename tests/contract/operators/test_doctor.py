@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -251,3 +252,12 @@ def test_tokens(role: str, token: str, level: str, told: str, monkeypatch: pytes
     (finding,) = [finding for finding in json.loads(ran.out) if finding["check"] == "token"]
     assert finding["level"] == level
     assert told in finding["message"]
+
+
+def test_a_token_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("known\n")
+    deployment = Deployment()
+    deployment.role = "operator"
+    with scripted(**deployment.answers()) as target:
+        ran = run("--token-file", str(tmp_path / "token"), "-s", target, "doctor")
+    assert "accepted, with the role operator" in ran.out
