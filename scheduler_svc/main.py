@@ -23,7 +23,15 @@ import structlog
 import uvloop
 
 from scheduler_svc.application.health import Health
-from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
+from scheduler_svc.config import (
+    EXIT_STATUS,
+    Address,
+    Settings,
+    SettingsError,
+    configure_logging,
+    notices,
+    read_settings,
+)
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
@@ -59,6 +67,8 @@ def main() -> None:
     try:
         settings = read_settings(sys.argv[1:])
         configure_logging(settings)
+        for notice in notices(os.environ):
+            _log.warning(notice, action="settings")
         _serve(settings)
     except (SettingsError, PostgresError, SchemaTooNew) as error:
         sys.stderr.write(f"{error}\n")
@@ -80,6 +90,7 @@ def _serve(settings: Settings) -> None:
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
+    _log.info("no DATABASE_URL: an embedded PostgreSQL is used", action="postgres", folder=str(settings.data_dir))
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
 
 

@@ -26,6 +26,8 @@ MAX_SLOTS = 1_000
 
 _SECRETS = frozenset({"CONTENTGEN_TOKEN"})
 """Variables without a flag: every user of the machine can read a command line."""
+_NOT_SHOWN = _SECRETS | {"CONTENTGEN_TOKEN_FILE"}
+"""Variables whose value is in no message: where a file's path should be, the token itself may be."""
 
 GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 """What a gRPC target begins with that is more than one plain address."""
@@ -289,5 +291,5 @@ def _problem(detail: ErrorDetails, flags: Mapping[str, str]) -> str:
     variable = str(detail["loc"][0])
     name = flag_of(variable) if variable in flags else variable
     given = flags.get(variable, os.environ.get(variable, ""))
-    value = "" if variable in _SECRETS else f" is {given[:200]!r};"
+    value = "" if variable in _NOT_SHOWN else f" is {given[:200]!r};"
     return f"{name}{value} {message}"
