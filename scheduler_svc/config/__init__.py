@@ -8,7 +8,7 @@ from scheduler_svc.config.errors import EXIT_STATUS, SettingsError, UsageError
 from scheduler_svc.config.logs import configure_logging
 from scheduler_svc.config.notices import notices
 from scheduler_svc.config.settings import Settings
-from scheduler_svc.config.values import Address
+from scheduler_svc.config.values import Address, check_place
 
 __all__ = [
     "EXIT_STATUS",
@@ -16,6 +16,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UsageError",
+    "check_place",
     "configure_logging",
     "notices",
     "read_settings",

@@ -105,7 +105,7 @@ def _database_url(value: object) -> str:
     if prefix is None:
         raise ValueError("must begin with postgresql:// (PostgreSQL is the only database)")
     rest = text[prefix.end() :]
-    _check_place(rest)
+    check_place(rest)
     if several := _SEVERAL_HOSTS.fullmatch(rest):
         path, _, query = (several["rest"] or "/").partition("?")
         hosts = [f"host={host}" for host in several["hosts"].split(",")]
@@ -113,8 +113,11 @@ def _database_url(value: object) -> str:
     return "postgresql+psycopg2://" + rest
 
 
-def _check_place(rest: str) -> None:
-    """What stands where hosts and ports belong: a part of a password that was not encoded would be shown as a host."""
+def check_place(rest: str) -> None:
+    """Raises ValueError where a URL without its scheme can't be taken apart safely.
+
+    A part of a password that is not encoded would be taken for a host, and be shown in errors.
+    """
     login, at, place = rest.partition("@")
     hosts = re.split("[/?]", place if at else login, maxsplit=1)[0]
     if "@" in (place if at else "").partition("?")[0] or not _HOSTS.fullmatch(hosts):

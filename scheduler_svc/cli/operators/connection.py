@@ -108,7 +108,7 @@ def _check(scheduler: str) -> None:
 
 
 def _token(given: str | None, path: str | None) -> str | None:
-    """The token, from the variable or the file. What is wrong with it is told without repeating it."""
+    """The token, from the variable or the file. Neither is repeated: where a path should be, the token may be."""
     if path is None:
         return _checked(given, "CONTENTGEN_TOKEN") if given else None
     if given is not None:
@@ -116,8 +116,8 @@ def _token(given: str | None, path: str | None) -> str | None:
     try:
         held = Path(path).expanduser().read_bytes()
     except OSError as error:
-        raise typer.BadParameter(f"CONTENTGEN_TOKEN_FILE={path} can't be read: {error.strerror}") from None
-    return _checked(held.decode("utf-8", "replace").strip(), f"CONTENTGEN_TOKEN_FILE={path}")
+        raise typer.BadParameter(f"CONTENTGEN_TOKEN_FILE should be a readable file: {error.strerror}") from None
+    return _checked(held.decode("utf-8", "replace").strip(), "CONTENTGEN_TOKEN_FILE")
 
 
 def _checked(token: str, source: str) -> str:
