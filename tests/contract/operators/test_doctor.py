@@ -188,6 +188,24 @@ def test_a_pause_that_was_forgotten() -> None:
     assert "contentgen dispatch resume" in finding["advice"]
 
 
+@pytest.mark.parametrize(
+    ("busy", "told"),
+    [
+        (3, "the pool is starved, all 3 slots are busy: the newest pending tasks wait for a free slot"),
+        (1, "the oldest for 1 h 2 min, though 2 of 3 slots are not busy"),
+    ],
+)
+def test_a_pool_that_is_starved(busy: int, told: str) -> None:
+    deployment = Deployment()
+    deployment.workers = [worker(busy_slots=busy)]
+    deployment.pending, deployment.reason = 1, task_pb2.PENDING_REASON_ALL_SLOTS_BUSY
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
+    assert told in finding["message"]
+    assert finding["advice"]
+    assert examined(deployment, "--stuck-after", "2h") == (0, [])
+
+
 def test_tasks_that_are_stuck_in_submitted() -> None:
     deployment = Deployment()
     now = Timestamp()

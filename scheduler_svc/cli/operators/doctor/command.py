@@ -77,7 +77,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int) -> It
     yield from _safely("database", connection, lambda: reach.database(connection))
     yield from _safely("workers", connection, lambda: _workers(connection))
     yield from _safely("queue", connection, lambda: work.queue(connection, queue_limit))
-    yield from _safely("dispatch", connection, lambda: work.waiting(connection))
+    yield from _safely("dispatch", connection, lambda: work.waiting(connection, stuck_after))
     yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
     yield from _safely("options", connection, lambda: work.refused_options(connection))
 

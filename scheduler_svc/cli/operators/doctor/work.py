@@ -108,8 +108,8 @@ def queue(connection: Connection, limit: int) -> Iterator[Finding]:
         yield ok("queue", message)
 
 
-def waiting(connection: Connection) -> Iterator[Finding]:
-    """Why the newest pending tasks wait."""
+def waiting(connection: Connection, patience: float) -> Iterator[Finding]:
+    """Why the newest pending tasks wait; for a slot, they may do so for `patience` seconds."""
     reasons = Counter(_reasons(connection))
     if not reasons:
         yield ok("dispatch", "no task waits")
@@ -120,8 +120,32 @@ def waiting(connection: Connection) -> Iterator[Finding]:
         yield warn("dispatch", message, "`contentgen dispatch resume`, of the account or --all, hands tasks out again")
     elif "no_workers" in reasons:
         yield fail("dispatch", message, "start contentgen-worker")
+    elif "all_slots_busy" in reasons:
+        yield _for_a_slot(connection, message, patience)
     else:
         yield ok("dispatch", message)
+
+
+def _for_a_slot(connection: Connection, message: str, patience: float) -> Finding:
+    age = (
+        document(connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest()))["oldest_pending_age"] or 0.0
+    )
+    if age <= patience:
+        return ok("dispatch", message)
+    workers = [it for it in pool_of(connection).workers if it.running and not it.unhealthy]
+    slots, busy = sum(it.slots for it in workers), sum(it.busy_slots for it in workers)
+    waits = f"{message}, the oldest for {cells.duration(age)}"
+    if busy < slots:
+        return warn(
+            "dispatch",
+            f"{waits}, though {slots - busy} of {slots} slots are not busy",
+            "a worker offers no slot while its disk refuses or its results wait to be acknowledged: look at its log",
+        )
+    return warn(
+        "dispatch",
+        f"the pool is starved, all {slots} slots are busy: {waits}",
+        "start workers, or give those that are there more slots: CONTENTGEN_SLOTS, `contentgen worker resize`",
+    )
 
 
 def _reasons(connection: Connection) -> Iterable[str]:
