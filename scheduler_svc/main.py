@@ -6,14 +6,17 @@ What needs the database itself, beside a running scheduler, is a command of the 
 from __future__ import annotations
 
 import os
+import sys
 
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before gRPC is imported: children are started beside it
+# Before gRPC is imported: children are started beside it, and it tells of failed handshakes by a trace only.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+if os.environ.get("CONTENTGEN_TLS_CERT") or any(argument.startswith("--tls-cert") for argument in sys.argv):
+    os.environ.setdefault("GRPC_TRACE", "handshaker")
 
 import asyncio
 import gc
 import resource
 import signal
-import sys
 import traceback
 from contextlib import ExitStack, suppress
 from pkgutil import resolve_name
@@ -22,6 +25,7 @@ from typing import Never
 import structlog
 import uvloop
 
+from scheduler_svc.api.core_log import take_over
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import (
     EXIT_STATUS,
@@ -66,6 +70,8 @@ def main() -> None:
         sys.exit(resolve_name(command)(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
+        if settings.tls:
+            take_over()
         configure_logging(settings)
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
