@@ -53,7 +53,7 @@ fuzz: $(STAMP) ## send hostile input to every RPC, with honest work beside it (m
 	@$(PY) -m tests.fuzz $(ARGS)
 
 mutants: ARGS ?= -n 3
-mutants: $(STAMP) ## break the product in eleven ways: the checker of the chaos campaign has to catch each
+mutants: $(STAMP) ## break the product in twelve ways: the checker of the chaos campaign has to catch each
 	@$(PY) -m pytest -q $(ARGS) tests/chaos/mutants/caught.py
 
 chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge (ARGS='--seed 7 --seconds 60')

@@ -20,7 +20,7 @@ import signal
 import traceback
 from contextlib import ExitStack, suppress
 from pkgutil import resolve_name
-from typing import Never
+from typing import Any, Never
 
 import structlog
 import uvloop
@@ -62,7 +62,7 @@ def main() -> None:
     """The entry point.
 
     Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
-    migration did not get through.
+    migration did not get through, or a part of the replica can't be kept running.
     """
     os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
@@ -115,8 +115,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     address = str(Address(settings.listen.host, port))
     _log.info("ready", action="ready", listen=address, scheduler_id=replica.scheduler_id)
     supervisor = asyncio.create_task(_supervise(postgres, replica.health))
-    received = await signals.get()
-    _log.info("draining", action="drain", signal=received.name)
+    status = await _until_end(signals, replica)
     supervisor.cancel()
     drain = asyncio.create_task(replica.drain())
     again = asyncio.create_task(signals.get())
@@ -124,14 +123,28 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) 
     if not drain.done():
         why = "told again" if again.done() else "it takes too long"
         _log.warning("not waiting for the drain", action="stop", why=why, waits_for=_where(drain))
-        _end_now(postgres)
+        _end_now(postgres, status)
     again.cancel()
     with suppress(asyncio.CancelledError):
         await again
     await drain
     await asyncio.sleep(LINGER)
     _log.info("stopped", action="stop")
-    _end_now(postgres)
+    _end_now(postgres, status)
+
+
+async def _until_end(signals: asyncio.Queue[signal.Signals], replica: Replica) -> int:
+    """Returns when the replica has to end: the exit status."""
+    assert replica.failed is not None
+    received = asyncio.create_task(signals.get())
+    either: list[asyncio.Future[Any]] = [received, replica.failed]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if received.done():
+        _log.info("draining", action="drain", signal=received.result().name)
+        return 0
+    received.cancel()
+    _log.critical("ending: a part of this replica can't be kept running", action="drain", part=replica.failed.result())
+    return 1
 
 
 def _where(task: asyncio.Task[None]) -> str:
@@ -139,7 +152,7 @@ def _where(task: asyncio.Task[None]) -> str:
     return "".join(traceback.extract_stack(frame, limit=1)[0].line or "" for frame in task.get_stack(limit=1))
 
 
-def _end_now(postgres: EmbeddedPostgres | None) -> Never:
+def _end_now(postgres: EmbeddedPostgres | None, status: int) -> Never:
     """What was not committed is not acknowledged, so nothing is lost by ending here.
 
     The kernel closes the connections, and who has a call on one sees UNAVAILABLE, as it should: it has not begun.
@@ -148,7 +161,7 @@ def _end_now(postgres: EmbeddedPostgres | None) -> Never:
         postgres.stop()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _open_files() -> None:

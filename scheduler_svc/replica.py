@@ -6,7 +6,8 @@ import asyncio
 import socket
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,20 +20,21 @@ from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.in_flight import InFlight
 from scheduler_svc.api.limits import Limits
+from scheduler_svc.api.system_service import SystemService
 from scheduler_svc.api.task_service import TaskService
 from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
 from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.bulk import Bulk
-from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.recover import ReaperSettings
-from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack
+from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack, report_keys
 from scheduler_svc.application.sessions import SessionSettings
 from scheduler_svc.application.signals import Signals, StoppedAttempt
 from scheduler_svc.application.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.system import Systems
 from scheduler_svc.application.tail import Tail
 from scheduler_svc.application.waiting import Waiters
 from scheduler_svc.application.watching import Watches
@@ -40,6 +42,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import Completed
+from scheduler_svc.domain.system import ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.admission import Admission
@@ -48,19 +51,21 @@ from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.rereading import Rereading
+from scheduler_svc.loops.stalls import Stalls
+from scheduler_svc.loops.supervision import GIVE_UP_AFTER, Supervision
+from scheduler_svc.pools import Pools
 from scheduler_svc.store.maintenance import PgMaintenance
 from scheduler_svc.store.notifications import PgNotifications
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.transactions import PgDatabase
 
-CALL_THREADS = 6
-LOOP_THREADS = 2
-WATCH_THREADS = 2
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
 LARGE_RESULT = 16 * 1024
 """Characters of a result that weigh as much as an update: a group holds 32 million at most and a little more."""
 MAX_WAITING_SUBMITS = 100_000
 """Tasks that wait for their group's turn; beyond it submits are refused, to be tried again."""
+SUBMIT_PATIENCE = 8.0
+"""Seconds that a submit waits for a lock that somebody else holds: callers wait 10 s by default."""
 DRAIN_WITHIN = 7.0
 """Seconds that the claim and the calls in flight get once this replica goes away."""
 SETTLE = 0.1
@@ -74,6 +79,7 @@ class Replica:
 
     def __init__(self, settings: Settings, database_url: str, limits: Limits | None = None) -> None:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._start_time = datetime.now(UTC)
         self._settings = settings
         self._url = database_url
         self._limits = limits or Limits()
@@ -81,15 +87,14 @@ class Replica:
         self._in_flight = InFlight()
         self._streams = Streams()
         self._audience = Audience()
-        self._engines: list[sa.Engine] = []
         self._doors: Doors | None = None
         self._certificates: Certificates | None = None
         self._rereading: list[tuple[Rereading, Periodic]] = []
         self.port = 0
+        self.failed: asyncio.Future[str] | None = None
+        """Done, with its name, once a part that the replica needs is given up: it serves no more."""
 
-    def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
-        engine = make_engine(self._url, connections, hot=hot)
-        self._engines.append(engine)
+    def _database(self, engine: sa.Engine) -> PgDatabase:
         return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
 
     async def start(self) -> int:
@@ -98,6 +103,7 @@ class Replica:
         Raises SettingsError where it can't listen, or its tokens or certificates can't be used.
         """
         self._loop = asyncio.get_running_loop()
+        self.failed = self._loop.create_future()
         self._read_files()
         self._build()
         self._server = grpc_server.build(
@@ -147,62 +153,94 @@ class Replica:
 
     def _build(self) -> None:
         settings = self._settings
-        self._calls = Calls(self._database(CALL_THREADS), CALL_THREADS)
-        # Of their own: the reaper must not wait for clients, else it would take that for an outage.
-        self._loop_calls = Calls(self._database(LOOP_THREADS, hot=True), LOOP_THREADS)
-        # So must what decides who may run: the dispatcher waits for it.
-        self._dispatch_calls = Calls(self._database(1, hot=True), 1)
-        self._admission = Admission(self._dispatch_calls)
+        needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_AFTER)
+        self._pools = pools = Pools(
+            self._url,
+            self._database,
+            lock_timeout=settings.lock_wait,
+            statement_timeout=settings.statement_timeout,
+        )
+        self._admission = Admission(pools.dispatch, needed)
         reports = Reports(settings.lease_ttl, settings.max_worker_losses)
         self._reports: Lane[Item, Answer] = Lane(
             "report",
-            self._database(1, hot=True),
+            pools.lane(),
             reports.run_group,
             weight=_updates,
             max_weight=GROUP_TASKS,
             max_waiting=None,  # each stream bounds what it has under way
+            lock_patience=settings.lease_ttl,  # then the leases in question have run out
+            keys=report_keys,
+            supervision=needed,
         )
         self._dispatcher = Dispatcher(
-            self._database(1, hot=True),
+            pools.lane(),
             self._streams,
             settings.lease_ttl,
             lambda refs: self._reports.tell(TakenBack(tuple(refs))),
             self._admission,
+            supervision=needed,
         )
         submits = Submits(settings.max_queue_size)
         self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
             "submit",
-            self._database(1, hot=True),
+            pools.lane(),
             submits.run_group,
             weight=lambda item: len(item.tasks),
             max_weight=GROUP_TASKS,
             max_waiting=MAX_WAITING_SUBMITS,
+            lock_patience=SUBMIT_PATIENCE,
+            keys=lambda item: {task.account_id for task in item.tasks},
+            supervision=needed,
             errand=self._dispatcher.turn,
         )
-        self._waiters = Waiters(self._calls)
-        self._polls = Polls(self._calls)
-        # Of their own: however many watchers come back at once, other calls have their threads.
-        self._watch_calls = Calls(self._database(WATCH_THREADS, hot=True), WATCH_THREADS)
-        self._tail = Tail(self._watch_calls, self._audience)
-        tail_loop = Periodic("watch", self._tail.run_once)
+        self._waiters = Waiters(pools.reads)
+        self._polls = Polls(pools.operators)
+        self._tail = Tail(pools.watches, self._audience)
+        tail_loop = Periodic("watch", self._tail.run_once, needed)
         self._tail.driven_by(tail_loop.wake)
-        engine = make_engine(self._url, 1)
-        self._engines.append(engine)
+        engine = pools.alone()
         self._notifications = PgNotifications(engine)
         self._listener = Listener(
-            self._notifications, self.scheduler_id, told=self._told_elsewhere, back=self._look_anew
+            self._notifications,
+            self.scheduler_id,
+            told=self._told_elsewhere,
+            back=self._look_anew,
+            supervision=needed,
         )
-        self._housekeeping = recovery.Housekeeping(self._loop_calls, PgMaintenance(engine).vacuum)
-        self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
-        self._due = Periodic("due", recovery.due(self._loop_calls))
+        self._housekeeping = recovery.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
+        reaper = recovery.reaper(pools.loops, self._reaper_settings(), self._store_there)
+        self._reaper = Periodic("reap", reaper, needed)
+        self._due = Periodic("due", recovery.due(pools.loops), needed)
+        self._lanes = {
+            "submits": self._submits.state,
+            "reports": self._reports.state,
+            "claims": self._dispatcher.state,
+            "hellos": pools.sessions.state,
+        }
+        self._systems = Systems(pools.diagnosis, self._state, settings.heartbeat_interval)
+        stalls = Stalls(self._lanes, self.health, settings.heartbeat_interval, self._systems.lock_holders)
         housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
-        self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
+        self._periodics = [
+            self._reaper,
+            self._due,
+            housekeeping,
+            tail_loop,
+            Periodic("stalls", stalls.run_once, needed),
+            Periodic("presence", self._systems.run_once),
+        ]
         self._periodics += [loop for _, loop in self._rereading]
         if self._certificates:
             self._periodics.append(self._expiry)
         if settings.retention is not None:
-            retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
+            retention = recovery.Retention(pools.operators, timedelta(seconds=settings.retention))
             self._periodics.append(Periodic("retention", retention.run_once))
+
+    def _state(self) -> ReplicaState:
+        lanes = {name: state() for name, state in self._lanes.items()}
+        return ReplicaState(
+            self.scheduler_id, version("contentgen"), self._start_time, None, self.health.serving, lanes
+        )
 
     def _reaper_settings(self) -> ReaperSettings:
         settings = self._settings
@@ -210,28 +248,31 @@ class Replica:
 
     def _services(self) -> grpc_server.Services:
         settings = self._settings
-        bulk = Bulk(self._calls, self._reaper_settings())
+        pools = self._pools
+        bulk = Bulk(pools.operators, self._reaper_settings())
         return grpc_server.Services(
             task=TaskService(
-                self._calls,
+                pools.reads,
+                pools.writes,
                 self._submits,
                 waiters=self._waiters,
-                watches=Watches(self._watch_calls, self._tail),
+                watches=Watches(pools.watches, self._tail),
                 polls=self._polls,
                 bulk=bulk,
                 lease_ttl=settings.lease_ttl,
             ),
             worker=WorkerService(
-                self._calls,
+                pools.sessions,
                 self._reports,
                 self._streams,
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
                 room=self._dispatcher.room,
             ),
-            worker_pool=WorkerPoolService(self._calls, self._dispatch_calls, settings.lease_ttl),
-            content=ContentService(self._calls),
-            account=AccountService(self._calls, self._dispatch_calls),
+            worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
+            content=ContentService(pools.reads, pools.writes),
+            account=AccountService(pools.reads, pools.operators, pools.dispatch),
+            system=SystemService(self._systems),
         )
 
     def _told_by_thread(self, signals: Signals) -> None:
@@ -241,6 +282,16 @@ class Replica:
 
     def _away_by_thread(self) -> None:
         self._loop.call_soon_threadsafe(self._store_there, False)
+
+    def _gave_up_by_thread(self, part: str) -> None:
+        self._loop.call_soon_threadsafe(self._gave_up, part)
+
+    def _gave_up(self, part: str) -> None:
+        """Whoever runs this replica ends it: nothing else brings that part back."""
+        assert self.failed is not None
+        self.health.stall(True)
+        if not self.failed.done():
+            self.failed.set_result(part)
 
     def _told_here(self, signals: Signals) -> None:
         """A transaction of this replica is committed."""
@@ -324,11 +375,10 @@ class Replica:
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
-        for calls in (self._calls, self._loop_calls, self._watch_calls, self._dispatch_calls):
-            await asyncio.to_thread(calls.close)
+        if self.health.store_there:
+            await self._systems.withdraw()
+        await self._pools.close()
         self._notifications.dispose()
-        for engine in self._engines:
-            engine.dispose()
 
 
 def _log_stopped(attempt: StoppedAttempt) -> None:

@@ -26,9 +26,10 @@ MAX_PATHS = 100
 class AccountService(AccountServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls, dispatch_calls: Calls) -> None:
+    def __init__(self, reads: Calls, operators: Calls, dispatch_calls: Calls) -> None:
         """`dispatch_calls`: for what changes who may run."""
-        self._calls = calls
+        self._reads = reads
+        self._operators = operators
         self._dispatch_calls = dispatch_calls
 
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
@@ -36,20 +37,20 @@ class AccountService(AccountServiceServicer):
         with Violations() as bad:
             _check(AccountChange(request.name, request.max_concurrent_tasks, weight), bad)
         caller().about_everyone("new ones")
-        made = await self._calls.run(accounts.create_account, request.name, request.max_concurrent_tasks, weight)
+        made = await self._operators.run(accounts.create_account, request.name, request.max_concurrent_tasks, weight)
         return pb.CreateAccountResponse(account=convert.account(made))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
         with Violations() as bad:
             bad.id("account_id", request.account_id)
         caller().about(request.account_id)
-        account = await self._calls.run(query.get_account, request.account_id)
+        account = await self._reads.run(query.get_account, request.account_id)
         return pb.GetAccountResponse(account=convert.account(account))
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
         with Violations() as bad:
             page = Page.of(request, bad, "ListAccounts")
-        found = await self._calls.run(query.list_accounts, caller().scope, page.position or 0, page.limit)
+        found = await self._reads.run(query.list_accounts, caller().scope, page.position or 0, page.limit)
         listed, token = page.cut(found, convert.account, attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
 
@@ -67,7 +68,7 @@ class AccountService(AccountServiceServicer):
         with Violations() as bad:
             bad.id("account_id", request.account_id)
         caller().about(request.account_id)
-        changed = await self._calls.run(accounts.update_account, request.account_id, AccountChange(active=False))
+        changed = await self._operators.run(accounts.update_account, request.account_id, AccountChange(active=False))
         return pb.DeactivateAccountResponse(account=convert.account(changed))
 
 

@@ -17,6 +17,7 @@ import structlog
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
+    system_service_pb2,
     task_service_pb2,
     worker_pool_service_pb2,
     worker_service_pb2,
@@ -40,6 +41,7 @@ MODULES = (
     worker_pool_service_pb2,
     content_service_pb2,
     account_service_pb2,
+    system_service_pb2,
 )
 """Where the services of the contract are described."""
 

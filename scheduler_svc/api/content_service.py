@@ -27,14 +27,15 @@ LEAST_LEASE = timedelta(seconds=1)
 class ContentService(ContentServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+    def __init__(self, reads: Calls, writes: Calls) -> None:
+        self._reads = reads
+        self._writes = writes
 
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
         await self._check_own(request.content_id)
-        content = await self._calls.run(query.get_content, request.content_id)
+        content = await self._reads.run(query.get_content, request.content_id)
         return pb.GetContentResponse(content=convert.content(content))
 
     async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
@@ -43,7 +44,7 @@ class ContentService(ContentServiceServicer):
             review_status = _review_status(request.review_status, bad)
             page = Page.of(request, bad, "ListContents", request.account_id, request.review_status)
         scope = caller().about(request.account_id)
-        found = await self._calls.run(query.list_contents, scope, review_status, page.position, page.limit)
+        found = await self._reads.run(query.list_contents, scope, review_status, page.position, page.limit)
         contents, token = page.cut(found, convert.listed_content, attrgetter("content_id"))
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
@@ -52,7 +53,7 @@ class ContentService(ContentServiceServicer):
             bad.account_filter("account_id", request.account_id)
             page = Page.of(request, bad, "ListPublishPool", request.account_id)
         scope = caller().about(request.account_id)
-        found = await self._calls.run(query.list_pool, scope, page.position, page.limit)
+        found = await self._reads.run(query.list_pool, scope, page.position, page.limit)
         entries, token = page.cut(found, convert.pool_entry, attrgetter("content_id"))
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
@@ -62,7 +63,7 @@ class ContentService(ContentServiceServicer):
             decision = _decision(request.decision, bad)
             bad.text("comment", request.comment, MAX_REMARK)
         await self._check_own(request.content_id)
-        content = await self._calls.run(publishing.review_content, request.content_id, decision, request.comment)
+        content = await self._writes.run(publishing.review_content, request.content_id, decision, request.comment)
         return pb.ReviewContentResponse(content=convert.content(content))
 
     async def ClaimPublishPool(
@@ -75,7 +76,7 @@ class ContentService(ContentServiceServicer):
             if request.HasField("lease"):
                 lease = bad.duration("lease", request.lease, LEAST_LEASE, LONGEST)
         scope = caller().about(request.account_id)
-        claimed = await self._calls.run(publishing.claim_pool, scope, request.limit or 1, lease)
+        claimed = await self._writes.run(publishing.claim_pool, scope, request.limit or 1, lease)
         return pb.ClaimPublishPoolResponse(entries=map(convert.pool_entry, claimed))
 
     async def ReportPublished(self, request: pb.ReportPublishedRequest, context: object) -> pb.ReportPublishedResponse:
@@ -85,14 +86,14 @@ class ContentService(ContentServiceServicer):
             bad.text("error", request.error, MAX_REMARK)
         await self._check_own(request.content_id)
         became = publication(request.published, request.error)
-        entry = await self._calls.run(publishing.report_published, request.content_id, request.claim_id, became)
+        entry = await self._writes.run(publishing.report_published, request.content_id, request.claim_id, became)
         return pb.ReportPublishedResponse(entry=convert.pool_entry(entry))
 
     async def _check_own(self, content_id: int) -> None:
         """Raises NotFound where the content is another account's."""
         scope = caller().scope
         if scope != ALL:
-            await self._calls.run(ownership.own_content, scope, content_id)
+            await self._reads.run(ownership.own_content, scope, content_id)
 
 
 def _decision(value: int, bad: Violations) -> ReviewDecision:

@@ -51,6 +51,8 @@ TABLE: Mapping[type[domain.DomainError], Answer] = {
     domain.TooManyCalls: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
     domain.RequestTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW"),
     domain.StoreUnavailable: Answer(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
+    domain.LockTimeout: Answer(Code.UNAVAILABLE, "LOCK_TIMEOUT", retry_after=1),
+    domain.StatementTimeout: Answer(Code.UNAVAILABLE, "STATEMENT_TIMEOUT", retry_after=5),
     domain.ShuttingDown: Answer(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
 }
 

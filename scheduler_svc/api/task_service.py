@@ -49,7 +49,8 @@ class TaskService(TaskServiceServicer):
 
     def __init__(
         self,
-        calls: Calls,
+        reads: Calls,
+        writes: Calls,
         submits: SubmitLane,
         *,
         waiters: Waiters,
@@ -59,7 +60,8 @@ class TaskService(TaskServiceServicer):
         lease_ttl: float,
     ) -> None:
         """`lease_ttl`: seconds of silence after which a worker counts as gone."""
-        self._calls = calls
+        self._reads = reads
+        self._writes = writes
         self._polls = polls
         self._bulk = bulk
         self._lease_ttl = lease_ttl
@@ -89,7 +91,7 @@ class TaskService(TaskServiceServicer):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
         key = await self._own(request.task_id)
-        task, reason = await self._calls.run(query.explain_task, key, self._lease_ttl)
+        task, reason = await self._reads.run(query.explain_task, key, self._lease_ttl)
         return pb.GetTaskResponse(task=convert.task(task, reason))
 
     async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
@@ -98,7 +100,7 @@ class TaskService(TaskServiceServicer):
                 for i, task_id in enumerate(request.task_ids):
                     bad.required(f"task_ids[{i}]", task_id)
         keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
-        found = await self._calls.run(query.get_tasks, [key for key in keys.values() if key is not None])
+        found = await self._reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
         scope = caller().scope
         tasks = [convert.task(task) for task in found if task.account_id in scope]
         with bad:
@@ -117,17 +119,17 @@ class TaskService(TaskServiceServicer):
             listed = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
             page = Page.of(request, bad, *listed)
         wanted = query.TaskFilter(caller().about(request.account_id), statuses, labels)
-        found = await self._calls.run(query.list_tasks, wanted, page.position, page.limit)
+        found = await self._reads.run(query.list_tasks, wanted, page.position, page.limit)
         tasks, token = page.cut(found, convert.listed_task, attrgetter("task_key"))
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
-        task = await self._calls.run(steer.cancel_task, await self._own(request.task_id), request.force)
+        task = await self._writes.run(steer.cancel_task, await self._own(request.task_id), request.force)
         return pb.CancelTaskResponse(task=convert.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
         key = await self._own(request.task_id)
-        task = await self._calls.run(steer.retry_task, key, request.reset_retry_count)
+        task = await self._writes.run(steer.retry_task, key, request.reset_retry_count)
         return pb.RetryTaskResponse(task=convert.task(task))
 
     async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
@@ -145,14 +147,14 @@ class TaskService(TaskServiceServicer):
             bad.required("task_id", request.task_id)
             page = Page.of(request, bad, "ListTaskEvents", request.task_id)
         key = await self._own(request.task_id)
-        found = await self._calls.run(query.list_events, key, page.position or 0, page.limit)
+        found = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
         events, token = page.cut(found, convert.task_event, attrgetter("seq"))
         return pb.ListTaskEventsResponse(events=events, next_page_token=token)
 
     async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-        return convert.task_stats(await self._calls.run(query.task_stats, caller().about(request.account_id)))
+        return convert.task_stats(await self._reads.run(query.task_stats, caller().about(request.account_id)))
 
     async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
         with Violations() as bad:
@@ -215,7 +217,7 @@ class TaskService(TaskServiceServicer):
         """Raises NotFound where one of these tasks is another account's."""
         scope = caller().scope
         if scope != ALL:
-            await self._calls.run(ownership.own_tasks, scope, keys)
+            await self._reads.run(ownership.own_tasks, scope, keys)
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from scheduler_svc.application import cleanup
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.recover import ReaperSettings, time_out
 from scheduler_svc.application.steer import retry_batch
 from scheduler_svc.domain.access import Scope
@@ -21,13 +22,14 @@ class Bulk:
 
     def __init__(self, calls: Calls, reaper: ReaperSettings) -> None:
         self._calls = calls
+        self._caution = Caution(calls)
         self._reaper = reaper
 
     async def handle_timeouts(self, scope: Scope) -> int:
         """Times out what ran too long; returns how many attempts that were."""
         count, full = 0, True
         while full:
-            batch = await self._calls.run(time_out, self._reaper, scope)
+            batch = await self._caution.run(time_out, self._reaper, scope)
             count, full = count + batch.count, batch.full
         return count
 

@@ -1,8 +1,9 @@
-"""Whether this replica can serve: not while the database is away, nor while it drains."""
+"""Whether this replica can serve: not while the database is away or work stands still, nor while it drains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Health:
@@ -11,12 +12,13 @@ class Health:
     def __init__(self) -> None:
         self._store_there = False
         self._draining = False
+        self._stalled = False
         self._callbacks: list[Callable[[bool], None]] = []
 
     @property
     def serving(self) -> bool:
         """Whether calls are welcome."""
-        return self._store_there and not self._draining
+        return self._store_there and not self._stalled and not self._draining
 
     @property
     def store_there(self) -> bool:
@@ -34,15 +36,23 @@ class Health:
 
     def store(self, there: bool) -> None:
         """The database answers, or does not."""
-        self._set(there, self._draining)
+        with self._telling():
+            self._store_there = there
+
+    def stall(self, stalled: bool) -> None:
+        """Some of the work that a replica is there for stands still, or none does."""
+        with self._telling():
+            self._stalled = stalled
 
     def drain(self) -> None:
         """This replica goes away."""
-        self._set(self._store_there, True)
+        with self._telling():
+            self._draining = True
 
-    def _set(self, store_there: bool, draining: bool) -> None:
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
         before = self.serving
-        self._store_there, self._draining = store_there, draining
+        yield
         if self.serving != before:
             for callback in self._callbacks:
                 callback(self.serving)

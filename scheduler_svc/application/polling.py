@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from scheduler_svc.application import query
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound, ShuttingDown
@@ -33,23 +34,23 @@ class Asked:
     attempts: tuple[RunningAttempt, ...]
 
 
-def ask_running(tx: Tx, scope: Scope) -> Asked:
-    """Asks every worker that holds attempts of these accounts."""
-    return _ask(tx, tx.polls.running(scope))
+def ask_running(tx: Tx, scope: Scope, *, cautious: bool = False) -> Asked:
+    """Asks every worker that holds attempts of these accounts; `cautious`: but for those whose row is locked."""
+    return _ask(tx, tx.polls.running(scope), cautious=cautious)
 
 
-def ask_task(tx: Tx, task_key: int) -> Asked:
+def ask_task(tx: Tx, task_key: int, *, cautious: bool = False) -> Asked:
     """Asks the worker that holds the task, if one does. Raises NotFound where there is no such task."""
     if not tx.task_reads.exists(task_key):
         raise NotFound("task", format_task_id(task_key))
-    return _ask(tx, tx.polls.running_of_task(task_key))
+    return _ask(tx, tx.polls.running_of_task(task_key), cautious=cautious)
 
 
-def _ask(tx: Tx, attempts: Sequence[RunningAttempt]) -> Asked:
+def _ask(tx: Tx, attempts: Sequence[RunningAttempt], *, cautious: bool) -> Asked:
     if not attempts:
         return Asked(0, ())
     workers = sorted({attempt.worker_id for attempt in attempts})
-    number = tx.polls.ask(workers)
+    number = tx.polls.ask(workers, skip_locked=cautious)
     tx.signals.polled += [(worker_id, number) for worker_id in workers]
     return Asked(number, tuple(attempts))
 
@@ -75,12 +76,13 @@ class Polls:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._caution = Caution(calls)
         self._waits: set[_Wait] = set()
         self._closed = False
 
     async def poll_running(self, scope: Scope) -> PollResult:
         """What became of the attempts of these accounts that ran at the call. Raises ShuttingDown."""
-        asked, silent = await self._ask(lambda tx: ask_running(tx, scope))
+        asked, silent = await self._ask(ask_running, scope)
         fates: list[Fate] = []
         for start in range(0, len(asked.attempts), BATCH):
             fates += await self._calls.run(_fates, asked.attempts[start : start + BATCH])
@@ -88,7 +90,7 @@ class Polls:
 
     async def poll_task(self, task_key: int) -> Status:
         """Where a task stands once its worker has answered, or is found silent. Raises NotFound, ShuttingDown."""
-        await self._ask(lambda tx: ask_task(tx, task_key))
+        await self._ask(ask_task, task_key)
         return (await self._calls.run(query.get_task, task_key)).status
 
     def answered(self, answers: Iterable[tuple[str, int]]) -> None:
@@ -104,13 +106,13 @@ class Polls:
         for wait in self._waits:
             wait.woken.set()
 
-    async def _ask(self, ask: Callable[[Tx], Asked]) -> tuple[Asked, set[str]]:
+    async def _ask(self, ask: Callable[..., Asked], about: Scope | int) -> tuple[Asked, set[str]]:
         """What was asked, and which workers have not answered that in time."""
         deadline = asyncio.get_running_loop().time() + PATIENCE
         wait = _Wait()
         self._waits.add(wait)  # before it is asked: no answer is missed
         try:
-            asked = await self._calls.run(ask)
+            asked = await self._caution.run(ask, about)
             return asked, await self._wait(wait, asked, deadline)
         finally:
             self._waits.discard(wait)

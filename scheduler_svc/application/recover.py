@@ -1,9 +1,13 @@
-"""What time does: leases run out, attempts take too long, waits end. Called by the loops, in bounded batches."""
+"""What time does: leases run out, attempts take too long, waits end. Called by the loops, in bounded batches.
+
+Each function is `cautious` on demand, once it has met a lock that somebody else holds: it then looks for locked rows
+first, which costs more, and leaves what needs them for later.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from scheduler_svc.application.endings import EndedLease, end_attempts, let_go
@@ -47,7 +51,12 @@ class ReaperSettings:
 
 
 def reap(
-    tx: Tx, settings: ReaperSettings, watch: ClockWatch | None = None, clock: Callable[[], float] = time.monotonic
+    tx: Tx,
+    settings: ReaperSettings,
+    watch: ClockWatch | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    cautious: bool = False,
 ) -> Reaped:
     """One tick: stamps the row that all reapers share, then ends what ran out, unless there was a gap (rule 11).
 
@@ -58,10 +67,11 @@ def reap(
     runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), settings.lease_ttl)
     if _stamped(tx, settings, present, now, runs_ahead=runs_ahead):
         return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
-    expired = tx.leases.lock_expired(BATCH)
+    find = _free if cautious else _all
+    expired = find(tx, lambda but: tx.leases.lock_expired(BATCH, but))
     ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
     let_go(tx, [lease for lease in expired if lease.revoked])
-    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL)
+    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL, but))
     _end(tx, settings, ended, late)
     return Reaped(len(expired), len(late), guarded=False)
 
@@ -74,13 +84,33 @@ class TimedOut:
     full: bool
 
 
-def time_out(tx: Tx, settings: ReaperSettings, scope: Scope) -> TimedOut:
+def time_out(tx: Tx, settings: ReaperSettings, scope: Scope, *, cautious: bool = False) -> TimedOut:
     """Times out what ran too long: a tick that leaves to the loop what ran out (rule 11)."""
     if _stamped(tx, settings, *tx.reaper.lock()):
         return TimedOut(0, full=False)
-    late = tx.leases.lock_timed_out(settings.lease_ttl, BATCH, scope)
+    find = _free if cautious else _all
+    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, BATCH, scope, but))
     _end(tx, settings, [], late)
     return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= BATCH)
+
+
+Find = Callable[[Collection[int]], list[LiveLease]]
+"""Leases, locked, of other accounts than these."""
+
+
+def _all(_: Tx, find: Find) -> list[LiveLease]:
+    return find(())
+
+
+def _free(tx: Tx, find: Find) -> list[LiveLease]:
+    """What `find` finds, but for leases whose task or account somebody else holds."""
+    found = find(())
+    but: set[int] = set()
+    while held := tx.window.held({lease.account_id for lease in found}):
+        but |= held
+        found = find(but)
+    tasks = tx.tasks.lock(sorted(lease.ref.task_key for lease in found), skip_locked=True)
+    return [lease for lease in found if lease.ref.task_key in tasks]
 
 
 def _stamped(tx: Tx, settings: ReaperSettings, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
@@ -117,14 +147,22 @@ class Promoted:
     next_due: float | None
 
 
-def promote_due(tx: Tx) -> Promoted:
+def promote_due(tx: Tx, *, cautious: bool = False) -> Promoted:
     """Lets be claimed what waited for a time that has come."""
-    due = tx.waiting.take_due(BATCH)
+    due = tx.waiting.take_due(BATCH, _held_accounts(tx) if cautious else ())
     ledger = Ledger(tx)
     for row in due:
         ledger.enqueue(row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms, tag=row.tag)
     ledger.write()
     return Promoted(len(due), tx.waiting.next_due())
+
+
+def _held_accounts(tx: Tx) -> set[int]:
+    """Accounts that have something due, and whose turns somebody else holds."""
+    but: set[int] = set()
+    while held := tx.window.held(tx.waiting.due_accounts(BATCH, but)):
+        but |= held
+    return but
 
 
 def fold_counts(tx: Tx) -> int:

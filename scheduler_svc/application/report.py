@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import NamedTuple
@@ -95,6 +95,17 @@ class StateAck:
 
 Item = Stated | Reported | TakenBack | StreamEnded | TakesNothingNew
 Answer = StateAck | tuple[Outcome, ...] | None | DomainError
+
+
+def report_keys(item: Item) -> Iterable[Hashable]:
+    """What of a message must not change its order: what is said of one lease, and of one session."""
+    match item:
+        case Reported():
+            return {update.ref for update in item.updates}
+        case TakenBack():
+            return item.refs
+        case _:
+            return (item.session_key,)
 
 
 class Reports:

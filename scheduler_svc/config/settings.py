@@ -24,6 +24,7 @@ from scheduler_svc.config.values import (
 )
 
 PREFIX = "CONTENTGEN_"
+HOUR = 3_600.0
 DAY = 86_400.0
 LONGEST_HEARTBEAT_INTERVAL = 10.0
 
@@ -75,6 +76,15 @@ class Settings(BaseSettings):
     """How long a lease lives without being renewed, and so how long a silent worker's task waits; 5 s at least. An
     outage may last this less 30 s before workers stop what they run. Default: 2m"""
 
+    lock_timeout: Annotated[float, duration(0.1, 60)] = 2.0
+    """How long a statement waits for a lock that another session of the database holds, be it a person's. Past it the
+    call is UNAVAILABLE; a worker's message or a submit is tried again, without holding up others. Never longer than a
+    quarter of the heartbeat interval. Default: 2s"""
+
+    statement_timeout: Annotated[float, duration(1, HOUR)] = 10.0
+    """How long a statement of a client's call may take; past it the call is UNAVAILABLE. What serves many callers at
+    once has bounds of its own. Default: 10s"""
+
     max_queue_size: Annotated[int, whole_number(1, 1_000_000_000)] = 1_000_000
     """Pending tasks beyond which submits are refused. Default: 1000000"""
 
@@ -99,6 +109,11 @@ class Settings(BaseSettings):
     def heartbeat_interval(self) -> float:
         """Seconds between two states of a worker, at most: a third of the lease time, or 10 s where that is shorter."""
         return min(self.lease_ttl / 3, LONGEST_HEARTBEAT_INTERVAL)
+
+    @property
+    def lock_wait(self) -> float:
+        """Seconds that a statement waits for a lock: lanes must not seem to stand still while one of them waits."""
+        return min(self.lock_timeout, self.heartbeat_interval / 4)
 
     @property
     def tls(self) -> bool:

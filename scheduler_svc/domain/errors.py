@@ -136,6 +136,20 @@ class StoreUnavailable(DomainError):
         super().__init__(message)
 
 
+class LockTimeout(StoreUnavailable):
+    """Somebody else holds a lock that this needs. Nothing of it was done."""
+
+    def __init__(self) -> None:
+        super().__init__("another session of the database holds a lock that this needs; try again")
+
+
+class StatementTimeout(StoreUnavailable):
+    """A statement took longer than it may. Nothing of its transaction was done."""
+
+    def __init__(self) -> None:
+        super().__init__("the database took too long over this; ask for less at once, or try again later")
+
+
 class ShuttingDown(DomainError):
     """This replica is going away."""
 

@@ -20,6 +20,7 @@ from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
 from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
 from scheduler_svc.store.old_application import open_old_application
 from scheduler_svc.store.old_source import name_of, read_url
+from scheduler_svc.store.timeouts import ALONE_TIMEOUT, Timeouts
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
 ALL_TAKEN = 0
@@ -63,7 +64,7 @@ def _import(told: Arguments) -> int:
 def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
     """The schedulers' database, for this import alone; an embedded one is started, or shared with who runs it."""
     with _server(settings) as url:
-        engine = make_engine(url, 1)
+        engine = make_engine(url, 1, timeouts=Timeouts(settings.lock_timeout, ALONE_TIMEOUT))
         alone = sa.create_engine(url, poolclass=sa.NullPool)
         try:
             upgrade(alone)

@@ -15,10 +15,13 @@ import structlog
 from scheduler_svc.application.admission import look, settle
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 from scheduler_svc.loops.periodic import Periodic
+from scheduler_svc.loops.supervision import Supervision
 
 LOOK_INTERVAL = 10.0
+RETRY = 0.5
+"""Seconds after which an account is tried again that somebody else held."""
 
 _log = structlog.get_logger(__name__)
 
@@ -26,13 +29,14 @@ _log = structlog.get_logger(__name__)
 class Admission:
     """Lives on the event loop; each account is settled in a transaction of its own."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, supervision: Supervision | None = None) -> None:
         self._calls = calls
         self._asked: set[int] = set()
+        self._asked_again: set[int] = set()
         self._limited: frozenset[int] = frozenset()
         self._looks_at = 0.0
         self._seen = 0
-        self._loop = Periodic("admission", self.run_once)
+        self._loop = Periodic("admission", self.run_once, supervision)
 
     def start(self) -> None:
         """Looks at once."""
@@ -60,10 +64,14 @@ class Admission:
         self._loop.wake()
 
     async def settle(self, accounts: Iterable[int]) -> None:
-        """Lets in what may run of these accounts. What fails is found by the next look."""
+        """Lets in what may run of these accounts. One that somebody else holds is tried again; what fails is found by
+        the next look.
+        """
         for account_id in accounts:
             try:
                 await self._calls.run(settle, account_id)
+            except LockTimeout:
+                self._asked_again.add(account_id)
             except StoreUnavailable:
                 return
             except Exception:  # noqa: BLE001 - a defect of ours with one account must not stop the others
@@ -78,6 +86,7 @@ class Admission:
             self._limited = found.limited
             self._asked.update(found.waiting)
             self._seen = found.waiting[-1] if found.more else 0
-        asked, self._asked = self._asked, set()
+        asked, self._asked, self._asked_again = self._asked | self._asked_again, set(), set()
         await self.settle(sorted(asked))
-        return max(0.0, self._looks_at - asyncio.get_running_loop().time())
+        until_look = max(0.0, self._looks_at - asyncio.get_running_loop().time())
+        return min(RETRY, until_look) if self._asked_again else until_look

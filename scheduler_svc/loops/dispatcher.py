@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,13 +19,17 @@ import structlog
 from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.ports import Database
 from scheduler_svc.application.streams import ReconnectOrder, Streams
-from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.system import LaneState
 from scheduler_svc.loops.admission import Admission
+from scheduler_svc.loops.supervision import Supervision
 
 MAX_CLAIM = URGENT
 LOOK_INTERVAL = 10.0
+RETRY = 0.5
+"""Seconds after which it tries again, where somebody else held a lock that the claim needs."""
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +48,8 @@ class Dispatcher:
         lease_ttl: float,
         take_back: Callable[[Sequence[LeaseRef]], None],
         admission: Admission,
+        *,
+        supervision: Supervision | None = None,
     ) -> None:
         """`take_back` gets leases whose stream went away before it could be given them.
 
@@ -62,12 +70,16 @@ class Dispatcher:
         self._quiet = asyncio.Event()
         """Set while no claim is under way."""
         self._quiet.set()
+        self._busy_since = 0.0
         self._resting = False
+        self._supervision = supervision or Supervision()
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Claims from now on."""
-        self._task = asyncio.create_task(self._run(), name="dispatcher")
+        running = self._supervision.run_async("dispatcher", self._run, self._stopping)
+        self._task = asyncio.create_task(running, name="dispatcher")
 
     async def rest(self, within: float) -> None:
         """Claims no more; returns once what was under way is handed over, or after so many seconds."""
@@ -78,10 +90,10 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """Ends after its own claim that is under way."""
+        self._stopping.set()
         if self._task is not None:
-            task, self._task = self._task, None
             self._wake.set()
-            await task
+            await self._task
         if self._filling is not None:
             await self._filling
         self._executor.shutdown(wait=False)
@@ -106,15 +118,20 @@ class Dispatcher:
         if self._hopeful:
             self._wake.set()
 
+    def state(self) -> LaneState:
+        """How it stands: whether a claim is under way, and since when."""
+        age = 0.0 if self._quiet.is_set() else time.monotonic() - self._busy_since
+        return LaneState(age, math.inf)
+
     async def _run(self) -> None:
-        while self._task is not None:
+        while not self._stopping.is_set():
             try:
                 async with asyncio.timeout(LOOK_INTERVAL):
                     await self._wake.wait()
             except TimeoutError:
                 self.hint()
             self._wake.clear()
-            while self._task is not None and self._hopeful and await self.run_once():
+            while not self._stopping.is_set() and self._hopeful and await self.run_once():
                 pass
 
     async def run_once(self) -> bool:
@@ -138,11 +155,16 @@ class Dispatcher:
 
     def _begin(self) -> list[Room]:
         """Those that one claim is for; empty where nobody has room, and while another claim is under way."""
-        if self._resting or self._task is None or not self._quiet.is_set():
+        if self._resting or self._stopping.is_set() or self._task is None or not self._quiet.is_set():
             return []
         if rooms := self._streams.rooms(asyncio.get_running_loop().time()):
-            self._quiet.clear()
+            self._occupy()
         return rooms
+
+    def _occupy(self) -> None:
+        """No claim begins until `_quiet` is set again."""
+        self._quiet.clear()
+        self._busy_since = time.monotonic()
 
     def _claim(self, rooms: Sequence[Room]) -> _Outcome:
         hints = self._hints
@@ -160,10 +182,13 @@ class Dispatcher:
                 self._hopeful = claimed.full or self._hints != self._heeded
                 self._admission.ask(claimed.short)
                 if claimed.urgent:
-                    self._quiet.clear()
+                    self._occupy()
                     self._filling = asyncio.create_task(self._fill(claimed.urgent), name="fill")
                 elif self._hopeful:
                     self._wake.set()
+            case LockTimeout() | StatementTimeout():  # nothing was claimed
+                self._hopeful = False
+                asyncio.get_running_loop().call_later(RETRY, self.hint)
             case StoreUnavailable():
                 self._ask_anew(rooms)  # the timer, or the listener once it is back, will hint again
                 self._hopeful = False
@@ -173,10 +198,12 @@ class Dispatcher:
 
     async def _fill(self, accounts: frozenset[int]) -> None:
         """No claim before these windows are filled."""
-        await self._admission.settle(accounts)
-        self._quiet.set()
-        if self._hopeful:
-            self._wake.set()
+        try:
+            await self._admission.settle(accounts)
+        finally:
+            self._quiet.set()
+            if self._hopeful:
+                self._wake.set()
 
     def _ask_anew(self, rooms: Sequence[Room]) -> None:
         """The claim may be committed all the same: a new hello of each worker gives back what it never got."""

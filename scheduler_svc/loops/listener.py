@@ -12,6 +12,7 @@ import structlog
 
 from scheduler_svc.application.signals import Signals, parse
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.loops.supervision import Supervision
 
 _RETRY = 0.5
 _log = structlog.get_logger(__name__)
@@ -37,8 +38,10 @@ class Listener:
         *,
         told: Callable[[Signals], None],
         back: Callable[[], None],
+        supervision: Supervision | None = None,
     ) -> None:
         """`told` gets another replica's signals; `back` says that some may have been missed."""
+        self._supervision = supervision or Supervision()
         self._notifications = notifications
         self._origin = origin
         self._told = told
@@ -61,19 +64,20 @@ class Listener:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._notifications.open()
-                self._call(self._back)
-                self._listen()
-            except StoreUnavailable:
-                _log.warning("the listener lost the database; it tries again", action="listen")
-                self._notifications.pause(_RETRY)
-            except Exception:  # noqa: BLE001 - whatever was told, what is told next must be heard
-                _log.exception("the listener failed; it starts anew", action="listen")
-                self._notifications.close()
-                self._notifications.pause(_RETRY)
-        self._notifications.close()
+        self._supervision.run("listener", self._serve, self._stopping)
+
+    def _serve(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._notifications.open()
+                    self._call(self._back)
+                    self._listen()
+                except StoreUnavailable:
+                    _log.warning("the listener lost the database; it tries again", action="listen")
+                    self._notifications.pause(_RETRY)
+        finally:
+            self._notifications.close()
 
     def _listen(self) -> None:
         while not self._stopping.is_set():

@@ -10,11 +10,12 @@ from datetime import timedelta
 import structlog
 
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.cleanup import ago, delete_batch, forget_requests
 from scheduler_svc.application.recover import ReaperSettings, fold_counts, promote_due, reap
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.clock import ClockWatch
-from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 
 Run = Callable[[], Awaitable[float | None]]
 _log = structlog.get_logger(__name__)
@@ -42,16 +43,20 @@ def reaper(
     One that does not answer within an interval counts as away.
     """
     watch = ClockWatch(settings.lease_ttl, settings.heartbeat_interval)
+    caution = Caution(calls)
     ran_ahead = False
 
     async def run_once() -> float:
         nonlocal ran_ahead
-        ticking = asyncio.ensure_future(calls.run(reap, settings, watch, clock))
+        ticking = asyncio.ensure_future(caution.run(reap, settings, watch, clock))
         try:
             done, _ = await asyncio.wait({ticking}, timeout=settings.heartbeat_interval)
             if not done:
                 store_there(False)
             reaped = await ticking
+        except LockTimeout:
+            store_there(True)  # it answers: others can be served
+            raise
         except StoreUnavailable:
             store_there(False)
             raise
@@ -66,9 +71,10 @@ def reaper(
 
 def due(calls: Calls) -> Run:
     """Lets be claimed what has waited for its time; sleeps until the next one is due, or a signal."""
+    caution = Caution(calls)
 
     async def run_once() -> float:
-        promoted = await calls.run(promote_due)
+        promoted = await caution.run(promote_due)
         if promoted.next_due is None:
             return LOOK_INTERVAL
         soonest = 0.0 if promoted.count else TAKEN_ELSEWHERE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -110,9 +110,12 @@ _LOCK = sa.text(
 )
 _LOCK_OF_WORKER = sa.text(f"SELECT {_LIVE} FROM leases WHERE worker_id = :worker_id ORDER BY task_key FOR UPDATE")
 
-# Judged by the start of the transaction. A renewal that waited for the row's lock and comes late still renews.
+# Judged by the start of the transaction. What is locked is just being renewed or ended, or a stranger holds it: the
+# next tick comes back to it, and a renewal that holds it comes before the reaper (rule 11).
 _LOCK_EXPIRED = sa.text(
-    f"SELECT {_LIVE} FROM leases WHERE expire_time < now() ORDER BY task_key LIMIT :limit FOR UPDATE"
+    f"""SELECT {_LIVE} FROM leases
+    WHERE expire_time < now() AND account_id <> ALL(CAST(:but AS bigint[]))
+    ORDER BY task_key LIMIT :limit FOR UPDATE SKIP LOCKED"""
 )
 # Past its own timeout since it was taken into a slot; or not taken into one for that long and a lease time more. What
 # ran out is lost, however long it took.
@@ -122,7 +125,8 @@ _LOCK_TIMED_OUT = sa.text(f"""
         + timeout_ms * interval '1 millisecond' < now()
         AND expire_time >= now()
         AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
-    ORDER BY task_key LIMIT :limit FOR UPDATE
+        AND account_id <> ALL(CAST(:but AS bigint[]))
+    ORDER BY task_key LIMIT :limit FOR UPDATE SKIP LOCKED
 """)
 
 _NAMED = Batch(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
@@ -255,13 +259,14 @@ class Leases(Statements):
         """All leases of a worker, locked."""
         return [_live(row) for row in self._rows(_LOCK_OF_WORKER, worker_id=worker_id)]
 
-    def lock_expired(self, limit: int) -> list[LiveLease]:
-        """Leases that ran out, locked."""
-        return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit)]
+    def lock_expired(self, limit: int, but: Collection[int] = ()) -> list[LiveLease]:
+        """Leases that ran out, locked; without those that somebody else holds, or of the accounts `but`."""
+        return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit, but=array("bigint", but))]
 
-    def lock_timed_out(self, ttl: float, limit: int, scope: Scope) -> list[LiveLease]:
-        """Leases whose run, or whose wait for a slot, has taken too long, locked."""
-        found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=account_filter(scope))
+    def lock_timed_out(self, ttl: float, limit: int, scope: Scope, but: Collection[int] = ()) -> list[LiveLease]:
+        """Leases whose run, or whose wait for a slot, has taken too long; locked, and without the same."""
+        accounts = account_filter(scope)
+        found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
         return [_live(row) for row in found]
 
     def renew(self, named: Sequence[Named], ttl: float) -> set[LeaseRef]:

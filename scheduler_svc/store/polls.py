@@ -22,18 +22,19 @@ _RUNNING_OF_TASK = sa.text("SELECT task_key, attempt, worker_id FROM leases WHER
 
 # The number is taken after the attempts were read, and before anyone can ask for it: a worker that answers it, or a
 # later one, has looked after that. Of two that ask at once, whoever commits last does not take the later one back.
-_ASK = sa.text("""
+_ASK_SQL = """
     WITH poll AS MATERIALIZED (SELECT nextval('poll_seq') AS number),
     asked AS MATERIALIZED (
         SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))
-        ORDER BY worker_id FOR NO KEY UPDATE
+        ORDER BY worker_id FOR NO KEY UPDATE {skip}
     ),
     noted AS (
         UPDATE workers AS w SET wanted_poll = greatest(w.wanted_poll, poll.number), poll_time = now()
         FROM poll, asked WHERE w.worker_id = asked.worker_id
     )
     SELECT number FROM poll
-""")
+"""
+_ASK, _ASK_FREE = (sa.text(_ASK_SQL.format(skip=skip)) for skip in ("", "SKIP LOCKED"))
 
 # Nothing that was not asked for is an answer: a database that was restored has numbered anew.
 _ANSWERS = Batch(worker_id="text", poll="bigint")
@@ -75,9 +76,12 @@ class Polls(Statements):
         """The attempt of a task that a worker holds, if any."""
         return [RunningAttempt(*row) for row in self._rows(_RUNNING_OF_TASK, task_key=task_key)]
 
-    def ask(self, workers: Collection[str]) -> int:
-        """Records that these workers are asked; returns the poll's number."""
-        number: int = self._row(_ASK, workers=array("text", workers))[0]
+    def ask(self, workers: Collection[str], *, skip_locked: bool = False) -> int:
+        """Records that these workers are asked; returns the poll's number.
+
+        `skip_locked`: but for those whose row somebody else holds.
+        """
+        number: int = self._row(_ASK_FREE if skip_locked else _ASK, workers=array("text", workers))[0]
         return number
 
     def answer(self, answers: Sequence[PollAnswer]) -> list[PollAnswer]:

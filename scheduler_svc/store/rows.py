@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from scheduler_svc.store.batch import COPY_FROM, Insert
 from scheduler_svc.store.prepared import Prepared
+from scheduler_svc.store.timeouts import set_local_lock_timeout
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -23,9 +24,11 @@ class Session:
     engine whose option `prepares` is set, each statement is planned once a connection.
     """
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, lock_timeout: float | None = None) -> None:
+        """`lock_timeout`: seconds; unset: the connection's own."""
         self._connection = connection
-        self._held_back = [BEGIN]
+        self._begin = [BEGIN] if lock_timeout is None else [BEGIN, set_local_lock_timeout(lock_timeout)]
+        self._held_back = list(self._begin)
         self.committing = False
         """Whether a commit is under way or over: how one that fails went is unknown."""
         self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
@@ -37,7 +40,7 @@ class Session:
 
     def execute_alone(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
         """Runs the one statement that is the whole transaction: it commits by itself."""
-        assert self._held_back == [BEGIN], "it is the whole transaction"
+        assert self._held_back == [BEGIN], "it is the whole transaction, with the connection's own lock time-out"
         self._held_back = []
         self.hold_back(_sql(statement), parameters)
         self.committing = True
@@ -67,7 +70,7 @@ class Session:
 
     def commit(self) -> None:
         """Sends what is still held back, and commits. A transaction without statements never began."""
-        if self._held_back != [BEGIN]:
+        if self._held_back != self._begin:
             self.committing = True
             self._held_back.append("COMMIT")
             self._send()

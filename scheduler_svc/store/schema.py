@@ -354,6 +354,19 @@ reaper = sa.Table(
     sa.CheckConstraint('"only"', "only"),
 )
 
+# The schedulers, and how each of them stands: for people.
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("scheduler_id", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("start_time", TIME, nullable=False),
+    sa.Column("heartbeat_time", TIME, nullable=False),
+    sa.Column("serving", sa.Boolean, nullable=False),
+    sa.Column("lanes", JSONB, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
 task_counts = sa.Table(
     "task_counts",
     metadata,

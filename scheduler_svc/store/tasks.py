@@ -50,6 +50,8 @@ _LOCK = sa.text(
     " FOR NO KEY UPDATE"
 )
 
+_LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
+
 _ENDED = Batch(
     task_key="bigint",
     attempt="integer",
@@ -103,9 +105,9 @@ class Tasks(Statements):
         """What decisions need of these tasks, without a lock."""
         return self._decisions(_PEEK, keys)
 
-    def lock(self, keys: Sequence[int]) -> dict[int, TaskRow]:
-        """The same, each row locked, in the order of the keys."""
-        return self._decisions(_LOCK, keys)
+    def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
+        """The same, each row locked, in the order of the keys; `skip_locked`: without those that others hold."""
+        return self._decisions(_LOCK_FREE if skip_locked else _LOCK, keys)
 
     def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
         found = self._rows(statement, keys=array("bigint", keys))

@@ -5,7 +5,7 @@ The driver's errors become domain errors here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from psycopg2 import extensions
 
 from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.batch import array
@@ -33,8 +33,10 @@ from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
 from scheduler_svc.store.submits import Submits
+from scheduler_svc.store.system import SystemStatements
 from scheduler_svc.store.task_reads import TaskReads
 from scheduler_svc.store.tasks import Tasks
+from scheduler_svc.store.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.waiting import WaitingTasks
 from scheduler_svc.store.window import Window
 from scheduler_svc.store.workers import Workers
@@ -62,8 +64,11 @@ _SETTINGS = (
 R = TypeVar("R")
 
 
-def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
-    """An engine with at most `connections` connections, none opened yet. `hot` shapes plans for the lanes."""
+def make_engine(url: str, connections: int, *, hot: bool = False, timeouts: Timeouts | None = None) -> sa.Engine:
+    """An engine with at most `connections` connections, none opened yet.
+
+    `hot` shapes plans for the lanes, and their bounds unless there are other `timeouts`.
+    """
     engine = sa.create_engine(
         url,
         pool_size=connections,
@@ -73,7 +78,8 @@ def make_engine(url: str, connections: int, *, hot: bool = False) -> sa.Engine:
         isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
         connect_args=defaults(sa.make_url(url)),
     )
-    settings = _SETTINGS + _HOT_SETTINGS if hot else _SETTINGS
+    timeouts = timeouts or Timeouts(LOCK_TIMEOUT, HOT_TIMEOUT if hot else CALL_TIMEOUT)
+    settings = _SETTINGS + timeouts.sql() + (_HOT_SETTINGS if hot else "")
     sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
     sa.event.listen(engine, "reset", _leave_no_transaction)
     sa.event.listen(engine, "handle_error", _leave_a_standby)
@@ -108,8 +114,8 @@ def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, 
 class PgTx:
     """One transaction's statements, in groups by table."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._session = Session(connection)
+    def __init__(self, connection: sa.Connection, lock_timeout: float | None = None) -> None:
+        self._session = Session(connection, lock_timeout)
         self.signals = Signals()
 
     @property
@@ -189,6 +195,10 @@ class PgTx:
     def changes(self) -> Changes:
         return Changes(self._session)
 
+    @cached_property
+    def system(self) -> SystemStatements:
+        return SystemStatements(self._session)
+
     def finish(self, origin: str, *, watched: bool = False) -> None:
         """Tells the other replicas, as part of the transaction, and commits it; of mere moves where they watch."""
         if self.signals.for_others or (watched and self.signals.moved):
@@ -232,16 +242,18 @@ class PgDatabase:
         self._away = away
         self._audience = audience or Audience()
 
-    def run(self, work: Callable[[PgTx], R]) -> R:
+    def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
         """See `application.ports.Database.run`."""
         for attempt in range(1, _ATTEMPTS + 1):
             tx = None
             try:
                 with self._engine.connect() as connection:
-                    tx = PgTx(connection)
+                    tx = PgTx(connection, lock_timeout)
                     result = work(tx)
                     tx.finish(self._origin, watched=self._audience.elsewhere)
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
+                if timed_out := _TIMED_OUT.get(type(_driver_error(error))):
+                    raise timed_out from error
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
                 stale = attempt == 1 and undone and _is_broken(error)
                 if (stale or _is_rerunnable(error)) and attempt < _ATTEMPTS:
@@ -280,8 +292,13 @@ def _driver_error(error: Exception) -> object:
     return error.orig if isinstance(error, sa.exc.DBAPIError) else error
 
 
+_TIMED_OUT: Mapping[type, type[StoreUnavailable]] = {
+    pg_errors.LockNotAvailable: LockTimeout,
+    pg_errors.QueryCanceled: StatementTimeout,
+}
+"""The server has ended a statement before its commit, and so its transaction."""
 _AWAY = (
-    psycopg2.OperationalError,  # connections; shutdowns, out of connections, disk full, cancelled statements
+    psycopg2.OperationalError,  # connections; shutdowns, out of connections, disk full
     psycopg2.InterfaceError,
     pg_errors.ReadOnlySqlTransaction,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -108,9 +108,15 @@ _REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
 _TAKE_DUE = sa.text(f"""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT d.task_key FROM delayed AS d
-        WHERE d.due_time <= now() AND NOT {leased("d")}
+        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
         ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
+""")
+_DUE_ACCOUNTS = sa.text(f"""
+    SELECT DISTINCT account_id FROM (
+        SELECT d.account_id FROM delayed AS d
+        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
+        ORDER BY d.due_time, d.task_key LIMIT :limit) AS due
 """)
 _NEXT_DUE = sa.text(f"""
     SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
@@ -153,9 +159,13 @@ class WaitingTasks(Statements):
         removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
         return {row[0]: Waiting(*row) for row in removed}
 
-    def take_due(self, limit: int) -> list[Waiting]:
-        """Takes out what has become due, oldest first."""
-        return [Waiting(*row) for row in self._rows(_TAKE_DUE, limit=limit)]
+    def take_due(self, limit: int, but: Collection[int] = ()) -> list[Waiting]:
+        """Takes out what has become due, oldest first; nothing of the accounts `but`."""
+        return [Waiting(*row) for row in self._rows(_TAKE_DUE, limit=limit, but=array("bigint", but))]
+
+    def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
+        """The accounts of what `take_due` would take."""
+        return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
 
     def next_due(self) -> float | None:
         """Seconds until the next one is due (negative: it is); None where none waits."""

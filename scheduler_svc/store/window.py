@@ -6,13 +6,13 @@ closes it holds its rows in `shares`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import LineMark, Waitlist
 from scheduler_svc.domain.fairness import Line
-from scheduler_svc.store.batch import Batch
+from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.waiting import virtual_time
 
@@ -55,6 +55,16 @@ _WAITLIST = sa.text(f"""
         SELECT account_id, priority, finish FROM shares AS x
         WHERE (x.account_id, x.priority) >= (a.account_id, 1) AND (x.account_id, x.priority) <= (a.account_id, 10)
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
+""")
+
+# Locks what it can have of them; an account is held by somebody else where it can't have all.
+_HELD = sa.text("""
+    WITH free AS MATERIALIZED (
+        SELECT account_id, priority FROM shares WHERE account_id = ANY(CAST(:accounts AS bigint[]))
+        ORDER BY account_id, priority FOR UPDATE SKIP LOCKED
+    )
+    SELECT account_id FROM shares AS s WHERE account_id = ANY(CAST(:accounts AS bigint[]))
+    GROUP BY account_id HAVING count(*) > (SELECT count(*) FROM free WHERE free.account_id = s.account_id)
 """)
 
 _MOVE_FINISH = """
@@ -134,6 +144,10 @@ class Window(Statements):
     def lock(self, account_id: int) -> None:
         """Waits for who else adds to this account's tasks or lets them in, and keeps them out."""
         self._run(_LOCK, account_id=account_id)
+
+    def held(self, accounts: Collection[int]) -> set[int]:
+        """Those of these accounts whose rows somebody else holds; the others are locked, as by `lock`."""
+        return {row[0] for row in self._rows(_HELD, accounts=array("bigint", accounts))}
 
     def waitlist(self, account_id: int, most: int) -> Waitlist | None:
         """What waits of an account, untagged tasks counted up to `most` a priority; None where nothing ever did."""

@@ -50,13 +50,27 @@ _OPEN = sa.text(f"""
 """)
 
 _HEARD = Batch(worker_id="text", session_key="bigint", last_error="text")
-# Only the session that is open; what an old stream still says is not taken.
+# Only the session that is open; what an old stream still says is not taken. A row that somebody has locked is read and
+# not written: a stranger's lock must not stop the renewals, and a hello that holds it ends what it does not keep.
 _HEAR = sa.text(f"""
-    UPDATE workers AS w SET heard_time = now(), last_error = r.last_error,
-        unhealthy_time = CASE WHEN r.last_error IS NOT NULL THEN coalesce(w.unhealthy_time, now()) END
-    FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
-    RETURNING w.session_key, w.wanted_slots, w.wanted_drain, {_UNANSWERED_POLL},
-        EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = w.worker_id)
+    WITH open AS MATERIALIZED (
+        SELECT w.worker_id, w.session_key, r.last_error, w.wanted_slots, w.wanted_drain, {_UNANSWERED_POLL} AS poll
+        FROM {_HEARD.source}, LATERAL (
+            SELECT * FROM workers AS x WHERE x.worker_id = r.worker_id AND x.session_key = r.session_key OFFSET 0) AS w
+    ),
+    free AS MATERIALIZED (
+        SELECT worker_id FROM workers WHERE worker_id = ANY(ARRAY(SELECT worker_id FROM open))
+        ORDER BY worker_id FOR NO KEY UPDATE SKIP LOCKED
+    ),
+    noted AS (
+        UPDATE workers AS w SET heard_time = now(), last_error = open.last_error,
+            unhealthy_time = CASE WHEN open.last_error IS NOT NULL THEN coalesce(w.unhealthy_time, now()) END
+        FROM open WHERE w.worker_id = ANY(ARRAY(SELECT worker_id FROM free))
+            AND w.worker_id = open.worker_id AND w.session_key = open.session_key
+    )
+    SELECT session_key, wanted_slots, wanted_drain, poll,
+        EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = open.worker_id)
+    FROM open
 """)
 
 _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")

@@ -20,8 +20,17 @@ import pytest
 from scheduler_svc.client import ContentGenerationClient, InvalidStateException
 from tests.chaos.answers import ask
 from tests.chaos.checker import check
-from tests.chaos.evidence import CLIENTS_JOURNAL, FAULTS_JOURNAL, WATCHERS_JOURNAL, Evidence, Journals, Leftover
+from tests.chaos.evidence import (
+    CLIENTS_JOURNAL,
+    FAULTS_JOURNAL,
+    HEALTH_JOURNAL,
+    WATCHERS_JOURNAL,
+    Evidence,
+    Journals,
+    Leftover,
+)
 from tests.chaos.fleet import Fleet, Shape
+from tests.chaos.health_watch import HealthWatch
 from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_postgres, left_by_services
 from tests.chaos.load import Load
@@ -94,6 +103,7 @@ class _Campaign:
             busy=lambda: self._progress.open_tasks > _MOST_OPEN,
         )
         self._prober = Prober(fleet.target, clients, f"{settings.seed}-probe")
+        self._health = HealthWatch(fleet.direct_targets, Appender(fleet.folder / HEALTH_JOURNAL))
         self._watchers = Watchers(fleet.target, Appender(fleet.folder / WATCHERS_JOURNAL))
         self._progress = Progress(fleet.database, self._strikes, self._load.counts, say, settings.seconds)
 
@@ -123,6 +133,7 @@ class _Campaign:
         account_ids = self._load.make_accounts()
         self._watchers.start(account_ids)
         self._prober.start(account_ids[0])
+        self._health.start()
         self._load.start()
         self._watchers.await_first()
         begin = time.monotonic()
@@ -133,6 +144,7 @@ class _Campaign:
             self._strikes.stop()
             self._load.stop()
             self._prober.stop()
+            self._health.stop()
 
     def _recover(self) -> None:
         """All is whole again: what is open has to end by itself, only that nobody waits for the pauses of retries."""

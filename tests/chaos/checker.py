@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.properties import caps, contents, counts, histories, results, runs, submits, watches
+from tests.chaos.properties import caps, contents, counts, histories, locks, results, runs, submits, watches
 from tests.chaos.violation import Violation
 
 LEFTOVERS = "leftovers"
@@ -30,6 +30,7 @@ PROPERTIES: Mapping[str, Callable[[Evidence], Iterator[Violation]]] = {
     counts.NAME: counts.counts,
     caps.NAME: caps.caps,
     watches.NAME: watches.watches,
+    locks.NAME: locks.locks,
     LEFTOVERS: _leftovers,
 }
 

@@ -136,6 +136,19 @@ class Database:
                 self._end_schedulers(held[0])
         return held
 
+    def lock(self, statements: Iterable[str]) -> extensions.connection:
+        """A stranger's session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
+        connection = psycopg2.connect(self._server.dsn(), connect_timeout=_CONNECT_LIMIT, application_name="stranger")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '2s'")
+                for statement in statements:
+                    cursor.execute(statement)
+        except psycopg2.Error:
+            connection.close()
+            raise
+        return connection
+
     def want_space(self) -> None:
         """Begins new WAL segments until there is no space for one, which is a PANIC. Raises psycopg2.Error then."""
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:

@@ -19,6 +19,8 @@ CLIENTS_JOURNAL = "clients.jsonl"
 """`submit`, `unsure` and `cancel` lines, each written once the answer has come, or can't come any more."""
 WATCHERS_JOURNAL = "watchers.jsonl"
 """`watched` lines."""
+HEALTH_JOURNAL = "health.jsonl"
+"""`health` lines."""
 FAULTS_JOURNAL = "faults.jsonl"
 """`fault` lines."""
 
@@ -122,10 +124,22 @@ class Fault:
     """The kind of the plan that it is a part of, such as `machine-kill`."""
     at: float = 0.0
     """When the plan has it: victims with the same `planned` and `at` were hurt by one fault."""
+    tables: str = ""
+    """Of locks: the tables, by comma."""
 
 
-KILL, FREEZE, DISK_FULL = "kill", "freeze", "disk_full"
+KILL, FREEZE, DISK_FULL, ROW_LOCK, TABLE_LOCK = "kill", "freeze", "disk_full", "row_lock", "table_lock"
 """The kinds that the checker knows: of KILL and FREEZE the process, of DISK_FULL the disk of the worker's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSeen:
+    """What a scheduler said of its health, each time that it changed; one that does not answer has said nothing."""
+
+    EVENT: ClassVar[str] = "health"
+    scheduler: str
+    serving: bool
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +238,7 @@ class Journals:
     watched: Sequence[Watched] = ()
     """In the order of their coming; of accounts with a watcher."""
     probes: Sequence[Probe] = ()
+    health: Sequence[HealthSeen] = ()
 
 
 @dataclass(frozen=True, slots=True)

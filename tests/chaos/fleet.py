@@ -156,9 +156,13 @@ class Fleet:
     @property
     def direct_target(self) -> str:
         """The first scheduler, past all wires."""
-        service = self.members[self.shape.scheduler_names[0]].service
-        assert isinstance(service, Scheduler)
-        return service.target
+        return next(iter(self.direct_targets.values()))
+
+    @property
+    def direct_targets(self) -> dict[str, str]:
+        """Each scheduler's own address, past all wires, by name."""
+        services = {name: self.members[name].service for name in self.shape.scheduler_names}
+        return {name: service.target for name, service in services.items() if isinstance(service, Scheduler)}
 
     @property
     def worker_folders(self) -> list[Path]:

@@ -13,9 +13,11 @@ from tests.chaos.evidence import (
     CLIENTS_JOURNAL,
     CREATOR_JOURNAL,
     FAULTS_JOURNAL,
+    HEALTH_JOURNAL,
     WATCHERS_JOURNAL,
     Cancel,
     Fault,
+    HealthSeen,
     Journals,
     Probe,
     Run,
@@ -24,8 +26,8 @@ from tests.chaos.evidence import (
     Watched,
 )
 
-Record = Submit | Unsure | Cancel | Probe | Watched | Fault
-R = TypeVar("R", Submit, Unsure, Cancel, Probe, Watched, Fault)
+Record = Submit | Unsure | Cancel | Probe | Watched | Fault | HealthSeen
+R = TypeVar("R", Submit, Unsure, Cancel, Probe, Watched, Fault, HealthSeen)
 
 
 class Appender:
@@ -52,6 +54,7 @@ def read_journals(folder: Path) -> Journals:
         unsure=_of(Unsure, clients),
         cancels=_of(Cancel, clients),
         probes=_of(Probe, clients),
+        health=_of(HealthSeen, list(_lines(folder / HEALTH_JOURNAL))),
         watched=_of(Watched, list(_lines(folder / WATCHERS_JOURNAL))),
         faults=_of(Fault, list(_lines(folder / FAULTS_JOURNAL))),
     )

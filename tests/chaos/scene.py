@@ -31,11 +31,11 @@ class Scene:
             raise MissedError
         return member
 
-    def note(self, fault: Fault, does: str, *victims: str, **more: object) -> None:
+    def note(self, fault: Fault, does: str, *victims: str, tables: str = "", **more: object) -> None:
         """Journals that `does` is being done to each of `victims`, as part of `fault`."""
         for victim in victims:
             now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
-            record = evidence.Fault(does, victim, now, boottime, fault.duration, fault.kind, fault.at)
+            record = evidence.Fault(does, victim, now, boottime, fault.duration, fault.kind, fault.at, tables)
             self.journal.append(record, **more)
 
 

@@ -12,7 +12,7 @@ import psutil
 import psycopg2
 
 from tests.chaos.database import signal_all, title_of
-from tests.chaos.evidence import DISK_FULL, FREEZE, KILL
+from tests.chaos.evidence import DISK_FULL, FREEZE, KILL, ROW_LOCK, TABLE_LOCK
 from tests.chaos.fleet import Fleet
 from tests.chaos.plan import POSTGRES, Fault
 from tests.chaos.scene import MissedError, Scene, Strike
@@ -88,6 +88,54 @@ def _no_connections(scene: Scene, fault: Fault) -> Iterator[None]:
         connection.close()
 
 
+def _row_locks(most_tables: int) -> Strike:
+    """Some rows of one table, or of several: what is locked leaves others of its kind free."""
+
+    @contextmanager
+    def strike(scene: Scene, fault: Fault) -> Iterator[None]:
+        chance = random.Random(fault.salt)
+        tables = chance.sample(sorted(_SOME_ROWS), chance.randint(min(2, most_tables), most_tables))
+        with _locked(scene, fault, ROW_LOCK, tables, [_SOME_ROWS[table] for table in tables]):
+            yield
+
+    return strike
+
+
+@contextmanager
+def _table_lock(scene: Scene, fault: Fault) -> Iterator[None]:
+    table = random.Random(fault.salt).choice(sorted(_SOME_ROWS))
+    with _locked(scene, fault, TABLE_LOCK, [table], [f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"]):
+        yield
+
+
+@contextmanager
+def _locked(scene: Scene, fault: Fault, kind: str, tables: Sequence[str], statements: Sequence[str]) -> Iterator[None]:
+    try:
+        stranger = scene.fleet.database.lock(statements)
+    except psycopg2.Error as error:
+        raise MissedError from error
+    scene.note(fault, kind, POSTGRES, tables=",".join(tables))
+    yield
+    stranger.close()
+
+
+_SOME = "SELECT FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY random() LIMIT {rows}) FOR UPDATE"
+_SOME_ROWS: Mapping[str, str] = {
+    **{
+        table: _SOME.format(table=table, key="task_key", rows=3)
+        for table in ("tasks", "ready", "delayed", "leases", "task_payloads")
+    },
+    "shares": _SOME.format(table="shares", key="account_id", rows=1),
+    "accounts": _SOME.format(table="accounts", key="account_id", rows=1),
+    "workers": _SOME.format(table="workers", key="worker_id", rows=2),
+    "contents": _SOME.format(table="contents", key="content_id", rows=3),
+    "publish_pool": _SOME.format(table="publish_pool", key="content_id", rows=3),
+    "task_counts": "SELECT FROM task_counts FOR UPDATE",
+    "reaper": "SELECT FROM reaper FOR UPDATE",
+}
+"""By table: what locks some of its rows, those of one account or two workers at most."""
+
+
 @contextmanager
 def _disk_full(scene: Scene, fault: Fault) -> Iterator[None]:
     disk = scene.fleet.postgres_disk
@@ -140,6 +188,9 @@ STRIKES: Mapping[str, Strike] = {
     "postgres-freeze": _tree_freeze,
     "no-connections": _no_connections,
     "postgres-disk-full": _disk_full,
+    "row-locks": _row_locks(1),
+    "many-row-locks": _row_locks(4),
+    "table-lock": _table_lock,
     "everything-kill": _everything_kill,
     "everything-freeze": _everything_freeze,
 }

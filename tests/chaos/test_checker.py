@@ -9,7 +9,20 @@ import pytest
 from scheduler_svc.domain.lifecycle import Status
 from tests.chaos import story
 from tests.chaos.checker import PROPERTIES, check
-from tests.chaos.evidence import FREEZE, AnsweredTask, Cancel, Event, Evidence, Fault, Leftover, Unsure
+from tests.chaos.evidence import (
+    FREEZE,
+    ROW_LOCK,
+    TABLE_LOCK,
+    AnsweredTask,
+    Cancel,
+    Event,
+    Evidence,
+    Fault,
+    HealthSeen,
+    Leftover,
+    Probe,
+    Unsure,
+)
 from tests.chaos.story import ACCOUNT, EVENTS, GOOD, RUNS, TASKS
 
 S = Status
@@ -72,6 +85,25 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
     "a task that nobody submitted": (
         story.journaled(submits=[it for it in GOOD.journals.submits if it.task_id != "once"]),
         ["submits: once: it is in the database, but nobody submitted it"],
+    ),
+    "a stranger's lock that stopped everybody": (
+        story.journaled(faults=[Fault(ROW_LOCK, "postgres", 1e6, 1e6, 6.0, tables="shares")]),
+        ["locks: no submit was acknowledged for 3.0 s (a stranger held shares for 6.0 s)"],
+    ),
+    "a stranger's lock that took a scheduler out of service": (
+        story.journaled(
+            faults=[Fault(ROW_LOCK, "postgres", 1e6, 1e6, 6.0, tables="shares")],
+            probes=[Probe(1e6 + 3.5, 1e6 + 4)],
+            health=[HealthSeen("scheduler-1", False, 1e6 + 5)],
+        ),
+        ["locks: scheduler-1 said NOT_SERVING (a stranger held shares for 6.0 s)"],
+    ),
+    "a locked table of which health said nothing": (
+        story.journaled(
+            faults=[Fault(TABLE_LOCK, "postgres", 1e6, 1e6, 6.0, tables="leases")],
+            health=[HealthSeen("scheduler-1", True, 1e6 + 5)],
+        ),
+        ["locks: no scheduler said NOT_SERVING while its work stood still (a stranger held leases for 6.0 s)"],
     ),
     "a history that is gone": (
         story.with_history("cancelled", []),

@@ -12,9 +12,11 @@ from tests.chaos.evidence import (
     CLIENTS_JOURNAL,
     CREATOR_JOURNAL,
     FAULTS_JOURNAL,
+    HEALTH_JOURNAL,
     KILL,
     Cancel,
     Fault,
+    HealthSeen,
     Journals,
     Run,
     Submit,
@@ -33,20 +35,23 @@ def write(folder: Path, *lines: tuple[dict[str, Any], float], after: str = "") -
 
 
 def test_journals_that_were_never_begun_are_empty(tmp_path: Path) -> None:
-    assert read_journals(tmp_path) == Journals([], [], [], [], [], [], [])
+    assert read_journals(tmp_path) == Journals([], [], [], [], [], [], [], [])
 
 
 def test_what_is_appended_is_read(tmp_path: Path) -> None:
     submit = Submit("t", "r", 1, "0123", 1000.0, 9)
     unsure, cancel = Unsure("s", 1, "4567", 1001.0), Cancel("t", "cancelled", 1002.0)
     fault = Fault(KILL, "worker-1", 1003.0, 13.0, 2.0)
+    seen = HealthSeen("scheduler-1", False, 1004.0)
     clients, faults = Appender(tmp_path / CLIENTS_JOURNAL), Appender(tmp_path / FAULTS_JOURNAL)
+    health = Appender(tmp_path / HEALTH_JOURNAL)
     for record in (submit, unsure, cancel):
         clients.append(record, of_interest_to="people")
     faults.append(fault)
-    clients.close()
-    faults.close()
-    assert read_journals(tmp_path) == Journals([], [submit], [unsure], [cancel], [fault], [], [])
+    health.append(seen)
+    for journal in (clients, faults, health):
+        journal.close()
+    assert read_journals(tmp_path) == Journals([], [submit], [unsure], [cancel], [fault], [], [], [seen])
 
 
 def test_a_run_lives_until_its_end_or_its_last_beat(tmp_path: Path) -> None:

@@ -423,10 +423,10 @@ def counted_statements(replica: Replica) -> Iterator[list[str]]:
     def count(_c: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
-    for engine in replica._engines:
+    for engine in replica._pools._engines:
         sa.event.listen(engine, "before_cursor_execute", count)
     try:
         yield sent
     finally:
-        for engine in replica._engines:
+        for engine in replica._pools._engines:
             sa.event.remove(engine, "before_cursor_execute", count)

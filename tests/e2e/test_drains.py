@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -127,7 +128,7 @@ def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str)
 
 
 def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(stack: Stack, db_url: str) -> None:
-    scheduler = stack.scheduler().start()
+    scheduler = stack.scheduler(lease_ttl=LEASE * 10).start(CONTENTGEN_LOCK_TIMEOUT="1m")
     with _waiting_for_a_table(scheduler, db_url) as submitted:
         scheduler.signal(signal.SIGTERM)
         scheduler.ended()
@@ -135,3 +136,13 @@ def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_sa
             submitted.result()
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert scheduler.events("stop")[0]["why"] == "it takes too long"
+
+
+def test_a_scheduler_that_can_t_keep_a_part_running_ends_and_says_so(stack: Stack) -> None:
+    scheduler = stack.scheduler()
+    scheduler.command = [sys.executable, "-m", "tests.e2e.broken_reaper"]
+    scheduler.start()
+    wait_until(lambda: not scheduler.alive, within=STOP_LIMIT, what="the scheduler has ended")
+    assert scheduler.exit_status == 1
+    given_up = [event for event in scheduler.events("supervise") if event["level"] == "critical"]
+    assert [event["part"] for event in given_up] == ["reap"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -13,13 +13,17 @@ import sqlalchemy as sa
 from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.domain.errors import DomainError, NotFound, ShuttingDown, StoreUnavailable
+from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.errors import DomainError, LockTimeout, NotFound, ShuttingDown, StoreUnavailable
 from scheduler_svc.loops.lane import Errand, Lane
+from scheduler_svc.store.timeouts import Timeouts
 from scheduler_svc.store.transactions import PgDatabase, PgTx, StatementFailed, make_engine
+from tests.foreign_locks import locked_rows, locked_table
 from tests.waiting import wait_until_async
 
 WAIT_S = 10
 MOST = 100
+LOCK_TIMEOUT_S = 0.3
 
 Work = Callable[[Tx, Sequence[int]], Sequence["int | DomainError"]]
 
@@ -49,12 +53,26 @@ async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def running(
-    url: str, work: Work, max_waiting: int | None = None, errand: Callable[[], Errand | None] = lambda: None
+    url: str,
+    work: Work,
+    *,
+    max_waiting: int | None = None,
+    errand: Callable[[], Errand | None] = lambda: None,
+    lock_patience: float = WAIT_S,
+    keys: Callable[[int], Iterable[Hashable]] = lambda _: (),
 ) -> AsyncIterator[Lane[int, int]]:
-    engine = make_engine(url, 1, hot=True)
+    engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
     database = PgDatabase(engine, "replica", _told, lambda: None)
     lane: Lane[int, int] = Lane(
-        "test", database, work, weight=lambda _: 1, max_weight=MOST, max_waiting=max_waiting, errand=errand
+        "test",
+        database,
+        work,
+        weight=lambda _: 1,
+        max_weight=MOST,
+        max_waiting=max_waiting,
+        lock_patience=lock_patience,
+        keys=keys,
+        errand=errand,
     )
     lane.start()
     try:
@@ -216,6 +234,93 @@ async def test_a_connection_that_breaks_is_unavailable_for_the_whole_group(db_ur
             await lane.put(1)
         assert await lane.put(2) > 0
     assert limits(engine) == [2]
+
+
+class Rows:
+    """The work of a lane whose items are account ids: each takes its account's row."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.done: list[int] = []
+
+    def __call__(self, tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
+        self.groups.append(list(items))
+        for item in sorted(items):
+            tx.accounts.update(item, AccountChange(name="taken"))
+        self.done += items
+        return list(items)
+
+
+def some_accounts(engine: sa.Engine, count: int) -> list[int]:
+    query = sa.text("""INSERT INTO accounts (name, max_concurrent_tasks, weight)
+        SELECT '', 0, 1 FROM generate_series(1, :count) RETURNING account_id""")
+    with engine.begin() as connection:
+        return list(connection.execute(query, {"count": count}).scalars())
+
+
+def locked_account(url: str, account_id: int) -> AbstractContextManager[int]:
+    return locked_rows(url, "accounts", "account_id = :id", id=account_id)
+
+
+class TestForeignLocks:
+    """Somebody else holds what one item needs: the rest of its group goes on."""
+
+    async def test_the_others_are_answered_and_it_once_the_lock_is_gone(self, db_url: str, engine: sa.Engine) -> None:
+        accounts = some_accounts(engine, 20)
+        async with running(db_url, Rows()) as lane:
+            with locked_account(db_url, accounts[7]):
+                futures = [lane.submit(account) for account in accounts]
+                await asyncio.gather(*(futures[:7] + futures[8:]))
+                assert not futures[7].done()
+                assert (lane.state().waiting, lane.state().set_aside) == (1, 1)
+                assert await lane.put(accounts[0]), "what comes later passes"
+            assert await futures[7] == accounts[7]
+            assert (lane.state().waiting, lane.state().set_aside, lane.state().oldest) == (0, 0, 0.0)
+
+    async def test_it_fails_when_its_patience_is_over(self, db_url: str, engine: sa.Engine) -> None:
+        (account,) = some_accounts(engine, 1)
+        async with running(db_url, Rows(), lock_patience=0.1) as lane:
+            with locked_account(db_url, account), pytest.raises(LockTimeout):
+                await lane.put(account)
+            assert await lane.put(account) == account
+
+    async def test_a_caller_that_has_gone_is_tried_no_more(self, db_url: str, engine: sa.Engine) -> None:
+        (account,) = some_accounts(engine, 1)
+        async with running(db_url, Rows()) as lane:
+            with locked_account(db_url, account):
+                future = lane.submit(account)
+                await wait_until_async(lambda: lane.state().set_aside, within=WAIT_S, what="it is set aside")
+                future.cancel()
+                await wait_until_async(lambda: not lane.state().waiting, within=WAIT_S, what="it is forgotten")
+
+    async def test_what_shares_a_key_with_it_waits_behind_it(self, db_url: str, engine: sa.Engine) -> None:
+        first, second, other = some_accounts(engine, 3)
+        work = Rows()
+        async with running(db_url, work, keys=lambda account: [account == other]) as lane:
+            with locked_account(db_url, first):
+                barred = [lane.submit(first), lane.submit(second)]
+                await wait_until_async(lambda: lane.state().set_aside == 2, within=WAIT_S, what="both are set aside")
+                assert await lane.put(other) == other
+            assert await asyncio.gather(*barred) == [first, second]
+        assert work.done.index(first) < work.done.index(second)
+
+    async def test_a_locked_table_sets_all_aside_and_then_all_go_on(self, db_url: str, engine: sa.Engine) -> None:
+        accounts = some_accounts(engine, 150)
+        async with running(db_url, Rows()) as lane:
+            with locked_table(db_url, "accounts"):
+                futures = [lane.submit(account) for account in accounts]
+                await wait_until_async(lambda: lane.state().set_aside, within=WAIT_S, what="some are set aside")
+                assert lane.state().stalled(0.0)
+            assert await asyncio.gather(*futures) == accounts
+
+    async def test_stopping_does_not_wait_for_the_lock(self, db_url: str, engine: sa.Engine) -> None:
+        (account,) = some_accounts(engine, 1)
+        with locked_account(db_url, account):
+            async with running(db_url, Rows()) as lane:
+                future = lane.submit(account)
+                await wait_until_async(lambda: lane.state().set_aside, within=WAIT_S, what="it is set aside")
+            with pytest.raises(LockTimeout):
+                await future
 
 
 async def test_a_deadlock_runs_its_group_again(db_url: str, engine: sa.Engine) -> None:

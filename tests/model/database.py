@@ -8,7 +8,7 @@ statements themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
@@ -66,7 +66,7 @@ class _Tasks:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def lock(self, keys: Sequence[int]) -> dict[int, TaskRow]:
+    def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
         return {key: self._row(key) for key in keys}
 
     peek = lock
@@ -135,10 +135,10 @@ class _Leases:
     def lock_of_worker(self, worker_id: str) -> list[LiveLease]:
         return [_live(lease) for lease in self._tables.leases.values() if lease.worker_id == worker_id]
 
-    def lock_expired(self, limit: int) -> list[LiveLease]:
+    def lock_expired(self, limit: int, but: Collection[int] = ()) -> list[LiveLease]:
         return [_live(lease) for lease in self._tables.leases.values() if lease.expires < 0][:limit]
 
-    def lock_timed_out(self, ttl: float, limit: int, scope: Scope) -> list[LiveLease]:
+    def lock_timed_out(self, ttl: float, limit: int, scope: Scope, but: Collection[int] = ()) -> list[LiveLease]:
         lease = self._tables.leases.get(self._timed_out or 0)
         if lease is None or lease.revoked or lease.expires < 0:
             return []

@@ -28,7 +28,12 @@ _ALONG = {
     ("tasks", "lock"), ("tasks", "end_attempts"), ("leases", "delete"), ("leases", "revoke"),
     ("waiting", "insert_ready"), ("waiting", "insert_delayed"), ("waiting", "next_due"), ("window", "mark"),
 }  # fmt: skip
-_SKIPS_LOCKED = {("leases", "claim"): "ready", ("window", "let_in"): "ready", ("waiting", "take_due"): "delayed"}
+_SKIPS_LOCKED = {
+    ("leases", "claim"): "ready",
+    ("leases", "lock_expired"): "leases",
+    ("window", "let_in"): "ready",
+    ("waiting", "take_due"): "delayed",
+}
 _SHARE = frozenset({("shares", ACCOUNT)})
 _LOCKS: Mapping[tuple[str, str], Callable[[Any, Any], frozenset[Row]]] = {
     ("window", "lock"): lambda _, answer: _SHARE if answer else frozenset(),

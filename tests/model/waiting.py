@@ -6,7 +6,7 @@ all of a window is whether it is closed, and whether something waits behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from scheduler_svc.application.records import DelayedRow, LineMark, ReadyRow, Turn, Waiting, Waitlist
@@ -59,7 +59,7 @@ class WaitingRows:
         both = (tables.ready, tables.delayed)
         return self.remove([key for key, attempt in rows if any(key in it and it[key][0] == attempt for it in both)])
 
-    def take_due(self, limit: int) -> list[Waiting]:
+    def take_due(self, limit: int, but: Collection[int] = ()) -> list[Waiting]:
         due = [key for key in self._tables.delayed if key not in self._tables.leases]
         return list(self.remove(due[:limit]).values())
 

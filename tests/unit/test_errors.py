@@ -47,6 +47,8 @@ CASES = [
     (errors.TooManyCalls("1,000 calls are under way"), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
     (errors.RequestTooSlow(30), Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", {}),
     (errors.StoreUnavailable(), Code.UNAVAILABLE, "STORE_UNAVAILABLE", {}),
+    (errors.LockTimeout(), Code.UNAVAILABLE, "LOCK_TIMEOUT", {}),
+    (errors.StatementTimeout(), Code.UNAVAILABLE, "STATEMENT_TIMEOUT", {}),
     (errors.ShuttingDown(), Code.UNAVAILABLE, "SHUTTING_DOWN", {}),
     (
         errors.WorkerIdInUse("w1", "host"),

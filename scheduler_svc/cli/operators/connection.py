@@ -16,6 +16,7 @@ import grpc
 import typer
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 
@@ -147,6 +148,7 @@ class Connection:
         self.tasks = TaskServiceStub(self.channel)
         self.contents = ContentServiceStub(self.channel)
         self.accounts = AccountServiceStub(self.channel)
+        self.system = SystemServiceStub(self.channel)
         self.workers = WorkerPoolServiceStub(self.channel)
 
     def __enter__(self) -> Self:

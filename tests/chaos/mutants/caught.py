@@ -20,6 +20,8 @@ from tests.waiting import wait_until
 
 PATIENT = 10.0
 """Seconds: the lease time where a trial should outlive the absence of its scheduler."""
+LOCKED = 7.0
+"""Seconds that a stranger holds a lock."""
 Mutant = str | None
 
 
@@ -27,6 +29,18 @@ Mutant = str | None
 def trial(db_url: str) -> Iterator[Trial]:
     with trial_on(db_url) as trial:
         yield trial
+
+
+def locked_account(trial: Trial, mutant: Mutant) -> None:
+    """A stranger holds the rows of one account; another account's tasks are submitted meanwhile."""
+    trial.serve(mutant, lease_ttl=PATIENT)
+    held, other = trial.account(), trial.account()
+    for account_id in (held, other):
+        trial.submit(account_id, seconds="0.2")
+    with trial.stranger("shares", f"account_id = {held}", seconds=LOCKED), trial.submitting(held):
+        trial.probe(other, until=LOCKED)
+    trial.worker("worker")
+    trial.finish()
 
 
 def late_report(trial: Trial, mutant: Mutant) -> None:
@@ -188,6 +202,7 @@ CASES = (
     Case("doubled_content", stored, "contents", "it is completed and has 2 contents; it should have 1"),
     Case("unrecorded_start", stored, "histories", "its history goes on from processing, but it was submitted"),
     Case("uncounted_completion", stored, "counts", "0 tasks of all accounts are said to be completed; it is 1"),
+    Case("waits_for_locks", locked_account, "locks", "no submit was acknowledged for 4.0 s"),
     Case("cap_ignored", narrow_account, "caps", "its grant was lease 2"),
     Case("spool_forgotten_at_restart", restarted_with_a_result, "results", LET_GO),
     Case("spool_forgotten_at_reconnect", reconnected_with_a_result, "results", LET_GO),

@@ -5,7 +5,6 @@ Instead of `Lane._work_on`; the two mutants beside it say of which lane.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 from unittest.mock import patch
@@ -26,12 +25,10 @@ _work_on = Lane._work_on
 def main_with_early_answers(of: type[Submit | Reported]) -> None:
     """The scheduler, whose submits or reported results are acknowledged before they are committed."""
 
-    def answer_early(
-        self: Lane[Any, Any], tx: Tx, group: list[_Entry[Any, Any]]
-    ) -> list[tuple[asyncio.Future[Any], Any]]:
+    def answer_early(self: Lane[Any, Any], tx: Tx, group: list[_Entry[Any, Any]]) -> list[tuple[_Entry[Any, Any], Any]]:
         answers = _work_on(self, tx, group)
         if any(isinstance(entry.item, of) and _matters(entry.item) for entry in group):
-            self._resolve(answers, 0)
+            self._resolve(answers)
             time.sleep(COMMIT_TAKES)
         return answers
 

@@ -5,21 +5,37 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import grpc
 import psycopg2
 import pytest
 
 from scheduler_svc.client import ContentGenerationClient
 from tests.chaos import creator
 from tests.chaos.answers import ask
-from tests.chaos.evidence import CLIENTS_JOURNAL, CREATOR_JOURNAL, Evidence, Journals, Leftover, Run, Submit
+from tests.chaos.evidence import (
+    CLIENTS_JOURNAL,
+    CREATOR_JOURNAL,
+    FAULTS_JOURNAL,
+    ROW_LOCK,
+    Evidence,
+    Fault,
+    Journals,
+    Leftover,
+    Probe,
+    Run,
+    Submit,
+)
 from tests.chaos.fleet import write_creator
 from tests.chaos.journals import Appender, read_journals
 from tests.chaos.leftovers import left_by_services
+from tests.chaos.plan import POSTGRES
 from tests.chaos.stored import read_stored, sha256
 from tests.cluster import server_folder
 from tests.e2e.service import STOP_LIMIT
@@ -42,6 +58,7 @@ class Trial:
         self.stack = Stack(folder, database_url)
         self._dsn = database_url.replace("+psycopg2", "")
         self._clients = Appender(folder / CLIENTS_JOURNAL)
+        self._faults = Appender(folder / FAULTS_JOURNAL)
         self._program = write_creator(folder)
         (folder / "runs").mkdir()
         self._workers: list[Worker] = []
@@ -124,6 +141,54 @@ class Trial:
         """Kills what is left."""
         self.stack.end()
         self._clients.close()
+        self._faults.close()
+
+    @contextmanager
+    def stranger(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
+        """Somebody's transaction holds these rows for so long, journaled."""
+        over = threading.Event()
+        with closing(psycopg2.connect(self._dsn)) as connection, ThreadPoolExecutor(1) as pool:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT FROM {table} WHERE {where} FOR UPDATE")
+            now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+            self._faults.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
+
+            def let_go() -> None:
+                over.wait(seconds)
+                connection.close()
+
+            pool.submit(let_go)
+            try:
+                yield
+            finally:
+                over.set()
+
+    @contextmanager
+    def submitting(self, account_id: int) -> Iterator[None]:
+        """A submit of the account is under way."""
+        with ThreadPoolExecutor(1) as pool:
+            submitted = pool.submit(self._submit_patiently, account_id)
+            yield
+            submitted.result()
+
+    def _submit_patiently(self, account_id: int) -> None:
+        """It may be refused while a stranger holds what it needs."""
+
+        def taken() -> bool:
+            with suppress(grpc.RpcError):
+                return bool(self.submit(account_id, seconds="0.2"))
+            return False
+
+        wait_until(taken, within=_ENDED, what="the submit is acknowledged")
+
+    def probe(self, account_id: int, *, until: float) -> None:
+        """Submits one task again and again for so many seconds; each acknowledgement is journaled."""
+        end, request_id = time.time() + until, f"probe of {account_id}"
+        options = {"chaos-seconds": "0.2"}
+        while (sent := time.time()) < end:
+            task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
+            self._clients.append(Probe(sent, time.time()))
+        self._clients.append(Submit(task_id, request_id, account_id, sha256("a topic"), sent))
 
     def sql(self, statement: str) -> None:
         """Changes the database itself."""

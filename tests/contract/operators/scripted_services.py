@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from contentgen.v1 import account_service_pb2, content_service_pb2, task_service_pb2, worker_pool_service_pb2
+from contentgen.v1 import (
+    account_service_pb2,
+    content_service_pb2,
+    system_service_pb2,
+    task_service_pb2,
+    worker_pool_service_pb2,
+)
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
@@ -20,7 +26,14 @@ from grpc_status import rpc_status
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 """Of a streaming RPC it returns an iterator."""
 
-_FILES = (task_service_pb2, worker_pool_service_pb2, content_service_pb2, account_service_pb2, health_pb2)
+_FILES = (
+    task_service_pb2,
+    worker_pool_service_pb2,
+    content_service_pb2,
+    account_service_pb2,
+    system_service_pb2,
+    health_pb2,
+)
 _THREADS = 4
 
 

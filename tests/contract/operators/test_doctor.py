@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
@@ -56,12 +57,14 @@ class Deployment:
         self.failed: Sequence[task_pb2.Task] = []
         self.away: Sequence[str] = []
         self.role = ""
+        self.system = system_pb.GetSystemResponse()
 
     def answers(self) -> dict[str, Answer]:
         return {
             "Check": self._check,
             "UpdateAccount": self._update_account,
             "GetTaskStats": self._stats,
+            "GetSystem": lambda request, context: self.system,
             "GetWorkerPool": lambda request, context: pool(*self.workers),
             "ListTasks": self._list,
             "GetTask": self._get,
@@ -239,6 +242,66 @@ def test_creator_options_that_a_worker_refused() -> None:
     assert (status, finding["check"], finding["level"]) == (0, "options", "warn")
     assert "failed 2 tasks within a day, the newest being task-3: colour, size" in finding["message"]
     assert "CREATOR_OPTIONS_ALLOWED" in finding["advice"]
+
+
+def replica(name: str, *lanes: system_pb.Lane, serving: bool = True) -> system_pb.Replica:
+    made = system_pb.Replica(scheduler_id=name, serving=serving, lanes=lanes)
+    made.last_heartbeat_time.GetCurrentTime()
+    return made
+
+
+def lane(name: str, seconds: int, *, waiting: int = 1, set_aside: int = 0) -> system_pb.Lane:
+    return system_pb.Lane(name=name, oldest_age=Duration(seconds=seconds), waiting=waiting, set_aside=set_aside)
+
+
+def test_a_lane_that_stands_still() -> None:
+    deployment = Deployment()
+    deployment.system.replicas.extend([replica("s1", lane("submits", 12), serving=False), replica("s2")])
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (1, "schedulers", "fail")
+    assert finding["message"] == "s1 does not serve; waiting: submits for 12 s"
+
+
+def test_a_lock_that_is_waited_for() -> None:
+    deployment = Deployment()
+    deployment.system.replicas.append(replica("s1", lane("reports", 75, waiting=3, set_aside=2)))
+    deployment.system.lock_holders.add(
+        pid=4711,
+        role="ann",
+        application="psql",
+        state="idle in transaction",
+        transaction_age=Duration(seconds=80),
+        relation="workers",
+    )
+    status, (waiting, holder) = examined(deployment)
+    assert (status, waiting["level"], holder["level"]) == (0, "warn", "warn")
+    assert waiting["message"] == "2 of the reports of s1 wait for a lock, the oldest for 1 min 15 s"
+    assert holder["check"] == "locks"
+    assert holder["message"] == (
+        "session 4711 (ann, psql) is idle in transaction, its transaction open for 1 min 20 s, and holds a lock of"
+        " workers that others wait for"
+    )
+    assert holder["advice"].endswith("SELECT pg_terminate_backend(4711)")
+
+
+def test_a_replica_that_was_killed_is_not_told_of() -> None:
+    deployment = Deployment()
+    killed = replica("s1", lane("submits", 12), serving=False)
+    killed.last_heartbeat_time.FromSeconds(int(time.time()) - 300)
+    deployment.system.replicas.append(killed)
+    assert examined(deployment) == (0, [])
+
+
+@pytest.mark.parametrize("code", [StatusCode.UNIMPLEMENTED, StatusCode.PERMISSION_DENIED])
+def test_a_scheduler_that_tells_nothing_of_itself(code: StatusCode) -> None:
+    """It is older, or our token's role may not ask."""
+    deployment = Deployment()
+    answers = deployment.answers()
+    answers["GetSystem"] = lambda request, context: refuse(context, code, "ROLE_FORBIDDEN", "not for this role")
+    with scripted(**answers) as target:
+        ran = run("-s", target, "-o", "json", "doctor")
+    assert not [finding for finding in json.loads(ran.out) if finding["check"] == "schedulers"]
+    assert ran.status == 0
 
 
 def test_a_database_that_is_away() -> None:

@@ -38,6 +38,9 @@ class TaskServiceStub:
 
     UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
     unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+    UNAVAILABLE `LOCK_TIMEOUT`, with RetryInfo: another session of the database held a lock that the call needs for
+    longer than it may wait. Nothing was done; repeat it.
+    UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; ask for less at once.
     UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
     metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
@@ -168,6 +171,9 @@ class TaskServiceServicer:
 
     UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
     unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+    UNAVAILABLE `LOCK_TIMEOUT`, with RetryInfo: another session of the database held a lock that the call needs for
+    longer than it may wait. Nothing was done; repeat it.
+    UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; ask for less at once.
     UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
     metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
@@ -594,6 +600,9 @@ class TaskService:
 
     UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
     unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+    UNAVAILABLE `LOCK_TIMEOUT`, with RetryInfo: another session of the database held a lock that the call needs for
+    longer than it may wait. Nothing was done; repeat it.
+    UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; ask for less at once.
     UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
     metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.

@@ -12,7 +12,7 @@ from rich.text import Text
 from scheduler_svc.cli.operators import values
 from scheduler_svc.cli.operators.command import Session, command
 from scheduler_svc.cli.operators.connection import Connection
-from scheduler_svc.cli.operators.doctor import reach, work
+from scheduler_svc.cli.operators.doctor import reach, schedulers, work
 from scheduler_svc.cli.operators.doctor.findings import Finding, Level, fail
 from scheduler_svc.cli.operators.documents import Document
 from scheduler_svc.cli.operators.failures import CAUGHT, Status, told
@@ -46,9 +46,9 @@ def add_to(app: typer.Typer) -> None:
 def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: QueueLimit = 1_000_000) -> int:
     """Check a deployment, and say what to do.
 
-    It looks at the way to it, TLS, the token, versions, database, workers and their CLIs, the queue, dispatch, stuck
-    tasks and refused creator options. Each line is ok, warn or fail, with what to do. Exit status: 0, or 1 when a line
-    is fail.
+    It looks at the way to it, TLS, the token, versions, database, schedulers, locks, workers and their CLIs, the queue,
+    dispatch, stuck tasks and refused creator options. Each line is ok, warn or fail, with what to do. Exit status: 0,
+    or 1 when a line is fail.
     """
     failed, patience = False, values.seconds(stuck_after)
 
@@ -75,6 +75,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int) -> It
     yield from reach.tls(connection)
     yield from _safely("token", connection, lambda: reach.token(connection))
     yield from _safely("database", connection, lambda: reach.database(connection))
+    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(schedulers.system_of(connection)))
     yield from _safely("workers", connection, lambda: _workers(connection))
     yield from _safely("queue", connection, lambda: work.queue(connection, queue_limit))
     yield from _safely("dispatch", connection, lambda: work.waiting(connection, stuck_after))

@@ -19,7 +19,7 @@ from scheduler_svc.client.errors import refusal
 from scheduler_svc.validity import first_end
 from scheduler_svc.validity import told as told_of_end
 
-SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService")
+SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService", "SystemService")
 
 
 def target(connection: Connection) -> Iterator[Finding]:

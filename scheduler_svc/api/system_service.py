@@ -1,0 +1,55 @@
+"""SystemService: the schedulers themselves. Part of `api`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+
+from contentgen.v1 import system_service_pb2 as pb
+from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
+
+from scheduler_svc.api.auth import caller
+from scheduler_svc.api.times import duration, timestamp
+from scheduler_svc.application.system import Systems
+from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState
+
+_SCHEDULERS = "the schedulers, which serve all accounts"
+
+
+class SystemService(SystemServiceServicer):
+    """Each RPC: check the request, make the application call, convert the answer."""
+
+    def __init__(self, systems: Systems) -> None:
+        self._systems = systems
+
+    async def GetSystem(self, request: pb.GetSystemRequest, context: object) -> pb.GetSystemResponse:
+        caller().about_everyone(_SCHEDULERS)
+        system = await self._systems.get()
+        return pb.GetSystemResponse(
+            version=version("contentgen"),
+            replicas=[_replica(it) for it in system.replicas],
+            lock_holders=[_holder(it) for it in system.lock_holders],
+            database=pb.Database(version=system.database.version, size=system.database.size),
+        )
+
+
+def _replica(state: ReplicaState) -> pb.Replica:
+    return pb.Replica(
+        scheduler_id=state.scheduler_id,
+        version=state.version,
+        start_time=timestamp(state.start_time),
+        last_heartbeat_time=timestamp(state.heartbeat_time or datetime.now(UTC)),
+        serving=state.serving,
+        lanes=[_lane(name, state.lanes[name]) for name in sorted(state.lanes)],
+    )
+
+
+def _lane(name: str, state: LaneState) -> pb.Lane:
+    age = duration(timedelta(seconds=state.oldest))
+    return pb.Lane(name=name, oldest_age=age, waiting=state.waiting, set_aside=state.set_aside)
+
+
+def _holder(holder: LockHolder) -> pb.LockHolder:
+    fields = holder._asdict()
+    fields["transaction_age"] = duration(timedelta(seconds=holder.transaction_age))
+    return pb.LockHolder(**fields)

@@ -1,0 +1,85 @@
+"""The replicas' own rows, and what PostgreSQL tells of itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.domain.system import DatabaseState, LaneState, LockHolder, ReplicaState
+from scheduler_svc.store.rows import Statements
+
+_ANNOUNCE = sa.text("""
+    WITH gone AS (DELETE FROM replicas WHERE heartbeat_time < now() - interval '1 day')
+    INSERT INTO replicas AS r (scheduler_id, version, start_time, heartbeat_time, serving, lanes)
+    VALUES (:scheduler_id, :version, :start_time, now(), :serving, CAST(:lanes AS jsonb))
+    ON CONFLICT (scheduler_id) DO UPDATE SET
+        heartbeat_time = now(), serving = excluded.serving, lanes = excluded.lanes
+""")
+_WITHDRAW = sa.text("DELETE FROM replicas WHERE scheduler_id = :scheduler_id")
+_REPLICAS = sa.text("""
+    SELECT scheduler_id, version, start_time, heartbeat_time, serving, lanes FROM replicas
+    WHERE heartbeat_time > now() - interval '1 hour' ORDER BY scheduler_id LIMIT 1000
+""")
+_DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
+
+# A holder that itself waits for a lock is left out: what it waits for is the cause. Of sessions of other roles a role
+# without rights sees the pid and the role alone.
+_HOLDERS = sa.text("""
+    SELECT b.pid, coalesce(b.usename, ''), coalesce(b.application_name, ''), coalesce(host(b.client_addr), ''),
+        coalesce(b.state, ''), coalesce(extract(epoch FROM clock_timestamp() - b.xact_start), 0)::float8,
+        coalesce(string_agg(DISTINCT w.relation, ', '), '')
+    FROM (
+        SELECT a.pid, (SELECT max(l.relation::regclass::text) FROM pg_locks AS l WHERE l.pid = a.pid
+            AND (l.locktype = 'tuple' OR (l.locktype = 'relation' AND NOT l.granted))) AS relation
+        FROM pg_stat_activity AS a
+        WHERE a.datname = current_database() AND a.wait_event_type = 'Lock'
+    ) AS w, unnest(pg_blocking_pids(w.pid)) AS blocking(pid), pg_stat_activity AS b
+    WHERE b.pid = blocking.pid
+        AND NOT EXISTS (SELECT FROM pg_stat_activity AS x WHERE x.pid = b.pid AND x.wait_event_type = 'Lock')
+    GROUP BY 1, 2, 3, 4, 5, b.xact_start ORDER BY b.xact_start NULLS LAST, b.pid LIMIT 20
+""")
+
+
+class SystemStatements(Statements):
+    """Statements on `replicas`, and on PostgreSQL's own views."""
+
+    def announce(self, replica: ReplicaState) -> None:
+        """Says how a replica stands; forgets those that were not heard of for a day."""
+        lanes = {name: {key: getattr(lane, key) for key in _TOLD} for name, lane in replica.lanes.items()}
+        self._run(
+            _ANNOUNCE,
+            scheduler_id=replica.scheduler_id,
+            version=replica.version,
+            start_time=replica.start_time,
+            serving=replica.serving,
+            lanes=json.dumps(lanes),
+        )
+
+    def withdraw(self, scheduler_id: str) -> None:
+        """The replica ends."""
+        self._run(_WITHDRAW, scheduler_id=scheduler_id)
+
+    def replicas(self) -> list[ReplicaState]:
+        """Those heard of within the last hour, by id."""
+        return [_replica(row) for row in self._rows(_REPLICAS)]
+
+    def database(self) -> DatabaseState:
+        """PostgreSQL's version, and the database's size."""
+        return DatabaseState(*self._row(_DATABASE))
+
+    def lock_holders(self) -> list[LockHolder]:
+        """The sessions that others of this database wait for at this moment, the longest transaction first."""
+        return [LockHolder(*row) for row in self._rows(_HOLDERS)]
+
+
+_TOLD = ("oldest", "waiting", "set_aside")
+"""What others are told of a lane."""
+
+
+def _replica(row: Any) -> ReplicaState:
+    """A row as another version may have stored it: with more said of its lanes, or with less."""
+    scheduler_id, version, start_time, heartbeat_time, serving, stored = row
+    lanes = {name: LaneState(**{key: lane[key] for key in _TOLD if key in lane}) for name, lane in stored.items()}
+    return ReplicaState(scheduler_id, version, start_time, heartbeat_time, serving, lanes)

@@ -1,0 +1,164 @@
+"""Somebody else holds a lock in the database: what needs it waits or fails, and everything else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from structlog.testing import capture_logs
+
+from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving
+from tests.contract.rpc_errors import refused
+from tests.contract.scripted_worker import ScriptedWorker, hello
+from tests.foreign_locks import APPLICATION, locked_rows, locked_table
+from tests.waiting import wait_until_async
+
+if TYPE_CHECKING:
+    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+LEASE_TTL_S = 6.0
+HEARTBEAT_S = LEASE_TTL_S / 3
+LOCK_TIMEOUT_S = 0.3
+PATIENCE_S = 10
+COMMITTED = worker_pb.UPDATE_OUTCOME_COMMITTED
+
+
+@pytest.fixture
+async def replica(db_url: str) -> AsyncIterator[Replica]:
+    async with serving(db_url, lease_ttl=LEASE_TTL_S, lock_timeout=LOCK_TIMEOUT_S) as replica:
+        yield replica
+
+
+async def submitted(tasks: TaskServiceAsyncStub, account: int, count: int = 1) -> list[task_pb2.Task]:
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    return list((await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * count))).tasks)
+
+
+async def status(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.TaskStatus.ValueType:
+    return (await tasks.GetTask(pb.GetTaskRequest(task_id=task_id))).task.status
+
+
+async def health(channel: aio.Channel) -> Any:
+    stub: Any = HealthStub(channel)
+    return (await stub.Check(HealthCheckRequest())).status
+
+
+def are_refused(answers: Sequence[Any]) -> None:
+    for answer in answers:
+        with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
+            raise answer
+
+
+async def test_a_locked_worker_keeps_its_leases_and_stops_nobody(
+    db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    """The hellos and states of one worker, and DrainWorker of it, used to stop all the others."""
+    await submitted(tasks, account)
+    (lease,) = await worker.take()
+    with locked_rows(db_url, "workers", "worker_id = 'w1'"):
+        async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as other:
+            for _ in range(3):
+                assert not (await worker.state(0)).not_renewed_leases
+            calls = [ScriptedWorker(channel, hello(session_number=2)).__aenter__() for _ in range(8)]
+            hellos = asyncio.gather(*calls, return_exceptions=True)
+            await submitted(tasks, account)
+            (second,) = await other.take()
+            assert await other.complete(second) == COMMITTED
+            assert await status(tasks, lease.task.task_id) == task_pb2.TASK_STATUS_SUBMITTED
+            assert await health(channel) == HealthCheckResponse.SERVING
+            are_refused(await hellos)
+    assert await worker.complete(lease) == COMMITTED
+    async with ScriptedWorker(channel, hello(session_number=3)):
+        pass
+
+
+async def test_cancels_of_a_locked_task_stop_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
+    locked, other = await submitted(tasks, account, 2)
+    request = pb.CancelTaskRequest(task_id=locked.task_id)
+    with locked_rows(db_url, "ready", "task_key = :key", key=parse_task_id(locked.task_id)):
+        cancels = [asyncio.ensure_future(tasks.CancelTask(request)) for _ in range(12)]
+        async with asyncio.timeout(LOCK_TIMEOUT_S):
+            assert await status(tasks, other.task_id) == task_pb2.TASK_STATUS_PENDING
+        are_refused(await asyncio.gather(*cancels, return_exceptions=True))
+    assert (await tasks.CancelTask(request)).task.status == task_pb2.TASK_STATUS_CANCELLED
+
+
+async def test_a_locked_account_waits_and_the_others_go_on(
+    db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
+) -> None:
+    await submitted(tasks, account)
+    other = (await accounts.CreateAccount(CreateAccountRequest(name="another"))).account.account_id
+    with locked_rows(db_url, "shares", "account_id = :id", id=account):
+        waiting = asyncio.create_task(submitted(tasks, account))
+        for _ in range(5):
+            await submitted(tasks, other)
+        assert not waiting.done()
+        assert await health(channel) == HealthCheckResponse.SERVING
+    assert await waiting
+
+
+async def test_a_locked_task_keeps_its_result_waiting_and_no_other_one(
+    db_url: str, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await submitted(tasks, account, 2)
+    await worker.state(2)
+    leases = [*await worker.assigned()]
+    if len(leases) < 2:
+        leases += await worker.assigned()
+    locked, other = leases
+    with locked_rows(db_url, "tasks", "task_key = :key", key=parse_task_id(locked.task.task_id)):
+        completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
+        await worker.tell(worker_pb.LeaseUpdate(lease_id=locked.lease_id, attempt=1, completed=completed))
+        assert await worker.complete(other) == COMMITTED
+        assert not (await worker.state(0)).not_renewed_leases
+        assert await status(tasks, locked.task.task_id) == task_pb2.TASK_STATUS_SUBMITTED
+    answer = (await worker.read("acknowledgement")).acknowledgement
+    assert [result.outcome for result in answer.results] == [COMMITTED]
+    assert await status(tasks, locked.task.task_id) == task_pb2.TASK_STATUS_COMPLETED
+
+
+async def test_a_locked_reaper_s_row_stops_no_work(
+    db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    with locked_rows(db_url, "reaper"):
+        for _ in range(2):
+            await submitted(tasks, account)
+            (lease,) = await worker.take()
+            assert await worker.complete(lease) == COMMITTED
+        assert await health(channel) == HealthCheckResponse.SERVING
+
+
+async def test_a_locked_table_is_told_by_health_and_the_log_names_who_holds_it(
+    db_url: str, replica: Replica, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    with capture_logs() as logs:
+        with locked_table(db_url, "tasks") as pid:
+            waiting = asyncio.create_task(submitted(tasks, account))
+            await wait_until_async(
+                lambda: not replica.health.serving, within=HEARTBEAT_S + PATIENCE_S, what="the replica stops serving"
+            )
+            assert await health(channel) == HealthCheckResponse.NOT_SERVING
+            await wait_until_async(lambda: told(logs, "lock"), within=PATIENCE_S, what="the log names the holder")
+            with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
+                await tasks.ListTasks(pb.ListTasksRequest())
+        assert await waiting
+        await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="it serves again")
+    assert told(logs, "stall")[0]["part"] == "submits"
+    holder = told(logs, "lock")[0]
+    assert (holder["pid"], holder["application"], holder["relation"]) == (pid, APPLICATION, "tasks")
+
+
+def told(logs: Sequence[Any], action: str) -> list[Any]:
+    return [log for log in logs if log.get("action") == action]

@@ -1,0 +1,115 @@
+"""A part of a replica that throws starts again; one that can't be kept running ends the replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from structlog.testing import capture_logs
+
+from scheduler_svc.application.report import TakenBack
+from scheduler_svc.loops.dispatcher import Dispatcher
+from scheduler_svc.loops.lane import Lane
+from scheduler_svc.loops.periodic import Periodic
+from scheduler_svc.replica import Replica
+from scheduler_svc.store.notifications import PgNotifications
+from tests.contract.replicas import serving
+from tests.contract.scripted_worker import ScriptedWorker
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+PATIENCE_S = 10
+
+
+Throwing = Callable[..., AbstractContextManager[list[int]]]
+
+
+def throwing(owner: type, method: str, when: Callable[[Any], bool] = lambda _: True) -> Throwing:
+    """Lets the first `times` calls of a method throw, on objects for which `when` holds; yields how often they did."""
+    original = getattr(owner, method)
+
+    @contextmanager
+    def patched(times: int) -> Iterator[list[int]]:
+        thrown: list[int] = []
+
+        def throw(self: Any, *arguments: Any, **named: Any) -> Any:
+            if len(thrown) < times and when(self):
+                thrown.append(1)
+                raise RuntimeError("a defect")
+            return original(self, *arguments, **named)
+
+        with patch.object(owner, method, throw):
+            yield thrown
+
+    return patched
+
+
+async def served(tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int) -> None:
+    """A task goes its whole way."""
+    await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    (lease,) = await worker.take()
+    assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
+
+
+def _named(name: str) -> Callable[[Any], bool]:
+    return lambda part: part._name == name
+
+
+PARTS = {
+    "lane-submit": throwing(Lane, "_process", lambda lane: lane.name == "submit"),
+    "lane-report": throwing(Lane, "_process", lambda lane: lane.name == "report"),
+    "dispatcher": throwing(Dispatcher, "run_once"),
+    "listener": throwing(PgNotifications, "wait"),
+    **{
+        loop: throwing(Periodic, "_once", _named(loop))
+        for loop in ("admission", "watch", "stalls", "reap", "due", "housekeeping")
+    },
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_a_part_that_throws_starts_again(
+    replica: Replica,
+    tasks: TaskServiceAsyncStub,
+    worker: ScriptedWorker,
+    account: int,
+    part: str,
+) -> None:
+    with capture_logs() as logs, PARTS[part](times=2) as thrown:
+        await poke(replica, tasks, account, lambda: len(thrown) == 2)
+        await served(tasks, worker, account)
+    failures = [log for log in logs if log.get("action") == "supervise"]
+    assert [log["part"] for log in failures] == [part] * 2
+    assert failures[0]["pause"] < failures[1]["pause"]
+    assert replica.health.serving
+
+
+async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done: Callable[[], bool]) -> None:
+    """Gives every part of the replica something to do, until it is done; calls may fail meanwhile."""
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    async with asyncio.timeout(PATIENCE_S):
+        while not done():
+            for loop in replica._periodics:
+                loop.wake()
+            replica._admission.look()
+            replica._dispatcher.hint()
+            replica._notifications.interrupt()
+            replica._reports.tell(TakenBack(()))
+            await asyncio.gather(tasks.SubmitTask(request), return_exceptions=True)
+
+
+async def test_a_part_that_can_t_be_kept_running_ends_the_replica(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler_svc.replica.GIVE_UP_AFTER", 0.2)
+    with PARTS["reap"](times=1_000):
+        async with serving(db_url) as replica:
+            assert replica.failed is not None
+            async with asyncio.timeout(PATIENCE_S):
+                assert await replica.failed == "reap"
+            assert not replica.health.serving

@@ -1,0 +1,85 @@
+"""SystemService: every replica tells of all of them, and of who holds locks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+from contentgen.v1 import system_service_pb2 as pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
+from contentgen.v1.task_service_pb2 import SubmitTaskRequest
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from grpc import aio
+
+from scheduler_svc.replica import Replica
+from tests.contract.replicas import serving_all
+from tests.foreign_locks import APPLICATION, locked_rows
+from tests.waiting import wait_until_async
+
+if TYPE_CHECKING:
+    from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub
+
+LANES = ["claims", "hellos", "reports", "submits"]
+PATIENCE_S = 10
+
+
+@pytest.fixture
+async def replicas(db_url: str) -> AsyncIterator[list[Replica]]:
+    async with serving_all(db_url, 2, lock_timeout=0.2) as replicas:
+        yield replicas
+
+
+async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) -> None:
+    first, second = replicas
+    async with aio.insecure_channel(f"127.0.0.1:{first.port}") as channel:
+        system: SystemServiceAsyncStub = SystemServiceStub(channel)
+
+        async def told() -> pb.GetSystemResponse:
+            return await system.GetSystem(pb.GetSystemRequest())
+
+        for replica in replicas:
+            await replica._systems.run_once()
+        answer = await told()
+        assert [it.scheduler_id for it in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
+        for shown in answer.replicas:
+            assert (shown.version, shown.serving) == (version("contentgen"), True)
+            assert [lane.name for lane in shown.lanes] == LANES
+        assert answer.version == version("contentgen")
+        assert answer.database.size > 1_000_000
+        assert int(answer.database.version.split(".")[0]) >= 15
+        assert not answer.lock_holders
+        await second.stop()
+        assert [it.scheduler_id for it in (await told()).replicas] == [first.scheduler_id]
+
+
+async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: list[Replica]) -> None:
+    first, second = replicas
+    async with (
+        aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
+        aio.insecure_channel(f"127.0.0.1:{second.port}") as other,
+    ):
+        system: SystemServiceAsyncStub = SystemServiceStub(other)
+        tasks = TaskServiceStub(channel)
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
+        request = SubmitTaskRequest(account_id=account, topic="a topic")
+        await tasks.SubmitTask(request)
+        with locked_rows(db_url, "shares") as pid:
+            waiting = asyncio.ensure_future(tasks.SubmitTask(request))
+            await wait_until_async(
+                lambda: first._submits.state().set_aside, within=PATIENCE_S, what="the submit is set aside"
+            )
+            await first._systems.run_once()
+            answer = await system.GetSystem(pb.GetSystemRequest())
+        told_by_other = {it.scheduler_id: {lane.name: lane for lane in it.lanes} for it in answer.replicas}
+        submits = told_by_other[first.scheduler_id]["submits"]
+        assert (submits.waiting, submits.set_aside) == (1, 1)
+        assert submits.oldest_age.ToTimedelta().total_seconds() > 0
+        (holder,) = answer.lock_holders
+        assert (holder.pid, holder.application, holder.relation) == (pid, APPLICATION, "shares")
+        assert holder.state == "idle in transaction"
+        await waiting

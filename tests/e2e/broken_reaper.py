@@ -1,0 +1,19 @@
+"""A scheduler whose reaper throws each time, and which does not wait long for that to end."""
+
+from __future__ import annotations
+
+from typing import Never
+from unittest.mock import patch
+
+from scheduler_svc import replica
+from scheduler_svc.loops import recovery
+from scheduler_svc.main import main
+
+
+async def throw() -> Never:
+    raise RuntimeError("a defect")
+
+
+if __name__ == "__main__":
+    with patch.object(recovery, "reaper", lambda *_: throw), patch.object(replica, "GIVE_UP_AFTER", 0.5):
+        main()
