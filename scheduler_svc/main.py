@@ -6,14 +6,17 @@ What needs the database itself, beside a running scheduler, is a command of the 
 from __future__ import annotations
 
 import os
+import sys
 
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before gRPC is imported: children are started beside it
+# Before gRPC is imported: children are started beside it, and it tells of failed handshakes by a trace only.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+if os.environ.get("CONTENTGEN_TLS_CERT") or any(argument.startswith("--tls-cert") for argument in sys.argv):
+    os.environ.setdefault("GRPC_TRACE", "handshaker")
 
 import asyncio
 import gc
 import resource
 import signal
-import sys
 import traceback
 from contextlib import ExitStack, suppress
 from pkgutil import resolve_name
@@ -22,8 +25,17 @@ from typing import Any, Never
 import structlog
 import uvloop
 
+from scheduler_svc.api.core_log import take_over
 from scheduler_svc.application.health import Health
-from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
+from scheduler_svc.config import (
+    EXIT_STATUS,
+    Address,
+    Settings,
+    SettingsError,
+    configure_logging,
+    notices,
+    read_settings,
+)
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
@@ -58,7 +70,11 @@ def main() -> None:
         sys.exit(resolve_name(command)(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
+        if settings.tls:
+            take_over()
         configure_logging(settings)
+        for notice in notices(os.environ):
+            _log.warning(notice, action="settings")
         _serve(settings)
     except (SettingsError, PostgresError, SchemaTooNew) as error:
         sys.stderr.write(f"{error}\n")
@@ -80,6 +96,7 @@ def _serve(settings: Settings) -> None:
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
+    _log.info("no DATABASE_URL: an embedded PostgreSQL is used", action="postgres", folder=str(settings.data_dir))
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
 
 

@@ -130,6 +130,7 @@ class Replica:
         if settings.tls:
             self._watch_files("certificates", Certificates.files(settings), self._use_certificates)
             self._certificates = Certificates(settings)
+            self._expiry = Periodic("certificate", self._certificates.warn_of_expiry)
 
     def _use_tokens(self, path: Path) -> None:
         assert self._doors
@@ -138,6 +139,7 @@ class Replica:
     def _use_certificates(self) -> None:
         assert self._certificates
         self._certificates.reread()
+        self._loop.call_soon_threadsafe(self._expiry.wake)
 
     def _watch_files(self, what: str, files: Sequence[Path], reread: Callable[[], None]) -> None:
         rereading = Rereading(what, files, reread)
@@ -228,6 +230,8 @@ class Replica:
             Periodic("presence", self._systems.run_once),
         ]
         self._periodics += [loop for _, loop in self._rereading]
+        if self._certificates:
+            self._periodics.append(self._expiry)
         if settings.retention is not None:
             retention = recovery.Retention(pools.operators, timedelta(seconds=settings.retention))
             self._periodics.append(Periodic("retention", retention.run_once))

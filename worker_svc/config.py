@@ -9,7 +9,7 @@ import argparse
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -26,6 +26,8 @@ MAX_SLOTS = 1_000
 
 _SECRETS = frozenset({"CONTENTGEN_TOKEN"})
 """Variables without a flag: every user of the machine can read a command line."""
+_NOT_SHOWN = _SECRETS | {"CONTENTGEN_TOKEN_FILE"}
+"""Variables whose value is in no message: where a file's path should be, the token itself may be."""
 
 GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 """What a gRPC target begins with that is more than one plain address."""
@@ -33,6 +35,7 @@ GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_OPTION = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
@@ -77,9 +80,23 @@ def names(value: object) -> object:
     return found
 
 
+def option_names(value: object) -> object:
+    """Names of creator options from a list by comma, or `*` for all."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(name.strip() for name in value.split(",") if name.strip())
+    if wrong := [name for name in found if not (name == "*" or _OPTION.fullmatch(name))]:
+        raise ValueError(
+            f"should be names of creator options by comma, such as audience,min-words, or * for all;"
+            f" {wrong[0]!r} is none"
+        )
+    return found
+
+
 Duration = Annotated[float, BeforeValidator(duration)]
 Size = Annotated[int, BeforeValidator(size)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
+OptionNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(option_names)]
 
 
 class Settings(BaseSettings):
@@ -93,6 +110,9 @@ class Settings(BaseSettings):
     """Where the schedulers are: any gRPC target, or several addresses by comma."""
     token: SecretStr | None = Field(None, alias="CONTENTGEN_TOKEN")
     """Token of role worker; unset where the scheduler asks for none."""
+    token_file: Path | None = Field(None, alias="CONTENTGEN_TOKEN_FILE")
+    """File that holds this token, in place of CONTENTGEN_TOKEN; read again when it changes, or on HUP, like the PEM
+    files."""
     tls_ca: Path | None = Field(None, alias="CONTENTGEN_TLS_CA")
     """PEM file of the CA that signed the scheduler's certificate; unset: plaintext."""
     tls_client_cert: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_CERT")
@@ -119,6 +139,10 @@ class Settings(BaseSettings):
     """Bytes of body and html together, 3MiB at most; a larger result fails the task."""
     creator_env: Names = Field((), alias="CREATOR_ENV")
     """Names of variables, by comma, that the CLI gets beside PATH, HOME, LANG, LC_ALL, TMPDIR and its profile's own."""
+    creator_options_allowed: OptionNames | None = Field(None, alias="CREATOR_OPTIONS_ALLOWED")
+    """Names of creator options, by comma, that tasks may give to the CLI; *: all. A task with others fails, and is not
+    retried. Unset: those that the profile knows (reference and json: none; llm-content-creator: audience, min-words and
+    max-words)."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
     """Least level that is logged: debug, info, warning or error."""
     log_format: Literal["console", "json"] | None = Field(None, alias="CONTENTGEN_LOG_FORMAT")
@@ -135,7 +159,7 @@ class Settings(BaseSettings):
                 )
         return target
 
-    @field_validator("tls_ca", "tls_client_cert", "tls_client_key")
+    @field_validator("token_file", "tls_ca", "tls_client_cert", "tls_client_key")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
         if path is not None:
@@ -152,8 +176,17 @@ class Settings(BaseSettings):
             raise ValueError("should be printable characters only")
         return worker_id
 
+    @field_validator("token")
+    @classmethod
+    def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not re.fullmatch("[!-~]+", token.get_secret_value()):
+            raise ValueError("should be characters of ASCII, without spaces and line breaks")
+        return token
+
     @model_validator(mode="after")
     def _whole_identity(self) -> Settings:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
         if (self.tls_client_cert is None) != (self.tls_client_key is None):
             raise ValueError("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
         if self.tls_client_cert is not None and self.tls_ca is None:
@@ -206,7 +239,14 @@ def _flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     except SettingsError as error:
         return {}, list(error.problems)
     given = {variable: value for variable, value in vars(found).items() if value is not None}
-    return given, [f"{argument}: no such setting; --help lists them" for argument in unknown]
+    return given, list(_unknown(unknown))
+
+
+def _unknown(arguments: Sequence[str]) -> Iterator[str]:
+    """Names them without their values: one may be a secret that was meant for a variable."""
+    for argument in arguments:
+        name = argument.partition("=")[0] if argument.startswith("-") else "an argument without --"
+        yield f"{name}: no such setting; --help lists them"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -251,5 +291,5 @@ def _problem(detail: ErrorDetails, flags: Mapping[str, str]) -> str:
     variable = str(detail["loc"][0])
     name = flag_of(variable) if variable in flags else variable
     given = flags.get(variable, os.environ.get(variable, ""))
-    value = "" if variable in _SECRETS else f" is {given[:200]!r};"
+    value = "" if variable in _NOT_SHOWN else f" is {given[:200]!r};"
     return f"{name}{value} {message}"

@@ -75,6 +75,8 @@ class Breaker:
 
     def ran(self, lease_id: str, outcome: Outcome, lasted: float) -> None:
         """A run came to `outcome` by itself, `lasted` seconds after its start. One that was stopped says nothing."""
+        if isinstance(outcome, Failed) and outcome.reason is Reason.INVALID_CREATOR_OPTIONS:
+            return  # the CLI was not asked
         if self.circuit is Circuit.CLOSED:
             self._count(outcome, lasted)
         elif lease_id == self._tried:

@@ -19,6 +19,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.config import EXIT_CONFIG, Settings, SettingsError, read_settings
+from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard import Guard
 from worker_svc.logs import configure_logging
@@ -41,13 +42,18 @@ def run(argv: Sequence[str]) -> int:
     except SettingsError as error:
         return _cannot_start(*error.problems)
     configure_logging(settings.log_level, settings.log_format)
+    for notice in notices(os.environ):
+        _log.warning(notice, action="settings.notice")
     try:
         folder = take_folder(settings.data_dir, settings.worker_id, platform.node(), _say)
     except (FolderError, OSError) as error:
         return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")
     structlog.contextvars.bind_contextvars(worker_id=folder.identity.worker_id)
     guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id)
-    return _serve(settings, folder, guard)
+    try:
+        return _serve(settings, folder, guard)
+    except SettingsError as error:
+        return _cannot_start(*error.problems)
 
 
 def _serve(settings: Settings, folder: WorkerFolder, guard: Guard) -> int:

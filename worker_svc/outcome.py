@@ -29,13 +29,17 @@ _CANNOT_RUN = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXE
 
 
 class Reason(StrEnum):
-    """`Task.error.reason`, as far as a worker says it. RESULT_TOO_LARGE alone is not retried by itself."""
+    """`Task.error.reason`, as far as a worker says it.
+
+    RESULT_TOO_LARGE and INVALID_CREATOR_OPTIONS are not retried by themselves.
+    """
 
     CREATOR_ERROR = "CREATOR_ERROR"
     CREATOR_TIMEOUT = "CREATOR_TIMEOUT"
     CREATOR_INVALID_RESPONSE = "CREATOR_INVALID_RESPONSE"
     CREATOR_CLI_NOT_FOUND = "CREATOR_CLI_NOT_FOUND"
     RESULT_TOO_LARGE = "RESULT_TOO_LARGE"
+    INVALID_CREATOR_OPTIONS = "INVALID_CREATOR_OPTIONS"
     TASK_TIMEOUT = "TASK_TIMEOUT"
 
 

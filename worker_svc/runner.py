@@ -9,7 +9,7 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from worker_svc.creators.base import SMALL_OUTPUT, Completed, Creator, Job, Needs, Reporter, fault_of
+from worker_svc.creators.options import refusal
 from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, SpawnError, now
 from worker_svc.outcome import MAX_STDERR, Outcome, Reason, clean, clean_tail, failed
 from worker_svc.output import Following, Lines, Tail, drain
@@ -142,11 +143,20 @@ class Run:
 class Runner:
     """Runs the CLI for any number of leases at once."""
 
-    def __init__(self, guard: Guard, program: Program, creator: Creator, scratch: Path) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        program: Program,
+        creator: Creator,
+        scratch: Path,
+        allowed_options: Collection[str] | None = None,
+    ) -> None:
+        """`allowed_options` are the creator options that reach the CLI; None: those that the profile knows."""
         self._guard = guard
         self.program = program
         self._creator = creator
         self._scratch = scratch
+        self._allowed_options = creator.options if allowed_options is None else allowed_options
 
     @asynccontextmanager
     async def open(self, name: str, deadline: float) -> AsyncIterator[Run]:
@@ -172,6 +182,8 @@ class Runner:
         """One attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
         if fault := fault_of(job):
             return failed(Reason.CREATOR_ERROR, f"the task is not given to the CLI: {fault}")
+        if refused := refusal(job.options, self._allowed_options):
+            return refused
         return await self._creator.run(job, run, report)
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:

@@ -55,6 +55,11 @@ class Spool:
         self._files: dict[str, _File] = {}
         self._numbers: Iterator[int] = count(max(map(_number, _files(folder)), default=0) + 1)
 
+    @property
+    def kept(self) -> list[str]:
+        """The lease of each entry on disk, oldest first."""
+        return list(self._files)
+
     def recover(self, say: Callable[[str], None]) -> list[Entry]:
         """What a former process kept, oldest first; blocking, once, before all else. `say` names what is unreadable."""
         entries: dict[str, Entry] = {}

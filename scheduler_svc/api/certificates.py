@@ -5,12 +5,21 @@ Part of `api`. A connection keeps what it was made with; the next one gets what 
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
+import structlog
 
 from scheduler_svc.config import Settings, SettingsError
+from scheduler_svc.validity import first_end, told
+
+EXPIRY_INTERVAL = 86_400.0
+"""Seconds between two looks at when the certificates expire."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Certificates:
@@ -21,6 +30,9 @@ class Certificates:
         assert settings.tls_cert
         assert settings.tls_key
         self._cert, self._key, self._client_ca = settings.tls_cert, settings.tls_key, settings.tls_client_ca
+        self._named = {"CONTENTGEN_TLS_CERT": self._cert}
+        if self._client_ca:
+            self._named["CONTENTGEN_TLS_CLIENT_CA"] = self._client_ca
         self._present = self._read()
         self._handed_out: grpc.ServerCertificateConfiguration | None = None
 
@@ -32,6 +44,14 @@ class Certificates:
     def reread(self) -> None:
         """Takes what the files hold now. Raises SettingsError, and keeps what it had, where they can't be used."""
         self._present = self._read()
+
+    async def warn_of_expiry(self) -> float:
+        """Logs each file whose certificates have expired, or will before long; the seconds until the next look."""
+        for name, path in self._named.items():
+            end = first_end(await asyncio.to_thread(path.read_bytes))
+            if end and (said := told(end, datetime.now(UTC))):
+                _log.warning(f"a certificate {said}", action="certificate", setting=name, file=str(path))
+        return EXPIRY_INTERVAL
 
     def credentials(self) -> grpc.ServerCredentials:
         """What a port is opened with: each handshake asks for the present files."""

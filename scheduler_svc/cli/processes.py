@@ -35,15 +35,22 @@ class Service:
     """One process. Ctrl-C on the terminal doesn't reach it: it is ended by `end`, in order."""
 
     def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """Starts it. Its log replaces that of its last start, which is kept as `….1`."""
+        """Starts it."""
         self.name = name
         self.log = log
-        if log.exists():
-            log.replace(log.with_suffix(f"{log.suffix}.1"))
-        with log.open("wb") as out:
+        self.former_log = log.with_suffix(f"{log.suffix}.1")
+        self._argv = argv
+        self._environment = environment
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, at first or again. Its log replaces that of its last start, which is kept as `former_log`."""
+        if self.log.exists():
+            self.log.replace(self.former_log)
+        with self.log.open("wb") as out:
             self._process = subprocess.Popen(
-                argv,
-                env=environment,
+                self._argv,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -54,12 +61,15 @@ class Service:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def status(self) -> int | None:
+        """What it ended with, negative for a signal; None while it runs."""
+        return self._process.poll()
+
     def check(self) -> None:
         """Raises StackError where it has ended by itself."""
         if not self.running:
-            raise StackError(
-                f"the {self.name} has ended with status {self._process.returncode}{self._tail()}", self.log
-            )
+            raise StackError(f"the {self.name} has ended with status {self.status}{self._tail()}", self.log)
 
     def log_text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

@@ -28,11 +28,13 @@ def run(interrupts: Interrupts) -> None:
             with ContentGenerationClient(stack.target) as client:
                 _set_up(stack, client)
             _say_how_to_use_it(stack.target, data)
-            while True:
-                stack.check()
-                interrupts.pause(_POLL)
+            stack.keep_up(_say, _POLL)
     except Interrupted:
         print("stopped")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _environment(data: Path) -> dict[str, str]:

@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Never, Self, TypeVar
 
 import grpc
 
 from scheduler_svc.cli.interrupts import Interrupts
 from scheduler_svc.cli.processes import Service, StackError, end
+from scheduler_svc.cli.supervisor import Supervisor
 
 WORKERS = 2
 START_LIMIT = 60.0
@@ -36,6 +37,7 @@ def demo_creator(folder: Path) -> dict[str, str]:
         "CREATOR_CLI_PATH": command("contentgen-demo-creator"),
         "CREATOR_PROFILE": "json",
         "CREATOR_ENV": "CREATOR_DEMO_DIR,CREATOR_DEMO_SECONDS",
+        "CREATOR_OPTIONS_ALLOWED": "demo-seconds,demo-fail,demo-fail-times",
         "CREATOR_DEMO_DIR": str(folder),
     }
 
@@ -105,6 +107,21 @@ class Stack:
         self._interrupts.check()
         for service in (*self._scheduler, *self._workers):
             service.check()
+
+    def keep_up(self, say: Callable[[str], None], pause: float) -> Never:
+        """Starts workers again that end by themselves, and tells `say`; looks each `pause` seconds.
+
+        Raises:
+            StackError: the scheduler has ended.
+            Interrupted: a signal came.
+        """
+        supervisors = [Supervisor(worker, say) for worker in self._workers]
+        while True:
+            for scheduler in self._scheduler:
+                scheduler.check()
+            for supervisor in supervisors:
+                supervisor.run_once()
+            self._interrupts.pause(pause)
 
     def until(self, condition: Callable[[], T | None], *, within: float, what: str) -> T:
         """The first true value of `condition`, looked at again and again.

@@ -78,10 +78,25 @@ def settings_of(flags: Mapping[str, Any]) -> Settings:
 
 
 class _Parser(ArgumentParser):
-    """A parser whose errors are settings errors like any other."""
+    """A parser whose errors are settings errors like any other, and repeat no secret."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        told, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(_named(unknown))}")
+        return told
 
     def error(self, message: str) -> NoReturn:
         raise UsageError([f"{message} (--help lists the flags)"])
+
+
+def _named(arguments: Sequence[str]) -> Iterator[str]:
+    """Arguments without what may be a secret: a value, or a URL."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("-"):
+            yield argument.partition("=")[0]
+        elif not before.startswith("-"):
+            yield argument.partition("://")[0]
 
 
 def _flag(name: str) -> str:

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl | None = Field(default=None, validation_alias="DATABASE_URL", repr=False)
     """URL of the PostgreSQL to use. Default: unset, an embedded PostgreSQL in the data folder."""
 
+    require_database_url: bool = False
+    """Refuse to start without DATABASE_URL, instead of using an embedded PostgreSQL. Default: off."""
+
     data_dir: Folder = Path(".contentgen")
     """Folder of the embedded PostgreSQL. Default: ./.contentgen"""
 
@@ -131,6 +134,11 @@ class Settings(BaseSettings):
             problems.append(
                 f"CONTENTGEN_LISTEN={self.listen} is wider than loopback: listen on 127.0.0.1, or set"
                 f" {', and '.join(missing)}, or set CONTENTGEN_INSECURE=on where everyone who reaches it may be trusted"
+            )
+        if self.require_database_url and not self.database_url:
+            problems.append(
+                "DATABASE_URL must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on: without it, an embedded"
+                " PostgreSQL in the data folder would be used"
             )
         if problems:
             raise ValueError("\n".join(problems))

@@ -19,6 +19,8 @@ _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\
 _DATABASE_URL = re.compile(r"postgres(?:ql)?(?:\+psycopg2)?://")
 _HOST = r"[\w.-]+(?::\d{1,5})?"
 _SEVERAL_HOSTS = re.compile(rf"(?P<login>[^@]*@)?(?P<hosts>{_HOST}(?:,{_HOST})+)(?P<rest>[/?].*)?", re.ASCII)
+_PLACE = r"(?:\[[^\[\]@,]*\]|[^\[\]:@,]*)(?::\d{0,5})?"
+_HOSTS = re.compile(rf"{_PLACE}(?:,{_PLACE})*", re.ASCII)
 _MAX_PORT = 65535
 
 
@@ -103,11 +105,26 @@ def _database_url(value: object) -> str:
     if prefix is None:
         raise ValueError("must begin with postgresql:// (PostgreSQL is the only database)")
     rest = text[prefix.end() :]
+    check_place(rest)
     if several := _SEVERAL_HOSTS.fullmatch(rest):
         path, _, query = (several["rest"] or "/").partition("?")
         hosts = [f"host={host}" for host in several["hosts"].split(",")]
         rest = f"{several['login'] or ''}{path or '/'}?{'&'.join([*hosts, *([query] if query else [])])}"
     return "postgresql+psycopg2://" + rest
+
+
+def check_place(rest: str) -> None:
+    """Raises ValueError where a URL without its scheme can't be taken apart safely.
+
+    A part of a password that is not encoded would be taken for a host, and be shown in errors.
+    """
+    login, at, place = rest.partition("@")
+    hosts = re.split("[/?]", place if at else login, maxsplit=1)[0]
+    if "@" in (place if at else "").partition("?")[0] or not _HOSTS.fullmatch(hosts):
+        raise ValueError(
+            "must be postgresql://user:password@host:5432/database, several hosts by comma, with the password's"
+            " @ : / ? # % as %40 %3A %2F %3F %23 %25"
+        )
 
 
 def _folder(value: object) -> Path:

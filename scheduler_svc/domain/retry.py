@@ -15,7 +15,7 @@ CANCELLED_BY_CLIENT = "CANCELLED_BY_CLIENT"
 AUTO_RETRY, REQUEUED, RETRY_TASK = "AUTO_RETRY", "REQUEUED", "RETRY_TASK"
 """Reasons of moves back to pending: a retry by itself, at once after a loss, and by a client."""
 
-FINAL_REASONS = frozenset({"RESULT_TOO_LARGE", CANCELLED_BY_CLIENT, NO_WORKER_ACCEPTS})
+FINAL_REASONS = frozenset({"RESULT_TOO_LARGE", "INVALID_CREATOR_OPTIONS", CANCELLED_BY_CLIENT, NO_WORKER_ACCEPTS})
 
 
 def is_retryable(reason: str) -> bool:

@@ -14,10 +14,18 @@ def make_certificates(folder: Path) -> None:
     _make(folder, "other")
 
 
-def _make(folder: Path, name: str, issuer: str = "") -> None:
+def make_signed(folder: Path, name: str, *, days: int = 20, host: str = "IP:127.0.0.1") -> None:
+    """A certificate `name` of the authority `ca` for `host`; with 0 days it has expired."""
+    _make(folder, name, issuer="ca", valid=f"-days {days}" if days else _EXPIRED, host=host)
+
+
+_EXPIRED = "-not_before 20250101000000Z -not_after 20260101000000Z"  # OpenSSL 3.4 or newer
+
+
+def _make(folder: Path, name: str, issuer: str = "", *, valid: str = "-days 20", host: str = "IP:127.0.0.1") -> None:
     signed = f"-CA {issuer}.pem -CAkey {issuer}.key" if issuer else ""
     command = (
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name} {signed}"
-        f" -addext subjectAltName=IP:127.0.0.1 -keyout {name}.key -out {name}.pem"
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes {valid} -subj /CN={name} {signed}"
+        f" -addext subjectAltName={host} -keyout {name}.key -out {name}.pem"
     )
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)

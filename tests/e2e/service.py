@@ -99,9 +99,9 @@ class Service:
         self.signal(signal.SIGTERM)
         self.ended()
 
-    def ended(self) -> None:
+    def ended(self, within: float = STOP_LIMIT) -> None:
         """Waits for its end, which has to come in time, with status 0."""
-        wait_until(lambda: not self.alive, within=STOP_LIMIT, what=f"{self.name} has ended")
+        wait_until(lambda: not self.alive, within=within, what=f"{self.name} has ended")
         assert self._process is not None
         assert self._process.returncode == 0, f"{self.name} ended with status {self._process.returncode}"
 

@@ -106,6 +106,7 @@ class Worker(Service):
             "CREATOR_PROFILE": "json",
             "CREATOR_POLL_INTERVAL": "0.2",
             "CREATOR_ENV": ",".join(_CREATOR_VARIABLES),
+            "CREATOR_OPTIONS_ALLOWED": "*",
             "CREATOR_DEMO_JOURNAL": str(folder / "journal"),
             "CREATOR_DEMO_DIR": str(folder / "runs"),
             **settings,

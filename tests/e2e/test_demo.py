@@ -137,9 +137,7 @@ def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Comma
     folder = Path(demo.printed(FOLDER))
     demo.printed(re.compile(r"(processing)"))
     log = folder / "logs" / f"{victim}.log"
-    processes = [process for process in demo.family() if _writes(process, log) and process.ppid() == demo.process.pid]
-    for process in processes:
-        process.kill()
+    _service(demo, log).kill()
     assert demo.ended() == 1
     assert f"the {victim} has ended with status -9" in demo.err()
     assert f"read {log}\n" in demo.err()
@@ -179,6 +177,36 @@ def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command])
         again.process.send_signal(signal.SIGTERM)
         assert again.ended() == 0, again.err()
         assert "made account" not in again.out()
+
+
+def test_run_starts_a_worker_again_that_is_killed_and_nothing_else_falls(start: Callable[..., Command]) -> None:
+    with server_folder() as data:
+        run = start("run", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="127.0.0.1:0")
+        logs = data / "data" / "logs"
+        with ContentGenerationClient(run.printed(ADDRESS)) as client:
+            victim, *others = [_service(run, logs / f"{name}.log") for name in ("worker-1", "worker-2", "scheduler")]
+            victim.kill()
+            former = Path(
+                run.printed(re.compile(r"the worker-1 has ended with status -9; it is started again.* (\S+)"))
+            )
+            log = logs / "worker-1.log"
+            wait_until(
+                lambda: former.exists() and log.exists() and "session.opened" in log.read_text(),
+                within=PATIENCE_S,
+                what="the worker is connected again",
+            )
+            task_id = client.submit_task(1, "what comes afterwards")
+            assert client.wait(task_id, PATIENCE_S, check=True)["status"] == "completed"
+        assert _service(run, log) != victim
+        assert all(other.is_running() for other in others)
+        run.process.send_signal(signal.SIGINT)
+        assert run.ended() == 0, run.err()
+
+
+def _service(run: Command, log: Path) -> psutil.Process:
+    """The process of the service that writes this log."""
+    [service] = [each for each in run.family() if _writes(each, log) and each.ppid() == run.process.pid]
+    return service
 
 
 def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:

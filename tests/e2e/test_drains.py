@@ -19,6 +19,8 @@ from tests.e2e.stack import Scheduler, Stack, Worker
 from tests.waiting import wait_until, wait_until_gone
 
 LEASE = 60.0
+SPOOLED_WITHIN = 15.0
+"""Seconds that a worker without a scheduler is promised to take at most, once nothing runs."""
 WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass")
 
 
@@ -83,6 +85,30 @@ def test_a_second_term_stops_the_cli_and_gives_its_task_back_uncounted(stack: St
     assert client.moves(task_ids[0])[3:] == [("failed", "WORKER_LOST"), ("pending", "REQUEUED")]
     stack.worker("other", scheduler, CREATOR_DEMO_SECONDS="0.1").start()
     _finished_elsewhere(stack, client, task_ids)
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_worker_that_is_told_to_end_while_the_scheduler_is_gone_leaves_its_results_in_the_spool(
+    stack: Stack, how: str
+) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    worker = stack.worker("worker", scheduler).start()
+    task_id = client.submit(client.create_account(), options={"demo-seconds": "3"})
+    client.wait_processing(task_id)
+    scheduler.kill() if how == "killed" else scheduler.freeze()
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: stack.journal.ended(task_id), within=15, what="the CLI has ended by itself")
+    worker.ended(within=SPOOLED_WITHIN)
+
+    [left] = worker.events("spool.left")
+    assert (left["results"], left["tasks"]) == (1, [task_id])
+    assert len(worker.spooled()) == 1
+    scheduler.start() if how == "killed" else scheduler.thaw()
+    worker.start()
+    task = scheduler.client.wait_completed(task_id, within=15)
+    assert (task.attempt, task.retry_count) == (1, 0)
+    assert len(stack.journal.creates()) == 1
 
 
 def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str) -> None:

@@ -44,6 +44,7 @@ class Reader:
             "CREATOR_CLI_PATH": str(DEMO_CREATOR),
             "CREATOR_PROFILE": "json",
             "CREATOR_ENV": "CREATOR_DEMO_DIR",
+            "CREATOR_OPTIONS_ALLOWED": "*",
             "CREATOR_DEMO_DIR": str(stack.folder / "runs"),
         }
 

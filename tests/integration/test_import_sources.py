@@ -169,6 +169,7 @@ def test_another_database_than_the_old_application_s(
     ("url", "said"),
     [
         ("nonsense", "must be a SQLAlchemy URL"),
+        ("postgresql://user:pass@word@host/name", "must be a SQLAlchemy URL"),
         ("postgresql://user:geheim@127.0.0.1:1/old", "can't read postgresql+psycopg2://user:***@127.0.0.1:1/old"),
         ("mysql://user:geheim@127.0.0.1/old", "there is no driver for mysql URLs"),
         ("oracle+nothing://127.0.0.1/old", "there is no driver for oracle+nothing URLs"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,13 +70,14 @@ class Published:
     cli: Path
     folder: Path
     settings: Settings = SETTINGS
+    allowed_options: Collection[str] | None = None
 
     def runner(self, variables: Mapping[str, str], *passed: str) -> Runner:
         """A runner of a worker with these variables, whose CREATOR_ENV names `passed` and those of the endpoints."""
         creator = load("llm-content-creator", self.settings)
         environ = {"PATH": os.environ["PATH"], **variables}
         program = Program.found(str(self.cli), (*PASSED, *passed), environ, creator.needs)
-        return Runner(self.guard, program, creator, self.folder)
+        return Runner(self.guard, program, creator, self.folder, self.allowed_options)
 
     @asynccontextmanager
     async def open(self, endpoints: Endpoints, name: str = "run") -> AsyncIterator[tuple[Runner, Run]]:
@@ -204,8 +205,16 @@ async def test_an_article_above_the_limit_is_too_large(published: Published) -> 
     assert failure(outcome).reason is Reason.RESULT_TOO_LARGE
 
 
+async def test_an_option_that_the_profile_does_not_know_is_not_passed_on(published: Published) -> None:
+    with serving() as endpoints:
+        outcome, report = await published.drive(endpoints, replace(JOB, options={"colour": "red"}))
+    assert failure(outcome).reason is Reason.INVALID_CREATOR_OPTIONS
+    assert report.events == []
+
+
 async def test_an_option_that_it_does_not_know(published: Published) -> None:
     with serving() as endpoints:
+        published.allowed_options = ["colour"]
         outcome, _ = await published.drive(endpoints, replace(JOB, options={"colour": "red"}))
     assert failure(outcome) == Failed(
         Reason.CREATOR_ERROR,

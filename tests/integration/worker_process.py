@@ -30,6 +30,7 @@ class WorkerProcess:
             "CONTENTGEN_DATA_DIR": str(data_dir),
             "CREATOR_CLI_PATH": str(DEMO_CREATOR),
             "CREATOR_PROFILE": "json",
+            "CREATOR_OPTIONS_ALLOWED": "*",
             "CONTENTGEN_LOG_LEVEL": "debug",
             **settings,
         }

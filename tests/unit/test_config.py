@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,66 @@ def test_another_database_is_refused_without_its_url(url: str, monkeypatch: pyte
     assert "secret" not in problem
 
 
-def test_a_secret_has_no_flag() -> None:
-    assert "--database-url" in problems("--database-url", "postgresql://x")[0]
+@pytest.mark.parametrize(
+    "url",
+    [
+        "u:zebra@giraffe@host/db",
+        "u:zebra@giraffe/@host:1/db",
+        "u:@zebra@host:1/db",
+        "u:zebra",
+        "u:zebra/db",
+        "u:zebra,giraffe/db",
+        "u:zebra@[::1:1/db",
+        "u:zebra@host:giraffe/db",
+        "u@zebra:host:1/db",
+        "u:x@host,zebra@host/db",
+    ],
+)
+def test_no_part_of_a_password_is_taken_for_a_host_and_shown(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://{url}")
+    (problem,) = problems()
+    assert problem.startswith("DATABASE_URL: must be postgresql://user:password@host:5432/database")
+    assert "%40" in problem
+    assert not {"zebra", "giraffe"} & set(re.findall(r"\w+", problem))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "u:p%40q@host:1/db",
+        "u@[::1]:1/db",
+        "u@%2Frun%2Fpg/db",
+        "/db?host=/run/pg&options=a@b",
+        "",
+        "h/db",
+        "u:a:b@h,i:2",
+    ],
+)
+def test_other_urls_are_left_to_the_driver(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://{url}")
+    assert read_settings([]).database_url
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--database-url", "postgresql://u:zebra@host"), ("--database-url=zebra",), ("postgresql://u:zebra@host/db",)],
+)
+def test_what_is_no_flag_is_not_repeated_with_its_value(arguments: tuple[str, ...]) -> None:
+    (problem,) = problems(*arguments)
+    assert "zebra" not in problem
+    assert problem.startswith(f"unrecognized arguments: {arguments[0].partition('=')[0].partition(':')[0]} (")
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_a_database_url_can_be_required(given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_REQUIRE_DATABASE_URL", "on")
+    if given is not None:
+        monkeypatch.setenv("DATABASE_URL", given)
+    (problem,) = problems()
+    assert problem.startswith("DATABASE_URL must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on")
+    assert len(problems("--require-database-url")) == 1
+    monkeypatch.setenv("DATABASE_URL", "postgresql://host/db")
+    assert read_settings([]).require_database_url
 
 
 @pytest.mark.parametrize(

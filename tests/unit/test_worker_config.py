@@ -64,6 +64,14 @@ def test_the_names_of_variables_are_a_list_by_comma() -> None:
     assert read_settings(["--creator-env", "LLM_API_KEY, LLM_BASE_URL,"]).creator_env == ("LLM_API_KEY", "LLM_BASE_URL")
 
 
+@pytest.mark.parametrize(
+    ("text", "allowed"), [("audience, min-words,", ("audience", "min-words")), ("*", ("*",)), ("", ())]
+)
+def test_the_allowed_creator_options_are_a_list_by_comma_or_all(text: str, allowed: tuple[str, ...]) -> None:
+    assert read_settings([f"--creator-options-allowed={text}"]).creator_options_allowed == allowed
+    assert read_settings([]).creator_options_allowed is None
+
+
 def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTGEN_QUEUE_SIZE", "1001")
     found = problems(
@@ -71,19 +79,21 @@ def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: p
         "--drain-timeout=soon",
         "--creator-max-result=4MiB",
         "--creator-env=A-B",
+        "--creator-options-allowed=--topic",
         "--creator-profile=other",
         "--log-level=loud",
         "--tls-ca=/nowhere",
         "--no-such-setting",
     )
     text = "\n".join(found)
-    assert len(found) == 9
+    assert len(found) == 10
     for part in (
         "--slots is 'none'; should be a valid integer",
         "CONTENTGEN_QUEUE_SIZE is '1001'; should be less than or equal to 1000",
         "--drain-timeout is 'soon'; should be a duration",
         "--creator-max-result is '4MiB'; should be less than or equal to 3145728",
         "--creator-env is 'A-B'; should be names of environment variables",
+        "or * for all; '--topic' is none",
         "--creator-profile is 'other'; should be 'reference', 'json' or 'llm-content-creator'",
         "--log-level is 'loud'; should be 'debug', 'info', 'warning' or 'error'",
         "--tls-ca is '/nowhere'; should be a readable file",

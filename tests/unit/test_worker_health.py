@@ -11,6 +11,7 @@ from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result, faile
 
 WELL: Outcome = Completed(Result("an article"))
 ILL: Outcome = failed(Reason.CREATOR_ERROR, "the CLI exited with status 3")
+REFUSED = failed(Reason.INVALID_CREATOR_OPTIONS, "its options are not allowed")
 GONE: Outcome = failed(Reason.CREATOR_CLI_NOT_FOUND, "no such file")
 
 
@@ -55,7 +56,22 @@ def test_five_quick_failures_in_a_row_open_it() -> None:
     assert not breaker.admit("a")
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.CREATOR_CLI_NOT_FOUND])
+def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
+    breaker = Breaker()
+    for _ in range(MOST_QUICK_FAILURES):
+        breaker.ran("a", REFUSED, 0.1)
+    assert state_of(breaker) is Circuit.CLOSED
+    quick_failures(breaker, 4)
+    breaker.ran("a", REFUSED, 0.1)
+    quick_failures(breaker, 1)
+    assert state_of(breaker) is Circuit.OPEN
+    tried(breaker, REFUSED)
+    assert (state_of(breaker), breaker.room) == (Circuit.HALF_OPEN, 1)
+    tried(breaker, WELL)
+    assert state_of(breaker) is Circuit.CLOSED
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.CREATOR_CLI_NOT_FOUND, REFUSED.reason}))
 def test_whatever_a_run_failed_with_counts(reason: Reason) -> None:
     breaker = Breaker()
     for _ in range(4):

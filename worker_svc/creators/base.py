@@ -9,7 +9,7 @@ the task, cancels, deadlines and drains are the runner's, which cancels the coro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -145,6 +145,8 @@ class Creator(Protocol):
     """One profile. Stateless between runs: any number of `run` may be going on at once."""
 
     needs: Needs = Needs()
+    options: Collection[str] = ()
+    """Creator options that its CLI is known to take; they are allowed where CREATOR_OPTIONS_ALLOWED is unset."""
 
     async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
         """One attempt, from start to outcome. Raises nothing of its own; cancelling it abandons the attempt."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 
 import grpc
 import grpc.aio
 
-from worker_svc.config import Settings, addresses
+from worker_svc.config import addresses
+from worker_svc.session.credentials import Credentials
 
 KEEPALIVE_TIME_MS = 10_000
 """Between two pings; the scheduler's minimum interval has to be at or below it."""
@@ -23,36 +22,27 @@ KEEPALIVE_TIMEOUT_MS = 5_000
 _SHUFFLED = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM documents; None: not given."""
-
-    ca: bytes
-    cert: bytes | None = None
-    key: bytes | None = None
-
-
 class Dialer:
     """Makes channels, each to the next of the addresses that the settings name."""
 
-    def __init__(self, target: str, token: str | None, tls: Tls | None) -> None:
+    def __init__(self, target: str, credentials: Credentials) -> None:
         self._targets = cycle(addresses(target))
-        self._tls = tls
-        self.metadata: Sequence[tuple[str, str]] = (("authorization", f"Bearer {token}"),) if token else ()
+        self._credentials = credentials
 
-    @classmethod
-    def of(cls, settings: Settings) -> Dialer:
-        """As the settings say. Raises OSError where a PEM file cannot be read."""
-        token = settings.token.get_secret_value() if settings.token else None
-        return cls(settings.scheduler, token, _tls(settings))
+    @property
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What a call carries."""
+        token = self._credentials.shown.token
+        return (("authorization", f"Bearer {token}"),) if token else ()
 
     def dial(self, longest_pause: float) -> tuple[str, grpc.aio.Channel]:
         """The next address, and a channel of its own to it; gRPC itself pauses for `longest_pause` s at most."""
         target = next(self._targets)
         options = channel_options(longest_pause)
-        if self._tls is None:
+        tls = self._credentials.shown.tls
+        if tls is None:
             return target, grpc.aio.insecure_channel(target, options)
-        credentials = grpc.ssl_channel_credentials(self._tls.ca, self._tls.key, self._tls.cert)
+        credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)
         return target, grpc.aio.secure_channel(target, credentials, options)
 
 
@@ -71,13 +61,3 @@ def channel_options(longest_pause: float) -> list[tuple[str, int | str]]:
         ("grpc.use_local_subchannel_pool", 1),  # a new channel starts afresh, without an old one's backoff
         ("grpc.service_config", _SHUFFLED),
     ]
-
-
-def _tls(settings: Settings) -> Tls | None:
-    if settings.tls_ca is None:
-        return None
-    return Tls(settings.tls_ca.read_bytes(), _read(settings.tls_client_cert), _read(settings.tls_client_key))
-
-
-def _read(path: Path | None) -> bytes | None:
-    return None if path is None else path.read_bytes()

@@ -55,7 +55,8 @@ class Conversation:
         self._worker = worker
         self._speaker = speaker
         self._heed = heed
-        self._heard_at = now()
+        self.heard_at = now()
+        """When the scheduler said its last word."""
 
     async def run(self, wake: asyncio.Event, heartbeat_interval: float) -> None:
         """Runs until the stream ends: raises StreamEndedError or AioRpcError."""
@@ -77,7 +78,7 @@ class Conversation:
     async def _listen(self) -> None:
         while True:
             message = await read(self._call)
-            self._heard_at = now()
+            self.heard_at = now()
             self._hear(message)
 
     async def _speak(self, wake: asyncio.Event, longest_silence: float) -> None:
@@ -86,7 +87,7 @@ class Conversation:
             wake.clear()
             while (message := self._speaker.next(now())) is not None:
                 await write(self._call, message)
-            if now() - self._heard_at > longest_silence:
+            if now() - self.heard_at > longest_silence:
                 raise StreamEndedError(f"the scheduler was silent for {longest_silence:g} s")
             timer = loop.call_later(max(0.0, self._speaker.wake_at() - now()), wake.set)
             try:

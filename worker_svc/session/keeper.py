@@ -42,6 +42,16 @@ class Keeper:
         """Whether the last write went through."""
         return self._retrying is None
 
+    @property
+    def all_kept(self) -> bool:
+        """Whether no ending waits in memory for a disk that refused it."""
+        return not self._unwritten
+
+    @property
+    def kept(self) -> list[str]:
+        """The leases whose endings are on disk and not acknowledged, oldest first."""
+        return self._spool.kept
+
     def recover(self) -> list[Update]:
         """The endings that an earlier process left; blocking, once. What can't be read is logged, and set aside."""
         updates = []

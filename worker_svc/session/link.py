@@ -61,8 +61,14 @@ class Link:
         self._backoff = Backoff()
         self.connected = False
         """Whether a session is open."""
+        self._conversation: Conversation | None = None
         self._wake = asyncio.Event()
         worker.on_change = self._wake.set
+
+    @property
+    def heard_at(self) -> float:
+        """When a scheduler was last heard in an open session; 0 if there was none yet."""
+        return self._conversation.heard_at if self._conversation else 0.0
 
     async def run(self) -> None:
         """Runs until it is cancelled. No fault of a stream ends it."""
@@ -136,8 +142,9 @@ class Link:
         self._heed(welcome.wanted)
         speaker = Speaker(self._worker, lease_ttl, heartbeat, now())
         opened_at, self._backoff.longest, self.connected = now(), heartbeat, True
+        self._conversation = Conversation(call, self._worker, speaker, self._heed)
         try:
-            await Conversation(call, self._worker, speaker, self._heed).run(self._wake, heartbeat)
+            await self._conversation.run(self._wake, heartbeat)
         finally:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -22,9 +22,10 @@ from worker_svc import creators
 from worker_svc.config import EXIT_CONFIG, Settings
 from worker_svc.creators.base import Settings as CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
-from worker_svc.guard import Guard, GuardLostError
+from worker_svc.guard import Guard, GuardLostError, now
 from worker_svc.runner import CliUnusableError, Program, Runner
 from worker_svc.session.channel import Dialer
+from worker_svc.session.credentials import Credentials
 from worker_svc.session.keeper import Keeper
 from worker_svc.session.link import Introduction, Link
 from worker_svc.session.wire import Creator
@@ -33,8 +34,16 @@ from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 EXIT_BROKEN = 1
+MAX_NAMED = 100
+"""Results in the spool that are named at the end."""
 STOP_LIMIT = 6.0
 """Seconds for CLIs to end and leases to be given back, after a second signal."""
+SILENCE_LIMIT = 12.0
+"""Seconds without a word from a scheduler after which a drained worker leaves its results in the spool.
+
+A scheduler that is there speaks at each heartbeat, 10 s apart at most.
+"""
+_LOOK_INTERVAL = 0.5
 QUIESCE_LIMIT = 3.0
 """Seconds that the last states of a drained worker may take to be acknowledged."""
 
@@ -44,7 +53,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Signals:
-    """TERM and INT: the first drains, the second does not wait."""
+    """TERM and INT: the first drains, the second does not wait. HUP is up to whoever asks for it."""
 
     def __init__(self) -> None:
         self.drain = asyncio.Event()
@@ -53,9 +62,13 @@ class Signals:
         for number in _SIGNALS:
             self._loop.add_signal_handler(number, self._received)
 
+    def on_hangup(self, then: Callable[[], None]) -> None:
+        """HUP calls `then`."""
+        self._loop.add_signal_handler(signal.SIGHUP, then)
+
     def ignore(self) -> None:
         """Heeds none any more: the loop's end would make one of them kill a process that ends already."""
-        for number in _SIGNALS:
+        for number in (*_SIGNALS, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
@@ -64,10 +77,11 @@ class Signals:
 
 
 async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version: str) -> int:
-    """Runs the worker until it is told to stop; its exit status."""
+    """Runs the worker until it is told to stop; its exit status. Raises SettingsError."""
     signals = Signals()
     try:
         await guard.connect()
+        credentials = Credentials(settings)
         _log.info("the guard is ready", action="guard.ready", pid=guard.pid, capabilities=guard.capabilities)
         runner = _runner(settings, guard, folder)
         creator = await _checked(settings, runner, signals)
@@ -78,8 +92,9 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
             guard.on_deadline = worker.expired
             who = folder.identity
             introduction = Introduction(who.worker_id, who.folder_id, uuid4().hex, platform.node(), version, creator)
-            link = Link(worker, introduction, Dialer.of(settings), folder.next_session)
-            return await _Service(guard, worker, link, settings.drain_timeout).run(signals)
+            signals.on_hangup(credentials.order)
+            link = Link(worker, introduction, Dialer(settings.scheduler, credentials), folder.next_session)
+            return await _Service(guard, worker, link, credentials, settings.drain_timeout).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
         return EXIT_CONFIG
@@ -95,7 +110,7 @@ def _runner(settings: Settings, guard: Guard, folder: WorkerFolder) -> Runner:
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
     creator = creators.load(settings.creator_profile, limits)
     program = Program.found(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
-    return Runner(guard, program, creator, folder.scratch)
+    return Runner(guard, program, creator, folder.scratch, settings.creator_options_allowed)
 
 
 async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Creator | None:
@@ -128,10 +143,13 @@ def _worker(settings: Settings, folder: WorkerFolder, runner: Runner, disk: Exec
 class _Service:
     """Everything that runs until the end, and the end."""
 
-    def __init__(self, guard: Guard, worker: Worker, link: Link, drain_timeout: float) -> None:
+    def __init__(
+        self, guard: Guard, worker: Worker, link: Link, credentials: Credentials, drain_timeout: float
+    ) -> None:
         self._guard = guard
         self._worker = worker
         self._link = link
+        self._credentials = credentials
         self._drain_timeout = drain_timeout
 
     async def run(self, signals: Signals) -> int:
@@ -142,6 +160,7 @@ class _Service:
         loops = [
             asyncio.create_task(self._link.run()),
             asyncio.create_task(self._worker.watch_time()),
+            asyncio.create_task(self._credentials.keep_fresh()),
             asyncio.create_task(self._broken()),
         ]
         try:
@@ -164,15 +183,35 @@ class _Service:
     async def _until_told(self, signals: Signals) -> None:
         await signals.drain.wait()
         self._worker.drain()
+        deserted = False
         async with _within(self._drain_timeout):
-            await _first(self._drained(), signals.stop.wait())
-        if not self._worker.is_empty:
+            deserted = await _first(self._drained(), signals.stop.wait(), self._deserted()) == 2
+        if not (deserted or self._worker.is_empty):
             _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
             self._worker.stop_all()
             async with _within(STOP_LIMIT):
                 await self._worker.emptied()
-        left = len(self._worker.book)
-        _log.info("the worker ends", action="worker.ended", unacknowledged=left)
+        self._say_what_is_left()
+
+    def _say_what_is_left(self) -> None:
+        held, kept = self._worker.book, self._worker.keeper.kept
+        if kept:
+            _log.warning(
+                "results stay in the spool: a worker that is started on this data folder reports them",
+                action="spool.left",
+                results=len(kept),
+                leases=kept[:MAX_NAMED],
+                tasks=[lease.task_id for lease in map(held.get, kept[:MAX_NAMED]) if lease and lease.task_id],
+            )
+        _log.info("the worker ends", action="worker.ended", unacknowledged=len(held))
+
+    async def _deserted(self) -> None:
+        """Returns once nothing runs, every result is in the spool, and no scheduler has been heard for a while."""
+        rests_since = now()
+        while now() - max(rests_since, self._link.heard_at) < SILENCE_LIMIT:
+            await asyncio.sleep(_LOOK_INTERVAL)
+            if not self._worker.rests:
+                rests_since = now()
 
     async def _drained(self) -> None:
         """Returns once nothing is held, and nothing is on its way any more."""

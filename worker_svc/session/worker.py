@@ -98,6 +98,11 @@ class Worker:
         """Whether nothing is held: all is ended, and acknowledged."""
         return self._empty.is_set()
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing runs or waits for a slot, and each result that is not acknowledged is in the spool."""
+        return not self._carrying and not self._jobs and self.keeper.all_kept
+
     async def emptied(self) -> None:
         """Returns once nothing is held."""
         await self._empty.wait()

@@ -26,8 +26,8 @@ PROGRAM = "contentgen"
 
 _HELP = """Run content-generation tasks from a terminal or a script, and look after those who run them.
 
-The scheduler's address, the token and TLS come from the environment: CONTENTGEN_SCHEDULER, CONTENTGEN_TOKEN,
-CONTENTGEN_TLS_CA, CONTENTGEN_TLS_CLIENT_CERT, CONTENTGEN_TLS_CLIENT_KEY.
+The scheduler's address, the token and TLS come from the environment: CONTENTGEN_SCHEDULER, CONTENTGEN_TOKEN or
+CONTENTGEN_TOKEN_FILE, CONTENTGEN_TLS_CA, CONTENTGEN_TLS_CLIENT_CERT, CONTENTGEN_TLS_CLIENT_KEY.
 
 Exit statuses: 0 done, 1 the task failed, 2 usage, 3 not found, 4 unavailable, 5 wrong state, 130 interrupted."""
 
@@ -48,6 +48,10 @@ def _version(asked: bool) -> None:
 
 VersionOption = Annotated[
     bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of this command.")
+]
+TokenFileOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="File that holds the token. (CONTENTGEN_TOKEN_FILE)", show_default=False),
 ]
 CaOption = Annotated[
     str | None,
@@ -73,6 +77,7 @@ def _root(
     context: typer.Context,
     output: OutputOption = None,
     scheduler: SchedulerOption = None,
+    token_file: TokenFileOption = None,
     tls_ca: CaOption = None,
     tls_client_cert: CertOption = None,
     tls_client_key: KeyOption = None,
@@ -82,6 +87,7 @@ def _root(
         output,
         {
             "CONTENTGEN_SCHEDULER": scheduler,
+            "CONTENTGEN_TOKEN_FILE": token_file,
             "CONTENTGEN_TLS_CA": tls_ca,
             "CONTENTGEN_TLS_CLIENT_CERT": tls_client_cert,
             "CONTENTGEN_TLS_CLIENT_KEY": tls_client_key,

@@ -30,6 +30,7 @@ CONNECT_LIMIT = 3.0
 
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):([0-9]{1,5})")
+_TOKEN = re.compile(r"[!-~]+")
 _LOOPBACK = re.compile(r"(127\.[\d.]+|localhost|\[::1\]):\d+|unix(-abstract)?:.*")
 
 
@@ -61,7 +62,7 @@ class Target:
             given: flags by the name of their variable; None: not given.
 
         Raises:
-            typer.BadParameter: no address, or a file that can't be read.
+            typer.BadParameter: no address, no token, or a file that can't be read.
         """
 
         def value(variable: str) -> str | None:
@@ -76,7 +77,8 @@ class Target:
             raise typer.BadParameter(
                 "CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA, without which there is no TLS"
             )
-        return cls(scheduler, value("CONTENTGEN_TOKEN"), Tls(ca, cert, key) if ca is not None else None)
+        token = _token(value("CONTENTGEN_TOKEN"), value("CONTENTGEN_TOKEN_FILE"))
+        return cls(scheduler, token, Tls(ca, cert, key) if ca is not None else None)
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -104,6 +106,25 @@ def _check(scheduler: str) -> None:
                 f"{address.strip()!r} is no scheduler: give host:port, several of them by comma, or a gRPC target"
                 " (--scheduler or CONTENTGEN_SCHEDULER)"
             )
+
+
+def _token(given: str | None, path: str | None) -> str | None:
+    """The token, from the variable or the file. Neither is repeated: where a path should be, the token may be."""
+    if path is None:
+        return _checked(given, "CONTENTGEN_TOKEN") if given else None
+    if given is not None:
+        raise typer.BadParameter("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
+    try:
+        held = Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"CONTENTGEN_TOKEN_FILE should be a readable file: {error.strerror}") from None
+    return _checked(held.decode("utf-8", "replace").strip(), "CONTENTGEN_TOKEN_FILE")
+
+
+def _checked(token: str, source: str) -> str:
+    if not _TOKEN.fullmatch(token):
+        raise typer.BadParameter(f"{source} should hold one token and nothing else, in characters of ASCII")
+    return token
 
 
 def _pem(variable: str, path: str | None) -> bytes | None:

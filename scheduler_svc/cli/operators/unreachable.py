@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from scheduler_svc.cli.operators.cells import line
 from scheduler_svc.cli.operators.connection import Target
+from scheduler_svc.validity import first_end, told
 
 _NAME_IT = "start one (contentgen-scheduler), or name it by --scheduler or CONTENTGEN_SCHEDULER"
 
@@ -27,16 +29,42 @@ def _who_hangs_up(target: Target) -> str:
         return "if it speaks TLS, set CONTENTGEN_TLS_CA"
     if target.tls.cert is None:
         return "if it asks for client certificates, set CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY"
+    if said := _end_of(target.tls.cert):
+        return f"replace CONTENTGEN_TLS_CLIENT_CERT, which {said}"
     return "it may not trust CONTENTGEN_TLS_CLIENT_CERT"
+
+
+def _what_has_expired(target: Target) -> str:
+    assert target.tls
+    if said := _end_of(target.tls.ca):
+        return f"replace the authority in CONTENTGEN_TLS_CA, which {said}"
+    return "give the scheduler a new CONTENTGEN_TLS_CERT; it reads the file again without a restart"
+
+
+def _end_of(pem: bytes | None) -> str | None:
+    """Says that a certificate of ours has expired; None where it has not."""
+    end, now = first_end(pem or b""), datetime.now(UTC)
+    return told(end, now) if end and end <= now else None
 
 
 _CAUSES = (
     _Cause(re.compile(r"Failed to connect to remote host: (.+?)\)?$"), r"\1", lambda _: _NAME_IT),
     _Cause(re.compile(r"lookup failed|Domain name not found"), "no such host", lambda _: _NAME_IT),
+    _Cause(re.compile(r"certificate has expired"), "its certificate has expired", _what_has_expired),
+    _Cause(
+        re.compile(r"certificate is not yet valid"),
+        "its certificate is not valid yet",
+        lambda _: "compare the clocks of this machine and of the one that made the certificate",
+    ),
+    _Cause(
+        re.compile(r"Hostname Verification Check failed|not in peer certificate"),
+        "its certificate is for another name",
+        lambda _: "call it by a name or address that its CONTENTGEN_TLS_CERT has as subjectAltName, or replace that",
+    ),
     _Cause(
         re.compile(r"CERTIFICATE_VERIFY_FAILED"),
         "its certificate is not trusted",
-        lambda _: "CONTENTGEN_TLS_CA should be the authority that signed it, for this very address",
+        lambda _: "CONTENTGEN_TLS_CA should be the authority that signed it",
     ),
     _Cause(re.compile(r"WRONG_VERSION_NUMBER"), "it speaks no TLS", lambda _: "unset CONTENTGEN_TLS_CA"),
     _Cause(re.compile(r"SSL|[Hh]andshake"), "the TLS handshake failed", lambda _: "look at CONTENTGEN_TLS_CA"),

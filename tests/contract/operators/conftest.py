@@ -11,7 +11,7 @@ import structlog
 from scheduler_svc.replica import Replica
 from tests.contract.operators.transcript import Transcript
 
-VARIABLES = ("SCHEDULER", "TOKEN", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "MAX_QUEUE_SIZE")
+VARIABLES = ("SCHEDULER", "TOKEN", "TOKEN_FILE", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "MAX_QUEUE_SIZE")
 
 
 @pytest.fixture(autouse=True)

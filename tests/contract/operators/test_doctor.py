@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -53,6 +54,7 @@ class Deployment:
         self.pending = 0
         self.reason = task_pb2.PENDING_REASON_UNSPECIFIED
         self.submitted: Sequence[task_pb2.Task] = []
+        self.failed: Sequence[task_pb2.Task] = []
         self.away: Sequence[str] = []
         self.role = ""
         self.system = system_pb.GetSystemResponse()
@@ -91,6 +93,8 @@ class Deployment:
     def _list(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         if list(request.statuses) == [task_pb2.TASK_STATUS_SUBMITTED]:
             return pb.ListTasksResponse(tasks=self.submitted)
+        if list(request.statuses) == [task_pb2.TASK_STATUS_FAILED]:
+            return pb.ListTasksResponse(tasks=self.failed)
         return pb.ListTasksResponse(tasks=[task_pb2.Task(task_id="task-1")] if self.reason else [])
 
     def _get(self, request: object, context: object) -> pb.GetTaskResponse:
@@ -187,6 +191,24 @@ def test_a_pause_that_was_forgotten() -> None:
     assert "contentgen dispatch resume" in finding["advice"]
 
 
+@pytest.mark.parametrize(
+    ("busy", "told"),
+    [
+        (3, "the pool is starved, all 3 slots are busy: the newest pending tasks wait for a free slot"),
+        (1, "the oldest for 1 h 2 min, though 2 of 3 slots are not busy"),
+    ],
+)
+def test_a_pool_that_is_starved(busy: int, told: str) -> None:
+    deployment = Deployment()
+    deployment.workers = [worker(busy_slots=busy)]
+    deployment.pending, deployment.reason = 1, task_pb2.PENDING_REASON_ALL_SLOTS_BUSY
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
+    assert told in finding["message"]
+    assert finding["advice"]
+    assert examined(deployment, "--stuck-after", "2h") == (0, [])
+
+
 def test_tasks_that_are_stuck_in_submitted() -> None:
     deployment = Deployment()
     now = Timestamp()
@@ -199,6 +221,27 @@ def test_tasks_that_are_stuck_in_submitted() -> None:
     assert (status, finding["check"], finding["level"]) == (0, "submitted", "warn")
     assert finding["message"] == "1 not started for 5 min: task-1 on w1"
     assert examined(deployment, "--stuck-after", "10m") == (0, [])
+
+
+def failed_task(task_id: str, reason: str, hours_ago: int, **details: str) -> task_pb2.Task:
+    ended = Timestamp(seconds=int(time.time()) - 3_600 * hours_ago)
+    error = task_pb2.TaskError(reason=reason, details=details)
+    return task_pb2.Task(task_id=task_id, end_time=ended, error=error)
+
+
+def test_creator_options_that_a_worker_refused() -> None:
+    deployment = Deployment()
+    refused = "INVALID_CREATOR_OPTIONS"
+    deployment.failed = [
+        failed_task("task-4", "CREATOR_ERROR", 0),
+        failed_task("task-3", refused, 1, options="colour, size"),
+        failed_task("task-2", refused, 2, options="colour"),
+        failed_task("task-1", refused, 25, options="forgotten"),
+    ]
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "options", "warn")
+    assert "failed 2 tasks within a day, the newest being task-3: colour, size" in finding["message"]
+    assert "CREATOR_OPTIONS_ALLOWED" in finding["advice"]
 
 
 def replica(name: str, *lanes: system_pb.Lane, serving: bool = True) -> system_pb.Replica:
@@ -290,3 +333,12 @@ def test_tokens(role: str, token: str, level: str, told: str, monkeypatch: pytes
     (finding,) = [finding for finding in json.loads(ran.out) if finding["check"] == "token"]
     assert finding["level"] == level
     assert told in finding["message"]
+
+
+def test_a_token_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("known\n")
+    deployment = Deployment()
+    deployment.role = "operator"
+    with scripted(**deployment.answers()) as target:
+        ran = run("--token-file", str(tmp_path / "token"), "-s", target, "doctor")
+    assert "accepted, with the role operator" in ran.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
+from tests.contract.certificates import make_signed
 from tests.contract.operators.scripted_services import scripted
 from tests.contract.operators.test_doctor import Deployment
 from tests.contract.operators.transcript import Ran, run
@@ -64,6 +66,54 @@ def test_who_is_not(
     ran = paused(certificates, ask=ask)
     assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
     assert told in ran.err
+
+
+@pytest.fixture
+def bad(certificates: Path, tmp_path: Path) -> Path:
+    """Certificates of the authority, of which one has expired, one is for another host, and one expires before long."""
+    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
+    make_signed(tmp_path, "expired", days=0)
+    make_signed(tmp_path, "elsewhere", host="DNS:elsewhere.example")
+    make_signed(tmp_path, "short", days=3)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("server", "own", "told"),
+    [
+        ("expired", "", "its certificate has expired): give the scheduler a new CONTENTGEN_TLS_CERT"),
+        ("elsewhere", "", "its certificate is for another name): call it by a name or address that its"),
+        (
+            "server",
+            "expired",
+            "it hangs up): replace CONTENTGEN_TLS_CLIENT_CERT, which expired on 2026-01-01 00:00 UTC",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_told(bad: Path, server: str, own: str, told: str) -> None:
+    key, chain, ca = ((bad / name).read_bytes() for name in (f"{server}.key", f"{server}.pem", "ca.pem"))
+    flags = [f"--tls-ca={bad}/ca.pem"]
+    if own:
+        flags += [f"--tls-client-cert={bad}/{own}.pem", f"--tls-client-key={bad}/{own}.key"]
+    with scripted(grpc.ssl_server_credentials([(key, chain)], ca, bool(own)), **Deployment().answers()) as target:
+        ran = run(*flags, "-s", target, "dispatch", "pause", "--all")
+        examined = run(*flags, "-s", target, "-o", "json", "doctor")
+    assert told in ran.err
+    (finding,) = json.loads(examined.out)
+    assert (finding["check"], finding["level"]) == ("target", "fail")
+    assert told.partition("): ")[0] in finding["message"]
+
+
+def test_certificates_that_expire_before_long(bad: Path) -> None:
+    key, chain, ca = ((bad / name).read_bytes() for name in ("short.key", "short.pem", "ca.pem"))
+    flags = [f"--tls-ca={bad}/ca.pem", f"--tls-client-cert={bad}/short.pem", f"--tls-client-key={bad}/short.key"]
+    with scripted(grpc.ssl_server_credentials([(key, chain)], ca, True), **Deployment().answers()) as target:
+        ran = run(*flags, "-s", target, "-o", "json", "doctor")
+    warnings = [finding["message"] for finding in json.loads(ran.out) if finding["level"] == "warn"]
+    assert len(warnings) == 2
+    assert warnings[0].startswith("CONTENTGEN_TLS_CLIENT_CERT expires on")
+    assert warnings[1].startswith(f"the certificate of {target} expires on")
+    assert ran.status == 0
 
 
 def test_tls_to_a_server_without_it(certificates: Path) -> None:

@@ -54,6 +54,10 @@ def test_wrong_usage(name: str) -> None:
         ({"CONTENTGEN_TLS_CA": "ca.pem", "CONTENTGEN_TLS_CLIENT_CERT": "ca.pem"}, "go together"),
         ({"CONTENTGEN_TLS_CLIENT_CERT": "ca.pem", "CONTENTGEN_TLS_CLIENT_KEY": "ca.pem"}, "asks for CONTENTGEN_TLS_CA"),
         ({"CONTENTGEN_SCHEDULER": "nowhere"}, "'nowhere' is no scheduler"),
+        ({"CONTENTGEN_TOKEN": "a", "CONTENTGEN_TOKEN_FILE": "ca.pem"}, "exclude each other"),
+        ({"CONTENTGEN_TOKEN": "two words"}, "CONTENTGEN_TOKEN should hold one token"),
+        ({"CONTENTGEN_TOKEN_FILE": "ca.pem"}, "CONTENTGEN_TOKEN_FILE should hold one token"),
+        ({"CONTENTGEN_TOKEN_FILE": "/nowhere/token"}, "CONTENTGEN_TOKEN_FILE should be a readable file"),
     ],
 )
 def test_a_wrong_environment(given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

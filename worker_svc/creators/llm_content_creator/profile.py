@@ -48,6 +48,7 @@ class LlmContentCreator(Creator):
             "DOTENV_CONFIG_QUIET": "true",
         },
     )
+    options = ("audience", "min-words", "max-words")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

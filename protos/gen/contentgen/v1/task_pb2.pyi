@@ -197,6 +197,8 @@ class TaskError(_message.Message):
       TASK_TIMEOUT: the attempt took longer than the task's `timeout`; the status is timeout.
     Not retryable:
       RESULT_TOO_LARGE: the result is above a bound.
+      INVALID_CREATOR_OPTIONS: the worker's operator does not allow some of its `creator_options`, and the CLI was not
+      started; `options` in the details names them, by comma.
       NO_WORKER_ACCEPTS: workers refused the task ten times in a row.
       CANCELLED_BY_CLIENT: CancelTask; the status is cancelled.
     Retried at once and without consuming a retry, whatever `auto_retry` and `max_retries` say:

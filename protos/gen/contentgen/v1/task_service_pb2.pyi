@@ -129,7 +129,8 @@ class SubmitTaskRequest(_message.Message):
     def creator_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Extra `--key=value` for the CLI, up to 32; keys `[a-z][a-z0-9-]*` of up to 63, values up to 1,000 characters. Not
         type, mode, task-id, topic, requirements, tone, keywords, json, version or help, which the worker sets itself or
-        which would make the CLI do something else. Empty: none.
+        which would make the CLI do something else. Those that the worker's operator does not allow
+        (CREATOR_OPTIONS_ALLOWED) make the task fail, INVALID_CREATOR_OPTIONS. Empty: none.
         """
 
     def __init__(

@@ -47,7 +47,8 @@ def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: Que
     """Check a deployment, and say what to do.
 
     It looks at the way to it, TLS, the token, versions, database, schedulers, locks, workers and their CLIs, the queue,
-    dispatch and stuck tasks. Each line is ok, warn or fail, with what to do. Exit status: 0, or 1 when a line is fail.
+    dispatch, stuck tasks and refused creator options. Each line is ok, warn or fail, with what to do. Exit status: 0,
+    or 1 when a line is fail.
     """
     failed, patience = False, values.seconds(stuck_after)
 
@@ -77,8 +78,9 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int) -> It
     yield from _safely("schedulers", connection, lambda: schedulers.schedulers(schedulers.system_of(connection)))
     yield from _safely("workers", connection, lambda: _workers(connection))
     yield from _safely("queue", connection, lambda: work.queue(connection, queue_limit))
-    yield from _safely("dispatch", connection, lambda: work.waiting(connection))
+    yield from _safely("dispatch", connection, lambda: work.waiting(connection, stuck_after))
     yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
+    yield from _safely("options", connection, lambda: work.refused_options(connection))
 
 
 def _workers(connection: Connection) -> Iterator[Finding]:

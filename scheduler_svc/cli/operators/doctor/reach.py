@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import grpc
 from contentgen.v1 import account_service_pb2, task_service_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from scheduler_svc.cli.operators.connection import CALL_LIMIT, Connection
+from scheduler_svc.cli.operators.connection import CALL_LIMIT, Connection, Target
+from scheduler_svc.cli.operators.doctor.certificate import end_of_certificate
 from scheduler_svc.cli.operators.doctor.findings import Finding, fail, ok, warn
 from scheduler_svc.cli.operators.failures import told
 from scheduler_svc.client.connection import Caller
 from scheduler_svc.client.errors import refusal
+from scheduler_svc.validity import first_end
+from scheduler_svc.validity import told as told_of_end
 
 SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService", "SystemService")
 
@@ -38,6 +42,7 @@ def tls(connection: Connection) -> Iterator[Finding]:
     if target.tls is not None:
         own = ", and our certificate is accepted" if target.tls.cert else ""
         yield ok("tls", f"the scheduler's certificate is one of CONTENTGEN_TLS_CA{own}")
+        yield from _expiry(target)
     elif target.loopback:
         yield ok("tls", "plaintext, on this machine only")
     else:
@@ -47,6 +52,17 @@ def tls(connection: Connection) -> Iterator[Finding]:
             f"plaintext to another machine: {readable} can be read on the way",
             "give the scheduler CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY, and set CONTENTGEN_TLS_CA here",
         )
+
+
+def _expiry(target: Target) -> Iterator[Finding]:
+    """Certificates that expire before long."""
+    assert target.tls
+    own = {"CONTENTGEN_TLS_CA": target.tls.ca, "CONTENTGEN_TLS_CLIENT_CERT": target.tls.cert}
+    ends = {name: first_end(pem) for name, pem in own.items() if pem}
+    ends |= {f"the certificate of {it}": end_of_certificate(it, target.tls) for it in target.addresses}
+    for name, end in ends.items():
+        if end and (said := told_of_end(end, datetime.now(UTC))):
+            yield warn("tls", f"{name} {said}", "replace it in time: both sides read the file again without a restart")
 
 
 def token(connection: Connection) -> Iterator[Finding]:

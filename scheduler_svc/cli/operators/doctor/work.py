@@ -14,7 +14,7 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from scheduler_svc.cli.operators import cells
 from scheduler_svc.cli.operators.connection import Connection
 from scheduler_svc.cli.operators.doctor.findings import Finding, fail, ok, warn
-from scheduler_svc.cli.operators.documents import document
+from scheduler_svc.cli.operators.documents import Document, document
 from scheduler_svc.cli.operators.options import PAGE_SIZE
 from scheduler_svc.client.documents import label
 from scheduler_svc.client.errors import ResourceNotFoundException
@@ -24,6 +24,7 @@ Workers = Sequence[pool_pb.Worker]
 NEARLY_FULL = 0.9
 _SAMPLE = 5
 _MOST_SUBMITTED = 10_000
+_DAY = 86_400.0
 _NAMED = 3
 """Of many things, as many are named."""
 
@@ -107,8 +108,8 @@ def queue(connection: Connection, limit: int) -> Iterator[Finding]:
         yield ok("queue", message)
 
 
-def waiting(connection: Connection) -> Iterator[Finding]:
-    """Why the newest pending tasks wait."""
+def waiting(connection: Connection, patience: float) -> Iterator[Finding]:
+    """Why the newest pending tasks wait; for a slot, they may do so for `patience` seconds."""
     reasons = Counter(_reasons(connection))
     if not reasons:
         yield ok("dispatch", "no task waits")
@@ -119,8 +120,32 @@ def waiting(connection: Connection) -> Iterator[Finding]:
         yield warn("dispatch", message, "`contentgen dispatch resume`, of the account or --all, hands tasks out again")
     elif "no_workers" in reasons:
         yield fail("dispatch", message, "start contentgen-worker")
+    elif "all_slots_busy" in reasons:
+        yield _for_a_slot(connection, message, patience)
     else:
         yield ok("dispatch", message)
+
+
+def _for_a_slot(connection: Connection, message: str, patience: float) -> Finding:
+    age = (
+        document(connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest()))["oldest_pending_age"] or 0.0
+    )
+    if age <= patience:
+        return ok("dispatch", message)
+    workers = [it for it in pool_of(connection).workers if it.running and not it.unhealthy]
+    slots, busy = sum(it.slots for it in workers), sum(it.busy_slots for it in workers)
+    waits = f"{message}, the oldest for {cells.duration(age)}"
+    if busy < slots:
+        return warn(
+            "dispatch",
+            f"{waits}, though {slots - busy} of {slots} slots are not busy",
+            "a worker offers no slot while its disk refuses or its results wait to be acknowledged: look at its log",
+        )
+    return warn(
+        "dispatch",
+        f"the pool is starved, all {slots} slots are busy: {waits}",
+        "start workers, or give those that are there more slots: CONTENTGEN_SLOTS, `contentgen worker resize`",
+    )
 
 
 def _reasons(connection: Connection) -> Iterable[str]:
@@ -152,6 +177,30 @@ def submitted(connection: Connection, stuck_after: float) -> Iterator[Finding]:
         yield ok(
             "submitted", f"{len(tasks):,} on their way to a CLI, none for longer than {cells.duration(stuck_after)}"
         )
+
+
+def refused_options(connection: Connection) -> Iterator[Finding]:
+    """Creator options that workers did not allow, of the newest tasks that failed within the last day."""
+    request = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_FAILED], page_size=PAGE_SIZE)
+    tasks = map(document, connection.call(connection.tasks.ListTasks, request).tasks)
+    refused = [it for it in tasks if _has_refused_options(it)]
+    if refused:
+        names = {name for it in refused for name in it["error"]["details"].get("options", "").split(", ")}
+        yield warn(
+            "options",
+            f"creator options that workers do not allow failed {_count(refused)} within a day, the newest being"
+            f" {refused[0]['task_id']}: {_some(sorted(names))}",
+            "submit without them, or name them in CREATOR_OPTIONS_ALLOWED of all workers",
+        )
+
+
+def _has_refused_options(task: Document) -> bool:
+    reason = task["error"] and task["error"]["reason"]
+    return reason == "INVALID_CREATOR_OPTIONS" and cells.seconds_since(task["end_time"] or task["create_time"]) < _DAY
+
+
+def _count(tasks: Sequence[Document]) -> str:
+    return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,0 +1,33 @@
+"""Which creator options of a task its worker's operator lets through to the CLI.
+
+Layer: inside `creators`, beside `base`; the runner asks before it starts a run.
+
+Whoever may submit a task chooses its options, and an option may make a program read or write any file. So only what is
+known to be harmless gets through: what the profile knows, or what the operator names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from worker_svc.outcome import Failed, Reason, failed
+
+ALL = "*"
+"""Allows every option."""
+
+
+def refusal(options: Mapping[str, str], allowed: Collection[str]) -> Failed | None:
+    """Why a task with these options is not given to the CLI; None if all of them are allowed.
+
+    The names of the refused ones are in the details, by comma, as `options`.
+    """
+    refused = [] if ALL in allowed else sorted(options.keys() - set(allowed))
+    if not refused:
+        return None
+    names = ", ".join(refused)
+    return failed(
+        Reason.INVALID_CREATOR_OPTIONS,
+        f"this worker does not allow the creator options {names}: leave them out, or have its operator name them in"
+        " CREATOR_OPTIONS_ALLOWED",
+        options=names,
+    )

@@ -1,0 +1,57 @@
+"""What to say at start about the environment: variables that look like settings and are none.
+
+Layer: beside outcome, above config; used by main.
+
+No value is repeated: a variable that is misspelled may hold a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from worker_svc.config import Settings
+
+_PREFIX = "CONTENTGEN_"
+_OF_OTHERS = frozenset(
+    _PREFIX + name
+    for name in (
+        "INSECURE",
+        "LEASE_TTL",
+        "LISTEN",
+        "LOCK_TIMEOUT",
+        "MAX_QUEUE_SIZE",
+        "MAX_WORKER_LOSSES",
+        "PG_BINDIR",
+        "REQUIRE_DATABASE_URL",
+        "RETENTION",
+        "STATEMENT_TIMEOUT",
+        "TLS_CERT",
+        "TLS_CLIENT_CA",
+        "TLS_KEY",
+        "TOKENS_FILE",
+    )
+)
+"""Settings of the scheduler, which may be in the same environment."""
+
+_OF_KUBERNETES = re.compile(
+    r"\w+_(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_\w+_(PROTO|PORT|ADDR)=.*)"
+)
+"""What Kubernetes sets for a Service whose name begins with `contentgen`."""
+
+
+def notices(environ: Mapping[str, str]) -> Iterator[str]:
+    """A line for each variable that is probably a mistake."""
+    known = _OF_OTHERS | {str(field.alias) for field in Settings.model_fields.values()}
+    for variable, value in sorted(environ.items()):
+        if not variable.startswith(_PREFIX) or variable in known:
+            continue
+        if not _OF_KUBERNETES.fullmatch(f"{variable}={value}"):
+            yield f"{variable} is no setting, and is ignored{_guess(variable, known)}"
+
+
+def _guess(variable: str, known: frozenset[str]) -> str:
+    by_name = {name.removeprefix(_PREFIX): name for name in known}
+    found = get_close_matches(variable.removeprefix(_PREFIX), by_name, n=1, cutoff=0.75)
+    return f": did you mean {by_name[found[0]]}?" if found else " (--help lists the settings)"

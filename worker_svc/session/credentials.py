@@ -1,0 +1,156 @@
+"""What a worker shows of itself, and whom it trusts: its token and certificates, read again when their files change.
+
+Layer: inside session, used by channel. A stream keeps what it was opened with; the next one takes what is there then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.config import Settings, SettingsError
+
+INTERVAL = 2.0
+"""Seconds between two looks at the files."""
+MAX_TOKEN = 4_096
+"""Bytes of a token."""
+
+_TOKEN = re.compile(rb"[!-~]+")
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+Look = tuple[tuple[int, int, int] | None, ...]
+"""Inode, time of change and size of each file; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM documents; None: not given."""
+
+    ca: bytes
+    cert: bytes | None = None
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the next stream is opened with; None: not given."""
+
+    token: str | None
+    tls: Tls | None
+
+
+class Credentials:
+    """`shown` is what the files held when they were last read and could be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError where a file can't be used."""
+        self._settings = settings
+        paths = (settings.token_file, settings.tls_ca, settings.tls_client_cert, settings.tls_client_key)
+        self._files = [path for path in paths if path]
+        self._seen: Look | None = _look(self._files)  # before they are read: later changes are noticed
+        self.shown = _read(settings)
+
+    async def keep_fresh(self) -> None:
+        """Reads the files again whenever they have changed; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            if self._files:
+                await asyncio.to_thread(self.refresh)
+
+    def order(self) -> None:
+        """The files are read at the next look, changed or not."""
+        self._seen = None
+
+    def refresh(self) -> None:
+        """Reads the files if they have changed. Files that can't be used are logged, once a change; blocking."""
+        now = _look(self._files)
+        if now == self._seen:
+            return
+        self._seen = now
+        try:
+            self.shown = _read(self._settings)
+        except SettingsError as error:
+            _log.error(
+                "changed files can't be used; what was read before goes on",
+                action="credentials.refused",
+                problems=list(error.problems),
+            )
+        else:
+            _log.info("changed files were read; the next stream uses them", action="credentials.read")
+
+
+def _read(settings: Settings) -> Shown:
+    problems: list[str] = []
+    token = _token(settings, problems)
+    tls = _tls(settings, problems)
+    if problems:
+        raise SettingsError(problems)
+    return Shown(token, tls)
+
+
+def _token(settings: Settings, problems: list[str]) -> str | None:
+    if settings.token_file is None:
+        return settings.token.get_secret_value() if settings.token else None
+    source = f"CONTENTGEN_TOKEN_FILE={settings.token_file}"
+    try:
+        with settings.token_file.open("rb") as file:
+            held = file.read(MAX_TOKEN + 1).strip()
+    except OSError as error:
+        problems.append(f"{source}: can't be read ({error.strerror})")
+        return None
+    if len(held) > MAX_TOKEN or not _TOKEN.fullmatch(held):  # it is not repeated: it may be a secret all the same
+        problems.append(f"{source}: should hold one token and nothing else, {MAX_TOKEN:,} characters of ASCII at most")
+        return None
+    return held.decode()
+
+
+def _tls(settings: Settings, problems: list[str]) -> Tls | None:
+    if settings.tls_ca is None:
+        return None
+    problems += _tls_problems(settings)
+    try:
+        return Tls(settings.tls_ca.read_bytes(), _bytes(settings.tls_client_cert), _bytes(settings.tls_client_key))
+    except OSError as error:
+        problems.append(f"{error.filename}: can't be read ({error.strerror})")
+        return None
+
+
+def _tls_problems(settings: Settings) -> Iterator[str]:
+    """What is wrong with the files, as OpenSSL says; gRPC does not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(settings.tls_ca)
+    except OSError as error:
+        yield f"CONTENTGEN_TLS_CA={settings.tls_ca}: should be a PEM file with certificates ({error})"
+    cert, key = settings.tls_client_cert, settings.tls_client_key
+    if cert is None:
+        return
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")
+    except OSError as error:
+        pair = f"CONTENTGEN_TLS_CLIENT_CERT={cert}, CONTENTGEN_TLS_CLIENT_KEY={key}"
+        yield f"{pair}: should be PEM files that belong together, the key without a password ({error})"
+
+
+def _bytes(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()
+
+
+def _look(files: list[Path]) -> Look:
+    return tuple(map(_stat, files))
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
