@@ -122,6 +122,7 @@ def promote_due(tx: Tx) -> Promoted:
     due = tx.waiting.take_due(BATCH)
     ledger = Ledger(tx)
     for row in due:
+        ledger.taken_out(row)
         ledger.enqueue(row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms, tag=row.tag)
     ledger.write()
     return Promoted(len(due), tx.waiting.next_due())
