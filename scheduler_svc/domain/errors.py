@@ -84,10 +84,10 @@ class RequestIdConflict(DomainError):
 
 
 class QueueFull(DomainError):
-    """As many tasks are pending as the settings allow."""
+    """As many tasks are pending as the settings allow, without those that are scheduled for later than tomorrow."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the queue is full: {limit} tasks are pending; try again later")
+        super().__init__(f"the queue is full: {limit} tasks are pending and due by tomorrow; try again later")
 
 
 class AccountQueueFull(DomainError):

@@ -14,6 +14,7 @@ from scheduler_svc.application.admission import look, settle
 from scheduler_svc.application.query import explain_task
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
 from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
 from tests.integration.test_races import claims, overtaken
@@ -280,10 +281,11 @@ def test_quotas_are_exact_under_load_and_every_seat_comes_back(scheduling: Sched
 
     def work(worker_id: str) -> None:
         chance = random.Random(worker_id)
+        ends: list[Change] = [RESULT, released()]
         while not over.is_set():
             scheduling.admit()
             for grant in scheduling.serve(chance.randint(1, 4), worker_id):
-                scheduling.end(grant.ref, chance.choice([RESULT, released()]))
+                scheduling.end(grant.ref, chance.choice(ends))
 
     with ThreadPoolExecutor(3) as pool:
         keys = scheduling.fill(account_id, 40)
