@@ -13,7 +13,7 @@ from itertools import islice
 from scheduler_svc.application.ledger import SCHEDULED, Ledger
 from scheduler_svc.application.ports import GroupCommit, Tx
 from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, Standing
-from scheduler_svc.application.submit_checks import SubmitChecks
+from scheduler_svc.application.submit_checks import SubmitChecks, has_room
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id, make_key
 from scheduler_svc.domain.lifecycle import Status
@@ -67,8 +67,11 @@ class Submits:
 
     def run_group(self, tx: Tx, group: Sequence[Submit]) -> list[tuple[Task, ...] | DomainError]:
         """Stores a group; each item's answer is its tasks, or why it was refused."""
-        standing = tx.submits.standing(sorted({task.account_id for item in group for task in item.tasks}))
-        answers: dict[int, tuple[Task, ...] | DomainError] = {**self._refused(tx, group, standing)}
+        accounts = sorted({task.account_id for item in group for task in item.tasks})
+        standing = tx.submits.standing(accounts)
+        answers: dict[int, tuple[Task, ...] | DomainError] = {}
+        if not has_room(standing, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
+            answers |= self._refused(tx, group, standing)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
         taken = [

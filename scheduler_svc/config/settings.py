@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     outage may last this less 30 s before workers stop what they run. Default: 2m"""
 
     max_queue_size: Annotated[int, whole_number(1, 1_000_000_000)] = 1_000_000
-    """Pending tasks beyond which submits are refused. Default: 1000000"""
+    """Pending tasks beyond which submits are refused. What is scheduled for the day after tomorrow (UTC) or later does
+    not count. Default: 1000000"""
 
     max_worker_losses: Annotated[int, whole_number(1, 1_000)] = 5
     """Lost leases in a row after which a task stays failed. Default: 5"""

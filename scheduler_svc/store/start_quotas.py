@@ -20,9 +20,10 @@ _ADD = sa.text("""
 """)
 _REMOVE = sa.text("DELETE FROM start_quotas WHERE account_id = :account_id")
 _COUNT = sa.text("""
-    UPDATE start_quotas SET let_in = let_in + :more, times = CAST(:times AS timestamptz[]),
-        counts = CAST(:counts AS integer[])
-    WHERE account_id = :account_id
+    INSERT INTO start_quotas AS q (account_id, let_in, times, counts)
+    VALUES (:account_id, :more, CAST(:times AS timestamptz[]), CAST(:counts AS integer[]))
+    ON CONFLICT (account_id) DO UPDATE SET let_in = q.let_in + excluded.let_in, times = excluded.times,
+        counts = excluded.counts
 """)
 _TAGS = Batch(account_id="bigint", tags="integer")
 _GIVE_BACK = sa.text(f"""
