@@ -11,7 +11,7 @@ oldest_code = "0008"
 _DDL = """
 ALTER TABLE accounts
     ADD COLUMN max_pending_tasks INTEGER NOT NULL DEFAULT 0,
-    ADD COLUMN max_priority SMALLINT NOT NULL DEFAULT 0,
+    ADD COLUMN max_priority SMALLINT NOT NULL DEFAULT '0',
     ADD COLUMN max_starts_per_minute INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE start_quotas (
     account_id BIGINT NOT NULL,
