@@ -106,7 +106,7 @@ def _count_starts(tx: Tx, account_id: int, present: Waitlist, quota: StartQuota,
     """Stores what has started, and asks for the time when as many may again, where more wait."""
     tagged = present.tagged + let_in
     tx.start_quotas.count(account_id, tagged - quota.let_in, quota.starts)
-    waiting = any(line.untagged for line in present.lines)
+    waiting = sum(line.untagged for line in present.lines) > let_in
     if waiting and tagged >= quota.seats and quota.next_seat is not None:
         tx.signals.later[account_id] = quota.next_seat
 

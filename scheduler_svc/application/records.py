@@ -173,7 +173,7 @@ class DelayedRow(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A task taken out of `ready` or `delayed`; `cause` 0 means it was ready, and so not due at any time."""
+    """A task taken out of `ready` or `delayed`; `cause` 0 means it was ready, and has no `due_time`."""
 
     task_key: int
     priority: int

@@ -56,8 +56,9 @@ class Account(_message.Message):
     """
     max_starts_per_minute: _builtins.int
     """Attempts of its tasks that may start within any 60 seconds; 0: no limit. What counts is each lease that a worker
-    gets: first attempts, retries, and what is leased again after a loss or after a worker gave it back. The first ones
-    may start at once; each makes room for another one 60 seconds later.
+    gets: first attempts, retries, and what is leased again after a loss or after a worker gave it back. It counts from
+    then, also where the worker holds it ahead of a slot. The first ones may start at once; each makes room for another
+    one 60 seconds later.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
