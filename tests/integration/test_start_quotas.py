@@ -16,8 +16,9 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
+from scheduler_svc.store.transactions import PgTx
 from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
-from tests.integration.test_races import claims, overtaken
+from tests.integration.test_races import cancels, claims, overtaken
 from tests.waiting import wait_until
 
 QUOTA = 3
@@ -218,6 +219,61 @@ class TestANewQuota:
         assert len(claimed(scheduling)) == QUOTA
 
 
+class TestBesideOneAnother:
+    """The admission counts; a claim, a cancel or another replica's admission is under way."""
+
+    def test_a_cancel_that_is_under_way_is_no_start(self, scheduling: Scheduling, metered: int) -> None:
+        keys = scheduling.fill(metered, 6)
+        scheduling.admit()
+        overtaken(scheduling, cancels(keys[0]), lambda: scheduling.run(settle, metered))
+        assert used(scheduling, metered) == 0
+        scheduling.run(settle, metered)  # the cancel's commit asks for it
+        assert used(scheduling, metered) == 0
+        assert [ref.task_key for ref in claimed(scheduling)] == keys[1:4]
+
+    def test_one_that_waits_for_it_neither(self, scheduling: Scheduling, metered: int) -> None:
+        """The tag that it takes away is one that the admission has just given."""
+        keys = scheduling.fill(metered, 1)
+
+        def settles(tx: PgTx) -> None:
+            settle(tx, metered)
+
+        overtaken(scheduling, settles, lambda: scheduling.cancel(keys[0]))
+        scheduling.fill(metered, 6)
+        assert len(claimed(scheduling)) == QUOTA
+
+    def test_a_claim_that_is_under_way_has_started_once_it_is_committed(
+        self, scheduling: Scheduling, metered: int
+    ) -> None:
+        scheduling.fill(metered, 6)
+        scheduling.admit()
+        with scheduling.transaction() as tx:
+            claims(scheduling, count=2)(tx)
+            scheduling.run(settle, metered)
+            assert used(scheduling, metered) == 0
+        assert len(claimed(scheduling)) == 1
+        assert claimed(scheduling) == []
+        assert used(scheduling, metered) == QUOTA
+
+    def test_two_admissions_let_in_once(self, scheduling: Scheduling, metered: int) -> None:
+        scheduling.fill(metered, 10)
+
+        def settles(tx: PgTx) -> None:
+            settle(tx, metered)
+
+        overtaken(scheduling, settles, lambda: scheduling.run(settle, metered))
+        assert len(claimed(scheduling)) == QUOTA
+
+    def test_a_smaller_quota_takes_back_what_a_claim_leaves(self, scheduling: Scheduling, metered: int) -> None:
+        scheduling.fill(metered, 10)
+        scheduling.admit()
+        change = AccountChange(max_starts_per_minute=1)
+        overtaken(scheduling, claims(scheduling, count=2), lambda: scheduling.run(update_account, metered, change))
+        assert leased(scheduling) == 2
+        assert claimed(scheduling) == []
+        assert used(scheduling, metered) == 2
+
+
 class TestWhatIsMissed:
     def test_a_lost_timer_is_found_by_a_look(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
@@ -302,6 +358,10 @@ def test_quotas_are_exact_under_load_and_every_seat_comes_back(scheduling: Sched
         for worker in workers:
             worker.result(timeout=10)
     assert started(scheduling) <= QUOTA * 6
+
+
+def leased(scheduling: Scheduling) -> int:
+    return len(scheduling.sql("SELECT FROM leases"))
 
 
 def started(scheduling: Scheduling) -> int:
