@@ -62,8 +62,10 @@ GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
 LARGE_RESULT = 16 * 1024
 """Characters of a result that weigh as much as an update: a group holds 32 million at most and a little more."""
+LARGE_TASK = 1024
+"""Bytes of a submit that weigh as much as a task: a group holds 2 MiB and one call more at most."""
 MAX_WAITING_SUBMITS = 100_000
-"""Tasks that wait for their group's turn; beyond it submits are refused, to be tried again."""
+"""Tasks that wait for their group's turn, or a hundred MiB; beyond it submits are refused, to be tried again."""
 SUBMIT_PATIENCE = 8.0
 """Seconds that a submit waits for a lock that somebody else holds: callers wait 10 s by default."""
 DRAIN_WITHIN = 7.0
@@ -186,7 +188,7 @@ class Replica:
             "submit",
             pools.lane(),
             submits.run_group,
-            weight=lambda item: len(item.tasks),
+            weight=_tasks,
             max_weight=GROUP_TASKS,
             max_waiting=MAX_WAITING_SUBMITS,
             lock_patience=SUBMIT_PATIENCE,
@@ -392,6 +394,11 @@ def _log_stopped(attempt: StoppedAttempt) -> None:
         reason=attempt.reason,
         status=attempt.status.name.lower(),
     )
+
+
+def _tasks(item: Submit) -> int:
+    """The weight of a call in a group: its tasks, or more where they are large."""
+    return max(len(item.tasks), item.size // LARGE_TASK)
 
 
 def _updates(item: Item) -> int:

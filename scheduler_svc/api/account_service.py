@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from operator import attrgetter
 
 from contentgen.v1 import account_service_pb2 as pb
@@ -13,7 +14,8 @@ from scheduler_svc.api.pages import Page
 from scheduler_svc.api.validation import MAX_INT32, MAX_NAME, Violations
 from scheduler_svc.application import accounts, query
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.account import AccountChange, Quotas
+from scheduler_svc.domain.bounds import MOST_PRIORITY
 
 DEFAULT_WEIGHT = 1.0
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
@@ -21,6 +23,12 @@ MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
 of others add, or overflow.
 """
 MAX_PATHS = 100
+_MOST = {
+    "max_concurrent_tasks": MAX_INT32,
+    "max_pending_tasks": MAX_INT32,
+    "max_priority": MOST_PRIORITY,
+    "max_starts_per_minute": MAX_INT32,
+}
 
 
 class AccountService(AccountServiceServicer):
@@ -34,10 +42,13 @@ class AccountService(AccountServiceServicer):
 
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
         weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
+        quotas = Quotas(request.max_pending_tasks, request.max_priority, request.max_starts_per_minute)
         with Violations() as bad:
-            _check(AccountChange(request.name, request.max_concurrent_tasks, weight), bad)
+            _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), bad)
         caller().about_everyone("new ones")
-        made = await self._operators.run(accounts.create_account, request.name, request.max_concurrent_tasks, weight)
+        made = await self._operators.run(
+            accounts.create_account, request.name, request.max_concurrent_tasks, weight, quotas
+        )
         return pb.CreateAccountResponse(account=convert.account(made))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
@@ -72,7 +83,7 @@ class AccountService(AccountServiceServicer):
         return pb.DeactivateAccountResponse(account=convert.account(changed))
 
 
-_CHANGEABLE = ("name", "max_concurrent_tasks", "weight", "active")
+_CHANGEABLE = tuple(field.name for field in fields(AccountChange))
 
 
 def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
@@ -93,7 +104,9 @@ def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
 def _check(values: AccountChange, bad: Violations) -> None:
     if values.name is not None:
         bad.text("name", values.name, MAX_NAME, required=True)
-    if values.max_concurrent_tasks is not None:
-        bad.number("max_concurrent_tasks", values.max_concurrent_tasks, 0, MAX_INT32)
+    for name, most in _MOST.items():
+        value = getattr(values, name)
+        if value is not None:
+            bad.number(name, value, 0, most)
     if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # so that NaN is refused too
         bad.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")

@@ -188,6 +188,9 @@ def account(it: Account) -> account_pb.Account:
         weight=it.weight,
         active=it.active,
         create_time=timestamp(it.create_time),
+        max_pending_tasks=it.max_pending_tasks,
+        max_priority=it.max_priority,
+        max_starts_per_minute=it.max_starts_per_minute,
     )
 
 

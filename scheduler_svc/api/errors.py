@@ -45,6 +45,7 @@ TABLE: Mapping[type[domain.DomainError], Answer] = {
     domain.WorkerIdInUse: Answer(Code.ALREADY_EXISTS, "WORKER_ID_IN_USE"),
     domain.SessionReplaced: Answer(Code.ABORTED, "SESSION_REPLACED"),
     domain.QueueFull: Answer(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),
+    domain.AccountQueueFull: Answer(Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", retry_after=5),
     domain.ResumeTokenExpired: Answer(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
     domain.WatcherTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
     domain.TooManyWatchers: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),

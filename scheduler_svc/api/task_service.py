@@ -73,7 +73,7 @@ class TaskService(TaskServiceServicer):
         with Violations() as bad:
             new = new_task(request, bad)
         caller().about(new.account_id)
-        (task,) = await self._submits.put(Submit((new,)))
+        (task,) = await self._submits.put(Submit((new,), request.ByteSize()))
         return pb.SubmitTaskResponse(task=convert.task(task))
 
     async def BatchSubmitTasks(
@@ -83,7 +83,7 @@ class TaskService(TaskServiceServicer):
             new = _new_tasks(request, bad)
         for account_id in {task.account_id for task in new}:
             caller().about(account_id)
-        tasks = await self._submits.put(Submit(new))
+        tasks = await self._submits.put(Submit(new, request.ByteSize(), batch=True))
         response = pb.BatchSubmitTasksResponse()
         for task in tasks:
             convert.fill_task(response.tasks.add(), task)

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from scheduler_svc.application.admission import settle
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.domain.account import Account, AccountChange
+from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.errors import NotFound
 
+_NO_QUOTAS = Quotas()
 
-def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float) -> Account:
+
+def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas = _NO_QUOTAS) -> Account:
     """Makes an account; the database gives its id, from 1."""
     tx.signals.limits = max_concurrent_tasks > 0
-    return tx.accounts.insert(name, max_concurrent_tasks, weight)
+    account = tx.accounts.insert(name, max_concurrent_tasks, weight, quotas)
+    if quotas.max_starts_per_minute:
+        tx.start_quotas.add(account.account_id)
+    return account
 
 
 def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
-    """The account after the change; a new weight or limit holds for what waits, from the commit on. Raises NotFound."""
+    """The account after the change. Raises NotFound.
+
+    A new weight, limit or rate of starts holds for what waits, from the commit on; the other quotas for later submits.
+    """
     account = tx.accounts.update(account_id, change)
     if account is None:
         raise NotFound("account", account_id)
-    if change.max_concurrent_tasks is not None:
+    rate = change.max_starts_per_minute
+    limited = change.max_concurrent_tasks is not None or rate is not None
+    if limited:
         tx.signals.limits = True
         tx.window.close(account_id)  # a limit that is gone opens it again at once
-    if change.max_concurrent_tasks is not None or change.weight is not None:
+    if rate:
+        tx.start_quotas.add(account_id)
+    if limited or change.weight is not None:
         settle(tx, account_id, reweighted=change.weight is not None)
+    if rate == 0:
+        tx.start_quotas.remove(account_id)
     return account

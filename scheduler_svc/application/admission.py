@@ -1,15 +1,17 @@
-"""Who of an account's waiting tasks may run now: fills its window, within its limit and its pause, or empties it.
+"""Who of an account's waiting tasks may run now: fills its window, within its limits and its pause, or empties it.
 
 One short transaction an account. The decisions are in `domain/fairness.py`; what wakes them in `loops/admission.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LineMark, Waitlist
 from scheduler_svc.domain import fairness
+from scheduler_svc.domain.start_quota import StartQuota
 
 BATCH = 1_000
 """Tasks that one transaction lets in at most."""
@@ -18,50 +20,70 @@ MOST_ACCOUNTS = 500
 
 
 def settle(tx: Tx, account_id: int, *, reweighted: bool = False) -> None:
-    """Makes the tags of an account's tasks what its limit, its pause and its window allow.
+    """Makes the tags of an account's tasks what its limit, its quota of starts, its pause and its window allow.
 
     `reweighted`: its weight is new, so the tags that it has are spaced by it. Where a batch was not enough, the
-    account is among `signals.admit`.
+    account is among `signals.admit`; where more may start later, among `signals.later`.
     """
     tx.window.lock(account_id)
     present = _straightened(tx, account_id, reweighted=reweighted)
-    while present and _take_back(tx, account_id, present):
-        present = tx.window.waitlist(account_id, BATCH + 1)
+    taken_back = 0
+    while present and any(surplus := _surplus(present)):
+        taken_back += _take_back(tx, account_id, present, surplus)
+        present = _waitlist(tx, account_id, taken_back)
     if present:
-        _let_in(tx, account_id, present)
+        let_in = _let_in(tx, account_id, present)
+        if present.quota:
+            _count_starts(tx, account_id, present, present.quota, let_in)
+
+
+def _waitlist(tx: Tx, account_id: int, taken_back: int = 0) -> Waitlist | None:
+    """What waits, and what has started; this transaction has taken so many tags away, whose tasks did not start."""
+    present = tx.window.waitlist(account_id, BATCH + 1)
+    if present is None or present.quota is None:
+        return present
+    return present._replace(quota=present.quota.counted(present.tagged + taken_back))
 
 
 def _straightened(tx: Tx, account_id: int, *, reweighted: bool) -> Waitlist | None:
     """What waits, once the tags that run too far ahead, or at the weight of before, are renewed."""
-    present = tx.window.waitlist(account_id, BATCH + 1)
+    present = _waitlist(tx, account_id)
     if present is None:
         return None
     bent = [line for line in present.lines if line.bent(present.weight) or (reweighted and line.tagged)]
     for line in bent:
         tx.window.renew(account_id, line.priority, line.now, present.weight)
-    return tx.window.waitlist(account_id, BATCH + 1) if bent else present
+    return _waitlist(tx, account_id) if bent else present
 
 
 def _allot(present: Waitlist) -> list[int]:
     """How many tasks of each line may have a tag."""
-    seats = None
+    bounds = []
     if present.paused:
-        seats = 0
-    elif present.limit:
-        seats = max(0, present.limit - present.leases)
-    return fairness.allot(present.lines, seats, present.weight)
+        bounds.append(0)
+    if present.limit:
+        bounds.append(max(0, present.limit - present.leases))
+    if present.quota:
+        bounds.append(present.quota.seats)
+    return fairness.allot(present.lines, min(bounds, default=None), present.weight)
 
 
-def _take_back(tx: Tx, account_id: int, present: Waitlist) -> bool:
-    """Takes away the tags of those that have no seat, or must leave theirs to a higher priority; whether any did."""
-    surplus = [line.tagged - wanted for line, wanted in zip(present.lines, _allot(present), strict=True)]
-    for line, count in zip(present.lines, surplus, strict=True):
-        if count > 0:
-            tx.window.untag(account_id, line.priority, count)
-    return max(surplus) > 0
+def _surplus(present: Waitlist) -> list[int]:
+    """How many tasks of each line have a tag and no seat, or must leave theirs to a higher priority."""
+    return [max(0, line.tagged - wanted) for line, wanted in zip(present.lines, _allot(present), strict=True)]
 
 
-def _let_in(tx: Tx, account_id: int, present: Waitlist) -> None:
+def _take_back(tx: Tx, account_id: int, present: Waitlist, surplus: Sequence[int]) -> int:
+    """Takes their tags away; returns how many were not claimed meanwhile."""
+    return sum(
+        tx.window.untag(account_id, line.priority, count)
+        for line, count in zip(present.lines, surplus, strict=True)
+        if count
+    )
+
+
+def _let_in(tx: Tx, account_id: int, present: Waitlist) -> int:
+    """Gives tags to those that have a seat; returns to how many."""
     left = BATCH
     marks = []
     for line, wanted in zip(present.lines, _allot(present), strict=True):
@@ -73,22 +95,37 @@ def _let_in(tx: Tx, account_id: int, present: Waitlist) -> None:
         backlog = line.untagged > count
         has_seats = wanted == line.most(present.weight)  # else it goes on when one is free, not when one is claimed
         refill = fairness.refill(start + count / present.weight, present.weight) if backlog and has_seats else None
-        marks.append(LineMark(line.priority, backlog, refill))
-    tx.window.mark(account_id, marks, closed=present.paused or present.limit > 0)
+        marks.append(LineMark(line.priority, backlog, fairness.EACH_CLAIM if present.quota else refill))
+    tx.window.mark(account_id, marks, closed=present.paused or present.limit > 0 or present.quota is not None)
     if not left:
         tx.signals.admit.add(account_id)
+    return BATCH - left
+
+
+def _count_starts(tx: Tx, account_id: int, present: Waitlist, quota: StartQuota, let_in: int) -> None:
+    """Stores what has started, and asks for the time when as many may again, where more wait."""
+    tagged = present.tagged + let_in
+    tx.start_quotas.count(account_id, tagged - quota.let_in, quota.starts)
+    waiting = sum(line.untagged for line in present.lines) > let_in
+    if waiting and tagged >= quota.seats and quota.next_seat is not None:
+        tx.signals.later[account_id] = quota.next_seat
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Accounts whose waiting tasks should be looked at, by id, whether there are more; and those that have a limit."""
+    """Accounts whose waiting tasks should be looked at, by id, whether there are more; and those that have a limit.
+
+    `ajar`: accounts with a quota of starts that a replica of a version without it has opened.
+    """
 
     waiting: list[int]
     more: bool
     limited: frozenset[int]
+    ajar: list[int]
 
 
 def look(tx: Tx, after: int) -> Outlook:
     """What a replica should know that was told nothing: of a bounded number of accounts with ids above `after`."""
     waiting = tx.window.accounts_with_backlog(after, MOST_ACCOUNTS)
-    return Outlook(waiting, len(waiting) == MOST_ACCOUNTS, frozenset(tx.window.accounts_with_limit()))
+    limited = frozenset(tx.window.accounts_with_limit())
+    return Outlook(waiting, len(waiting) == MOST_ACCOUNTS, limited, tx.start_quotas.ajar())

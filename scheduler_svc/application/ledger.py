@@ -14,6 +14,7 @@ from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow, Tu
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, IllegalMove, Status
+from scheduler_svc.domain.queue_bound import day_of
 
 ALL_ACCOUNTS = 0
 READY = 8
@@ -31,6 +32,8 @@ class Ledger:
         self._events: list[EventRow] = []
         self._moves: Counter[tuple[int, Status, Status]] = Counter()
         self._ready_deltas: Counter[int] = Counter()
+        self._scheduled: Counter[int] = Counter()
+        self._given_back: Counter[int] = Counter()
         self._ready: list[ReadyRow] = []
         self._delayed: list[DelayedRow] = []
 
@@ -78,6 +81,8 @@ class Ledger:
         tag: float | None = None,
     ) -> None:
         """Lets a task wait until a time; then it is enqueued."""
+        if cause == SCHEDULED:
+            self._scheduled[day_of(until)] += 1
         self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
 
     def taken_out(self, waiting: Waiting) -> None:
@@ -85,6 +90,10 @@ class Ledger:
         if waiting.cause == 0:
             self._ready_deltas[waiting.account_id] -= 1
             self._tx.signals.admit.add(waiting.account_id)
+            if waiting.tag is not None:
+                self._given_back[waiting.account_id] += 1
+        elif waiting.cause == SCHEDULED and waiting.due_time is not None:
+            self._scheduled[day_of(waiting.due_time)] -= 1
 
     def write(self) -> None:
         """Stores all that was collected: the turns last, for they lock what others wait for."""
@@ -101,9 +110,11 @@ class Ledger:
             account_id for account_id, source, target in self._moves if source in RUNNING and target not in RUNNING
         }
         self._tx.counts.add(self._deltas())
+        if self._given_back:
+            self._tx.start_quotas.give_back(self._given_back)
 
     def _deltas(self) -> Counter[tuple[int, int]]:
-        """What the moves change in the counts of each account, and of all accounts together."""
+        """What the moves change in the counts of each account, of all accounts together, and of days."""
         deltas: Counter[tuple[int, int]] = Counter()
         for (account_id, source, target), n in self._moves.items():
             for account in (account_id, ALL_ACCOUNTS):
@@ -113,6 +124,8 @@ class Ledger:
         for account_id, n in self._ready_deltas.items():
             deltas[account_id, READY] += n
             deltas[ALL_ACCOUNTS, READY] += n
+        for day, n in self._scheduled.items():
+            deltas[-day, Status.PENDING] += n
         return deltas
 
 

@@ -50,6 +50,8 @@ def _reason(waits: WaitsFor) -> PendingReason:
         return _DELAYED_FOR[waits.cause]
     if waits.limit_reached:
         return PendingReason.ACCOUNT_LIMIT
+    if waits.quota_used:
+        return PendingReason.RATE_LIMIT
     if waits.paused:
         return PendingReason.PAUSED
     return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS

@@ -10,6 +10,7 @@ from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.worker import Wanted
 
 
@@ -172,7 +173,7 @@ class DelayedRow(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A task taken out of `ready` or `delayed`; `cause` 0 means it was ready."""
+    """A task taken out of `ready` or `delayed`; `cause` 0 means it was ready, and has no `due_time`."""
 
     task_key: int
     priority: int
@@ -181,6 +182,7 @@ class Waiting(NamedTuple):
     attempt: int
     timeout_ms: int
     cause: int
+    due_time: datetime | None = None
 
 
 class Turn(NamedTuple):
@@ -199,7 +201,8 @@ class Turn(NamedTuple):
 class Waitlist(NamedTuple):
     """What waits of one account, its highest priority first, and what decides how much of it may run.
 
-    `limit` 0 means none; `leases` are counted only where there is one, revoked ones too.
+    `limit` 0 means none; `leases` are counted only where there is one, revoked ones too. `quota` is there where so many
+    starts a minute are allowed.
     """
 
     weight: float
@@ -207,6 +210,12 @@ class Waitlist(NamedTuple):
     paused: bool
     leases: int
     lines: tuple[Line, ...]
+    quota: StartQuota | None = None
+
+    @property
+    def tagged(self) -> int:
+        """How many of its tasks have a tag."""
+        return sum(line.tagged for line in self.lines)
 
 
 class LineMark(NamedTuple):
@@ -236,6 +245,7 @@ class WaitsFor(NamedTuple):
 
     cause: int | None
     limit_reached: bool
+    quota_used: bool
     paused: bool
     any_worker: bool
 
@@ -313,10 +323,13 @@ class Named(NamedTuple):
 
 
 class AccountStanding(NamedTuple):
-    """What a submit needs to know of an account."""
+    """What a submit needs to know of an account; its pending tasks are counted only where they are limited."""
 
     account_id: int
     active: bool
+    max_priority: int
+    max_pending: int
+    pending: int
 
 
 class Renewed(NamedTuple):

@@ -152,6 +152,7 @@ def promote_due(tx: Tx, *, cautious: bool = False) -> Promoted:
     due = tx.waiting.take_due(BATCH, _held_accounts(tx) if cautious else ())
     ledger = Ledger(tx)
     for row in due:
+        ledger.taken_out(row)
         ledger.enqueue(row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms, tag=row.tag)
     ledger.write()
     return Promoted(len(due), tx.waiting.next_due())

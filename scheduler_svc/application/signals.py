@@ -43,13 +43,15 @@ class Signals:
     """Accounts got a limit, or lost it."""
     admit: set[int] = field(default_factory=set)
     """Accounts whose waiting tasks may have to be let in. This replica does it: the others are not told."""
+    later: dict[int, float] = field(default_factory=dict)
+    """The same, in so many seconds: a minute after attempts of an account started, as many may start again."""
     released: set[int] = field(default_factory=set)
     """Accounts of which leases ended: where they have a limit, the same."""
     stopped: list[StoppedAttempt] = field(default_factory=list)
     """For this replica's log; those that were given back before their CLI had started are no news."""
 
     def __bool__(self) -> bool:
-        return self.for_others or bool(self.admit or self.released or self.stopped)
+        return self.for_others or bool(self.admit or self.later or self.released or self.stopped)
 
     @property
     def for_others(self) -> bool:

@@ -149,7 +149,7 @@ def _behind_leases(tx: Tx, keys: Sequence[int]) -> dict[int, datetime]:
 
 def _enqueue(ledger: Ledger, waiting: Waiting, barred: Mapping[int, datetime]) -> None:
     """Ready at its account's turn; not before a revoked lease of it is gone."""
-    key, priority, tag, account_id, attempt, timeout_ms, _ = waiting
+    key, priority, tag, account_id, attempt, timeout_ms, *_ = waiting
     if key in barred:
         ledger.delay(key, account_id, priority, attempt, timeout_ms, until=barred[key], cause=BARRED, tag=tag)
     else:

@@ -13,17 +13,21 @@ from itertools import islice
 from scheduler_svc.application.ledger import SCHEDULED, Ledger
 from scheduler_svc.application.ports import GroupCommit, Tx
 from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, Standing
-from scheduler_svc.domain.errors import AccountInactive, DomainError, NotFound, QueueFull, RequestIdConflict
+from scheduler_svc.application.submit_checks import SubmitChecks, has_room
+from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id, make_key
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.queue_bound import first_day_beyond
 from scheduler_svc.domain.task import NewTask, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """One call: one task, or a batch that is taken as a whole or not at all."""
+    """One call: one task, or a batch that is taken as a whole or not at all; `size`: bytes of its request."""
 
     tasks: tuple[NewTask, ...]
+    size: int = 0
+    batch: bool = False
 
 
 SubmitLane = GroupCommit[Submit, tuple[Task, ...]]
@@ -63,8 +67,11 @@ class Submits:
 
     def run_group(self, tx: Tx, group: Sequence[Submit]) -> list[tuple[Task, ...] | DomainError]:
         """Stores a group; each item's answer is its tasks, or why it was refused."""
-        standing = tx.submits.standing(sorted({task.account_id for item in group for task in item.tasks}))
-        answers: dict[int, tuple[Task, ...] | DomainError] = self._refused(tx, group, standing)
+        accounts = sorted({task.account_id for item in group for task in item.tasks})
+        standing = tx.submits.standing(accounts)
+        answers: dict[int, tuple[Task, ...] | DomainError] = {}
+        if not has_room(standing, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
+            answers |= self._refused(tx, group, standing)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
         taken = [
@@ -82,23 +89,13 @@ class Submits:
                 answers[i] = tuple(found[first.get(key, key)] for key in own)
         return [answers[i] for i in range(len(group))]
 
-    def _refused(
-        self, tx: Tx, group: Sequence[Submit], standing: Standing
-    ) -> dict[int, tuple[Task, ...] | DomainError]:
-        """Items that need not be tried: their account is missing or inactive, or the queue is full."""
-        _, pending, accounts = standing
-        refused: dict[int, tuple[Task, ...] | DomainError] = {}
-        for i, item in enumerate(group):
-            ids = [task.account_id for task in item.tasks]
-            if missing := [account for account in ids if account not in accounts]:
-                refused[i] = NotFound("account", missing[0])
-            elif inactive := [account for account in ids if not accounts[account].active]:
-                refused[i] = AccountInactive(inactive[0])
-            elif pending + len(ids) > self._max_queue_size:
-                refused[i] = QueueFull(self._max_queue_size)
-            else:
-                pending += len(ids)
-        return _without_repeats(tx, group, refused)
+    def _refused(self, tx: Tx, group: Sequence[Submit], standing: Standing) -> dict[int, DomainError]:
+        """Items that need not be tried. A repeat is answered whatever has become of its account, and adds nothing."""
+        refused = _judged(group, SubmitChecks(standing, self._max_queue_size))
+        if not refused:
+            return refused
+        beyond = tx.submits.scheduled_from(first_day_beyond(standing.now))
+        return _judged(group, SubmitChecks(standing, self._max_queue_size, beyond, _known(tx, group)))
 
     def _remember(
         self,
@@ -157,22 +154,17 @@ def _named(row: RequestId) -> tuple[int, str]:
     return row.account_id, row.request_id
 
 
-def _without_repeats(
-    tx: Tx, group: Sequence[Submit], refused: dict[int, tuple[Task, ...] | DomainError]
-) -> dict[int, tuple[Task, ...] | DomainError]:
-    """Those of the refused items that were not stored before: a repeat is answered, and adds nothing to the queue."""
-    named = {
-        (task.account_id, task.request_id): RequestId(task.account_id, task.request_id, 0, b"")
-        for i in refused
-        for task in group[i].tasks
-        if task.request_id
-    }
-    known = tx.submits.known(list(named.values())) if named else {}
-    return {
-        i: why
-        for i, why in refused.items()
-        if not all((task.account_id, task.request_id) in known for task in group[i].tasks)
-    }
+def _judged(group: Sequence[Submit], checks: SubmitChecks) -> dict[int, DomainError]:
+    refusals = {i: checks.refusal(item.tasks, batch=item.batch) for i, item in enumerate(group)}
+    return {i: why for i, why in refusals.items() if why is not None}
+
+
+def _known(tx: Tx, group: Sequence[Submit]) -> frozenset[tuple[int, str]]:
+    """The request ids of a group that are remembered."""
+    rows = [
+        RequestId(task.account_id, task.request_id, 0, b"") for item in group for task in item.tasks if task.request_id
+    ]
+    return frozenset(tx.submits.known(rows) if rows else ())
 
 
 def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:

@@ -14,24 +14,45 @@ from scheduler_svc.client.tasks import PAGE_SIZE
 
 
 class AccountMethods(Connected):
-    def create_account(self, name: str, max_concurrent_tasks: int = 0, weight: float = 1.0) -> Document:
+    def create_account(
+        self,
+        name: str,
+        max_concurrent_tasks: int = 0,
+        weight: float = 1.0,
+        *,
+        max_pending_tasks: int = 0,
+        max_priority: int = 0,
+        max_starts_per_minute: int = 0,
+    ) -> Document:
         """A new account. Operators only, where tokens are asked.
 
         Args:
             name: for people.
             max_concurrent_tasks: how many of its tasks may run at once; 0: no limit.
             weight: its share beside other accounts, 0.000001 to 1,000.
+            max_pending_tasks: how many of its tasks may be pending, scheduled ones included; 0: no limit.
+            max_priority: the highest priority that its submits may ask for, 1 to 10; 0: no limit. Below 5 each submit
+                has to name one.
+            max_starts_per_minute: how many attempts may start within any minute; 0: no limit.
 
         Example:
             >>> account_id = client.create_account("新闻", max_concurrent_tasks=4)["account_id"]
         """
-        request = account_pb.CreateAccountRequest(name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight)
+        request = account_pb.CreateAccountRequest(
+            name=name,
+            max_concurrent_tasks=max_concurrent_tasks,
+            weight=weight,
+            max_pending_tasks=max_pending_tasks,
+            max_priority=max_priority,
+            max_starts_per_minute=max_starts_per_minute,
+        )
         return documents.account(self._connection.call(self._connection.accounts.CreateAccount, request).account)
 
     def iter_accounts(self) -> Iterator[Document]:
         """All accounts by id, fetched page by page.
 
-        `account_id`, `name`, `max_concurrent_tasks`, `weight`, `active`, `created_at` (ISO 8601 with zone).
+        `account_id`, `name`, `max_concurrent_tasks`, `weight`, `max_pending_tasks`, `max_priority`,
+        `max_starts_per_minute`, `active`, `created_at` (ISO 8601 with zone).
 
         Example:
             >>> names = [account["name"] for account in client.iter_accounts()]

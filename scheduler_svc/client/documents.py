@@ -100,6 +100,9 @@ def account(message: account_service_pb2.Account) -> Document:
         "name": message.name,
         "max_concurrent_tasks": message.max_concurrent_tasks,
         "weight": message.weight,
+        "max_pending_tasks": message.max_pending_tasks,
+        "max_priority": message.max_priority,
+        "max_starts_per_minute": message.max_starts_per_minute,
         "active": message.active,
         "created_at": _time(message, "create_time"),
     }

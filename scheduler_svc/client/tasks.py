@@ -61,7 +61,8 @@ class TaskMethods(Connected):
         Raises:
             ResourceNotFoundException: no such account.
             grpc.RpcError: INVALID_ARGUMENT a bad field, ALREADY_EXISTS the request_id was used for something else,
-                FAILED_PRECONDITION the account is deactivated, RESOURCE_EXHAUSTED the queue is full.
+                FAILED_PRECONDITION the account is deactivated, RESOURCE_EXHAUSTED the queue or the account's part of it
+                is full.
 
         Example:
             >>> task_id = client.submit_task(1, "人工智能的未来发展", tone="专业", priority=8, timeout=600)

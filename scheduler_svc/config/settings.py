@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     once has bounds of its own. Default: 10s"""
 
     max_queue_size: Annotated[int, whole_number(1, 1_000_000_000)] = 1_000_000
-    """Pending tasks beyond which submits are refused. Default: 1000000"""
+    """Pending tasks beyond which submits are refused. What is scheduled for the day after tomorrow (UTC) or later does
+    not count. Default: 1000000"""
 
     max_worker_losses: Annotated[int, whole_number(1, 1_000)] = 5
     """Lost leases in a row after which a task stays failed. Default: 5"""

@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """As the contract has it; `max_concurrent_tasks` 0 means no limit."""
+    """As the contract has it; of each `max_…` 0 means no limit."""
 
     account_id: int
     name: str
@@ -16,6 +16,18 @@ class Account:
     weight: float
     active: bool
     create_time: datetime
+    max_pending_tasks: int
+    max_priority: int
+    max_starts_per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What an account's submits and starts are held to; 0 means no limit."""
+
+    max_pending_tasks: int = 0
+    max_priority: int = 0
+    max_starts_per_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +38,6 @@ class AccountChange:
     max_concurrent_tasks: int | None = None
     weight: float | None = None
     active: bool | None = None
+    max_pending_tasks: int | None = None
+    max_priority: int | None = None
+    max_starts_per_minute: int | None = None

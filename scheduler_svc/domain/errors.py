@@ -84,10 +84,21 @@ class RequestIdConflict(DomainError):
 
 
 class QueueFull(DomainError):
-    """As many tasks are pending as the settings allow."""
+    """As many tasks are pending as the settings allow, without those that are scheduled for later than tomorrow."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the queue is full: {limit} tasks are pending; try again later")
+        super().__init__(f"the queue is full: {limit} tasks are pending and due by tomorrow; try again later")
+
+
+class AccountQueueFull(DomainError):
+    """As many tasks of the account are pending as its `max_pending_tasks` allows."""
+
+    def __init__(self, account_id: int, pending: int, limit: int, more: int) -> None:
+        super().__init__(
+            f"account {account_id} has {pending} tasks pending and may have {limit} (its max_pending_tasks), and this"
+            f" call adds {more}; {'submit fewer at a time' if more > limit else 'try again later'}",
+            account_id=str(account_id),
+        )
 
 
 class ResumeTokenExpired(DomainError):

@@ -5,8 +5,9 @@ waits (or, when none does, the largest finish). A task's tag is the larger of th
 one share further. Serving in the order of the tags is fair, and an account that was idle gains no credit: it starts
 at the virtual time. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing", 1997.
 
-Only what may run soon has a tag: of each account and priority about `WINDOW` tasks, of an account with a limit no more
-than it has free seats, of a paused one none. The rest waits without, oldest first, and is let in as the others leave.
+Only what may run soon has a tag: of each account and priority about `WINDOW` tasks, of one with a limit or a quota of
+starts no more than it has free seats, of a paused one none. The rest waits without, oldest first, and is let in as the
+others leave.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ REFILL = 2_000
 """The shares ahead below which a window with tasks behind it is filled again."""
 URGENT = 1_000
 """The shares ahead below which the next claim waits for that: it may take as many tasks."""
+EACH_CLAIM = float("-inf")
+"""The tag from which on a claim says so, where each has to: the starts of its account are counted."""
 MOST_BENT = 32
 """Shares that an account's tags may be further ahead than its tasks are many: what left without being served."""
 

@@ -123,12 +123,13 @@ class Task(NamedTuple):
 
 
 class PendingReason(IntEnum):
-    """Why a task is still pending; the numbers of the contract."""
+    """Why a task is still pending, in the order in which they are asked; the numbers of the contract."""
 
     NONE = 0
     BACKOFF = 1
     SCHEDULED = 2
     ACCOUNT_LIMIT = 3
+    RATE_LIMIT = 7
     PAUSED = 4
     NO_WORKERS = 5
     ALL_SLOTS_BUSY = 6

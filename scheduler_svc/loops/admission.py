@@ -1,7 +1,8 @@
 """The admission loop: lets tasks in that wait behind their account's window, account by account.
 
 It is woken by what this replica committed: a lease of an account with a limit ended, tasks of one came, some were
-cancelled. What was missed is found by a look at the index of what waits, each few seconds.
+cancelled; and when a minute is over since attempts of an account with a quota of starts began. What was missed is found
+by a look at the index of what waits, each few seconds.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Admission:
         self._calls = calls
         self._asked: set[int] = set()
         self._asked_again: set[int] = set()
+        self._later: dict[int, float] = {}
         self._limited: frozenset[int] = frozenset()
         self._looks_at = 0.0
         self._seen = 0
@@ -50,6 +52,10 @@ class Admission:
         """A transaction is committed, here or elsewhere."""
         if signals.limits:
             self.look()
+        if signals.later:
+            now = asyncio.get_running_loop().time()
+            self._later |= {account_id: now + seconds for account_id, seconds in signals.later.items()}
+            self._loop.wake()
         self.ask(signals.admit | (signals.released & self._limited))
 
     def ask(self, accounts: AbstractSet[int]) -> None:
@@ -84,9 +90,13 @@ class Admission:
             self._looks_at = now + LOOK_INTERVAL
             found = await self._calls.run(look, self._seen)
             self._limited = found.limited
-            self._asked.update(found.waiting)
+            self._asked.update(found.waiting, found.ajar)
             self._seen = found.waiting[-1] if found.more else 0
-        asked, self._asked, self._asked_again = self._asked | self._asked_again, set(), set()
+        due = {account_id for account_id, time in self._later.items() if time <= now}
+        asked, self._asked, self._asked_again = self._asked | self._asked_again | due, set(), set()
+        for account_id in asked:
+            self._later.pop(account_id, None)
         await self.settle(sorted(asked))
-        until_look = max(0.0, self._looks_at - asyncio.get_running_loop().time())
+        next_look = min([self._looks_at, *self._later.values()])
+        until_look = max(0.0, next_look - asyncio.get_running_loop().time())
         return min(RETRY, until_look) if self._asked_again else until_look

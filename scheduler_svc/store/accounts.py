@@ -7,20 +7,27 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.account import Account, AccountChange
+from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.scopes import account_filter
 
-_COLUMNS = "account_id, name, max_concurrent_tasks, weight, active, create_time"
+_COLUMNS = """
+    account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
+    max_starts_per_minute
+"""
 _INSERT = sa.text(f"""
-    INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES (:name, :max_concurrent_tasks, :weight)
+    INSERT INTO accounts (name, max_concurrent_tasks, weight, max_pending_tasks, max_priority, max_starts_per_minute)
+    VALUES (:name, :max_concurrent_tasks, :weight, :max_pending_tasks, :max_priority, :max_starts_per_minute)
     RETURNING {_COLUMNS}
 """)
 # What is not to change is NULL.
 _UPDATE = sa.text(f"""
     UPDATE accounts SET name = coalesce(CAST(:name AS text), name),
         max_concurrent_tasks = coalesce(CAST(:max_concurrent_tasks AS integer), max_concurrent_tasks),
-        weight = coalesce(CAST(:weight AS float8), weight), active = coalesce(CAST(:active AS boolean), active)
+        weight = coalesce(CAST(:weight AS float8), weight), active = coalesce(CAST(:active AS boolean), active),
+        max_pending_tasks = coalesce(CAST(:max_pending_tasks AS integer), max_pending_tasks),
+        max_priority = coalesce(CAST(:max_priority AS smallint), max_priority),
+        max_starts_per_minute = coalesce(CAST(:max_starts_per_minute AS integer), max_starts_per_minute)
     WHERE account_id = :account_id
     RETURNING {_COLUMNS}
 """)
@@ -35,9 +42,9 @@ _LIST = sa.text(f"""
 class Accounts(Statements):
     """Statements on `accounts`."""
 
-    def insert(self, name: str, max_concurrent_tasks: int, weight: float) -> Account:
+    def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
         """Makes an account; the database gives its id."""
-        row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight)
+        row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight, **asdict(quotas))
         assert row is not None
         return Account(*row)
 

@@ -69,7 +69,7 @@ _CLAIM = sa.text(f"""
         SELECT account_id, priority, count(*) AS n, max(tag) AS tag FROM grants GROUP BY account_id, priority
     ),
     short AS MATERIALIZED (
-        SELECT account_id, (s.finish - l.tag)
+        SELECT account_id, s.refill > '-Infinity' AS low, (s.finish - l.tag)
             * (SELECT a.weight FROM accounts AS a WHERE a.account_id = l.account_id) AS ahead
         FROM lines AS l, LATERAL (
             SELECT finish, refill FROM shares AS x
@@ -88,7 +88,7 @@ _CLAIM = sa.text(f"""
         SELECT account_id, kind, sign * n FROM moved, (VALUES (1, -1), (2, 1), (8, -1)) AS k(kind, sign)
     )
     SELECT ARRAY(SELECT session_key FROM open) AS sessions, ARRAY(SELECT account_id FROM short) AS short,
-        ARRAY(SELECT account_id FROM short WHERE ahead < {URGENT}) AS urgent, 0 AS n,
+        ARRAY(SELECT account_id FROM short WHERE low AND ahead < {URGENT}) AS urgent, 0 AS n,
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
         NULL::bigint AS timeout_ms, NULL::text AS topic, NULL::text AS keywords, NULL::text AS category,

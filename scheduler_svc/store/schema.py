@@ -9,7 +9,7 @@ hot tables: each would cost a look-up a row, and rows leave only through `store`
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB, TIMESTAMP
 
 from scheduler_svc.domain.lifecycle import MOVES, Status
 
@@ -59,6 +59,9 @@ accounts = sa.Table(
     sa.Column("weight", DOUBLE_PRECISION, nullable=False),
     sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("max_pending_tasks", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("max_priority", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("max_starts_per_minute", sa.Integer, nullable=False, server_default="0"),
     sa.CheckConstraint("max_concurrent_tasks >= 0", "limit"),
     sa.Index("accounts_limited", "account_id", postgresql_where=sa.text("max_concurrent_tasks > 0")),
     sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
@@ -153,7 +156,7 @@ shares = sa.Table(
     sa.Column("backlog", sa.Boolean, nullable=False, server_default=sa.false()),
     # the account has a limit or is paused: what becomes ready gets no tag, and is let in as that allows
     sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.false()),
-    # a claim that takes this tag, or a later one, says that the window wants more
+    # a claim that takes this tag, or a later one, says that the window wants more (-Infinity: starts are to be counted)
     sa.Column("refill", DOUBLE_PRECISION),
     sa.Index("shares_finish", "priority", "finish"),
     postgresql_with={"fillfactor": "50"},
@@ -175,6 +178,19 @@ ready = sa.Table(
     sa.Index("ready_tags", "account_id", "priority", "tag", postgresql_where=_TAGGED),
     sa.Index("ready_backlog", "account_id", "priority", "task_key", postgresql_where=sa.text("tag IS NULL")),
     postgresql_with=_CHURN,
+)
+
+# Of each account with `max_starts_per_minute`: what has started within the last minute, as far as it is counted.
+start_quotas = sa.Table(
+    "start_quotas",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    # its tasks with a tag when its starts were last counted: what has lost it since, and was not cancelled, has started
+    sa.Column("let_in", sa.Integer, nullable=False),
+    # oldest first: so many starts, none of them later than that
+    sa.Column("times", ARRAY(TIME), nullable=False),
+    sa.Column("counts", ARRAY(sa.Integer), nullable=False),
+    sa.CheckConstraint("cardinality(times) = cardinality(counts)", "starts"),
 )
 
 # Dispatch stands still for these accounts; account 0: for all.
@@ -367,6 +383,8 @@ replicas = sa.Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+# By account and status (kind 1 to 7), and of what is ready (8). Account 0 has the sums over all accounts; a negative
+# one is a day, counted from 1970-01-01 UTC, and has the pending tasks that are scheduled for it.
 task_counts = sa.Table(
     "task_counts",
     metadata,

@@ -10,18 +10,22 @@ from scheduler_svc.application.records import AccountStanding, RequestId, Standi
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 
-# One row even where no account is found: what is pending, of all accounts together (0, kind 1), and the time.
-_STANDING = sa.text("""
-    SELECT now(), p.n, a.account_id, a.active
-    FROM (
+_PENDING = """
         SELECT coalesce(sum(n), 0)::bigint AS n FROM (
-            SELECT n FROM task_counts WHERE account_id = 0 AND kind = 1
+            SELECT n FROM task_counts AS k WHERE k.account_id {which} AND k.kind = 1
             UNION ALL
-            SELECT n FROM count_deltas WHERE account_id = 0 AND kind = 1
+            SELECT n FROM count_deltas AS k WHERE k.account_id {which} AND k.kind = 1
         ) AS c
-    ) AS p
+"""
+# One row even where no account is found: what is pending, of all accounts together (0), and the time.
+_STANDING = sa.text(f"""
+    SELECT now(), p.n, a.account_id, a.active, a.max_priority, a.max_pending_tasks,
+        CASE WHEN a.max_pending_tasks > 0 THEN ({_PENDING.format(which="= a.account_id")}) ELSE 0 END
+    FROM ({_PENDING.format(which="= 0")}) AS p
     LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
 """)
+# A range of the days from then on, each of them a negative account (see `schema.task_counts`).
+_SCHEDULED_FROM = sa.text(_PENDING.format(which="<= -CAST(:day AS bigint)"))
 _KEYS = sa.text("SELECT nextval('key_seq')")
 
 _REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
@@ -57,8 +61,14 @@ class Submits(Statements):
     def standing(self, ids: Sequence[int]) -> Standing:
         """The time, how many tasks are pending, and those of these accounts that exist."""
         rows = self._rows(_STANDING, ids=array("bigint", ids))
-        accounts = {row[2]: AccountStanding(row[2], row[3]) for row in rows if row[2] is not None}
+        accounts = {row[2]: AccountStanding(*row[2:]) for row in rows if row[2] is not None}
         return Standing(rows[0][0], rows[0][1], accounts)
+
+    def scheduled_from(self, day: int) -> int:
+        """How many pending tasks are scheduled for that day (see `domain/queue_bound.py`) or a later one."""
+        row = self._row(_SCHEDULED_FROM, day=day)
+        assert row is not None
+        return int(row[0])
 
     def remember(self, rows: Sequence[RequestId]) -> set[int]:
         """Remembers request ids that are new; returns the task keys of those."""

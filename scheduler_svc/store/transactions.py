@@ -32,6 +32,7 @@ from scheduler_svc.store.pauses import Pauses
 from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
+from scheduler_svc.store.start_quotas import StartQuotas
 from scheduler_svc.store.submits import Submits
 from scheduler_svc.store.system import SystemStatements
 from scheduler_svc.store.task_reads import TaskReads
@@ -142,6 +143,10 @@ class PgTx:
     @cached_property
     def window(self) -> Window:
         return Window(self._session)
+
+    @cached_property
+    def start_quotas(self) -> StartQuotas:
+        return StartQuotas(self._session)
 
     @cached_property
     def pauses(self) -> Pauses:

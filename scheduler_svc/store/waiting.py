@@ -33,7 +33,8 @@ _RESERVE = sa.text(f"""
     ),
     r AS MATERIALIZED (
         SELECT r.account_id, r.priority, r.count, a.weight, clock.now,
-            a.max_concurrent_tasks > 0 OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
+            a.max_concurrent_tasks > 0 OR a.max_starts_per_minute > 0
+                OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
         FROM {_GROUPS.source} JOIN accounts AS a USING (account_id) JOIN clock USING (priority)
     )
     INSERT INTO shares AS s (account_id, priority, finish, let_in, backlog, closed, refill)
@@ -89,7 +90,7 @@ _REMOVE_READY = sa.text("""
 _REMOVE_DELAYED = sa.text("""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
 """)
 
 _NEXT = Batch(task_key="bigint", attempt="integer")
@@ -101,7 +102,7 @@ _REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
             WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w))
         RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
     """)
-    for table, cause in (("ready", "0"), ("delayed", "cause"))
+    for table, cause in (("ready", "0"), ("delayed", "cause, due_time"))
 )
 
 # A revoked lease bars its task: it stays delayed until that lease is gone.
@@ -110,7 +111,7 @@ _TAKE_DUE = sa.text(f"""
         SELECT d.task_key FROM delayed AS d
         WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
         ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
 """)
 _DUE_ACCOUNTS = sa.text(f"""
     SELECT DISTINCT account_id FROM (

@@ -7,11 +7,13 @@ closes it holds its rows in `shares`.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import LineMark, Waitlist
 from scheduler_svc.domain.fairness import Line
+from scheduler_svc.domain.start_quota import StartQuota, Starts
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.waiting import virtual_time
@@ -36,22 +38,28 @@ _UNTAGGED = """
 _GIVEN = {"account_id": "CAST(:account_id AS bigint)", "priority": "CAST(:priority AS smallint)"}
 _OF_SHARE = {"account_id": "s.account_id", "priority": "s.priority"}
 
-# One snapshot: between its leases and its tags no task of the account is counted twice, or not at all.
+# One snapshot: between its leases, its tags and its starts no task of the account is counted twice, or not at all.
+# What was claimed before the snapshot was so before `now`.
 _WAITLIST = sa.text(f"""
     WITH a AS MATERIALIZED (
         SELECT account_id, weight, max_concurrent_tasks,
             EXISTS (SELECT FROM pauses AS p WHERE p.account_id = accounts.account_id) AS paused,
             CASE WHEN max_concurrent_tasks > 0
-                THEN (SELECT count(*) FROM leases AS l WHERE l.account_id = accounts.account_id) ELSE 0 END AS leases
+                THEN (SELECT count(*) FROM leases AS l WHERE l.account_id = accounts.account_id) ELSE 0 END AS leases,
+            max_starts_per_minute, clock_timestamp() AS now
         FROM accounts WHERE account_id = :account_id
     )
-    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, s.priority, s.finish,
+    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, a.max_starts_per_minute, a.now, q.let_in, q.times,
+        q.counts, s.priority, s.finish,
         {virtual_time("s.priority")} AS now,
         (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
         (SELECT count(*) FROM (
             SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
             ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged
-    FROM a, LATERAL (
+    FROM a LEFT JOIN LATERAL (
+        SELECT let_in, times, counts FROM start_quotas AS x
+        WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
+    LATERAL (
         SELECT account_id, priority, finish FROM shares AS x
         WHERE (x.account_id, x.priority) >= (a.account_id, 1) AND (x.account_id, x.priority) <= (a.account_id, 10)
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
@@ -154,8 +162,8 @@ class Window(Statements):
         rows = self._rows(_WAITLIST, account_id=account_id, most=most)
         if not rows:
             return None
-        weight, limit, paused, leases, *_ = rows[0]
-        return Waitlist(weight, limit, paused, leases, tuple(Line(*row[4:]) for row in rows))
+        weight, limit, paused, leases, *quota = rows[0][:9]
+        return Waitlist(weight, limit, paused, leases, tuple(Line(*row[9:]) for row in rows), _quota(*quota))
 
     def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         """Gives the oldest `count` without a tag one, from `start` on; returns how many there were."""
@@ -180,3 +188,13 @@ class Window(Statements):
     def accounts_with_limit(self) -> list[int]:
         """Accounts with a limit."""
         return [row[0] for row in self._rows(_WITH_LIMIT)]
+
+
+def _quota(
+    most: int, now: datetime, let_in: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
+) -> StartQuota | None:
+    """Nothing is counted yet where there is no row."""
+    if not most:
+        return None
+    starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]
+    return StartQuota(most, now, let_in or 0, starts)

@@ -36,6 +36,45 @@ async def test_an_account_is_made_read_and_listed(accounts: AccountServiceAsyncS
 async def test_an_account_has_no_limit_and_weight_1_by_default(accounts: AccountServiceAsyncStub) -> None:
     made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="plain"))).account
     assert (made.max_concurrent_tasks, made.weight) == (0, 1.0)
+    assert (made.max_pending_tasks, made.max_priority, made.max_starts_per_minute) == (0, 0, 0)
+
+
+async def test_an_account_is_made_with_quotas(accounts: AccountServiceAsyncStub) -> None:
+    quotas = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
+    made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="bulk", **quotas))).account
+    assert {name: getattr(made, name) for name in quotas} == quotas
+    assert (await accounts.GetAccount(pb.GetAccountRequest(account_id=made.account_id))).account == made
+
+
+@pytest.mark.parametrize("bad", [-1, 11])
+async def test_bad_quotas_are_named(accounts: AccountServiceAsyncStub, bad: int) -> None:
+    request = pb.CreateAccountRequest(
+        name="bulk", max_pending_tasks=min(bad, 0) - 1, max_priority=bad, max_starts_per_minute=-1
+    )
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await accounts.CreateAccount(request)
+    assert refusal.fields == ["max_pending_tasks", "max_priority", "max_starts_per_minute"]
+
+
+async def test_a_submit_over_its_account_s_quotas_is_refused(
+    accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub
+) -> None:
+    quotas = pb.CreateAccountRequest(name="bulk", max_pending_tasks=2, max_priority=6)
+    account_id = (await accounts.CreateAccount(quotas)).account.account_id
+    plain = task_pb.SubmitTaskRequest(account_id=account_id, topic="a topic")
+    urgent = task_pb.SubmitTaskRequest(account_id=account_id, topic="a topic", priority=7)
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.SubmitTask(urgent)
+    assert refusal.fields == ["priority"]
+    assert "at most 6" in refusal.message
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[plain, urgent]))
+    assert refusal.fields == ["requests[1].priority"]
+    await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[plain] * 2))
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL") as refusal:
+        await tasks.SubmitTask(plain)
+    assert refusal.metadata == {"account_id": str(account_id)}
+    assert refusal.retry_after
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, 5e-324, 0.000_000_9, 1_000.1, math.nan, math.inf, -math.inf])
@@ -104,12 +143,22 @@ async def made(accounts: AccountServiceAsyncStub) -> pb.Account:
 def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccountRequest:
     """A request whose account has `values`, and a value other than its default in each field that the mask spares."""
     spared = {"name": "spared", "max_concurrent_tasks": 77, "weight": 77.0, "active": not account.active}
+    spared |= {"max_pending_tasks": 77, "max_priority": 7, "max_starts_per_minute": 77}
     new = pb.Account(account_id=account.account_id, **(spared | values))  # type: ignore[arg-type]
     return pb.UpdateAccountRequest(account=new, update_mask=FieldMask(paths=paths))
 
 
 @pytest.mark.parametrize(
-    ("path", "value"), [("name", "another"), ("max_concurrent_tasks", 0), ("weight", 0.5), ("active", False)]
+    ("path", "value"),
+    [
+        ("name", "another"),
+        ("max_concurrent_tasks", 0),
+        ("weight", 0.5),
+        ("active", False),
+        ("max_pending_tasks", 10),
+        ("max_priority", 10),
+        ("max_starts_per_minute", 2**31 - 1),
+    ],
 )
 async def test_an_update_changes_what_its_mask_names_and_nothing_else(
     accounts: AccountServiceAsyncStub, path: str, value: object

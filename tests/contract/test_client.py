@@ -6,6 +6,7 @@ import asyncio
 from asyncio import to_thread
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import grpc
 import pytest
@@ -221,4 +222,7 @@ async def test_the_pool_is_shown(client: ContentGenerationClient, account: int, 
 async def test_accounts_are_made_and_listed(client: ContentGenerationClient) -> None:
     made = await to_thread(client.create_account, "新闻", 4, 2.5)
     assert (made["name"], made["max_concurrent_tasks"], made["weight"], made["active"]) == ("新闻", 4, 2.5, True)
-    assert await to_thread(lambda: list(client.iter_accounts())) == [made]
+    quotas = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
+    bulk = await to_thread(partial(client.create_account, "bulk", **quotas))
+    assert {name: bulk[name] for name in quotas} == quotas
+    assert await to_thread(lambda: list(client.iter_accounts())) == [made, bulk]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
@@ -17,6 +19,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode, aio
 
+from scheduler_svc.domain import start_quota
 from scheduler_svc.loops import admission
 from scheduler_svc.replica import Replica
 from tests.contract.replicas import serving_all
@@ -42,9 +45,12 @@ async def reason(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.PendingR
     return (await tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task.pending_reason
 
 
-async def limit(accounts: AccountServiceAsyncStub, account: int, most: int) -> None:
-    wanted = account_pb.Account(account_id=account, max_concurrent_tasks=most)
-    mask = FieldMask(paths=["max_concurrent_tasks"])
+async def limit(
+    accounts: AccountServiceAsyncStub, account: int, most: int, field: str = "max_concurrent_tasks"
+) -> None:
+    wanted = account_pb.Account(account_id=account)
+    setattr(wanted, field, most)
+    mask = FieldMask(paths=[field])
     await accounts.UpdateAccount(account_pb.UpdateAccountRequest(account=wanted, update_mask=mask))
 
 
@@ -127,6 +133,37 @@ async def test_a_raised_limit_holds_at_once_for_what_waits(
         assert len(await worker.assigned()) == 3
 
 
+async def test_a_task_over_its_account_s_quota_says_so_and_starts_once_the_minute_is_over(
+    tasks: TaskServiceAsyncStub,
+    accounts: AccountServiceAsyncStub,
+    worker: ScriptedWorker,
+    account: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(start_quota, "MINUTE", timedelta(seconds=2))
+    await limit(accounts, account, 1, "max_starts_per_minute")
+    first, second = await submitted(tasks, account, 2)
+    (lease,) = await worker.take(3)
+    assert lease.task.task_id == first
+    await worker.state(2)
+    assert await reason(tasks, second) == task_pb2.PENDING_REASON_RATE_LIMIT
+    async with asyncio.timeout(WAIT_S):
+        (lease,) = await worker.assigned()
+    assert lease.task.task_id == second
+
+
+async def test_a_raised_quota_holds_at_once_for_what_waits(
+    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await limit(accounts, account, 1, "max_starts_per_minute")
+    await submitted(tasks, account, 4)
+    await worker.take(4)
+    await worker.state(3)
+    await limit(accounts, account, 3, "max_starts_per_minute")
+    async with asyncio.timeout(WAIT_S):
+        assert len(await worker.assigned()) == 2
+
+
 class Pair:
     """Two replicas, each with a worker of its own that completes what it gets, until all is done."""
 
@@ -178,6 +215,28 @@ async def test_a_limit_holds_over_replicas_and_each_end_is_followed_at_once(pair
     for worker in (first, second):
         worker.cancel()  # one may wait for an assignment that does not come
     assert (pair.done, pair.most) == (200, 3)
+
+
+async def test_a_quota_of_starts_holds_over_replicas(
+    pair: Pair, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that claims counts what it claimed, and one of them lets in more when the minute is over."""
+    minute, quota, count = timedelta(seconds=1), 20, 80
+    monkeypatch.setattr(start_quota, "MINUTE", minute)
+    request = account_pb.CreateAccountRequest(name="a", max_starts_per_minute=quota)
+    account = (await pair.accounts[0].CreateAccount(request)).account.account_id
+    for n in (0, 1):
+        await submitted(pair.tasks[n], account, count // 2)
+    async with asyncio.timeout(3 * admission.LOOK_INTERVAL):
+        first, second = (asyncio.create_task(pair.work(n, slots=7, until=count)) for n in (0, 1))
+        await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+    for worker in (first, second):
+        worker.cancel()  # one may wait for an assignment that does not come
+    with engine.connect() as connection:
+        leased = "SELECT event_time FROM task_events WHERE reason = 'LEASED' ORDER BY event_time"
+        times = list(connection.execute(sa.text(leased)).scalars())
+    assert len(times) == count
+    assert all(later - time >= minute for time, later in zip(times, times[quota:], strict=False))
 
 
 async def test_a_limit_that_was_set_elsewhere_is_known_here(pair: Pair) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from google.protobuf.duration_pb2 import Duration
@@ -18,6 +21,7 @@ from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from scheduler_svc import replica as replica_module
 from scheduler_svc.api import worker_service
 from scheduler_svc.api.limits import Limits
 from scheduler_svc.replica import Replica
@@ -203,3 +207,34 @@ async def test_where_no_token_is_asked_an_address_is_a_caller(db_url: str) -> No
         for _ in range(FEW):
             other.begin(GET_TASK)
         assert b"this caller has 3 calls under way" in (await other.first(other.call(GET_TASK))).payload
+
+
+async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(
+    db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few hundred large tasks weigh as much as thousands of small ones."""
+    monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", 5_000)
+    async with (
+        serving(db_url) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        account = (await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="a"))).account
+        task = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic", requirements="x" * 18_000)
+        batch = pb.BatchSubmitTasksRequest(requests=[task] * 230)
+        stub = TaskServiceStub(channel)
+        with engine.begin() as holder:
+            holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+            waiting = [stub.BatchSubmitTasks(batch) for _ in range(3)]
+            done, _ = await asyncio.wait(
+                [asyncio.ensure_future(_code(call)) for call in waiting],
+                timeout=PATIENCE_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            assert [call.result() for call in done] == [StatusCode.UNAVAILABLE]
+        codes = [await call.code() for call in waiting]
+        assert sorted(code.name for code in codes) == ["OK", "OK", "UNAVAILABLE"]
+
+
+async def _code(call: aio.UnaryUnaryCall[Any, Any]) -> StatusCode:
+    code: StatusCode = await call.code()
+    return code

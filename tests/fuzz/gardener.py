@@ -18,6 +18,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 
 from tests.fuzz.services import HOSTILE_ACCOUNTS
+from tests.fuzz.values import LIMITS
 
 _EACH = 1.0
 """Seconds between two rounds."""
@@ -58,9 +59,9 @@ class Gardener:
 
     def _round(self) -> None:
         for account_id in HOSTILE_ACCOUNTS:
-            account = account_pb.Account(account_id=account_id, active=True, max_concurrent_tasks=0)
+            account = account_pb.Account(account_id=account_id, active=True)  # without a limit
             update = account_pb.UpdateAccountRequest(account=account)
-            update.update_mask.paths.extend(["active", "max_concurrent_tasks"])
+            update.update_mask.paths.extend(["active", *LIMITS])
             self._accounts.UpdateAccount(update, timeout=_WITHIN, metadata=self._metadata)
             resume = pool_pb.ResumeDispatchRequest(account_id=account_id)
             self._pool.ResumeDispatch(resume, timeout=_WITHIN, metadata=self._metadata)

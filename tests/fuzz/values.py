@@ -53,6 +53,10 @@ _TEXTS = (
     "人" * 2_001,
 )
 _LENGTHS = (63, 64, 255, 256, 1_000, 4_096, 65_536)
+LIMITS = ("max_concurrent_tasks", "max_pending_tasks", "max_priority", "max_starts_per_minute")
+"""The fields of an account that say how much it may do; 0 is no limit."""
+ACCOUNT_PATHS = ("name", "weight", "active", *LIMITS)
+
 PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "key": lambda source: f"key-{source.randrange(50)}",
     "google.protobuf.Timestamp.seconds": lambda source: source.choice((1_000_000_000, 4_000_000_000)),
@@ -75,8 +79,11 @@ PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "request_id": lambda source: source.choice(("", f"request-{source.randrange(5_000)}")),
     "attempt": lambda source: source.randint(1, 3),
     "max_concurrent_tasks": lambda source: source.choice((0, 1, 5)),
+    "max_pending_tasks": lambda source: source.choice((0, 1, 1_000)),
+    "max_priority": lambda source: source.choice((0, 1, 5, 10)),
+    "max_starts_per_minute": lambda source: source.choice((0, 1, 600)),
     "weight": lambda source: source.choice((0.5, 1.0, 8.0)),
-    "paths": lambda source: source.choice(("name", "weight", "active", "max_concurrent_tasks")),
+    "paths": lambda source: source.choice(ACCOUNT_PATHS),
     "service": lambda source: source.choice(("", "contentgen.v1.TaskService")),
     "file_containing_symbol": lambda source: "contentgen.v1.TaskService",
     "file_by_filename": lambda source: "contentgen/v1/task.proto",

@@ -20,7 +20,7 @@ from scheduler_svc.application.report import Reported, Reports, StateAck, Stated
 from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.application.submit import Submit, Submits
-from scheduler_svc.domain.account import Account, AccountChange
+from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError
@@ -251,9 +251,9 @@ class Scheduling:
 
     # what operators do
 
-    def make_account(self, limit: int = 0, weight: float = 1.0) -> int:
+    def make_account(self, limit: int = 0, weight: float = 1.0, **quotas: int) -> int:
         """The id of a new account."""
-        account: Account = self.run(create_account, "another", limit, weight)
+        account: Account = self.run(create_account, "another", limit, weight, Quotas(**quotas))
         return account.account_id
 
     def change_account(self, account_id: int, **changes: Any) -> None:
@@ -354,6 +354,15 @@ WINDOW_INVARIANTS = {
             FROM accounts AS a WHERE a.max_concurrent_tasks > 0
         ) AS s WHERE tagged > 0 AND tagged + leased > limited
     """,
+    "no account may start more than its quota": """
+        SELECT account_id, quota, tagged, used FROM (
+            SELECT a.account_id, a.max_starts_per_minute AS quota,
+                (SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND tag IS NOT NULL) AS tagged,
+                (SELECT sum(n) FROM start_quotas AS q, unnest(q.times, q.counts) AS s(time, n)
+                    WHERE q.account_id = a.account_id AND s.time > clock_timestamp() - interval '59 s') AS used
+            FROM accounts AS a WHERE a.max_starts_per_minute > 0
+        ) AS s WHERE tagged > 0 AND tagged + used > quota
+    """,
     "nothing of a paused account can be claimed": """
         SELECT task_key, account_id FROM ready JOIN pauses USING (account_id) WHERE tag IS NOT NULL
     """,
@@ -361,9 +370,10 @@ WINDOW_INVARIANTS = {
         SELECT task_key, account_id, priority FROM ready LEFT JOIN shares USING (account_id, priority)
         WHERE tag IS NULL AND (backlog OR closed) IS NOT true
     """,
-    "an account is closed while it has a limit or a pause": """
+    "an account is closed while it has a limit, a quota of starts or a pause": """
         SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)
-        WHERE closed <> (max_concurrent_tasks > 0 OR account_id IN (SELECT account_id FROM pauses))
+        WHERE closed <> (max_concurrent_tasks > 0 OR max_starts_per_minute > 0
+            OR account_id IN (SELECT account_id FROM pauses))
     """,
 }
 INVARIANTS = WINDOW_INVARIANTS | {
@@ -392,11 +402,17 @@ INVARIANTS = WINDOW_INVARIANTS | {
         ), counted AS (
             SELECT account_id, kind, sum(n) AS n FROM (SELECT account_id, kind, n FROM task_counts
                 UNION ALL SELECT account_id, kind, n FROM count_deltas) AS c
-            GROUP BY account_id, kind HAVING sum(n) <> 0
+            WHERE account_id >= 0 GROUP BY account_id, kind HAVING sum(n) <> 0
         )
         SELECT * FROM (SELECT account_id, kind, sum(n) AS n FROM truth GROUP BY account_id, kind
             UNION ALL SELECT 0, kind, sum(n) FROM truth GROUP BY kind) AS t
         FULL JOIN counted AS c USING (account_id, kind) WHERE t.n IS DISTINCT FROM c.n
+    """,
+    "each scheduled task is counted for one day": """
+        SELECT * FROM (SELECT count(*) AS n FROM delayed WHERE cause = 1) AS truth, (
+            SELECT coalesce(sum(n), 0) AS n FROM (SELECT account_id, n FROM task_counts
+                UNION ALL SELECT account_id, n FROM count_deltas) AS c WHERE account_id < 0) AS counted
+        WHERE truth.n <> counted.n
     """,
     "the history is a path that leads to where the task is": f"""
         SELECT * FROM (

@@ -155,7 +155,7 @@ class TestDue:
             scheduling.submit(*[new_task() for _ in range(300)])
         scheduling.sql(
             """WITH gone AS (DELETE FROM ready RETURNING *) INSERT INTO delayed
-            SELECT task_key, priority, tag, account_id, attempt, timeout_ms, now(), 1 FROM gone"""
+            SELECT task_key, priority, tag, account_id, attempt, timeout_ms, now(), 2 FROM gone"""
         )
         scheduling.sql("UPDATE count_deltas SET n = 0 WHERE kind = 8")
         due = recovery.due(calls)

@@ -24,6 +24,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
+from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.store.rows import BEGIN
 from scheduler_svc.store.transactions import PgTx, make_engine
 from tests.cluster import Databases
@@ -88,12 +89,15 @@ _FILLED = f"""
         FROM tasks WHERE task_key > 30000;
     INSERT INTO shares SELECT account_id, priority, coalesce(max(tag), 0), 0, true, false, NULL
         FROM ready GROUP BY 1, 2;
-    UPDATE accounts SET max_concurrent_tasks = 2000 WHERE account_id = 2;
+    UPDATE accounts SET max_concurrent_tasks = 2000, max_pending_tasks = 2000 WHERE account_id = 2;
+    UPDATE accounts SET max_starts_per_minute = 2000 WHERE account_id = 3;
+    INSERT INTO start_quotas VALUES (3, 0, ARRAY[now()], ARRAY[1]);
     INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
     INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
         SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
     INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;
     INSERT INTO count_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
+    INSERT INTO count_deltas (account_id, kind, n) SELECT -20000 - k, 1, 1 FROM generate_series(1, 20 * {ROWS}) AS k;
 """
 
 
@@ -222,6 +226,12 @@ def close_lock_mark(tx: PgTx) -> bool:
     return True
 
 
+def count_starts(tx: PgTx) -> bool:
+    tx.start_quotas.count(3, 1, [Starts(tx.now, 1)])
+    tx.start_quotas.give_back({1: 1, 3: 1})
+    return True
+
+
 HOT: dict[str, Callable[[PgTx], Any]] = {
     "claim": lambda tx: tx.leases.claim({"w": 1}, WORKERS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
@@ -244,6 +254,9 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "close, lock and mark": close_lock_mark,
     "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(0, ROWS),
     "fold": lambda tx: tx.counts.fold(ROWS),
+    "starts": count_starts,
+    "accounts that are ajar": lambda tx: tx.start_quotas.ajar(),
+    "what is scheduled for later days": lambda tx: tx.submits.scheduled_from(20_000 + 10 * ROWS),
 }
 LONGER: dict[str, Callable[[PgTx], Any]] = {
     "settle": lambda tx: tx.window.waitlist(1, PAGE),
@@ -267,7 +280,15 @@ def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
     assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
 
 
-@pytest.mark.parametrize("account_id", [1, 2], ids=["without a limit", "with a limit"])
+def test_what_is_pending_of_an_account_is_read_only_where_it_is_limited(backlog: Backlog) -> None:
+    (unlimited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.standing([1]))
+    (limited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.standing([2]))
+    assert not (*unlimited.scanned, *limited.scanned)
+    assert unlimited.found_by("count_deltas_by_kind") < limited.found_by("count_deltas_by_kind")
+    assert limited.found_by("count_deltas_by_kind") <= 2 * (20_000 / 30 + ROWS), limited
+
+
+@pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
 def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: int) -> None:
     """Its own tags, and a batch of what waits behind: not the others', and not all that waits."""
     (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.waitlist(account_id, PAGE))

@@ -58,6 +58,8 @@ class Walk:
             self._fold: 1,
             self._admit: 6,
             self._limit: 1,
+            self._meter: 1,
+            self._minute: 1,
             self._weigh: 1,
             self._pause: 1,
         }
@@ -80,7 +82,7 @@ class Walk:
             scheduling.resume(account_id)
         scheduling.admit()
         for account_id in self._accounts:
-            scheduling.change_account(account_id, max_concurrent_tasks=0)
+            scheduling.change_account(account_id, max_concurrent_tasks=0, max_starts_per_minute=0)
         while scheduling.claim(100):
             pass
         assert scheduling.sql("SELECT * FROM ready") == []
@@ -185,6 +187,16 @@ class Walk:
     def _limit(self) -> None:
         limit = self._random.choice([0, 1, 2, 5])
         self._scheduling.change_account(self._random.choice(self._accounts), max_concurrent_tasks=limit)
+
+    def _meter(self) -> None:
+        most = self._random.choice([0, 1, 4])
+        self._scheduling.change_account(self._random.choice(self._accounts), max_starts_per_minute=most)
+
+    def _minute(self) -> None:
+        """It is over for what was counted until now; nobody has looked since."""
+        self._scheduling.sql(
+            "UPDATE start_quotas SET times = ARRAY(SELECT t - interval '1 minute' FROM unnest(times) AS t)"
+        )
 
     def _weigh(self) -> None:
         weight = self._random.choice([0.5, 1.0, 8.0])

@@ -31,6 +31,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "task_payloads": {"task_key": 1, "topic": "", "keywords": "", "category": "", "requirements": "", "tone": ""},
     "shares": {"account_id": 1, "priority": 5, "finish": 0.0},
     "pauses": {"account_id": 1},
+    "start_quotas": {"account_id": 1, "let_in": 0, "times": [], "counts": []},
     "ready": {"task_key": 1, "priority": 5, "tag": 0.0, "account_id": 1, "attempt": 1, "timeout_ms": 1000},
     "delayed": {
         "task_key": 1,
@@ -117,6 +118,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("accounts", {"weight": -1.0}, "accounts_weight"),
     ("accounts", {"weight": 1000.5}, "accounts_weight"),
     ("accounts", {"weight": float("nan")}, "accounts_weight"),
+    ("start_quotas", {"counts": [1]}, "start_quotas_starts"),
     ("tasks", {"status": 0, "end_time": NOW}, "tasks_status"),
     ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # whether it runs is said by its lease
     ("tasks", {"status": 3, "end_time": NOW}, "tasks_status"),
@@ -167,6 +169,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("request_ids", {"task_key": 2, "fingerprint": b"g"}, "request_ids_pkey"),
     ("shares", {"finish": 1.0}, "shares_pkey"),
     ("pauses", {"create_time": NOW}, "pauses_pkey"),
+    ("start_quotas", {"let_in": 1}, "start_quotas_pkey"),
     ("ready", {"attempt": 2}, "ready_pkey"),
     ("delayed", {"attempt": 2}, "delayed_pkey"),
     ("leases", {"attempt": 2, "fence": 8, "worker_id": "v"}, "leases_pkey"),

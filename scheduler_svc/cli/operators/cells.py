@@ -16,6 +16,7 @@ WAITS_FOR = {
     "backoff": "the time before its next attempt (`contentgen task retry` takes the wait away)",
     "scheduled": "its schedule time",
     "account_limit": "another task of its account to end: as many run as the account may have at once",
+    "rate_limit": "a minute to pass: as many attempts have started within it as its account may start",
     "paused": "`contentgen dispatch resume`: dispatch is paused",
     "no_workers": "a worker: none is connected",
     "all_slots_busy": "a free slot: no worker offers one",

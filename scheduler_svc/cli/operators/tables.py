@@ -29,7 +29,11 @@ def worker_state(worker: Document) -> Text:
 
 def at_once(account: Document) -> str:
     """How many of an account's tasks may run at once."""
-    return str(account["max_concurrent_tasks"] or "no limit")
+    return _limit(account["max_concurrent_tasks"])
+
+
+def _limit(most: int) -> str:
+    return str(most or "no limit")
 
 
 TASKS = (
@@ -88,6 +92,9 @@ ACCOUNTS = (
     Column("ACTIVE", lambda it: cells.yes_no(it["active"])),
     Column("WEIGHT", lambda it: cells.number(it["weight"]), right=True),
     Column("AT ONCE", at_once, right=True),
+    Column("PENDING", lambda it: _limit(it["max_pending_tasks"]), right=True),
+    Column("PRIO", lambda it: _limit(it["max_priority"]), right=True),
+    Column("A MINUTE", lambda it: _limit(it["max_starts_per_minute"]), right=True),
     Column("CREATED", lambda it: cells.local_time(it["create_time"])),
     Column("NAME", lambda it: cells.line(it["name"])),
 )
@@ -149,6 +156,9 @@ def account(to: Console, it: Document) -> None:
             ("active", cells.yes_no(it["active"])),
             ("weight", cells.number(it["weight"])),
             ("tasks at once", at_once(it)),
+            ("tasks pending", _limit(it["max_pending_tasks"])),
+            ("highest priority", _limit(it["max_priority"])),
+            ("starts a minute", _limit(it["max_starts_per_minute"])),
             ("create time", cells.local_time(it["create_time"])),
         ],
     )

@@ -51,7 +51,7 @@ class Deployment:
 
     def __init__(self) -> None:
         self.workers: Sequence[pool_pb.Worker] = [GOOD]
-        self.pending = 0
+        self.pending = self.due = 0
         self.reason = task_pb2.PENDING_REASON_UNSPECIFIED
         self.submitted: Sequence[task_pb2.Task] = []
         self.failed: Sequence[task_pb2.Task] = []
@@ -88,7 +88,8 @@ class Deployment:
         if self.role == "worker":
             refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
         age = Duration(seconds=3_720) if self.pending else None
-        return pb.GetTaskStatsResponse(counts={"pending": self.pending}, oldest_pending_age=age)
+        counts = {"pending": self.pending}
+        return pb.GetTaskStatsResponse(counts=counts, oldest_pending_age=age, queue_depth=self.due)
 
     def _list(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         if list(request.statuses) == [task_pb2.TASK_STATUS_SUBMITTED]:
@@ -173,10 +174,12 @@ def test_workers_that_are_all_unhealthy() -> None:
     assert "host-7" in cli_finding["advice"]
 
 
-@pytest.mark.parametrize(("pending", "level"), [(90, "warn"), (100, "fail"), (101, "fail")])
-def test_a_full_queue(pending: int, level: str) -> None:
+@pytest.mark.parametrize(
+    ("pending", "due", "level"), [(90, 0, "warn"), (100, 100, "fail"), (101, 101, "fail"), (101, 99, "warn")]
+)
+def test_a_full_queue(pending: int, due: int, level: str) -> None:
     deployment = Deployment()
-    deployment.pending = pending
+    deployment.pending, deployment.due = pending, due
     status, (finding,) = examined(deployment, "--max-queue-size", "100")
     assert (status, finding["check"], finding["level"]) == (level == "fail", "queue", level)
     assert f"{pending} of 100 pending" in finding["message"]

@@ -18,6 +18,7 @@ REFUSALS = [
     (StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN", 2, "other accounts"),
     (StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", 3, ""),
     (StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 4, "CONTENTGEN_MAX_QUEUE_SIZE"),
+    (StatusCode.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", 4, "--max-pending-tasks"),
     (StatusCode.INTERNAL, "INTERNAL", 4, ""),
     (StatusCode.UNIMPLEMENTED, "", 4, "older than this command"),
     (StatusCode.UNKNOWN, "", 4, "answers UNKNOWN"),

@@ -86,8 +86,10 @@ async def test_contents_and_the_pool(contentgen: Transcript, made: Maker) -> Non
 async def test_accounts(contentgen: Transcript) -> None:
     await contentgen("account", "create", "newsroom", "--max-concurrent-tasks", "4", "--weight", "2")
     await contentgen("account", "create", "新闻")
+    quotas = ("--max-pending-tasks", "9000", "--max-priority", "3", "--max-starts-per-minute", "60")
+    await contentgen("account", "create", "bulk", *quotas)
     await contentgen("account", "list")
-    await contentgen("account", "show", "1")
+    await contentgen("account", "show", "3")
     await contentgen("-o", "jsonl", "account", "list")
     await contentgen("-o", "json", "account", "show", "2")
     contentgen.check("accounts")

@@ -92,6 +92,8 @@ def test_what_is_asked(words: str, request_: object) -> None:
         (["--inactive"], {"active": False}),
         (["--active", "--weight", "0.5"], {"active": True, "weight": 0.5}),
         (["--name", "新闻", "--max-concurrent-tasks", "0"], {"name": "新闻", "max_concurrent_tasks": 0}),
+        (["--max-pending-tasks", "9", "--max-priority", "0"], {"max_pending_tasks": 9, "max_priority": 0}),
+        (["--max-starts-per-minute", "60"], {"max_starts_per_minute": 60}),
     ],
 )
 def test_an_update_names_what_is_given_and_nothing_else(flags: list[str], changes: dict[str, Any]) -> None:

@@ -27,8 +27,9 @@ def claim(what: str, **more: Any) -> dict[str, Any]:
     return {"content_id": The(what, "content_id"), "claim_id": The(what, "claim_id"), **more}
 
 
-ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True}
-ALL_PATHS = "name,maxConcurrentTasks,weight,active"
+QUOTAS = {"max_pending_tasks": 2_147_483_647, "max_priority": 10, "max_starts_per_minute": 2_147_483_647}
+ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True, **QUOTAS}
+ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute"
 ENTRY = {"account_id": OWN, "priority": 5, "error": ""}
 
 GOOD = [

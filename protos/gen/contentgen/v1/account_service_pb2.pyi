@@ -32,6 +32,9 @@ class Account(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    MAX_PENDING_TASKS_FIELD_NUMBER: _builtins.int
+    MAX_PRIORITY_FIELD_NUMBER: _builtins.int
+    MAX_STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """From 1; given by the scheduler."""
     name: _builtins.str
@@ -42,6 +45,21 @@ class Account(_message.Message):
     """Its share of the workers within a priority, relative to the other accounts that wait; 0.000001 to 1,000."""
     active: _builtins.bool
     """Whether submits are taken."""
+    max_pending_tasks: _builtins.int
+    """Tasks of it that may be pending at once, scheduled ones included; 0: no limit. A submit over it is refused with
+    RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL`; retries never are. Schedulers that submit at the same moment may pass it,
+    each by what it commits at once.
+    """
+    max_priority: _builtins.int
+    """The highest priority that its submits may ask for, 1 to 10; 0: no limit. A submit above it is refused with
+    INVALID_ARGUMENT, and so is one that leaves out `priority`, which then is 5. Pending tasks keep theirs.
+    """
+    max_starts_per_minute: _builtins.int
+    """Attempts of its tasks that may start within any 60 seconds; 0: no limit. What counts is each lease that a worker
+    gets: first attempts, retries, and what is leased again after a loss or after a worker gave it back. It counts from
+    then, also where the worker holds it ahead of a slot. The first ones may start at once; each makes room for another
+    one 60 seconds later.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -55,10 +73,13 @@ class Account(_message.Message):
         weight: _builtins.float = ...,
         active: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        max_pending_tasks: _builtins.int = ...,
+        max_priority: _builtins.int = ...,
+        max_starts_per_minute: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "create_time", b"create_time", "max_concurrent_tasks", b"max_concurrent_tasks", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "create_time", b"create_time", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -73,22 +94,34 @@ class CreateAccountRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENT_TASKS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    MAX_PENDING_TASKS_FIELD_NUMBER: _builtins.int
+    MAX_PRIORITY_FIELD_NUMBER: _builtins.int
+    MAX_STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required: 1 to 200 characters, not only white space."""
     max_concurrent_tasks: _builtins.int
     """Tasks that workers may hold at once, 0 or more. Default: 0, no limit."""
     weight: _builtins.float
     """Share within a priority, 0.000001 to 1,000; 0 is refused. Unset: 1."""
+    max_pending_tasks: _builtins.int
+    """Tasks that may be pending at once, 0 or more. Default: 0, no limit."""
+    max_priority: _builtins.int
+    """The highest priority that submits may ask for, 0 to 10. Default: 0, no limit."""
+    max_starts_per_minute: _builtins.int
+    """Attempts that may start within any 60 seconds, 0 or more. Default: 0, no limit."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         max_concurrent_tasks: _builtins.int = ...,
         weight: _builtins.float | None = ...,
+        max_pending_tasks: _builtins.int = ...,
+        max_priority: _builtins.int = ...,
+        max_starts_per_minute: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "max_concurrent_tasks", b"max_concurrent_tasks", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -236,7 +269,9 @@ class UpdateAccountRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Required: one or more of name, max_concurrent_tasks, weight, active. Unset or empty is refused."""
+        """Required: one or more of name, max_concurrent_tasks, weight, active, max_pending_tasks, max_priority,
+        max_starts_per_minute. Unset or empty is refused.
+        """
 
     def __init__(
         self,

@@ -111,8 +111,8 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAccount(self, request, context):
-        """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
-        for one commit. Idempotent.
+        """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
+        goes on. Blocks for one commit. Idempotent.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.

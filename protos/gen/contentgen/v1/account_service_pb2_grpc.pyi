@@ -66,8 +66,8 @@ class AccountServiceStub:
       `INTERNAL`: see TaskService.
     """
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]
-    """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
-    for one commit. Idempotent.
+    """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
+    goes on. Blocks for one commit. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
@@ -126,8 +126,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
       `INTERNAL`: see TaskService.
     """
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]  # type: ignore[assignment]
-    """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
-    for one commit. Idempotent.
+    """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
+    goes on. Blocks for one commit. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
@@ -207,8 +207,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.UpdateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.UpdateAccountResponse, _abc.Awaitable[_account_service_pb2.UpdateAccountResponse]]:
-        """Changes the fields that the mask names. Holds for what is dispatched from the commit on; what runs goes on. Blocks
-        for one commit. Idempotent.
+        """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
+        goes on. Blocks for one commit. Idempotent.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.

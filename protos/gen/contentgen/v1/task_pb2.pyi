@@ -93,6 +93,8 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     """Its `schedule_time` lies ahead."""
     PENDING_REASON_ACCOUNT_LIMIT: _PendingReason.ValueType  # 3
     """Its account has as many tasks leased as `max_concurrent_tasks` allows."""
+    PENDING_REASON_RATE_LIMIT: _PendingReason.ValueType  # 7
+    """Its account has had as many attempts started within the last 60 seconds as `max_starts_per_minute` allows."""
     PENDING_REASON_PAUSED: _PendingReason.ValueType  # 4
     """Dispatch is paused, of its account or of everything."""
     PENDING_REASON_NO_WORKERS: _PendingReason.ValueType  # 5
@@ -103,7 +105,7 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     """
 
 class PendingReason(_PendingReason, metaclass=_PendingReasonEnumTypeWrapper):
-    """Why a task is still pending: the first that holds, in the order of the numbers."""
+    """Why a task is still pending: the first that holds, in the order in which they stand here."""
 
 PENDING_REASON_UNSPECIFIED: PendingReason.ValueType  # 0
 """Not pending, or not computed (only GetTask computes it)."""
@@ -115,6 +117,8 @@ PENDING_REASON_SCHEDULED: PendingReason.ValueType  # 2
 """Its `schedule_time` lies ahead."""
 PENDING_REASON_ACCOUNT_LIMIT: PendingReason.ValueType  # 3
 """Its account has as many tasks leased as `max_concurrent_tasks` allows."""
+PENDING_REASON_RATE_LIMIT: PendingReason.ValueType  # 7
+"""Its account has had as many attempts started within the last 60 seconds as `max_starts_per_minute` allows."""
 PENDING_REASON_PAUSED: PendingReason.ValueType  # 4
 """Dispatch is paused, of its account or of everything."""
 PENDING_REASON_NO_WORKERS: PendingReason.ValueType  # 5

@@ -99,7 +99,7 @@ class SubmitTaskRequest(_message.Message):
     tone: _builtins.str
     """Tone, up to 200 characters. Empty: the CLI's own default."""
     priority: _builtins.int
-    """1 to 10, 10 first. Unset: 5."""
+    """1 to 10, 10 first; at most the account's `max_priority`, where it has one. Unset: 5."""
     auto_approve: _builtins.bool
     """Whether the content goes to the publish pool without a review. Unset: true."""
     max_retries: _builtins.int

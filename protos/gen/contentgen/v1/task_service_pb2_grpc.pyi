@@ -88,11 +88,15 @@ class TaskServiceStub:
     finds it.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
+      `max_priority`.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
       RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
+      Those that are scheduled for the day after tomorrow (UTC) or later don't count, and are not refused for it.
+      RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
+      as its `max_pending_tasks` allows, scheduled ones included.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -109,7 +113,8 @@ class TaskServiceStub:
       or the answer would exceed 4 MiB: split the batch.
       RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
       NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
-      RESOURCE_EXHAUSTED `QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for
+      the first of them.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
@@ -365,11 +370,15 @@ class TaskServiceAsyncStub(TaskServiceStub):
     finds it.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
+      `max_priority`.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
       RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
+      Those that are scheduled for the day after tomorrow (UTC) or later don't count, and are not refused for it.
+      RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
+      as its `max_pending_tasks` allows, scheduled ones included.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -386,7 +395,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
       or the answer would exceed 4 MiB: split the batch.
       RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
       NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
-      RESOURCE_EXHAUSTED `QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for
+      the first of them.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
@@ -645,11 +655,15 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         finds it.
 
         Statuses:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
+          `max_priority`.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
           FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
           ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
           RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
+          Those that are scheduled for the day after tomorrow (UTC) or later don't count, and are not refused for it.
+          RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
+          as its `max_pending_tasks` allows, scheduled ones included.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -672,7 +686,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           or the answer would exceed 4 MiB: split the batch.
           RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
           NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
-          RESOURCE_EXHAUSTED `QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
+          RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for
+          the first of them.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """

@@ -27,6 +27,37 @@ AtOnce = Annotated[
         show_default=False,
     ),
 ]
+Pending = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pending-tasks",
+        min=0,
+        metavar="N",
+        help="Tasks that may be pending, scheduled ones included; 0: no limit.",
+        show_default=False,
+    ),
+]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        "--max-priority",
+        min=0,
+        max=10,
+        metavar="P",
+        help="Highest priority that submits may ask for, 1 to 10; 0: no limit.",
+        show_default=False,
+    ),
+]
+AMinute = Annotated[
+    int | None,
+    typer.Option(
+        "--max-starts-per-minute",
+        min=0,
+        metavar="N",
+        help="Attempts that may start within any minute; 0: no limit.",
+        show_default=False,
+    ),
+]
 Weight = Annotated[
     float | None,
     typer.Option(
@@ -45,6 +76,7 @@ def add_to(app: typer.Typer) -> None:
         "create",
         "contentgen account create newsroom",
         "contentgen account create newsroom --max-concurrent-tasks 4 --weight 2",
+        "contentgen account create bulk --max-pending-tasks 10000 --max-priority 3 --max-starts-per-minute 60",
     )(create)
     command(app, "list", "contentgen account list", "contentgen -o jsonl account list | jq 'select(.active | not)'")(
         list_
@@ -54,14 +86,30 @@ def add_to(app: typer.Typer) -> None:
         app,
         "update",
         "contentgen account update 1 --max-concurrent-tasks 8",
+        "contentgen account update 1 --max-starts-per-minute 0",
         "contentgen account update 1 --inactive",
         "contentgen account update 1 --active --weight 0.5 --name archive",
     )(update)
 
 
-def create(session: Session, name: Name, max_concurrent_tasks: AtOnce = None, weight: Weight = None) -> None:
+def create(
+    session: Session,
+    name: Name,
+    max_concurrent_tasks: AtOnce = None,
+    weight: Weight = None,
+    max_pending_tasks: Pending = None,
+    max_priority: Priority = None,
+    max_starts_per_minute: AMinute = None,
+) -> None:
     """Make an account, active at once."""
-    request = pb.CreateAccountRequest(name=name, max_concurrent_tasks=max_concurrent_tasks or 0, weight=weight)
+    request = pb.CreateAccountRequest(
+        name=name,
+        max_concurrent_tasks=max_concurrent_tasks or 0,
+        weight=weight,
+        max_pending_tasks=max_pending_tasks or 0,
+        max_priority=max_priority or 0,
+        max_starts_per_minute=max_starts_per_minute or 0,
+    )
     connection = session.connection
     session.output.one(document(connection.call(connection.accounts.CreateAccount, request).account), tables.account)
 
@@ -87,18 +135,28 @@ def update(
     name: NewName = None,
     max_concurrent_tasks: AtOnce = None,
     weight: Weight = None,
+    max_pending_tasks: Pending = None,
+    max_priority: Priority = None,
+    max_starts_per_minute: AMinute = None,
     active: Active = None,
 ) -> None:
-    """Change an account: only what is given. It holds for what is dispatched from now on.
+    """Change an account: only what is given. It holds for what is submitted and dispatched from now on.
 
     An inactive account submits nothing more; what was submitted goes on.
     """
-    given = {"name": name, "max_concurrent_tasks": max_concurrent_tasks, "weight": weight, "active": active}
+    given = {
+        "name": name,
+        "max_concurrent_tasks": max_concurrent_tasks,
+        "weight": weight,
+        "max_pending_tasks": max_pending_tasks,
+        "max_priority": max_priority,
+        "max_starts_per_minute": max_starts_per_minute,
+        "active": active,
+    }
     changed = {field: value for field, value in given.items() if value is not None}
     if not changed:
-        raise typer.BadParameter(
-            "give what to change: --name, --max-concurrent-tasks, --weight, --active or --inactive"
-        )
+        flags = ", ".join(f"--{field.replace('_', '-')}" for field in given if field != "active")
+        raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
     account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # each has its field's type
     request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=list(changed)))
     connection = session.connection

@@ -100,7 +100,10 @@ def queue(connection: Connection, limit: int) -> Iterator[Finding]:
     pending = stats["counts"].get("pending", 0)
     waits = f", the oldest for {cells.duration(stats['oldest_pending_age'])}" if pending else ""
     message = f"{pending:,} of {limit:,} pending, {stats['queue_depth']:,} due{waits}"
-    if pending >= limit:
+    if pending >= limit > stats["queue_depth"]:
+        advice = "what is scheduled for the day after tomorrow (UTC) or later does not count"
+        yield warn("queue", f"full, unless enough of it is scheduled: {message}", advice)
+    elif pending >= limit:
         yield fail("queue", f"full: {message}", "start workers, or raise CONTENTGEN_MAX_QUEUE_SIZE of the schedulers")
     elif pending >= NEARLY_FULL * limit:
         yield warn("queue", f"nearly full: {message}", "start workers before submits are refused")

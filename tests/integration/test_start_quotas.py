@@ -1,0 +1,369 @@
+"""`max_starts_per_minute`: exact whatever happens, and no seat is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from scheduler_svc.application.accounts import update_account
+from scheduler_svc.application.admission import look, settle
+from scheduler_svc.application.query import explain_task
+from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Change
+from scheduler_svc.domain.task import PendingReason
+from scheduler_svc.store.transactions import PgTx
+from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
+from tests.integration.test_races import cancels, claims, overtaken
+from tests.waiting import wait_until
+
+QUOTA = 3
+
+
+@pytest.fixture
+def metered(scheduling: Scheduling) -> int:
+    return scheduling.make_account(max_starts_per_minute=QUOTA)
+
+
+def claimed(scheduling: Scheduling, count: int = 10) -> list[LeaseRef]:
+    """What is granted once the admission has done what it was asked for, and then what the claim asks for."""
+    scheduling.admit()
+    return [grant.ref for grant in scheduling.serve(count)]
+
+
+def a_minute_passes(scheduling: Scheduling, account_id: int, seconds: int = 60) -> None:
+    """Since what has started until now, and the timer that was set then runs."""
+    scheduling.sql(
+        """WITH held AS MATERIALIZED (
+                SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE)
+            UPDATE start_quotas SET times = ARRAY(
+                SELECT t - make_interval(secs => :seconds) FROM unnest(times) AS t)
+            WHERE account_id = :account_id AND (SELECT count(*) FROM held) > 0""",
+        account_id=account_id,
+        seconds=seconds,
+    )
+    scheduling.run(settle, account_id)
+
+
+def reason(scheduling: Scheduling, key: int) -> PendingReason:
+    found: PendingReason = scheduling.run(explain_task, key, TTL)[1]
+    return found
+
+
+def used(scheduling: Scheduling, account_id: int) -> int:
+    """The seats that are taken by what has started and is counted."""
+    ((found,),) = scheduling.sql(
+        """SELECT coalesce(sum(n), 0) FROM start_quotas, unnest(times, counts) AS s(time, n)
+            WHERE account_id = :account_id AND time > now() - interval '1 minute'""",
+        account_id=account_id,
+    )
+    return int(found)
+
+
+def test_so_many_start_and_as_many_a_minute_later(scheduling: Scheduling, metered: int) -> None:
+    keys, order = scheduling.fill(metered, 10), []
+    for count in (3, 3, 3, 1):
+        refs = claimed(scheduling)
+        assert len(refs) == count
+        order += [ref.task_key for ref in refs]
+        assert claimed(scheduling) == []
+        scheduling.end(refs[0], RESULT)  # that gives nothing back
+        a_minute_passes(scheduling, metered, 59)
+        assert claimed(scheduling) == []
+        a_minute_passes(scheduling, metered, 1)
+    assert order == keys
+
+
+def test_the_timer_is_set_for_the_first_seat_that_comes_back(scheduling: Scheduling, metered: int) -> None:
+    scheduling.fill(metered, 10)
+    assert len(claimed(scheduling)) == QUOTA
+    seconds = [signals.later[metered] for signals in scheduling.told if metered in signals.later]
+    assert seconds
+    assert seconds[-1] == pytest.approx(60, abs=5)
+
+
+def test_no_timer_is_set_where_nothing_waits(scheduling: Scheduling, metered: int) -> None:
+    scheduling.fill(metered, QUOTA)
+    assert len(claimed(scheduling)) == QUOTA
+    assert not any(signals.later for signals in scheduling.told)
+
+
+def test_what_is_not_claimed_starts_later_and_counts_from_then(scheduling: Scheduling, metered: int) -> None:
+    """Tasks that wait for a worker save up nothing: neither for themselves nor for those behind them."""
+    scheduling.fill(metered, 10)
+    scheduling.admit()
+    for _ in range(3):
+        a_minute_passes(scheduling, metered)
+    assert len(claimed(scheduling)) == QUOTA
+    assert claimed(scheduling) == []
+    assert used(scheduling, metered) == QUOTA
+
+
+def test_accounts_without_a_quota_go_on(scheduling: Scheduling, metered: int) -> None:
+    scheduling.fill(metered, 20)
+    scheduling.fill(1, 5)
+    assert len(claimed(scheduling, 20)) == QUOTA + 5
+    assert scheduling.sql("SELECT account_id FROM start_quotas") == [(metered,)]
+
+
+def test_a_claim_of_another_task_does_not_wait_for_the_count(scheduling: Scheduling, metered: int) -> None:
+    scheduling.fill(metered, 5)
+    scheduling.admit()
+    (ref,) = scheduling.claim()
+    assert ref
+    asked = scheduling.claim_for()
+    assert asked.urgent == frozenset()
+
+
+AGAIN: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
+    "retried": lambda s, ref: (s.end(ref, FAILURE), s.wait_is_over(ref.task_key)),
+    "lost": lambda s, ref: s.lose(ref),
+    "given back": lambda s, ref: s.end(ref, released()),
+    "never delivered": lambda s, ref: s.take_back(ref),
+}
+
+
+@pytest.mark.parametrize("how", AGAIN)
+def test_each_lease_is_a_start(scheduling: Scheduling, metered: int, how: str) -> None:
+    scheduling.fill(metered, 1)
+    for _ in range(QUOTA):
+        (ref,) = claimed(scheduling)
+        AGAIN[how](scheduling, ref)
+    assert claimed(scheduling) == []
+    assert reason(scheduling, ref.task_key) is PendingReason.RATE_LIMIT
+    a_minute_passes(scheduling, metered)
+    assert len(claimed(scheduling)) == 1
+
+
+def test_a_cancelled_task_gives_its_seat_back(scheduling: Scheduling, metered: int) -> None:
+    keys = scheduling.fill(metered, 6)
+    scheduling.admit()
+    for key in keys[:2]:
+        scheduling.cancel(key)
+    assert [ref.task_key for ref in claimed(scheduling)] == keys[2:5]
+    assert used(scheduling, metered) == QUOTA
+
+
+def test_a_late_result_gives_the_seat_of_its_task_back(scheduling: Scheduling, metered: int) -> None:
+    keys = scheduling.fill(metered, 6)
+    scheduling.admit()
+    (first,) = scheduling.claim()
+    scheduling.lose(first)
+    scheduling.admit()  # it could be claimed again
+    scheduling.end(first, RESULT)
+    assert [ref.task_key for ref in claimed(scheduling)] == keys[1:3]
+
+
+def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling, metered: int) -> None:
+    scheduling.fill(metered, 5, priority=2)
+    scheduling.admit()  # three of them could be claimed now
+    high = scheduling.fill(metered, 2, priority=8)
+    order = [ref.task_key for ref in claimed(scheduling)]
+    assert order[:2] == high
+    assert len(order) == QUOTA
+    assert used(scheduling, metered) == QUOTA
+
+
+def test_beside_a_limit_the_smaller_one_holds(scheduling: Scheduling) -> None:
+    account_id = scheduling.make_account(limit=2, max_starts_per_minute=QUOTA)
+    scheduling.fill(account_id, 10)
+    running = claimed(scheduling)
+    assert len(running) == 2
+    for ref in running:
+        scheduling.end(ref, RESULT)
+    assert len(claimed(scheduling)) == 1  # its third within the minute
+    a_minute_passes(scheduling, account_id)
+    assert len(claimed(scheduling)) == 1  # its second at once
+
+
+def test_a_pause_starts_nothing_and_uses_nothing(scheduling: Scheduling, metered: int) -> None:
+    scheduling.fill(metered, 10)
+    scheduling.admit()
+    scheduling.pause(metered)
+    assert claimed(scheduling) == []
+    scheduling.resume(metered)
+    assert len(claimed(scheduling)) == QUOTA
+
+
+class TestANewQuota:
+    def test_it_holds_for_what_waits(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        assert len(scheduling.claim(4)) == 4  # before there was one
+        scheduling.change_account(1, max_starts_per_minute=QUOTA)
+        assert len(scheduling.serve(10)) == QUOTA  # though no admission has run since
+        assert claimed(scheduling) == []
+
+    @pytest.mark.parametrize(("quota", "more"), [(QUOTA + 2, 2), (0, 17), (1, 0)])
+    def test_a_changed_one(self, scheduling: Scheduling, metered: int, quota: int, more: int) -> None:
+        scheduling.fill(metered, 20)
+        assert len(claimed(scheduling, 20)) == QUOTA
+        scheduling.change_account(metered, max_starts_per_minute=quota)
+        assert len(scheduling.serve(20)) == more
+
+    def test_one_that_is_gone_is_forgotten(self, scheduling: Scheduling, metered: int) -> None:
+        scheduling.fill(metered, 20)
+        claimed(scheduling)
+        scheduling.change_account(metered, max_starts_per_minute=0)
+        assert scheduling.sql("SELECT FROM start_quotas") == []
+        scheduling.change_account(metered, max_starts_per_minute=QUOTA)
+        assert len(claimed(scheduling)) == QUOTA
+
+    def test_it_waits_for_a_claim_that_is_under_way(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        change = AccountChange(max_starts_per_minute=QUOTA)
+        overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.run(update_account, 1, change))
+        assert len(claimed(scheduling)) == QUOTA
+
+
+class TestBesideOneAnother:
+    """The admission counts; a claim, a cancel or another replica's admission is under way."""
+
+    def test_a_cancel_that_is_under_way_is_no_start(self, scheduling: Scheduling, metered: int) -> None:
+        keys = scheduling.fill(metered, 6)
+        scheduling.admit()
+        overtaken(scheduling, cancels(keys[0]), lambda: scheduling.run(settle, metered))
+        assert used(scheduling, metered) == 0
+        scheduling.run(settle, metered)  # the cancel's commit asks for it
+        assert used(scheduling, metered) == 0
+        assert [ref.task_key for ref in claimed(scheduling)] == keys[1:4]
+
+    def test_one_that_waits_for_it_neither(self, scheduling: Scheduling, metered: int) -> None:
+        """The tag that it takes away is one that the admission has just given."""
+        keys = scheduling.fill(metered, 1)
+
+        def settles(tx: PgTx) -> None:
+            settle(tx, metered)
+
+        overtaken(scheduling, settles, lambda: scheduling.cancel(keys[0]))
+        scheduling.fill(metered, 6)
+        assert len(claimed(scheduling)) == QUOTA
+
+    def test_a_claim_that_is_under_way_has_started_once_it_is_committed(
+        self, scheduling: Scheduling, metered: int
+    ) -> None:
+        scheduling.fill(metered, 6)
+        scheduling.admit()
+        with scheduling.transaction() as tx:
+            claims(scheduling, count=2)(tx)
+            scheduling.run(settle, metered)
+            assert used(scheduling, metered) == 0
+        assert len(claimed(scheduling)) == 1
+        assert claimed(scheduling) == []
+        assert used(scheduling, metered) == QUOTA
+
+    def test_two_admissions_let_in_once(self, scheduling: Scheduling, metered: int) -> None:
+        scheduling.fill(metered, 10)
+
+        def settles(tx: PgTx) -> None:
+            settle(tx, metered)
+
+        overtaken(scheduling, settles, lambda: scheduling.run(settle, metered))
+        assert len(claimed(scheduling)) == QUOTA
+
+    def test_a_smaller_quota_takes_back_what_a_claim_leaves(self, scheduling: Scheduling, metered: int) -> None:
+        scheduling.fill(metered, 10)
+        scheduling.admit()
+        change = AccountChange(max_starts_per_minute=1)
+        overtaken(scheduling, claims(scheduling, count=2), lambda: scheduling.run(update_account, metered, change))
+        assert leased(scheduling) == 2
+        assert claimed(scheduling) == []
+        assert used(scheduling, metered) == 2
+
+
+class TestWhatIsMissed:
+    def test_a_lost_timer_is_found_by_a_look(self, scheduling: Scheduling, metered: int) -> None:
+        scheduling.fill(metered, 10)
+        claimed(scheduling)
+        assert metered in scheduling.run(look, 0).waiting
+
+    def test_starts_that_nobody_has_counted_take_their_seats_all_the_same(
+        self, scheduling: Scheduling, metered: int
+    ) -> None:
+        """The replica that claimed died before it counted them."""
+        scheduling.fill(metered, 10)
+        scheduling.admit()
+        assert len(scheduling.claim(2)) == 2
+        assert used(scheduling, metered) == 0
+        assert len(claimed(scheduling)) == 1
+        assert claimed(scheduling) == []
+
+    def test_what_a_replica_without_quotas_has_opened_is_closed_again(
+        self, scheduling: Scheduling, metered: int
+    ) -> None:
+        """It lets in all that the window holds, and the account has no backlog that a look would find."""
+        scheduling.fill(metered, 10)
+        scheduling.sql("UPDATE ready SET tag = task_key")
+        scheduling.sql("UPDATE shares SET closed = false, backlog = false, refill = NULL")
+        assert scheduling.run(look, 0).ajar == [metered]
+        scheduling.run(settle, metered)
+        assert scheduling.run(look, 0).ajar == []
+        assert len(claimed(scheduling)) == QUOTA
+
+
+class TestTheReason:
+    def test_a_task_waits_for_the_quota_only_once_it_is_used(self, scheduling: Scheduling, metered: int) -> None:
+        keys = scheduling.fill(metered, 10)
+        scheduling.admit()
+        scheduling.hello()
+        assert reason(scheduling, keys[-1]) is PendingReason.ALL_SLOTS_BUSY
+        scheduling.claim(QUOTA)
+        assert reason(scheduling, keys[-1]) is PendingReason.RATE_LIMIT  # counted or not
+        scheduling.run(settle, metered)
+        assert reason(scheduling, keys[-1]) is PendingReason.RATE_LIMIT
+
+    def test_the_limit_of_tasks_at_once_comes_first_and_a_pause_later(self, scheduling: Scheduling) -> None:
+        account_id = scheduling.make_account(limit=1, max_starts_per_minute=1)
+        keys = scheduling.fill(account_id, 2)
+        (ref,) = claimed(scheduling)
+        scheduling.pause(account_id)
+        assert reason(scheduling, keys[1]) is PendingReason.ACCOUNT_LIMIT
+        scheduling.end(ref, RESULT)
+        assert reason(scheduling, keys[1]) is PendingReason.RATE_LIMIT
+
+
+def test_quotas_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling) -> None:
+    """Two replicas' worth of threads, while minutes pass; what starts between two of them is never more."""
+    account_id = scheduling.make_account(max_starts_per_minute=QUOTA)
+    over = threading.Event()
+    for worker_id in "vw":
+        scheduling.hello(worker_id)
+
+    def all_used() -> bool:
+        return used(scheduling, account_id) == QUOTA
+
+    def work(worker_id: str) -> None:
+        chance = random.Random(worker_id)
+        ends: list[Change] = [RESULT, released()]
+        while not over.is_set():
+            scheduling.admit()
+            for grant in scheduling.serve(chance.randint(1, 4), worker_id):
+                scheduling.end(grant.ref, chance.choice(ends))
+
+    with ThreadPoolExecutor(3) as pool:
+        keys = scheduling.fill(account_id, 40)
+        workers = [pool.submit(work, worker_id) for worker_id in "vw"]
+        try:
+            for minute in range(1, 6):
+                wait_until(all_used, within=30, what="the quota is used")
+                for _ in range(5):
+                    scheduling.cancel(keys.pop())
+                assert started(scheduling) == QUOTA * minute
+                a_minute_passes(scheduling, account_id)
+        finally:
+            over.set()
+        for worker in workers:
+            worker.result(timeout=10)
+    assert started(scheduling) <= QUOTA * 6
+
+
+def leased(scheduling: Scheduling) -> int:
+    return len(scheduling.sql("SELECT FROM leases"))
+
+
+def started(scheduling: Scheduling) -> int:
+    ((found,),) = scheduling.sql("SELECT count(*) FROM task_events WHERE reason = 'LEASED'")
+    return int(found)
