@@ -151,7 +151,7 @@ class Replica:
         # So must what decides who may run: the dispatcher waits for it.
         self._dispatch_calls = Calls(self._database(1, hot=True), 1)
         self._admission = Admission(self._dispatch_calls)
-        reports = Reports(settings.lease_ttl, settings.max_worker_losses)
+        reports = Reports(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals)
         self._reports: Lane[Item, Answer] = Lane(
             "report",
             self._database(1, hot=True),
