@@ -995,7 +995,7 @@ class PollRunningTasksResponse(_message.Message):
     STILL_RUNNING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     total: _builtins.int
-    """Running at the call; those that were cancelled or given back since are counted here only."""
+    """Running at the call; those that were cancelled, deferred or given back since are counted here only."""
     completed: _builtins.int
     """Completed since."""
     failed: _builtins.int
