@@ -163,7 +163,7 @@ class Replica:
             statement_timeout=settings.statement_timeout,
         )
         self._admission = Admission(pools.dispatch, needed)
-        reports = Reports(settings.lease_ttl, settings.max_worker_losses)
+        reports = Reports(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals)
         self._reports: Lane[Item, Answer] = Lane(
             "report",
             pools.lane(),

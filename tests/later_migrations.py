@@ -12,7 +12,7 @@ NEWEST = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("0*.py"))
 
 _FILE = """\
 from alembic import op
-from scheduler_svc.store.migrations.online import build_index
+from scheduler_svc.store.migrations.online import build_index, widen_check
 
 revision = "{revision}"
 down_revision = "{before}"

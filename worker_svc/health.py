@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from enum import Enum, auto
 
-from worker_svc.outcome import Failed, Outcome, Reason
+from worker_svc.outcome import Deferred, Failed, Outcome, Reason
 
 QUICK = 10.0
 """Seconds: a run that fails sooner than this says more about the CLI than about its task."""
@@ -74,9 +74,14 @@ class Breaker:
         return True
 
     def ran(self, lease_id: str, outcome: Outcome, lasted: float) -> None:
-        """A run came to `outcome` by itself, `lasted` seconds after its start. One that was stopped says nothing."""
+        """A run came to `outcome` by itself, `lasted` seconds after its start. One that was stopped says nothing.
+
+        Nor does one that was deferred, where the model can't go on, nor one whose options are not allowed.
+        """
+        if isinstance(outcome, Deferred):
+            return
         if isinstance(outcome, Failed) and outcome.reason is Reason.INVALID_CREATOR_OPTIONS:
-            return  # the CLI was not asked
+            return
         if self.circuit is Circuit.CLOSED:
             self._count(outcome, lasted)
         elif lease_id == self._tried:

@@ -72,7 +72,16 @@ class Failed:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-Outcome = Completed | Failed
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The CLI asked to come back later, which is no failure. `message` is for people; empty where it said nothing."""
+
+    pause: float
+    """Seconds."""
+    message: str = ""
+
+
+Outcome = Completed | Failed | Deferred
 
 
 class Exit(Protocol):
@@ -133,7 +142,7 @@ def of_time_out(command: str, limit: float, stderr: str = "") -> Failed:
     return failed(Reason.CREATOR_TIMEOUT, f"`{command}` did not end within {limit:g} s", stderr)
 
 
-def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = "") -> Outcome:
+def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = "") -> Completed | Failed:
     """The result that the last JSON document of `stdout` holds.
 
     `stdout` is the end of what the CLI printed; `truncated` says that its beginning is missing. `max_result` bounds
@@ -148,7 +157,7 @@ def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = 
     return of_document(document, max_result, stderr)
 
 
-def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") -> Outcome:
+def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") -> Completed | Failed:
     """The result that a document with the keys `content`, `htmlContent`, `images` and `qualityScore` holds."""
     try:
         return _bounded(_result(document), max_result)
@@ -260,19 +269,20 @@ def _score(document: Mapping[str, Any]) -> float | None:
     score = document.get("qualityScore")
     if score is None:
         return None
-    if isinstance(score, bool) or not isinstance(score, int | float) or not _is_finite(score):
+    if isinstance(score, bool) or not isinstance(score, int | float) or not is_finite(score):
         raise ValueError("qualityScore must be a finite number")
     return float(score)
 
 
-def _is_finite(number: float) -> bool:
+def is_finite(number: float) -> bool:
+    """Whether a number of a JSON document is one that a double holds."""
     try:
         return math.isfinite(number)
     except OverflowError:  # an integer above what a double holds
         return False
 
 
-def _bounded(result: Result, max_result: int) -> Outcome:
+def _bounded(result: Result, max_result: int) -> Completed | Failed:
     size = _bytes(result.content) + _bytes(result.html)
     if size > max_result:
         return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {size} bytes; {max_result} are allowed")

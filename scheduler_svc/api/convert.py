@@ -17,6 +17,7 @@ from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
 from scheduler_svc.domain.task import PendingReason, Progress, Task, TaskError, TaskEvent, TaskStats
 from scheduler_svc.domain.worker import Worker, WorkerPool
 
@@ -56,6 +57,8 @@ def fill_task(message: pb.Task, it: Task) -> None:
     set_duration(message.timeout, it.timeout)
     message.max_retries = it.max_retries
     message.auto_retry = it.auto_retry
+    if it.backoff != DEFAULT_BACKOFF:
+        _fill_backoff(message, it.backoff)
     if it.labels:
         message.labels.update(it.labels)
     message.request_id = it.request_id
@@ -65,6 +68,16 @@ def fill_task(message: pb.Task, it: Task) -> None:
         message.error.CopyFrom(task_error(it.error))
     if it.end_time:
         set_timestamp(message.end_time, it.end_time)
+
+
+def _fill_backoff(message: pb.Task, it: Backoff) -> None:
+    """As it was submitted: what is not said stays unset."""
+    if it.initial_ms is not None:
+        message.initial_backoff.FromMilliseconds(it.initial_ms)
+    if it.multiplier is not None:
+        message.backoff_multiplier = it.multiplier
+    if it.max_ms is not None:
+        message.max_backoff.FromMilliseconds(it.max_ms)
 
 
 def _fill_attempts(message: pb.Task, it: Task) -> None:

@@ -26,12 +26,14 @@ from scheduler_svc.domain.lease import (
     Accepted,
     Change,
     Completed,
+    Deferred,
     Failed,
     Processing,
     Release,
     Released,
     Update,
 )
+from scheduler_svc.domain.retry import DEFAULT_PAUSE
 from scheduler_svc.domain.task import Progress, TaskError
 from scheduler_svc.domain.worker import Held, Hello, State, Wanted
 
@@ -40,6 +42,7 @@ MAX_IMAGES = 1_000
 MAX_IMAGE_CHARACTERS = 128 * 1024
 MAX_STEP = 200
 MAX_MESSAGE = 2_000
+MAX_DEFERRAL_MESSAGE = 1_000
 MAX_DETAILS = 20
 MAX_DETAIL = 8_000
 MAX_LAST_ERROR = 1_000
@@ -125,15 +128,13 @@ def updates(report: pb.Report) -> tuple[Update, ...]:
     return tuple(taken)
 
 
-_ACCEPTED, _PROCESSING = Accepted(), Processing()
+_STAGES: dict[str, Change] = {"accepted": Accepted(), "processing": Processing()}
 
 
 def _change(index: int, it: pb.LeaseUpdate) -> Change:
     match it.WhichOneof("update"):
-        case "accepted":
-            return _ACCEPTED
-        case "processing":
-            return _PROCESSING
+        case "accepted" | "processing" as stage:
+            return _STAGES[stage]
         case "progress":
             percent = min(100, max(0, it.progress.percent))
             return Progress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
@@ -143,6 +144,8 @@ def _change(index: int, it: pb.LeaseUpdate) -> Change:
             return Failed(_error(it.failed.error))
         case "released":
             return _released(index, it.released)
+        case "deferred":
+            return _deferred(it.deferred)
         case _:
             raise InvalidArgument([Violation(f"report.updates[{index}].update", "must say what happened")])
 
@@ -177,6 +180,13 @@ def _released(index: int, released: pb.Released) -> Released:
     return Released(_RELEASES[released.reason], released.started)
 
 
+def _deferred(deferred: pb.Deferred) -> Deferred:
+    """Whatever Duration it is, the pause is bounded where it is used."""
+    asked = deferred.retry_after
+    pause = asked.seconds + asked.nanos / 1e9 if deferred.HasField("retry_after") else DEFAULT_PAUSE
+    return Deferred(pause, _text(deferred.message, MAX_DEFERRAL_MESSAGE))
+
+
 _RELEASES = {int(reason): reason for reason in Release}
 
 
@@ -194,6 +204,7 @@ def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, schedul
             drop_leases=opened.drop,
             wanted=_wanted(opened.wanted),
             scheduler_id=scheduler_id,
+            takes_deferrals=True,
         )
     )
 

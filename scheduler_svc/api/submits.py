@@ -14,6 +14,7 @@ from scheduler_svc.domain.bounds import (
     LEAST_PRIORITY,
     MAX_CATEGORY,
     MAX_KEYWORDS,
+    MAX_MULTIPLIER,
     MAX_PROMPT_BYTES,
     MAX_REQUIREMENTS,
     MAX_RETRIES,
@@ -21,6 +22,7 @@ from scheduler_svc.domain.bounds import (
     MAX_TOPIC,
     MOST_PRIORITY,
 )
+from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NewTask
 
 MAX_CREATOR_OPTIONS = 32
@@ -29,6 +31,8 @@ MAX_OPTION_VALUE = 1_000
 LEAST_TIMEOUT = timedelta(seconds=1)
 MOST_TIMEOUT = timedelta(days=3_650)
 """The contract knows no upper bound; this one keeps every time that follows from it a time that can be stored."""
+LEAST_BACKOFF = timedelta(milliseconds=1)
+MOST_BACKOFF = timedelta(days=30)
 
 RESERVED_OPTIONS = frozenset(
     {"type", "mode", "task-id", "topic", "requirements", "tone", "keywords", "json", "version", "help"}
@@ -58,6 +62,7 @@ def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
         request_id=request.request_id,
         labels=bad.labels("labels", request.labels),
         creator_options=_creator_options(request.creator_options, bad),
+        backoff=_backoff(request, bad),
     )
     _check(new, bad)
     return new
@@ -86,6 +91,23 @@ def _check_bytes(new: NewTask, bad: Violations) -> None:
 
 def _timeout(message: Duration, bad: Violations) -> timedelta:
     return bad.duration("timeout", message, LEAST_TIMEOUT, MOST_TIMEOUT)
+
+
+def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
+    given = request.HasField
+    multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
+    if multiplier is not None:
+        bad.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
+    initial = _wait("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
+    most = _wait("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
+    if initial is not None and most is not None and most < initial:
+        bad.add("max_backoff", "must be as long as initial_backoff, or longer")
+    return Backoff(initial, multiplier, most)
+
+
+def _wait(field: str, message: Duration, bad: Violations) -> int:
+    """Milliseconds."""
+    return bad.duration(field, message, LEAST_BACKOFF, MOST_BACKOFF) // LEAST_BACKOFF
 
 
 def _creator_options(options: Mapping[str, str], bad: Violations) -> dict[str, str]:

@@ -61,8 +61,8 @@ class Violations:
         if not value:
             self.add(field, "is required")
 
-    def number(self, field: str, value: int, least: int, most: int) -> None:
-        """A whole number in a closed range."""
+    def number(self, field: str, value: float, least: int, most: int) -> None:
+        """A number in a closed range; NaN is in none."""
         if not least <= value <= most:
             self.add(field, f"must be {least:,} to {most:,}, is {value:,}")
 
@@ -81,7 +81,7 @@ class Violations:
         length = timedelta_of(message)
         if length is not None and least <= length <= most:
             return length
-        self.add(field, f"must be a duration of {least.total_seconds():,.0f} s to {most.total_seconds():,.0f} s")
+        self.add(field, f"must be a duration of {_seconds(least)} s to {_seconds(most)} s")
         return least
 
     def time(self, field: str, message: Timestamp) -> datetime | None:
@@ -127,6 +127,10 @@ class Violations:
                     wanted = " or ".join(status.label for status in sorted(among))
                     self.add(f"{field}[{i}]", f"must be {wanted}, is {Status(value).label}")
         return frozenset(found)
+
+
+def _seconds(length: timedelta) -> str:
+    return f"{length.total_seconds():,.3f}".rstrip("0").rstrip(".")
 
 
 def keyed(field: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""The end of attempts without a result: failed, timed out, lost, given back, cancelled by force."""
+"""The end of attempts without a result: failed, timed out, lost, given back, deferred, cancelled by force."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     if item.starts and status is Status.SUBMITTED:
         status = Status.PROCESSING
         record(ledger, lease, Status.SUBMITTED, status, reason="STARTED")
-    counters = Counters(task.retry_count, task.max_retries, task.auto_retry, task.losses, task.refusals)
+    counters = Counters(
+        task.retry_count, task.max_retries, task.auto_retry, task.losses, task.refusals, task.deferrals, task.backoff
+    )
     then = sequel(status, item.cause, counters, max_losses=max_losses, jitter=random.random())  # noqa: S311 - a spread
     for step in then.steps:
         count = then.retry_count if step.target is Status.PENDING else None
@@ -90,6 +92,7 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
         then.retry_count,
         then.losses,
         then.refusals,
+        then.deferrals,
         error_json(then.error),
     )
 

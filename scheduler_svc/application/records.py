@@ -10,6 +10,7 @@ from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.worker import Wanted
 
@@ -26,6 +27,9 @@ class NewTaskRow(NamedTuple):
     max_retries: int
     timeout_ms: int
     schedule_time: datetime | None
+    initial_backoff_ms: int | None
+    backoff_multiplier: float | None
+    max_backoff_ms: int | None
 
 
 class PayloadRow(NamedTuple):
@@ -62,11 +66,20 @@ class TaskRow(NamedTuple):
     auto_retry: bool
     losses: int
     refusals: int
+    deferrals: int
     timeout_ms: int
     attempt: int
     fence: int | None
     lease_end: End
     worker_id: str
+    initial_backoff_ms: int | None = None
+    backoff_multiplier: float | None = None
+    max_backoff_ms: int | None = None
+
+    @property
+    def backoff(self) -> Backoff:
+        """How long it waits before a retry."""
+        return Backoff(self.initial_backoff_ms, self.backoff_multiplier, self.max_backoff_ms)
 
 
 class Batch(NamedTuple):
@@ -106,6 +119,7 @@ class EndedAttempt(NamedTuple):
     retry_count: int
     losses: int
     refusals: int
+    deferrals: int
     error: str | None
 
 

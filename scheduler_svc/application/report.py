@@ -30,6 +30,7 @@ from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
     Completed,
+    Deferred,
     End,
     Failed,
     Fold,
@@ -116,9 +117,10 @@ def report_keys(item: Item) -> Iterable[Hashable]:
 class Reports:
     """The work of the report lane."""
 
-    def __init__(self, lease_ttl: float, max_losses: int) -> None:
+    def __init__(self, lease_ttl: float, max_losses: int, max_deferrals: int) -> None:
         self._ttl = lease_ttl
         self._max_losses = max_losses
+        self._max_deferrals = max_deferrals
 
     def run_group(self, tx: Tx, group: Sequence[Item]) -> list[Answer]:
         """Writes what a group of messages says; an answer for each, in order."""
@@ -184,7 +186,7 @@ class Reports:
         folds = fold(_heeded(reports, strange))
         ledger = Ledger(tx)
         verdicts = _judge(tx, ledger, folds, live, tasks)
-        write = _Write(tx, ledger, self._max_losses)
+        write = _Write(tx, ledger, self._max_losses, self._max_deferrals)
         for ref in taken_back:
             if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
                 write.take_back(lease)
@@ -315,10 +317,11 @@ def _last_end(task: TaskRow | None) -> LastEnd | None:
 class _Write:
     """Collects what verdicts do, and writes it in a statement a kind."""
 
-    def __init__(self, tx: Tx, ledger: Ledger, max_losses: int) -> None:
+    def __init__(self, tx: Tx, ledger: Ledger, max_losses: int, max_deferrals: int) -> None:
         self._tx = tx
         self._ledger = ledger
         self._max_losses = max_losses
+        self._max_deferrals = max_deferrals
         self._changes: list[LeaseChange] = []
         self._completed: dict[LeaseRef, Result] = {}
         self._completed_late: dict[LeaseRef, Result] = {}
@@ -342,9 +345,9 @@ class _Write:
                     self._change(one, lease)
                 case Completed():
                     self._complete(one, lease)
-                case Failed() | Released() as ending:
+                case Failed() | Released() | Deferred() as ending:
                     started = one.processing or (isinstance(ending, Released) and ending.started)
-                    cause = reported(ending, started or lease.status is Status.PROCESSING)
+                    cause = reported(ending, started or lease.status is Status.PROCESSING, self._max_deferrals)
                     self._ended.append(EndedLease(lease, cause, starts=started))
 
     def _change(self, one: Fold, lease: LiveLease) -> None:

@@ -236,6 +236,7 @@ def _task_row(key: int, task: NewTask) -> NewTaskRow:
         task.max_retries,
         _milliseconds(task),
         task.schedule_time,
+        *task.backoff,
     )
 
 
@@ -273,4 +274,5 @@ def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
         labels=task.labels,
         request_id=task.request_id,
         creator_options=task.creator_options,
+        backoff=task.backoff,
     )

@@ -38,6 +38,9 @@ class TaskMethods(Connected):
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
         creator_options: Mapping[str, str] | None = None,
+        initial_backoff: float | None = None,
+        backoff_multiplier: float | None = None,
+        max_backoff: float | None = None,
     ) -> str:
         """The id of a new task, once it is committed. What is None has the scheduler's default.
 
@@ -57,6 +60,9 @@ class TaskMethods(Connected):
             request_id: the same id again returns the first task. Default: a new one, so that a repeated call is safe.
             labels: the caller's own.
             creator_options: extra `--key=value` for the CLI.
+            initial_backoff: seconds before the first retry; default 30.
+            backoff_multiplier: what each further wait is longer by, 1 to 100; default 2.
+            max_backoff: seconds of the longest wait; default 10 minutes.
 
         Raises:
             ResourceNotFoundException: no such account.
@@ -83,6 +89,9 @@ class TaskMethods(Connected):
             request_id=request_id,
             labels=labels,
             creator_options=creator_options,
+            initial_backoff=initial_backoff,
+            backoff_multiplier=backoff_multiplier,
+            max_backoff=max_backoff,
         )
         return self._connection.call(self._connection.tasks.SubmitTask, request).task.task_id
 
@@ -175,6 +184,8 @@ def _submit(
     timeout: float | None = None,
     schedule_time: datetime | None = None,
     request_id: str | None = None,
+    initial_backoff: float | None = None,
+    max_backoff: float | None = None,
     **fields: Any,
 ) -> pb.SubmitTaskRequest:
     """The message of one submit. What is None is unset; a field that there is not raises ValueError."""
@@ -182,5 +193,7 @@ def _submit(
         timeout=duration(timeout),
         schedule_time=timestamp(schedule_time),
         request_id=request_id or uuid.uuid4().hex,
+        initial_backoff=duration(initial_backoff),
+        max_backoff=duration(max_backoff),
         **fields,
     )

@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     max_worker_losses: Annotated[int, whole_number(1, 1_000)] = 5
     """Lost leases in a row after which a task stays failed. Default: 5"""
 
+    max_deferrals: Annotated[int, whole_number(1, 10_000)] = 100
+    """How many-th time in a row that a CLI asks to come back later counts as a failure of the task, and consumes a
+    retry; 1: each time. Default: 100"""
+
     retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
     """How long ended tasks are kept, such as 30d; contents and the publish pool stay. Default: unset, until
     CleanupTasks."""

@@ -15,3 +15,5 @@ MAX_PROMPT_BYTES = 64 * 1024
 LEAST_PRIORITY = 1
 MOST_PRIORITY = 10
 MAX_RETRIES = 100
+MAX_MULTIPLIER = 100
+"""By how much each wait before a retry may be longer than the one before."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from scheduler_svc.domain import retry
-from scheduler_svc.domain.lease import End, Failed, Release, Released
+from scheduler_svc.domain.lease import Deferred, End, Failed, Release, Released
 from scheduler_svc.domain.lifecycle import Move, Status, after
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
 from scheduler_svc.domain.task import TaskError
 
 
@@ -22,26 +23,37 @@ class Place(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Deferral:
+    """What a CLI asked for, and which deferral in a row is a failure instead."""
+
+    asked: Deferred
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cause:
     """Why an attempt ended. `error` None: nothing went wrong."""
 
-    move: Move  # FAIL, TIME_OUT, LOSE, GIVE_BACK or CANCEL_BY_FORCE
+    move: Move  # FAIL, TIME_OUT, LOSE, GIVE_BACK, DEFER or CANCEL_BY_FORCE
     end: End
     reason: str
     error: TaskError | None = None
     counted: bool = True  # a LOSE that is nobody's loss is not
     refused: bool = False
+    deferral: Deferral | None = None  # of a DEFER
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a task has used up."""
+    """What a task has used up, and how long it waits before a retry."""
 
     retry_count: int
     max_retries: int
     auto_retry: bool
     losses: int
     refusals: int
+    deferrals: int = 0
+    backoff: Backoff = DEFAULT_BACKOFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +78,13 @@ class Sequel:
     refusals: int
     delay: float = 0.0
     error: TaskError | None = None
+    deferrals: int = 0
 
 
-def reported(ending: Failed | Released, started: bool) -> Cause:
+def reported(ending: Failed | Released | Deferred, started: bool, max_deferrals: int) -> Cause:
     """The cause that a worker's report names. `started`: whether its CLI had been started on the task."""
+    if isinstance(ending, Deferred):
+        return Cause(Move.DEFER, End.RELEASED, retry.DEFERRED, deferral=Deferral(ending, max_deferrals))
     if isinstance(ending, Failed):
         move = Move.TIME_OUT if ending.error.reason == retry.TASK_TIMEOUT else Move.FAIL
         return Cause(move, End.FAILED, ending.error.reason, ending.error)
@@ -87,6 +102,8 @@ def lost(message: str) -> Cause:
 
 def sequel(status: Status, cause: Cause, counters: Counters, *, max_losses: int, jitter: float) -> Sequel:
     """What follows when an attempt in `status` ends for `cause`; `jitter` in [0, 1)."""
+    if cause.deferral is not None:
+        return _after_deferral(status, cause.deferral, counters, jitter)
     match cause.move:
         case Move.LOSE:
             return _after_loss(status, cause, counters, max_losses)
@@ -115,7 +132,7 @@ def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: flo
     if not retries:
         return ended
     number = counters.retry_count + 1
-    delay = retry.backoff(number, jitter)
+    delay = counters.backoff.before(number, jitter)
     again = Step(
         ended.status,
         after(ended.status, Move.RETRY),
@@ -130,7 +147,14 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
     ended = _ended(status, cause, counters)
     if cause.counted and losses >= max_losses:
         return Sequel(
-            ended.status, ended.steps, Place.NOWHERE, counters.retry_count, losses, counters.refusals, error=cause.error
+            ended.status,
+            ended.steps,
+            Place.NOWHERE,
+            counters.retry_count,
+            losses,
+            counters.refusals,
+            error=cause.error,
+            deferrals=counters.deferrals,
         )
     again = Step(ended.status, after(ended.status, Move.RETRY), retry.REQUEUED, "at once; no retry is consumed")
     return Sequel(
@@ -141,17 +165,31 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
         losses,
         counters.refusals,
         error=cause.error,
+        deferrals=counters.deferrals,
     )
 
 
 def _after_give_back(status: Status, cause: Cause, counters: Counters, jitter: float) -> Sequel:
+    retries, losses, deferrals = counters.retry_count, counters.losses, counters.deferrals
     if not cause.refused:
         step = Step(status, after(status, Move.GIVE_BACK), cause.reason)
-        return Sequel(Status.PENDING, (step,), Place.KEPT, counters.retry_count, counters.losses, counters.refusals)
+        return Sequel(Status.PENDING, (step,), Place.KEPT, retries, losses, counters.refusals, deferrals=deferrals)
     refusals = counters.refusals + 1
     delay = retry.refusal_wait(refusals)
     if delay is None:
         error = TaskError(retry.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
         return _after_failure(status, Cause(Move.FAIL, cause.end, error.reason, error), counters, jitter)
     step = Step(status, after(status, Move.GIVE_BACK), cause.reason, f"offered again in {delay:.0f} s")
-    return Sequel(Status.PENDING, (step,), Place.KEPT_LATER, counters.retry_count, counters.losses, refusals, delay)
+    return Sequel(Status.PENDING, (step,), Place.KEPT_LATER, retries, losses, refusals, delay, deferrals=deferrals)
+
+
+def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitter: float) -> Sequel:
+    """The CLI ran, so that the rows of losses and refusals end. The task keeps no place: it comes back when it may."""
+    deferrals = counters.deferrals + 1
+    said = f": {deferral.asked.message}" if deferral.asked.message else ""
+    if deferrals >= deferral.limit:
+        error = TaskError(retry.DEFERRED, f"the CLI asked {deferrals} times in a row to come back later{said}")
+        return _after_failure(status, Cause(Move.FAIL, End.FAILED, error.reason, error), counters, jitter)
+    delay = retry.pause(deferral.asked.pause, jitter)
+    step = Step(status, after(status, Move.DEFER), retry.DEFERRED, f"offered again in {delay:.0f} s{said}")
+    return Sequel(Status.PENDING, (step,), Place.BACKOFF, counters.retry_count, 0, 0, delay, deferrals=deferrals)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from types import UnionType
 from typing import NamedTuple
 
 from scheduler_svc.domain.content import Result
@@ -75,7 +76,15 @@ class Released:
     started: bool
 
 
-Ending = Completed | Failed | Released
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The CLI asked to come back after `pause` seconds; `message` is for people."""
+
+    pause: float
+    message: str = ""
+
+
+Ending = Completed | Failed | Released | Deferred
 Change = Accepted | Processing | Progress | Ending
 
 
@@ -140,12 +149,15 @@ class Verdict(Enum):
     LOST = "lost"
 
 
-_ENDED_BY: Mapping[End, type[Ending]] = {
+_ENDED_BY: Mapping[End, type[Ending] | UnionType] = {
     End.COMPLETED: Completed,
     End.FAILED: Failed,
-    End.RELEASED: Released,
+    End.RELEASED: Released | Deferred,
 }
-"""What a lease's own updates end it by. A hello that doesn't name it releases it too; it takes no result after that."""
+"""What a lease's own updates end it by. A hello that doesn't name it releases it too; it takes no result after that.
+
+A deferral is kept as a release: an `End` of its own is one that the version before can't read.
+"""
 
 
 def judge(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:

@@ -48,6 +48,7 @@ class Move(IntEnum):
     RETRY = 10
     CANCEL = 11
     CANCEL_BY_FORCE = 12
+    DEFER = 13
 
 
 class Edge(NamedTuple):
@@ -79,6 +80,8 @@ EDGES: tuple[Edge, ...] = (
     Edge("k", Move.CANCEL_BY_FORCE, S.SUBMITTED, S.CANCELLED, "CancelTask with force"),
     Edge("k", Move.CANCEL_BY_FORCE, S.PROCESSING, S.CANCELLED, "CancelTask with force"),
     Edge("l", Move.COMPLETE_LATE, S.PENDING, S.COMPLETED, "the latest lease's result, come after that ran out"),
+    Edge("m", Move.DEFER, S.SUBMITTED, S.PENDING, "the worker reports that the CLI asked to come back later"),
+    Edge("m", Move.DEFER, S.PROCESSING, S.PENDING, "the worker reports that the CLI asked to come back later"),
 )
 
 TRANSITIONS: dict[tuple[Status, Move], Status] = {(edge.source, edge.move): edge.target for edge in EDGES}

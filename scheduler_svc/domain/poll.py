@@ -25,7 +25,7 @@ class RunningAttempt(NamedTuple):
 
 class Fate(NamedTuple):
     """How many attempts of a worker have come to the same: SUBMITTED where they run on, NONE where neither that nor an
-    end is known of them (given back, cancelled, or deleted since).
+    end is known of them (given back, deferred, cancelled, or deleted since).
     """
 
     worker_id: str
@@ -36,7 +36,7 @@ class Fate(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class PollResult:
     """What became of the attempts that ran at the call. `error`: they run on as far as is known, but their worker is
-    silent. `total` counts those too that were cancelled or given back since.
+    silent. `total` counts those too that were cancelled, deferred or given back since.
     """
 
     total: int = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-BACKOFF_FIRST = 30.0
-BACKOFF_CAP = 600.0
+from typing import NamedTuple
+
+INITIAL_BACKOFF_MS = 30_000
+BACKOFF_MULTIPLIER = 2.0
+MAX_BACKOFF_MS = 600_000
 REFUSAL_CAP = 60.0
 MAX_REFUSALS = 10
 
@@ -11,6 +14,10 @@ WORKER_LOST = "WORKER_LOST"
 TASK_TIMEOUT = "TASK_TIMEOUT"
 NO_WORKER_ACCEPTS = "NO_WORKER_ACCEPTS"
 CANCELLED_BY_CLIENT = "CANCELLED_BY_CLIENT"
+DEFERRED = "DEFERRED"
+
+DEFAULT_PAUSE, MIN_PAUSE, MAX_PAUSE = 30.0, 1.0, 86_400.0
+"""Seconds that a deferral waits; what a CLI asks for beyond the bounds counts as the nearer one."""
 
 AUTO_RETRY, REQUEUED, RETRY_TASK = "AUTO_RETRY", "REQUEUED", "RETRY_TASK"
 """Reasons of moves back to pending: a retry by itself, at once after a loss, and by a client."""
@@ -28,12 +35,40 @@ def retries_by_itself(reason: str, *, auto_retry: bool, retry_count: int, max_re
     return auto_retry and retry_count < max_retries and is_retryable(reason)
 
 
-def backoff(retry_count: int, jitter: float) -> float:
-    """Seconds before retry number `retry_count` (from 1): 30, 60, 120 … at most 600.
+_MAX_EXPONENT = 100
+"""As many retries as a task may have; keeps the power below what a double holds."""
 
-    `jitter` in [0, 1) moves it by a tenth either way, so that tasks which failed together don't come back together.
+
+class Backoff(NamedTuple):
+    """How long a task waits before its retries, as its submit says. None: the default."""
+
+    initial_ms: int | None = None
+    """Default: 30 s."""
+    multiplier: float | None = None
+    """1 or more. Default: 2."""
+    max_ms: int | None = None
+    """Default: 10 min, or `initial_ms` where that is longer."""
+
+    def before(self, retry_count: int, jitter: float) -> float:
+        """Seconds before retry number `retry_count` (from 1): 30, 60, 120 … at most 600 by default.
+
+        `jitter` in [0, 1) moves it by a tenth either way, so that tasks which failed together don't come back together.
+        """
+        initial = INITIAL_BACKOFF_MS if self.initial_ms is None else self.initial_ms
+        multiplier = BACKOFF_MULTIPLIER if self.multiplier is None else self.multiplier
+        most = max(MAX_BACKOFF_MS, initial) if self.max_ms is None else self.max_ms
+        return min(most, initial * multiplier ** min(retry_count - 1, _MAX_EXPONENT) * (0.9 + 0.2 * jitter)) / 1e3
+
+
+DEFAULT_BACKOFF = Backoff()
+
+
+def pause(asked: float, jitter: float) -> float:
+    """Seconds before a deferred task is offered again: what its CLI `asked` for, within bounds, and up to a tenth more.
+
+    `jitter` in [0, 1): tasks that were deferred together don't come back together, and none too early.
     """
-    return min(BACKOFF_CAP, BACKOFF_FIRST * 2.0 ** min(retry_count - 1, 16) * (0.9 + 0.2 * jitter))
+    return min(MAX_PAUSE, max(MIN_PAUSE, asked)) * (1 + 0.1 * jitter)
 
 
 def refusal_wait(refusals: int) -> float | None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
 
 DEFAULT_PRIORITY = 5
 DEFAULT_MAX_RETRIES = 3
@@ -40,15 +41,18 @@ class NewTask(NamedTuple):
     request_id: str = ""
     labels: Mapping[str, str] = _NONE
     creator_options: Mapping[str, str] = _NONE
+    backoff: Backoff = DEFAULT_BACKOFF
 
     def fingerprint(self) -> bytes:
         """16 bytes that differ where the payload differs; what `request_id` is compared by."""
-        payload = [
+        payload: list[object] = [
             self.topic, self.keywords, self.category, self.requirements, self.tone, self.priority, self.auto_approve,
             self.max_retries, self.auto_retry, self.timeout.total_seconds(),
             self.schedule_time.isoformat() if self.schedule_time else None,
             sorted(self.labels.items()), sorted(self.creator_options.items()),
         ]  # fmt: skip
+        if self.backoff != DEFAULT_BACKOFF:  # else as the version before has it: a submit may be repeated to this one
+            payload.append(self.backoff)
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
 
 
@@ -94,6 +98,7 @@ class Task(NamedTuple):
     labels: Mapping[str, str]
     request_id: str
     creator_options: Mapping[str, str]
+    backoff: Backoff = DEFAULT_BACKOFF
     attempt: int = 0
     fence: int | None = None
     worker_id: str = ""

@@ -26,7 +26,8 @@ _LOCK_RETRYABLE = sa.text(f"""
     ORDER BY t.task_key LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
 _RETRY = sa.text(f"""
-    UPDATE tasks AS t SET status = 1, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0
+    UPDATE tasks AS t
+    SET status = 1, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0, deferrals = 0
     WHERE {_THESE} AND {_RETRYABLE}
 """)
 

@@ -45,7 +45,7 @@ def _among(column: str, *statuses: Status) -> str:
 
 
 def _legal_moves() -> str:
-    """The transition table as a CHECK: two digits are quicker compared than seventeen pairs."""
+    """The transition table as a CHECK: two digits are quicker compared than pairs."""
     pairs = sorted(int(source) * 10 + int(target) for source, target in MOVES)
     return f"status BETWEEN 0 AND 9 AND previous_status * 10 + status IN ({', '.join(map(str, pairs))})"
 
@@ -93,6 +93,11 @@ tasks = sa.Table(
     sa.Column("end_time", TIME),
     sa.Column("content_id", sa.BigInteger),
     sa.Column("error", JSONB),
+    sa.Column("deferrals", sa.SmallInteger, nullable=False, server_default="0"),
+    # what the submit says of the waits before retries; null: the default
+    sa.Column("initial_backoff_ms", sa.BigInteger),
+    sa.Column("backoff_multiplier", DOUBLE_PRECISION),
+    sa.Column("max_backoff_ms", sa.BigInteger),
     sa.CheckConstraint(
         _among("status", Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED), "status"
     ),

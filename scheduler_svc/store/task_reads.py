@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import WaitsFor
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import RUNNING, Status
+from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.looked_up import payload
@@ -27,7 +28,8 @@ _COLUMNS = """
     CASE WHEN l.task_key IS NULL THEN t.start_time ELSE l.start_time END AS start_time, t.end_time, l.accept_time,
     t.timeout_ms, coalesce(l.attempt, t.attempt) AS attempt, t.retry_count, t.max_retries, t.auto_retry,
     coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
-    p.labels, coalesce(p.request_id, '') AS request_id, l.fence, p.creator_options
+    p.labels, coalesce(p.request_id, '') AS request_id, l.fence, p.creator_options,
+    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms
 """
 # A revoked lease only bars its task; it is not the task's any more.
 _SOURCE = f"""
@@ -284,4 +286,5 @@ def _task(row: Any) -> Task:
         request_id=row.request_id,
         fence=row.fence,
         creator_options=row.creator_options or {},
+        backoff=Backoff(row.initial_backoff_ms, row.backoff_multiplier, row.max_backoff_ms),
     )

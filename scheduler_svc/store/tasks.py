@@ -25,6 +25,9 @@ _TASKS = Insert(
     max_retries="smallint",
     timeout_ms="bigint",
     schedule_time="timestamptz",
+    initial_backoff_ms="bigint",
+    backoff_multiplier="float8",
+    max_backoff_ms="bigint",
 )
 _PAYLOADS = Insert(
     "task_payloads",
@@ -41,8 +44,9 @@ _PAYLOADS = Insert(
 _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 
 DECISION_COLUMNS = """
-    task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, timeout_ms,
-    attempt, fence, lease_end, coalesce(worker_id, '')
+    task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, deferrals,
+    timeout_ms, attempt, fence, lease_end, coalesce(worker_id, ''),
+    initial_backoff_ms, backoff_multiplier, max_backoff_ms
 """
 _PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 _LOCK = sa.text(
@@ -64,6 +68,7 @@ _ENDED = Batch(
     retry_count="smallint",
     losses="smallint",
     refusals="smallint",
+    deferrals="smallint",
     error="jsonb",
 )
 
@@ -74,7 +79,8 @@ _END_ATTEMPTS = sa.text(f"""
         attempt = r.attempt, fence = r.fence, lease_end = r.lease_end, status = r.status, worker_id = r.worker_id,
         submit_time = r.submit_time, start_time = r.start_time,
         end_time = CASE WHEN r.status = 1 THEN NULL ELSE now() END,
-        retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, error = coalesce(r.error, t.error)
+        retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, deferrals = r.deferrals,
+        error = coalesce(r.error, t.error)
     FROM {_ENDED.source}, {task("r", "place")}
     WHERE t.ctid = place.ctid AND t.status + 0 = 1 AND t.attempt < r.attempt
 """)
@@ -87,7 +93,7 @@ _CANCEL_WAITING = sa.text("""
 
 # Only from the state that the caller saw under the row's lock.
 _RETRY = sa.text("""
-    UPDATE tasks SET status = 1, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0
+    UPDATE tasks SET status = 1, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0, deferrals = 0
     WHERE task_key = :task_key AND status = :status
 """)
 
@@ -122,7 +128,7 @@ class Tasks(Statements):
         return self._run(_CANCEL_WAITING, task_key=task_key, error=error)
 
     def retry(self, task_key: int, status: Status, retry_count: int) -> int:
-        """Puts a failed or timed out task back to pending; losses and refusals start anew."""
+        """Puts a failed or timed out task back to pending; losses, refusals and deferrals start anew."""
         return self._run(_RETRY, task_key=task_key, status=int(status), retry_count=retry_count)
 
 

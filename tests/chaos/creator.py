@@ -23,6 +23,7 @@ _PASSED = ("CHAOS_WORKER", "CHAOS_JOURNAL", "CHAOS_RUNS")
 ENVIRONMENT = ",".join(_PASSED)
 """What CREATOR_ENV has to name."""
 EXIT_FAILED, EXIT_NO_SPACE = 3, 4
+EXIT_DEFERRED = 75
 
 
 class Run:
@@ -97,6 +98,10 @@ def _finish(run: Run, mode: str, characters: int) -> int:
         run.end(EXIT_FAILED)
         print("told to fail", file=sys.stderr)
         return EXIT_FAILED
+    if mode == "defer":
+        run.end(EXIT_DEFERRED)
+        print("retry-after: 1", file=sys.stderr)
+        return EXIT_DEFERRED
     if mode == "rubbish":
         run.end(0)
         sys.stdout.buffer.write(os.urandom(3_000) + b'{"content": ')

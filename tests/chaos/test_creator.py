@@ -69,6 +69,14 @@ def test_it_misbehaves_as_often_as_it_is_told(creator: Creator) -> None:
     assert statuses == [3, 3, 0] == [run.status for run in creator.runs()]
 
 
+def test_it_asks_to_come_back_later(creator: Creator) -> None:
+    process = creator.start(chaos_mode="defer")
+    output, said = process.communicate(timeout=LIMIT)
+    [run] = creator.runs()
+    assert (output, said, process.returncode, run.status) == (b"", b"retry-after: 1\n", 75, 75)
+    assert not run.given
+
+
 def test_rubbish_is_no_result(creator: Creator) -> None:
     output, status = creator.output(chaos_mode="rubbish")
     assert output.endswith(b'{"content": ')

@@ -24,7 +24,7 @@ def test_a_seed_makes_the_same_wishes() -> None:
 def test_all_accounts_and_all_ways_to_behave_come_up() -> None:
     assert {each.arguments["account_id"] for each in MANY} == set(ACCOUNT_IDS)
     modes = {each.arguments["creator_options"]["chaos-mode"] for each in MANY}
-    assert modes == {"plain", "deaf", "fork", "talk", "fail", "rubbish", "hang"}
+    assert modes == {"plain", "deaf", "fork", "talk", "fail", "defer", "rubbish", "hang"}
 
 
 def test_what_hangs_at_first_can_be_done_in_time_later() -> None:

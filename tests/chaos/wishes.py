@@ -21,6 +21,7 @@ _MODES: Mapping[str, float] = {
     "fork": 8,
     "talk": 5,
     "fail": 4,
+    "defer": 4,
     "rubbish": 2,
     "hang": 3,
 }

@@ -59,6 +59,17 @@ def test_a_submit_carries_the_token_a_request_id_and_only_what_was_given(scripte
     assert request.HasField("max_retries")
     assert not request.HasField("auto_retry")
     assert not request.HasField("schedule_time")
+    assert not request.HasField("initial_backoff")
+
+
+def test_a_submit_says_how_long_to_wait_before_a_retry(scripted: Scripted) -> None:
+    backoff = {"initial_backoff": 0.5, "backoff_multiplier": 1.5, "max_backoff": 60}
+    submitted = scripted.start(scripted.client.submit_task, 1, "a topic", **backoff)
+    _, request, rpc = scripted.taken("SubmitTask")
+    rpc.terminate(pb.SubmitTaskResponse(task=task_pb2.Task(task_id=TASK)), (), grpc.StatusCode.OK, "")
+    assert submitted.result(5) == TASK
+    assert (request.initial_backoff.ToMilliseconds(), request.max_backoff.ToSeconds()) == (500, 60)
+    assert request.backoff_multiplier == 1.5
 
 
 def test_a_refusal_that_is_not_the_scheduler_s_stays_what_it_is(scripted: Scripted) -> None:

@@ -27,6 +27,7 @@ TOPIC = "人工智能的未来发展"
 GIVEN = (
     *("account_id", "topic", "keywords", "category", "requirements", "tone", "priority", "auto_approve", "max_retries"),
     *("auto_retry", "timeout", "schedule_time", "request_id", "labels"),
+    *("initial_backoff", "backoff_multiplier", "max_backoff"),
 )
 """Fields that a task has from its submit."""
 
@@ -60,6 +61,9 @@ async def test_a_task_is_stored_as_it_was_submitted(tasks: TaskServiceAsyncStub,
         request_id="once",
         labels={"team": "a", "empty": ""},
         creator_options={"length": "800"},
+        initial_backoff=Duration(nanos=250_000_000),
+        backoff_multiplier=1.5,
+        max_backoff=Duration(seconds=60),
     )
     task = (await tasks.SubmitTask(request)).task
     for field in GIVEN:
@@ -80,7 +84,8 @@ async def test_what_is_left_out_gets_its_default(tasks: TaskServiceAsyncStub, ac
     task = await submitted(tasks, account)
     assert (task.priority, task.auto_approve, task.max_retries, task.auto_retry) == (5, True, 3, True)
     assert task.timeout.ToTimedelta().total_seconds() == 30 * 60
-    assert not task.HasField("schedule_time")
+    for unset in ("schedule_time", "initial_backoff", "backoff_multiplier", "max_backoff"):
+        assert not task.HasField(unset), unset
 
 
 @pytest.mark.parametrize(

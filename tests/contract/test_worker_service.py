@@ -43,6 +43,31 @@ async def test_a_hello_is_welcomed_with_the_times_to_keep(worker: ScriptedWorker
     assert worker.welcome.heartbeat_interval == Duration(seconds=10)
     assert worker.welcome.scheduler_id == replica.scheduler_id
     assert not worker.welcome.wanted.drain
+    assert worker.welcome.takes_deferrals
+
+
+@pytest.mark.parametrize(
+    ("deferred", "waits"),
+    [
+        (pb.Deferred(message="m" * 2_000), range(30, 34)),
+        (pb.Deferred(retry_after=Duration(seconds=90)), range(90, 100)),
+        (pb.Deferred(retry_after=Duration(seconds=-(2**63), nanos=-1)), range(1, 3)),
+        (pb.Deferred(retry_after=Duration(seconds=2**63 - 1)), range(86_400, 95_041)),
+    ],
+    ids=["unset", "set", "negative", "for ever"],
+)
+async def test_a_deferral_is_bounded_whatever_it_says(
+    tasks: TaskServiceAsyncStub, account: int, worker: ScriptedWorker, deferred: pb.Deferred, waits: range
+) -> None:
+    (task,) = await submitted(tasks, account)
+    (lease,) = await worker.take()
+    assert await worker.report(lease, deferred=deferred) == COMMITTED
+    assert (await get(tasks, task.task_id)).pending_reason == task_pb2.PENDING_REASON_BACKOFF
+    history = (await tasks.ListTaskEvents(task_pb.ListTaskEventsRequest(task_id=task.task_id))).events
+    told, _, said = history[-1].message.partition(" s")
+    assert int(told.removeprefix("offered again in ")) in waits
+    assert said.count("m") == min(1_000, len(deferred.message))
+    assert await worker.report(lease, deferred=deferred) == ALREADY_COMMITTED
 
 
 async def test_a_bad_hello_is_refused_with_every_bad_field(channel: aio.Channel) -> None:

@@ -145,6 +145,42 @@ def test_both_versions_serve_one_database_while_the_newer_one_migrates_it(
     assert schema(empty_db_url) == NEWEST
 
 
+def test_a_deferral_is_a_failure_to_a_scheduler_of_the_version_before(stack: Stack, previous: Previous) -> None:
+    old = stack.scheduler("old", lease_ttl=LEASE)
+    old.command = [str(previous.scheduler)]
+    old.start()
+    worker = stack.worker("worker", old).start()
+    options = {"demo-fail": "defer", "demo-seconds": "0.1"}
+    task_id = old.client.submit(old.client.create_account(), options=options, auto_retry=False)
+    task = old.client.wait(task_id, within=WITHIN)
+    assert task.error.reason == "CREATOR_ERROR"
+    assert "this scheduler knows no deferrals" in task.error.message
+    assert worker.alive
+
+
+def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, previous: Previous) -> None:
+    """What this version leaves in the database, that one reads: on a schema that this one has migrated since."""
+    old = stack.scheduler("old", lease_ttl=LEASE)
+    old.command = [str(previous.scheduler)]
+    old.start()
+    new = stack.scheduler("new", lease_ttl=LEASE).start()
+    task_id = new.client.submit(
+        new.client.create_account(), options={"demo-fail": "defer", "demo-fail-times": "1", "demo-retry-after": "3600"}
+    )
+    worker = stack.worker("newer", new).start()
+    wait_until(
+        lambda: [event for event in new.client.history(task_id) if event.reason == "DEFERRED"],
+        within=WITHIN,
+        what="the task is deferred",
+    )
+    worker.stop()
+    new.stop()
+    assert old.client.moves(task_id)[-1] == ("pending", "DEFERRED")
+    stack.worker("older", old).start()
+    old.client.retry(task_id)
+    assert old.client.wait_completed(task_id, within=WITHIN).attempt == 2
+
+
 def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
     stack: Stack, empty_db_url: str, tmp_path: Path
 ) -> None:

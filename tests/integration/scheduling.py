@@ -29,6 +29,7 @@ from scheduler_svc.domain.lease import (
     Accepted,
     Change,
     Completed,
+    Deferred,
     Failed,
     Outcome,
     Processing,
@@ -43,10 +44,12 @@ from scheduler_svc.store.transactions import PgDatabase, PgTx, make_engine
 TTL = 120.0
 HEARTBEAT = 10.0
 MAX_LOSSES = 5
+MAX_DEFERRALS = 3
 MAX_QUEUE = 1_000
 
 RESULT = Completed(Result("a body of some words"))
 FAILURE = Failed(TaskError("CREATOR_ERROR", "exit status 3"))
+DEFERRED = Deferred(20.0, "the model is over its quota")
 TIMEOUT = Failed(TaskError("TASK_TIMEOUT", "too long"))
 
 R = TypeVar("R")
@@ -77,7 +80,7 @@ class Scheduling:
         self._engine = make_engine(url, 8, hot=True)
         self.database = PgDatabase(self._engine, "replica", self.told.append, lambda: None)
         self._submits = Submits(max_queue)
-        self._reports = Reports(TTL, MAX_LOSSES)
+        self._reports = Reports(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}
         self.run(create_account, "one", 0, 1.0)

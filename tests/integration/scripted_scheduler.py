@@ -73,9 +73,12 @@ class Stream:
         keep: Iterable[str] = (),
         drop: Iterable[str] = (),
         wanted: pb.Wanted | None = None,
+        *,
+        takes_deferrals: bool = True,
     ) -> None:
         """Opens the session. The lease time is long beside a test, the heartbeat short."""
         welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, wanted=wanted, scheduler_id="scripted")
+        welcome.takes_deferrals = takes_deferrals
         welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
         welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat))
         self.send(welcome=welcome)

@@ -21,7 +21,7 @@ from tests.creator_cli import RecordingReporter, SubprocessCli
 from tests.waiting import wait_until
 from worker_svc.creators import load
 from worker_svc.creators.base import Job, Settings
-from worker_svc.outcome import Completed, Failed, Outcome, Reason
+from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 
 PROGRAM = str(Path(sys.executable).with_name("contentgen-demo-creator"))
 SETTINGS = Settings(poll_interval=0.05, max_result=3 * 1024 * 1024)
@@ -265,6 +265,15 @@ async def test_it_fails_as_often_as_it_is_told(demo: Demo, profile: str) -> None
     outcomes = [(await demo.drive(profile, replace(job, attempt=attempt)))[0] for attempt in (1, 2, 3)]
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Completed]
     assert [start["attempt"] for start in demo.journal("start")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("profile", SPOKEN)
+async def test_it_asks_to_come_back_later(demo: Demo, profile: str) -> None:
+    job = with_options(demo_fail="defer", demo_fail_times="1", demo_retry_after="2.5")
+    outcome, _, _ = await demo.drive(profile, job)
+    assert outcome == Deferred(2.5, "demo creator: the model is over its quota")
+    outcome, _, _ = await demo.drive(profile, replace(job, attempt=2))
+    assert isinstance(outcome, Completed)
 
 
 async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:

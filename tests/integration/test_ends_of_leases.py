@@ -13,7 +13,17 @@ from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, RESULT, TIMEOUT, TTL, Scheduling, released
+from tests.integration.scheduling import (
+    DEFERRED,
+    FAILURE,
+    HEARTBEAT,
+    MAX_LOSSES,
+    RESULT,
+    TIMEOUT,
+    TTL,
+    Scheduling,
+    released,
+)
 
 
 class TestGivenBack:
@@ -314,7 +324,7 @@ class TestRevoked:
         assert not self.free(scheduling, revoked)
         assert scheduling.claim() == []
 
-    @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, released(), released(started=True)])
+    @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, DEFERRED, released(), released(started=True)])
     def test_any_final_update_ends_it_and_is_lost(
         self, scheduling: Scheduling, revoked: LeaseRef, change: Change
     ) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.domain.lifecycle import MOVES
 from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.verify.expansion import BASELINE, check
 
+_LEGAL = ", ".join(str(source * 10 + target) for source, target in sorted(MOVES))
+_MOVES = "status BETWEEN 0 AND 9 AND previous_status * 10 + status"
+_CHECK = "ALTER TABLE task_events DROP CONSTRAINT task_events_legal_move, ADD CONSTRAINT task_events_legal_move CHECK ("
 FOUND = [
     ("ALTER TABLE workers DROP COLUMN labels", "removes column workers labels"),
     ("ALTER TABLE workers RENAME COLUMN labels TO tags", "removes column workers labels"),
@@ -23,11 +27,19 @@ FOUND = [
     ("CREATE UNIQUE INDEX later ON contents (title)", "adds the unique index contents later"),
     ("DROP INDEX ready_order; CREATE INDEX ready_order ON ready (priority)", "changes index ready ready_order"),
     ("ALTER SEQUENCE poll_seq INCREMENT 2", "changes sequence poll_seq bigint"),
+    (f"{_CHECK} {_MOVES} IN (1, 12))", "changes constraint task_events task_events_legal_move"),
+    (
+        f"{_CHECK} {_MOVES} IN ({_LEGAL}, 99))",
+        "widens constraint task_events task_events_legal_move and keeps everyone",
+    ),
+    (f"{_CHECK} {_MOVES} NOT IN ({_LEGAL}, 99))", "changes constraint task_events task_events_legal_move"),
+    (f"{_CHECK} attempt > 0 AND {_MOVES} IN ({_LEGAL}, 99))", "changes constraint task_events task_events_legal_move"),
 ]
 LET_PASS = [
     execute("ALTER TABLE workers ADD COLUMN later TEXT, ADD COLUMN later_too INTEGER NOT NULL DEFAULT 7"),
     execute("CREATE TABLE later (n INTEGER PRIMARY KEY, t TEXT NOT NULL); CREATE UNIQUE INDEX later_t ON later (t)"),
     'build_index("later", "tasks (create_time)")',
+    f'widen_check("task_events", "task_events_legal_move", "{_MOVES} IN ({_LEGAL}, 99)")',
 ]
 
 

@@ -16,7 +16,7 @@ from scheduler_svc.domain.fairness import WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Processing
 from scheduler_svc.store.transactions import PgTx
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 from tests.integration.test_races import claims, overtaken
 from tests.waiting import wait_until
 
@@ -68,6 +68,7 @@ ENDS: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
     "cancelled by force": cancel_and_let_go,
     "cancelled by force, and named no more": unname,
     "cancelled by force, and run out": lambda s, ref: (s.cancel(ref.task_key, force=True), s.lose(ref)),
+    "deferred": lambda s, ref: s.end(ref, DEFERRED),
     "lost": lambda s, ref: s.lose(ref),
     "given back": lambda s, ref: s.end(ref, released()),
     "given back after it had started": lambda s, ref: s.end(ref, released(started=True)),
@@ -228,7 +229,7 @@ class Load:
 
     def work(self, worker_id: str) -> None:
         chance = random.Random(worker_id)
-        ends: list[Change] = [RESULT, FAILURE, TIMEOUT, released(), released(started=True)]
+        ends: list[Change] = [RESULT, FAILURE, TIMEOUT, DEFERRED, released(), released(started=True)]
         while not self.over.is_set():
             for ref in self._scheduling.claim(chance.randint(1, 6), worker_id):
                 match chance.randrange(8):

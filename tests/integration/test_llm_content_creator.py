@@ -31,7 +31,7 @@ from worker_svc.creators import load
 from worker_svc.creators.base import Job, Settings
 from worker_svc.creators.llm_content_creator.profile import NO_REQUIREMENTS
 from worker_svc.guard import Guard, now
-from worker_svc.outcome import Completed, Failed, Outcome, Reason
+from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 from worker_svc.runner import CliUnusableError, Program, Run, RunExpiredError, Runner
 
 FAR = 600.0
@@ -166,7 +166,6 @@ async def test_where_node_says_that_it_is_in_production_it_is_the_same(published
     ("answers", "said"),
     [
         ({"outline": Answer("overloaded", status=500)}, "is failed in organize: Request failed with status code 500"),
-        ({"article": Answer("slow down", status=429)}, "is failed in write: Request failed with status code 429"),
         ({"article": Answer("no such key", status=401)}, "is failed in write: Request failed with status code 401"),
         ({"outline": Answer("{'not': json")}, "is failed in organize: Failed to parse organize output"),
         ({"text_review": Answer("好文章！")}, "is failed in checkText: Failed to parse quality check output"),
@@ -175,7 +174,7 @@ async def test_where_node_says_that_it_is_in_production_it_is_the_same(published
         ({"picture_review": picture_review(3.0)}, "is failed: Image quality check failed after 2 attempts"),
         ({"picture": Answer("no credit", status=402)}, "is failed: Recursion limit of 25 reached"),
     ],
-    ids=["model down", "rate limit", "key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
+    ids=["model down", "key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
 )
 async def test_what_goes_wrong_is_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
     """The program exits with status 0 each time, and prints that it was a success."""
@@ -184,6 +183,16 @@ async def test_what_goes_wrong_is_named(published: Published, answers: Mapping[s
     assert failure(outcome).reason is Reason.CREATOR_ERROR
     assert said in failure(outcome).message
     assert report.events[0] == "processing"
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"), [("outline", "organize"), ("article", "write"), ("text_review", "checkText")]
+)
+async def test_a_model_that_takes_no_more_for_now_defers_the_task(published: Published, kind: str, step: str) -> None:
+    with serving(**{kind: Answer("slow down", status=429)}) as endpoints:
+        outcome, _ = await published.drive(endpoints)
+    said = f"the CLI says that the run is failed in {step}: Request failed with status code 429"
+    assert outcome == Deferred(30.0, said)
 
 
 async def test_a_model_is_asked_again_before_it_fails(published: Published) -> None:

@@ -188,6 +188,17 @@ def test_an_index_that_was_built_but_not_noted_stays(engine: sa.Engine, later: L
         assert connection.scalar(sa.text("SELECT 'tasks_later'::regclass::oid")) == built
 
 
+def test_a_check_that_was_widened_and_not_noted_is_widened_again(engine: sa.Engine, later: LaterMigrations) -> None:
+    """As where the replica was killed while it read the rows that were there."""
+    later.add("0090", 'widen_check("pauses", "later", "account_id < 7")')
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO pauses (account_id) VALUES (5)"))
+        connection.execute(sa.text("ALTER TABLE pauses ADD CONSTRAINT later CHECK (account_id < 7) NOT VALID"))
+    upgrade(engine, migrations=later.folder)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT convalidated FROM pg_constraint WHERE conname = 'later'"))
+
+
 def test_replicas_that_start_together_migrate_once_and_wait_for_one_another(
     empty_db_url: str, later: LaterMigrations, executor: ThreadPoolExecutor
 ) -> None:

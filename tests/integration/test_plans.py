@@ -244,7 +244,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "lock tasks": lambda tx: tx.tasks.lock(KEYS),
     "peek": lambda tx: tx.tasks.peek(KEYS),
     "end attempts": lambda tx: tx.tasks.end_attempts(
-        [EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, None) for ref in REFS]
+        [EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None) for ref in REFS]
     ),
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),

@@ -17,7 +17,7 @@ from scheduler_svc.domain.lease import Accepted, Processing, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import Fate
 from scheduler_svc.domain.worker import State
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
+from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
 
 ALL = 0
 
@@ -168,19 +168,20 @@ def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Schedulin
 
 
 def test_what_becomes_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
-    done, fails, times_out, lost, given_back, cancelled, _ = (scheduling.start() for _ in range(7))
+    done, fails, times_out, lost, given_back, deferred, cancelled, _ = (scheduling.start() for _ in range(8))
     scheduling.submit_one()
     (unstarted,) = scheduling.claim()
     asked = polling.ask()
-    assert polling.fates(asked) == {"SUBMITTED": 8}
+    assert polling.fates(asked) == {"SUBMITTED": 9}
     scheduling.end(done, RESULT)
     scheduling.end(fails, FAILURE)
     scheduling.end(times_out, TIMEOUT)
     scheduling.lose(lost)
     scheduling.end(given_back, released(started=True))
+    scheduling.end(deferred, DEFERRED)
     scheduling.end(unstarted, released())
     scheduling.cancel(cancelled.task_key, force=True)
-    assert polling.fates(asked) == {"SUBMITTED": 1, "COMPLETED": 1, "FAILED": 3, "TIMEOUT": 1, "NONE": 2}
+    assert polling.fates(asked) == {"SUBMITTED": 1, "COMPLETED": 1, "FAILED": 3, "TIMEOUT": 1, "NONE": 3}
 
 
 def test_the_attempt_counts_not_what_its_task_does_next(scheduling: Scheduling, polling: Polling) -> None:

@@ -20,7 +20,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Outcome, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.transactions import PgTx
-from tests.integration.scheduling import FAILURE, MAX_LOSSES, RESULT, TTL, Scheduling
+from tests.integration.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
 from tests.waiting import wait_until
 
 _WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -53,7 +53,7 @@ def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Call
 
 def reports_result(ref: LeaseRef) -> Callable[[PgTx], Any]:
     reported = Reported((Update(ref.lease_id, ref.attempt, ref, RESULT),))
-    return lambda tx: Reports(TTL, MAX_LOSSES).run_group(tx, [reported])
+    return lambda tx: Reports(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
 
 
 def cancels(key: int, *, force: bool = False) -> Callable[[PgTx], Any]:
@@ -177,7 +177,7 @@ def test_a_renewal_first_and_the_reaper_lets_it_live(scheduling: Scheduling) -> 
     ref = scheduling.start()
     scheduling.run_out(ref)
     stated = scheduling.stated("w", [ref])
-    reaped = passed_over(scheduling, lambda tx: Reports(TTL, MAX_LOSSES).run_group(tx, [stated]))
+    reaped = passed_over(scheduling, lambda tx: Reports(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [stated]))
     assert [one.expired for one in reaped] == [0, 0]
     assert scheduling.place(ref.task_key) == "leases"
 

@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Progress
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
 
@@ -83,7 +83,7 @@ def test_what_comes_after_an_end_is_ignored(scheduling: Scheduling) -> None:
     assert scheduling.path(ref.task_key)[-1] == "completed"
 
 
-@pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, released(started=True)])
+@pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, DEFERRED, released(started=True)])
 def test_what_was_committed_before_is_so_again(scheduling: Scheduling, change: Change) -> None:
     ref = scheduling.start()
     assert scheduling.end(ref, change) is COMMITTED
@@ -112,7 +112,7 @@ def test_a_result_is_not_called_committed_where_its_lease_was_only_released(sche
 class TestStale:
     """A lease that is superseded or ended moves nothing (rule: every write is fenced by lease and attempt)."""
 
-    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, released()])
+    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, DEFERRED, released()])
     def test_a_superseded_lease(self, scheduling: Scheduling, change: Change) -> None:
         old = scheduling.start()
         scheduling.lose(old)
@@ -124,7 +124,7 @@ class TestStale:
         assert scheduling.end(new, RESULT) is COMMITTED
         assert scheduling.end(old, change) is LOST
 
-    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, released()])
+    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, DEFERRED, released()])
     def test_a_wrong_fence_or_attempt(self, scheduling: Scheduling, change: Change) -> None:
         ref = scheduling.start()
         before = scheduling.task(ref.task_key)
@@ -165,7 +165,7 @@ class TestLate:
         scheduling.run_out(ref)
         assert scheduling.end(ref, RESULT) is COMMITTED
 
-    @pytest.mark.parametrize("change", [Processing(), FAILURE, TIMEOUT, released()])
+    @pytest.mark.parametrize("change", [Processing(), FAILURE, TIMEOUT, DEFERRED, released()])
     def test_nothing_but_a_result_is_taken(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
         assert scheduling.end(lost, change) is LOST
         assert scheduling.place(lost.task_key) == "ready"

@@ -10,7 +10,7 @@ import pytest
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.lease import Outcome
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling
+from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling
 
 Make = Callable[[Scheduling], int]
 
@@ -22,6 +22,12 @@ def scheduled(scheduling: Scheduling) -> int:
 def backing_off(scheduling: Scheduling) -> int:
     ref = scheduling.start()
     scheduling.end(ref, FAILURE)
+    return ref.task_key
+
+
+def deferred(scheduling: Scheduling) -> int:
+    ref = scheduling.start()
+    scheduling.end(ref, DEFERRED)
     return ref.task_key
 
 
@@ -61,7 +67,7 @@ def processing(scheduling: Scheduling) -> int:
 
 
 class TestCancel:
-    @pytest.mark.parametrize("make", [ready, scheduled, backing_off])
+    @pytest.mark.parametrize("make", [ready, scheduled, backing_off, deferred])
     @pytest.mark.parametrize("force", [False, True])
     def test_a_task_that_waits_is_cancelled(self, scheduling: Scheduling, make: Make, force: bool) -> None:
         key = make(scheduling)

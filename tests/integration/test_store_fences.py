@@ -113,7 +113,7 @@ def test_a_renewed_lease_lives_for_the_lease_time_at_least(scheduling: Schedulin
 
 
 def attempt(ref: LeaseRef) -> EndedAttempt:
-    return EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, None)
+    return EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None)
 
 
 @pytest.mark.parametrize("stale", [superseded, revoked, ended])

@@ -74,7 +74,7 @@ class _Tasks:
 
     def _row(self, key: int) -> TaskRow:
         task = self._tables.tasks[key]
-        counters = (task.retry_count, task.max_retries, True, task.losses, task.refusals)
+        counters = (task.retry_count, task.max_retries, True, task.losses, task.refusals, task.deferrals)
         last = (task.attempt, task.fence, task.lease_end, task.worker_id)
         return TaskRow(key, ACCOUNT, task.status, PRIORITY, *counters, 0, *last)
 
@@ -87,6 +87,7 @@ class _Tasks:
             task.attempt, task.fence, task.worker_id = row.attempt, row.fence, row.worker_id
             task.lease_end, task.status = End(row.lease_end), Status(row.status)
             task.retry_count, task.losses, task.refusals = row.retry_count, row.losses, row.refusals
+            task.deferrals = row.deferrals
             task.failures += task.lease_end is End.FAILED
             moved += 1
         return moved
@@ -102,7 +103,8 @@ class _Tasks:
         task = self._tables.tasks[task_key]
         if task.status is not status:
             return 0
-        task.status, task.retry_count, task.losses, task.refusals = Status.PENDING, retry_count, 0, 0
+        task.status, task.retry_count = Status.PENDING, retry_count
+        task.losses = task.refusals = task.deferrals = 0
         return 1
 
 

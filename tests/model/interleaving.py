@@ -207,7 +207,7 @@ def _work(call: Call) -> Work:
     """The production code that a call runs."""
     ref = call.lease
     completed = Update(ref.lease_id, ref.attempt, ref, Completed(Result("a body")))
-    reports = Reports(TTL, LOSSES)
+    reports = Reports(TTL, LOSSES, max_deferrals=2)
     works: dict[str, Work] = {
         "admission": lambda tx: settle(tx, ACCOUNT),
         "claim": lambda tx: claim(tx, [Room(WORKER, SESSION, 1, 1)], 1, TTL),

@@ -22,7 +22,7 @@ from tests.model.messages import (
     Word,
 )
 from worker_svc.health import Breaker, Circuit
-from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
+from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result
 from worker_svc.session import deadlines
 from worker_svc.session.deadlines import StateLog
 from worker_svc.session.leases import Act, Lease, LeaseBook, Stage, Stop
@@ -35,8 +35,11 @@ ENDS: Mapping[str, Outcome] = {
     "finish": Completed(Result("an article")),
     "fail": Failed(Reason.CREATOR_ERROR, "the model said no"),
     "ill": Failed(Reason.CREATOR_CLI_NOT_FOUND, "there is no CLI any more"),
+    "defer": Deferred(1.0),
 }
 """How a run may end by itself, by the names of the steps."""
+
+_KINDS = {Completed: Kind.COMPLETED, Failed: Kind.FAILED, Deferred: Kind.DEFERRED}
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class Process:
     def finish(self, lease_id: str, how: str) -> None:
         """A CLI ends by itself, as `ENDS` has it; the ending is on disk before anything else happens."""
         lease = self._lease(lease_id)
-        kind = Kind.COMPLETED if isinstance(ENDS[how], Completed) else Kind.FAILED
+        kind = _KINDS[type(ENDS[how])]
         self.breaker.ran(lease_id, ENDS[how], lasted=0.0)
         self.breaker.pause = 0.0  # how long it is, does not matter here
         self.book.settle(lease)

@@ -17,6 +17,7 @@ REFUSED = "a result of the newest lease was refused, though nothing but time had
 OUTLIVES = "a CLI runs on a lease that the database does not count any more"
 TWO_RUNS = "two CLIs run for one task"
 OVERFULL = "a worker was given more leases than it had stated room for"
+DEFERRALS = "a task was deferred more often in a row than it may be"
 RETRIES = "a task was retried more often than it may be"
 OVER_LIMIT = "an account got more leases than its limit"
 LOST_RUN = "an outage cost a run"
@@ -43,6 +44,8 @@ def _wrong_task(scenario: Scenario, task: TaskRecord) -> str | None:
         return REFUSED
     if task.retry_count > task.max_retries or task.failures > task.max_retries + 1:
         return RETRIES
+    if task.deferrals >= scenario.max_deferrals:
+        return DEFERRALS
     return LOST_RUN if scenario.loses_nothing and task.losses else None
 
 

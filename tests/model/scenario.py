@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 FAULTS = (
     "cut", "partition", "kill", "replica", "outage", "slow", "suspend", "jump", "stand",
-    "cancel", "timeout", "fail", "ill", "retry", "limit",
+    "cancel", "timeout", "fail", "ill", "defer", "retry", "limit",
 )  # fmt: skip
 """What a scenario may let happen, each so many times."""
 
-OF_A_WORKER = ("cut", "partition", "kill", "replica", "suspend", "fail", "ill")
+OF_A_WORKER = ("cut", "partition", "kill", "replica", "suspend", "fail", "ill", "defer")
 """Those of them that befall one of the workers, or its stream."""
 
 
@@ -28,6 +28,7 @@ class Scenario:
     tasks: int = 1
     max_retries: int = 0
     max_losses: int = 2
+    max_deferrals: int = 2
     lease_ttl: float = 3.0
     limits: tuple[int, ...] = (0,)
     """How many tasks of their account may run at a time: first, and as clients change it later. 0 is no limit."""

@@ -26,6 +26,7 @@ SMALL: tuple[Scenario | Traffic, ...] = (
     Scenario(
         "retries", "runs fail, a client retries", {"fail": 2, "timeout": 1, "retry": 1}, rival=True, max_retries=1
     ),
+    Scenario("deferrals", "a CLI asks to come back later, once too often", {"defer": 2}),
     Scenario("suspend", "a worker's machine sleeps for as long as you like", {"suspend": 1}, rival=True),
     Scenario("jump", "the database's clock jumps ahead", {"jump": 2}, rival=True),
     Scenario("stand", "the database's clock stands", {"stand": 1}),
@@ -45,6 +46,7 @@ WIDE: tuple[Scenario | Traffic, ...] = (
     Scenario("kills, rival", "another worker takes over", {"kill": 1}, rival=True),
     Scenario("kills, capacity", "two tasks for one slot, and a kill", {"kill": 1}, tasks=2),
     Scenario("streams, capacity", "two tasks for one slot, and a broken stream", {"cut": 1}, tasks=2),
+    Scenario("deferrals, streams", "a CLI asks to come back later, and a stream breaks", {"defer": 1, "cut": 1}),
     Scenario("illness", "a CLI is gone: one task at a time", {"ill": 1}, slots=2, tasks=2, max_retries=1),
     Scenario("streams, late", "a stream breaks while somebody is slow", {"cut": 1, "slow": 1}),
     Scenario("later", "somebody is slow three times", {"slow": 3}),

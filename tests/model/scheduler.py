@@ -25,6 +25,7 @@ from scheduler_svc.domain.lease import (
     Capacity,
     Change,
     Completed,
+    Deferred,
     End,
     Failed,
     Outcome,
@@ -73,9 +74,9 @@ def frozen(capacity: Capacity) -> Stock:
 class Application:
     """The calls, each on tables that it changes. What the code itself finds to be wrong is noted on them."""
 
-    def __init__(self, lease_ttl: float, heartbeat_interval: float, max_losses: int) -> None:
+    def __init__(self, lease_ttl: float, heartbeat_interval: float, max_losses: int, max_deferrals: int) -> None:
         self._ttl = lease_ttl
-        self._reports = Reports(lease_ttl, max_losses)
+        self._reports = Reports(lease_ttl, max_losses, max_deferrals)
         self._sessions = SessionSettings(lease_ttl, max_losses, "replica")
         self._reaper = ReaperSettings(lease_ttl, heartbeat_interval, max_losses)
 
@@ -190,5 +191,7 @@ def _change(word: Word) -> Change:
             return Completed(Result("a body"))
         case Kind.FAILED:
             return Failed(TaskError("CREATOR_ERROR"))
+        case Kind.DEFERRED:
+            return Deferred(1.0)
         case _:
             return Released(Release.EXPIRED, word.started)

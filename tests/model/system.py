@@ -46,7 +46,7 @@ class Model:
     def __init__(self, scenario: Scenario, *, fenced: bool = True) -> None:
         self.scenario = scenario
         self._fenced = fenced
-        self._application = Application(scenario.lease_ttl, 1.0, scenario.max_losses)
+        self._application = Application(scenario.lease_ttl, 1.0, scenario.max_losses, scenario.max_deferrals)
         self._tables: Parts[Tables] = Parts()
         self._processes: Parts[Process] = Parts()
         self._wrong: dict[Hashable, str | None] = {}
@@ -280,7 +280,7 @@ class Model:
             yield Edge(Event("kill", who), self._on_process(left, who, ("kill",), Process.kill)[0], True)
         if process.awake and (spent := spend(whole, "suspend")) is not None:
             yield Edge(Event("suspend", who), self._on_process(spent, who, ("suspend",), Process.suspend)[0], True)
-        for how in ("fail", "ill") if process.awake and process.running else ():
+        for how in ("fail", "ill", "defer") if process.awake and process.running else ():
             if (spent := spend(whole, how)) is not None:
                 lease_id = min(process.running)
                 yield Edge(Event(how, who, lease_id), self._finish(spent, who, lease_id, how), True)

@@ -28,6 +28,7 @@ class TaskRecord:
     retry_count: int = 0
     losses: int = 0
     refusals: int = 0
+    deferrals: int = 0
     attempt: int = 0
     fence: int | None = None
     lease_end: End = End.NONE

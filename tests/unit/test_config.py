@@ -32,6 +32,7 @@ def test_the_defaults_are_the_contracts() -> None:
     assert settings.heartbeat_interval == 10
     assert settings.max_queue_size == 1_000_000
     assert settings.max_worker_losses == 5
+    assert settings.max_deferrals == 100
     assert settings.log_level == "info"
     assert not settings.insecure
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.domain import retry
-from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, lost, reported, sequel
-from scheduler_svc.domain.lease import End, Failed, Release, Released
+from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, lost, sequel
+from scheduler_svc.domain.ending import reported as reported_by
+from scheduler_svc.domain.lease import Deferred, End, Failed, Release, Released
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Move, Status
+from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import TaskError
 
 MAX_LOSSES = 5
+MAX_DEFERRALS = 3
 CREATOR_ERROR = TaskError("CREATOR_ERROR", "exit status 3")
 TIMED_OUT = TaskError("TASK_TIMEOUT", "too long")
 CANCELLED = TaskError("CANCELLED_BY_CLIENT")
@@ -21,9 +26,19 @@ running = pytest.mark.parametrize("status", sorted(RUNNING))
 
 
 def counters(
-    retry_count: int = 0, max_retries: int = 3, auto_retry: bool = True, losses: int = 0, refusals: int = 0
+    retry_count: int = 0,
+    max_retries: int = 3,
+    auto_retry: bool = True,
+    losses: int = 0,
+    refusals: int = 0,
+    *,
+    deferrals: int = 0,
 ) -> Counters:
-    return Counters(retry_count, max_retries, auto_retry, losses, refusals)
+    return Counters(retry_count, max_retries, auto_retry, losses, refusals, deferrals)
+
+
+def reported(ending: Failed | Released | Deferred, started: bool) -> Cause:
+    return reported_by(ending, started, MAX_DEFERRALS)
 
 
 def follow(status: Status, cause: Cause, used: Counters | None = None) -> Sequel:
@@ -128,6 +143,59 @@ def test_an_attempt_that_ran_ends_the_rows_of_losses_and_refusals(error: TaskErr
 
 
 @running
+@pytest.mark.parametrize("auto_retry", [True, False])
+def test_a_deferred_attempt_waits_as_long_as_was_asked_and_consumes_no_retry(status: Status, auto_retry: bool) -> None:
+    cause = reported(Deferred(20.0, "over its quota"), started=True)
+    then = follow(status, cause, counters(3, 3, auto_retry, losses=4, refusals=9, deferrals=1))
+    assert moves(then) == [(status, Status.PENDING)]
+    assert (then.status, then.place, then.delay) == (Status.PENDING, Place.BACKOFF, 21.0)
+    assert (then.retry_count, then.losses, then.refusals, then.deferrals) == (3, 0, 0, 2)
+    assert (then.error, cause.end) == (None, End.RELEASED)
+    assert then.steps[0].reason == "DEFERRED"
+    assert then.steps[0].message == "offered again in 21 s: over its quota"
+
+
+@running
+def test_the_last_deferral_in_a_row_is_a_failure_that_is_retried(status: Status) -> None:
+    then = follow(status, reported(Deferred(20.0), started=True), counters(deferrals=MAX_DEFERRALS - 1))
+    assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
+    assert (then.place, then.delay, then.retry_count, then.deferrals) == (Place.BACKOFF, 30.0, 1, 0)
+    assert then.error == TaskError("DEFERRED", "the CLI asked 3 times in a row to come back later")
+
+
+def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
+    used = counters(max_retries=0, deferrals=MAX_DEFERRALS - 1)
+    then = follow(Status.PROCESSING, reported(Deferred(20.0), started=True), used)
+    assert moves(then) == [(Status.PROCESSING, Status.FAILED)]
+    assert (then.status, then.place) == (Status.FAILED, Place.NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("cause", "deferrals"),
+    [
+        (reported(Failed(CREATOR_ERROR), started=True), 0),
+        (reported(Failed(TIMED_OUT), started=True), 0),
+        (Cause(Move.CANCEL_BY_FORCE, End.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED), 0),
+        (lost("its lease ran out"), 2),
+        (reported(Released(Release.DRAINING, started=True), started=True), 2),
+        (reported(Released(Release.DRAINING, started=False), started=False), 2),
+        (reported(Released(Release.REFUSED, started=False), started=False), 2),
+    ],
+    ids=["failed", "timed out", "cancelled", "lost", "given back", "given back unstarted", "refused"],
+)
+def test_what_ends_the_row_of_deferrals(cause: Cause, deferrals: int) -> None:
+    """What is lost or given back says nothing of the CLI: else deferrals and losses in turn would go on for ever."""
+    status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
+    assert follow(status, cause, counters(deferrals=2)).deferrals == deferrals
+
+
+def test_a_retry_waits_as_the_task_says() -> None:
+    used = replace(counters(retry_count=1), backoff=Backoff(2_000, 3.0))
+    then = follow(Status.PROCESSING, reported(Failed(CREATOR_ERROR), started=True), used)
+    assert then.delay == pytest.approx(6.0)
+
+
+@running
 def test_a_forced_cancel_ends_the_task(status: Status) -> None:
     cause = Cause(Move.CANCEL_BY_FORCE, End.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED)
     then = follow(status, cause, counters(retry_count=2))
@@ -136,7 +204,8 @@ def test_a_forced_cancel_ends_the_task(status: Status) -> None:
 
 
 errors = st.sampled_from(["CREATOR_ERROR", "TASK_TIMEOUT", "RESULT_TOO_LARGE", "SOMETHING_NEW"]).map(TaskError)
-reports = st.builds(Failed, errors) | st.builds(Released, st.sampled_from(Release), st.booleans())
+deferrals = st.builds(Deferred, st.floats(-1e9, 1e9))
+reports = st.builds(Failed, errors) | st.builds(Released, st.sampled_from(Release), st.booleans()) | deferrals
 causes = st.just(lost("its lease ran out")) | st.builds(
     lambda ending: reported(ending, started=ending.started if isinstance(ending, Released) else True), reports
 )
@@ -151,6 +220,7 @@ def used_counters(draw: st.DrawFn) -> Counters:
         draw(st.booleans()),
         draw(st.integers(0, MAX_LOSSES - 1)),
         draw(st.integers(0, retry.MAX_REFUSALS - 1)),
+        draw(st.integers(0, MAX_DEFERRALS - 1)),
     )
 
 
@@ -167,6 +237,7 @@ def test_whatever_ends_the_steps_are_legal_moves_that_lead_to_the_status(
     assert (then.place is Place.NOWHERE) == (then.status is not Status.PENDING)
     assert used.retry_count <= then.retry_count <= used.max_retries
     assert (then.delay > 0) == (then.place in (Place.BACKOFF, Place.KEPT_LATER))
+    assert then.deferrals < MAX_DEFERRALS
 
 
 @given(cause=causes, used=used_counters())
@@ -174,5 +245,5 @@ def test_a_retry_is_consumed_only_where_the_cli_failed_or_timed_out(cause: Cause
     status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
     then = follow(status, cause, used)
     if then.retry_count != used.retry_count:
-        assert cause.move in (Move.FAIL, Move.TIME_OUT)
+        assert cause.move in (Move.FAIL, Move.TIME_OUT) or used.deferrals == MAX_DEFERRALS - 1
         assert then.place is Place.BACKOFF

@@ -16,6 +16,7 @@ from scheduler_svc.domain.lease import (
     Capacity,
     Change,
     Completed,
+    Deferred,
     End,
     Failed,
     Fold,
@@ -43,8 +44,9 @@ OTHER = LeaseRef(7, 3, 55)
 COMPLETED = Completed(Result("text"))
 FAILED = Failed(TaskError("CREATOR_ERROR"))
 RELEASED = Released(Release.DRAINING, started=False)
-ENDINGS = {"nothing": None, "completed": COMPLETED, "failed": FAILED, "released": RELEASED}
-ANSWERS = {End.COMPLETED: "completed", End.FAILED: "failed", End.RELEASED: "released"}
+DEFERRED = Deferred(30.0)
+ENDINGS = {"nothing": None, "completed": COMPLETED, "failed": FAILED, "released": RELEASED, "deferred": DEFERRED}
+ANSWERS = {End.COMPLETED: ["completed"], End.FAILED: ["failed"], End.RELEASED: ["released", "deferred"]}
 OWN_STATUSES = (Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED)
 
 
@@ -74,7 +76,7 @@ def rule(ending: str, present: str, last: LastEnd | None) -> Verdict:
         return Verdict.LOST if ending == "nothing" else Verdict.END_REVOKED
     if last is None or (last.attempt, last.fence) != REF[1:]:
         return Verdict.LOST
-    if last.end in ANSWERS and ending in ("nothing", ANSWERS[last.end]):
+    if last.end in ANSWERS and ending in ("nothing", *ANSWERS[last.end]):
         return Verdict.ALREADY
     if last.end is End.LOST and last.status is Status.PENDING and present == "none" and ending == "completed":
         return Verdict.APPLY_LATE

@@ -24,8 +24,9 @@ CONTRACT = {
     (S.PROCESSING, S.COMPLETED): {Move.COMPLETE},
     (S.FAILED, S.PENDING): {Move.RETRY},
     (S.TIMEOUT, S.PENDING): {Move.RETRY},
-    # three more, beyond the old application's
-    (S.SUBMITTED, S.PENDING): {Move.GIVE_BACK},
+    # four more, beyond the old application's
+    (S.SUBMITTED, S.PENDING): {Move.GIVE_BACK, Move.DEFER},
+    (S.PROCESSING, S.PENDING): {Move.DEFER},
     (S.SUBMITTED, S.CANCELLED): {Move.CANCEL_BY_FORCE},
     (S.PROCESSING, S.CANCELLED): {Move.CANCEL_BY_FORCE},
     (S.PENDING, S.COMPLETED): {Move.COMPLETE_LATE},

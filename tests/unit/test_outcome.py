@@ -33,7 +33,7 @@ from worker_svc.outcome import (
 MAX_RESULT = 3 * 1024 * 1024
 
 
-def outcome(stdout: bytes | str, *, truncated: bool = False, max_result: int = MAX_RESULT) -> Outcome:
+def outcome(stdout: bytes | str, *, truncated: bool = False, max_result: int = MAX_RESULT) -> Completed | Failed:
     raw = stdout.encode() if isinstance(stdout, str) else stdout
     return of_output(raw, truncated=truncated, max_result=max_result)
 

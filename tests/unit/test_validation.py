@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from scheduler_svc.api.validation import Violations, keyed, task_key
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import NewTask
 
 
@@ -306,3 +308,39 @@ def test_any_request_is_a_task_within_all_bounds_or_invalid(fields: dict[str, ob
     assert 1 <= new.priority <= 10
     assert new.timeout >= timedelta(seconds=1)
     assert new.fingerprint() == new.fingerprint()
+
+
+def test_a_submit_of_the_version_before_has_the_fingerprint_that_it_had() -> None:
+    """What was submitted with a request_id before an upgrade may be repeated after it."""
+    assert read(submit(labels={"a": "b"})).fingerprint().hex() == "f815847d1b6b0c028105d5ce47120f8b"
+    second = Duration(seconds=1)
+    others = [submit(initial_backoff=second), submit(max_backoff=second), submit(backoff_multiplier=2)]
+    assert len({read(request).fingerprint() for request in (submit(), *others)}) == 4
+
+
+def test_a_task_says_how_long_it_waits_before_its_retries() -> None:
+    assert read(submit()).backoff == Backoff()
+    waits = {"initial_backoff": Duration(nanos=1_500_000), "max_backoff": Duration(seconds=60)}
+    assert read(submit(**waits, backoff_multiplier=1.5)).backoff == Backoff(1, 1.5, 60_000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"initial_backoff": Duration()}, "initial_backoff", "must be a duration of 0.001 s to 2,592,000 s"),
+        ({"initial_backoff": Duration(seconds=-1)}, "initial_backoff", "must be a duration of"),
+        ({"max_backoff": Duration(seconds=2_592_001)}, "max_backoff", "must be a duration of"),
+        ({"backoff_multiplier": 0.5}, "backoff_multiplier", "must be 1 to 100, is 0.5"),
+        ({"backoff_multiplier": 101}, "backoff_multiplier", "must be 1 to 100, is 101"),
+        ({"backoff_multiplier": math.nan}, "backoff_multiplier", "must be 1 to 100, is nan"),
+        (
+            {"initial_backoff": Duration(seconds=5), "max_backoff": Duration(seconds=4)},
+            "max_backoff",
+            "must be as long as initial_backoff, or longer",
+        ),
+    ],
+)
+def test_waits_before_retries_have_bounds(fields: dict[str, object], field: str, said: str) -> None:
+    found = bad_fields(submit(**fields))
+    assert list(found) == [field]
+    assert found[field].startswith(said)

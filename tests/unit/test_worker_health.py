@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_svc.health import FIRST_PAUSE, LONGEST_PAUSE, MAX_ERROR, MOST_QUICK_FAILURES, QUICK, Breaker, Circuit
-from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result, failed
+from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result, failed
 
 WELL: Outcome = Completed(Result("an article"))
 ILL: Outcome = failed(Reason.CREATOR_ERROR, "the CLI exited with status 3")
 REFUSED = failed(Reason.INVALID_CREATOR_OPTIONS, "its options are not allowed")
+LATER: Outcome = Deferred(30.0)
 GONE: Outcome = failed(Reason.CREATOR_CLI_NOT_FOUND, "no such file")
 
 
@@ -121,6 +122,23 @@ def test_a_try_that_fails_opens_it_again_however_long_it_took(lasted: float) -> 
     breaker = opened()
     tried(breaker, failed(Reason.CREATOR_TIMEOUT, "too late"), lasted)
     assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "CREATOR_TIMEOUT: too late")
+
+
+def test_what_is_deferred_neither_counts_nor_ends_the_count() -> None:
+    breaker = Breaker()
+    for _ in range(20):
+        breaker.ran("a", LATER, 0.1)
+    quick_failures(breaker, 4)
+    breaker.ran("a", LATER, 0.1)
+    assert state_of(breaker) is Circuit.CLOSED
+    quick_failures(breaker, 1)
+    assert state_of(breaker) is Circuit.OPEN
+
+
+def test_a_try_that_is_deferred_decides_nothing() -> None:
+    breaker = opened()
+    tried(breaker, LATER)
+    assert (state_of(breaker), breaker.room) == (Circuit.HALF_OPEN, 1)
 
 
 def test_a_try_that_decides_nothing_lets_another_one_in() -> None:

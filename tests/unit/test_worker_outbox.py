@@ -50,7 +50,7 @@ def test_what_is_not_acknowledged_is_sent_again_before_the_rest() -> None:
 
 def test_an_ending_replaces_what_it_implies_and_was_not_sent() -> None:
     outbox = Outbox()
-    for lease_id, ending in (("a", Kind.COMPLETED), ("b", Kind.FAILED), ("c", Kind.RELEASED)):
+    for lease_id, ending in (("a", Kind.COMPLETED), ("b", Kind.FAILED), ("c", Kind.RELEASED), ("d", Kind.DEFERRED)):
         for kind in (Kind.ACCEPTED, Kind.PROCESSING, Kind.PROGRESS, ending):
             outbox.add(update(lease_id, kind))
     assert said(outbox.take(1)) == [
@@ -59,6 +59,8 @@ def test_an_ending_replaces_what_it_implies_and_was_not_sent() -> None:
         ("b", Kind.FAILED),
         ("c", Kind.PROCESSING),
         ("c", Kind.RELEASED),
+        ("d", Kind.PROCESSING),
+        ("d", Kind.DEFERRED),
     ]
 
 

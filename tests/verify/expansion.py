@@ -80,7 +80,7 @@ def _check_declared(oldest: str, oldest_before: str, revision: str) -> Iterator[
 
 def _check_change(before: _State, after: _State, statements: Sequence[str], *, contracts: bool) -> Iterator[str]:
     if not contracts:
-        yield from _check_what_was_there(before, after)
+        yield from _check_what_was_there(before, after, statements)
     for table in sorted(before.files.keys() & after.files.keys()):
         if before.files[table] != after.files[table]:
             yield f"rewrites table {table}, and keeps everyone out meanwhile"
@@ -96,12 +96,28 @@ def _check_change(before: _State, after: _State, statements: Sequence[str], *, c
             yield f"adds {thing} and keeps writers out meanwhile: build_index does not"
 
 
-def _check_what_was_there(before: _State, after: _State) -> Iterator[str]:
+def _check_what_was_there(before: _State, after: _State, statements: Sequence[str]) -> Iterator[str]:
     for thing, definition in sorted(before.things.items()):
         if thing not in after.things:
             yield f"removes {thing}; only a contraction may, whose oldest_code is that of a version without it"
-        elif after.things[thing] != definition:
+        elif after.things[thing] == definition:
+            continue
+        elif thing.kind != "constraint" or not _only_widens(definition, after.things[thing]):
             yield f"changes {thing} from {definition!r} to {after.things[thing]!r}"
+        elif not any(f"ADD CONSTRAINT {thing.name} " in said and "NOT VALID" in said for said in statements):
+            yield f"widens {thing} and keeps everyone out while rows are read: widen_check does not"
+
+
+_LISTED = re.compile(r"(?<=\) = ANY \(ARRAY\[)[\d, ]+(?=\]\)\)+$)")
+"""The numbers of the last condition of a CHECK that are all joined by AND."""
+
+
+def _only_widens(before: str, after: str) -> bool:
+    """Whether a CHECK differs in its last condition only, by more numbers that this may be."""
+    if " OR " in before or "NOT" in before or _LISTED.sub("", before) != _LISTED.sub("", after):
+        return False
+    less, more = (set(_LISTED.findall(text)[0].split(", ")) for text in (before, after))
+    return less < more
 
 
 def _check_addition(thing: Thing, definition: str) -> Iterator[str]:

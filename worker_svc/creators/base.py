@@ -14,7 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from worker_svc.outcome import Exit, Failed, Outcome, Reason, failed, of_exit, of_output, of_spawn_error, of_time_out
+from worker_svc.creators import deferral
+from worker_svc.outcome import (
+    Deferred,
+    Exit,
+    Failed,
+    Outcome,
+    Reason,
+    failed,
+    of_exit,
+    of_output,
+    of_spawn_error,
+    of_time_out,
+)
 
 SMALL_OUTPUT = 64 * 1024
 """Bytes of stdout kept of a call whose answer is small, such as `status`."""
@@ -219,16 +231,22 @@ async def call(
     return done
 
 
-def failure(done: Completed | Failed) -> Failed | None:
-    """Why the call failed; None where it exited with 0."""
-    return done if isinstance(done, Failed) else of_exit(done.exit, done.stderr_tail)
+def failure(done: Completed | Failed) -> Failed | Deferred | None:
+    """Why the call gave nothing; None where it exited with 0."""
+    if isinstance(done, Failed):
+        return done
+    return deferred_by(done) or of_exit(done.exit, done.stderr_tail)
+
+
+def deferred_by(done: Completed) -> Deferred | None:
+    """What a call asked for that ended with the exit status of a deferral."""
+    return deferral.of_exit(done.exit, done.stdout, done.stderr_tail)
 
 
 def result_of(done: Completed | Failed, settings: Settings) -> Outcome:
     """What a call came to whose output is the result document."""
     if isinstance(done, Failed):
         return done
-    stderr = done.stderr_tail
-    return of_exit(done.exit, stderr) or of_output(
-        done.stdout, truncated=done.truncated, max_result=settings.max_result, stderr=stderr
+    return failure(done) or of_output(
+        done.stdout, truncated=done.truncated, max_result=settings.max_result, stderr=done.stderr_tail
     )

@@ -21,10 +21,11 @@ from worker_svc.creators.base import (
     Settings,
     call,
     create_arguments,
+    deferred_by,
     failure,
     result_of,
 )
-from worker_svc.outcome import Failed, Outcome, Reason, failed, last_document
+from worker_svc.outcome import Deferred, Failed, Outcome, Reason, failed, last_document
 
 STATUS_TRIES = 3
 """Calls of `status` in a row without an answer: one or two are tolerated."""
@@ -53,6 +54,8 @@ class _Status:
 
     state: str
     document: dict[str, Any]
+    deferred: Deferred | None
+    """What the call asked for that said so. It matters where the run failed: that is then no failure."""
 
 
 @dataclass(slots=True)
@@ -66,37 +69,40 @@ class _Run:
     async def outcome(self) -> Outcome:
         status = await self._adopted() or await self._created()
         status = await self._end_of_watch(status)
-        if isinstance(status, Failed):
+        if not isinstance(status, _Status):
             return status
         if status.state == "completed":
             return await self._collect()
-        return failed(Reason.CREATOR_ERROR, _error(status))
+        return status.deferred or failed(Reason.CREATOR_ERROR, _error(status))
 
-    async def _adopted(self) -> _Status | None:
-        """The run that an earlier attempt left, if it goes on or has completed."""
+    async def _adopted(self) -> _Status | Deferred | None:
+        """The run that an earlier attempt left, if it goes on or has completed.
+
+        A CLI that can't say so now is asked later: the run may go on, and another one would be paid for twice.
+        """
         if self.job.attempt < 2:
             return None
         status = await self._status()
-        if isinstance(status, Failed) or status.state in {"failed", "cancelled"}:
+        if isinstance(status, Failed) or (isinstance(status, _Status) and status.state in {"failed", "cancelled"}):
             return None
-        return self._tell(status)
+        return self._tell(status) if isinstance(status, _Status) else status
 
-    async def _created(self) -> _Status | Failed:
+    async def _created(self) -> _Status | Failed | Deferred:
         """The first status of a new run."""
         arguments = create_arguments(self.job, "async")
         refused = failure(await call(self.cli, arguments, limit=self.settings.create_limit))
         return refused or await self._next_status(FIRST_POLL)
 
-    async def _end_of_watch(self, status: _Status | Failed) -> _Status | Failed:
+    async def _end_of_watch(self, status: _Status | Failed | Deferred) -> _Status | Failed | Deferred:
         """The status that the run ended with, or why it can no longer be watched."""
         while isinstance(status, _Status) and status.state not in _ENDED:
             status = await self._next_status(self.settings.poll_interval)
         return status
 
-    async def _next_status(self, wait: float) -> _Status | Failed:
+    async def _next_status(self, wait: float) -> _Status | Failed | Deferred:
         await self.report.pause(min(wait, self.settings.poll_interval))
         status = await self._status()
-        return status if isinstance(status, Failed) else self._tell(status)
+        return self._tell(status) if isinstance(status, _Status) else status
 
     def _tell(self, status: _Status) -> _Status:
         if status.state in _RUNNING or status.state == "completed":
@@ -107,7 +113,7 @@ class _Run:
                 self.report.progress(*told)
         return status
 
-    async def _status(self) -> _Status | Failed:
+    async def _status(self) -> _Status | Failed | Deferred:
         """The status, or what was wrong with the last of three calls in a row."""
         status = await self._ask()
         for _ in range(STATUS_TRIES - 1):
@@ -117,7 +123,7 @@ class _Run:
             status = await self._ask()
         return status
 
-    async def _ask(self) -> _Status | Failed:
+    async def _ask(self) -> _Status | Failed | Deferred:
         done = await call(self.cli, self._by_id("status"), limit=self.settings.status_limit)
         if isinstance(done, Failed):
             return done
@@ -142,7 +148,7 @@ def _read_status(done: Completed) -> _Status | None:
     state = document.get("status") if document else None
     if document is None or not isinstance(state, str) or state not in _WAITING | _RUNNING | _ENDED:
         return None
-    return _Status(state, document)
+    return _Status(state, document, deferred_by(done))
 
 
 def _no_status(done: Completed) -> str:

@@ -1,6 +1,7 @@
 """The program: `contentgen-demo-creator`, or `python -m worker_svc.demo_creator`.
 
-Exit statuses: 0 done; 1 the run failed, or there is none of that task; 2 wrong arguments; 3 told to fail.
+Exit statuses: 0 done; 1 the run failed, or there is none of that task; 2 wrong arguments; 3 told to fail; 75 told to
+ask to come back later.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from worker_svc.demo_creator.runs import Run
 
 VERSION = "contentgen-demo-creator 1.0.0 (an offline stand-in, no language model)"
 _SYNC_STEPS = 5
+_RETRY_AFTER = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +42,8 @@ def _create(request: Request) -> int:
     journal.write(
         "start", run.task_id, mode=mode, attempt=attempt, topic=run.topic, topic_sha256=journal.topic_hash(run.topic)
     )
-    status = misbehaviour.at_create(run.fail, lambda: journal.write("child", run.task_id))
+    retry_after = request.number("demo-retry-after", _RETRY_AFTER)
+    status = misbehaviour.at_create(run.fail, retry_after, lambda: journal.write("child", run.task_id))
     if status is None:
         status = _create_sync(run) if mode == "sync" else _create_async(run)
     journal.write("end", run.task_id, status=status)

@@ -13,17 +13,19 @@ usage: contentgen-demo-creator --version
        contentgen-demo-creator create --topic=TEXT [--type=content-creator] [--mode=async|sync] [--task-id=ID]
                                       [--requirements=TEXT] [--tone=TEXT] [--keywords=TEXT,TEXT]
                                       [--demo-seconds=N] [--demo-fail=HOW] [--demo-fail-times=N]
+                                      [--demo-retry-after=N]
        contentgen-demo-creator status --task-id=ID --json
        contentgen-demo-creator result --task-id=ID --json
 
 An asynchronous create needs --task-id. --demo-seconds is how long the run takes; --demo-fail how it goes wrong, one of
-{misbehaviours}; --demo-fail-times that only the first N creates of the task id do.
+{misbehaviours}; --demo-fail-times that only the first N creates of the task id do; --demo-retry-after the
+seconds that `defer` asks for, 5 by default.
 """.format(misbehaviours=", ".join(MISBEHAVIOURS))
 
 _OPTIONS: Mapping[str, frozenset[str]] = {
     "create": frozenset(
         {"type", "topic", "mode", "task-id", "requirements", "tone", "keywords"}
-        | {"demo-seconds", "demo-fail", "demo-fail-times"}
+        | {"demo-seconds", "demo-fail", "demo-fail-times", "demo-retry-after"}
     ),
     "status": frozenset({"task-id", "json"}),
     "result": frozenset({"task-id", "json"}),
@@ -99,6 +101,7 @@ def _check_create(request: Request) -> None:
         raise UsageError("an asynchronous create needs --task-id")
     request.number("demo-seconds", 0)
     request.number("demo-fail-times", 0)
+    request.number("demo-retry-after", 0)
 
 
 def _check_choice(request: Request, name: str, choices: Sequence[str]) -> None:

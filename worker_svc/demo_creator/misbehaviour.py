@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 MISBEHAVIOURS: Mapping[str, str] = {
     "exit": "create exits with 3 and a message on stderr",
+    "defer": "create asks to come back later: exits with 75, and says on stderr after how many seconds",
     "failed": "the run ends as failed: status says so; a synchronous create exits with 1",
     "garbage": "prints bytes that are no result, and exits with 0",
     "empty": "prints nothing, and exits with 0",
@@ -23,11 +24,14 @@ _FOREVER = 3600.0  # of a test: what no one stops goes away by itself in the end
 _BIG = 20 * 1024 * 1024
 
 
-def at_create(fail: str, on_child: Callable[[], None]) -> int | None:
+def at_create(fail: str, retry_after: float, on_child: Callable[[], None]) -> int | None:
     """Misbehaves before the work; the status to exit with, None to go on. Each child left behind calls `on_child`."""
     if fail == "exit":
         sys.stderr.write("demo creator: told to fail\nError: the model said no\n")
         return 3
+    if fail == "defer":
+        sys.stderr.write(f"demo creator: the model is over its quota\nretry-after: {retry_after:g}\n")
+        return os.EX_TEMPFAIL
     if fail == "ignore-term":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if fail in {"hang", "ignore-term"}:

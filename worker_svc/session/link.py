@@ -140,7 +140,7 @@ class Link:
         )
         self._worker.welcomed(welcome.drop_leases, lease_ttl)
         self._heed(welcome.wanted)
-        speaker = Speaker(self._worker, lease_ttl, heartbeat, now())
+        speaker = Speaker(self._worker, lease_ttl, heartbeat, now(), takes_deferrals=welcome.takes_deferrals)
         opened_at, self._backoff.longest, self.connected = now(), heartbeat, True
         self._conversation = Conversation(call, self._worker, speaker, self._heed)
         try:

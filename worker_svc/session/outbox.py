@@ -27,6 +27,7 @@ class Kind(IntEnum):
     COMPLETED = 4
     FAILED = 5
     RELEASED = 6
+    DEFERRED = 7
 
     @property
     def ends(self) -> bool:
@@ -38,6 +39,7 @@ _IMPLIED = {
     Kind.COMPLETED: (Kind.ACCEPTED, Kind.PROCESSING, Kind.PROGRESS),
     Kind.FAILED: (Kind.ACCEPTED, Kind.PROGRESS),
     Kind.RELEASED: (Kind.ACCEPTED, Kind.PROGRESS),
+    Kind.DEFERRED: (Kind.ACCEPTED, Kind.PROGRESS),
 }
 
 

@@ -25,8 +25,11 @@ REPORT_PAUSE = 0.1
 class Speaker:
     """What one stream has said, and says next."""
 
-    def __init__(self, worker: Worker, lease_ttl: float, heartbeat_interval: float, at: float) -> None:
+    def __init__(
+        self, worker: Worker, lease_ttl: float, heartbeat_interval: float, at: float, *, takes_deferrals: bool
+    ) -> None:
         self._worker = worker
+        self._takes_deferrals = takes_deferrals
         self._states = StateLog(lease_ttl)
         self._heartbeat_interval = heartbeat_interval
         self._state_due_at = at
@@ -119,7 +122,7 @@ class Speaker:
         self._stated_for_large = False
         taken = self._worker.outbox.take(self._report_number)
         self._note_answered_poll()
-        return wire.report(self._report_number, taken)
+        return wire.report(self._report_number, taken, takes_deferrals=self._takes_deferrals)
 
     def _note_answered_poll(self) -> None:
         """A poll's answer is stated behind what the CLIs said to it: the state that names it is committed after that.

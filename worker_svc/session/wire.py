@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from worker_svc.creators.base import Job
-from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result, clean, failed
+from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result, clean, failed
 from worker_svc.session.leases import Lease, Stage, Stop
 from worker_svc.session.outbox import Answer, Kind, Update
 
@@ -35,6 +35,8 @@ _REASONS = {
     Stop.REFUSED: pb.RELEASE_REASON_REFUSED,
     Stop.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # as REFUSED it would count against the task, and have it wait
 }
+
+_SPOOLED = {"completed": Kind.COMPLETED, "failed": Kind.FAILED, "deferred": Kind.DEFERRED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ def ending_of(lease: Lease, outcome: Outcome) -> Update:
     if isinstance(outcome, Failed):
         error = task_pb2.TaskError(reason=outcome.reason, message=outcome.message, details=outcome.details)
         return _update(lease, Kind.FAILED, pb.LeaseUpdate(failed=pb.Failed(error=error)))
+    if isinstance(outcome, Deferred):
+        deferred = pb.Deferred(message=outcome.message)
+        deferred.retry_after.FromMilliseconds(round(outcome.pause * 1e3))
+        return _update(lease, Kind.DEFERRED, pb.LeaseUpdate(deferred=deferred))
     ending = _update(lease, Kind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome))))
     if ending.size <= MAX_ENDING:
         return ending
@@ -118,7 +124,7 @@ def decode(payload: bytes) -> Update:
         message = pb.LeaseUpdate.FromString(payload)
     except DecodeError as error:
         raise ValueError(f"no update: {error}") from error
-    kind = {"completed": Kind.COMPLETED, "failed": Kind.FAILED}.get(message.WhichOneof("update") or "")
+    kind = _SPOOLED.get(message.WhichOneof("update") or "")
     if kind is None or not message.lease_id:
         raise ValueError("no update that ends a lease")
     return Update(message.lease_id, message.attempt, kind, len(payload), message)
@@ -179,9 +185,13 @@ def state(
     )
 
 
-def report(number: int, updates: Iterable[Update]) -> pb.LeaseRequest:
-    """A batch of updates."""
-    return pb.LeaseRequest(report=pb.Report(number=number, updates=[update.message for update in updates]))
+def report(number: int, updates: Iterable[Update], *, takes_deferrals: bool) -> pb.LeaseRequest:
+    """A batch of updates. A scheduler that does not take deferrals is told what it knows: a failure."""
+    messages = [
+        update.message if takes_deferrals or update.kind is not Kind.DEFERRED else _as_failure(update.message)
+        for update in updates
+    ]
+    return pb.LeaseRequest(report=pb.Report(number=number, updates=messages))
 
 
 def draining() -> pb.LeaseRequest:
@@ -205,6 +215,13 @@ def _result(outcome: Completed) -> pb.Result:
     return pb.Result(
         body=result.content, html_body=result.html, images=result.images, quality_score=result.quality_score
     )
+
+
+def _as_failure(update: pb.LeaseUpdate) -> pb.LeaseUpdate:
+    said = f": {update.deferred.message}" if update.deferred.message else ""
+    text = f"the CLI asked to come back later, and this scheduler knows no deferrals{said}"
+    error = task_pb2.TaskError(reason=Reason.CREATOR_ERROR, message=text)
+    return pb.LeaseUpdate(lease_id=update.lease_id, attempt=update.attempt, failed=pb.Failed(error=error))
 
 
 def _held(leases: Iterable[Lease]) -> list[pb.HeldLease]:

@@ -122,6 +122,7 @@ def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "review", "" if it["auto_approve"] else "needed"
     yield "attempt", str(it["attempt"] or "")
     yield "retries", _retries(it)
+    yield "backoff", ", ".join(_backoff(it))
     yield "timeout", cells.duration(it["timeout"])
     yield "worker", cells.line(it["worker_id"])
     yield "lease", cells.line(it["lease_id"])
@@ -133,6 +134,16 @@ def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
 
 def _retries(it: Document) -> str:
     return f"{it['retry_count']} of {it['max_retries']}" + ("" if it["auto_retry"] else ", none by itself")
+
+
+def _backoff(it: Document) -> Iterator[str]:
+    """What the task's submit says of the waits before its retries; nothing where they are as always."""
+    if it["initial_backoff"] is not None:
+        yield f"first {cells.duration(it['initial_backoff'])}"
+    if it["backoff_multiplier"] is not None:
+        yield f"times {cells.number(it['backoff_multiplier'])}"
+    if it["max_backoff"] is not None:
+        yield f"at most {cells.duration(it['max_backoff'])}"
 
 
 def worker(to: Console, it: Document) -> None:

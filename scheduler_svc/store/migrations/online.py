@@ -1,4 +1,4 @@
-"""DDL beside replicas that serve: how long it may wait, and indexes that are built without keeping writers out.
+"""DDL beside replicas that serve: how long it may wait, and what keeps no writers out: indexes, wider CHECKs.
 
 For the files in `versions` and for `store/migrate.py`, which runs them.
 """
@@ -37,6 +37,20 @@ def build_index(name: str, definition: str) -> None:
             connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
         if not valid:
             connection.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {definition}")
+        limit_waits(connection)
+
+
+def widen_check(table: str, name: str, condition: str) -> None:
+    """Puts a CHECK that allows more in place of the one of that name, in a migration.
+
+    The rows that are there are read after that, which keeps nobody waiting. So the migration is not one transaction: it
+    is run again from its begin where it was cut off.
+    """
+    op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID")
+    connection = op.get_bind()
+    with op.get_context().autocommit_block():
+        _limit(connection, lock="0", statement=BUILD_TIMEOUT)
+        connection.exec_driver_sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
         limit_waits(connection)
 
 

@@ -24,7 +24,22 @@ async def submitted(contentgen: Transcript, *arguments: str) -> str:
 
 
 async def test_tasks(contentgen: Transcript, account: int, worker: ScriptedWorker) -> None:
-    waits = await submitted(contentgen, "春天的第一杯咖啡", "--keywords", "咖啡,春天", "--tone", "轻松", "-p", "3")
+    waits = await submitted(
+        contentgen,
+        "春天的第一杯咖啡",
+        "--keywords",
+        "咖啡,春天",
+        "--tone",
+        "轻松",
+        "-p",
+        "3",
+        "--initial-backoff",
+        "500ms",
+        "--backoff-multiplier",
+        "1.5",
+        "--max-backoff",
+        "90s",
+    )
     done = await submitted(contentgen, "Working well from home", "--label", "campaign=spring", "--max-retries", "1")
     failed = await submitted(contentgen, "It fails", "-p", "9", "--no-auto-retry", "--request-id", "once")
     (lease,) = await worker.take()

@@ -56,6 +56,10 @@ class Worker:
         await self._report(task_id, "failed", {"error": {"reason": reason}})
         del self._leases[task_id]
 
+    async def defer(self, task_id: str, retry_after: str = "60s") -> None:
+        await self._report(task_id, "deferred", {"retry_after": retry_after})
+        del self._leases[task_id]
+
     async def give_back(self, task_id: str, reason: str, *, started: bool = False) -> None:
         await self._report(task_id, "released", {"reason": f"RELEASE_REASON_{reason}", "started": started})
         del self._leases[task_id]

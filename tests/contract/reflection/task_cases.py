@@ -62,6 +62,9 @@ EVERYTHING = {
     "request_id": "once",
     "labels": {"k" * 63: "v" * 255, "empty": ""},
     "creator_options": {"length": "800"},
+    "initial_backoff": "0.250s",
+    "backoff_multiplier": 1.5,
+    "max_backoff": "2592000s",
 }
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 
@@ -212,6 +215,10 @@ BAD = [
     Bad(rpc("SubmitTask"), {**SUBMIT, "max_retries": 101}, fields=("max_retries",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "timeout": "0.999s"}, fields=("timeout",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "timeout": "315360001s"}, fields=("timeout",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "initial_backoff": "0s"}, fields=("initial_backoff",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "max_backoff": "2592001s"}, fields=("max_backoff",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "backoff_multiplier": 0.99}, fields=("backoff_multiplier",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "initial_backoff": "9s", "max_backoff": "8s"}, fields=("max_backoff",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"a": "v" * 256}}, fields=('labels["a"]',)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"": "v"}}, fields=('labels[""]',)),

@@ -27,6 +27,7 @@ STATES = {
     "scheduled": "pending",
     "backoff": "pending",
     "refused": "pending",
+    "deferred": "pending",
     "given_back": "pending",
     "lost": "pending",
     "submitted": "submitted",
@@ -73,12 +74,12 @@ MOVES: dict[tuple[str, str], dict[str, Expected]] = {
     ("CancelTask", "force"): {**dict.fromkeys(WAITING | RUNNING, "cancelled"), **dict.fromkeys(ENDED, Wants(OPEN))},
     ("RetryTask", ""): {
         **dict.fromkeys(STATES, Wants(RETRYABLE)),
-        **dict.fromkeys(["backoff", "refused", "failed", "timeout"], "pending"),
+        **dict.fromkeys(["backoff", "refused", "deferred", "failed", "timeout"], "pending"),
         "exhausted": Exhausted,
     },
     ("RetryTask", "reset_retry_count"): {
         **dict.fromkeys(STATES, Wants(RETRYABLE)),
-        **dict.fromkeys(["backoff", "refused", "failed", "timeout", "exhausted"], "pending"),
+        **dict.fromkeys(["backoff", "refused", "deferred", "failed", "timeout", "exhausted"], "pending"),
     },
 }
 """Of the RPCs that move one task, with and without their option."""

@@ -98,6 +98,12 @@ class World:
         await self.worker.give_back(task["task_id"], "REFUSED")
         return task
 
+    async def deferred(self, **fields: Any) -> Fields:
+        """Pending, and waits for as long as its CLI has asked for."""
+        task = await self.processing(**fields)
+        await self.worker.defer(task["task_id"])
+        return task
+
     async def given_back(self, **fields: Any) -> Fields:
         """Pending again, at its place."""
         task = await self.submitted(**fields)

@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.fuzz.inputs import documents
 from worker_svc.creators import load, progress
 from worker_svc.creators.base import SMALL_OUTPUT, Completed, Job, Settings
-from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Failed, Outcome, clean_tail
+from worker_svc.creators.deferral import MAX_PAUSE
+from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
 from worker_svc.output import Lines, Tail
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease
@@ -66,7 +67,8 @@ class _Cli:
     def _exit(self) -> _Exit:
         if self._source.random() < 0.8:
             return _Exit(0, None)
-        return self._source.choice((_Exit(1, None), _Exit(255, None), _Exit(None, 9), _Exit(None, 77)))
+        ends = (_Exit(1, None), _Exit(75, None), _Exit(255, None), _Exit(None, 9), _Exit(None, 77))
+        return self._source.choice(ends)
 
 
 class _Reporter:
@@ -121,6 +123,9 @@ def check(outcome: Outcome) -> None:
     if isinstance(outcome, Failed):
         assert len(outcome.message) <= MAX_MESSAGE
         assert all(len(detail) <= MAX_STDERR for detail in outcome.details.values())
+    elif isinstance(outcome, Deferred):
+        assert 0 <= outcome.pause <= MAX_PAUSE
+        assert len(outcome.message) <= MAX_MESSAGE
     else:
         result = outcome.result
         assert result.content.strip()

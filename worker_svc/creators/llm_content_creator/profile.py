@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from worker_svc.creators import deferral
 from worker_svc.creators.base import Cli, Completed, Creator, Job, Needs, Reporter, Settings, arguments, call
 from worker_svc.creators.llm_content_creator import said, stored
 from worker_svc.creators.llm_content_creator.stored import Stored, TooLargeError
@@ -114,7 +115,10 @@ def _result(output: said.Output, run: Stored, settings: Settings, stderr: str) -
     if state is None:
         return _invalid("the CLI exited with status 0 and did not say how its run had ended", stderr)
     if state != _DONE:
-        return failed(Reason.CREATOR_ERROR, f"the CLI says that the run is {state}{_why(output, run)}", stderr)
+        ended = f"the CLI says that the run is {state}{_why(output, run)}"
+        if run.error == said.OVER_QUOTA:
+            return deferral.deferred(deferral.DEFAULT_PAUSE, ended)
+        return failed(Reason.CREATOR_ERROR, ended, stderr)
     if run.article is None:
         return _invalid("the CLI says that the run is completed, and stored no article", stderr)
     score = output.score() if run.score is None else run.score

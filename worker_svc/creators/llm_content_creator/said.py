@@ -15,6 +15,8 @@ from worker_svc.outcome import clean
 
 STEPS = ("search", "organize", "write", "checkText", "generateImage", "checkImage")
 """The steps of a run in their order; a check that is not passed goes back to the step before."""
+OVER_QUOTA = "Request failed with status code 429"
+"""The error of a run whose model takes no more for now. How long that lasts it does not say."""
 
 _STATES = {"已完成": "completed", "失败": "failed", "已取消": "cancelled"}
 _STARTED = re.compile(r"\[Node:(\w+)\] Node execution started")

@@ -86,8 +86,9 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     PENDING_REASON_UNSPECIFIED: _PendingReason.ValueType  # 0
     """Not pending, or not computed (only GetTask computes it)."""
     PENDING_REASON_BACKOFF: _PendingReason.ValueType  # 1
-    """Waits before another attempt: after one that failed or timed out (30 s, 60 s, 120 s … 10 min), or after a worker
-    refused it (1 s, 2 s, 4 s … 60 s). RetryTask takes this wait away.
+    """Waits before another attempt: after one that failed or timed out (30 s, 60 s, 120 s … 10 min, where the task says
+    nothing else), after one that the CLI deferred (as long as it asked for, 24 h at most), or after a worker refused it
+    (1 s, 2 s, 4 s … 60 s). RetryTask takes this wait away.
     """
     PENDING_REASON_SCHEDULED: _PendingReason.ValueType  # 2
     """Its `schedule_time` lies ahead."""
@@ -110,8 +111,9 @@ class PendingReason(_PendingReason, metaclass=_PendingReasonEnumTypeWrapper):
 PENDING_REASON_UNSPECIFIED: PendingReason.ValueType  # 0
 """Not pending, or not computed (only GetTask computes it)."""
 PENDING_REASON_BACKOFF: PendingReason.ValueType  # 1
-"""Waits before another attempt: after one that failed or timed out (30 s, 60 s, 120 s … 10 min), or after a worker
-refused it (1 s, 2 s, 4 s … 60 s). RetryTask takes this wait away.
+"""Waits before another attempt: after one that failed or timed out (30 s, 60 s, 120 s … 10 min, where the task says
+nothing else), after one that the CLI deferred (as long as it asked for, 24 h at most), or after a worker refused it
+(1 s, 2 s, 4 s … 60 s). RetryTask takes this wait away.
 """
 PENDING_REASON_SCHEDULED: PendingReason.ValueType  # 2
 """Its `schedule_time` lies ahead."""
@@ -199,6 +201,8 @@ class TaskError(_message.Message):
       CREATOR_INVALID_RESPONSE: what the CLI printed is no result.
       CREATOR_CLI_NOT_FOUND: the worker could not start the CLI.
       TASK_TIMEOUT: the attempt took longer than the task's `timeout`; the status is timeout.
+      DEFERRED: the CLI asked to come back later for the 100th time in a row (`CONTENTGEN_MAX_DEFERRALS`); until then
+      that is no error.
     Not retryable:
       RESULT_TOO_LARGE: the result is above a bound.
       INVALID_CREATOR_OPTIONS: the worker's operator does not allow some of its `creator_options`, and the CLI was not
@@ -290,6 +294,9 @@ class Task(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     LEASE_ID_FIELD_NUMBER: _builtins.int
     PENDING_REASON_FIELD_NUMBER: _builtins.int
+    INITIAL_BACKOFF_FIELD_NUMBER: _builtins.int
+    BACKOFF_MULTIPLIER_FIELD_NUMBER: _builtins.int
+    MAX_BACKOFF_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """`task-` and 16 hex digits, rising with time; given by the scheduler, unique for ever."""
     account_id: _builtins.int
@@ -330,6 +337,8 @@ class Task(_message.Message):
     """The lease of the present attempt; empty while none is held."""
     pending_reason: Global___PendingReason.ValueType
     """Why it still waits. Computed by GetTask only, for a pending task; elsewhere unspecified."""
+    backoff_multiplier: _builtins.float
+    """What each further wait is longer by, as submitted: 1 to 100; unset: 2."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When its submit was committed; of an imported task, when it was submitted where it came from."""
@@ -372,6 +381,14 @@ class Task(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The caller's own labels, as submitted."""
 
+    @_builtins.property
+    def initial_backoff(self) -> _duration_pb2.Duration:
+        """How long it waits before its first retry, as submitted; unset: 30 s."""
+
+    @_builtins.property
+    def max_backoff(self) -> _duration_pb2.Duration:
+        """The longest of these waits, as submitted; unset: 10 min, or `initial_backoff` where that is longer."""
+
     def __init__(
         self,
         *,
@@ -404,12 +421,17 @@ class Task(_message.Message):
         request_id: _builtins.str = ...,
         lease_id: _builtins.str = ...,
         pending_reason: Global___PendingReason.ValueType = ...,
+        initial_backoff: _duration_pb2.Duration | None = ...,
+        backoff_multiplier: _builtins.float | None = ...,
+        max_backoff: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "backoff_multiplier", b"backoff_multiplier", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_retries", b"max_retries", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__backoff_multiplier: _TypeAlias = _typing.Literal["backoff_multiplier"]  # noqa: Y015
+    _WhichOneofArgType__backoff_multiplier: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_multiplier) -> _WhichOneofReturnType__backoff_multiplier | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
@@ -442,6 +464,8 @@ class TaskEvent(_message.Message):
       a reason of TaskError: the attempt ended with that error, or the task was cancelled.
       AUTO_RETRY: a retry was consumed, `message` says which and when. REQUEUED: at once after a lost worker.
       RETRY_TASK: by a client.
+      DEFERRED: the CLI asked to come back later, and no retry was consumed; `message` says when. To failed: it did so
+      too often in a row.
       DRAINING, REFUSED, EXPIRED, QUEUED_TOO_LONG: an unstarted lease was given back (see ReleaseReason). NOT_HELD: the
       worker came back without it. NOT_DELIVERED: the worker was gone before it could be sent.
       IMPORTED: made elsewhere, and recorded when the task was imported; `message` says when it was made.

@@ -84,6 +84,9 @@ class SubmitTaskRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     CREATOR_OPTIONS_FIELD_NUMBER: _builtins.int
+    INITIAL_BACKOFF_FIELD_NUMBER: _builtins.int
+    BACKOFF_MULTIPLIER_FIELD_NUMBER: _builtins.int
+    MAX_BACKOFF_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Required: an existing, active account; from 1."""
     topic: _builtins.str
@@ -105,14 +108,17 @@ class SubmitTaskRequest(_message.Message):
     max_retries: _builtins.int
     """Retries allowed, 0 to 100. Unset: 3."""
     auto_retry: _builtins.bool
-    """Whether an attempt that fails for a retryable reason or times out is retried by itself, after 30 s, 60 s, 120 s …
-    at most 10 min, each a tenth more or less, as long as `max_retries` are not used up. Unset: true.
+    """Whether an attempt that fails for a retryable reason or times out is retried by itself, as long as `max_retries` are
+    not used up. By default after 30 s, 60 s, 120 s … at most 10 min, each a tenth more or less; `initial_backoff`,
+    `backoff_multiplier` and `max_backoff` change that. Unset: true.
     """
     request_id: _builtins.str
     """Makes the submit idempotent within its account: the same id again answers the first task and creates nothing, and
     with another payload it is refused. Up to 200 characters, remembered for 7 days at least, even when the task was
     cleaned up. Empty: the submit is not idempotent.
     """
+    backoff_multiplier: _builtins.float
+    """By what each further wait is longer than the one before, 1 to 100; 1: all are the same. Unset: 2."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long one attempt may take once a worker took it into a slot; 1 s to 3,650 days. Unset: 30 min."""
@@ -133,6 +139,16 @@ class SubmitTaskRequest(_message.Message):
         (CREATOR_OPTIONS_ALLOWED) make the task fail, INVALID_CREATOR_OPTIONS. Empty: none.
         """
 
+    @_builtins.property
+    def initial_backoff(self) -> _duration_pb2.Duration:
+        """How long to wait before the first automatic retry, 1 ms to 30 days; a tenth more or less. Unset: 30 s."""
+
+    @_builtins.property
+    def max_backoff(self) -> _duration_pb2.Duration:
+        """The longest wait before an automatic retry, 1 ms to 30 days, and `initial_backoff` at least where that is set. Unset:
+        10 min, or `initial_backoff` where that is longer.
+        """
+
     def __init__(
         self,
         *,
@@ -151,15 +167,20 @@ class SubmitTaskRequest(_message.Message):
         request_id: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         creator_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        initial_backoff: _duration_pb2.Duration | None = ...,
+        backoff_multiplier: _builtins.float | None = ...,
+        max_backoff: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_max_retries", b"_max_retries", "_priority", b"_priority", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "max_retries", b"max_retries", "priority", b"priority", "schedule_time", b"schedule_time", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "schedule_time", b"schedule_time", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "category", b"category", "creator_options", b"creator_options", "keywords", b"keywords", "labels", b"labels", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "creator_options", b"creator_options", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_approve: _TypeAlias = _typing.Literal["auto_approve"]  # noqa: Y015
     _WhichOneofArgType__auto_approve: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve"]  # noqa: Y015
     _WhichOneofReturnType__auto_retry: _TypeAlias = _typing.Literal["auto_retry"]  # noqa: Y015
     _WhichOneofArgType__auto_retry: _TypeAlias = _typing.Literal["_auto_retry", b"_auto_retry"]  # noqa: Y015
+    _WhichOneofReturnType__backoff_multiplier: _TypeAlias = _typing.Literal["backoff_multiplier"]  # noqa: Y015
+    _WhichOneofArgType__backoff_multiplier: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier"]  # noqa: Y015
     _WhichOneofReturnType__max_retries: _TypeAlias = _typing.Literal["max_retries"]  # noqa: Y015
     _WhichOneofArgType__max_retries: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
@@ -168,6 +189,8 @@ class SubmitTaskRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_approve) -> _WhichOneofReturnType__auto_approve | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_retry) -> _WhichOneofReturnType__auto_retry | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_multiplier) -> _WhichOneofReturnType__backoff_multiplier | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_retries) -> _WhichOneofReturnType__max_retries | None: ...
     @_typing.overload
@@ -973,7 +996,7 @@ class PollRunningTasksResponse(_message.Message):
     STILL_RUNNING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     total: _builtins.int
-    """Running at the call; those that were cancelled or given back since are counted here only."""
+    """Running at the call; those that were cancelled, deferred or given back since are counted here only."""
     completed: _builtins.int
     """Completed since."""
     failed: _builtins.int

@@ -453,6 +453,7 @@ class LeaseUpdate(_message.Message):
     COMPLETED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
+    DEFERRED_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """As assigned."""
     attempt: _builtins.int
@@ -481,6 +482,10 @@ class LeaseUpdate(_message.Message):
     def released(self) -> Global___Released:
         """Given back."""
 
+    @_builtins.property
+    def deferred(self) -> Global___Deferred:
+        """Its CLI asked to come back later. Only where the Welcome said `takes_deferrals`."""
+
     def __init__(
         self,
         *,
@@ -492,12 +497,13 @@ class LeaseUpdate(_message.Message):
         completed: Global___Completed | None = ...,
         failed: Global___Failed | None = ...,
         released: Global___Released | None = ...,
+        deferred: Global___Deferred | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "failed", b"failed", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "deferred", b"deferred", "failed", b"failed", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt", b"attempt", "completed", b"completed", "failed", b"failed", "lease_id", b"lease_id", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt", b"attempt", "completed", b"completed", "deferred", b"deferred", "failed", b"failed", "lease_id", b"lease_id", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["accepted", "processing", "progress", "completed", "failed", "released"]  # noqa: Y015
+    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["accepted", "processing", "progress", "completed", "failed", "released", "deferred"]  # noqa: Y015
     _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
 
@@ -652,6 +658,34 @@ class Released(_message.Message):
 Global___Released: _TypeAlias = Released  # noqa: Y015
 
 @_typing.final
+class Deferred(_message.Message):
+    """Ends a lease because its CLI asked to come back later: no failure, and nobody's loss (rule 14)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """What the CLI said, for people; may be empty. More than 1,000 characters are cut."""
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """How long to wait before the task is offered again. Below 1 s counts as 1 s, above 24 h as 24 h; unset: 30 s."""
+
+    def __init__(
+        self,
+        *,
+        retry_after: _duration_pb2.Duration | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "retry_after", b"retry_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deferred: _TypeAlias = Deferred  # noqa: Y015
+
+@_typing.final
 class Draining(_message.Message):
     """The worker takes nothing new from now on; it goes on with heartbeats and reports."""
 
@@ -708,8 +742,13 @@ class Welcome(_message.Message):
     DROP_LEASES_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     SCHEDULER_ID_FIELD_NUMBER: _builtins.int
+    TAKES_DEFERRALS_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
     """Replica that answers; for logs."""
+    takes_deferrals: _builtins.bool
+    """Whether this scheduler knows the update `deferred`. Unset: one of a version before it, to which a deferral is
+    reported as `failed`.
+    """
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
         """How long a lease lives without being renewed; 5 s at least, 2 min by default."""
@@ -739,10 +778,11 @@ class Welcome(_message.Message):
         drop_leases: _abc.Iterable[_builtins.str] | None = ...,
         wanted: Global___Wanted | None = ...,
         scheduler_id: _builtins.str = ...,
+        takes_deferrals: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "takes_deferrals", b"takes_deferrals", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

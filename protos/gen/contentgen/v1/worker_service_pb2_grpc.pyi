@@ -65,8 +65,8 @@ class WorkerServiceStub:
     the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
     held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
     and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
-    before the start and taken away once nothing of the run lives; and the spool: each result or error that ends a
-    lease, synced before it is reported, until it is acknowledged.
+    before the start and taken away once nothing of the run lives; and the spool: each result, error or deferral
+    that ends a lease, synced before it is reported, until it is acknowledged.
 
     2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
     which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
@@ -120,7 +120,8 @@ class WorkerServiceStub:
     another worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it
     states one free slot and tries one task; nothing waits ahead of a slot meanwhile. The first one that completes ends
     it. What a tried task fails with is that task's error, and consumes its retry, as always. Only a task that was tried
-    decides: one that is stopped before its end does not, and another one is tried. A new process begins healthy.
+    decides: one that is stopped before its end or deferred does not, and another one is tried; nor does a deferral count
+    before. A new process begins healthy.
 
     DEADLINES
 
@@ -161,12 +162,20 @@ class WorkerServiceStub:
     failed with WORKER_LOST and pending again.
 
     14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
-    at most), and one of the three that end it: `completed` with the result, `failed` with an error, `released` with a
-    reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
+    at most), and one of the four that end it: `completed` with the result, `failed` with an error, `deferred` with a
+    pause, `released` with a reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
     are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
     lease and attempt, whichever stream brings it; where tokens are asked, a stream of the same worker or of a token of
     the same name: to any other the lease is lost. Several may be under way. A result is stored with its content and its
     entry in the publish pool in one transaction.
+
+    `deferred` says that the CLI can't do it now and asked to come back later, as it does where its model is over its
+    quota. The task is pending again, and waits for `retry_after`: 1 s to 24 h, and up to a tenth more, so that not all
+    come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
+    counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
+    row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
+    is. A scheduler whose Welcome does not say `takes_deferrals` knows no such update, and would end the stream: report
+    `failed`, CREATOR_ERROR, to that one.
 
     15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
     stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
@@ -263,8 +272,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
     held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
     and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
-    before the start and taken away once nothing of the run lives; and the spool: each result or error that ends a
-    lease, synced before it is reported, until it is acknowledged.
+    before the start and taken away once nothing of the run lives; and the spool: each result, error or deferral
+    that ends a lease, synced before it is reported, until it is acknowledged.
 
     2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
     which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
@@ -318,7 +327,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     another worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it
     states one free slot and tries one task; nothing waits ahead of a slot meanwhile. The first one that completes ends
     it. What a tried task fails with is that task's error, and consumes its retry, as always. Only a task that was tried
-    decides: one that is stopped before its end does not, and another one is tried. A new process begins healthy.
+    decides: one that is stopped before its end or deferred does not, and another one is tried; nor does a deferral count
+    before. A new process begins healthy.
 
     DEADLINES
 
@@ -359,12 +369,20 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     failed with WORKER_LOST and pending again.
 
     14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
-    at most), and one of the three that end it: `completed` with the result, `failed` with an error, `released` with a
-    reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
+    at most), and one of the four that end it: `completed` with the result, `failed` with an error, `deferred` with a
+    pause, `released` with a reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
     are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
     lease and attempt, whichever stream brings it; where tokens are asked, a stream of the same worker or of a token of
     the same name: to any other the lease is lost. Several may be under way. A result is stored with its content and its
     entry in the publish pool in one transaction.
+
+    `deferred` says that the CLI can't do it now and asked to come back later, as it does where its model is over its
+    quota. The task is pending again, and waits for `retry_after`: 1 s to 24 h, and up to a tenth more, so that not all
+    come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
+    counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
+    row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
+    is. A scheduler whose Welcome does not say `takes_deferrals` knows no such update, and would end the stream: report
+    `failed`, CREATOR_ERROR, to that one.
 
     15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
     stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
@@ -464,8 +482,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
         held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
         and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
-        before the start and taken away once nothing of the run lives; and the spool: each result or error that ends a
-        lease, synced before it is reported, until it is acknowledged.
+        before the start and taken away once nothing of the run lives; and the spool: each result, error or deferral
+        that ends a lease, synced before it is reported, until it is acknowledged.
 
         2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
         which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
@@ -519,7 +537,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         another worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it
         states one free slot and tries one task; nothing waits ahead of a slot meanwhile. The first one that completes ends
         it. What a tried task fails with is that task's error, and consumes its retry, as always. Only a task that was tried
-        decides: one that is stopped before its end does not, and another one is tried. A new process begins healthy.
+        decides: one that is stopped before its end or deferred does not, and another one is tried; nor does a deferral count
+        before. A new process begins healthy.
 
         DEADLINES
 
@@ -560,12 +579,20 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         failed with WORKER_LOST and pending again.
 
         14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
-        at most), and one of the three that end it: `completed` with the result, `failed` with an error, `released` with a
-        reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
+        at most), and one of the four that end it: `completed` with the result, `failed` with an error, `deferred` with a
+        pause, `released` with a reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
         are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
         lease and attempt, whichever stream brings it; where tokens are asked, a stream of the same worker or of a token of
         the same name: to any other the lease is lost. Several may be under way. A result is stored with its content and its
         entry in the publish pool in one transaction.
+
+        `deferred` says that the CLI can't do it now and asked to come back later, as it does where its model is over its
+        quota. The task is pending again, and waits for `retry_after`: 1 s to 24 h, and up to a tenth more, so that not all
+        come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
+        counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
+        row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
+        is. A scheduler whose Welcome does not say `takes_deferrals` knows no such update, and would end the stream: report
+        `failed`, CREATOR_ERROR, to that one.
 
         15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
         stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:

@@ -25,6 +25,30 @@ Priority = Annotated[int, typer.Option("--priority", "-p", min=1, max=10, help="
 AutoApprove = Annotated[bool, typer.Option(help="Whether the content skips the review.")]
 MaxRetries = Annotated[int, typer.Option(min=0, max=100, help="Retries after failures.")]
 AutoRetry = Annotated[bool, typer.Option(help="Whether failures are retried by themselves.")]
+InitialBackoff = Annotated[
+    float | None,
+    typer.Option(
+        parser=values.seconds,
+        metavar="DURATION",
+        help="How long to wait before the first retry, such as 5s. Default: 30s.",
+        show_default=False,
+    ),
+]
+BackoffMultiplier = Annotated[
+    float | None,
+    typer.Option(
+        min=1, max=100, metavar="NUMBER", help="By what each further wait is longer. Default: 2.", show_default=False
+    ),
+]
+MaxBackoff = Annotated[
+    float | None,
+    typer.Option(
+        parser=values.seconds,
+        metavar="DURATION",
+        help="The longest wait before a retry. Default: 10m, or the first one where that is longer.",
+        show_default=False,
+    ),
+]
 RunLimit = Annotated[
     float | None,
     typer.Option(
@@ -74,6 +98,7 @@ def add_to(app: typer.Typer) -> None:
         'contentgen task submit --account 1 "Working well from home"',
         'contentgen task submit -a 1 -p 8 --keywords AI,技术 --tone 专业 "人工智能的未来发展" --wait',
         'contentgen task submit -a 1 --schedule-time +2h --label campaign=spring "Spring is here"',
+        'contentgen task submit -a 1 --initial-backoff 5s --max-backoff 1m --max-retries 10 "Soon again"',
         'id=$(contentgen task submit -a 1 --request-id order-17 "Once, however often this runs")',
     )(submit)
 
@@ -90,6 +115,9 @@ def submit(
     auto_approve: AutoApprove = True,
     max_retries: MaxRetries = 3,
     auto_retry: AutoRetry = True,
+    initial_backoff: InitialBackoff = None,
+    backoff_multiplier: BackoffMultiplier = None,
+    max_backoff: MaxBackoff = None,
     timeout: RunLimit = None,
     schedule_time: ScheduleTime = None,
     request_id: RequestId = None,
@@ -114,6 +142,9 @@ def submit(
         auto_approve=auto_approve,
         max_retries=max_retries,
         auto_retry=auto_retry,
+        initial_backoff=fields.duration(initial_backoff),
+        backoff_multiplier=backoff_multiplier,
+        max_backoff=fields.duration(max_backoff),
         timeout=fields.duration(timeout),
         schedule_time=values.moment(schedule_time),
         request_id=request_id or uuid.uuid4().hex,  # so that a repeated call makes no second task

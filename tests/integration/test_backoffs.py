@@ -1,0 +1,51 @@
+"""A task's own waits before its retries: stored with it, kept to, shown."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from scheduler_svc.application.cleanup import ago, delete_batch
+from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.task import NewTask
+from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
+
+
+def waits(scheduling: Scheduling, task: NewTask) -> list[float]:
+    """How long a task waits before each of its retries, in seconds."""
+    key = scheduling.submit(task)[0].task_key
+    found = []
+    for failure in (FAILURE, TIMEOUT, FAILURE):
+        (ref,) = scheduling.claim()
+        scheduling.end(ref, failure)
+        ((delay,),) = scheduling.sql("SELECT due_time - now() FROM delayed WHERE task_key = :key", key=key)
+        found.append(delay / timedelta(seconds=1))
+        scheduling.wait_is_over(key)
+    scheduling.check()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("backoff", "seconds"),
+    [(Backoff(), [30, 60, 120]), (Backoff(20_000, 3.0, 90_000), [20, 60, 90]), (Backoff(multiplier=1.0), [30, 30, 30])],
+    ids=["default", "all of it", "constant"],
+)
+def test_a_task_waits_as_it_was_submitted(scheduling: Scheduling, backoff: Backoff, seconds: list[float]) -> None:
+    found = waits(scheduling, new_task(backoff=backoff))
+    for wait, middle in zip(found, seconds, strict=True):
+        assert 0.9 * middle - 5 < wait <= 1.1 * middle
+
+
+def test_it_is_shown_wherever_a_task_is(scheduling: Scheduling) -> None:
+    backoff = Backoff(250, 1.5, 60_000)
+    (submitted,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
+    assert submitted.backoff == scheduling.task(submitted.task_key).backoff == backoff
+    assert scheduling.tasks()[submitted.task_key].backoff == backoff
+    assert scheduling.changes()[-1].task.backoff == backoff
+    (ref,) = scheduling.claim()
+    scheduling.end(ref, RESULT)
+    assert scheduling.run(lambda tx: delete_batch(tx, ALL, ago(tx, timedelta(0)), 0)).moved == 1
+    (repeated,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
+    assert (repeated.task_key, repeated.backoff) == (submitted.task_key, backoff)
