@@ -46,10 +46,11 @@ from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
+from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.rereading import Rereading
 from scheduler_svc.store.maintenance import PgMaintenance
-from scheduler_svc.store.notifications import PgNotifications
+from scheduler_svc.store.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
 CALL_THREADS = 6
@@ -90,7 +91,7 @@ class Replica:
     def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
         engine = make_engine(self._url, connections, hot=hot)
         self._engines.append(engine)
-        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
+        return PgDatabase(engine, self._told_by_thread, self._away_by_thread, self._audience)
 
     async def start(self) -> int:
         """Serves from the return on; returns the port.
@@ -104,6 +105,7 @@ class Replica:
             self._services(), self.health, self._doors, in_flight=self._in_flight, limits=self._limits
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
+        self._notifier.start()
         self._submits.start()
         self._reports.start()
         self._dispatcher.start()
@@ -186,6 +188,7 @@ class Replica:
         self._tail.driven_by(tail_loop.wake)
         engine = make_engine(self._url, 1)
         self._engines.append(engine)
+        self._notifier = Notifier(PgNotifier(engine), self.scheduler_id)
         self._notifications = PgNotifications(engine)
         self._listener = Listener(
             self._notifications, self.scheduler_id, told=self._told_elsewhere, back=self._look_anew
@@ -233,9 +236,12 @@ class Replica:
     def _told_by_thread(self, signals: Signals) -> None:
         if signals.ready:
             self._dispatcher.note_hint()
+        if signals.for_others or (signals.moved and self._audience.elsewhere):
+            self._notifier.tell(signals)
         self._loop.call_soon_threadsafe(self._told_here, signals)
 
     def _away_by_thread(self) -> None:
+        self._notifier.missed()  # of a commit whose outcome is unknown
         self._loop.call_soon_threadsafe(self._store_there, False)
 
     def _told_here(self, signals: Signals) -> None:
@@ -253,7 +259,9 @@ class Replica:
         """A transaction of another replica is committed."""
         if signals.watching:
             self._audience.heard()
-        if signals.ready:
+        if signals.missed:
+            self._look_anew()
+        elif signals.ready:
             self._dispatcher.hint()
         self._tell(signals)
 
@@ -275,7 +283,7 @@ class Replica:
         self._polls.answered(signals.answered)
 
     def _look_anew(self) -> None:
-        """The listener was away: whatever it may have missed is in the rows."""
+        """Signals may have been missed: what they were about is in the rows."""
         self._dispatcher.hint()
         self._due.wake()
         self._admission.look()
@@ -320,6 +328,7 @@ class Replica:
         await self._submits.stop()
         await self._reports.stop()
         await self._listener.stop()
+        await self._notifier.stop()
         for calls in (self._calls, self._loop_calls, self._watch_calls, self._dispatch_calls):
             await asyncio.to_thread(calls.close)
         self._notifications.dispose()

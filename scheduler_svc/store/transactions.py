@@ -20,7 +20,6 @@ from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
-from scheduler_svc.store.batch import array
 from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.connecting import defaults
 from scheduler_svc.store.contents import Contents
@@ -39,8 +38,6 @@ from scheduler_svc.store.waiting import WaitingTasks
 from scheduler_svc.store.window import Window
 from scheduler_svc.store.workers import Workers
 
-CHANNEL = "contentgen"
-_NOTIFY = f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest(CAST(%(payloads)s AS text[])) AS payload"
 _NOW = sa.text("SELECT now()")
 _ATTEMPTS = 5
 
@@ -189,10 +186,8 @@ class PgTx:
     def changes(self) -> Changes:
         return Changes(self._session)
 
-    def finish(self, origin: str, *, watched: bool = False) -> None:
-        """Tells the other replicas, as part of the transaction, and commits it; of mere moves where they watch."""
-        if self.signals.for_others or (watched and self.signals.moved):
-            self._session.hold_back(_NOTIFY, {"payloads": array("text", self.signals.payloads(origin))})
+    def commit(self) -> None:
+        """Commits. Nothing is told within: the lock that a NOTIFY takes is one for the whole cluster."""
         self._session.commit()
 
 
@@ -216,18 +211,16 @@ class PgDatabase:
     def __init__(
         self,
         engine: sa.Engine,
-        origin: str,
         told: Callable[[Signals], None],
         away: Callable[[], None],
         audience: Audience | None = None,
     ) -> None:
-        """`origin` names this replica in notifications; `audience` says who is told of mere moves (None: nobody).
+        """`audience` says whether anybody is to be told of mere moves (None: nobody).
 
         On the thread that runs the work, `told` gets the signals after each commit, and `away` is called when the
         database is not there.
         """
         self._engine = engine
-        self._origin = origin
         self._told = told
         self._away = away
         self._audience = audience or Audience()
@@ -240,7 +233,7 @@ class PgDatabase:
                 with self._engine.connect() as connection:
                     tx = PgTx(connection)
                     result = work(tx)
-                    tx.finish(self._origin, watched=self._audience.elsewhere)
+                    tx.commit()
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
                 stale = attempt == 1 and undone and _is_broken(error)
@@ -252,7 +245,7 @@ class PgDatabase:
                 raise StoreUnavailable from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
-            if tx.signals or (self._audience.here and tx.signals.moved):
+            if tx.signals or (self._audience.anywhere and tx.signals.moved):
                 self._told(tx.signals)
             return result
         raise AssertionError("the last attempt returns or raises")

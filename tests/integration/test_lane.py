@@ -52,7 +52,7 @@ async def running(
     url: str, work: Work, max_waiting: int | None = None, errand: Callable[[], Errand | None] = lambda: None
 ) -> AsyncIterator[Lane[int, int]]:
     engine = make_engine(url, 1, hot=True)
-    database = PgDatabase(engine, "replica", _told, lambda: None)
+    database = PgDatabase(engine, _told, lambda: None)
     lane: Lane[int, int] = Lane(
         "test", database, work, weight=lambda _: 1, max_weight=MOST, max_waiting=max_waiting, errand=errand
     )

@@ -63,6 +63,12 @@ class Ear:
     def notify(self, payload: str) -> None:
         self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)
 
+    async def hears(self) -> None:
+        """What is told now is heard."""
+        (payload,) = Signals(due=True).payloads("a third replica")
+        self.notify(payload)
+        await wait_until_async(lambda: self.heard == [Signals(due=True)], within=WAIT_S, what="a hint is heard")
+
     async def listens(self, times: int = 1) -> None:
         await wait_until_async(lambda: self.came_back >= times, within=WAIT_S, what="the listener listens")
 
@@ -77,13 +83,6 @@ async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
     ear.notifications.dispose()
 
 
-async def test_what_another_replica_commits_is_heard(ear: Ear, scheduling: Scheduling) -> None:
-    key = scheduling.submit_one()
-    scheduling.cancel(key)
-    await wait_until_async(lambda: len(ear.heard) == 2, within=WAIT_S, what="both commits are heard")
-    assert ear.heard == [Signals(ready=True, moved=True), Signals(ended=[key], moved=True)]
-
-
 async def test_its_own_commits_are_not(ear: Ear) -> None:
     for origin in ("another replica", "a third one"):
         (payload,) = Signals(due=True).payloads(origin)
@@ -93,18 +92,16 @@ async def test_its_own_commits_are_not(ear: Ear) -> None:
 
 
 @pytest.mark.parametrize("payload", ["", "no json", "[]", '{"to": "whom it may concern"}'])
-async def test_what_it_can_t_read_does_not_end_it(ear: Ear, scheduling: Scheduling, payload: str) -> None:
+async def test_what_it_can_t_read_does_not_end_it(ear: Ear, payload: str) -> None:
     ear.notify(payload)
     await ear.listens(2)
-    scheduling.submit_one()
-    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+    await ear.hears()
 
 
-async def test_a_connection_that_breaks_is_made_anew(ear: Ear, scheduling: Scheduling) -> None:
+async def test_a_connection_that_breaks_is_made_anew(ear: Ear) -> None:
     ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
     await ear.listens(2)
-    scheduling.submit_one()
-    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+    await ear.hears()
 
 
 @pytest.fixture
@@ -121,9 +118,8 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_it_listens_beside_a_thousand_streams(many_descriptors: None, ear: Ear, scheduling: Scheduling) -> None:
-    scheduling.submit_one()
-    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+async def test_it_listens_beside_a_thousand_streams(many_descriptors: None, ear: Ear) -> None:
+    await ear.hears()
 
 
 class TestDue:
