@@ -49,6 +49,7 @@ from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.rereading import Rereading
+from scheduler_svc.loops.retention import Retention
 from scheduler_svc.store.maintenance import PgMaintenance
 from scheduler_svc.store.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.transactions import PgDatabase, make_engine
@@ -199,9 +200,8 @@ class Replica:
         housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
         self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
         self._periodics += [loop for _, loop in self._rereading]
-        if settings.retention is not None:
-            retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
-            self._periodics.append(Periodic("retention", retention.run_once))
+        retention = Retention(self._calls, tasks=_age(settings.retention), contents=_age(settings.content_retention))
+        self._periodics.append(Periodic("retention", retention.run_once))
 
     def _reaper_settings(self) -> ReaperSettings:
         settings = self._settings
@@ -334,6 +334,10 @@ class Replica:
         self._notifications.dispose()
         for engine in self._engines:
             engine.dispose()
+
+
+def _age(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _log_stopped(attempt: StoppedAttempt) -> None:

@@ -102,6 +102,8 @@ tasks = sa.Table(
     sa.CheckConstraint(f"status <> {int(Status.COMPLETED)} OR lease_end = 1", "completed_by_lease"),
     sa.Index("tasks_by_status", "status", "task_key"),
     sa.Index("tasks_by_account", "account_id", "status", "task_key"),
+    # what the retention looks at, and nothing that waits
+    sa.Index("tasks_ended", "end_time", postgresql_where=sa.text("end_time IS NOT NULL")),
     postgresql_with={"fillfactor": "80"},
 )
 

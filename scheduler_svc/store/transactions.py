@@ -32,6 +32,7 @@ from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
 from scheduler_svc.store.submits import Submits
+from scheduler_svc.store.sweeps import Sweeps
 from scheduler_svc.store.task_reads import TaskReads
 from scheduler_svc.store.tasks import Tasks
 from scheduler_svc.store.waiting import WaitingTasks
@@ -125,6 +126,10 @@ class PgTx:
     @cached_property
     def ended(self) -> EndedTasks:
         return EndedTasks(self._session)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        return Sweeps(self._session)
 
     @cached_property
     def waiting(self) -> WaitingTasks:

@@ -6,13 +6,11 @@ import asyncio
 import os
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application import cleanup
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.recover import ReaperSettings, promote_due
 from scheduler_svc.application.signals import Signals
@@ -260,25 +258,3 @@ class TestPeriodic:
             await twice.wait()
         await loop.stop()
         assert runs == 2
-
-
-class TestRetention:
-    async def test_what_ended_long_enough_ago_goes_batch_by_batch(
-        self, scheduling: Scheduling, calls: Calls, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(cleanup, "BATCH", 2)
-        old = [scheduling.cancel(scheduling.submit_one()).task_key for _ in range(3)]
-        scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE task_key = ANY(:keys)", keys=old)
-        kept = {scheduling.cancel(scheduling.submit_one()).task_key, scheduling.submit_one()}
-        retention = recovery.Retention(calls, timedelta(hours=1))
-        assert await retention.run_once() == 0.0
-        assert await retention.run_once() == 0.0
-        assert await retention.run_once() == 360.0
-        assert {row[0] for row in scheduling.sql("SELECT task_key FROM tasks")} == kept
-        scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE status <> 1")
-        assert await retention.run_once() == 360.0
-        assert len(scheduling.sql("SELECT FROM tasks")) == 1
-
-    @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, 3_600.0)])
-    async def test_it_looks_often_enough(self, scheduling: Scheduling, calls: Calls, age: int, rest: float) -> None:
-        assert await recovery.Retention(calls, timedelta(seconds=age)).run_once() == rest
