@@ -55,4 +55,4 @@ class Retention:
 
 def rest(ages: Iterable[timedelta]) -> float:
     """Seconds between two rounds: a tenth of what the shortest of these is kept for, within 1 s and an hour."""
-    return min(max(age.total_seconds() / 10, 1.0) for age in (*ages, timedelta(seconds=10 * LONGEST_REST)))
+    return min([LONGEST_REST, *(max(age.total_seconds() / 10, 1.0) for age in ages)])
