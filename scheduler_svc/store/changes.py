@@ -52,8 +52,8 @@ _PAGE_OF_ACCOUNT = sa.text(f"""
     WITH chunk AS MATERIALIZED (
         SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :chunk
     )
-    (SELECT e.seq, e.task_key FROM chunk AS e, {task("e", "t")} WHERE t.account_id = :account_id
-        ORDER BY e.seq LIMIT :limit)
+    (SELECT e.seq, e.task_key FROM chunk AS e, LATERAL (SELECT account_id FROM {task("e", "t")} OFFSET 0) AS own
+        WHERE own.account_id = :account_id ORDER BY e.seq LIMIT :limit)
     UNION ALL SELECT max(seq), NULL FROM chunk HAVING count(*) = :chunk
 """)
 _HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
