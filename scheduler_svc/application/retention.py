@@ -86,3 +86,13 @@ def old_requests(tx: Tx, _: Position) -> Swept:
     """Request ids of tasks that were cleaned up, once they need not be remembered any more."""
     deleted = tx.ended.forget_requests(BATCH)
     return Swept(deleted, deleted == BATCH)
+
+
+def old_imports(age: timedelta) -> Sweep:
+    """Which rows of old databases were taken, of those that nothing was imported from for so long."""
+
+    def sweep(tx: Tx, _: Position) -> Swept:
+        deleted = tx.sweeps.forget_imports(age, BATCH)
+        return Swept(deleted, deleted == BATCH)
+
+    return sweep

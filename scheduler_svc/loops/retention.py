@@ -29,7 +29,10 @@ class Retention:
         if tasks is not None:
             self._sweeps.append(("ended tasks", retention.ended_tasks(tasks)))
         if contents is not None:
-            self._sweeps.append(("contents", retention.old_contents(contents)))
+            self._sweeps += [
+                ("contents", retention.old_contents(contents)),
+                ("imported rows", retention.old_imports(contents)),
+            ]
         self._rest = rest(age for age in (tasks, contents) if age is not None)
         self._next = 0
         self._position: Position = None

@@ -381,6 +381,8 @@ import_sources = sa.Table(
     metadata,
     sa.Column("source_id", sa.SmallInteger, sa.Identity(), primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
+    # when an import from it began last
+    sa.Column("import_time", TIME, nullable=False, server_default=NOW),
 )
 
 imported = sa.Table(

@@ -32,6 +32,20 @@ _FORGET_WORKERS = sa.text("""
         ORDER BY worker_id LIMIT :limit FOR UPDATE SKIP LOCKED))
 """)
 
+# All that is remembered of a source is forgotten at once, with its number, and deleted later. Not while an import runs.
+_FORGET_SOURCES = sa.text("""
+    DELETE FROM import_sources
+    WHERE import_time < now() - make_interval(secs => :age)
+        AND pg_try_advisory_xact_lock(hashtext('contentgen.import'))
+""")
+_DELETE_FORGOTTEN = sa.text("""
+    DELETE FROM imported WHERE ctid = ANY(ARRAY(
+        SELECT own.ctid FROM generate_series(1, (SELECT max(source_id) FROM imported)) AS s(source_id), LATERAL (
+            SELECT x.ctid FROM imported AS x WHERE x.source_id = s.source_id
+            ORDER BY x.source_id, x.kind, x.old_id LIMIT :limit) AS own
+        WHERE s.source_id NOT IN (SELECT source_id FROM import_sources) LIMIT :limit))
+""")
+
 
 class Sweeps(Statements):
     """Statements of the retention. Each is bounded by its limit."""
@@ -55,3 +69,8 @@ class Sweeps(Statements):
     def forget_workers(self, age: timedelta, limit: int) -> int:
         """Deletes workers that were not heard of for so long and hold no lease; returns how many."""
         return self._run(_FORGET_WORKERS, age=age.total_seconds(), limit=limit)
+
+    def forget_imports(self, age: timedelta, limit: int) -> int:
+        """Deletes what is remembered of sources that nothing was imported from for so long; returns how many rows."""
+        self._run(_FORGET_SOURCES, age=age.total_seconds())
+        return self._run(_DELETE_FORGOTTEN, limit=limit)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.application import retention as sweeps
@@ -14,6 +15,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.publishing import claim_pool
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops.retention import LONGEST_REST, Retention
+from scheduler_svc.store.imports import one_at_a_time
 from tests.integration.scheduling import RESULT, Scheduling
 
 HOUR = timedelta(hours=1)
@@ -109,8 +111,8 @@ class TestTasks:
     @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, LONGEST_REST)])
     async def test_it_looks_often_enough(self, calls: Calls, age: int, rest: float) -> None:
         retention = Retention(calls, tasks=timedelta(seconds=age), contents=timedelta(days=1_000))
-        rests = [await retention.run_once() for _ in range(4)]
-        assert rests == [0.0, 0.0, 0.0, rest]
+        rests = [await retention.run_once() for _ in range(5)]
+        assert rests == [0.0, 0.0, 0.0, 0.0, rest]
 
     async def test_without_any_setting_it_looks_once_an_hour(self, calls: Calls) -> None:
         retention = Retention(calls, tasks=None, contents=None)
@@ -203,3 +205,50 @@ class TestContents:
         scheduling.sql("UPDATE publish_pool SET schedule_time = now() - interval '61 min'")
         await round_of(of_contents(calls))
         assert contents(scheduling) == []
+
+
+def remembered(scheduling: Scheduling) -> dict[str, int]:
+    """How many rows are remembered of each source; those of none by an empty name."""
+    return dict(
+        scheduling.sql(
+            "SELECT coalesce(name, ''), count(*) FROM imported LEFT JOIN import_sources USING (source_id) GROUP BY 1"
+        )
+    )
+
+
+class TestImports:
+    @pytest.fixture(autouse=True)
+    def imported(self, scheduling: Scheduling) -> None:
+        """Of two sources, of which the first one was not used for longer."""
+        for name in ("old", "new"):
+            scheduling.run(lambda tx, name=name: tx.imports.add_source(name))
+        scheduling.sql(
+            "INSERT INTO imported SELECT s, 1 + n % 4, n, n FROM generate_series(1, 2) s, generate_series(1, 5) n"
+        )
+        scheduling.sql("UPDATE import_sources SET import_time = now() - interval '2 h' WHERE name = 'old'")
+
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_what_is_remembered_of_a_source_that_is_not_used_any_more_goes(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
+        await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"new": 5}
+        assert scheduling.sql("SELECT name FROM import_sources") == [("new",)]
+
+    async def test_a_source_that_is_used_again_keeps_it(self, scheduling: Scheduling, calls: Calls) -> None:
+        scheduling.run(lambda tx: tx.imports.use_source("old"))
+        await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"old": 5, "new": 5}
+
+    async def test_unset_it_stays(self, scheduling: Scheduling, calls: Calls) -> None:
+        await round_of(of_tasks(calls))
+        assert remembered(scheduling) == {"old": 5, "new": 5}
+
+    async def test_nothing_is_forgotten_while_an_import_runs(
+        self, scheduling: Scheduling, calls: Calls, engine: sa.Engine
+    ) -> None:
+        with one_at_a_time(sa.create_engine(engine.url, poolclass=sa.NullPool)):
+            await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"old": 5, "new": 5}
+        await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"new": 5}
