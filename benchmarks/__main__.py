@@ -38,6 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--burst", type=int, default=250_000, help="tasks that latency-after-burst drains first")
     parser.add_argument("--samples", type=int, default=300, help="samples of a latency")
     parser.add_argument("--idle-workers", type=int, default=1000, help="workers of the measure idle-workers")
+    parser.add_argument("--committers", type=int, default=20, help="connections of the measure notify")
+    parser.add_argument("--ended", type=int, default=50_000, help="ended tasks of the measure retention")
+    parser.add_argument("--pool", type=int, default=20_000, help="workers of the measure worker-pool")
+    parser.add_argument("--moves", type=int, default=200_000, help="moves of the measure account-watch")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
     return parser
@@ -71,6 +75,10 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         burst=arguments.burst,
         samples=arguments.samples,
         idle_workers=arguments.idle_workers,
+        committers=arguments.committers,
+        ended=arguments.ended,
+        pool=arguments.pool,
+        moves=arguments.moves,
     )
 
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import attacked, floors, goals, scenario
+from benchmarks import attacked, committers, floors, goals, growth, scenario
 from benchmarks.child import Child
 from benchmarks.goals import Figure, Floor, Goal
 from benchmarks.latencies import Latencies, latencies
@@ -40,6 +40,10 @@ class Options:
     burst: int
     samples: int
     idle_workers: int
+    committers: int
+    ended: int
+    pool: int
+    moves: int
 
 
 @asynccontextmanager
@@ -166,6 +170,26 @@ async def at_rest(options: Options) -> list[Figure]:
     return [Figure("at rest", commits / seconds, "queries/s", options.workers, goals.AT_REST_QUERIES, note)]
 
 
+async def notify(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await committers.figures(stack.url, options.committers)
+
+
+async def retention(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await asyncio.to_thread(growth.of_retention, stack.url, options.ended)
+
+
+async def worker_pool(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await asyncio.to_thread(growth.of_workers, stack.url, stack.target, options.pool)
+
+
+async def account_watch(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await asyncio.to_thread(growth.of_moves, stack.url, options.moves)
+
+
 MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "batch-submit": batch_submit,
     "submit": submit,
@@ -175,8 +199,12 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "latency-after-burst": latency_after_burst,
     "idle-workers": idle_workers,
     "at-rest": at_rest,
+    "notify": notify,
+    "retention": retention,
+    "worker-pool": worker_pool,
+    "account-watch": account_watch,
     "under-attack": under_attack,
 }
 
 USUAL = [name for name in MEASURES if name != "under-attack"]
-"""What is measured where nothing is named: figures that have goals."""
+"""What is measured where nothing is named."""

@@ -110,6 +110,11 @@ class Stack:
         """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
         return int(psutil.Process(self._process.pid).memory_info().rss)
 
+    @property
+    def url(self) -> str:
+        """Its database, for SQLAlchemy, past the scheduler."""
+        return EmbeddedPostgres(self.folder / "data" / "postgres").url()
+
     def query(self, statement: str) -> Any:
         """The first value of a statement's first row, asked past the scheduler."""
         with contextlib.closing(psycopg2.connect(EmbeddedPostgres(self.folder / "data" / "postgres").dsn())) as made:

@@ -49,13 +49,15 @@ from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
+from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.rereading import Rereading
+from scheduler_svc.loops.retention import Retention
 from scheduler_svc.loops.stalls import Stalls
 from scheduler_svc.loops.supervision import GIVE_UP_AFTER, Supervision
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.maintenance import PgMaintenance
-from scheduler_svc.store.notifications import PgNotifications
+from scheduler_svc.store.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.transactions import PgDatabase
 
 GROUP_TASKS = 2_000
@@ -97,7 +99,7 @@ class Replica:
         """Done, with its name, once a part that the replica needs is given up: it serves no more."""
 
     def _database(self, engine: sa.Engine) -> PgDatabase:
-        return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
+        return PgDatabase(engine, self._told_by_thread, self._away_by_thread, self._audience)
 
     async def start(self) -> int:
         """Serves from the return on; returns the port.
@@ -112,6 +114,7 @@ class Replica:
             self._services(), self.health, self._doors, in_flight=self._in_flight, limits=self._limits
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
+        self._notifier.start()
         self._submits.start()
         self._reports.start()
         self._dispatcher.start()
@@ -202,6 +205,7 @@ class Replica:
         tail_loop = Periodic("watch", self._tail.run_once, needed)
         self._tail.driven_by(tail_loop.wake)
         engine = pools.alone()
+        self._notifier = Notifier(PgNotifier(engine), self.scheduler_id, needed)
         self._notifications = PgNotifications(engine)
         self._listener = Listener(
             self._notifications,
@@ -234,9 +238,9 @@ class Replica:
         self._periodics += [loop for _, loop in self._rereading]
         if self._certificates:
             self._periodics.append(self._expiry)
-        if settings.retention is not None:
-            retention = recovery.Retention(pools.operators, timedelta(seconds=settings.retention))
-            self._periodics.append(Periodic("retention", retention.run_once))
+        ages = _age(settings.retention), _age(settings.content_retention)
+        retention = Retention(pools.operators, tasks=ages[0], contents=ages[1])
+        self._periodics.append(Periodic("retention", retention.run_once))
 
     def _state(self) -> ReplicaState:
         lanes = {name: state() for name, state in self._lanes.items()}
@@ -280,9 +284,12 @@ class Replica:
     def _told_by_thread(self, signals: Signals) -> None:
         if signals.ready:
             self._dispatcher.note_hint()
+        if signals.for_others or (signals.moved and self._audience.elsewhere):
+            self._notifier.tell(signals)
         self._loop.call_soon_threadsafe(self._told_here, signals)
 
     def _away_by_thread(self) -> None:
+        self._notifier.missed()  # of a commit whose outcome is unknown
         self._loop.call_soon_threadsafe(self._store_there, False)
 
     def _gave_up_by_thread(self, part: str) -> None:
@@ -310,7 +317,9 @@ class Replica:
         """A transaction of another replica is committed."""
         if signals.watching:
             self._audience.heard()
-        if signals.ready:
+        if signals.missed:
+            self._look_anew()
+        elif signals.ready:
             self._dispatcher.hint()
         self._tell(signals)
 
@@ -332,7 +341,7 @@ class Replica:
         self._polls.answered(signals.answered)
 
     def _look_anew(self) -> None:
-        """The listener was away: whatever it may have missed is in the rows."""
+        """Signals may have been missed: what they were about is in the rows."""
         self._dispatcher.hint()
         self._due.wake()
         self._admission.look()
@@ -379,8 +388,13 @@ class Replica:
         await self._listener.stop()
         if self.health.store_there:
             await self._systems.withdraw()
+        await self._notifier.stop()
         await self._pools.close()
         self._notifications.dispose()
+
+
+def _age(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _log_stopped(attempt: StoppedAttempt) -> None:

@@ -66,6 +66,13 @@ class ContentService(ContentServiceServicer):
         content = await self._writes.run(publishing.review_content, request.content_id, decision, request.comment)
         return pb.ReviewContentResponse(content=convert.content(content))
 
+    async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self._check_own(request.content_id)
+        await self._writes.run(publishing.delete_content, request.content_id, force=request.force)
+        return pb.DeleteContentResponse()
+
     async def ClaimPublishPool(
         self, request: pb.ClaimPublishPoolRequest, context: object
     ) -> pb.ClaimPublishPoolResponse:

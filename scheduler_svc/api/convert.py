@@ -19,7 +19,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
 from scheduler_svc.domain.task import PendingReason, Progress, Task, TaskError, TaskEvent, TaskStats
-from scheduler_svc.domain.worker import Worker, WorkerPool
+from scheduler_svc.domain.worker import Worker
 
 _status = pb.TaskStatus.ValueType
 _pending_reason = pb.PendingReason.ValueType
@@ -225,14 +225,4 @@ def worker(it: Worker) -> pool_pb.Worker:
         unhealthy=it.unhealthy_time is not None,
         last_error=it.last_error,
         unhealthy_time=timestamp(it.unhealthy_time),
-    )
-
-
-def worker_pool(it: WorkerPool) -> pool_pb.GetWorkerPoolResponse:
-    connected = [each for each in it.workers if each.connected]
-    return pool_pb.GetWorkerPoolResponse(
-        num_workers=len(connected),
-        active_workers=sum(each.busy_slots > 0 for each in connected),
-        total_queue_size=it.queue_size,
-        workers=[worker(each) for each in it.workers],
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 
 from scheduler_svc.api import convert
 from scheduler_svc.api.auth import caller
+from scheduler_svc.api.pages import Page
 from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application import pauses, worker_pool
 from scheduler_svc.application.calls import Calls
 
+MOST_WORKERS = 20_000
+"""Workers that one answer holds at most, where nobody asks for less; an answer's bytes end it before that, mostly."""
 _WORKERS = "the workers, which serve all accounts"
 
 
@@ -24,7 +29,19 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         self._lease_ttl = lease_ttl
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
-        return convert.worker_pool(await self._calls.run(worker_pool.worker_pool, caller().scope, self._lease_ttl))
+        with Violations() as bad:
+            page = Page.of_names(request, bad, "GetWorkerPool", default_size=MOST_WORKERS)
+        found = await self._calls.run(
+            worker_pool.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
+        )
+        workers, token = page.cut(found.workers, convert.worker, attrgetter("worker_id"))
+        return pb.GetWorkerPoolResponse(
+            num_workers=found.connected,
+            active_workers=found.active,
+            total_queue_size=found.queue_size,
+            workers=workers,
+            next_page_token=token,
+        )
 
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
         with Violations() as bad:

@@ -21,6 +21,11 @@ class Audience:
         """Whether another replica has announced watchers of its own lately."""
         return time.monotonic() < self._elsewhere_until
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether this replica, or another one that this one knows of, has watchers."""
+        return self.here or self.elsewhere
+
     def heard(self) -> None:
         """Another replica announces that it has watchers."""
         self._elsewhere_until = time.monotonic() + 3 * ANNOUNCE_INTERVAL

@@ -23,6 +23,8 @@ from scheduler_svc.domain.task import TaskEvent
 
 PAGE = 500
 """Moves, or present states, that one transaction reads."""
+CHUNK = 20_000
+"""Moves of all accounts among which one transaction looks for those of one; it takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,9 @@ def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool])
 def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
     """The same of one selection. Raises ResumeTokenExpired where moves of it were deleted."""
     if selection.account_id:
-        page, cleaned = read_all(tx, after, until, lambda _, account_id: account_id == selection.account_id)
-        gone = selection.account_id in cleaned
+        moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, CHUNK, PAGE)
+        page = _page(tx, read_to, list(moves), moves)
+        gone = selection.account_id in tx.changes.cleaned_since(after)
     else:
         chosen = dict(tx.changes.page_of(selection.keys, after, until, PAGE))
         page = _page(tx, until, list(chosen), chosen)
@@ -132,7 +135,7 @@ def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
 
 
 def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> Page:
-    """The changes of the chosen ones, by number, of a page of all numbers."""
+    """The changes of the chosen ones, by number, of a page of all numbers up to `until`."""
     full = len(numbers) == PAGE
     found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
     found.sort(key=lambda it: it.number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from scheduler_svc.application.ledger import ALL_ACCOUNTS
@@ -34,13 +35,19 @@ def delete_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> Batch:
     """
     keys = tx.ended.page(scope, _ENDED, after, BATCH)
     locked = tx.ended.lock(keys, until) if keys else []
-    if locked:
-        deltas: Counter[tuple[int, int]] = Counter()
-        for (account, status), n in tx.ended.delete(locked).items():
-            deltas[account, status] -= n
-            deltas[ALL_ACCOUNTS, status] -= n
-        tx.counts.add(deltas)
+    delete(tx, locked)
     return _batch(keys, len(locked))
+
+
+def delete(tx: Tx, locked: Sequence[int]) -> None:
+    """Deletes these ended tasks, which are locked, and counts them no more."""
+    if not locked:
+        return
+    deltas: Counter[tuple[int, int]] = Counter()
+    for (account, status), n in tx.ended.delete(locked).items():
+        deltas[account, status] -= n
+        deltas[ALL_ACCOUNTS, status] -= n
+    tx.counts.add(deltas)
 
 
 def _batch(keys: list[int], moved: int) -> Batch:

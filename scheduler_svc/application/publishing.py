@@ -16,6 +16,9 @@ from scheduler_svc.domain.content import (
 )
 from scheduler_svc.domain.errors import InvalidState, NotFound
 
+DELETABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
+"""Where an entry in the pool stands that its content may be deleted with."""
+
 
 def review_content(tx: Tx, content_id: int, decision: ReviewDecision, comment: str) -> Content:
     """Decides about a content that waits for it; an approved one enters the publish pool.
@@ -37,6 +40,22 @@ def _not_to_review(tx: Tx, content_id: int) -> NotFound | InvalidState:
     current, required = content.review_status.label, ReviewStatus.PENDING_REVIEW.label
     message = f"content {content_id} is {current}; to be reviewed it must be {required}"
     return InvalidState(message, current, [required])
+
+
+def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
+    """Deletes a content with its entry in the pool. Raises NotFound.
+
+    Raises InvalidState where a publisher has claimed it, or it is published, and `force` is off.
+    """
+    standing = tx.contents.lock([content_id])
+    if content_id not in standing:
+        raise NotFound("content", content_id)
+    entry = standing[content_id]
+    if entry is not None and entry.status not in DELETABLE and not force:
+        current, required = entry.status.label, [status.label for status in DELETABLE]
+        message = f"content {content_id} is {current}; without force it is deleted only while {' or '.join(required)}"
+        raise InvalidState(message, current, required)
+    tx.contents.delete([content_id])
 
 
 def claim_pool(tx: Tx, scope: Scope, limit: int, lease: timedelta) -> list[PoolEntry]:

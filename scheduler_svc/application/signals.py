@@ -1,4 +1,4 @@
-"""What a transaction has to tell once it is committed: to this replica at once, to the others by NOTIFY.
+"""What a transaction has to tell once it is committed: to this replica at once, to the others by the notifier.
 
 All of it is a hint: what matters is a row, and whoever missed a signal reads the rows a little later.
 """
@@ -6,7 +6,7 @@ All of it is a hint: what matters is a row, and whoever missed a signal reads th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -49,6 +49,13 @@ class Signals:
     """Accounts of which leases ended: where they have a limit, the same."""
     stopped: list[StoppedAttempt] = field(default_factory=list)
     """For this replica's log; those that were given back before their CLI had started are no news."""
+    missed: bool = False
+    """Some signals were dropped before they were told: who hears this looks at all rows anew."""
+
+    @classmethod
+    def look_anew(cls) -> Signals:
+        """Stands for signals that were dropped. A replica of the version before follows the other flags."""
+        return cls(ready=True, due=True, moved=True, limits=True, missed=True)
 
     def __bool__(self) -> bool:
         return self.for_others or bool(self.admit or self.later or self.released or self.stopped)
@@ -59,36 +66,45 @@ class Signals:
         lists = any(getattr(self, kind) for kind in _LISTS)
         return bool(self.ready or self.due or lists or self.watching or self.limits)
 
+    @property
+    def items(self) -> int:
+        """How many items the lists hold that others want to know."""
+        return sum(len(getattr(self, kind)) for kind in _LISTS)
+
+    def add(self, later: Signals) -> None:
+        """Adds what others want to know of a later transaction."""
+        for flag in _FLAGS:
+            if getattr(later, flag):
+                setattr(self, flag, True)
+        for kind in _LISTS:
+            getattr(self, kind).extend(getattr(later, kind))
+
     def payloads(self, origin: str) -> list[str]:
-        """What others may want to know, as texts of less than 8,000 bytes for NOTIFY; `origin` names the replica."""
+        """What others may want to know, as few texts of less than 8,000 bytes; `origin` names the replica."""
         head = {"from": origin} | {name: getattr(self, name) for name in _FLAGS} | dict.fromkeys(_LISTS, ())
-        parts: list[dict[str, Sequence[object]]] = [
-            {"ended": self.ended[i : i + _ENDED_A_TEXT]} for i in range(0, len(self.ended), _ENDED_A_TEXT)
-        ]
-        parts += [{kind: part} for kind in _OF_WORKERS for part in _packed(getattr(self, kind))]
-        return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in parts or [{}]]
+        items = [(kind, item) for kind in _LISTS for item in getattr(self, kind)]
+        return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in _packed(items) or [{}]]
 
 
-_FLAGS = ("ready", "due", "moved", "watching", "limits")
-_OF_WORKERS = ("cancelled", "drained", "resized", "polled", "answered")
-_LISTS = ("ended", *_OF_WORKERS)
-_ENDED_A_TEXT = 100
+_FLAGS = ("ready", "due", "moved", "watching", "limits", "missed")
+_LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
 _BYTES_A_TEXT = 7_000
 """For the items alone. One has less than 1,400 bytes: a worker's id of 200 control characters takes 1,200."""
+_BYTES_A_NUMBER = 20
 
 
-def _packed(items: Sequence[object]) -> Iterator[list[object]]:
-    part: list[object] = []
-    size = 0
-    for item in items:
-        own = len(json.dumps(item, ensure_ascii=False).encode())
-        if part and size + own > _BYTES_A_TEXT:
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += own
-    if part:
-        yield part
+def _packed(items: Iterable[tuple[str, object]]) -> list[dict[str, list[object]]]:
+    """The items by their lists, each part as large as a text may be."""
+    parts: list[dict[str, list[object]]] = []
+    left = 0
+    for kind, item in items:
+        own = _BYTES_A_NUMBER if isinstance(item, int) else len(json.dumps(item, ensure_ascii=False).encode())
+        if own > left:
+            parts.append({})
+            left = _BYTES_A_TEXT
+        parts[-1].setdefault(kind, []).append(item)
+        left -= own
+    return parts
 
 
 def parse(payload: str) -> tuple[str, Signals]:

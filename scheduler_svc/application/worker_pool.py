@@ -9,13 +9,14 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import Worker, WorkerPool
 
 
-def worker_pool(tx: Tx, scope: Scope, lease_ttl: float) -> WorkerPool:
-    """Every worker heard of within the last hour, and how many tasks of these accounts are pending."""
+def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) -> WorkerPool:
+    """Workers heard of within the last hour, with ids above `after`; pending tasks are those of these accounts."""
     pending = tx.counts.read(scope).get(Status.PENDING, 0)
-    workers = tx.workers.list(lease_ttl)
+    connected, active = tx.workers.count(lease_ttl)
+    workers = tx.workers.list(lease_ttl, after, limit)
     if scope != ALL:
         workers = [worker.without_error() for worker in workers]
-    return WorkerPool(tuple(workers), pending)
+    return WorkerPool(tuple(workers), connected, active, pending)
 
 
 def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 from scheduler_svc.client import documents
 from scheduler_svc.client.connection import Connected
 from scheduler_svc.client.documents import Document
 from scheduler_svc.client.tasks import PAGE_SIZE
+from scheduler_svc.client.worker_pool import whole_pool
 
 
 class AccountMethods(Connected):
@@ -64,7 +64,7 @@ class AccountMethods(Connected):
 
 class WorkerMethods(Connected):
     def get_worker_pool_status(self) -> Document:
-        """The workers of all schedulers.
+        """The workers of all schedulers, fetched page by page.
 
         `num_workers` (connected), `active_workers` (with a busy slot), `total_queue_size` (pending tasks),
         `total_slots`, `worker_statuses`: of each `worker_id`, `running` (connected and not draining), `queue_size`
@@ -74,5 +74,4 @@ class WorkerMethods(Connected):
             >>> pool = client.get_worker_pool_status()
             >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
         """
-        request = pool_pb.GetWorkerPoolRequest()
-        return documents.worker_pool(self._connection.call(self._connection.pool.GetWorkerPool, request))
+        return documents.worker_pool(whole_pool(self._connection.call, self._connection.pool.GetWorkerPool))

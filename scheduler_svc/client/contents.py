@@ -61,6 +61,27 @@ class ContentMethods(Connected):
         request = pb.ReviewContentRequest(content_id=content_id, decision=decision, comment=comment)
         return documents.content(self._connection.call(self._connection.contents.ReviewContent, request).content)
 
+    def delete_content(self, content_id: int, *, force: bool = False) -> bool:
+        """True once it is deleted with its entry in the publish pool, False where there is no such content.
+
+        Args:
+            content_id: the content; its task stays, and still names it.
+            force: also what a publisher has claimed, and what is published.
+
+        Raises:
+            InvalidStateException: it is claimed or published, and `force` is off.
+
+        Example:
+            >>> if client.delete_content(content_id, force=True):
+            ...     print("deleted")
+        """
+        request = pb.DeleteContentRequest(content_id=content_id, force=force)
+        try:
+            self._connection.call(self._connection.contents.DeleteContent, request)
+        except ResourceNotFoundException:
+            return False
+        return True
+
     def iter_publish_pool(self, account_id: int | None = None) -> Iterator[Document]:
         """All entries of the publish pool, fetched page by page.
 

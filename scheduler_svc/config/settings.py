@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     """How long ended tasks are kept, such as 30d; contents and the publish pool stay. Default: unset, until
     CleanupTasks."""
 
+    content_retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
+    """How long contents and their entries in the publish pool are kept, such as 365d, whatever their review says. What
+    a publisher holds stays meanwhile, and what is scheduled for later is kept as long after that time. As long after
+    the last import from an old database its rows are known. Default: unset, for ever."""
+
     pg_bindir: PresentFolder | None = None
     """Folder with the programs of the embedded PostgreSQL. Default: unset, the installed package's, else the
     system's."""

@@ -91,7 +91,9 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
-    """The pool as it stands; `queue_size` counts pending tasks."""
+    """A page of the workers, and counts of all of them: connected ones, of these the busy ones; pending tasks."""
 
     workers: tuple[Worker, ...]
+    connected: int
+    active: int
     queue_size: int

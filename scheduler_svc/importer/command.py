@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.imports import Import
+from scheduler_svc.application.signals import Signals
 from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.old_rows import CannotImport
@@ -18,6 +19,7 @@ from scheduler_svc.importer.progress import Report
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
 from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
+from scheduler_svc.store.notifications import PgNotifier
 from scheduler_svc.store.old_application import open_old_application
 from scheduler_svc.store.old_source import name_of, read_url
 from scheduler_svc.store.timeouts import ALONE_TIMEOUT, Timeouts
@@ -65,15 +67,26 @@ def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
     """The schedulers' database, for this import alone; an embedded one is started, or shared with who runs it."""
     with _server(settings) as url:
         engine = make_engine(url, 1, timeouts=Timeouts(settings.lock_timeout, ALONE_TIMEOUT))
+        notifier = PgNotifier(engine)
         alone = sa.create_engine(url, poolclass=sa.NullPool)
         try:
             upgrade(alone)
             with one_at_a_time(alone):
-                used = hide_what_is_imported(engine) if dry_run else engine
-                yield PgDatabase(used, "import", lambda _signals: None, lambda: None)
+                if dry_run:
+                    yield PgDatabase(hide_what_is_imported(engine), lambda _signals: None, lambda: None)
+                else:
+                    yield PgDatabase(engine, lambda signals: _tell(notifier, signals), lambda: None)
         finally:
+            notifier.close()
             engine.dispose()
             alone.dispose()
+
+
+def _tell(notifier: PgNotifier, signals: Signals) -> None:
+    """Tells the schedulers what is committed. Who isn't told looks by itself."""
+    if signals.for_others:
+        with suppress(StoreUnavailable):
+            notifier.send(signals.payloads("import"))
 
 
 @contextmanager

@@ -1,19 +1,16 @@
-"""The loops that time drives: the reaper, the due loop, the housekeeping and the retention."""
+"""The loops that time drives: the reaper, the due loop and the housekeeping."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 
 import structlog
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.caution import Caution
-from scheduler_svc.application.cleanup import ago, delete_batch, forget_requests
 from scheduler_svc.application.recover import ReaperSettings, fold_counts, promote_due, reap
-from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 
@@ -27,7 +24,6 @@ LOOK_INTERVAL = 10.0
 """Seconds after which the due loop looks for itself: signals are hints."""
 TAKEN_ELSEWHERE = 0.1
 """Seconds until the due loop looks again at what another replica is just taking."""
-LONGEST_RETENTION_REST = 3_600.0
 VACUUM_AFTER = 5_000
 """Moves after which the narrow tables are vacuumed."""
 
@@ -108,24 +104,3 @@ class Housekeeping:
             self._since_vacuum = 0
             await asyncio.to_thread(self._vacuum)
         return HOUSEKEEPING_INTERVAL
-
-
-class Retention:
-    """Deletes what ended longer ago than `age`: a batch a run, so that it can be stopped, then a rest."""
-
-    def __init__(self, calls: Calls, age: timedelta) -> None:
-        self._calls = calls
-        self._age = age
-        self._rest = min(max(age.total_seconds() / 10, 1.0), LONGEST_RETENTION_REST)
-        self._after = 0
-
-    async def run_once(self) -> float:
-        """Looks at the next batch of ended tasks; returns the seconds until the one after that."""
-        until = await self._calls.run(ago, self._age)
-        batch = await self._calls.run(delete_batch, ALL, until, self._after)
-        if batch.moved:
-            _log.info("ended tasks deleted", action="retention", count=batch.moved)
-        self._after = batch.last or 0
-        if self._after or await self._calls.run(forget_requests):
-            return 0.0
-        return self._rest

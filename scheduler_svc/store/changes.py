@@ -45,6 +45,17 @@ _PAGE_OF_TASKS = sa.text("""
             ORDER BY x.task_key, x.seq LIMIT :limit) AS e
     ORDER BY e.seq LIMIT :limit
 """)
+# A long way back most moves are of other accounts: they are passed over here, so many at a time, rather than sent and
+# dropped. An index by account would cost every move an entry more, for the few that ask. A full chunk says how far it
+# goes.
+_PAGE_OF_ACCOUNT = sa.text(f"""
+    WITH chunk AS MATERIALIZED (
+        SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :chunk
+    )
+    (SELECT e.seq, e.task_key FROM chunk AS e, LATERAL (SELECT account_id FROM {task("e", "t")} OFFSET 0) AS own
+        WHERE own.account_id = :account_id ORDER BY e.seq LIMIT :limit)
+    UNION ALL SELECT max(seq), NULL FROM chunk HAVING count(*) = :chunk
+""")
 _HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
 
 _OPEN = sa.text(f"""
@@ -86,6 +97,14 @@ class Changes(Statements):
         these = array("bigint", keys)
         found = self._rows(_PAGE_OF_TASKS, keys=these, after=after, until=until, limit=limit)
         return [(seq, key) for seq, key in found]
+
+    def page_of_account(
+        self, account_id: int, after: int, until: int, chunk: int, limit: int
+    ) -> tuple[dict[int, int], int]:
+        """The account's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""
+        rows = self._rows(_PAGE_OF_ACCOUNT, account_id=account_id, after=after, until=until, chunk=chunk, limit=limit)
+        moves = {seq: key for seq, key in rows if key is not None}
+        return moves, next((seq for seq, key in rows if key is None), until)
 
     def has(self, task_key: int, number: int) -> bool:
         """Whether the task has a move of this number."""

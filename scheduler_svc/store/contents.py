@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
-from scheduler_svc.store.batch import Insert
+from scheduler_svc.store.batch import Insert, array
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.schema import PUBLISH_TIME, PUBLISHABLE
 from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
@@ -94,6 +94,17 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
 _CLAIM_OF_ALL = _claim(of_accounts=False)
 _CLAIM_OF_ACCOUNTS = _claim(of_accounts=True)
 
+_LOCK = sa.text("""
+    SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
+""")
+_LOCK_ENTRIES = sa.text(f"""
+    SELECT {_POOL} FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
+""")
+_DELETE = sa.text("""
+    WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])))
+    DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
+""")
+
 # The fence: no claim but the latest, and that only while it holds.
 _END_CLAIM = sa.text(f"""
     UPDATE publish_pool SET status = :status, error = :error, claim_expire_time = NULL
@@ -152,6 +163,18 @@ class Contents(Statements):
             condition += f" AND review_status = {int(review_status)}"
             condition += " AND review_status <> 2" if review_status is not ReviewStatus.APPROVED else ""
         return [_content(row) for row in self._page(Listing("contents", _LISTED, condition), scope, before, limit)]
+
+    def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
+        """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
+        these = array("bigint", content_ids)
+        found: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK, ids=these)}
+        entries = map(_entry, self._rows(_LOCK_ENTRIES, ids=these))
+        return found | {entry.content_id: entry for entry in entries if entry.content_id in found}
+
+    def delete(self, content_ids: Sequence[int]) -> None:
+        """Deletes locked contents with their entries in the pool. Their tasks stay as they are."""
+        if content_ids:
+            self._run(_DELETE, ids=array("bigint", content_ids))
 
     def decide(self, content_id: int, outcome: ReviewStatus, comment: str) -> Content | None:
         """The content after its review; None where there is no such content, or it does not wait for one."""

@@ -24,6 +24,7 @@ from scheduler_svc.store.rows import Statements
 
 _FIND_SOURCE = sa.text("SELECT source_id FROM import_sources WHERE name = :name")
 _ADD_SOURCE = sa.text("INSERT INTO import_sources (name) VALUES (:name) RETURNING source_id")
+_USE_SOURCE = sa.text("UPDATE import_sources SET import_time = now() WHERE name = :name RETURNING source_id")
 _SOURCES = sa.text("SELECT name FROM import_sources ORDER BY source_id")
 
 _KNOWN = sa.text("""
@@ -97,6 +98,11 @@ class Imports(Statements):
     def find_source(self, name: str) -> int | None:
         """The number of a source that something was imported from."""
         row = self._row(_FIND_SOURCE, name=name)
+        return None if row is None else int(row[0])
+
+    def use_source(self, name: str) -> int | None:
+        """The same; notes that it is imported from now."""
+        row = self._row(_USE_SOURCE, name=name)
         return None if row is None else int(row[0])
 
     def add_source(self, name: str) -> int:

@@ -1,17 +1,24 @@
-"""LISTEN: one connection a replica, which wakes on what other replicas tell."""
+"""LISTEN and NOTIFY: a connection each, one to hear what other replicas tell, one to tell them."""
 
 from __future__ import annotations
 
 import os
 import select
+from collections.abc import Sequence
 
 import psycopg2
 import sqlalchemy as sa
 from psycopg2 import extensions
 
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.store.batch import array
 from scheduler_svc.store.connecting import connect
-from scheduler_svc.store.transactions import CHANNEL
+
+_CHANNEL = "contentgen"
+
+# Each NOTIFY holds a lock of the whole cluster until its transaction has ended. So this one flushes nothing.
+_SENDER_SETTINGS = "SET synchronous_commit = off; SET statement_timeout = '5s'"
+_NOTIFY = f"SELECT pg_notify('{_CHANNEL}', payload) FROM unnest(CAST(%(payloads)s AS text[])) AS payload"
 
 
 def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
@@ -36,7 +43,7 @@ class PgNotifications:
         try:
             self._connection = connect(self._engine.url)
             with self._connection.cursor() as cursor:
-                cursor.execute(f"LISTEN {CHANNEL}")
+                cursor.execute(f"LISTEN {_CHANNEL}")
         except psycopg2.Error as error:
             self.close()
             raise StoreUnavailable from error
@@ -74,3 +81,43 @@ class PgNotifications:
         self.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+
+class PgNotifier:
+    """Tells other replicas, outside of any other transaction. For one thread."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """`engine` lends its address; the connection is this object's own, made when it is needed."""
+        self._engine = engine
+        self._connection: extensions.connection | None = None
+
+    def send(self, payloads: Sequence[str]) -> None:
+        """Tells all of them in one round trip. Raises StoreUnavailable; they may have been told, or not."""
+        made_before = self._connection is not None
+        try:
+            self._send(payloads)
+        except psycopg2.Error as error:
+            if not made_before:
+                raise StoreUnavailable from error
+            self.send(payloads)  # that connection was from before a restart; to be told twice does no harm
+
+    def _send(self, payloads: Sequence[str]) -> None:
+        try:
+            if self._connection is None:
+                self._connection = connect(self._engine.url)
+                self._run(_SENDER_SETTINGS)
+            self._run(_NOTIFY, payloads=array("text", payloads))
+        except psycopg2.Error:
+            self.close()
+            raise
+
+    def _run(self, sql: str, **parameters: str) -> None:
+        assert self._connection is not None
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+
+    def close(self) -> None:
+        """Closes the connection; `send` works again."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()

@@ -110,6 +110,8 @@ tasks = sa.Table(
     sa.CheckConstraint(f"status <> {int(Status.COMPLETED)} OR lease_end = 1", "completed_by_lease"),
     sa.Index("tasks_by_status", "status", "task_key"),
     sa.Index("tasks_by_account", "account_id", "status", "task_key"),
+    # what the retention looks at, and nothing that waits
+    sa.Index("tasks_ended", "end_time", postgresql_where=sa.text("end_time IS NOT NULL")),
     postgresql_with={"fillfactor": "80"},
 )
 
@@ -415,6 +417,8 @@ import_sources = sa.Table(
     metadata,
     sa.Column("source_id", sa.SmallInteger, sa.Identity(), primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
+    # when an import from it began last
+    sa.Column("import_time", TIME, nullable=False, server_default=NOW),
 )
 
 imported = sa.Table(

@@ -20,7 +20,6 @@ from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store import prepared
 from scheduler_svc.store.accounts import Accounts
-from scheduler_svc.store.batch import array
 from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.connecting import defaults
 from scheduler_svc.store.contents import Contents
@@ -34,6 +33,7 @@ from scheduler_svc.store.reaper import Reaper
 from scheduler_svc.store.rows import Session
 from scheduler_svc.store.start_quotas import StartQuotas
 from scheduler_svc.store.submits import Submits
+from scheduler_svc.store.sweeps import Sweeps
 from scheduler_svc.store.system import SystemStatements
 from scheduler_svc.store.task_reads import TaskReads
 from scheduler_svc.store.tasks import Tasks
@@ -42,8 +42,6 @@ from scheduler_svc.store.waiting import WaitingTasks
 from scheduler_svc.store.window import Window
 from scheduler_svc.store.workers import Workers
 
-CHANNEL = "contentgen"
-_NOTIFY = f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest(CAST(%(payloads)s AS text[])) AS payload"
 _NOW = sa.text("SELECT now()")
 _ATTEMPTS = 5
 
@@ -137,6 +135,10 @@ class PgTx:
         return EndedTasks(self._session)
 
     @cached_property
+    def sweeps(self) -> Sweeps:
+        return Sweeps(self._session)
+
+    @cached_property
     def waiting(self) -> WaitingTasks:
         return WaitingTasks(self._session)
 
@@ -204,10 +206,8 @@ class PgTx:
     def system(self) -> SystemStatements:
         return SystemStatements(self._session)
 
-    def finish(self, origin: str, *, watched: bool = False) -> None:
-        """Tells the other replicas, as part of the transaction, and commits it; of mere moves where they watch."""
-        if self.signals.for_others or (watched and self.signals.moved):
-            self._session.hold_back(_NOTIFY, {"payloads": array("text", self.signals.payloads(origin))})
+    def commit(self) -> None:
+        """Commits. Nothing is told within: the lock that a NOTIFY takes is one for the whole cluster."""
         self._session.commit()
 
 
@@ -231,18 +231,16 @@ class PgDatabase:
     def __init__(
         self,
         engine: sa.Engine,
-        origin: str,
         told: Callable[[Signals], None],
         away: Callable[[], None],
         audience: Audience | None = None,
     ) -> None:
-        """`origin` names this replica in notifications; `audience` says who is told of mere moves (None: nobody).
+        """`audience` says whether anybody is to be told of mere moves (None: nobody).
 
         On the thread that runs the work, `told` gets the signals after each commit, and `away` is called when the
         database is not there.
         """
         self._engine = engine
-        self._origin = origin
         self._told = told
         self._away = away
         self._audience = audience or Audience()
@@ -255,7 +253,7 @@ class PgDatabase:
                 with self._engine.connect() as connection:
                     tx = PgTx(connection, lock_timeout)
                     result = work(tx)
-                    tx.finish(self._origin, watched=self._audience.elsewhere)
+                    tx.commit()
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
                 if timed_out := _TIMED_OUT.get(type(_driver_error(error))):
                     raise timed_out from error
@@ -269,7 +267,7 @@ class PgDatabase:
                 raise StoreUnavailable from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
-            if tx.signals or (self._audience.here and tx.signals.moved):
+            if tx.signals or (self._audience.anywhere and tx.signals.moved):
                 self._told(tx.signals)
             return result
         raise AssertionError("the last attempt returns or raises")

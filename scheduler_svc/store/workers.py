@@ -80,22 +80,28 @@ _WANT_SLOTS = sa.text("UPDATE workers SET wanted_slots = :slots WHERE worker_id 
 
 _IDENTITIES = sa.text("SELECT worker_id, identity FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))")
 
+_CONNECTED = "w.connected AND w.heard_time > now() - make_interval(secs => :ttl)"
+_LATELY = "w.heard_time > now() - interval '1 hour'"
+_COUNT = sa.text(f"""
+    SELECT count(*), count(*) FILTER (WHERE w.worker_id IN (
+        SELECT worker_id FROM leases WHERE NOT revoked AND accept_time IS NOT NULL))
+    FROM workers AS w WHERE {_LATELY} AND {_CONNECTED}
+""")
+
 # What it holds is counted where it stands: in the leases. How one does that is gone, nobody knows.
-_SHOWN = """
+_SHOWN = f"""
     SELECT w.worker_id, w.hostname, w.version, c.connected, coalesce(w.wanted_slots, w.slots), coalesce(l.busy, 0),
         coalesce(l.queued, 0), w.draining OR w.wanted_drain, w.connect_time, w.heard_time, w.scheduler_id,
         w.creator_version, w.labels, CASE WHEN c.connected THEN w.unhealthy_time END,
         CASE WHEN c.connected THEN coalesce(w.last_error, '') ELSE '' END
     FROM workers AS w
-    CROSS JOIN LATERAL (
-        SELECT w.connected AND w.heard_time > now() - make_interval(secs => :ttl) AS connected
-    ) AS c
+    CROSS JOIN LATERAL (SELECT {_CONNECTED} AS connected) AS c
     LEFT JOIN (
         SELECT worker_id, count(accept_time) AS busy, count(*) - count(accept_time) AS queued
         FROM leases WHERE NOT revoked GROUP BY worker_id
     ) AS l ON l.worker_id = w.worker_id
 """
-_LIST = sa.text(_SHOWN + " WHERE w.heard_time > now() - interval '1 hour' ORDER BY w.worker_id")
+_LIST = sa.text(f"{_SHOWN} WHERE {_LATELY} AND w.worker_id > :after ORDER BY w.worker_id LIMIT :limit")
 _GET = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
 
 
@@ -157,9 +163,14 @@ class Workers(Statements):
         row = self._row(_GET, worker_id=worker_id, ttl=ttl)
         return None if row is None else _worker(row)
 
-    def list(self, ttl: float) -> list[Worker]:
-        """Every worker heard of within the last hour."""
-        return [_worker(row) for row in self._rows(_LIST, ttl=ttl)]
+    def count(self, ttl: float) -> tuple[int, int]:
+        """How many workers are connected, and how many of these have a busy slot."""
+        connected, active = self._row(_COUNT, ttl=ttl)
+        return connected, active
+
+    def list(self, ttl: float, after: str, limit: int) -> list[Worker]:
+        """Workers with ids above `after` that were heard of within the last hour, by their ids."""
+        return [_worker(row) for row in self._rows(_LIST, ttl=ttl, after=after, limit=limit)]
 
 
 def _worker(row: Any) -> Worker:

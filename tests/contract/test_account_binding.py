@@ -251,6 +251,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),
+    "ContentService/DeleteContent": of_content(),
     "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
     "ContentService/ClaimPublishPool": claim,
     "ContentService/ReportPublished": report_published,

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
 from tests.contract.maker import Maker
+from tests.contract.replicas import serving_beside
 from tests.contract.rpc_errors import refused
+from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
@@ -244,3 +247,71 @@ class TestReport:
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
             await report(contents, pb.PublishPoolEntry(claim_id=claim_id), error="字" * 2_001)
         assert refusal.fields == ["content_id", "claim_id", "error"]
+
+
+async def delete(contents: ContentServiceAsyncStub, content_id: int, *, force: bool = False) -> None:
+    await contents.DeleteContent(pb.DeleteContentRequest(content_id=content_id, force=force))
+
+
+async def is_gone(made: Maker, content_id: int) -> bool:
+    """Whether neither the content nor an entry of it is there."""
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await made.contents.GetContent(pb.GetContentRequest(content_id=content_id))
+    return content_id not in {entry.content_id for entry in await pool(made.contents)}
+
+
+class TestDelete:
+    @pytest.mark.parametrize("auto_approve", [True, False])
+    async def test_a_content_goes_with_its_entry_and_its_task_stays(self, made: Maker, auto_approve: bool) -> None:
+        content = await made(auto_approve=auto_approve)
+        await delete(made.contents, content.content_id)
+        assert await is_gone(made, content.content_id)
+        task = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=content.task_id))).task
+        assert task.content_id == content.content_id
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await delete(made.contents, content.content_id)
+        assert refusal.metadata == {"resource_type": "content", "resource_id": str(content.content_id)}
+
+    async def test_what_a_publisher_holds_goes_by_force_only(self, made: Maker) -> None:
+        content = await made()
+        (claimed,) = await claim(made.contents)
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await delete(made.contents, content.content_id)
+        assert refusal.metadata == {"current_state": "publishing", "required_state": "pending,failed"}
+        await delete(made.contents, content.content_id, force=True)
+        assert await is_gone(made, content.content_id)
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await report(made.contents, claimed, published=True)
+
+    async def test_what_is_published_goes_by_force_only(self, made: Maker) -> None:
+        content = await made()
+        (claimed,) = await claim(made.contents)
+        await report(made.contents, claimed, published=True)
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await delete(made.contents, content.content_id)
+        assert refusal.metadata == {"current_state": "published", "required_state": "pending,failed"}
+        assert [entry.status for entry in await pool(made.contents)] == [pb.PUBLISH_STATUS_PUBLISHED]
+        await delete(made.contents, content.content_id, force=True)
+        assert await is_gone(made, content.content_id)
+
+    async def test_a_claim_that_ran_out_holds_nothing(self, made: Maker, run_out: Any) -> None:
+        content = await made()
+        await claim(made.contents)
+        run_out()
+        await delete(made.contents, content.content_id)
+        assert await is_gone(made, content.content_id)
+
+
+async def test_old_contents_go_by_themselves(db_url: str, engine: sa.Engine, made: Maker) -> None:
+    """Another replica has the setting: it is of the database."""
+    content = await made()
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE contents SET create_time = now() - interval '1 hour'"))
+    async with serving_beside(db_url, content_retention=60):
+        await wait_until_async(lambda: not is_there(engine), within=10, what="the content is deleted")
+    assert await is_gone(made, content.content_id)
+
+
+def is_there(engine: sa.Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.execute(sa.text("SELECT count(*) FROM contents")).scalar_one())

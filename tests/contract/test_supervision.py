@@ -18,7 +18,7 @@ from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.notifications import PgNotifications
+from scheduler_svc.store.notifications import PgNotifications, PgNotifier
 from tests.contract.replicas import serving
 from tests.contract.scripted_worker import ScriptedWorker
 
@@ -67,6 +67,7 @@ PARTS = {
     "lane-report": throwing(Lane, "_process", lambda lane: lane.name == "report"),
     "dispatcher": throwing(Dispatcher, "run_once"),
     "listener": throwing(PgNotifications, "wait"),
+    "notifier": throwing(PgNotifier, "send"),
     **{
         loop: throwing(Periodic, "_once", _named(loop))
         for loop in ("admission", "watch", "stalls", "reap", "due", "housekeeping")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from grpc import StatusCode, aio
 
+from scheduler_svc.client import ContentGenerationClient
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
 from tests.contract.replicas import serving_beside
@@ -54,6 +57,64 @@ async def test_the_pool_shows_each_worker(
 
     gone: Callable[[], bool | Awaitable[bool]] = partial(both_are_gone, pool)
     await wait_until_async(gone, within=10, what="both workers are shown as gone")
+
+
+def fill(engine: sa.Engine, count: int) -> None:
+    """Workers that said hello a moment ago; every tenth is gone by now, every hundredth has a busy slot."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version,
+                    slots, labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time,
+                    heard_time, wanted_drain)
+                SELECT 'worker-' || lpad(n::text, 5, '0') || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name',
+                    '1.0.0', 4, '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', n % 10 <> 0,
+                    false, now(), now(), false
+                FROM generate_series(1, :count) AS n"""),
+            {"count": count},
+        )
+        connection.execute(
+            sa.text("""
+                INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms,
+                    claim_time, accept_time, expire_time)
+                SELECT row_number() OVER (), 1, 1, worker_id, 2, 1, 5, 0, 1000, now(), now(), now() + interval '1 hour'
+                FROM workers WHERE session_key % 100 = 1""")
+        )
+
+
+async def test_a_pool_of_twenty_thousand_is_shown_whole(
+    pool: WorkerPoolServiceAsyncStub, replica: Replica, engine: sa.Engine
+) -> None:
+    fill(engine, 20_000)
+    first = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
+    assert len(first.workers) > 10_000, "who asks for no page gets what an answer holds"
+    shown = [worker.worker_id for worker in first.workers]
+    token = first.next_page_token
+    while token:
+        page = await pool.GetWorkerPool(pb.GetWorkerPoolRequest(page_token=token))
+        assert (page.num_workers, page.active_workers) == (18_000, 200), "counts are of the whole pool"
+        shown += [worker.worker_id for worker in page.workers]
+        token = page.next_page_token
+    assert (first.num_workers, first.active_workers) == (18_000, 200)
+    assert shown == sorted(set(shown))
+    assert len(shown) == 20_000
+    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+        status = await asyncio.to_thread(client.get_worker_pool_status)
+    assert (status["num_workers"], status["total_slots"], len(status["worker_statuses"])) == (18_000, 80_000, 20_000)
+
+
+async def test_the_pool_goes_on_over_its_pages(pool: WorkerPoolServiceAsyncStub, engine: sa.Engine) -> None:
+    fill(engine, 5)
+    whole = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
+    shown: list[pb.Worker] = []
+    token = ""
+    for size in (2, 2, 1):
+        page = await pool.GetWorkerPool(pb.GetWorkerPoolRequest(page_size=2, page_token=token))
+        assert len(page.workers) == size
+        shown += page.workers
+        token = page.next_page_token
+    assert not token
+    assert shown == list(whole.workers)
 
 
 async def both_are_gone(pool: WorkerPoolServiceAsyncStub) -> bool:

@@ -37,6 +37,25 @@ def test_the_command_measures_a_drain(folder: Path) -> None:
     assert not list(folder.iterdir()), "it tidies up"
 
 
+def test_what_grows_is_measured_beside_the_plain_way(folder: Path) -> None:
+    sizes = ("--committers=3", "--ended=1500", "--pool=1200", "--moves=30000")
+    measures = ("notify", "retention", "worker-pool", "account-watch")
+    command = [sys.executable, "-m", "benchmarks", *measures, *sizes, f"--dir={folder}", "--output=json"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert said.returncode == 0, said.stderr
+    figures = json.loads(said.stdout)["figures"]
+    assert [(figure["unit"], figure["count"]) for figure in figures] == [
+        *[("commits/s", 3)] * 3,
+        *[("ms", 1_500)] * 2,
+        ("ms", 1_200),
+        *[("ms", 30_000)] * 2,
+    ]
+    assert all(figure["value"] > 0 for figure in figures)
+    transactions = [figures[index]["note"].split()[0].strip(",") for index in (3, 4, 6, 7)]
+    assert transactions == ["4", "1", "60", "2"]
+    assert not list(folder.iterdir()), "it tidies up"
+
+
 async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> None:
     async with Stack(folder, accounts=2) as stack:
         loaded = await scenario.load(stack, TASKS, batch=50, in_flight=2)

@@ -78,7 +78,7 @@ class Scheduling:
         self.told: list[Signals] = []
         self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
-        self.database = PgDatabase(self._engine, "replica", self.told.append, lambda: None)
+        self.database = PgDatabase(self._engine, self.told.append, lambda: None)
         self._submits = Submits(max_queue)
         self._reports = Reports(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)
@@ -105,7 +105,7 @@ class Scheduling:
             connection.exec_driver_sql("BEGIN")  # around what would commit by itself
             tx = PgTx(connection)
             yield tx
-            tx.finish("replica")
+            tx.commit()
             connection.exec_driver_sql("COMMIT")
 
     # what clients do

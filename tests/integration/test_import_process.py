@@ -187,7 +187,7 @@ def test_a_database_that_goes_away_is_named_and_the_rest_is_taken_later(
             refused = "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()"
             connection.execute(sa.text(refused))
             connection.commit()
-        assert count(engine, ended) == 1
+        assert count(engine, ended) >= 1
         assert process.ended() == 1
     assert "the database of the schedulers can't be used" in process.err
     assert "run the same command again" in process.err

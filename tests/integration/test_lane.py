@@ -62,7 +62,7 @@ async def running(
     keys: Callable[[int], Iterable[Hashable]] = lambda _: (),
 ) -> AsyncIterator[Lane[int, int]]:
     engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
-    database = PgDatabase(engine, "replica", _told, lambda: None)
+    database = PgDatabase(engine, _told, lambda: None)
     lane: Lane[int, int] = Lane(
         "test",
         database,

@@ -6,13 +6,11 @@ import asyncio
 import os
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application import cleanup
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.recover import ReaperSettings, promote_due
 from scheduler_svc.application.signals import Signals
@@ -63,6 +61,12 @@ class Ear:
     def notify(self, payload: str) -> None:
         self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)
 
+    async def hears(self) -> None:
+        """What is told now is heard."""
+        (payload,) = Signals(due=True).payloads("a third replica")
+        self.notify(payload)
+        await wait_until_async(lambda: self.heard == [Signals(due=True)], within=WAIT_S, what="a hint is heard")
+
     async def listens(self, times: int = 1) -> None:
         await wait_until_async(lambda: self.came_back >= times, within=WAIT_S, what="the listener listens")
 
@@ -77,13 +81,6 @@ async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
     ear.notifications.dispose()
 
 
-async def test_what_another_replica_commits_is_heard(ear: Ear, scheduling: Scheduling) -> None:
-    key = scheduling.submit_one()
-    scheduling.cancel(key)
-    await wait_until_async(lambda: len(ear.heard) == 2, within=WAIT_S, what="both commits are heard")
-    assert ear.heard == [Signals(ready=True, moved=True), Signals(ended=[key], moved=True)]
-
-
 async def test_its_own_commits_are_not(ear: Ear) -> None:
     for origin in ("another replica", "a third one"):
         (payload,) = Signals(due=True).payloads(origin)
@@ -93,18 +90,16 @@ async def test_its_own_commits_are_not(ear: Ear) -> None:
 
 
 @pytest.mark.parametrize("payload", ["", "no json", "[]", '{"to": "whom it may concern"}'])
-async def test_what_it_can_t_read_does_not_end_it(ear: Ear, scheduling: Scheduling, payload: str) -> None:
+async def test_what_it_can_t_read_does_not_end_it(ear: Ear, payload: str) -> None:
     ear.notify(payload)
     await ear.listens(2)
-    scheduling.submit_one()
-    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+    await ear.hears()
 
 
-async def test_a_connection_that_breaks_is_made_anew(ear: Ear, scheduling: Scheduling) -> None:
+async def test_a_connection_that_breaks_is_made_anew(ear: Ear) -> None:
     ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
     await ear.listens(2)
-    scheduling.submit_one()
-    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+    await ear.hears()
 
 
 @pytest.fixture
@@ -121,9 +116,8 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_it_listens_beside_a_thousand_streams(many_descriptors: None, ear: Ear, scheduling: Scheduling) -> None:
-    scheduling.submit_one()
-    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the submit is heard")
+async def test_it_listens_beside_a_thousand_streams(many_descriptors: None, ear: Ear) -> None:
+    await ear.hears()
 
 
 class TestDue:
@@ -264,25 +258,3 @@ class TestPeriodic:
             await twice.wait()
         await loop.stop()
         assert runs == 2
-
-
-class TestRetention:
-    async def test_what_ended_long_enough_ago_goes_batch_by_batch(
-        self, scheduling: Scheduling, calls: Calls, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(cleanup, "BATCH", 2)
-        old = [scheduling.cancel(scheduling.submit_one()).task_key for _ in range(3)]
-        scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE task_key = ANY(:keys)", keys=old)
-        kept = {scheduling.cancel(scheduling.submit_one()).task_key, scheduling.submit_one()}
-        retention = recovery.Retention(calls, timedelta(hours=1))
-        assert await retention.run_once() == 0.0
-        assert await retention.run_once() == 0.0
-        assert await retention.run_once() == 360.0
-        assert {row[0] for row in scheduling.sql("SELECT task_key FROM tasks")} == kept
-        scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE status <> 1")
-        assert await retention.run_once() == 360.0
-        assert len(scheduling.sql("SELECT FROM tasks")) == 1
-
-    @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, 3_600.0)])
-    async def test_it_looks_often_enough(self, scheduling: Scheduling, calls: Calls, age: int, rest: float) -> None:
-        assert await recovery.Retention(calls, timedelta(seconds=age)).run_once() == rest

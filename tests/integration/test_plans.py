@@ -8,7 +8,7 @@ of a burst; `fresh` ones are of what is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -415,10 +415,33 @@ def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> Non
     assert not plan.scanned, plan
 
 
+def test_the_retention_reads_what_is_due_by_its_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.lock_ended(None, timedelta(0), ROWS))
+    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.read("tasks") == [("Index Scan tasks_ended", ROWS)]
+    (plan,) = backlog.plans(backlog.cold, lambda tx: [tx.sweeps.lock_ended(None, timedelta(hours=1), ROWS)])
+    assert plan.buffers <= ROWS, "nothing is due"
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.contents(10_000, ROWS))
+    assert plan.read("contents") == [("Index Scan contents_pkey", ROWS)]
+
+
+def test_contents_are_locked_and_deleted_by_their_keys(backlog: Backlog) -> None:
+    ids = range(10, 10 + ROWS)
+    for plan in backlog.plans(backlog.cold, partial(lock_and_delete, ids)):
+        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert not plan.scanned, plan
+
+
+def lock_and_delete(content_ids: Sequence[int], tx: PgTx) -> bool:
+    tx.contents.delete(list(tx.contents.lock(content_ids)))
+    return True
+
+
 LAST = BACKLOG + 30_000
 WATCHED: dict[str, Callable[[PgTx], Any]] = {
     "what moved": lambda tx: tx.changes.page(LAST - ROWS, LAST, 500),
     "a page of what moved long ago": lambda tx: tx.changes.page(1_000, LAST, ROWS),
+    "what moved of an account long ago": lambda tx: tx.changes.page_of_account(1, 1_000, LAST, 2 * ROWS, ROWS)[0],
     "what moved of some tasks": lambda tx: tx.changes.page_of(KEYS, 1_000, LAST, 500),
     "histories": lambda tx: tx.task_reads.histories(KEYS),
     "tasks": lambda tx: tx.task_reads.listed(KEYS),

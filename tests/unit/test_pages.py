@@ -19,12 +19,12 @@ from scheduler_svc.domain.ids import KEY_MAX
 KIB = 1024
 
 
-def page(*scope: object, size: int = 0, token: str = "") -> Page:
+def page(*scope: object, size: int = 0, token: str = "") -> Page[int]:
     with Violations() as bad:
         return Page.of(pb.ListTasksRequest(page_size=size, page_token=token), bad, *scope)
 
 
-def cut(page: Page, numbers: list[int], topic: str = "") -> tuple[list[int], str]:
+def cut(page: Page[int], numbers: list[int], topic: str = "") -> tuple[list[int], str]:
     rows, token = page.cut(numbers, lambda n: task_pb2.Task(account_id=n, topic=topic), lambda n: n)
     return [row.account_id for row in rows], token
 
@@ -84,6 +84,32 @@ def test_a_forged_position_is_refused(position: object) -> None:
     assert page("list", token=forged([1, scope])).position == 1
     with pytest.raises(InvalidArgument):
         page("list", token=forged([position, scope]))
+
+
+def page_of_names(size: int = 0, token: str = "") -> Page[str]:
+    with Violations() as bad:
+        request = pb.ListTasksRequest(page_size=size, page_token=token)
+        return Page.of_names(request, bad, "names", default_size=20_000)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 20_000), (1, 1), (1_001, 1_000)])
+def test_a_list_may_have_a_default_of_its_own(asked: int, given: int) -> None:
+    assert page_of_names(asked).size == given
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200))
+def test_a_name_may_be_the_position(name: str) -> None:
+    rows, token = page_of_names(1).cut([name, "the next"], lambda it: task_pb2.Task(topic=it), lambda it: it)
+    assert [row.topic for row in rows] == [name]
+    assert page_of_names(token=token).position == name
+
+
+@pytest.mark.parametrize("position", ["", 1, None, "n" * 201, "n\0", "n\ud800", ["n"]])
+def test_a_forged_name_is_refused(position: object) -> None:
+    scope = page_of_names().scope
+    assert page_of_names(token=forged(["n", scope])).position == "n"
+    with pytest.raises(InvalidArgument):
+        page_of_names(token=forged([position, scope]))
 
 
 @given(st.one_of(st.text(), st.binary().map(lambda b: base64.urlsafe_b64encode(b).decode()), st.just("[" * 100_000)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ from scheduler_svc.domain.ids import KEY_MAX
 NOTIFY_BYTES = 8_000
 ORIGIN = "a-host-name-of-sixty-three-characters-which-is-the-most-there-is-12345678"
 
-FLAGS = ("ready", "due", "moved", "watching", "limits")
+FLAGS = ("ready", "due", "moved", "watching", "limits", "missed")
 LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -31,6 +33,7 @@ signals = st.builds(
     st.booleans(),
     st.booleans(),
     st.sets(st.integers(1, 9)),
+    missed=st.booleans(),
 )
 
 
@@ -55,6 +58,28 @@ def test_the_longest_of_all_fit() -> None:
         lists = ([KEY_MAX] * 1_000, [command] * 50, [longest] * 50, [number] * 50, [number] * 50, [number] * 50)
         told = Signals(False, False, *lists)
         assert max(len(payload.encode()) for payload in told.payloads(ORIGIN)) < NOTIFY_BYTES
+
+
+@given(st.lists(signals, max_size=5))
+def test_what_is_added_up_says_what_each_said(all_of_them: list[Signals]) -> None:
+    added = Signals()
+    for one in all_of_them:
+        added.add(one)
+    for flag in FLAGS:
+        assert getattr(added, flag) == any(getattr(one, flag) for one in all_of_them)
+    for kind in LISTS:
+        assert getattr(added, kind) == [item for one in all_of_them for item in getattr(one, kind)]
+    assert added.items == sum(len(getattr(one, kind)) for one in all_of_them for kind in LISTS)
+
+
+def test_a_replica_of_the_version_before_looks_anew_too() -> None:
+    """It does not know that flag, but all of the others."""
+    (payload,) = Signals.look_anew().payloads(ORIGIN)
+    told = json.loads(payload)
+    assert told["ready"]
+    assert told["due"]
+    assert told["moved"]
+    assert told["limits"]
 
 
 def test_nothing_to_tell_is_false() -> None:

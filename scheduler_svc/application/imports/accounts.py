@@ -57,7 +57,7 @@ def import_accounts(
 
 def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
     """The number of the source; a dry run of one that is not known yet uses one that no source has."""
-    known = tx.imports.find_source(name)
+    known = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
     return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
 
 

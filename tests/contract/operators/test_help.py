@@ -19,7 +19,7 @@ COMMANDS = {
     "task": ("submit", "status", "list", "wait", "watch", "cancel", "retry", "stats", "cleanup", "events"),
     "worker": ("list", "drain", "resize"),
     "dispatch": ("pause", "resume"),
-    "content": ("list", "show", "review"),
+    "content": ("list", "show", "review", "delete"),
     "pool": ("list",),
     "account": ("create", "list", "show", "update"),
     "top": (),

@@ -95,6 +95,9 @@ async def test_contents_and_the_pool(contentgen: Transcript, made: Maker) -> Non
     await contentgen("-o", "json", "content", "show", "1")
     await contentgen("pool", "list")
     await contentgen("-o", "jsonl", "pool", "list", "--limit", "1")
+    await contentgen("content", "delete", "3")
+    await contentgen("content", "delete", "3")
+    await contentgen("-o", "json", "content", "delete", "--force", "2")
     contentgen.check("contents")
 
 

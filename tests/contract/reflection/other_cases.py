@@ -62,6 +62,8 @@ GOOD = [
         {"content_id": The("unreviewed", "content_id"), "decision": "REVIEW_DECISION_APPROVE", "comment": "字" * 2_000},
         {"content": {"review_status": "REVIEW_STATUS_APPROVED", "review_comment": "字" * 2_000}},
     ),
+    Good(content("DeleteContent"), {"content_id": The("approved", "content_id")}, {}),
+    Good(content("DeleteContent"), {"content_id": The("published", "content_id"), "force": True}, {}),
     Good(
         content("ListPublishPool"),
         {"account_id": The("approved", "account_id")},
@@ -108,6 +110,18 @@ GOOD = [
             "active_workers": int,
             "total_queue_size": str,
             "workers": lambda it: {"running", "slots", "busy_slots", "queue_size", "draining"} <= it[0].keys(),
+            "next_page_token": "",
+        },
+    ),
+    Good(
+        pool("GetWorkerPool"),
+        {"page_size": 1},
+        {
+            "num_workers": lambda it: it >= 1,
+            "active_workers": int,
+            "total_queue_size": str,
+            "workers": [{"worker_id": str}],
+            "next_page_token": str,
         },
     ),
     Good(
@@ -141,6 +155,9 @@ BAD = [
         "rejected",
         "pending_review",
     ),
+    Bad(content("DeleteContent"), {"force": True}, fields=("content_id",)),
+    not_found(content("DeleteContent"), {"content_id": NOTHING}, "content", NOTHING),
+    wrong_state(content("DeleteContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),
     Bad(
         content("ClaimPublishPool"),
         {"account_id": -1, "limit": 1_001, "lease": "0.999s"},
@@ -169,6 +186,8 @@ BAD = [
     ),
     Bad(account("DeactivateAccount"), {}, fields=("account_id",)),
     not_found(account("DeactivateAccount"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad(pool("GetWorkerPool"), {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad(pool("GetWorkerPool"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
     Bad(pool("DrainWorker"), {}, fields=("worker_id",)),
     not_found(pool("DrainWorker"), {"worker_id": "nobody"}, "worker", "nobody"),
     Bad(pool("ResizeWorker"), {"worker_id": " ", "slots": 1_001}, fields=("worker_id", "slots")),

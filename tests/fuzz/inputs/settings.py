@@ -22,6 +22,7 @@ _SCHEDULER = (
     "--max-queue-size",
     "--max-worker-losses",
     "--retention",
+    "--content-retention",
     "--pg-bindir",
     "--log-level",
     "--log-format",

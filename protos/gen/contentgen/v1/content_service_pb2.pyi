@@ -400,6 +400,49 @@ class ReviewContentResponse(_message.Message):
 Global___ReviewContentResponse: _TypeAlias = ReviewContentResponse  # noqa: Y015
 
 @_typing.final
+class DeleteContentRequest(_message.Message):
+    """Which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    force: _builtins.bool
+    """Also what a publisher has claimed, whose ReportPublished is then NOT_FOUND, and what is published. Default: false."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "force", b"force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteContentRequest: _TypeAlias = DeleteContentRequest  # noqa: Y015
+
+@_typing.final
+class DeleteContentResponse(_message.Message):
+    """Deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteContentResponse: _TypeAlias = DeleteContentResponse  # noqa: Y015
+
+@_typing.final
 class ListPublishPoolRequest(_message.Message):
     """Whose entries."""
 

@@ -55,6 +55,11 @@ class ContentServiceStub:
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.FromString,
                 _registered_method=True)
+        self.DeleteContent = channel.unary_unary(
+                '/contentgen.v1.ContentService/DeleteContent',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.DeleteContentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.DeleteContentResponse.FromString,
+                _registered_method=True)
         self.ListPublishPool = channel.unary_unary(
                 '/contentgen.v1.ContentService/ListPublishPool',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishPoolRequest.SerializeToString,
@@ -125,6 +130,26 @@ class ContentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteContent(self, request, context):
+        """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+        for one commit.
+
+        Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+
+        Not idempotent: once it is deleted it is not found.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+        publisher has claimed it, or it is published, and `force` is off.
+        UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPublishPool(self, request, context):
         """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
 
@@ -189,6 +214,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.ReviewContent,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.SerializeToString,
+            ),
+            'DeleteContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteContent,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.DeleteContentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.DeleteContentResponse.SerializeToString,
             ),
             'ListPublishPool': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPublishPool,
@@ -293,6 +323,33 @@ class ContentService:
             '/contentgen.v1.ContentService/ReviewContent',
             contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/DeleteContent',
+            contentgen_dot_v1_dot_content__service__pb2.DeleteContentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.DeleteContentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,22 @@ class ContentServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    DeleteContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]
+    """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+    for one commit.
+
+    Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+
+    Not idempotent: once it is deleted it is not found.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published, and `force` is off.
+      UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ListPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]
     """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
 
@@ -148,6 +164,22 @@ class ContentServiceAsyncStub(ContentServiceStub):
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
       was decided before, by a review or by auto_approve.
       UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    DeleteContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]  # type: ignore[assignment]
+    """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+    for one commit.
+
+    Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+
+    Not idempotent: once it is deleted it is not found.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published, and `force` is off.
+      UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ListPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]  # type: ignore[assignment]
@@ -242,6 +274,28 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
           was decided before, by a review or by auto_approve.
           UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteContent(
+        self,
+        request: _content_service_pb2.DeleteContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.DeleteContentResponse, _abc.Awaitable[_content_service_pb2.DeleteContentResponse]]:
+        """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+        for one commit.
+
+        Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+
+        Not idempotent: once it is deleted it is not found.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+          publisher has claimed it, or it is published, and `force` is off.
+          UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

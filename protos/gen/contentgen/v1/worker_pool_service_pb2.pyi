@@ -137,16 +137,27 @@ Global___Worker: _TypeAlias = Worker  # noqa: Y015
 
 @_typing.final
 class GetWorkerPoolRequest(_message.Message):
-    """Asks for the whole pool."""
+    """Asks for the pool, or for a page of its workers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Workers a page. 0: as many as one answer holds, 3 MiB of them and 20,000 at most, so that a caller who does not know
+    of pages gets all but of a very large pool. Above 1,000 means 1,000; negative is refused.
+    """
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty: the first page."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,7 +165,7 @@ Global___GetWorkerPoolRequest: _TypeAlias = GetWorkerPoolRequest  # noqa: Y015
 
 @_typing.final
 class GetWorkerPoolResponse(_message.Message):
-    """The pool as it stands."""
+    """The pool as it stands. Its counts are of the whole pool, on each page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -162,15 +173,18 @@ class GetWorkerPoolResponse(_message.Message):
     ACTIVE_WORKERS_FIELD_NUMBER: _builtins.int
     TOTAL_QUEUE_SIZE_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     num_workers: _builtins.int
     """Workers that are connected, draining ones included."""
     active_workers: _builtins.int
     """Of these, with a busy slot."""
     total_queue_size: _builtins.int
     """Pending tasks, due or not."""
+    next_page_token: _builtins.str
+    """Empty at the end."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Worker]:
-        """Every worker heard of within the last hour, by worker_id; with `running` false where it is gone."""
+        """This page of the workers heard of within the last hour, by worker_id; with `running` false where it is gone."""
 
     def __init__(
         self,
@@ -179,10 +193,11 @@ class GetWorkerPoolResponse(_message.Message):
         active_workers: _builtins.int = ...,
         total_queue_size: _builtins.int = ...,
         workers: _abc.Iterable[Global___Worker] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_workers", b"active_workers", "num_workers", b"num_workers", "total_queue_size", b"total_queue_size", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_workers", b"active_workers", "next_page_token", b"next_page_token", "num_workers", b"num_workers", "total_queue_size", b"total_queue_size", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,9 +75,10 @@ class WorkerPoolServiceServicer:
     """
 
     def GetWorkerPool(self, request, context):
-        """Shows every worker. Only reads; never blocks.
+        """Shows every worker, in pages where they are many. Only reads; never blocks.
 
         Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
         UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
         `INTERNAL`: see TaskService.
         """
@@ -94,7 +95,8 @@ class WorkerPoolServiceServicer:
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
-        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+        within the last 7 days.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
         UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -111,7 +113,8 @@ class WorkerPoolServiceServicer:
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
-        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+        within the last 7 days.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
         UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.

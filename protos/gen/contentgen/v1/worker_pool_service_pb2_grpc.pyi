@@ -39,9 +39,10 @@ class WorkerPoolServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerPoolServiceAsyncStub: ...
     GetWorkerPool: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetWorkerPoolRequest, _worker_pool_service_pb2.GetWorkerPoolResponse]
-    """Shows every worker. Only reads; never blocks.
+    """Shows every worker, in pages where they are many. Only reads; never blocks.
 
     Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
     """
@@ -54,7 +55,8 @@ class WorkerPoolServiceStub:
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
-      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+      within the last 7 days.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -67,7 +69,8 @@ class WorkerPoolServiceStub:
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
-      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+      within the last 7 days.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -106,9 +109,10 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetWorkerPool: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetWorkerPoolRequest, _worker_pool_service_pb2.GetWorkerPoolResponse]  # type: ignore[assignment]
-    """Shows every worker. Only reads; never blocks.
+    """Shows every worker, in pages where they are many. Only reads; never blocks.
 
     Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
     """
@@ -121,7 +125,8 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
-      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+      within the last 7 days.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -134,7 +139,8 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
-      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+      within the last 7 days.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -176,9 +182,10 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.GetWorkerPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.GetWorkerPoolResponse, _abc.Awaitable[_worker_pool_service_pb2.GetWorkerPoolResponse]]:
-        """Shows every worker. Only reads; never blocks.
+        """Shows every worker, in pages where they are many. Only reads; never blocks.
 
         Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
           `INTERNAL`: see TaskService.
         """
@@ -197,7 +204,8 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
-          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+          within the last 7 days.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
           UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -216,7 +224,8 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
-          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was ever connected.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+          within the last 7 days.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
           UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.

@@ -1,4 +1,4 @@
-"""`contentgen content list|show|review` and `contentgen pool list`. Layer: commands."""
+"""`contentgen content list|show|review|delete` and `contentgen pool list`. Layer: commands."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ Decision = Annotated[
     bool | None,
     typer.Option("--approve/--reject", help="Into the publish pool, or not to be published.", show_default=False),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Also what a publisher has claimed, and what is published.", show_default=False)
+]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="What the reviewer says.", show_default=False)]
 
 
@@ -50,6 +53,7 @@ def add_to(contents: typer.Typer, pool: typer.Typer) -> None:
         "contentgen content review 17 --approve",
         'contentgen content review 17 --reject --comment "Two facts are wrong"',
     )(review)
+    command(contents, "delete", "contentgen content delete 17", "contentgen content delete --force 17")(delete)
     command(
         pool, "list", "contentgen pool list --account 1", "contentgen -o jsonl pool list | jq .status | sort | uniq -c"
     )(list_pool)
@@ -85,6 +89,13 @@ def review(session: Session, content_id: ContentId, approve: Decision = None, co
         f"content {content_id} is approved and in the publish pool" if approve else f"content {content_id} is rejected"
     )
     session.output.text(told, document(reviewed))
+
+
+def delete(session: Session, content_id: ContentId, force: Force = False) -> None:
+    """Delete a content for good, with its entry in the publish pool. Its task stays."""
+    connection = session.connection
+    connection.call(connection.contents.DeleteContent, pb.DeleteContentRequest(content_id=content_id, force=force))
+    session.output.text(f"content {content_id} is deleted", {"content_id": content_id, "deleted": True})
 
 
 def list_pool(session: Session, account: OnlyAccount = 0, limit: Limit = None) -> None:

@@ -12,6 +12,7 @@ from scheduler_svc.cli.operators import tables
 from scheduler_svc.cli.operators.command import Session, command
 from scheduler_svc.cli.operators.documents import document
 from scheduler_svc.cli.operators.output import write_line
+from scheduler_svc.client.worker_pool import whole_pool
 
 WorkerId = Annotated[
     str, typer.Argument(metavar="WORKER_ID", help="The worker, as `worker list` names it.", show_default=False)
@@ -34,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 def list_(session: Session) -> None:
     """List the workers of the last hour, with what they run and the state of their CLIs."""
     connection = session.connection
-    pool = connection.call(connection.workers.GetWorkerPool, pb.GetWorkerPoolRequest())
+    pool = whole_pool(connection.call, connection.workers.GetWorkerPool)
     session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers")
     if session.output.tables:
         busy = sum(worker.busy_slots for worker in pool.workers)

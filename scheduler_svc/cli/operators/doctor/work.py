@@ -18,6 +18,7 @@ from scheduler_svc.cli.operators.documents import Document, document
 from scheduler_svc.cli.operators.options import PAGE_SIZE
 from scheduler_svc.client.documents import label
 from scheduler_svc.client.errors import ResourceNotFoundException
+from scheduler_svc.client.worker_pool import whole_pool
 
 Workers = Sequence[pool_pb.Worker]
 
@@ -30,7 +31,7 @@ _NAMED = 3
 
 
 def pool_of(connection: Connection) -> pool_pb.GetWorkerPoolResponse:
-    return connection.call(connection.workers.GetWorkerPool, pool_pb.GetWorkerPoolRequest())
+    return whole_pool(connection.call, connection.workers.GetWorkerPool)
 
 
 def versions(workers: Workers) -> Iterator[Finding]:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 from scheduler_svc.cli.operators.connection import Connection
 from scheduler_svc.cli.operators.documents import Document, document
+from scheduler_svc.client.worker_pool import whole_pool
 
 MOST_TASKS = 50
 """Of running tasks, and of recent failures."""
@@ -47,10 +47,17 @@ def read(connection: Connection, account: int) -> Reading:
         taken=time.monotonic(),
         time=datetime.now(UTC),
         stats=document(call(tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=account))),
-        pool=document(call(connection.workers.GetWorkerPool, pool_pb.GetWorkerPoolRequest())),
+        pool=_pool(connection),
         running=_tasks(connection, account, _RUNNING),
         failures=sorted(failures, key=lambda it: it["end_time"] or "", reverse=True),
     )
+
+
+def _pool(connection: Connection) -> Document:
+    """All pages as one, which leads to no other."""
+    pool = document(whole_pool(connection.call, connection.workers.GetWorkerPool))
+    del pool["next_page_token"]
+    return pool
 
 
 def _tasks(connection: Connection, account: int, statuses: Sequence[task_pb2.TaskStatus.ValueType]) -> list[Document]:

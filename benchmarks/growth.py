@@ -1,0 +1,151 @@
+"""What has to stay quick when there is much of it: looks at what ended, at workers, at moves; beside the plain way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from benchmarks.goals import Figure
+from scheduler_svc.application import changes, cleanup, retention
+from scheduler_svc.application.changes import Selection
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.client import ContentGenerationClient
+from scheduler_svc.domain.access import ALL
+from scheduler_svc.store.transactions import PgDatabase, make_engine
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+YEAR = timedelta(days=365)
+
+_CANCELLED = """
+    INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
+        end_time)
+    SELECT n, 1 + n % 4, 7, 5, true, true, 3, 60000, now() FROM generate_series(1, :count) AS n
+"""
+_WORKERS = """
+    INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
+        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
+        wanted_drain)
+    SELECT 'worker-' || n || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name', '1.0.0', 4,
+        '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', true, false, now(),
+        now() + interval '1 h', false
+    FROM generate_series(1, :count) AS n
+"""
+_MOVES = """
+    WITH made AS (
+        INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms)
+        SELECT n, CASE WHEN n % 100 = 0 THEN 1 ELSE 2 END, 1, 5, true, true, 3, 60000
+        FROM generate_series(1, :count) AS n RETURNING task_key
+    ), payloads AS (
+        INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '', NULL, NULL, NULL FROM made
+    )
+    INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
+    SELECT task_key, 0, 1, 0, '' FROM made ORDER BY task_key
+"""
+
+R = TypeVar("R")
+
+
+@contextmanager
+def _filled(url: str, statement: str, count: int) -> Iterator[PgDatabase]:
+    """The database of this URL, filled past the scheduler."""
+    engine = make_engine(url, 1, hot=True)
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement), {"count": count})
+        connection.exec_driver_sql("ANALYZE")
+    database = PgDatabase(engine, lambda _: None, lambda: None)
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def of_retention(url: str, count: int) -> list[Figure]:
+    """A look for what is older than a year, where all is of today."""
+    with _filled(url, _CANCELLED, count) as database:
+        until = database.run(lambda tx: cleanup.ago(tx, YEAR))
+        all_ms, all_pages = _timed(lambda: _look_at_all(database, until))
+        due_ms, due_pages = _timed(lambda: _look_at_due(database))
+    name = f"retention, {count:,} ended, none due"
+    return [
+        Figure(f"{name}: looking at all", all_ms, "ms", count, note=f"{all_pages} transactions"),
+        Figure(f"{name}: at what is due", due_ms, "ms", count, note=f"{due_pages}, {due_ms / all_ms:.3f} of the time"),
+    ]
+
+
+def _look_at_all(database: PgDatabase, until: object) -> int:
+    return _walk(database, lambda tx, after: cleanup.count_batch(tx, ALL, until, after).last, 0)  # type: ignore[arg-type]
+
+
+def _look_at_due(database: PgDatabase) -> int:
+    sweep = retention.ended_tasks(YEAR)
+
+    def look(tx: Tx, position: datetime) -> datetime | None:
+        swept = retention.in_turn(tx, sweep, position)
+        return swept.position if swept and swept.more and isinstance(swept.position, datetime) else None
+
+    return _walk(database, look, LONG_AGO)
+
+
+def of_workers(url: str, target: str, count: int) -> list[Figure]:
+    """The whole pool by the client, however many pages that is."""
+    with _filled(url, _WORKERS, count), ContentGenerationClient(target) as client:
+        client.get_worker_pool_status()  # it connects
+        ms, pool = _timed(client.get_worker_pool_status)
+    found = len(pool["worker_statuses"])
+    return [Figure(f"the pool of {count:,} workers", ms, "ms", found, note="all pages, by the Python client")]
+
+
+def of_moves(url: str, count: int) -> list[Figure]:
+    """An account's moves from the first one on, among those of others."""
+    with _filled(url, _MOVES, count) as database:
+        last = database.run(lambda tx: tx.changes.last())
+        all_ms, all_pages = _timed(lambda: _read_all(database, last))
+        own_ms, own_pages = _timed(lambda: _read_own(database, last))
+    name = f"watch of an account with 1% of {count:,} moves"
+    return [
+        Figure(f"{name}: reading all", all_ms, "ms", count, note=f"{all_pages} transactions"),
+        Figure(f"{name}: in chunks", own_ms, "ms", count, note=f"{own_pages}, {own_ms / all_ms:.3f} of the time"),
+    ]
+
+
+def _read_all(database: PgDatabase, last: int) -> int:
+    def look(tx: Tx, after: int) -> int | None:
+        page, _ = changes.read_all(tx, after, last, lambda _, account_id: account_id == 1)
+        return page.end if page.end < last else None
+
+    return _walk(database, look, 0)
+
+
+def _read_own(database: PgDatabase, last: int) -> int:
+    def look(tx: Tx, after: int) -> int | None:
+        page = changes.read_selected(tx, Selection(account_id=1), after, last)
+        return page.end if page.end < last else None
+
+    return _walk(database, look, 0)
+
+
+def _walk(database: PgDatabase, look: Callable[[Tx, R], R | None], start: R) -> int:
+    """Goes on where each look ended, to the end; how many transactions that took."""
+    position: R | None = start
+    transactions = 0
+    while position is not None:
+        position = database.run(partial(_call, look, position))
+        transactions += 1
+    return transactions
+
+
+def _call(look: Callable[[Tx, R], R | None], position: R, tx: Tx) -> R | None:
+    return look(tx, position)
+
+
+def _timed(work: Callable[[], R]) -> tuple[float, R]:
+    """Milliseconds that it takes, and what it returns."""
+    begin = time.monotonic()
+    result = work()
+    return (time.monotonic() - begin) * 1e3, result

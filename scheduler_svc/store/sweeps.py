@@ -1,0 +1,76 @@
+"""What is due to be deleted for its age, a bounded number of rows at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from scheduler_svc.store.looked_up import leased
+from scheduler_svc.store.rows import Statements
+
+_TAKE_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.retention'))")
+
+# A range of the index of what has ended. It begins where the batch before it ended: what that one deleted stands in the
+# index until a vacuum, and would be walked past by each batch after it.
+_LOCK_ENDED = sa.text(f"""
+    SELECT t.task_key, t.end_time FROM tasks AS t
+    WHERE t.end_time >= coalesce(CAST(:since AS timestamptz), '-infinity')
+        AND t.end_time <= now() - make_interval(secs => :age) AND NOT {leased("t")}
+    ORDER BY t.end_time LIMIT :limit FOR UPDATE SKIP LOCKED
+""")
+
+_CONTENTS = sa.text("""
+    SELECT content_id, create_time FROM contents WHERE content_id > :after ORDER BY content_id LIMIT :limit
+""")
+
+# The workers are read from end to end, which is once an hour or less. NOT IN, so that the leases are hashed once.
+_FORGET_WORKERS = sa.text("""
+    DELETE FROM workers WHERE worker_id = ANY(ARRAY(
+        SELECT worker_id FROM workers
+        WHERE heard_time < now() - make_interval(secs => :age) AND worker_id NOT IN (SELECT worker_id FROM leases)
+        ORDER BY worker_id LIMIT :limit FOR UPDATE SKIP LOCKED))
+""")
+
+# All that is remembered of a source is forgotten at once, with its number, and deleted later. Not while an import runs.
+_FORGET_SOURCES = sa.text("""
+    DELETE FROM import_sources
+    WHERE import_time < now() - make_interval(secs => :age)
+        AND pg_try_advisory_xact_lock(hashtext('contentgen.import'))
+""")
+_DELETE_FORGOTTEN = sa.text("""
+    DELETE FROM imported WHERE ctid = ANY(ARRAY(
+        SELECT own.ctid FROM generate_series(1, (SELECT max(source_id) FROM imported)) AS s(source_id), LATERAL (
+            SELECT x.ctid FROM imported AS x WHERE x.source_id = s.source_id
+            ORDER BY x.source_id, x.kind, x.old_id LIMIT :limit) AS own
+        WHERE s.source_id NOT IN (SELECT source_id FROM import_sources) LIMIT :limit))
+""")
+
+
+class Sweeps(Statements):
+    """Statements of the retention. Each is bounded by its limit."""
+
+    def take_turn(self) -> bool:
+        """Whether nobody else deletes by age; then nobody else does before this transaction ends."""
+        return bool(self._row(_TAKE_TURN)[0])
+
+    def lock_ended(self, since: datetime | None, age: timedelta, limit: int) -> list[tuple[int, datetime]]:
+        """Tasks that ended at `since` or later, and so long ago, by their keys, locked; oldest first.
+
+        One whose worker is still being stopped stays until the lease that bars it has gone.
+        """
+        rows = self._rows(_LOCK_ENDED, since=since, age=age.total_seconds(), limit=limit)
+        return [(task_key, end_time) for task_key, end_time in rows]
+
+    def contents(self, after: int, limit: int) -> list[tuple[int, datetime]]:
+        """Ids above `after` of contents, and when those were made; lowest first."""
+        return [(content_id, made) for content_id, made in self._rows(_CONTENTS, after=after, limit=limit)]
+
+    def forget_workers(self, age: timedelta, limit: int) -> int:
+        """Deletes workers that were not heard of for so long and hold no lease; returns how many."""
+        return self._run(_FORGET_WORKERS, age=age.total_seconds(), limit=limit)
+
+    def forget_imports(self, age: timedelta, limit: int) -> int:
+        """Deletes what is remembered of sources that nothing was imported from for so long; returns how many rows."""
+        self._run(_FORGET_SOURCES, age=age.total_seconds())
+        return self._run(_DELETE_FORGOTTEN, limit=limit)

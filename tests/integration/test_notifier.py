@@ -1,0 +1,153 @@
+"""The notifier on a real database: what a replica tells the others, when, and what they hear after an outage."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from structlog.testing import capture_logs
+
+from scheduler_svc.application.signals import Signals, parse
+from scheduler_svc.loops import notifier as notifying
+from scheduler_svc.loops.notifier import Notifier
+from scheduler_svc.store.notifications import PgNotifier
+from tests.integration.scheduling import Scheduling
+from tests.waiting import wait_until, wait_until_async
+
+WAIT_S = 5
+NOBODY_LISTENS = "postgresql+psycopg2://contentgen@127.0.0.1:1/none?connect_timeout=1"
+
+
+@pytest.fixture(autouse=True)
+async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
+    """A notifier ends by the loop's executor, whose threads would live as long as the loop."""
+    yield
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+class Ear:
+    """Hears what is told on the channel, text by text."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg2.connect(url.replace("postgresql+psycopg2", "postgresql"))
+        self._connection.autocommit = True
+        self.sql("LISTEN contentgen")
+        self.heard: list[Signals] = []
+
+    def sql(self, text: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(text)
+
+    def let_in(self, anybody: bool) -> None:
+        """Whether the database takes new connections."""
+        self.sql(f"UPDATE pg_database SET datallowconn = {anybody} WHERE datname = current_database()")
+
+    def listen(self) -> list[Signals]:
+        """Everything that was heard so far."""
+        select.select([self._connection], [], [], 0)
+        self._connection.poll()
+        self.heard += [parse(it.payload)[1] for it in self._connection.notifies]
+        self._connection.notifies.clear()
+        return self.heard
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def ear(db_url: str) -> Iterator[Ear]:
+    ear = Ear(db_url)
+    yield ear
+    ear.close()
+
+
+@asynccontextmanager
+async def notifying_on(engine: sa.Engine, *told: Signals) -> AsyncIterator[Notifier]:
+    """A notifier that was told these before it began to send."""
+    notifier = Notifier(PgNotifier(engine), "a replica")
+    for signals in told:
+        notifier.tell(signals)
+    notifier.start()
+    try:
+        yield notifier
+    finally:
+        await notifier.stop()
+
+
+async def heard(ear: Ear, predicate: Callable[[list[Signals]], bool]) -> list[Signals]:
+    await wait_until_async(lambda: predicate(ear.listen()), within=WAIT_S, what="the hints are heard")
+    return ear.heard
+
+
+def test_a_transaction_tells_nothing_by_itself(scheduling: Scheduling, ear: Ear) -> None:
+    """The lock of a NOTIFY is one for the whole cluster, and would be held while the commit is flushed."""
+    scheduling.cancel(scheduling.submit_one())
+    assert [signals.for_others for signals in scheduling.told][-2:] == [True, True]
+    (last,) = Signals(due=True).payloads("the test itself")
+    ear.sql(f"NOTIFY contentgen, '{last}'")
+    wait_until(ear.listen, within=WAIT_S, what="the test's own word is heard")
+    assert ear.heard == [Signals(due=True)]
+
+
+async def test_what_is_told_is_heard(engine: sa.Engine, ear: Ear) -> None:
+    async with notifying_on(engine) as notifier:
+        notifier.tell(Signals(ready=True, moved=True))
+        await heard(ear, lambda signals: signals == [Signals(ready=True, moved=True)])
+        notifier.tell(Signals(ended=[7]))
+        await heard(ear, lambda signals: signals[1:] == [Signals(ended=[7])])
+
+
+async def test_what_gathers_goes_out_in_as_few_texts_as_can_be(engine: sa.Engine, ear: Ear) -> None:
+    commits = [Signals(ready=key % 2 == 0, ended=[key], cancelled=[("w", "l", "r")]) for key in range(1, 101)]
+    async with notifying_on(engine, *commits):
+        (told,) = await heard(ear, bool)
+    assert told == Signals(ready=True, ended=list(range(1, 101)), cancelled=[("w", "l", "r")] * 100)
+
+
+async def test_what_waits_is_told_before_it_ends(engine: sa.Engine, ear: Ear) -> None:
+    async with notifying_on(engine) as notifier:
+        for key in range(1, 1_001):
+            notifier.tell(Signals(ended=[key]))
+    assert sorted(key for signals in ear.listen() for key in signals.ended) == list(range(1, 1_001))
+
+
+async def test_a_connection_that_broke_meanwhile_costs_nothing(engine: sa.Engine, ear: Ear) -> None:
+    async with notifying_on(engine, Signals(ended=[1])) as notifier:
+        await heard(ear, bool)
+        ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_notify%'")
+        notifier.tell(Signals(ended=[2]))
+        assert await heard(ear, lambda signals: len(signals) == 2) == [Signals(ended=[1]), Signals(ended=[2])]
+
+
+async def test_what_can_t_be_told_is_dropped_and_the_others_look_anew(
+    engine: sa.Engine, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifying, "RETRY", 0.05)
+    ear.let_in(False)
+    with capture_logs() as logs:
+        async with notifying_on(engine, Signals(ended=[1])) as notifier:
+            await wait_until_async(lambda: logs, within=WAIT_S, what="the first try has failed")
+            notifier.tell(Signals(ended=[2]))
+            ear.let_in(True)
+            told = (await heard(ear, bool))[0]
+    assert told.missed
+    assert 1 not in told.ended
+    assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "notify")]
+
+
+async def test_more_than_it_may_keep_becomes_a_look_anew(engine: sa.Engine, ear: Ear) -> None:
+    too_many = Signals(ended=list(range(1, notifying.BACKLOG + 2)))
+    async with notifying_on(engine, too_many):
+        assert await heard(ear, bool) == [Signals.look_anew()]
+
+
+async def test_an_end_during_an_outage_waits_for_nobody() -> None:
+    away = sa.create_engine(NOBODY_LISTENS)
+    async with asyncio.timeout(WAIT_S), notifying_on(away, Signals(ready=True)):
+        pass
+    away.dispose()

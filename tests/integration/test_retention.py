@@ -1,0 +1,254 @@
+"""The retention on a real database: what goes for its age, what stays, and that a look reads only what is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from structlog.testing import capture_logs
+
+from scheduler_svc.application import retention as sweeps
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.publishing import claim_pool
+from scheduler_svc.domain.access import ALL
+from scheduler_svc.loops.retention import LONGEST_REST, Retention
+from scheduler_svc.store.imports import one_at_a_time
+from tests.integration.scheduling import RESULT, Scheduling
+
+HOUR = timedelta(hours=1)
+RESTS = 360.0
+"""Seconds after a round of what is kept for an hour."""
+
+
+@pytest.fixture
+async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
+    calls = Calls(scheduling.database, 2)
+    yield calls
+    calls.close()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+@pytest.fixture
+def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "BATCH", 2)
+
+
+async def round_of(retention: Retention) -> int:
+    """Goes through all that is due; returns how many transactions that took."""
+    for transactions in range(1, 100):
+        if rest := await retention.run_once():
+            assert rest == RESTS
+            return transactions
+    raise AssertionError("it never rests")
+
+
+def of_tasks(calls: Calls) -> Retention:
+    return Retention(calls, tasks=HOUR, contents=None)
+
+
+def of_contents(calls: Calls) -> Retention:
+    return Retention(calls, tasks=None, contents=HOUR)
+
+
+def keys(scheduling: Scheduling) -> set[int]:
+    return {row[0] for row in scheduling.sql("SELECT task_key FROM tasks")}
+
+
+def ended(scheduling: Scheduling, *, count: int, hours: float = 0) -> set[int]:
+    """Tasks that ended so long ago, each at a time of its own."""
+    made = [scheduling.cancel(scheduling.submit_one()).task_key for _ in range(count)]
+    scheduling.sql(
+        "UPDATE tasks SET end_time = end_time - make_interval(secs => :secs) WHERE task_key = ANY(:keys)",
+        keys=made,
+        secs=hours * 3_600,
+    )
+    return set(made)
+
+
+class TestTasks:
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_what_ended_long_enough_ago_goes_batch_by_batch(self, scheduling: Scheduling, calls: Calls) -> None:
+        ended(scheduling, count=5, hours=2)
+        kept = ended(scheduling, count=1) | {scheduling.submit_one()}
+        retention = of_tasks(calls)
+        with capture_logs() as logs:
+            await round_of(retention)
+        assert keys(scheduling) == kept
+        assert [(line["action"], line["count"]) for line in logs] == [("retention", n) for n in (2, 2, 1)]
+        await round_of(retention)
+        assert keys(scheduling) == kept
+
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_a_look_costs_the_same_however_much_has_ended(self, scheduling: Scheduling, calls: Calls) -> None:
+        before = await round_of(of_tasks(calls))
+        ended(scheduling, count=10)
+        assert await round_of(of_tasks(calls)) == before
+
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_what_can_t_go_yet_keeps_nothing_else(self, scheduling: Scheduling, calls: Calls) -> None:
+        """A task whose worker is still being stopped stays until the lease that bars it has gone."""
+        refs = [scheduling.start() for _ in range(3)]
+        for ref in refs:
+            scheduling.cancel(ref.task_key, force=True)
+        scheduling.sql("UPDATE tasks SET end_time = now() - interval '3 h'")
+        others = ended(scheduling, count=3, hours=2)
+        await round_of(of_tasks(calls))
+        assert keys(scheduling) == {ref.task_key for ref in refs}
+        assert not others & keys(scheduling)
+
+    async def test_one_replica_at_a_time_is_at_it(self, scheduling: Scheduling, calls: Calls) -> None:
+        due = ended(scheduling, count=1, hours=2)
+        with scheduling.transaction() as other:
+            assert other.sweeps.take_turn()
+            assert await of_tasks(calls).run_once() == RESTS
+        assert keys(scheduling) == due
+        await round_of(of_tasks(calls))
+        assert not keys(scheduling)
+
+    @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, LONGEST_REST)])
+    async def test_it_looks_often_enough(self, calls: Calls, age: int, rest: float) -> None:
+        retention = Retention(calls, tasks=timedelta(seconds=age), contents=timedelta(days=1_000))
+        rests = [await retention.run_once() for _ in range(5)]
+        assert rests == [0.0, 0.0, 0.0, 0.0, rest]
+
+    async def test_without_any_setting_it_looks_once_an_hour(self, calls: Calls) -> None:
+        retention = Retention(calls, tasks=None, contents=None)
+        assert [await retention.run_once() for _ in range(2)] == [0.0, LONGEST_REST]
+
+
+class TestWorkers:
+    async def test_what_was_silent_for_a_week_goes_unless_it_holds_a_lease(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
+        for worker_id in ("silent", "lately", "holds"):
+            scheduling.hello(worker_id)
+        scheduling.submit_one()
+        scheduling.claim(worker_id="holds")
+        scheduling.sql("UPDATE workers SET heard_time = now() - interval '6 days' WHERE worker_id = 'lately'")
+        scheduling.sql("UPDATE workers SET heard_time = now() - interval '8 days' WHERE worker_id <> 'lately'")
+        await round_of(of_tasks(calls))
+        assert {row[0] for row in scheduling.sql("SELECT worker_id FROM workers")} == {"lately", "holds"}
+
+    async def test_one_that_comes_back_is_a_new_one(self, scheduling: Scheduling, calls: Calls) -> None:
+        scheduling.hello("w", number=7)
+        scheduling.sql("UPDATE workers SET heard_time = now() - interval '8 days'")
+        await round_of(of_tasks(calls))
+        scheduling.hello("w", number=8)
+        scheduling.submit_one()
+        assert scheduling.claim()
+
+
+def content(scheduling: Scheduling, *, hours: float = 2, **fields: object) -> int:
+    """The id of a content that was made so long ago. Its task is cleaned up: contents outlive their tasks."""
+    ref = scheduling.start(**fields)
+    scheduling.end(ref, RESULT)
+    ((made,),) = scheduling.sql("SELECT content_id FROM contents WHERE task_key = :key", key=ref.task_key)
+    scheduling.sql(
+        "UPDATE contents SET create_time = now() - make_interval(secs => :secs) WHERE content_id = :made",
+        made=made,
+        secs=hours * 3_600,
+    )
+    scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE task_key = :key", key=ref.task_key)
+    scheduling.run(sweeps.ended_tasks(HOUR), None)
+    return int(made)
+
+
+def contents(scheduling: Scheduling) -> list[int]:
+    return [row[0] for row in scheduling.sql("SELECT content_id FROM contents ORDER BY content_id")]
+
+
+class TestContents:
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_old_ones_go_with_their_entries_whatever_their_review_says(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
+        for auto_approve in (True, False, True):
+            content(scheduling, auto_approve=auto_approve)
+        young = content(scheduling, hours=0)
+        await round_of(of_contents(calls))
+        assert contents(scheduling) == [young]
+        assert scheduling.sql("SELECT content_id FROM publish_pool") == [(young,)]
+
+    async def test_unset_they_stay(self, scheduling: Scheduling, calls: Calls) -> None:
+        old = content(scheduling)
+        await round_of(of_tasks(calls))
+        assert contents(scheduling) == [old]
+
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_a_look_costs_the_same_however_many_there_are(self, scheduling: Scheduling, calls: Calls) -> None:
+        before = await round_of(of_contents(calls))
+        for _ in range(5):
+            content(scheduling, hours=0)
+        assert await round_of(of_contents(calls)) == before
+
+    async def test_what_a_publisher_holds_stays_meanwhile(self, scheduling: Scheduling, calls: Calls) -> None:
+        held = content(scheduling)
+        assert scheduling.run(claim_pool, ALL, 1, timedelta(minutes=1))
+        other = content(scheduling)
+        await round_of(of_contents(calls))
+        assert contents(scheduling) == [held]
+        assert other != held
+        scheduling.sql("UPDATE publish_pool SET claim_expire_time = now() - interval '1 s'")
+        await round_of(of_contents(calls))
+        assert contents(scheduling) == []
+
+    async def test_what_is_scheduled_for_later_is_kept_as_long_after_that(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
+        later = content(scheduling)
+        scheduling.sql("UPDATE publish_pool SET schedule_time = now() - interval '30 min'")
+        await round_of(of_contents(calls))
+        assert contents(scheduling) == [later]
+        scheduling.sql("UPDATE publish_pool SET schedule_time = now() - interval '61 min'")
+        await round_of(of_contents(calls))
+        assert contents(scheduling) == []
+
+
+def remembered(scheduling: Scheduling) -> dict[str, int]:
+    """How many rows are remembered of each source; those of none by an empty name."""
+    return dict(
+        scheduling.sql(
+            "SELECT coalesce(name, ''), count(*) FROM imported LEFT JOIN import_sources USING (source_id) GROUP BY 1"
+        )
+    )
+
+
+class TestImports:
+    @pytest.fixture(autouse=True)
+    def imported(self, scheduling: Scheduling) -> None:
+        """Of two sources, of which the first one was not used for longer."""
+        for name in ("old", "new"):
+            scheduling.run(lambda tx, name=name: tx.imports.add_source(name))
+        scheduling.sql(
+            "INSERT INTO imported SELECT s, 1 + n % 4, n, n FROM generate_series(1, 2) s, generate_series(1, 5) n"
+        )
+        scheduling.sql("UPDATE import_sources SET import_time = now() - interval '2 h' WHERE name = 'old'")
+
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_what_is_remembered_of_a_source_that_is_not_used_any_more_goes(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
+        await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"new": 5}
+        assert scheduling.sql("SELECT name FROM import_sources") == [("new",)]
+
+    async def test_a_source_that_is_used_again_keeps_it(self, scheduling: Scheduling, calls: Calls) -> None:
+        scheduling.run(lambda tx: tx.imports.use_source("old"))
+        await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"old": 5, "new": 5}
+
+    async def test_unset_it_stays(self, scheduling: Scheduling, calls: Calls) -> None:
+        await round_of(of_tasks(calls))
+        assert remembered(scheduling) == {"old": 5, "new": 5}
+
+    async def test_nothing_is_forgotten_while_an_import_runs(
+        self, scheduling: Scheduling, calls: Calls, engine: sa.Engine
+    ) -> None:
+        with one_at_a_time(sa.create_engine(engine.url, poolclass=sa.NullPool)):
+            await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"old": 5, "new": 5}
+        await round_of(of_contents(calls))
+        assert remembered(scheduling) == {"new": 5}
