@@ -1,33 +1,47 @@
-"""The one crossing from the event loop into synchronous work: a small bounded executor."""
+"""The one crossing from the event loop into synchronous work: a few threads, which callers share fairly."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Concatenate, ParamSpec, TypeVar
 
 from scheduler_svc.application.ports import Database, Tx
+from scheduler_svc.application.turns import OURSELVES, Turns
+from scheduler_svc.domain.errors import WaitedTooLong
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+PATIENCE = 10.0
+"""Seconds that a call waits for its turn."""
+
+CALLER: ContextVar[str] = ContextVar("caller of the replica", default=OURSELVES)
+"""On whose behalf the running task calls; set where a call comes in."""
 
 
 class Calls:
     """Runs application functions, each in one transaction."""
 
     def __init__(self, database: Database, threads: int) -> None:
-        """At most `threads` run at once; further ones wait for their turn."""
+        """At most `threads` run at once; further ones wait for their caller's turn."""
         self._database = database
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._turns = Turns(threads)
 
     async def run(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs `work(tx, …)` and commits. Raises what it raises, and StoreUnavailable."""
+        """Runs `work(tx, …)` and commits. Raises what it raises, StoreUnavailable and WaitedTooLong."""
+        who = CALLER.get()
+        call = self._turns.submit(who, lambda: self._database.run(lambda tx: work(tx, *args, **kwargs)))
+        if who == OURSELVES:  # nobody could be told
+            return await asyncio.wrap_future(call)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._executor, lambda: self._database.run(lambda tx: work(tx, *args, **kwargs))
-        )
+        over = loop.call_later(PATIENCE, self._turns.refuse, who, call, WaitedTooLong(PATIENCE))
+        try:
+            return await asyncio.wrap_future(call)
+        finally:
+            over.cancel()
 
     def close(self) -> None:
         """Waits for what runs."""
-        self._executor.shutdown(wait=True)
+        self._turns.close()

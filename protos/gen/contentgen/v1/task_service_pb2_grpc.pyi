@@ -45,7 +45,9 @@ class TaskServiceStub:
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
       may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first.
+      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
+      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
+      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -322,7 +324,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
       may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first.
+      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
+      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
+      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -595,7 +599,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
       may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first.
+      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
+      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
+      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds

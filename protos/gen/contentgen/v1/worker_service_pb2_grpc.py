@@ -233,7 +233,8 @@ class WorkerServiceServicer:
         ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
         UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
-        RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
+        RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the hello's
+        turn did not come within 10 s. Dial again, with the usual backoff.
         RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
         OK: the worker closed its side.
         """
