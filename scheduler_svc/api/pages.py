@@ -63,11 +63,16 @@ class Page:
         return self.size + 1
 
     def cut(
-        self, items: Sequence[Item], convert: Callable[[Item], Row], position: Callable[[Item], int]
+        self,
+        items: Sequence[Item],
+        convert: Callable[[Item], Row],
+        position: Callable[[Item], int],
+        rest: int | None = None,
     ) -> tuple[list[Row], str]:
         """The page's messages, and the token of the next page, which is empty at the end.
 
-        `items` are at most `limit`. The page ends early rather than hold more than 3 MiB, but never empty.
+        `items` are at most `limit`; `rest` is the position from which on nobody has looked for more, None where that is
+        not so. The page ends early rather than hold more than 3 MiB, but not without one of its items.
         """
         rows: list[Row] = []
         held = 0
@@ -77,8 +82,9 @@ class Page:
             if rows and held > MAX_BYTES:
                 break
             rows.append(row)
-        more = len(rows) < len(items)
-        return rows, _token(position(items[len(rows) - 1]), self.scope) if more else ""
+        if len(rows) < len(items):
+            rest = position(items[len(rows) - 1])
+        return rows, "" if rest is None else _token(rest, self.scope)
 
 
 def _token(position: int, fingerprint: str) -> str:

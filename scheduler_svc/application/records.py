@@ -10,6 +10,7 @@ from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.worker import Wanted
 
 
@@ -229,6 +230,15 @@ class EventRow(NamedTuple):
     reason: str
     message: str | None
     retry_count: int | None
+
+
+class TaskPage(NamedTuple):
+    """Tasks of a list. `rest`: the page looked no further than this key, below which there may be more; None: it did
+    not stop short of its end, or is full.
+    """
+
+    tasks: list[Task]
+    rest: int | None
 
 
 class WaitsFor(NamedTuple):

@@ -1,7 +1,8 @@
 """Which call runs next on a few threads: callers share them, however many calls one of them makes. Behind `calls`.
 
 What is scarce is the threads, each with its connection. So a thread that gets free goes to the caller who holds the
-fewest, and between equals to the one who has waited longest for a turn. A caller's own calls begin in the order they came.
+fewest, and between equals to the one who has waited longest for a turn. A caller's own calls begin in the order they
+came in.
 """
 
 from __future__ import annotations

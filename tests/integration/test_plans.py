@@ -25,6 +25,7 @@ from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.store.rows import BEGIN
+from scheduler_svc.store.task_lists import EXAMINED
 from scheduler_svc.store.transactions import PgTx, make_engine
 from tests.cluster import Databases
 
@@ -35,6 +36,8 @@ PAGE = 50
 # A row costs three or four pages for each index that it is looked up in, or written to.
 MOST_A_ROW = 60
 MOST_A_PAGE = 20 * PAGE
+MOST_A_LOOK = 12
+"""Pages to find out whether a task matches: an index or two, and its row."""
 WORKERS = ["w"] * ROWS
 DUE = 500
 SCHEDULED = 15_000
@@ -96,6 +99,12 @@ _FILLED = f"""
     INSERT INTO count_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
 """
 
+_LABELLED = """
+    INSERT INTO task_labels
+        SELECT l.name, l.value, task_key FROM tasks, LATERAL (VALUES ('all', 'x', true), ('new', 'x', task_key > 20000),
+            ('half', 'a', task_key % 2 = 0), ('other', 'b', task_key % 2 = 1)) AS l(name, value, has) WHERE l.has;
+"""
+
 
 @dataclass
 class Plan:
@@ -134,12 +143,15 @@ class Backlog:
     def fill(self) -> None:
         """Once the hot connection has planned all of its statements."""
         self._execute(_EMPTY)
-        for work in (*HOT.values(), *LONGER.values(), *WATCHED.values()):
+        for work in (*HOT.values(), *LONGER.values(), *WATCHED.values(), *map(filtered, FILTERED)):
             with self.hot.connect() as connection:
                 connection.exec_driver_sql(BEGIN)
                 work(PgTx(connection))
                 connection.exec_driver_sql("ROLLBACK")
         self._execute(_FILLED)
+
+    def label(self) -> None:
+        self._execute(_LABELLED)
 
     def plan_anew(self) -> None:
         self.hot.dispose()
@@ -344,6 +356,42 @@ def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str)
     (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
     assert first.buffers <= MOST_A_PAGE, first
     assert later.buffers <= MOST_A_PAGE, later
+
+
+FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]]] = {
+    "a label of an account that has none": (Scope.of(99), set(), {"all": "x"}),
+    "a label and a state that no task has": (ALL, {Status.FAILED}, {"all": "x"}),
+    "a label and a state that few tasks have": (ALL, {Status.SUBMITTED}, {"all": "x"}),
+    "a label and a state that old tasks have": (ALL, {Status.COMPLETED}, {"all": "x"}),
+    "two labels, one of them of nobody": (ALL, set(), {"all": "x", "team": "nobody"}),
+    "two labels of many, but never both": (ALL, set(), {"half": "a", "other": "b"}),
+    "many with the label, and many in the state, but never both": (ALL, {Status.COMPLETED}, {"new": "x"}),
+    "the same of two accounts": (Scope((1, 2)), {Status.COMPLETED}, {"new": "x"}),
+}
+
+
+def filtered(what: str) -> Callable[[PgTx], Any]:
+    scope, statuses, labels = FILTERED[what]
+    return lambda tx: tx.task_reads.list(scope, frozenset(statuses), labels, None, PAGE)
+
+
+@pytest.fixture(scope="module")
+def labelled(filled: Backlog) -> Backlog:
+    filled.label()
+    return filled
+
+
+@pytest.mark.parametrize("engine", ["hot", "cold"])
+@pytest.mark.parametrize("what", FILTERED)
+def test_a_page_of_what_has_to_be_looked_up_is_bounded(
+    backlog: Backlog, labelled: Backlog, what: str, engine: str
+) -> None:
+    """Where 200,000 tasks have the label, too. On the hot connection by plans of when nobody had it."""
+    plans = backlog.plans(getattr(backlog, engine), filtered(what))
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= MOST_A_LOOK * EXAMINED + MOST_A_PAGE, plan
+        assert not set(plan.scanned) - {"leases"}, plan
 
 
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
