@@ -279,6 +279,8 @@ class Grant(NamedTuple):
     creator_options: Mapping[str, str] | None
     labels: Mapping[str, str] | None
     auto_approve: bool
+    failed_elsewhere: bool = False
+    """The attempt before this one failed, by the report of another worker."""
 
 
 class ClaimedRows(NamedTuple):
