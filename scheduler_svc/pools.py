@@ -11,6 +11,8 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.store.timeouts import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
+READ_THREADS = 4
+"""For what clients read; one of them is kept from each caller."""
 DISPATCH_LOCK_TIMEOUT = 0.5
 """Seconds: the next claim may wait for an account to be let in, so one that somebody else holds is tried again."""
 
@@ -32,13 +34,13 @@ class Pools:
         self._lock_timeout = lock_timeout
         self._engines: list[sa.Engine] = []
         self._calls: list[Calls] = []
-        self.reads = self._pool(4, statement_timeout)
+        self.reads = self._pool(READ_THREADS, statement_timeout)
         """What clients read."""
         self.writes = self._pool(2, statement_timeout)
         """What clients change one by one: it may wait for a row's lock, and reads never do."""
         self.operators = self._pool(2, HOT_TIMEOUT)
         """Operators' calls, and what goes through many tasks batch by batch."""
-        self.sessions = self._pool(2, statement_timeout)
+        self.sessions = self._pool(4, statement_timeout)
         """Hellos."""
         self.watches = self._pool(2, HOT_TIMEOUT, hot=True)
         """Watchers, however many come back at once."""

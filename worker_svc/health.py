@@ -7,20 +7,29 @@ Layer: above outcome, below session. Pure but for its dice: whoever carries a pa
        └──────────── the try completed ───────────────────── the try failed ────────────┘
 
 A worker whose CLI is broken is the quickest one of its pool: without a breaker it would draw in the whole queue, and
-use up every task's retries. A new process begins CLOSED.
+use up every task's retries. But tasks can be at fault as well, and then mostly those of one account. So it takes tasks
+of two accounts to open the circuit, unless the worker gets those of one only, and a task that failed on another worker
+too speaks against itself. A new process begins CLOSED.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from enum import Enum, auto
+from typing import Protocol
 
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason
 
 QUICK = 10.0
 """Seconds: a run that fails sooner than this says more about the CLI than about its task."""
 MOST_QUICK_FAILURES = 5
-"""Quick failures in a row that open the circuit."""
+"""Tasks that fail quickly, one after the other, and so open the circuit."""
+MOST_OF_AN_ACCOUNT = 3
+"""So many of them may be one account's, where the worker gets other accounts' tasks too."""
+LATELY = 100
+"""Leases in a row of one account after which the worker counts as getting no other's; so many failures in a row open
+the circuit, whosever they are."""
 FIRST_PAUSE = 1.0
 """Seconds between the opening and the first try."""
 LONGEST_PAUSE = 300.0
@@ -41,6 +50,21 @@ class Circuit(Enum):
     """One task at a time, to try."""
 
 
+class Leased(Protocol):
+    """What the breaker has to know of a lease."""
+
+    @property
+    def lease_id(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def failed_elsewhere(self) -> bool:
+        """Whether its task's attempt before this one failed on another worker."""
+        ...
+
+
 class Breaker:
     """Judges runs by how they ended.
 
@@ -54,7 +78,11 @@ class Breaker:
         """Why the circuit is not closed; empty where it is."""
         self.pause = 0.0
         """Seconds from the latest opening to its `try_again`; with jitter, for many workers may fall ill at once."""
-        self._quick_failures = 0
+        self._row: dict[str, int | None] = {}
+        """The tasks that failed quickly, since one did not: whose they are, or None where they failed elsewhere too."""
+        self._account = 0
+        self._others_for = 0
+        """Leases of the last one's account that are still to come before the others' are long ago."""
         self._openings = 0
         self._tried: str | None = None
 
@@ -65,15 +93,16 @@ class Breaker:
             return None
         return int(self.circuit is Circuit.HALF_OPEN and self._tried is None)
 
-    def admit(self, lease_id: str) -> bool:
+    def admit(self, lease: Leased) -> bool:
         """Whether a lease may take its place; where one is to be tried, this is the one."""
         if self.room == 0:
             return False
         if self.circuit is Circuit.HALF_OPEN:
-            self._tried = lease_id
+            self._tried = lease.lease_id
+        self._note_account(lease.account_id)
         return True
 
-    def ran(self, lease_id: str, outcome: Outcome, lasted: float) -> None:
+    def ran(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
         """A run came to `outcome` by itself, `lasted` seconds after its start. One that was stopped says nothing.
 
         Nor does one that was deferred, where the model can't go on, nor one whose options are not allowed.
@@ -83,9 +112,9 @@ class Breaker:
         if isinstance(outcome, Failed) and outcome.reason is Reason.INVALID_CREATOR_OPTIONS:
             return
         if self.circuit is Circuit.CLOSED:
-            self._count(outcome, lasted)
-        elif lease_id == self._tried:
-            self._decide(outcome)
+            self._count(lease, outcome, lasted)
+        elif lease.lease_id == self._tried:
+            self._decide(lease, outcome)
 
     def over(self, lease_id: str) -> None:
         """A lease is not held any more: where it was tried and decided nothing, another one may be."""
@@ -93,30 +122,59 @@ class Breaker:
             self._tried = None
 
     def try_again(self) -> None:
-        """The pause is over."""
+        """The pause is over, and the CLI can be run."""
         if self.circuit is Circuit.OPEN:
             self.circuit = Circuit.HALF_OPEN
 
-    def _count(self, outcome: Outcome, lasted: float) -> None:
-        quick = isinstance(outcome, Failed) and lasted < QUICK
-        self._quick_failures = self._quick_failures + 1 if quick else 0
-        if isinstance(outcome, Failed) and (_is_gone(outcome) or self._quick_failures >= MOST_QUICK_FAILURES):
-            self._open(outcome)
+    def unusable(self, why: str) -> None:
+        """The pause is over, and the CLI can't be run: no task is tried, and the next pause begins."""
+        if self.circuit is Circuit.OPEN:
+            self._open(why)
 
-    def _decide(self, outcome: Outcome) -> None:
+    def _note_account(self, account_id: int) -> None:
+        if account_id != self._account and self._account:
+            self._others_for = LATELY
+        elif self._others_for:
+            self._others_for -= 1
+        self._account = account_id
+
+    def _count(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
+        if not isinstance(outcome, Failed):
+            self._row.clear()
+        elif _is_gone(outcome):
+            self._open(_text(outcome))
+        elif lasted >= QUICK:
+            self._row.clear()
+        else:
+            self._row[lease.task_id] = None if lease.failed_elsewhere else lease.account_id
+            if self._is_to_blame():
+                self._open(_text(outcome))
+
+    def _is_to_blame(self) -> bool:
+        """Whether what failed in a row speaks against the CLI, and not against the tasks."""
+        by_account = Counter(account_id for account_id in self._row.values() if account_id is not None)
+        most = MOST_OF_AN_ACCOUNT if self._others_for else MOST_QUICK_FAILURES
+        return sum(min(n, most) for n in by_account.values()) >= MOST_QUICK_FAILURES or len(self._row) >= LATELY
+
+    def _decide(self, lease: Leased, outcome: Outcome) -> None:
         self._tried = None
         if isinstance(outcome, Failed):
-            self._open(outcome)
+            self._open(_text(outcome), longer=not lease.failed_elsewhere)
             return
         self.circuit, self.last_error = Circuit.CLOSED, ""
-        self._quick_failures = self._openings = 0
+        self._openings = 0
 
-    def _open(self, failure: Failed) -> None:
-        bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._openings, _MOST_DOUBLINGS))
+    def _open(self, why: str, *, longer: bool = True) -> None:
+        self._openings += longer
+        bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._openings - 1, _MOST_DOUBLINGS))
         self.pause = random.uniform(max(FIRST_PAUSE, bound / 2), bound)  # noqa: S311 - spreads tries, keeps no secret
-        self._openings += 1
         self.circuit = Circuit.OPEN
-        self.last_error = f"{failure.reason}: {failure.message}"[:MAX_ERROR]
+        self.last_error = why[:MAX_ERROR]
+        self._row.clear()
+
+
+def _text(failure: Failed) -> str:
+    return f"{failure.reason}: {failure.message}"
 
 
 def _is_gone(failure: Failed) -> bool:

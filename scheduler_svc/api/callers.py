@@ -1,4 +1,4 @@
-"""Which caller has how many calls under way. Part of `api`, inside `guard`.
+"""Which caller has how many calls under way, and on whose behalf a call runs. Part of `api`, inside `guard`.
 
 Lives on the event loop. A call is counted before its message is read, and until its answer has gone out: one that
 nobody takes still needs its memory.
@@ -17,6 +17,7 @@ from grpc import aio
 
 from scheduler_svc.api.auth import OPEN, caller
 from scheduler_svc.api.limits import Limits
+from scheduler_svc.application.calls import CALLER
 from scheduler_svc.domain.errors import TooManyCalls
 
 Context = aio.ServicerContext[Any, Any]
@@ -66,11 +67,15 @@ class Callers:
         self._callers: dict[str, _Caller] = {}
 
     def begin(self, method: str, context: Context) -> asyncio.Semaphore:
-        """Counts a call until it is over; its message is read within what this returns. Raises TooManyCalls."""
+        """Counts a call until it is over, and runs it on its caller's behalf. Raises TooManyCalls.
+
+        Its message is read within what this returns.
+        """
         kind, who = _KINDS.get(method, Kind.CALL), _who(context)
         of = self._callers.get(who) or _Caller(self._arriving_at_once)
         self._check(kind, of)
         self._callers[who] = of
+        CALLER.set(who)
         of.counts[kind] += 1
         self._probes += kind is Kind.PROBE
         context.add_done_callback(partial(self._end, kind, who))  # type: ignore[arg-type] # the stubs name no function

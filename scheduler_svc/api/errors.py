@@ -50,6 +50,7 @@ TABLE: Mapping[type[domain.DomainError], Answer] = {
     domain.WatcherTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
     domain.TooManyWatchers: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),
     domain.TooManyCalls: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
+    domain.WaitedTooLong: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
     domain.RequestTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW"),
     domain.StoreUnavailable: Answer(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
     domain.LockTimeout: Answer(Code.UNAVAILABLE, "LOCK_TIMEOUT", retry_after=1),

@@ -267,6 +267,7 @@ def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
     lease.lease_id = grant.ref.lease_id
     lease.attempt = grant.ref.attempt
     lease.timeout.FromMilliseconds(grant.timeout_ms)
+    lease.failed_elsewhere = grant.failed_elsewhere
     if grant.creator_options:
         lease.creator_options.update(grant.creator_options)
     task = lease.task

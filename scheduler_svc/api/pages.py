@@ -62,11 +62,16 @@ class Page(Generic[Position]):
         return self.size + 1
 
     def cut(
-        self, items: Sequence[Item], convert: Callable[[Item], Row], position: Callable[[Item], Position]
+        self,
+        items: Sequence[Item],
+        convert: Callable[[Item], Row],
+        position: Callable[[Item], Position],
+        rest: Position | None = None,
     ) -> tuple[list[Row], str]:
         """The page's messages, and the token of the next page, which is empty at the end.
 
-        `items` are at most `limit`. The page ends early rather than hold more than 3 MiB, but never empty.
+        `items` are at most `limit`; `rest` is the position from which on nobody has looked for more, None where that is
+        not so. The page ends early rather than hold more than 3 MiB, but not without one of its items.
         """
         rows: list[Row] = []
         held = 0
@@ -76,8 +81,9 @@ class Page(Generic[Position]):
             if rows and held > MAX_BYTES:
                 break
             rows.append(row)
-        more = len(rows) < len(items)
-        return rows, _token(position(items[len(rows) - 1]), self.scope) if more else ""
+        if len(rows) < len(items):
+            rest = position(items[len(rows) - 1])
+        return rows, "" if rest is None else _token(rest, self.scope)
 
 
 def _read(

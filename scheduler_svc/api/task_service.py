@@ -120,7 +120,7 @@ class TaskService(TaskServiceServicer):
             page = Page.of(request, bad, *listed)
         wanted = query.TaskFilter(caller().about(request.account_id), statuses, labels)
         found = await self._reads.run(query.list_tasks, wanted, page.position, page.limit)
-        tasks, token = page.cut(found, convert.listed_task, attrgetter("task_key"))
+        tasks, token = page.cut(found.tasks, convert.listed_task, attrgetter("task_key"), found.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:

@@ -1,4 +1,4 @@
-"""The one crossing from the event loop into synchronous work: a small bounded executor."""
+"""The one crossing from the event loop into synchronous work: a few threads, which callers share fairly."""
 
 from __future__ import annotations
 
@@ -6,35 +6,46 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Concatenate, ParamSpec, TypeVar
 
 from scheduler_svc.application.ports import Database, Tx
+from scheduler_svc.application.turns import OURSELVES, Turns
+from scheduler_svc.domain.errors import WaitedTooLong
 from scheduler_svc.domain.system import LaneState
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+PATIENCE = 10.0
+"""Seconds that a call waits for its turn."""
+
+CALLER: ContextVar[str] = ContextVar("caller of the replica", default=OURSELVES)
+"""On whose behalf the running task calls; set where a call comes in."""
 
 
 class Calls:
     """Runs application functions, each in one transaction."""
 
     def __init__(self, database: Database, threads: int) -> None:
-        """At most `threads` run at once; further ones wait for their turn."""
+        """At most `threads` run at once; further ones wait for their caller's turn."""
         self._database = database
+        self._turns = Turns(threads)
         self._open: dict[object, float] = {}
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
 
     async def run(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs `work(tx, …)` and commits. Raises what it raises, and StoreUnavailable."""
+        """Runs `work(tx, …)` and commits. Raises what it raises, StoreUnavailable and WaitedTooLong."""
+        who = CALLER.get()
+        call = self._turns.submit(who, lambda: self._database.run(lambda tx: work(tx, *args, **kwargs)))
+        if who == OURSELVES:  # nobody could be told
+            return await asyncio.wrap_future(call)
         loop = asyncio.get_running_loop()
-        call = object()
+        over = loop.call_later(PATIENCE, self._turns.refuse, who, call, WaitedTooLong(PATIENCE))
         self._open[call] = time.monotonic()
         try:
-            return await loop.run_in_executor(
-                self._executor, lambda: self._database.run(lambda tx: work(tx, *args, **kwargs))
-            )
+            return await asyncio.wrap_future(call)
         finally:
+            over.cancel()
             del self._open[call]
 
     def state(self) -> LaneState:
@@ -44,4 +55,4 @@ class Calls:
 
     def close(self) -> None:
         """Waits for what runs."""
-        self._executor.shutdown(wait=True)
+        self._turns.close()

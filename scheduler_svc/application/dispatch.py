@@ -18,6 +18,8 @@ class Room:
     session_key: int
     state_number: int
     free: int
+    half_open: bool = False
+    """Its worker's CLI may be broken, and one task is to try it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,15 @@ class Claimed:
 def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
+    Before that one goes to each that is half open: on a quiet fleet others would always be emptier, and a worker whose
+    CLI was mended would never be tried.
+
     A hello that replaces one of the sessions waits for this commit, and then sees its leases.
     """
     sessions = {room.worker_id: room.session_key for room in rooms}
     workers = {room.session_key: room.worker_id for room in rooms}
-    slots = share_out({room.session_key: room.free for room in rooms}, limit)
+    half_open = [room.session_key for room in rooms if room.half_open]
+    slots = share_out({room.session_key: room.free for room in rooms}, limit, half_open)
     still_open, grants, short, urgent = tx.leases.claim(sessions, [workers[key] for key in slots], ttl)
     tx.signals.moved = bool(grants)
     by_session: dict[int, list[Grant]] = {}

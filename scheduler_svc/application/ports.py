@@ -31,6 +31,7 @@ from scheduler_svc.application.records import (
     Renewed,
     RequestId,
     Standing,
+    TaskPage,
     TaskRow,
     Turn,
     Waiting,
@@ -251,7 +252,7 @@ class TaskReadsPort(Protocol):
         labels: Mapping[str, str],
         before: int | None,
         limit: int,
-    ) -> list[Task]: ...
+    ) -> TaskPage: ...
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor: ...
     def exists(self, task_key: int) -> bool: ...
     def accounts_of(self, keys: Sequence[int]) -> dict[int, int]: ...

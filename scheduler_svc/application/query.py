@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from scheduler_svc.application.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import WaitsFor
+from scheduler_svc.application.records import TaskPage, WaitsFor
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
@@ -66,8 +66,8 @@ def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
     return [found[key] for key in keys if key in found]
 
 
-def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> list[Task]:
-    """Tasks newest first, with keys below `before`."""
+def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
+    """Tasks newest first, with keys below `before`; fewer than `limit` where too many had to be looked at."""
     return tx.task_reads.list(wanted.scope, wanted.statuses, wanted.labels, before, limit)
 
 

@@ -12,6 +12,7 @@ from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.start_quota import StartQuota
+from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.worker import Wanted
 
 
@@ -254,6 +255,15 @@ class EventRow(NamedTuple):
     retry_count: int | None
 
 
+class TaskPage(NamedTuple):
+    """Tasks of a list. `rest`: the page looked no further than this key, below which there may be more; None: it did
+    not stop short of its end, or is full.
+    """
+
+    tasks: list[Task]
+    rest: int | None
+
+
 class WaitsFor(NamedTuple):
     """Why a task may still be pending: the cause of its delay, and what else is so at the moment."""
 
@@ -293,6 +303,8 @@ class Grant(NamedTuple):
     creator_options: Mapping[str, str] | None
     labels: Mapping[str, str] | None
     auto_approve: bool
+    failed_elsewhere: bool = False
+    """The attempt before this one failed, by the report of another worker."""
 
 
 class ClaimedRows(NamedTuple):

@@ -92,12 +92,16 @@ class WorkerStream:
         self.session_key = session_key
         self.heeds_skipped = heeds_skipped
         self.capacity = Capacity()
+        self.unhealthy = False
+        """Whether its CLI fails or is gone, as its newest state says. With room it is half open."""
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
     def stated(self, state: State, lapses_at: float) -> None:
         """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
         self.capacity.stated(state.number, state.free_slots, state.last_assignment, lapses_at)
+        if state.number == self.capacity.state_number:
+            self.unhealthy = state.last_error is not None
 
     def assign(self, state_number: int, grants: Sequence[Grant]) -> None:
         """Sends leases that are committed, in as many messages as they need."""
@@ -172,7 +176,7 @@ class Streams:
     def rooms(self, now: float) -> list[Room]:
         """Who would take something now."""
         return [
-            Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free)
+            Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free, stream.unhealthy)
             for stream in self._by_session.values()
             if (free := stream.capacity.free(now))
         ]

@@ -133,6 +133,16 @@ class TooManyCalls(DomainError):
         super().__init__(f"{which} at this scheduler, and no more are taken; let some end first, then call again")
 
 
+class WaitedTooLong(DomainError):
+    """A call's turn did not come."""
+
+    def __init__(self, within: float) -> None:
+        super().__init__(
+            f"this scheduler did not get to the call within {within:g} s; it shares itself fairly between callers, so"
+            " have fewer calls under way at a time, and call again"
+        )
+
+
 class RequestTooSlow(DomainError):
     """The message of a call did not come."""
 

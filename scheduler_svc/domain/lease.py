@@ -5,7 +5,7 @@ All pure. Rules are cited by the numbers that the comment of WorkerService.Lease
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from types import UnionType
@@ -271,13 +271,14 @@ def tick(
     return ReaperRow(max(row.stamp, now), guard)
 
 
-def share_out(free: Mapping[int, int], limit: int) -> list[int]:
+def share_out(free: Mapping[int, int], limit: int, first: Collection[int] = ()) -> list[int]:
     """Session keys, one for each lease that may be granted, at most `limit`: the emptiest first, one each in turn.
 
-    `free` maps a session to what it would take now.
+    `free` maps a session to what it would take now. Those of `first` get one before all others.
     """
-    slots: list[int] = []
-    remaining = sorted(((n, key) for key, n in free.items() if n > 0), reverse=True)
+    slots = [key for key in first if free.get(key, 0) > 0]
+    rest = {key: n - (key in first) for key, n in free.items()}
+    remaining = sorted(((n, key) for key, n in rest.items() if n > 0), reverse=True)
     while remaining and len(slots) < limit:
         slots.extend(key for _, key in remaining)
         remaining = [(n - 1, key) for n, key in remaining if n > 1]

@@ -12,6 +12,7 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.looked_up import leased, payload, task
@@ -93,10 +94,11 @@ _CLAIM = sa.text(f"""
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
         NULL::bigint AS timeout_ms, NULL::text AS topic, NULL::text AS keywords, NULL::text AS category,
         NULL::text AS requirements, NULL::text AS tone, NULL::jsonb AS creator_options, NULL::jsonb AS labels,
-        NULL::boolean AS auto_approve
+        NULL::boolean AS auto_approve, NULL::boolean AS failed_elsewhere
     UNION ALL
     SELECT NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
-        p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve
+        p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve,
+        coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false)
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """)

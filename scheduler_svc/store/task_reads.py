@@ -5,19 +5,23 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import WaitsFor
+from scheduler_svc.application.records import TaskPage, WaitsFor
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.lifecycle import RUNNING, Status
+from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
+from scheduler_svc.store import task_lists
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.looked_up import payload
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
+from scheduler_svc.store.task_lists import Asked
 
 _LATEST = 9_223_372_036_854_775_807
 
@@ -114,11 +118,28 @@ class TaskReads(Statements):
         labels: Mapping[str, str],
         before: int | None,
         limit: int,
-    ) -> list[Task]:
-        """Tasks without requirements, newest first, with keys below `before`."""
-        statement, parameters = _listing(scope, statuses, labels)
-        parameters |= {"before": _LATEST if before is None else before, "limit": limit}
-        return [_task(row) for row in self._rows(statement, **parameters)]
+    ) -> TaskPage:
+        """Tasks without requirements, newest first, with keys below `before`.
+
+        At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
+        """
+        asked = Asked(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
+        values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
+        for i, (name, value) in enumerate(sorted(labels.items())):
+            values |= {f"name{i}": name, f"value{i}": value}
+        walk, floor = self._walk(asked, scope, values)
+        rows = self._rows(_page(asked, walk), **values, floor=floor, limit=limit)
+        return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
+
+    def _walk(self, asked: Asked, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
+        """By which of its conditions a page walks, and down to which key."""
+        if asked.walks < 2:  # all that it reads belongs on the page
+            return 0, 0
+        ranges = max(1, asked.ranges * len(scope.accounts or (0,)))
+        most = task_lists.EXAMINED
+        skipped = {"skipped": most - 1, "skipped_each": max(1, most // ranges) - 1}
+        floors = self._row(task_lists.floors(asked), **values, **skipped, floor=0)
+        return min(enumerate(floors), key=itemgetter(1))
 
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
         """What a task, which must exist, may be waiting for."""
@@ -159,92 +180,10 @@ class TaskReads(Statements):
         return None if row is None else timedelta(seconds=float(row[0]))
 
 
-def _listing(
-    scope: Scope, statuses: frozenset[Status], labels: Mapping[str, str]
-) -> tuple[sa.TextClause, dict[str, Any]]:
-    """One range of an index for each account and state that is asked for, merged: a late page costs what the first one
-    costs. With labels it is the range of the first label.
-    """
-    parameters: dict[str, Any] = accounts(scope)
-    of_accounts = bool(parameters)
-    for i, (name, value) in enumerate(sorted(labels.items())):
-        parameters |= {f"name{i}": name, f"value{i}": value}
-    if labels:
-        keys = _labelled(len(labels), of_accounts, statuses)
-    else:
-        keys = " UNION ALL ".join(f"({part})" for part in _parts(of_accounts, statuses))
-        keys = f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({keys}) AS s" if of_accounts else keys
-    head = f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key DESC LIMIT :limit"
-    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({head}) ORDER BY t.task_key DESC"), parameters
-
-
-def _labelled(labels: int, of_accounts: bool, statuses: frozenset[Status]) -> str:
-    """Tasks with the first label, newest first; each is looked up for whatever else is asked."""
-    asked = ["t.account_id = ANY(CAST(:accounts AS bigint[]))"] if of_accounts else []
-    if statuses:
-        asked.append("(" + " OR ".join(_stands(status) for status in sorted(statuses)) + ")")
-    asked += [
-        f"EXISTS (SELECT FROM task_labels AS y WHERE (y.name, y.value, y.task_key) = (:name{i}, :value{i}, t.task_key))"
-        for i in range(1, labels)
-    ]
-    passes = f"SELECT FROM tasks AS t WHERE t.task_key = x.task_key AND {' AND '.join(asked) or 'true'} OFFSET 0"
-    return (
-        f"SELECT x.task_key FROM task_labels AS x WHERE EXISTS ({passes})"
-        " AND (x.name, x.value, x.task_key) >= (:name0, :value0, 0)"
-        " AND (x.name, x.value, x.task_key) < (:name0, :value0, :before)"
-        " ORDER BY x.name DESC, x.value DESC, x.task_key DESC LIMIT :limit"
-    )
-
-
-def _stands(status: Status) -> str:
-    if status in RUNNING:
-        lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {int(status)}"
-        return f"EXISTS (SELECT FROM leases AS l WHERE {lease})"
-    own = f"t.status = {int(status)}"
-    return f"({_NOT_LEASED}{own})" if status is Status.PENDING else own
-
-
-def _parts(of_accounts: bool, statuses: frozenset[Status]) -> list[str]:
-    """What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few."""
-    if not statuses:
-        return [_range("", of_accounts, status) for status in _OWN_STATUSES] if of_accounts else [_ALL]
-    parts = []
-    for status in sorted(statuses):
-        if status in RUNNING:
-            parts.append(_running(of_accounts, status))
-        else:
-            parts.append(_range(_NOT_LEASED if status is Status.PENDING else "", of_accounts, status))
-    return parts
-
-
-_OWN_STATUSES = sorted(frozenset(Status) - RUNNING - {Status.NONE})
-_NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked) AND "
-
-
-_ALL = "SELECT t.task_key FROM tasks AS t WHERE t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
-
-
-def _running(of_accounts: bool, status: Status) -> str:
-    own = "t.account_id = a.own AND " if of_accounts else ""
-    return (
-        f"SELECT t.task_key FROM leases AS t WHERE {own}NOT t.revoked AND t.status = {int(status)}"
-        " AND t.task_key < :before ORDER BY t.task_key DESC LIMIT :limit"
-    )
-
-
-def _range(condition: str, of_accounts: bool, status: Status) -> str:
-    """Tasks whose own row has this status, as a range of the index that begins with what they have in common.
-
-    With `status = …` the planner would know that the order of the keys alone is the same, and might walk past all the
-    newer tasks of other states or accounts.
-    """
-    columns, values = ("t.account_id, ", "a.own, ") if of_accounts else ("", "")
-    columns, values = f"({columns}t.status, t.task_key)", f"({values}{int(status)}, {{}})"
-    return (
-        f"SELECT t.task_key FROM tasks AS t WHERE {condition}{columns} >= {values.format(0)}"
-        f" AND {columns} < {values.format(':before')}"
-        f" ORDER BY {columns.strip('()').replace(',', ' DESC,')} DESC LIMIT :limit"
-    )
+@lru_cache(maxsize=200)
+def _page(asked: Asked, walk: int) -> sa.TextClause:
+    keys = task_lists.keys(asked, walk)
+    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")
 
 
 def _event(row: Any) -> TaskEvent:

@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from scheduler_svc.store import task_lists
 from tests.contract.replicas import MAX_QUEUE_SIZE
 from tests.contract.rpc_errors import refused
 
@@ -254,6 +255,24 @@ async def test_a_list_is_newest_first_without_requirements(tasks: TaskServiceAsy
     listed = [task for page in found for task in page]
     assert [task.task_id for task in listed] == [task.task_id for task in reversed(made)]
     assert {task.requirements for task in listed} == {""}
+
+
+async def test_a_page_may_be_short_or_empty_and_more_follow(
+    tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many with the label none of the newest is in the state: a page looks at a few of them only."""
+    monkeypatch.setattr(task_lists, "EXAMINED", 2)
+    old = await submitted(tasks, account, labels={"batch": "x"})
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=old.task_id))
+    for _ in range(5):
+        await submitted(tasks, account, labels={"batch": "x"})
+    for _ in range(5):
+        other = await submitted(tasks, account)
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=other.task_id))
+    found = await pages(tasks, labels={"batch": "x"}, statuses=[task_pb2.TASK_STATUS_CANCELLED])
+    assert len(found) > 1
+    assert not found[0]
+    assert [task.task_id for page in found for task in page] == [old.task_id]
 
 
 async def test_a_list_is_filtered_by_account_status_and_labels(tasks: TaskServiceAsyncStub, account: int) -> None:

@@ -14,7 +14,7 @@ from scheduler_svc.application.accounts import create_account, update_account
 from scheduler_svc.application.admission import look, settle
 from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.pauses import pause_dispatch, resume_dispatch
-from scheduler_svc.application.records import Grant
+from scheduler_svc.application.records import Grant, TaskPage
 from scheduler_svc.application.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
 from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
 from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
@@ -151,8 +151,8 @@ class Scheduling:
 
     def tasks(self) -> dict[int, Task]:
         """All tasks by key, as lists show them."""
-        listed: list[Task] = self.run(query.list_tasks, query.TaskFilter(), None, 100_000)
-        return {task.task_key: task for task in listed}
+        listed: TaskPage = self.run(query.list_tasks, query.TaskFilter(), None, 100_000)
+        return {task.task_key: task for task in listed.tasks}
 
     def path(self, key: int) -> list[str]:
         """The states of the task's history, in order."""

@@ -185,13 +185,21 @@ async def scripted_scheduler(port: int = 0) -> AsyncIterator[ScriptedScheduler]:
 
 
 def lease(
-    lease_id: str, *, attempt: int = 1, timeout: float = 60.0, topic: str = "a topic", **options: str
+    lease_id: str,
+    *,
+    attempt: int = 1,
+    timeout: float = 60.0,
+    topic: str = "a topic",
+    account_id: int = 1,
+    failed_elsewhere: bool = False,
+    **options: str,
 ) -> pb.AssignedLease:
     """A lease to assign; `options` go to the CLI, `demo_seconds=…` as `--demo-seconds=…`."""
     assigned = pb.AssignedLease(
         lease_id=lease_id,
         attempt=attempt,
-        task=task_pb2.Task(task_id=f"task-{lease_id}", topic=topic),
+        task=task_pb2.Task(task_id=f"task-{lease_id}", topic=topic, account_id=account_id),
+        failed_elsewhere=failed_elsewhere,
         creator_options={key.replace("_", "-"): value for key, value in options.items()},
     )
     assigned.timeout.FromTimedelta(timedelta(seconds=timeout))

@@ -10,6 +10,7 @@ from scheduler_svc.application.query import TaskFilter, list_tasks, task_stats
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lease import Processing
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store import task_lists
 from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 from tests.integration.test_random_walk import Walk
 
@@ -42,12 +43,17 @@ def walked(scheduling: Scheduling) -> Scheduling:
 
 def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
     keys: list[int] = []
-    while page := scheduling.run(list_tasks, wanted, keys[-1] if keys else None, PAGE):
-        keys += [task.task_key for task in page]
+    before: int | None = None
+    while (page := scheduling.run(list_tasks, wanted, before, PAGE)).tasks or page.rest:
+        assert page.rest is None or len(page.tasks) < PAGE
+        keys += [task.task_key for task in page.tasks]
+        before = page.rest or keys[-1]
     return keys
 
 
-def test_pages_are_what_a_plain_query_finds(walked: Scheduling) -> None:
+@pytest.mark.parametrize("examined", [1, 5, task_lists.EXAMINED])
+def test_pages_are_what_a_plain_query_finds(walked: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int) -> None:
+    monkeypatch.setattr(task_lists, "EXAMINED", examined)
     everything = [walked.task(key) for (key,) in walked.sql("SELECT task_key FROM tasks ORDER BY task_key DESC")]
     assert {task.status for task in everything} == set(Status) - {Status.NONE}
     for account_id, statuses, labels in itertools.product((0, 1, 2, 9), STATES, LABELS):
@@ -61,9 +67,23 @@ def test_pages_are_what_a_plain_query_finds(walked: Scheduling) -> None:
         assert pages(walked, TaskFilter(Scope.of(account_id), statuses, labels)) == expected
 
 
+def test_a_page_looks_at_a_bounded_number_of_tasks_and_says_where_it_stopped(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_lists, "EXAMINED", 4)
+    both, team = {"team": "a", "kind": "x"}, {"team": "a"}
+    kind = scheduling.submit(*[new_task(labels={"kind": "x"})] * 6)
+    found = scheduling.submit(new_task(labels=both))
+    scheduling.submit(*[new_task(labels=team)] * 6)
+    first = scheduling.run(list_tasks, TaskFilter(labels=both), None, PAGE)
+    assert [task.task_key for task in first.tasks] == [found[0].task_key]
+    assert first.rest == kind[3].task_key, "it walked by the label that brings it furthest"
+    assert scheduling.run(list_tasks, TaskFilter(labels=both), first.rest, PAGE) == ([], None)
+
+
 def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None:
     (task,) = scheduling.submit(new_task(requirements="long", labels={"a": "b"}))
-    (listed,) = scheduling.run(list_tasks, TaskFilter(), None, PAGE)
+    ((listed,), _) = scheduling.run(list_tasks, TaskFilter(), None, PAGE)
     assert (listed.requirements, listed.labels, listed.task_key) == ("", {"a": "b"}, task.task_key)
 
 

@@ -26,6 +26,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.store.rows import BEGIN
+from scheduler_svc.store.task_lists import EXAMINED
 from scheduler_svc.store.transactions import PgTx, make_engine
 from tests.cluster import Databases
 
@@ -36,6 +37,8 @@ PAGE = 50
 # A row costs three or four pages for each index that it is looked up in, or written to.
 MOST_A_ROW = 60
 MOST_A_PAGE = 20 * PAGE
+MOST_A_LOOK = 12
+"""Pages to find out whether a task matches: an index or two, and its row."""
 WORKERS = ["w"] * ROWS
 DUE = 500
 SCHEDULED = 15_000
@@ -93,6 +96,8 @@ _FILLED = f"""
     UPDATE accounts SET max_starts_per_minute = 2000 WHERE account_id = 3;
     INSERT INTO start_quotas VALUES (3, 0, ARRAY[now()], ARRAY[1]);
     INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
+    INSERT INTO task_labels SELECT 'all', 'x', task_key FROM tasks;
+    INSERT INTO task_labels SELECT CASE WHEN task_key > 20000 THEN 'new' ELSE 'old' END, 'x', task_key FROM tasks;
     INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
         SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
     INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;
@@ -138,7 +143,7 @@ class Backlog:
     def fill(self) -> None:
         """Once the hot connection has planned all of its statements."""
         self._execute(_EMPTY)
-        for work in (*HOT.values(), *LONGER.values(), *WATCHED.values()):
+        for work in (*HOT.values(), *LONGER.values(), *WATCHED.values(), *map(filtered, FILTERED)):
             with self.hot.connect() as connection:
                 connection.exec_driver_sql(BEGIN)
                 work(PgTx(connection))
@@ -366,6 +371,34 @@ def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str)
     (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
     assert first.buffers <= MOST_A_PAGE, first
     assert later.buffers <= MOST_A_PAGE, later
+
+
+FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]]] = {
+    "a label of an account that has none": (Scope.of(99), set(), {"all": "x"}),
+    "a label and a state that no task has": (ALL, {Status.FAILED}, {"all": "x"}),
+    "a label and a state that few tasks have": (ALL, {Status.SUBMITTED}, {"all": "x"}),
+    "a label and a state that old tasks have": (ALL, {Status.COMPLETED}, {"all": "x"}),
+    "two labels, one of them of nobody": (ALL, set(), {"all": "x", "team": "nobody"}),
+    "two labels of many, but never both": (ALL, set(), {"new": "x", "old": "x"}),
+    "many with the label, and many in the state, but never both": (ALL, {Status.COMPLETED}, {"new": "x"}),
+    "the same of two accounts": (Scope((1, 2)), {Status.COMPLETED}, {"new": "x"}),
+}
+
+
+def filtered(what: str) -> Callable[[PgTx], Any]:
+    scope, statuses, labels = FILTERED[what]
+    return lambda tx: tx.task_reads.list(scope, frozenset(statuses), labels, None, PAGE)
+
+
+@pytest.mark.parametrize("engine", ["hot", "cold"])
+@pytest.mark.parametrize("what", FILTERED)
+def test_a_page_of_what_has_to_be_looked_up_is_bounded(backlog: Backlog, what: str, engine: str) -> None:
+    """Where 200,000 tasks have the label, too. On the hot connection by plans of when nobody had it."""
+    plans = backlog.plans(getattr(backlog, engine), filtered(what))
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= MOST_A_LOOK * EXAMINED + MOST_A_PAGE, plan
+        assert not set(plan.scanned) - {"leases"}, plan
 
 
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])

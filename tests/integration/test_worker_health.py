@@ -16,7 +16,7 @@ from worker_svc.health import MOST_QUICK_FAILURES
 
 ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
 _CREATOR = """#!/bin/sh
-[ "$1" = create ] || exit 0
+[ "$1" = create ] || {{ echo asked >> {folder}/asked; exit "$(cat {folder}/version 2>/dev/null || echo 0)"; }}
 while [ -e {folder}/hangs ]; do sleep 0.05; done
 [ -e {folder}/works ] || {{ echo 'no model answers' >&2; exit 3; }}
 echo '{{"content": "an article"}}'
@@ -29,6 +29,7 @@ class Creator:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "creator"
         self._works, self._hangs = folder / "works", folder / "hangs"
+        self._version, self._asked = folder / "version", folder / "asked"
         self._text = _CREATOR.format(folder=folder)
         self.restore()
 
@@ -38,6 +39,18 @@ class Creator:
 
     def mend(self) -> None:
         self._works.touch()
+
+    def break_again(self) -> None:
+        self._works.unlink()
+
+    def refuse_to_start(self, status: int) -> None:
+        """Exits with this status when it is asked for its version."""
+        self._version.write_text(str(status))
+
+    @property
+    def asked(self) -> int:
+        """How often it was asked for its version."""
+        return len(self._asked.read_text().splitlines())
 
     def hang(self) -> None:
         self._hangs.touch()
@@ -162,6 +175,58 @@ async def test_what_was_on_its_way_goes_back_and_a_try_that_is_cancelled_decides
             stream.assign(8, state.number, lease("tried"))
             await stream.update("completed", "tried")
             assert len(worker.events("worker.unhealthy")) == 1
+
+
+async def test_tasks_of_one_account_that_fail_at_once_leave_it_to_others(tmp_path: Path) -> None:
+    creator = Creator(tmp_path)
+    creator.mend()
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            state = await stream.until("state")
+            stream.assign(1, state.number, lease("another-s", account_id=2))
+            await stream.update("completed", "another-s")
+            creator.break_again()
+            state = await stream.until("state", lambda s: s.last_assignment == 1 and not s.held_leases)
+            for number in range(2, 2 + 2 * MOST_QUICK_FAILURES):
+                stream.assign(number, state.number, lease(f"bad-{number}"))
+                await stream.update("failed", f"bad-{number}")
+                state = await stream.until("state", lambda s: s.free_slots > 0 and not s.held_leases)
+                assert not state.unhealthy
+            assert not worker.events("worker.unhealthy")
+
+
+async def test_tasks_that_failed_on_another_worker_too_say_nothing_of_this_one(tmp_path: Path) -> None:
+    creator = Creator(tmp_path)
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            for number in range(1, 1 + 2 * MOST_QUICK_FAILURES):
+                state = await stream.until("state", lambda s: s.free_slots > 0 and not s.held_leases)
+                assert not state.unhealthy
+                stream.assign(number, state.number, lease(f"bad-{number}", attempt=2, failed_elsewhere=True))
+            await stream.update("failed", f"bad-{2 * MOST_QUICK_FAILURES}")
+            assert not worker.events("worker.unhealthy")
+
+
+async def test_no_task_is_tried_while_the_cli_can_t_even_say_its_version(tmp_path: Path) -> None:
+    creator = Creator(tmp_path)
+    async with scripted_scheduler() as scheduler:
+        with worker_with(creator, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            await falls_ill(stream)
+            asked = creator.asked
+            creator.refuse_to_start(127)
+            unusable = "exited with status 127"
+            state = await stream.until("state", lambda s: unusable in s.last_error)
+            assert (state.unhealthy, state.free_slots) == (True, 0)
+            assert creator.asked > asked
+            creator.refuse_to_start(0)
+            creator.mend()
+            state = await unhealthy(stream, free_slots=1)
+            stream.assign(6, state.number, lease("tried"))
+            await stream.update("completed", "tried")
+            assert worker.events("worker.unusable")
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])

@@ -107,7 +107,7 @@ class Process:
         """A CLI ends by itself, as `ENDS` has it; the ending is on disk before anything else happens."""
         lease = self._lease(lease_id)
         kind = _KINDS[type(ENDS[how])]
-        self.breaker.ran(lease_id, ENDS[how], lasted=0.0)
+        self.breaker.ran(lease, ENDS[how], lasted=0.0)
         self.breaker.pause = 0.0  # how long it is, does not matter here
         self.book.settle(lease)
         self.spool[lease_id] = Word(lease_id, lease.attempt, kind)
@@ -214,7 +214,7 @@ class Process:
     def _take(self, lease: Lease) -> None:
         if lease.deadline <= 0.0:
             self._stop(lease, Stop.EXPIRED)
-        elif not self.breaker.admit(lease.lease_id):
+        elif not self.breaker.admit(lease):
             self._stop(lease, Stop.UNHEALTHY)
         else:
             self.slots.queue(lease.lease_id)

@@ -46,6 +46,7 @@ CASES = [
     (errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", {"resume_token": "a token"}),
     (errors.TooManyWatchers(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", {}),
     (errors.TooManyCalls("1,000 calls are under way"), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
+    (errors.WaitedTooLong(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
     (errors.RequestTooSlow(30), Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", {}),
     (errors.StoreUnavailable(), Code.UNAVAILABLE, "STORE_UNAVAILABLE", {}),
     (errors.LockTimeout(), Code.UNAVAILABLE, "LOCK_TIMEOUT", {}),

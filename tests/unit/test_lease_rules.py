@@ -248,6 +248,10 @@ class TestShareOut:
     def test_at_most_the_limit(self) -> None:
         assert share_out({1: 5, 2: 5}, limit=3) == [2, 1, 2]
 
+    def test_some_get_one_before_all_others_and_their_turns_after_that(self) -> None:
+        assert share_out({1: 1, 2: 3, 3: 2, 4: 0}, limit=10, first=[1, 3, 4]) == [1, 3, 2, 3, 2, 2]
+        assert share_out({1: 1, 2: 3}, limit=1, first=[1]) == [1]
+
     @pytest.mark.parametrize("free", [{}, {1: 0}, {1: -2, 2: 0}])
     def test_nobody_has_room(self, free: dict[int, int]) -> None:
         assert share_out(free, limit=10) == []

@@ -55,6 +55,16 @@ def test_the_end_is_an_empty_token_also_of_a_full_page() -> None:
     assert cut(page("list", size=3), []) == ([], "")
 
 
+def test_a_page_that_stopped_short_leads_on_from_there() -> None:
+    def stopped(numbers: list[int]) -> str:
+        return first.cut(numbers, lambda n: task_pb2.Task(account_id=n), lambda n: n, rest=4)[1]
+
+    first = page("list", size=2)
+    for numbers in ([], [9], [9, 8]):
+        assert page("list", token=stopped(numbers)).position == 4
+    assert page("list", token=stopped([9, 8, 7])).position == 8, "it is full before that"
+
+
 def test_a_page_ends_before_it_grows_past_3_mib() -> None:
     numbers, token = cut(page("list", size=1_000), list(range(1_000, 0, -1)), topic="x" * 4 * KIB)
     assert len(numbers) == MAX_BYTES // (4 * KIB + 10)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.health import FIRST_PAUSE, LONGEST_PAUSE, MAX_ERROR, MOST_QUICK_FAILURES, QUICK, Breaker, Circuit
+from worker_svc.health import (
+    FIRST_PAUSE,
+    LATELY,
+    LONGEST_PAUSE,
+    MAX_ERROR,
+    MOST_QUICK_FAILURES,
+    QUICK,
+    Breaker,
+    Circuit,
+)
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result, failed
 
 WELL: Outcome = Completed(Result("an article"))
@@ -16,6 +28,29 @@ LATER: Outcome = Deferred(30.0)
 GONE: Outcome = failed(Reason.CREATOR_CLI_NOT_FOUND, "no such file")
 
 
+_names = count(1)
+
+
+def _new_name() -> str:
+    return f"task-{next(_names)}"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease of a task of its own, unless that is said."""
+
+    task_id: str = field(default_factory=_new_name)
+    account_id: int = 1
+    failed_elsewhere: bool = False
+
+    @property
+    def lease_id(self) -> str:
+        return f"lease of {self.task_id}"
+
+
+A, B = Lease("a"), Lease("b")
+
+
 def state_of(breaker: Breaker) -> Circuit:
     """Asked anew each time: what is called in between may change it."""
     return breaker.circuit
@@ -23,7 +58,13 @@ def state_of(breaker: Breaker) -> Circuit:
 
 def quick_failures(breaker: Breaker, number: int = MOST_QUICK_FAILURES) -> None:
     for _ in range(number):
-        breaker.ran("a", ILL, 0.1)
+        run(breaker, Lease(), ILL)
+
+
+def run(breaker: Breaker, lease: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
+    assert breaker.admit(lease)
+    breaker.ran(lease, outcome, lasted)
+    breaker.over(lease.lease_id)
 
 
 def opened() -> Breaker:
@@ -35,35 +76,33 @@ def opened() -> Breaker:
 
 def tried(breaker: Breaker, outcome: Outcome, lasted: float = 0.1) -> None:
     breaker.try_again()
-    assert breaker.admit("tried")
-    breaker.ran("tried", outcome, lasted)
-    breaker.over("tried")
+    run(breaker, Lease(), outcome, lasted)
 
 
 def test_a_new_worker_takes_whatever_there_is_room_for() -> None:
     breaker = Breaker()
     assert (state_of(breaker), breaker.room, breaker.last_error) == (Circuit.CLOSED, None, "")
-    assert breaker.admit("a")
-    assert breaker.admit("b")
+    assert breaker.admit(A)
+    assert breaker.admit(B)
 
 
 def test_five_quick_failures_in_a_row_open_it() -> None:
     breaker = Breaker()
     quick_failures(breaker, 4)
-    assert breaker.admit("a")
+    assert breaker.admit(A)
     quick_failures(breaker, 1)
     assert (state_of(breaker), breaker.room) == (Circuit.OPEN, 0)
     assert breaker.last_error == "CREATOR_ERROR: the CLI exited with status 3"
-    assert not breaker.admit("a")
+    assert not breaker.admit(A)
 
 
 def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
     breaker = Breaker()
     for _ in range(MOST_QUICK_FAILURES):
-        breaker.ran("a", REFUSED, 0.1)
+        breaker.ran(Lease(), REFUSED, 0.1)
     assert state_of(breaker) is Circuit.CLOSED
     quick_failures(breaker, 4)
-    breaker.ran("a", REFUSED, 0.1)
+    breaker.ran(Lease(), REFUSED, 0.1)
     quick_failures(breaker, 1)
     assert state_of(breaker) is Circuit.OPEN
     tried(breaker, REFUSED)
@@ -76,9 +115,9 @@ def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
 def test_whatever_a_run_failed_with_counts(reason: Reason) -> None:
     breaker = Breaker()
     for _ in range(4):
-        breaker.ran("a", failed(reason, "it failed"), 0.1)
+        breaker.ran(Lease(), failed(reason, "it failed"), 0.1)
     assert state_of(breaker) is Circuit.CLOSED
-    breaker.ran("a", failed(reason, "it failed"), 0.1)
+    breaker.ran(Lease(), failed(reason, "it failed"), 0.1)
     assert state_of(breaker) is Circuit.OPEN
 
 
@@ -87,16 +126,107 @@ def test_a_success_or_a_slow_failure_between_them_starts_the_count_anew(outcome:
     breaker = Breaker()
     for _ in range(3):
         quick_failures(breaker, 4)
-        breaker.ran("a", outcome, lasted)
+        breaker.ran(Lease(), outcome, lasted)
     assert state_of(breaker) is Circuit.CLOSED
     quick_failures(breaker)
     assert state_of(breaker) is Circuit.OPEN
 
 
+def test_one_task_that_fails_again_and_again_counts_once() -> None:
+    breaker = Breaker()
+    for _ in range(20):
+        run(breaker, A, ILL)
+    quick_failures(breaker, 3)
+    assert state_of(breaker) is Circuit.CLOSED
+    quick_failures(breaker, 1)
+    assert state_of(breaker) is Circuit.OPEN
+
+
+def test_sixty_tasks_of_one_account_say_nothing_of_a_cli_that_runs_another_s() -> None:
+    breaker = Breaker()
+    run(breaker, Lease(account_id=2))
+    quick_failures(breaker, 60)
+    assert state_of(breaker) is Circuit.CLOSED
+
+
+def test_nor_do_they_with_one_failure_of_another_account() -> None:
+    breaker = Breaker()
+    quick_failures(breaker, 4)
+    run(breaker, Lease(account_id=2), ILL)
+    quick_failures(breaker, 30)
+    assert state_of(breaker) is Circuit.CLOSED
+    run(breaker, Lease(account_id=2), ILL)
+    assert state_of(breaker) is Circuit.OPEN
+
+
+def test_two_accounts_open_it_as_soon_as_one_alone() -> None:
+    breaker = Breaker()
+    for n in range(MOST_QUICK_FAILURES):
+        assert state_of(breaker) is Circuit.CLOSED
+        run(breaker, Lease(account_id=1 + n % 2), ILL)
+    assert state_of(breaker) is Circuit.OPEN
+
+
+def test_another_account_s_tasks_are_forgotten_after_a_while() -> None:
+    breaker = Breaker()
+    run(breaker, Lease(account_id=2))
+    for _ in range(LATELY):
+        run(breaker, Lease())
+    quick_failures(breaker, MOST_QUICK_FAILURES - 1)
+    assert state_of(breaker) is Circuit.CLOSED
+    quick_failures(breaker, 1)
+    assert state_of(breaker) is Circuit.OPEN
+
+
+@pytest.mark.parametrize("between", range(0, LATELY, 33))
+def test_not_before_that(between: int) -> None:
+    breaker = Breaker()
+    for account_id in (2, 1, 2):
+        run(breaker, Lease(account_id=account_id))
+    for _ in range(between):
+        run(breaker, Lease())
+    quick_failures(breaker, MOST_QUICK_FAILURES - 1)
+    assert state_of(breaker) is Circuit.CLOSED
+    quick_failures(breaker, 1)
+    assert state_of(breaker) is (Circuit.OPEN if between + MOST_QUICK_FAILURES > LATELY else Circuit.CLOSED)
+
+
+def test_tasks_that_failed_elsewhere_too_are_at_fault_themselves() -> None:
+    breaker = Breaker()
+    for _ in range(LATELY - MOST_QUICK_FAILURES):
+        run(breaker, Lease(failed_elsewhere=True), ILL)
+    quick_failures(breaker, MOST_QUICK_FAILURES - 1)
+    assert state_of(breaker) is Circuit.CLOSED, "but they don't start the count anew"
+    run(breaker, Lease(failed_elsewhere=True), ILL)
+    assert state_of(breaker) is Circuit.OPEN, "nothing but failures for so long speaks against the CLI after all"
+
+
+def test_a_try_with_one_of_those_makes_the_next_pause_no_longer() -> None:
+    breaker = opened()
+    for _ in range(10):
+        breaker.try_again()
+        run(breaker, Lease(failed_elsewhere=True), ILL)
+        assert (state_of(breaker), breaker.pause) == (Circuit.OPEN, FIRST_PAUSE)
+    tried(breaker, ILL)
+    assert breaker.pause <= 2 * FIRST_PAUSE
+
+
+def test_where_the_cli_can_t_be_run_no_task_is_tried() -> None:
+    breaker = opened()
+    breaker.unusable("it is not there")
+    assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "it is not there")
+    for _ in range(20):
+        breaker.unusable("it is not there")
+    assert breaker.pause >= LONGEST_PAUSE / 2
+    tried(breaker, WELL)
+    breaker.unusable("late news")
+    assert state_of(breaker) is Circuit.CLOSED
+
+
 @pytest.mark.parametrize("lasted", [0.1, 60.0])
 def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
     breaker = Breaker()
-    breaker.ran("a", GONE, lasted)
+    breaker.ran(Lease(), GONE, lasted)
     assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
 
 
@@ -104,9 +234,9 @@ def test_after_the_pause_one_lease_is_tried_and_no_other_is_taken() -> None:
     breaker = opened()
     breaker.try_again()
     assert (state_of(breaker), breaker.room) == (Circuit.HALF_OPEN, 1)
-    assert breaker.admit("a")
+    assert breaker.admit(A)
     assert breaker.room == 0
-    assert not breaker.admit("b")
+    assert not breaker.admit(B)
 
 
 def test_one_try_that_completes_closes_it() -> None:
@@ -127,9 +257,9 @@ def test_a_try_that_fails_opens_it_again_however_long_it_took(lasted: float) -> 
 def test_what_is_deferred_neither_counts_nor_ends_the_count() -> None:
     breaker = Breaker()
     for _ in range(20):
-        breaker.ran("a", LATER, 0.1)
+        breaker.ran(Lease(), LATER, 0.1)
     quick_failures(breaker, 4)
-    breaker.ran("a", LATER, 0.1)
+    breaker.ran(Lease(), LATER, 0.1)
     assert state_of(breaker) is Circuit.CLOSED
     quick_failures(breaker, 1)
     assert state_of(breaker) is Circuit.OPEN
@@ -144,22 +274,22 @@ def test_a_try_that_is_deferred_decides_nothing() -> None:
 def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
     breaker = opened()
     breaker.try_again()
-    assert breaker.admit("a")
+    assert breaker.admit(A)
     breaker.over("another")
     assert breaker.room == 0
-    breaker.over("a")
+    breaker.over(A.lease_id)
     assert breaker.room == 1
-    assert breaker.admit("b")
+    assert breaker.admit(B)
 
 
 @pytest.mark.parametrize("outcome", [WELL, ILL, GONE])
 def test_a_run_that_began_before_decides_nothing(outcome: Outcome) -> None:
     breaker = opened()
     pause, error = breaker.pause, breaker.last_error
-    breaker.ran("older", outcome, 60.0)
+    breaker.ran(Lease("older"), outcome, 60.0)
     assert (state_of(breaker), breaker.pause, breaker.last_error) == (Circuit.OPEN, pause, error)
     breaker.try_again()
-    breaker.ran("older", outcome, 60.0)
+    breaker.ran(Lease("older"), outcome, 60.0)
     assert breaker.room == 1
 
 
@@ -180,7 +310,7 @@ def test_pauses_double_from_one_second_to_five_minutes_and_begin_anew_after_a_su
 
 def test_the_error_is_bounded() -> None:
     breaker = Breaker()
-    breaker.ran("a", Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), 0.1)
+    breaker.ran(Lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), 0.1)
     assert len(breaker.last_error) == MAX_ERROR
 
 
@@ -193,7 +323,7 @@ def test_it_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outc
     for n, (outcome, lasted) in enumerate(history, 1):
         if state_of(breaker) is Circuit.OPEN:
             break
-        breaker.ran("a", outcome, lasted)
+        breaker.ran(Lease(), outcome, lasted)
         last = history[max(0, n - MOST_QUICK_FAILURES) : n]
         in_a_row = len(last) == MOST_QUICK_FAILURES and all(it is not WELL and took < QUICK for it, took in last)
         assert (state_of(breaker) is Circuit.OPEN) == (outcome is GONE or in_a_row)
@@ -201,20 +331,20 @@ def test_it_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outc
 
 @given(st.lists(st.sampled_from(["offer", "well", "ill", "stopped", "older", "try_again"]), max_size=60))
 def test_while_it_is_not_closed_never_more_than_one_is_tried(steps: list[str]) -> None:
-    breaker, under_way, made = opened(), list[str](), 0
+    breaker, under_way = opened(), list[Lease]()
     for step in steps:
         if breaker.room is None:
             break
         if step == "offer":
-            made += 1
-            under_way += [str(made)] if breaker.admit(str(made)) else []
+            offered = Lease()
+            under_way += [offered] if breaker.admit(offered) else []
         elif step == "try_again":
             breaker.try_again()
         elif step == "older":
-            breaker.ran("older", WELL, 60.0)
+            breaker.ran(Lease("older"), WELL, 60.0)
         elif under_way:
-            lease_id = under_way.pop()
+            lease = under_way.pop()
             if step != "stopped":
-                breaker.ran(lease_id, WELL if step == "well" else ILL, 1.0)
-            breaker.over(lease_id)
+                breaker.ran(lease, WELL if step == "well" else ILL, 1.0)
+            breaker.over(lease.lease_id)
         assert len(under_way) + (breaker.room or 0) <= 1

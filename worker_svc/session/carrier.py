@@ -36,6 +36,10 @@ class Runs(Protocol):
         """One attempt at `job`."""
         ...
 
+    async def version(self) -> str:
+        """What the CLI's `--version` says. Raises CliUnusableError."""
+        ...
+
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
         """Leases of runs were renewed."""
         ...

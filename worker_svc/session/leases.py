@@ -70,6 +70,9 @@ class Lease:
     stage: Stage = Stage.QUEUED
     accepted_at: float = inf
     stop: Stop | None = None
+    account_id: int = 0
+    failed_elsewhere: bool = False
+    """Its task's attempt before this one failed on another worker."""
 
     @property
     def log_keys(self) -> dict[str, str | int]:

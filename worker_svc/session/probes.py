@@ -1,4 +1,5 @@
-"""Carries out what the breaker decides: says it in the log, waits out its pauses, has leases given back.
+"""Carries out what the breaker decides: waits out its pauses, runs `--version` before a task is tried, has leases given
+back, says it in the log.
 
 Layer: inside session, over health.
 """
@@ -6,13 +7,15 @@ Layer: inside session, over health.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from worker_svc.guard import GuardLostError
 from worker_svc.health import Breaker, Circuit
 from worker_svc.outcome import Failed, Outcome
+from worker_svc.runner import CannotRunError, CliUnusableError, RunExpiredError
 from worker_svc.session.leases import Lease
 
 _log: FilteringBoundLogger = structlog.get_logger()
@@ -21,11 +24,18 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Probes:
     """The breaker of a worker, with its clock."""
 
-    def __init__(self, opened: Callable[[], None], changed: Callable[[], None]) -> None:
-        """`opened` is called when nothing may be taken any more, `changed` when there is something else to state."""
+    def __init__(
+        self, version: Callable[[], Awaitable[str]], opened: Callable[[], None], changed: Callable[[], None]
+    ) -> None:
+        """`version` asks the CLI for its version, and raises CliUnusableError.
+
+        `opened` is called when nothing may be taken any more, `changed` when there is something else to state.
+        """
         self._breaker = Breaker()
+        self._version = version
         self._opened = opened
         self._changed = changed
+        self._waiting: asyncio.Task[None] | None = None
 
     @property
     def room(self) -> int | None:
@@ -49,7 +59,7 @@ class Probes:
 
     def admit(self, lease: Lease) -> bool:
         """Whether a lease that has come may take its place."""
-        admitted = self._breaker.admit(lease.lease_id)
+        admitted = self._breaker.admit(lease)
         if admitted and self.unhealthy:
             _log.info("trying one task", action="worker.probing", **lease.log_keys)
         return admitted
@@ -57,7 +67,7 @@ class Probes:
     def ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
         """A run came to its own end, `lasted` seconds after its start."""
         before = self._breaker.circuit
-        self._breaker.ran(lease.lease_id, outcome, lasted)
+        self._breaker.ran(lease, outcome, lasted)
         if self._breaker.circuit is before:
             return
         if isinstance(outcome, Failed):
@@ -79,9 +89,27 @@ class Probes:
             next_try_in=round(self._breaker.pause, 1),
             **lease.log_keys,
         )
-        asyncio.get_running_loop().call_later(self._breaker.pause, self._try_again)
+        self._waiting = asyncio.create_task(self._wait())
         self._opened()
 
-    def _try_again(self) -> None:
-        self._breaker.try_again()
-        self._changed()
+    async def close(self) -> None:
+        """Tries nothing any more."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.gather(self._waiting, return_exceptions=True)
+
+    async def _wait(self) -> None:
+        """The pause, and one more each time that the CLI can't be run: then no task is tried."""
+        while self.is_open:
+            await asyncio.sleep(self._breaker.pause)
+            try:
+                await self._version()
+            except GuardLostError:
+                return  # the worker ends
+            except (CliUnusableError, CannotRunError, RunExpiredError, OSError) as error:
+                self._breaker.unusable(str(error))
+                pause = round(self._breaker.pause, 1)
+                _log.error("the CLI can't be run", action="worker.unusable", error=str(error), next_try_in=pause)
+            else:
+                self._breaker.try_again()
+            self._changed()

@@ -50,7 +50,16 @@ class Creator:
 def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
     """A lease as the worker holds it, queued."""
     timeout = seconds(assigned.timeout) if assigned.HasField("timeout") else inf
-    return Lease(assigned.lease_id, assigned.attempt, assigned.task.task_id, timeout, now, deadline)
+    return Lease(
+        assigned.lease_id,
+        assigned.attempt,
+        assigned.task.task_id,
+        timeout,
+        now,
+        deadline,
+        account_id=assigned.task.account_id,
+        failed_elsewhere=assigned.failed_elsewhere,
+    )
 
 
 def seconds(duration: Duration) -> float:

@@ -43,7 +43,7 @@ class Worker:
         self.slots = slots
         self.outbox = Outbox()
         self.polls = Polls()
-        self.probes = Probes(self._opened, self._changed)
+        self.probes = Probes(runs.version, self._opened, self._changed)
         self.on_change: Callable[[], None] = lambda: None
         self.draining = False
         self.quiesced = asyncio.Event()
@@ -205,6 +205,7 @@ class Worker:
             for task in self._carrying.values():
                 task.cancel()
             await asyncio.gather(*self._carrying.values(), return_exceptions=True)
+        await self.probes.close()
         await self.keeper.close()
 
     # How

@@ -444,7 +444,7 @@ class ListTasksResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
-        """Without `requirements`. May be fewer than asked though more follow."""
+        """Without `requirements`. May be fewer than asked, or none, though more follow."""
 
     def __init__(
         self,

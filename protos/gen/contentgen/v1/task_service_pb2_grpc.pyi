@@ -48,7 +48,9 @@ class TaskServiceStub:
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
       may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first.
+      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
+      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
+      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -66,9 +68,9 @@ class TaskServiceStub:
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
     `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
-    is an empty `next_page_token`, not a short page: a page ends early rather than hold more than 3 MiB. Tokens name a
-    position, so a late page costs what the first one costs, tokens work on any replica and do not run out, and what is
-    inserted or deleted meanwhile neither shifts nor doubles anything.
+    is an empty `next_page_token`, not a short or empty page: a page ends early rather than hold more than 3 MiB, or look
+    at too many rows that don't match. Tokens name a position, so a late page costs what the first one costs, tokens work
+    on any replica and do not run out, and what is inserted or deleted meanwhile neither shifts nor doubles anything.
     """
 
     @_typing.overload
@@ -138,6 +140,10 @@ class TaskServiceStub:
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
     """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+
+    A page takes milliseconds whatever is asked for. With a label and a second condition (another label, an account,
+    states) it takes up to 5,000 tasks that meet one of them, the rarest, and finds out which of these meet the others.
+    So it may be short or empty, with a `next_page_token`: go on until that is empty.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -333,7 +339,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
       may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first.
+      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
+      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
+      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -351,9 +359,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
     `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
-    is an empty `next_page_token`, not a short page: a page ends early rather than hold more than 3 MiB. Tokens name a
-    position, so a late page costs what the first one costs, tokens work on any replica and do not run out, and what is
-    inserted or deleted meanwhile neither shifts nor doubles anything.
+    is an empty `next_page_token`, not a short or empty page: a page ends early rather than hold more than 3 MiB, or look
+    at too many rows that don't match. Tokens name a position, so a late page costs what the first one costs, tokens work
+    on any replica and do not run out, and what is inserted or deleted meanwhile neither shifts nor doubles anything.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -420,6 +428,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+
+    A page takes milliseconds whatever is asked for. With a label and a second condition (another label, an account,
+    states) it takes up to 5,000 tasks that meet one of them, the rarest, and finds out which of these meet the others.
+    So it may be short or empty, with a `next_page_token`: go on until that is empty.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -614,7 +626,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
       may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first.
+      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
+      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
+      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -632,9 +646,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
     `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
-    is an empty `next_page_token`, not a short page: a page ends early rather than hold more than 3 MiB. Tokens name a
-    position, so a late page costs what the first one costs, tokens work on any replica and do not run out, and what is
-    inserted or deleted meanwhile neither shifts nor doubles anything.
+    is an empty `next_page_token`, not a short or empty page: a page ends early rather than hold more than 3 MiB, or look
+    at too many rows that don't match. Tokens name a position, so a late page costs what the first one costs, tokens work
+    on any replica and do not run out, and what is inserted or deleted meanwhile neither shifts nor doubles anything.
     """
 
     @_abc_1.abstractmethod
@@ -729,6 +743,10 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
         """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+
+        A page takes milliseconds whatever is asked for. With a label and a second condition (another label, an account,
+        states) it takes up to 5,000 tasks that meet one of them, the rarest, and finds out which of these meet the others.
+        So it may be short or empty, with a `next_page_token`: go on until that is empty.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.

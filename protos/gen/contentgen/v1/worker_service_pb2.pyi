@@ -383,7 +383,9 @@ class State(_message.Message):
     last_poll_id: _builtins.str
     """The `poll_id` of the last `poll_now` of this stream that it has answered; empty: none yet."""
     unhealthy: _builtins.bool
-    """Its CLI fails at once, or is gone: it tries one task at a time (rule 8)."""
+    """Its CLI fails at once, or is gone: it tries one task at a time (rule 8). With a free slot it is half open, and the
+    next task goes to it first.
+    """
     last_error: _builtins.str
     """Why it is unhealthy: what the last run that decided so failed with. Empty where it is not; more than 1,000 characters
     are cut.
@@ -851,10 +853,15 @@ class AssignedLease(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CREATOR_OPTIONS_FIELD_NUMBER: _builtins.int
+    FAILED_ELSEWHERE_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Names the lease in everything that follows; opaque, unique for ever."""
     attempt: _builtins.int
     """Fences it: the number of leases that this task has been granted, from 1."""
+    failed_elsewhere: _builtins.bool
+    """The attempt before this one failed, by the report of another worker: should it fail here too, that says little about
+    this worker's CLI. Off where that is not so, and from a scheduler that does not say it.
+    """
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """What to do: the task as submitted, with its ids, status submitted; without times, retries, error and request_id."""
@@ -875,10 +882,11 @@ class AssignedLease(_message.Message):
         task: _task_pb2.Task | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         creator_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        failed_elsewhere: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "creator_options", b"creator_options", "lease_id", b"lease_id", "task", b"task", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "creator_options", b"creator_options", "failed_elsewhere", b"failed_elsewhere", "lease_id", b"lease_id", "task", b"task", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -127,14 +127,18 @@ class WorkerServiceServicer:
         worker that gives leases back for its own sake states `free_slots` 0 until that is over, and that State goes before
         the release.
 
-        A worker is *unhealthy* once five of its runs in a row failed less than 10 s after their start, or its CLI is gone
-        (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. It says so
-        in each State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and
-        another worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it
-        states one free slot and tries one task; nothing waits ahead of a slot meanwhile. The first one that completes ends
-        it. What a tried task fails with is that task's error, and consumes its retry, as always. Only a task that was tried
-        decides: one that is stopped before its end or deferred does not, and another one is tried; nor does a deferral count
-        before. A new process begins healthy.
+        A worker is *unhealthy* once five tasks in a row failed there less than 10 s after their start, or its CLI is gone
+        (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. But tasks
+        can be at fault as well: a worker that gets several accounts' tasks (of its last 100 leases one was another
+        account's) counts three of one account at most, and a task that failed on another worker before
+        (`failed_elsewhere`) is not counted at all; after 100 in a row it is unhealthy all the same. It says so in each
+        State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and another
+        worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it asks the
+        CLI for its `--version`, and where that can be run it is *half open*: it states one free slot, and tries one task;
+        nothing waits ahead of a slot meanwhile. A scheduler gives the next task to a worker that is half open before any
+        other one. The first task that completes ends it. What a tried task fails with is that task's error, and consumes
+        its retry, as always. Only a task that was tried decides: one that is stopped before its end or deferred does not,
+        and another one is tried; nor does a deferral count before. A new process begins healthy.
 
         DEADLINES
 
@@ -243,7 +247,8 @@ class WorkerServiceServicer:
         ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
         UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
-        RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica.
+        RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the hello's
+        turn did not come within 10 s. Dial again, with the usual backoff.
         RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
         OK: the worker closed its side.
         """

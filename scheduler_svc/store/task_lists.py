@@ -1,0 +1,148 @@
+"""ListTasks in SQL: which ranges of indexes hold a page's tasks, and how far down a page looks. Part of `store`.
+
+Each account and state that is asked for is a range of one index, merged, and so is one label: every row that is read
+belongs on the page, and a late page costs what the first one costs. Where labels and more are asked for, that is not
+so: 200,000 tasks may have the label, and none of them the state. Then a page walks by one of the conditions and looks
+at `EXAMINED` tasks at most. It takes the condition that brings it furthest down: the one of few tasks, if there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from scheduler_svc.domain.lifecycle import RUNNING, Status
+from scheduler_svc.store.scopes import EACH_ACCOUNT
+
+EXAMINED = 5_000
+"""Tasks of which a page finds out whether they match: some 20 ms."""
+
+_OWN_STATUSES = tuple(sorted(frozenset(Status) - RUNNING - {Status.NONE}))
+_NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked OFFSET 0)"
+_ALL = (
+    "SELECT t.task_key FROM tasks AS t WHERE t.task_key >= :floor AND t.task_key < :before"
+    " ORDER BY t.task_key DESC LIMIT :limit"
+)
+
+
+class Asked(NamedTuple):
+    """What a list asks for. The values are parameters: `accounts`, and for each label, from 0 on, `name0`, `value0`."""
+
+    of_accounts: bool
+    statuses: tuple[Status, ...]
+    labels: int
+
+    @property
+    def ranges(self) -> int:
+        """How many ranges hold what an account, or else everybody, has in these states; 0: any account, any state."""
+        return len(self.statuses or _OWN_STATUSES) if self.of_accounts or self.statuses else 0
+
+    @property
+    def walks(self) -> int:
+        """By how many conditions a page can walk: by each label, then by accounts and states."""
+        return self.labels + (self.ranges > 0)
+
+
+@lru_cache(maxsize=200)
+def floors(asked: Asked) -> sa.TextClause:
+    """For each walk the key down to which a page looks, from `before` and no further than `floor`, where it ends.
+
+    `skipped` is one less than the tasks of a label that a page looks at, `skipped_each` that of each range.
+    """
+    ends = [_label(i, "", "OFFSET :skipped LIMIT 1") for i in range(asked.labels)]
+    if asked.ranges:
+        each = _ranges(asked, [], "OFFSET :skipped_each LIMIT 1", leased=True)
+        ends.append(f"SELECT max(task_key) FROM ({each}) AS k")
+    return sa.text("SELECT " + ", ".join(f"coalesce(({end}), :floor)" for end in ends))
+
+
+def keys(asked: Asked, walk: int) -> str:
+    """A query of the keys from `floor` up to below `before` that match, found by this walk; the newest `limit`."""
+    labels = [i for i in range(asked.labels) if i != walk]
+    if walk < asked.labels:
+        conditions = [*_own("x", asked), *(_has_label("x", i) for i in labels)]
+        found = _label(walk, _and(conditions), "LIMIT :limit")
+    elif asked.ranges:
+        found = _ranges(asked, [_has_label("t", i) for i in labels], "LIMIT :limit")
+    else:
+        found = _ALL
+    return f"SELECT task_key FROM ({found}) AS k ORDER BY task_key DESC LIMIT :limit"
+
+
+def _and(conditions: Iterable[str]) -> str:
+    """These conditions, for in front of another one."""
+    return "".join(f"{condition} AND " for condition in conditions)
+
+
+def _label(i: int, conditions: str, part: str) -> str:
+    """Tasks with a label, newest first."""
+    return (
+        f"SELECT x.task_key FROM task_labels AS x WHERE {conditions}"
+        f"(x.name, x.value, x.task_key) >= (:name{i}, :value{i}, :floor)"
+        f" AND (x.name, x.value, x.task_key) < (:name{i}, :value{i}, :before)"
+        f" ORDER BY x.name DESC, x.value DESC, x.task_key DESC {part}"
+    )
+
+
+def _has_label(of: str, i: int) -> str:
+    same = f"(y.name, y.value, y.task_key) = (:name{i}, :value{i}, {of}.task_key)"
+    return f"EXISTS (SELECT FROM task_labels AS y WHERE {same} OFFSET 0)"
+
+
+def _own(of: str, asked: Asked) -> list[str]:
+    """What is asked of a task's own row, and its lease, as a condition on its key."""
+    if not asked.ranges:
+        return []
+    conditions = ["t.account_id = ANY(CAST(:accounts AS bigint[]))"] if asked.of_accounts else []
+    if asked.statuses:
+        conditions.append("(" + " OR ".join(_stands(status) for status in asked.statuses) + ")")
+    same = f"t.task_key = {of}.task_key"
+    return [f"EXISTS (SELECT FROM tasks AS t WHERE {same} AND {' AND '.join(conditions)} OFFSET 0)"]
+
+
+def _stands(status: Status) -> str:
+    if status in RUNNING:
+        lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {int(status)}"
+        return f"EXISTS (SELECT FROM leases AS l WHERE {lease} OFFSET 0)"
+    own = f"t.status = {int(status)}"
+    return f"({own} AND {_NOT_LEASED})" if status is Status.PENDING else own
+
+
+def _ranges(asked: Asked, conditions: list[str], part: str, *, leased: bool = False) -> str:
+    """A part of each range, of which there is one for each state and account. `leased`: a lease is not looked for.
+
+    What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few.
+    """
+    found = []
+    for status in asked.statuses or _OWN_STATUSES:
+        waits = status is Status.PENDING and asked.statuses and not leased
+        own = _and([*conditions, *([_NOT_LEASED] if waits else [])])
+        shape = _running if status in RUNNING else _range
+        found.append(f"({shape(status, asked.of_accounts, own)} {part})")
+    union = " UNION ALL ".join(found)
+    return f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({union}) AS s" if asked.of_accounts else union
+
+
+def _running(status: Status, of_accounts: bool, conditions: str) -> str:
+    own = "t.account_id = a.own AND " if of_accounts else ""
+    return (
+        f"SELECT t.task_key FROM leases AS t WHERE {conditions}{own}NOT t.revoked AND t.status = {int(status)}"
+        " AND t.task_key >= :floor AND t.task_key < :before ORDER BY t.task_key DESC"
+    )
+
+
+def _range(status: Status, of_accounts: bool, conditions: str) -> str:
+    """Tasks whose own row has this status, as a range of the index that begins with what they have in common.
+
+    With `status = …` the planner would know that the order of the keys alone is the same, and might walk past all the
+    newer tasks of other states or accounts.
+    """
+    columns, values = ("t.account_id, ", "a.own, ") if of_accounts else ("", "")
+    columns, values = f"({columns}t.status, t.task_key)", f"({values}{int(status)}, {{}})"
+    return (
+        f"SELECT t.task_key FROM tasks AS t WHERE {conditions}{columns} >= {values.format(':floor')}"
+        f" AND {columns} < {values.format(':before')} ORDER BY {columns.strip('()').replace(',', ' DESC,')} DESC"
+    )

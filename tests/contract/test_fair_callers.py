@@ -1,0 +1,115 @@
+"""Callers share a replica fairly: one whose calls are many and slow takes nothing from another but a turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from grpc import StatusCode, aio
+
+from scheduler_svc.application import calls
+from scheduler_svc.pools import READ_THREADS
+from scheduler_svc.replica import Replica
+from scheduler_svc.store.transactions import make_engine
+from tests.contract import http2
+from tests.contract.replicas import serving
+from tests.contract.rpc_errors import refused
+from tests.contract.tokened import Caller, line, write
+from tests.waiting import wait_until_async
+
+MANY = 50
+FEW = 3
+PATIENCE_S = 10
+LIST_ACCOUNTS = "/contentgen.v1.AccountService/ListAccounts"
+_STUCK = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'accounts'::regclass")
+
+
+@pytest.fixture
+async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+    tokens = write(tmp_path / "tokens", *(line(name, "client") for name in ("a", "b")))
+    async with serving(db_url, tokens_file=tokens) as replica:
+        yield replica
+
+
+@asynccontextmanager
+async def accounts_stand_still(db_url: str) -> AsyncIterator[Callable[[], int]]:
+    """Within the block no call that reads accounts gets on; it yields how many hold a thread for that."""
+    engine = make_engine(db_url, 2)
+    try:
+        with engine.connect() as holder, engine.connect() as watcher:
+            holder.exec_driver_sql("BEGIN; LOCK TABLE accounts")
+            yield lambda: int(watcher.execute(_STUCK).scalar_one())
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def flooded(channel: aio.Channel, name: str) -> AsyncIterator[list[asyncio.Future[Any]]]:
+    """So many calls that read accounts, until the block ends."""
+    flood: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(Caller(channel, f"{name}-token")("AccountService/ListAccounts")) for _ in range(MANY)
+    ]
+    try:
+        yield flood
+    finally:
+        for call in flood:
+            call.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def until(predicate: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+    await wait_until_async(predicate, within=PATIENCE_S, what=what)
+
+
+async def test_a_caller_with_many_slow_calls_leaves_a_thread_to_others(
+    db_url: str, channel: aio.Channel, replica: Replica
+) -> None:
+    async with accounts_stand_still(db_url) as stuck, flooded(channel, "a"):
+        await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
+        for _ in range(FEW):
+            await Caller(channel, "b-token")("TaskService/ListTasks")
+
+
+async def test_where_no_token_is_asked_addresses_share(db_url: str) -> None:
+    async with (
+        serving(db_url) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        http2.connected(replica.port, "127.0.0.2") as other,
+        accounts_stand_still(db_url) as stuck,
+    ):
+        await other.greet()
+        for _ in range(MANY):
+            other.call(LIST_ACCOUNTS)
+        await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
+        await Caller(channel)("TaskService/ListTasks")
+
+
+async def test_a_call_whose_turn_does_not_come_in_time_is_refused(
+    db_url: str, channel: aio.Channel, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "PATIENCE", 0.3)
+    async with flooded(channel, "a") as flood:
+        async with accounts_stand_still(db_url):
+            await until(lambda: any(call.done() for call in flood), "one is refused")
+            over = next(call for call in flood if call.done())
+            with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
+                await over
+            assert "within 0.3 s" in refusal.message
+            assert refusal.retry_after == 1
+            await Caller(channel, "b-token")("TaskService/ListTasks")
+        outcomes = await asyncio.gather(*flood, return_exceptions=True)
+        assert any(isinstance(outcome, dict) for outcome in outcomes), "what has its turn is not refused"
+
+
+async def test_a_call_that_is_given_up_takes_no_turn(db_url: str, channel: aio.Channel, replica: Replica) -> None:
+    async with accounts_stand_still(db_url) as stuck:
+        async with flooded(channel, "a"):
+            await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
+        later = asyncio.ensure_future(Caller(channel, "a-token")("AccountService/ListAccounts"))
+        await Caller(channel, "b-token")("TaskService/ListTasks")
+    await later

@@ -1,0 +1,160 @@
+"""Callers share threads: who holds the fewest is next, and nobody holds them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Event, Lock
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.application.turns import OURSELVES, Turns
+from tests.waiting import wait_until
+
+WITHIN_S = 10
+
+
+class Work:
+    """Calls that run until they are let go; which have begun, in order."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self._lock = Lock()
+        self._ends: dict[str, Event] = {}
+
+    def call(self, name: str) -> Callable[[], str]:
+        self._ends[name] = Event()
+
+        def run() -> str:
+            with self._lock:
+                self.begun.append(name)
+            assert self._ends[name].wait(WITHIN_S)
+            return name
+
+        return run
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self._ends[name].set()
+
+    def end_all(self) -> None:
+        self.end(*self._ends)
+
+    def until_begun(self, *names: str) -> None:
+        wait_until(lambda: len(self.begun) >= len(names), within=WITHIN_S, what=f"{names} have begun")
+        assert sorted(self.begun) == sorted(names)
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    work = Work()
+    yield work
+    work.end_all()
+
+
+def submit(turns: Turns, work: Work, *names: str) -> list[Future[Any]]:
+    """Calls whose caller is their name without its number."""
+    return [turns.submit(name.rstrip("0123456789"), work.call(name)) for name in names]
+
+
+def test_callers_take_turns_however_many_calls_one_of_them_makes(work: Work) -> None:
+    turns = Turns(1)
+    submit(turns, work, "a1")
+    work.until_begun("a1")
+    submit(turns, work, "a2", "a3", "a4", "b1", "b2", "c1")
+    work.end_all()
+    turns.close()
+    assert work.begun == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+
+
+def test_a_thread_goes_to_who_holds_the_fewest(work: Work) -> None:
+    turns = Turns(4)
+    submit(turns, work, "a1", "a2", "a3", "a4", "a5")
+    work.until_begun("a1", "a2", "a3")
+    submit(turns, work, "b1", "b2", "b3")
+    work.until_begun("a1", "a2", "a3", "b1")
+    work.end("a1")
+    work.until_begun("a1", "a2", "a3", "b1", "b2")
+    work.end_all()
+    turns.close()
+    assert len(work.begun) == 8
+
+
+def test_one_thread_is_kept_from_each_caller(work: Work) -> None:
+    turns = Turns(3)
+    submit(turns, work, *(f"a{i}" for i in range(100)))
+    work.until_begun("a0", "a1")
+    (cheap,) = submit(turns, work, "b")
+    work.end("b")
+    assert cheap.result(WITHIN_S) == "b"
+    assert work.begun == ["a0", "a1", "b"]
+    work.end_all()
+    turns.close()
+
+
+def test_the_replica_itself_may_have_all_threads(work: Work) -> None:
+    turns = Turns(2)
+    for name in "xyz":
+        turns.submit(OURSELVES, work.call(name))
+    work.until_begun("x", "y")
+    work.end_all()
+    turns.close()
+    assert work.begun == ["x", "y", "z"]
+
+
+def test_what_is_cancelled_or_refused_before_its_turn_never_runs(work: Work) -> None:
+    turns = Turns(1)
+    runs, cancelled, refused, last = submit(turns, work, "a1", "a2", "a3", "a4")
+    work.until_begun("a1")
+    cancelled.cancel()
+    for call in (runs, refused, refused):
+        turns.refuse("a", call, TimeoutError("it took too long"))
+    work.end_all()
+    assert isinstance(refused.exception(WITHIN_S), TimeoutError)
+    assert (runs.result(WITHIN_S), last.result(WITHIN_S)) == ("a1", "a4")
+    turns.refuse("a", last, TimeoutError())
+    turns.close()
+    assert work.begun == ["a1", "a4"]
+
+
+def test_an_error_is_its_caller_s_and_the_thread_goes_on(work: Work) -> None:
+    turns = Turns(1)
+
+    def fail() -> None:
+        raise KeyError("x")
+
+    failed, (after,) = turns.submit("a", fail), submit(turns, work, "a1")
+    work.end_all()
+    assert isinstance(failed.exception(WITHIN_S), KeyError)
+    assert after.result(WITHIN_S) == "a1"
+    turns.close()
+
+
+@given(
+    threads=st.integers(1, 4),
+    whose=st.lists(st.sampled_from("abc"), max_size=30),
+    given_up=st.sets(st.integers(0, 29)),
+)
+def test_whatever_comes_all_of_it_runs_in_each_caller_s_order(
+    threads: int, whose: list[str], given_up: set[int]
+) -> None:
+    turns, ran, lock = Turns(threads), list[int](), Lock()
+
+    def call(number: int) -> Callable[[], None]:
+        def run() -> None:
+            with lock:
+                ran.append(number)
+
+        return run
+
+    calls = [turns.submit(who, call(number)) for number, who in enumerate(whose)]
+    cancelled = {number for number, future in enumerate(calls) if number in given_up and future.cancel()}
+    turns.close()
+    assert sorted(ran) == sorted(set(range(len(whose))) - cancelled)
+    if threads <= 2:  # else two of a caller's may run at once
+        for who in "abc":
+            own = [number for number in ran if whose[number] == who]
+            assert own == sorted(own)
