@@ -26,7 +26,7 @@ from scheduler_svc.application.health import Health
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
 from scheduler_svc.store.sessions import check_sessions
 
 SUPERVISE_INTERVAL = 0.5
@@ -39,6 +39,7 @@ LINGER = 0.1
 _COMMANDS = {
     "backup": "scheduler_svc.backups:backup_command",
     "import": "scheduler_svc.importer:import_command",
+    "migrate": "scheduler_svc.migrate_command:migrate_command",
     "restore": "scheduler_svc.backups:restore_command",
     "token": "scheduler_svc.token_command:token_command",
 }
@@ -49,8 +50,8 @@ _log = structlog.get_logger(__name__)
 def main() -> None:
     """The entry point.
 
-    Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
-    migration did not get through.
+    Exit status 0 after a drain, 78 where the settings, the database's folder, its schema or its rights are wrong, 1
+    where a migration did not get through.
     """
     os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
@@ -75,6 +76,8 @@ def _serve(settings: Settings) -> None:
         if not postgres:
             check_sessions(url)
         migrate(url)
+        if not postgres:
+            check_rights(url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, url, postgres))
 
