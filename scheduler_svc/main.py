@@ -26,6 +26,8 @@ from scheduler_svc.application.health import Health
 from scheduler_svc.config import EXIT_STATUS, Address, Settings, SettingsError, configure_logging, read_settings
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
+from scheduler_svc.store.line_file import LineFile
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
 from scheduler_svc.store.sessions import check_sessions
 
@@ -73,27 +75,29 @@ def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
+        lineage = Lineage(None if postgres else LineFile(settings.data_dir, url))
+        lineage.look(url)
         if not postgres:
-            check_sessions(url)
-        migrate(url)
+            check_sessions(url, lineage)
+        migrate(url, lineage)
         if not postgres:
-            check_rights(url)
+            check_rights(url, lineage)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, url, postgres))
+            runner.run(_run(settings, url, postgres, lineage))
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
 
 
-async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> Never:
+async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage) -> Never:
     """Serves until TERM or INT, and ends the process; a second one does not wait."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     _open_files()
-    replica = Replica(settings, url)
+    replica = Replica(settings, url, lineage=lineage)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
     _calm_the_collector()

@@ -48,6 +48,7 @@ from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.rereading import Rereading
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.maintenance import PgMaintenance
 from scheduler_svc.store.notifications import PgNotifications
 from scheduler_svc.store.transactions import PgDatabase, make_engine
@@ -63,6 +64,8 @@ MAX_WAITING_SUBMITS = 100_000
 """Tasks that wait for their group's turn; beyond it submits are refused, to be tried again."""
 DRAIN_WITHIN = 7.0
 """Seconds that the claim and the calls in flight get once this replica goes away."""
+SERVERS_INTERVAL = 10.0
+"""Seconds between two looks at all servers that DATABASE_URL names."""
 SETTLE = 0.1
 """Seconds in which calls are still taken: who watches its health goes elsewhere meanwhile."""
 
@@ -72,11 +75,14 @@ _log = structlog.get_logger(__name__)
 class Replica:
     """A scheduler on one database. `start` and `stop` on the event loop, once each."""
 
-    def __init__(self, settings: Settings, database_url: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self, settings: Settings, database_url: str, limits: Limits | None = None, lineage: Lineage | None = None
+    ) -> None:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._url = database_url
         self._limits = limits or Limits()
+        self._lineage = lineage or Lineage()
         self.health = Health()
         self._in_flight = InFlight()
         self._streams = Streams()
@@ -88,7 +94,7 @@ class Replica:
         self.port = 0
 
     def _database(self, connections: int, *, hot: bool = False) -> PgDatabase:
-        engine = make_engine(self._url, connections, hot=hot)
+        engine = make_engine(self._url, connections, hot=hot, lineage=self._lineage)
         self._engines.append(engine)
         return PgDatabase(engine, self.scheduler_id, self._told_by_thread, self._away_by_thread, self._audience)
 
@@ -184,9 +190,9 @@ class Replica:
         self._tail = Tail(self._watch_calls, self._audience)
         tail_loop = Periodic("watch", self._tail.run_once)
         self._tail.driven_by(tail_loop.wake)
-        engine = make_engine(self._url, 1)
+        engine = make_engine(self._url, 1, lineage=self._lineage)
         self._engines.append(engine)
-        self._notifications = PgNotifications(engine)
+        self._notifications = PgNotifications(engine, self._lineage)
         self._listener = Listener(
             self._notifications, self.scheduler_id, told=self._told_elsewhere, back=self._look_anew
         )
@@ -194,11 +200,17 @@ class Replica:
         self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
         self._due = Periodic("due", recovery.due(self._loop_calls))
         housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
-        self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
+        servers = Periodic("servers", self._look_at_servers)
+        self._periodics = [self._reaper, self._due, housekeeping, tail_loop, servers]
         self._periodics += [loop for _, loop in self._rereading]
         if settings.retention is not None:
             retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
             self._periodics.append(Periodic("retention", retention.run_once))
+
+    async def _look_at_servers(self) -> float:
+        """A standby that was promoted while this replica's connections to its old primary lived on."""
+        await asyncio.to_thread(self._lineage.look, self._url)
+        return SERVERS_INTERVAL
 
     def _reaper_settings(self) -> ReaperSettings:
         settings = self._settings

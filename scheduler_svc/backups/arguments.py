@@ -27,7 +27,8 @@ taken, or the next newer one. --verify starts a server from these folders, or fr
 in the folder for temporary files (TMPDIR), which must have room for it.
 
 Exit status: 0 done, 1 it failed on the way, 2 wrong usage, 78 it can't be (FILE is there, no database, no pg_dump that
-fits, no room to verify), or what was written can't be restored. But for 0 there is no new FILE, and what was there stays.
+fits, no room to verify), or what was written can't be restored. But for 0 there is no new FILE, and what was there
+stays.
 """
 _RESTORE = """\
 Puts what `backup` wrote in the place of the database. Stop every scheduler on it first; workers may stay. The backup is

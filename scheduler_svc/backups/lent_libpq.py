@@ -1,8 +1,8 @@
 """TLS for a program of the installed package, whose libpq has none: it runs with the driver's. Part of `backups`.
 
 libpq's interface only ever grows within its major version (5), so a program may run with any that has all functions
-that it calls; with one that lacks some it ends before it begins, since all are bound at its start. Linux, and the wheels
-of PyPI; elsewhere there is nothing to lend.
+that it calls; with one that lacks some it ends before it begins, since all are bound at its start. Linux, and the
+wheels of PyPI; elsewhere there is nothing to lend.
 """
 
 from __future__ import annotations

@@ -60,9 +60,10 @@ class Proof:
         try:
             fill(url, archive.path, self._programs, RestoreProgress(self._progress, archive.entries))
         except ProgramFailed as error:
+            server = f"PostgreSQL {self._server.major} ({self._server.path})"
             raise CannotRestore(
-                f"the backup can't be restored into PostgreSQL {self._server.major} ({self._server.path}): {error}\nIt is"
-                f" of PostgreSQL {self._source.major}: programs of that version may do better, in CONTENTGEN_PG_BINDIR"
+                f"the backup can't be restored into {server}: {error}\nIt is of PostgreSQL {self._source.major}:"
+                " programs of that version may do better, in CONTENTGEN_PG_BINDIR"
             ) from None
 
 

@@ -22,6 +22,7 @@ from psycopg2 import errors as pg_errors
 
 from scheduler_svc.store import compatibility
 from scheduler_svc.store.connecting import defaults
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.migrations.online import limit_waits
 from scheduler_svc.store.privileges import FORBIDDEN, check_may_serve, may_not_migrate
 
@@ -55,27 +56,29 @@ class MigrationStuck(Exception):
     """A migration did not get through within its time; what was applied before it stays, and the next start goes on."""
 
 
-def migrate(url: str) -> list[str]:
+def migrate(url: str, lineage: Lineage | None = None) -> list[str]:
     """Brings the database of this URL to this version's schema; the revisions that it applied.
 
     Raises SchemaTooNew, MigrationStuck, and SettingsError where the role may not.
     """
-    with _engine(url) as engine:
+    with _engine(url, lineage) as engine:
         applied = upgrade(engine)
     for revision in applied:
         _log.info("migrated", action="migrate", schema=revision)
     return applied
 
 
-def check_rights(url: str) -> None:
+def check_rights(url: str, lineage: Lineage | None = None) -> None:
     """Raises SettingsError where the role may not serve a database whose schema is there."""
-    with _engine(url) as engine, engine.connect() as connection:
+    with _engine(url, lineage) as engine, engine.connect() as connection:
         check_may_serve(connection)
 
 
 @contextmanager
-def _engine(url: str) -> Iterator[sa.Engine]:
+def _engine(url: str, lineage: Lineage | None) -> Iterator[sa.Engine]:
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=defaults(sa.make_url(url)))
+    if lineage:
+        lineage.guard(engine)
     try:
         yield engine
     finally:

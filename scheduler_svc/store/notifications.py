@@ -11,6 +11,7 @@ from psycopg2 import extensions
 
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.transactions import CHANNEL
 
 
@@ -25,16 +26,18 @@ def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
 class PgNotifications:
     """For one thread that waits, and any thread that interrupts it."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        """`engine` lends its address; the connection is this object's own."""
+    def __init__(self, engine: sa.Engine, lineage: Lineage) -> None:
+        """`engine` lends its address; the connection is this object's own, and left when `lineage` says so."""
         self._engine = engine
+        self._lineage = lineage
+        lineage.subscribe(self.interrupt)
         self._connection: extensions.connection | None = None
         self._wake_read, self._wake_write = os.pipe()
 
     def open(self) -> None:
         """Listens from now on. Raises StoreUnavailable."""
         try:
-            self._connection = connect(self._engine.url)
+            self._connection = connect(self._engine.url, self._lineage)
             with self._connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
         except psycopg2.Error as error:
@@ -46,6 +49,9 @@ class PgNotifications:
         assert self._connection is not None, "open it first"
         if self._wake_read in _readable(self._wake_read, self._connection.fileno()):
             os.read(self._wake_read, 4096)
+        if self._lineage.left(self._connection):
+            self.close()
+            raise StoreUnavailable
         try:
             self._connection.poll()
         except psycopg2.Error as error:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.server import check_server
 
 LOOKS = 5
@@ -31,14 +32,14 @@ _NO_URL = (
 )
 
 
-def check_sessions(url: str) -> None:
+def check_sessions(url: str, lineage: Lineage | None = None) -> None:
     """Raises SettingsError where the database can't be reached or used, or a pooler keeps no sessions.
 
     No time is measured: what one session has notified, another hears with its next statement at the latest.
     """
     try:
         address = sa.make_url(url)
-        with closing(connect(address)) as one, closing(connect(address)) as other:
+        with closing(connect(address, lineage)) as one, closing(connect(address, lineage)) as other:
             check_server(one)
             _compare(one, other)
             _notify(one, other)
