@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     """URL of the PostgreSQL to use. Default: unset, an embedded PostgreSQL in the data folder."""
 
     data_dir: Folder = Path(".contentgen")
-    """Folder of the embedded PostgreSQL. Default: ./.contentgen"""
+    """Folder of the embedded PostgreSQL; with DATABASE_URL, of what is remembered of that database, so let it outlive
+    the process. Default: ./.contentgen"""
 
     listen: ListenAddress = Address("127.0.0.1", 50051)
     """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""
@@ -83,8 +84,8 @@ class Settings(BaseSettings):
     CleanupTasks."""
 
     pg_bindir: PresentFolder | None = None
-    """Folder with the programs of the embedded PostgreSQL. Default: unset, the installed package's, else the
-    system's."""
+    """Folder with the programs of the embedded PostgreSQL, and for backups. Default: unset, the installed package's,
+    else the system's."""
 
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     """debug, info, warning or error. Default: info"""

@@ -166,9 +166,10 @@ def _name(connection: extensions.connection) -> str:
 
 
 def _line(connection: extensions.connection) -> Line:
+    connection.autocommit = True  # no BEGIN, which costs a round trip, and which some poolers refuse
     with connection.cursor() as cursor:
         cursor.execute(_LINE)
         row = cursor.fetchone()
-    connection.rollback()
+    connection.autocommit = False
     assert row
     return Line(*row)

@@ -26,11 +26,11 @@ def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
 class PgNotifications:
     """For one thread that waits, and any thread that interrupts it."""
 
-    def __init__(self, engine: sa.Engine, lineage: Lineage) -> None:
+    def __init__(self, engine: sa.Engine, lineage: Lineage | None = None) -> None:
         """`engine` lends its address; the connection is this object's own, and left when `lineage` says so."""
         self._engine = engine
-        self._lineage = lineage
-        lineage.subscribe(self.interrupt)
+        self._lineage = lineage or Lineage()
+        self._lineage.subscribe(self.interrupt)
         self._connection: extensions.connection | None = None
         self._wake_read, self._wake_write = os.pipe()
 
