@@ -38,7 +38,9 @@ from scheduler_svc.config import (
 )
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate
+from scheduler_svc.store.line_file import LineFile
+from scheduler_svc.store.lineage import Lineage
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
 from scheduler_svc.store.sessions import check_sessions
 
 SUPERVISE_INTERVAL = 0.5
@@ -51,6 +53,7 @@ LINGER = 0.1
 _COMMANDS = {
     "backup": "scheduler_svc.backups:backup_command",
     "import": "scheduler_svc.importer:import_command",
+    "migrate": "scheduler_svc.migrate_command:migrate_command",
     "restore": "scheduler_svc.backups:restore_command",
     "token": "scheduler_svc.token_command:token_command",
 }
@@ -61,8 +64,8 @@ _log = structlog.get_logger(__name__)
 def main() -> None:
     """The entry point.
 
-    Exit status 0 after a drain, 78 where the settings, the database's folder or its schema are wrong, 1 where a
-    migration did not get through, or a part of the replica can't be kept running.
+    Exit status 0 after a drain, 78 where the settings, the database's folder, its schema or its rights are wrong, 1
+    where a migration did not get through, or a part of the replica can't be kept running.
     """
     os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
@@ -88,11 +91,15 @@ def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
+        lineage = Lineage(None if postgres else LineFile(settings.data_dir, url))
+        lineage.look(url)
         if not postgres:
-            check_sessions(url)
-        migrate(url)
+            check_sessions(url, lineage)
+        migrate(url, lineage)
+        if not postgres:
+            check_rights(url, lineage)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, url, postgres))
+            runner.run(_run(settings, url, postgres, lineage))
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
@@ -100,14 +107,14 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
 
 
-async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None) -> Never:
+async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage) -> Never:
     """Serves until TERM or INT, and ends the process; a second one does not wait."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     _open_files()
-    replica = Replica(settings, url)
+    replica = Replica(settings, url, lineage=lineage)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
     _calm_the_collector()

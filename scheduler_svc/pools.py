@@ -8,6 +8,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.timeouts import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
@@ -27,8 +28,13 @@ class Pools:
         *,
         lock_timeout: float,
         statement_timeout: float,
+        lineage: Lineage,
     ) -> None:
-        """`database` runs transactions on an engine. Seconds: what a wait for a lock, and a client's call, may take."""
+        """`database` runs transactions on an engine. Seconds: what a wait for a lock, and a client's call, may take.
+
+        `lineage` refuses a server that is not the fleet's.
+        """
+        self._lineage = lineage
         self._url = url
         self._database = database
         self._lock_timeout = lock_timeout
@@ -58,7 +64,7 @@ class Pools:
         return calls
 
     def _engine(self, connections: int, timeouts: Timeouts, *, hot: bool = False) -> sa.Engine:
-        engine = make_engine(self._url, connections, hot=hot, timeouts=timeouts)
+        engine = make_engine(self._url, connections, hot=hot, timeouts=timeouts, lineage=self._lineage)
         self._engines.append(engine)
         return engine
 

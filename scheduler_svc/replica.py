@@ -56,6 +56,7 @@ from scheduler_svc.loops.retention import Retention
 from scheduler_svc.loops.stalls import Stalls
 from scheduler_svc.loops.supervision import GIVE_UP_AFTER, Supervision
 from scheduler_svc.pools import Pools
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.maintenance import PgMaintenance
 from scheduler_svc.store.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.transactions import PgDatabase
@@ -72,6 +73,8 @@ SUBMIT_PATIENCE = 8.0
 """Seconds that a submit waits for a lock that somebody else holds: callers wait 10 s by default."""
 DRAIN_WITHIN = 7.0
 """Seconds that the claim and the calls in flight get once this replica goes away."""
+SERVERS_INTERVAL = 10.0
+"""Seconds between two looks at all servers that DATABASE_URL names."""
 SETTLE = 0.1
 """Seconds in which calls are still taken: who watches its health goes elsewhere meanwhile."""
 
@@ -81,12 +84,15 @@ _log = structlog.get_logger(__name__)
 class Replica:
     """A scheduler on one database. `start` and `stop` on the event loop, once each."""
 
-    def __init__(self, settings: Settings, database_url: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self, settings: Settings, database_url: str, limits: Limits | None = None, lineage: Lineage | None = None
+    ) -> None:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._start_time = datetime.now(UTC)
         self._settings = settings
         self._url = database_url
         self._limits = limits or Limits()
+        self._lineage = lineage or Lineage()
         self.health = Health()
         self._in_flight = InFlight()
         self._streams = Streams()
@@ -164,6 +170,7 @@ class Replica:
             self._database,
             lock_timeout=settings.lock_wait,
             statement_timeout=settings.statement_timeout,
+            lineage=self._lineage,
         )
         self._admission = Admission(pools.dispatch, needed)
         reports = Reports(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals)
@@ -205,8 +212,8 @@ class Replica:
         tail_loop = Periodic("watch", self._tail.run_once, needed)
         self._tail.driven_by(tail_loop.wake)
         engine = pools.alone()
-        self._notifier = Notifier(PgNotifier(engine), self.scheduler_id, needed)
-        self._notifications = PgNotifications(engine)
+        self._notifier = Notifier(PgNotifier(engine, self._lineage), self.scheduler_id, needed)
+        self._notifications = PgNotifications(engine, self._lineage)
         self._listener = Listener(
             self._notifications,
             self.scheduler_id,
@@ -234,6 +241,7 @@ class Replica:
             tail_loop,
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._systems.run_once),
+            Periodic("servers", self._look_at_servers),
         ]
         self._periodics += [loop for _, loop in self._rereading]
         if self._certificates:
@@ -247,6 +255,11 @@ class Replica:
         return ReplicaState(
             self.scheduler_id, version("contentgen"), self._start_time, None, self.health.serving, lanes
         )
+
+    async def _look_at_servers(self) -> float:
+        """A standby that was promoted while this replica's connections to its old primary lived on."""
+        await asyncio.to_thread(self._lineage.look, self._url)
+        return SERVERS_INTERVAL
 
     def _reaper_settings(self) -> ReaperSettings:
         settings = self._settings

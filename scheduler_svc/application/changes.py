@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from scheduler_svc.application import query
 from scheduler_svc.application.ports import Tx
@@ -20,6 +20,9 @@ from scheduler_svc.domain.horizon import Look
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import TaskEvent
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PAGE = 500
 """Moves, or present states, that one transaction reads."""
@@ -99,13 +102,28 @@ def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
     return position.listing or cleaned == position.number or tx.changes.has(position.key, position.number)
 
 
-def look(tx: Tx, position: int | None, *, announce: bool) -> Look | None:
-    """How far moves are settled; None where none was drawn after `position`, which then needs no further question.
+def look(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Look | None]:
+    """The history, and how far its moves are settled: None where none was drawn after `position`.
 
-    Tells the other replicas, where asked to, that this one wants to hear of moves.
+    Tells the other replicas, where asked to, that this one wants to hear of moves. Raises ResumeTokenExpired where the
+    history is not `origin` (None: the first look).
     """
     tx.signals.watching = announce
-    return None if tx.changes.last() == position else tx.changes.look()
+    present, last = tx.changes.place()
+    if origin not in {None, present}:
+        raise ResumeTokenExpired
+    return present, None if last == position else tx.changes.look()
+
+
+def in_history(tx: Tx, origin: str, read: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `read` finds, if that is of the history that `origin` names.
+
+    Pages are read on whatever connection there is, and after a failover that leads to another history, from which
+    moves that the last page told may be missing. Raises ResumeTokenExpired.
+    """
+    if tx.changes.place()[0] != origin:
+        raise ResumeTokenExpired
+    return read(tx, *args, **kwargs)
 
 
 def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool]) -> tuple[Page, frozenset[int]]:

@@ -36,13 +36,14 @@ LONGEST_REST = 1.0
 
 
 class Tail:
-    """Everything up to `position` was handed out to those who watched by then."""
+    """Everything up to `position` was handed out to those who watched by then; all of it is of one history."""
 
     def __init__(self, calls: Calls, audience: Audience) -> None:
         self._calls = calls
         self._audience = audience
         self._horizon = Horizon()
         self._position: int | None = None
+        self._origin: str | None = None
         self._by_task: defaultdict[int, set[Watcher]] = defaultdict(set)
         self._by_account: defaultdict[int, set[Watcher]] = defaultdict(set)
         self._watchers: set[Watcher] = set()
@@ -88,7 +89,7 @@ class Tail:
             self._admitted -= 1
             if not self._admitted:
                 self._audience.here = False
-                self._position = None  # it would grow old
+                self._position = self._origin = None  # they would grow old
 
     async def reach(self, number: int) -> None:
         """Waits until everything up to `number`, which was drawn already, is settled and handed out.
@@ -106,11 +107,18 @@ class Tail:
             self._awaited.discard(awaited)
 
     @asynccontextmanager
-    async def joined(self, selection: Selection, accounts: frozenset[int]) -> AsyncIterator[tuple[Watcher, int]]:
-        """A watcher that gets every change above the number beside it. Raises ShuttingDown, StoreUnavailable."""
+    async def joined(
+        self, selection: Selection, accounts: frozenset[int], origin: str
+    ) -> AsyncIterator[tuple[Watcher, int]]:
+        """A watcher that gets every change above the number beside it, in the history that `origin` names.
+
+        Raises ResumeTokenExpired, ShuttingDown, StoreUnavailable.
+        """
         watcher = Watcher(selection, accounts, self._relief.set)
         async with self._turn:  # not while a page is being read for those who watched before
             start = self.position
+            if self._origin != origin:
+                raise ResumeTokenExpired
             self._add(watcher)
         try:
             yield watcher, start
@@ -151,9 +159,12 @@ class Tail:
             message = error.message
             self._end_all(lambda: StoreUnavailable(message))
             raise
+        except ResumeTokenExpired:
+            self._end_all(ResumeTokenExpired, awaited=StoreUnavailable)
+            return REST
         self._not_before = loop.time() + self._rest
         if not self._audience.here:
-            self._position = None
+            self._position = self._origin = None
         return self._rest if behind else ANNOUNCE_INTERVAL
 
     async def _look(self, now: float) -> bool:
@@ -161,7 +172,7 @@ class Tail:
         announce = now >= self._announce_at
         if announce:
             self._announce_at = now + ANNOUNCE_INTERVAL
-        look = await self._calls.run(changes.look, self._position, announce=announce)
+        self._origin, look = await self._calls.run(changes.look, self._position, self._origin, announce=announce)
         if look is None:
             return False
         if self._position is not None and look.last < self._position:
@@ -185,7 +196,10 @@ class Tail:
         """Hands out the next page; returns the number up to which that goes."""
         if self._position is None or not self._watchers:
             return until
-        page, cleaned = await self._calls.run(changes.read_all, self._position, until, self._wanted)
+        assert self._origin is not None, "a look came before"
+        page, cleaned = await self._calls.run(
+            changes.in_history, self._origin, changes.read_all, self._position, until, self._wanted
+        )
         for change in page.changes:
             for watcher in (*self._by_task.get(change.task.task_key, ()), *self._by_account.get(_account(change), ())):
                 watcher.offer(change)
@@ -207,14 +221,15 @@ class Tail:
                     self._relief.clear()
                     await self._relief.wait()
 
-    def _end_all(self, failure: Callable[[], DomainError]) -> None:
-        self._position = None
+    def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
+        """`awaited`: what those are told who wait for a position, where it is something else."""
+        self._position = self._origin = None
         self._horizon = Horizon()
         for watcher in self._watchers:
             watcher.fail(failure())
         for _, future in self._awaited:
             if not future.done():
-                future.set_exception(failure())
+                future.set_exception((awaited or failure)())
 
     def close(self) -> None:
         """This replica goes away: every watcher is told to go on at another one."""

@@ -28,8 +28,9 @@ class Watch:
     async def changes(self) -> AsyncGenerator[TaskChange, None]:
         """Every change, without end; `position` is each one's while it is yielded.
 
-        Raises ResumeTokenExpired where moves were deleted before they could be read, Overrun where the caller takes
-        them too slowly, StoreUnavailable, ShuttingDown.
+        Raises ResumeTokenExpired where moves were deleted before they could be read, or the database's history has
+        become another one (a standby was promoted), Overrun where the caller takes them too slowly, StoreUnavailable,
+        ShuttingDown.
         """
         while not self._listed:
             for change in await self._present():
@@ -38,7 +39,7 @@ class Watch:
         while self._tail.position - self._read_to > PAGE:  # what moves meanwhile would fill the buffer
             for change in await self._missed(self._tail.position):
                 yield self._at(change)
-        async with self._tail.joined(self._selection, self._accounts) as (watcher, start):
+        async with self._tail.joined(self._selection, self._accounts, self.origin) as (watcher, start):
             while self._read_to < start:
                 for change in await self._missed(start):
                     yield self._at(change)
@@ -48,12 +49,21 @@ class Watch:
                     yield self._at(change)
 
     async def _present(self) -> list[TaskChange]:
-        page = await self._calls.run(changes.read_present, self._selection, self.position.number, self._listed_to)
+        page = await self._calls.run(
+            changes.in_history,
+            self.origin,
+            changes.read_present,
+            self._selection,
+            self.position.number,
+            self._listed_to,
+        )
         self._listed_to, self._listed = page.end, not page.full
         return page.changes
 
     async def _missed(self, until: int) -> list[TaskChange]:
-        page = await self._calls.run(changes.read_selected, self._selection, self._read_to, until)
+        page = await self._calls.run(
+            changes.in_history, self.origin, changes.read_selected, self._selection, self._read_to, until
+        )
         self._read_to = page.end
         return page.changes
 

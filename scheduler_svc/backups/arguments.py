@@ -17,9 +17,18 @@ go on meanwhile. FILE appears whole or not at all, and is for its owner alone (m
 workers' folders are not in it: they are files of their own.
 
   contentgen-scheduler backup /srv/backups/monday.backup
+  contentgen-scheduler backup --verify /srv/backups/monday.backup       restores it too, and compares every row
   DATABASE_URL=postgresql://user@host/name contentgen-scheduler backup /srv/backups/monday.backup
 
-Exit status: 0 done, 1 it failed on the way, 2 wrong usage, 78 it can't be (FILE is there, no database).
+It needs a pg_dump that is not older than the server (PostgreSQL 15 to 18) and, where the connection is encrypted, can
+speak TLS. It is looked for in CONTENTGEN_PG_BINDIR alone where that is set. Else in the installed package, the folder
+that pg_config names, /usr/lib/postgresql/*/bin and the PATH: of those that fit that of the server's own version is
+taken, or the next newer one. --verify starts a server from these folders, or from the installed package, with its data
+in the folder for temporary files (TMPDIR), which must have room for it.
+
+Exit status: 0 done, 1 it failed on the way, 2 wrong usage, 78 it can't be (FILE is there, no database, no pg_dump that
+fits, no room to verify), or what was written can't be restored. But for 0 there is no new FILE, and what was there
+stays.
 """
 _RESTORE = """\
 Puts what `backup` wrote in the place of the database. Stop every scheduler on it first; workers may stay. The backup is
@@ -29,6 +38,10 @@ out a lease time after the first scheduler starts. WatchTasks refuses resume tok
 
   contentgen-scheduler restore /srv/backups/monday.backup
   contentgen-scheduler restore --replace /srv/backups/monday.backup     what the database holds now is dropped
+
+It needs a pg_restore that can read FILE: the newest in the folders that `backup --help` names is taken. The connection
+is the scheduler's own, so TLS and several hosts work as in DATABASE_URL. A backup goes into a server of its own version
+or a newer one, PostgreSQL 15 to 18.
 
 On a DATABASE_URL its user has to own the database, and needs the right to make one (CREATEDB).
 
@@ -44,6 +57,7 @@ class Arguments:
     file: Path
     over: bool
     settings: Settings
+    verify: bool = False
 
 
 def read_backup(arguments: Sequence[str]) -> Arguments:
@@ -51,6 +65,9 @@ def read_backup(arguments: Sequence[str]) -> Arguments:
     parser = _parser("backup", _BACKUP)
     parser.add_argument(
         "--overwrite", dest="over", action="store_true", default=False, help="replace FILE if it exists"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", default=False, help="prove that FILE can be restored, before it gets its name"
     )
     return _read(parser, arguments)
 
@@ -73,5 +90,5 @@ def _parser(command: str, description: str) -> ArgumentParser:
 
 def _read(parser: ArgumentParser, arguments: Sequence[str]) -> Arguments:
     flags = vars(parser.parse_args(arguments))
-    file, over = flags.pop("file"), flags.pop("over")
-    return Arguments(Path(file).expanduser().absolute(), over, settings_of(flags))
+    file, over, verify = flags.pop("file"), flags.pop("over"), flags.pop("verify", False)
+    return Arguments(Path(file).expanduser().absolute(), over, settings_of(flags), verify)

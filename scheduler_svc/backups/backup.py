@@ -10,43 +10,59 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from scheduler_svc.backups.archive import read_archive
-from scheduler_svc.backups.programs import Programs
+from scheduler_svc.backups.programs import Programs, run
 from scheduler_svc.backups.progress import DumpProgress
+from scheduler_svc.backups.proof import Proof
+from scheduler_svc.backups.source import Source
 from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.store import compatibility
 
 _SUFFIX = ".partial"
-# Quick beside the database's own work; articles still shrink to a third.
-_FORMAT = ("--format=custom", "--compress=gzip:1", "--lock-wait-timeout=60s")
+# Quick beside the database's own work; articles still shrink to a third. Before 16 pg_dump knows a level only: of gzip.
+_FORMAT = ("--verbose", "--no-password", "--format=custom", "--compress=1", "--lock-wait-timeout=60s")
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup that is whole and on disk: its size, of when and of which schema it is, how long it took."""
+    """A backup that is whole and on disk: its size, of when and of which schema it is, how long it took.
+
+    `verified`: the rows that were compared after a restore; None where none was asked for.
+    """
 
     bytes: int
     time: str
     revision: str
     seconds: float
+    verified: int | None
 
 
-def back_up(url: str, path: Path, programs: Programs, progress: LiveLine, *, overwrite: bool) -> Made:
+def back_up(
+    url: str, path: Path, programs: Programs, progress: LiveLine, *, overwrite: bool, verify: bool = False
+) -> Made:
     """Writes the database at one moment into `path`; what stands there is replaced at the end or not at all.
 
-    Raises SettingsError, ProgramFailed, CannotRestore, OSError; what was written until then is gone.
+    With `verify` only once it was restored elsewhere, and found to be the same. Raises SettingsError, PostgresError,
+    ProgramFailed, CannotRestore, OSError; what was written until then is gone.
     """
-    _check_source(url)
     begun = time.monotonic()
-    with _partial(path, overwrite=overwrite) as (partial, descriptor):
-        follower = DumpProgress(progress, partial)
-        programs.run("pg_dump", url, *_FORMAT, f"--file={partial}", follower=follower, keep=descriptor)
-        made = read_archive(partial, programs)
-        written = partial.stat().st_size
-    return Made(written, made.made, made.revision, time.monotonic() - begun)
+    with Source(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
+        proof = Proof(source, programs, progress) if verify else None
+        with _partial(path, overwrite=overwrite) as (partial, descriptor):
+            run(
+                program,
+                *_FORMAT,
+                f"--snapshot={source.snapshot}",
+                f"--file={partial}",
+                url=url,
+                follower=DumpProgress(progress, partial),
+                keep=descriptor,
+            )
+            made = read_archive(partial, programs)
+            if proof:
+                proof.of(made)
+            written = partial.stat().st_size
+    return Made(written, made.made, made.revision, time.monotonic() - begun, proof.rows if proof else None)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -57,17 +73,6 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise SettingsError([f"{path} is no ordinary file: name another one"])
     if path.exists() and not overwrite:
         raise SettingsError([f"{path} exists: name another file, or say --overwrite"])
-
-
-def _check_source(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    try:
-        with engine.connect() as connection:
-            revision = compatibility.revision(connection)
-    finally:
-        engine.dispose()
-    if revision is None:
-        raise SettingsError(["the database has no tables of a scheduler: there is nothing to back up"])
 
 
 @contextmanager

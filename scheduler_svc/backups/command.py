@@ -40,10 +40,12 @@ def _back_up(told: Arguments) -> None:
     programs, progress = Programs(told.settings), LiveLine(sys.stderr)
     with _server(told.settings, share=True) as url:
         try:
-            made = back_up(url, told.file, programs, progress, overwrite=told.over)
+            made = back_up(url, told.file, programs, progress, overwrite=told.over, verify=told.verify)
         finally:
             progress.clear()
     print(f"{told.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
+    if made.verified is not None:
+        print(f"verified: it was restored, and all of its {made.verified:,} rows are as they were")
 
 
 def _restore(told: Arguments) -> None:

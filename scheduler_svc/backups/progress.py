@@ -6,8 +6,6 @@ from pathlib import Path
 
 from scheduler_svc.live_line import LiveLine
 
-_STEPS = ("pg_restore: creating ", "pg_restore: processing data", "pg_restore: executing ")
-
 
 class DumpProgress:
     """Follows `pg_dump`: how large its file is, and which table it reads."""
@@ -26,21 +24,23 @@ class DumpProgress:
 
 
 class RestoreProgress:
-    """Follows `pg_restore`: how many of so many steps are done, and which one it is at."""
+    """How many of so many steps are done, and which one it is at."""
 
     def __init__(self, line: LiveLine, steps: int) -> None:
         self._line = line
         self._steps = steps
-        self._done = 0
-        self._step = "beginning"
+        self._done = -1
+        self.step = "beginning"
 
-    def said(self, line: str) -> None:
-        if line.startswith(_STEPS):
-            self._done += 1
-            self._step = line.removeprefix("pg_restore: ")
+    def at(self, kind: str, name: str) -> None:
+        """A step begins, such as `TABLE` of `tasks`."""
+        self._done += 1
+        self.step = f"{kind} {name}"
+        self.tick()
 
     def tick(self) -> None:
-        self._line.show(f"{self._done} of {self._steps} steps done: {self._step}")
+        """Shows it, now and then."""
+        self._line.show(f"{max(0, self._done)} of {self._steps} steps done: {self.step}")
 
 
 def size(n: int) -> str:

@@ -14,6 +14,7 @@ from psycopg2 import errors as pg_errors
 from scheduler_svc.backups.archive import Archive, CannotRestore
 from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import RestoreProgress
+from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.store.databases import Client, Databases
 from scheduler_svc.store.migrate import SchemaTooNew, check_compatible, scripts, upgrade
@@ -23,8 +24,6 @@ LEAVE = 3.0
 """Seconds that clients of the database are given to go."""
 
 _POLL = 0.1
-# Whoever restores owns what is restored: users and grants of the server that it came from may not be here.
-_PLAINLY = ("--no-owner", "--no-privileges", "--exit-on-error")
 
 
 def check_schema(archive: Archive) -> None:
@@ -58,8 +57,8 @@ def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, 
             raise CannotRestore("another restore is under way on this server: wait for it")
         _check_target(databases, archive, replace=replace)
         with _new_database(databases) as new:
-            _fill(new, archive, programs, progress)
-            sums = _make_usable(new)
+            fill(new, archive.path, programs, RestoreProgress(progress, archive.entries))
+            sums = make_usable(new)
             with _uninterrupted():
                 return Restored(sums, _put_in_place(databases, new))
 
@@ -108,11 +107,8 @@ def _new_database(databases: Databases) -> Iterator[str]:
         raise
 
 
-def _fill(url: str, archive: Archive, programs: Programs, progress: LiveLine) -> None:
-    programs.run("pg_restore", url, *_PLAINLY, str(archive.path), follower=RestoreProgress(progress, archive.entries))
-
-
-def _make_usable(url: str) -> Sums:
+def make_usable(url: str) -> Sums:
+    """Brings what was restored to this version's schema, and makes it one that replicas may use; what is in it."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         upgrade(engine)

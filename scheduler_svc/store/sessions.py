@@ -1,7 +1,7 @@
-"""Whether DATABASE_URL leads to sessions of PostgreSQL, asked at start: a pooler may stand between. Part of `store`.
+"""Whether DATABASE_URL leads to sessions of a PostgreSQL that can be served from, asked at start. Part of `store`.
 
-LISTEN, prepared statements and settings belong to a session. A pooler that hands each transaction to whichever session
-is free keeps none of them, and hints would be lost without a word.
+A pooler may stand between. LISTEN, prepared statements and settings belong to a session. A pooler that hands each
+transaction to whichever session is free keeps none of them, and hints would be lost without a word.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.lineage import Lineage
+from scheduler_svc.store.server import check_server
 
 LOOKS = 5
 """How often two connections are compared: a pooler may give both the right session by chance."""
@@ -30,14 +32,15 @@ _NO_URL = (
 )
 
 
-def check_sessions(url: str) -> None:
-    """Raises SettingsError where a pooler keeps no sessions, or the database can't be reached.
+def check_sessions(url: str, lineage: Lineage | None = None) -> None:
+    """Raises SettingsError where the database can't be reached or used, or a pooler keeps no sessions.
 
     No time is measured: what one session has notified, another hears with its next statement at the latest.
     """
     try:
         address = sa.make_url(url)
-        with closing(connect(address)) as one, closing(connect(address)) as other:
+        with closing(connect(address, lineage)) as one, closing(connect(address, lineage)) as other:
+            check_server(one)
             _compare(one, other)
             _notify(one, other)
     except psycopg2.Error as error:

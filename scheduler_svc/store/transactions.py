@@ -27,6 +27,7 @@ from scheduler_svc.store.ended import EndedTasks
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases import Leases
+from scheduler_svc.store.lineage import Lineage, OtherLine
 from scheduler_svc.store.pauses import Pauses
 from scheduler_svc.store.polls import Polls
 from scheduler_svc.store.reaper import Reaper
@@ -63,10 +64,18 @@ _SETTINGS = (
 R = TypeVar("R")
 
 
-def make_engine(url: str, connections: int, *, hot: bool = False, timeouts: Timeouts | None = None) -> sa.Engine:
+def make_engine(
+    url: str,
+    connections: int,
+    *,
+    hot: bool = False,
+    timeouts: Timeouts | None = None,
+    lineage: Lineage | None = None,
+) -> sa.Engine:
     """An engine with at most `connections` connections, none opened yet.
 
-    `hot` shapes plans for the lanes, and their bounds unless there are other `timeouts`.
+    `hot` shapes plans for the lanes, and their bounds unless there are other `timeouts`. `lineage` refuses a server
+    that is not the fleet's.
     """
     engine = sa.create_engine(
         url,
@@ -77,6 +86,8 @@ def make_engine(url: str, connections: int, *, hot: bool = False, timeouts: Time
         isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
         connect_args=defaults(sa.make_url(url)),
     )
+    if lineage:
+        lineage.guard(engine)
     timeouts = timeouts or Timeouts(LOCK_TIMEOUT, HOT_TIMEOUT if hot else CALL_TIMEOUT)
     settings = _SETTINGS + timeouts.sql() + (_HOT_SETTINGS if hot else "")
     sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
@@ -264,7 +275,7 @@ class PgDatabase:
                 if not _is_away(error):
                     raise StatementFailed(error) from None
                 self._away()
-                raise StoreUnavailable from error
+                raise _unavailable(error) from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
             if tx.signals or (self._audience.anywhere and tx.signals.moved):
@@ -289,6 +300,11 @@ def _is_broken(error: Exception) -> bool:
 def _is_away(error: Exception) -> bool:
     """Whether the connection or the server is at fault, not the statement."""
     return _is_broken(error) or isinstance(_driver_error(error), _AWAY)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    cause = _driver_error(error)
+    return StoreUnavailable(str(cause)) if isinstance(cause, OtherLine) else StoreUnavailable()
 
 
 def _driver_error(error: Exception) -> object:

@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from scheduler_svc.backups import archive, backup_command, restore_command
 from scheduler_svc.backups.archive import CannotRestore, read_archive
 from scheduler_svc.backups.backup import back_up
-from scheduler_svc.backups.programs import ProgramFailed, Programs
+from scheduler_svc.backups.programs import ProgramFailed, Programs, run
 from scheduler_svc.backups.progress import DumpProgress, RestoreProgress, size
+from scheduler_svc.backups.proof import Proof
 from scheduler_svc.backups.restore import Restored, check_schema, restore
+from scheduler_svc.backups.source import Source
 from scheduler_svc.config import Settings, SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
@@ -171,6 +173,43 @@ def test_a_file_that_is_damaged_in_the_middle_changes_nothing(backed_up: Site) -
     assert len(backed_up.names()) == 2 + 19_901
 
 
+def test_a_backup_is_proved_by_a_restore(site: Site) -> None:
+    """Of every row, into a server that is gone afterwards; nobody of the source's server notices."""
+    others = site.databases()
+    made = back_up(site.url, site.file, site.programs, site.progress, overwrite=False, verify=True)
+    tables = site.sql("SELECT count(*) FROM accounts UNION ALL SELECT count(*) FROM reaper")
+    assert made.verified is not None
+    assert made.verified >= sum(int(str(rows)) for (rows,) in tables)
+    assert site.databases() == others
+    assert [path.name for path in site.file.parent.iterdir()] == [site.file.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('new', 0, 1)",
+            "1 rows after .* had 2, others",
+        ),
+        ("UPDATE accounts SET name = 'changed'", "1 rows after a restore, and had 1, others"),
+        ("CREATE TABLE more ()", "public.more has no rows after a restore, and had 0"),
+    ],
+)
+def test_a_backup_that_is_not_what_was_there_is_told(site: Site, change: str, said: str) -> None:
+    site.back_up()
+    site.sql(change)
+    with Source(site.url) as source, pytest.raises(CannotRestore, match=rf"not what the database held: .*{said}"):
+        Proof(source, site.programs, site.progress).of(read_archive(site.file, site.programs))
+
+
+def test_a_backup_that_can_t_be_proved_does_not_get_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.file.write_text("yesterday's")
+    monkeypatch.setattr("scheduler_svc.backups.proof._ROOM", 1 << 60)
+    with pytest.raises(SettingsError, match=r"--verify restores into .* are needed: name a folder .* in TMPDIR"):
+        back_up(site.url, site.file, site.programs, site.progress, overwrite=True, verify=True)
+    assert site.file.read_text() == "yesterday's"
+
+
 def test_what_is_no_backup_is_told(site: Site) -> None:
     with pytest.raises(CannotRestore, match=r"can't be read: No such file"):
         site.restore()
@@ -181,7 +220,7 @@ def test_what_is_no_backup_is_told(site: Site) -> None:
 
 def test_a_dump_of_another_database_is_told(site: Site, empty_db_url: str) -> None:
     follower = DumpProgress(site.progress, site.file)
-    site.programs.run("pg_dump", empty_db_url, "-Fc", f"--file={site.file}", follower=follower)
+    run(site.programs.newest("pg_dump"), "-Fc", f"--file={site.file}", url=empty_db_url, follower=follower)
     with pytest.raises(CannotRestore, match=r"some other database: it has no table alembic_version, tasks, leases"):
         site.restore()
 
@@ -254,7 +293,9 @@ def test_a_folder_without_a_database_is_not_made_one(tmp_path: Path, monkeypatch
 
 def test_a_program_that_is_missing_is_named(site: Site, tmp_path: Path) -> None:
     site.programs = Programs(Settings(pg_bindir=tmp_path))
-    with pytest.raises(PostgresError, match=rf"{tmp_path} has no pg_dump: install .*CONTENTGEN_PG_BINDIR"):
+    with pytest.raises(
+        PostgresError, match=rf"no pg_dump .*looked for pg_dump in {tmp_path}\): install .*CONTENTGEN_PG_BINDIR"
+    ):
         site.back_up()
     assert list(tmp_path.iterdir()) == []
 
@@ -305,14 +346,14 @@ class Terminal(io.StringIO):
         return True
 
 
-STEPS = [f"{n} of 4 steps done: {step}" for n, step in enumerate(["beginning", "creating TABLE", "processing data"])]
+STEPS = [f"{n} of 4 steps done: {step}" for n, step in enumerate(["TABLE tasks", "TABLE leases", "INDEX tasks_pkey"])]
 
 
 @pytest.mark.parametrize(
     ("out", "shown"),
     [
-        (io.StringIO(), "".join(f"{step}\n" for step in STEPS[1:])),
-        (Terminal(), "".join(f"\r\033[K{step}" for step in [*STEPS, ""])),
+        (io.StringIO(), f"{STEPS[0]}\n{STEPS[2]}\n"),
+        (Terminal(), f"\r\033[K{STEPS[0]}\r\033[K{STEPS[1]}\r\033[K{STEPS[2]}\r\033[K"),
     ],
 )
 def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch, out: io.StringIO, shown: str) -> None:
@@ -320,13 +361,12 @@ def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch, ou
     monkeypatch.setattr("scheduler_svc.live_line.time.monotonic", lambda: clock[0])
     progress = LiveLine(out)
     follower = RestoreProgress(progress, 4)
-    for clock[0], line in (
-        (100.1, "pg_restore: connecting to database for restore"),
-        (110.1, "pg_restore: creating TABLE"),
-        (120.2, "pg_restore: processing data"),
-        (120.3, "pg_restore: creating INDEX"),
+    for clock[0], kind, name in (
+        (110.0, "TABLE", "tasks"),
+        (111.0, "TABLE", "leases"),
+        (121.0, "INDEX", "tasks_pkey"),
     ):
-        follower.said(line)
+        follower.at(kind, name)
         follower.tick()
     progress.clear()
     assert out.getvalue() == shown

@@ -1,0 +1,94 @@
+"""The proof that a backup can be restored: it is, into a server of its own that goes away again.
+
+Not into the server that it is of: that would need room and rights there, and time of a server that serves. Part of
+`scheduler_svc.backups`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from scheduler_svc.backups.archive import Archive, CannotRestore
+from scheduler_svc.backups.content import Contents, read_contents
+from scheduler_svc.backups.programs import ProgramFailed, Programs
+from scheduler_svc.backups.progress import RestoreProgress, size
+from scheduler_svc.backups.restore import make_usable
+from scheduler_svc.backups.script import fill
+from scheduler_svc.backups.source import Source
+from scheduler_svc.config import SettingsError
+from scheduler_svc.live_line import LiveLine
+from scheduler_svc.postgres import EmbeddedPostgres
+from scheduler_svc.store.connecting import connect
+
+_ROOM = 256 << 20
+"""Bytes of an empty server, and some to spare."""
+
+
+class Proof:
+    """Of one backup, made of `source`."""
+
+    def __init__(self, source: Source, programs: Programs, progress: LiveLine) -> None:
+        """Raises SettingsError where there is no room for it, PostgresError where there is no server to run."""
+        self._source = source
+        self._programs = programs
+        self._progress = progress
+        self._server = programs.server(source.major)
+        self.rows = 0
+        _check_room(source.bytes + _ROOM)
+
+    def of(self, archive: Archive) -> None:
+        """Restores it, compares what is in it with its source, and makes it usable as a restore does.
+
+        Raises CannotRestore, PostgresError.
+        """
+        with _running(self._server.path.parent) as url:
+            self._fill(url, archive)
+            self._progress.show("comparing what was restored")
+            expected = self._source.contents()
+            with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
+                _compare(expected, read_contents(cursor))
+            make_usable(url)
+        self.rows = sum(content.rows for content in expected.values())
+
+    def _fill(self, url: str, archive: Archive) -> None:
+        try:
+            fill(url, archive.path, self._programs, RestoreProgress(self._progress, archive.entries))
+        except ProgramFailed as error:
+            server = f"PostgreSQL {self._server.major} ({self._server.path})"
+            raise CannotRestore(
+                f"the backup can't be restored into {server}: {error}\nIt is of PostgreSQL {self._source.major}:"
+                " programs of that version may do better, in CONTENTGEN_PG_BINDIR"
+            ) from None
+
+
+def _check_room(needed: int) -> None:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        problem = f"--verify restores into {folder}, where {size(free)} are free and {size(needed)} are needed"
+        raise SettingsError([f"{problem}: name a folder with more room in TMPDIR"])
+
+
+def _compare(expected: Contents, found: Contents) -> None:
+    for table in sorted(expected.keys() | found.keys()):
+        wanted, got = expected.get(table), found.get(table)
+        if wanted != got:
+            raise CannotRestore(
+                f"the backup is not what the database held: {table} has {got.rows if got else 'no'} rows after a"
+                f" restore, and had {wanted.rows if wanted else 'no'}{', others' if wanted and got else ''}"
+            )
+
+
+@contextmanager
+def _running(bindir: Path) -> Iterator[str]:
+    """The URL of an empty database."""
+    with tempfile.TemporaryDirectory(prefix="contentgen-verify-") as folder:
+        Path(folder).chmod(0o711)  # where root runs this, another user runs the server
+        with EmbeddedPostgres(Path(folder), bindir=bindir, throwaway=True) as server:
+            yield server.url()

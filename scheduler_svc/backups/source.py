@@ -1,0 +1,63 @@
+"""The database that is backed up, as it stood at the moment that the backup is of. Part of `scheduler_svc.backups`."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import psycopg2
+import sqlalchemy as sa
+
+from scheduler_svc.backups.content import Contents, read_contents
+from scheduler_svc.config import SettingsError
+from scheduler_svc.store.connecting import connect
+
+_OURS = "SELECT to_regclass('alembic_version'), pg_database_size(current_database())"
+_BEGIN = """
+    SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0;
+    BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY
+"""
+_HAS_TRANSACTION_TIMEOUT = 17
+
+
+class Source:
+    """A transaction that goes on seeing the database as it stood when it began; a context manager."""
+
+    def __init__(self, url: str) -> None:
+        """Raises SettingsError where it can't be connected to, or has no tables of ours."""
+        try:
+            self._connection = connect(sa.make_url(url))
+        except psycopg2.Error as error:
+            raise SettingsError([f"DATABASE_URL can't be used: {' '.join(str(error).split())}"]) from None
+        try:
+            self._begin()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _begin(self) -> None:
+        ours, self.bytes = self._row(_OURS)
+        if ours is None:
+            raise SettingsError(["the database has no tables of a scheduler: there is nothing to back up"])
+        info = self._connection.info
+        self.major: int = info.server_version // 10_000
+        self.encrypted: bool = info.ssl_in_use
+        timeout = "SET transaction_timeout = 0;" if self.major >= _HAS_TRANSACTION_TIMEOUT else ""
+        with self._connection.cursor() as cursor:
+            cursor.execute(timeout + _BEGIN)
+        (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
+
+    def contents(self) -> Contents:
+        """What each table holds. Reads all of them."""
+        with self._connection.cursor() as cursor:
+            return read_contents(cursor)
+
+    def _row(self, sql: str) -> Any:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()

@@ -1,0 +1,83 @@
+"""`contentgen-scheduler migrate`: the schema alone, by a role that may more than those who serve. Beside `replica`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from scheduler_svc.config import (
+    EXIT_STATUS,
+    Settings,
+    SettingsError,
+    UsageError,
+    configure_logging,
+    settings_of,
+    settings_parser,
+)
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, migrate, scripts
+from scheduler_svc.store.sessions import check_sessions
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+_SETTINGS = ("data_dir", "pg_bindir", "log_level", "log_format")
+_DESCRIPTION = """\
+Brings the database to the schema of this version, and ends. A scheduler does that by itself when it starts, unless its
+role may not: then run this first, as the role that owns the tables, and the schedulers with rights on rows only
+(docs/deployment.md has the GRANTs). Schedulers of this version and of the one before serve meanwhile. What is there
+already stays, so it may be run any time, and by several at once.
+
+  DATABASE_URL=postgresql://owner@host/name contentgen-scheduler migrate
+
+Exit status: 0 the schema is there, 1 it failed on the way (run it again: it goes on from where it is), 2 wrong usage,
+78 it can't be: no database, no right to (what to grant is said), a schema of a newer version.
+"""
+
+
+def migrate_command(arguments: Sequence[str]) -> int:
+    """Runs `migrate` with these arguments; its exit status."""
+    try:
+        _run(arguments)
+    except UsageError as error:
+        return _told(error, USAGE)
+    except (SettingsError, PostgresError, SchemaTooNew) as error:
+        return _told(error, EXIT_STATUS)
+    except MigrationStuck as error:
+        return _told(error, FAILED)
+    except sa.exc.DBAPIError as error:
+        return _told(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
+    except KeyboardInterrupt:
+        return _told("interrupted; what was applied stays, and the next run goes on from there", INTERRUPTED)
+    return DONE
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = settings_parser("contentgen-scheduler migrate", _DESCRIPTION, _SETTINGS)
+    parser.formatter_class = RawDescriptionHelpFormatter
+    settings = settings_of(vars(parser.parse_args(arguments)))
+    configure_logging(settings)
+    with _server(settings) as url:
+        applied = migrate(url)
+    newest = scripts()[-1].revision
+    print(f"schema {newest}: " + (f"applied {', '.join(applied)}" if applied else "nothing to do"))
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[str]:
+    if settings.database_url:
+        check_sessions(settings.database_url)
+        yield settings.database_url
+        return
+    with EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir) as postgres:
+        yield postgres.url()
+
+
+def _told(what: object, status: int) -> int:
+    print(what, file=sys.stderr)
+    return status

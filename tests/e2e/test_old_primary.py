@@ -1,0 +1,201 @@
+"""A standby is promoted, and the old primary comes back beside it, writable: no replica goes back to it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import grpc
+import psycopg2
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.line_file import LineFile
+from scheduler_svc.store.lineage import Lineage, OtherLine
+from tests.cluster import server_folder
+from tests.e2e.client import Client
+from tests.e2e.stack import Scheduler, Stack, running_stack
+from tests.tcp_server import USER, TcpServer, running
+from tests.waiting import wait_until
+
+WITHIN = 60.0
+
+
+class Pair:
+    """A primary and its standby, and what happens to them."""
+
+    def __init__(self, folder: Path) -> None:
+        first, second = folder / "first", folder / "second"
+        for each in (first, second):
+            each.mkdir()
+            each.chmod(0o711)
+        port = random.randrange(20_000, 32_000)
+        self.first = TcpServer(first, port).create().start()
+        self.second = TcpServer(second, port + 1).follow(self.first).start()
+
+    @property
+    def url(self) -> str:
+        """Of both, the first one first."""
+        hosts = f"host=127.0.0.1:{self.first.port}&host=127.0.0.1:{self.second.port}"
+        return f"postgresql+psycopg2://{USER}@/postgres?{hosts}&target_session_attrs=read-write"
+
+    def fail_over(self) -> None:
+        """The first dies with all that it has said to the second, which takes its place."""
+        wait_until(self._caught_up, within=WITHIN, what="the standby has all")
+        self.first.stop("immediate")
+        self.second.promote()
+
+    def cut_connections(self) -> None:
+        """Those of the schedulers, on the second: their next ones go to the first that lets them in."""
+        query(
+            self.second, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'contentgen'"
+        )
+
+    def stop(self) -> None:
+        for server in (self.second, self.first):
+            server.stop("immediate")
+
+    def _caught_up(self) -> bool:
+        ((ahead,),) = query(self.first, "SELECT pg_current_wal_lsn() <> replay_lsn FROM pg_stat_replication")
+        return not ahead
+
+
+def query(server: TcpServer, sql: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(host="127.0.0.1", port=server.port, user=USER, dbname="postgres")
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+
+def tasks(server: TcpServer) -> set[object]:
+    return {topic for (topic,) in query(server, "SELECT topic FROM task_payloads")}
+
+
+def submit(client: Client, account_id: int, topic: str) -> None:
+    """The same submit, asked for again as long as there is no answer."""
+
+    def taken() -> str | None:
+        try:
+            return client.submit(account_id, topic, request_id=topic)
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
+                return None
+            raise
+
+    wait_until(taken, within=WITHIN, what=f"{topic} is submitted")
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with server_folder() as folder:
+        pair = Pair(folder)
+        yield pair
+        pair.stop()
+
+
+@pytest.fixture
+def old_stack(pair: Pair) -> Iterator[Stack]:
+    with running_stack(pair.url) as stack:
+        yield stack
+
+
+def refused(scheduler: Scheduler) -> str:
+    """What it says where it ends with 78 and was never ready."""
+    scheduler.launch()
+    wait_until(lambda: not scheduler.alive, within=WITHIN, what="it has ended")
+    assert (scheduler.exit_status, scheduler.served) == (78, False), scheduler.tail()
+    return scheduler.tail()
+
+
+def test_a_replica_that_saw_the_new_primary_passes_the_old_one_over(pair: Pair, old_stack: Stack) -> None:
+    scheduler = old_stack.scheduler().start()
+    client = scheduler.client
+    account_id = client.create_account()
+    client.submit(account_id, "before")
+    pair.fail_over()
+    wait_until(lambda: scheduler.events("store"), within=WITHIN, what="the replica noticed")
+    submit(client, account_id, "between")
+
+    pair.first.start()
+    for n in range(3):
+        pair.cut_connections()
+        submit(client, account_id, f"after {n}")
+
+    assert tasks(pair.first) == {"before"}
+    assert tasks(pair.second) == {"before", "between", "after 0", "after 1", "after 2"}
+    told = [event["event"] for event in scheduler.events("store") if "old primary" in event["event"]]
+    assert len(told) == 1, "it says so once"
+    assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in told[0]
+
+
+def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by_itself(
+    pair: Pair, old_stack: Stack
+) -> None:
+    scheduler = old_stack.scheduler().start()
+    account_id = scheduler.client.create_account()
+    pair.fail_over()
+    wait_until(lambda: scheduler.events("store"), within=WITHIN, what="the replica noticed")
+    submit(scheduler.client, account_id, "between")
+    scheduler.stop()
+    pair.first.start()
+
+    fresh = old_stack.scheduler("fresh").start()  # a folder that knows nothing
+    fresh.client.submit(account_id, "fresh")
+    assert tasks(pair.second) == {"between", "fresh"}
+    fresh.stop()
+
+    pair.second.stop()  # and so can't be asked
+    said = refused(scheduler)
+    assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in said
+    assert "it is an old primary, whose standby was promoted" in said
+    assert query(pair.first, "SELECT count(*) FROM task_payloads") == [(0,)]
+
+
+def test_another_system_is_refused_until_the_operator_says_so(tmp_path: Path) -> None:
+    port = random.randrange(20_000, 32_000)
+    with running(port) as server, running_stack(server.url()) as stack:
+        scheduler = stack.scheduler().start()
+        scheduler.stop()
+        server.stop()
+        with running(port):
+            said = refused(scheduler)
+            assert "it is another database; correct DATABASE_URL, or delete " in said
+            (file,) = scheduler.data_dir.glob("database-*.json")
+            assert str(file) in said
+            file.unlink()
+            scheduler.start()
+            scheduler.stop()
+
+
+def test_a_standby_that_is_promoted_unseen_is_found(pair: Pair, tmp_path: Path) -> None:
+    """The old primary lives on, and so do the connections to it: nothing breaks that would show it."""
+    url = sa.make_url(pair.url)
+    file = LineFile(tmp_path, pair.url)
+    lineage, moves = Lineage(file), list[int]()
+    lineage.subscribe(lambda: moves.append(1))
+    with closing(connect(url, lineage)) as before:
+        lineage.look(pair.url)
+        assert (lineage.left(before), moves) == (False, [])
+        pair.second.promote()
+        lineage.look(pair.url)
+        assert (lineage.left(before), moves) == (True, [1])
+    with closing(connect(url, lineage)) as after:
+        assert after.info.port == pair.second.port
+    assert json.loads(Path(str(file)).read_text())["timeline"] == 2
+    for known in (lineage, Lineage(file)):
+        with pytest.raises(OtherLine, match=r"is timeline 1 of system \d+, and the schedulers' database is timeline 2"):
+            connect(sa.make_url(pair.first.url()), known)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"system": "x", "timeline": 1}'])
+def test_a_file_that_can_t_be_read_is_told_and_written_anew(tmp_path: Path, text: str) -> None:
+    file = LineFile(tmp_path / "folder", "postgresql+psycopg2://host/name")
+    file.write(1, 1)
+    Path(str(file)).write_text(text)
+    assert file.read() is None
+    file.write(7, 2)
+    assert file.read() == (7, 2)

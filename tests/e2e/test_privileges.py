@@ -1,0 +1,168 @@
+"""A role that lacks a right of a scheduler: a plain refusal with what to grant; and `migrate`, which needs more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.store import server
+from scheduler_svc.store.migrate import MIGRATIONS, upgrade
+from tests.e2e.stack import running_stack
+from tests.guides import DOCS, snippets
+from tests.later_migrations import NEWEST, LaterMigrations
+
+PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
+WITHIN = 60.0
+SQL, *_ = (it.text for it in snippets(DOCS / "deployment.md") if it.language == "sql")
+"""What the documentation has an operator run."""
+OWNER, SERVING = "contentgen_owner", "contentgen_app"
+
+
+class Place:
+    """A database without tables, and roles that come and go with the test."""
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+
+    def sql(self, *statements: str) -> None:
+        with self._engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def url(self, role: str | None = None) -> str:
+        url = self._url.set(username=role) if role else self._url
+        return url.render_as_string(hide_password=False)
+
+    def run(self, *arguments: str, role: str) -> subprocess.CompletedProcess[str]:
+        """The program as this role, until it ends: a scheduler that begins to serve does not."""
+        return subprocess.run(
+            [PROGRAM, *arguments],
+            env={"DATABASE_URL": self.url(role), "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"},
+            capture_output=True,
+            text=True,
+            timeout=WITHIN,
+            check=False,
+        )
+
+    def refused(self, *arguments: str, role: str) -> str:
+        """What it says where it ends with 78 and was never ready."""
+        done = self.run(*arguments, role=role)
+        assert done.returncode == 78, done.stderr
+        assert '"ready"' not in done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    def drop_roles(self) -> None:
+        for role in (OWNER, SERVING):
+            with self._engine.connect() as connection:
+                there = connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role})
+            if there:
+                self.sql(f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def place(empty_db_url: str) -> Iterator[Place]:
+    place = Place(empty_db_url)
+    yield place
+    place.drop_roles()
+
+
+@pytest.fixture
+def documented(place: Place) -> Place:
+    """With the two roles that the documentation makes."""
+    place.sql("REVOKE ALL ON SCHEMA public FROM PUBLIC", SQL)
+    return place
+
+
+def test_the_documented_roles_migrate_and_serve(documented: Place) -> None:
+    made = documented.run("migrate", role=OWNER)
+    assert (made.returncode, made.stdout) == (0, f"schema {NEWEST}: applied {', '.join(revisions())}\n"), made.stderr
+    assert documented.run("migrate", role=OWNER).stdout == f"schema {NEWEST}: nothing to do\n"
+    assert documented.run("migrate", role=SERVING).stdout == f"schema {NEWEST}: nothing to do\n"
+    with running_stack(documented.url(SERVING)) as stack:
+        scheduler = stack.scheduler().start()
+        account_id = scheduler.client.create_account()
+        task_id = scheduler.client.submit(account_id, options={"demo-seconds": "0.1"})
+        assert scheduler.client.watch(account_id).event.resume_token
+        stack.worker("worker", scheduler).start()
+        scheduler.client.wait_completed(task_id, within=WITHIN)
+
+
+def test_an_empty_database_without_create_is_refused_with_what_to_run(documented: Place) -> None:
+    for command in ((), ("migrate",)):
+        said = documented.refused(*command, role=SERVING)
+        assert f"role {SERVING} may not bring the database to schema {NEWEST}: permission denied" in said
+        assert "`contentgen-scheduler migrate`" in said
+        assert f"GRANT USAGE, CREATE ON SCHEMA public TO {SERVING}" in said
+
+
+def test_an_old_schema_of_another_owner_is_refused_with_what_to_run(documented: Place, tmp_path: Path) -> None:
+    older = LaterMigrations(tmp_path)
+    (newest,) = (older.folder / "versions").glob(f"{NEWEST}*.py")
+    newest.unlink()
+    owner = sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool)
+    upgrade(owner, migrations=older.folder)
+    said = documented.refused(role=SERVING)
+    assert f"may not bring the database to schema {NEWEST}" in said
+    assert f"`contentgen-scheduler migrate` with the DATABASE_URL of role {OWNER}, which owns the tables" in said
+
+
+@pytest.mark.parametrize(
+    ("revoked", "lacking"),
+    [
+        ("REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public FROM contentgen_app", "DELETE on accounts, "),
+        ("REVOKE UPDATE ON leases FROM contentgen_app", "it lacks UPDATE on leases\n"),
+        ("REVOKE SELECT ON event_seq FROM contentgen_app", "it lacks SELECT on event_seq\n"),
+        ("REVOKE SELECT ON alembic_version FROM contentgen_app", "permission denied for table alembic_version"),
+        ("REVOKE USAGE ON SCHEMA public FROM contentgen_app", "GRANT USAGE, CREATE ON SCHEMA public TO contentgen_app"),
+    ],
+)
+def test_a_role_that_lacks_a_right_never_serves(documented: Place, revoked: str, lacking: str) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql(revoked)
+    assert lacking in documented.refused(role=SERVING)
+
+
+def test_the_grants_that_are_told_help(documented: Place) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM contentgen_app")
+    documented.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO contentgen_app")
+    said = documented.refused(role=SERVING)
+    documented.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
+    with running_stack(documented.url(SERVING)) as stack:
+        stack.scheduler().start()
+
+
+def test_a_role_that_only_reads_is_refused(documented: Place) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql("ALTER ROLE contentgen_app SET default_transaction_read_only = on")
+    said = documented.refused(role=SERVING)
+    assert "role contentgen_app may only read" in said
+    assert "SET default_transaction_read_only = off" in said
+
+
+def test_a_schema_that_is_missing_is_refused(documented: Place) -> None:
+    documented.sql("ALTER ROLE contentgen_owner SET search_path = nowhere")
+    said = documented.refused(role=OWNER)
+    assert "No schema of its search_path (nowhere) is there for it" in said
+    assert "CREATE SCHEMA contentgen AUTHORIZATION contentgen_owner" in said
+
+
+def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scheduler_svc.config import SettingsError
+    from scheduler_svc.store.sessions import check_sessions
+
+    monkeypatch.setattr(server, "OLDEST", 99)
+    with pytest.raises(SettingsError, match=r"leads to PostgreSQL \d+: versions 99 to \d+ are supported"):
+        check_sessions(place.url())
+
+
+def revisions() -> list[str]:
+    return sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("0*.py"))

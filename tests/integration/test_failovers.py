@@ -1,0 +1,123 @@
+"""A watch over a failover: the address leads to a database of another history, and what was told may not be in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from psycopg2.extensions import make_dsn
+
+from scheduler_svc.application import changes
+from scheduler_svc.application.audience import Audience
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.changes import Selection
+from scheduler_svc.application.tail import Tail
+from scheduler_svc.application.watching import Watch, Watches
+from scheduler_svc.domain.errors import ResumeTokenExpired
+from scheduler_svc.store.transactions import PgDatabase, make_engine
+from tests.cluster import Databases
+from tests.waiting import wait_until_async
+
+WITHIN = 10.0
+ACCOUNT = Selection(account_id=1)
+SOMEBODY = "INSERT INTO accounts (account_id, name, max_concurrent_tasks, weight) VALUES (1, 'a', 0, 1)"
+NUMBERS = "SELECT nextval('event_seq') FROM generate_series(1, {})"
+
+
+class Address:
+    """Leads to one of two databases: that of the test, or a copy that went its own way."""
+
+    def __init__(self, before: str, after: str) -> None:
+        self._databases = before, after
+        self._moved = False
+        self._engine = make_engine(before, 2)
+        sa.event.listen(self._engine, "do_connect", self._connect)
+        audience = Audience()
+        self.calls = Calls(PgDatabase(self._engine, lambda _: None, lambda: None, audience), 2)
+        self.tail = Tail(self.calls, audience)
+        self.watches = Watches(self.calls, self.tail)
+        for url in self._databases:
+            self._run(url, SOMEBODY)
+
+    def fail_over(self, drawn: int) -> None:
+        """No connection outlives it, and there the last number drawn is `drawn`: maybe above that of before."""
+        self._engine.dispose()
+        self._moved = True
+        self._run(self._databases[1], NUMBERS.format(drawn))
+
+    def draw(self, count: int) -> None:
+        self._run(self._databases[0], NUMBERS.format(count))
+
+    def close(self) -> None:
+        self.calls.close()
+        self._engine.dispose()
+
+    def _connect(self, _dialect: object, _record: object, arguments: Any, options: Any) -> Any:
+        name = sa.make_url(self._databases[self._moved]).database
+        return psycopg2.connect(make_dsn(*arguments, **{**options, "dbname": name}))
+
+    def _run(self, url: str, statement: str) -> None:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+@pytest.fixture
+def address(db_url: str, databases: Databases, template: str) -> Iterator[Address]:
+    with databases.lent(template) as after:
+        address = Address(db_url, after)
+        yield address
+        address.close()
+
+
+@pytest.fixture
+async def watch(address: Address) -> AsyncIterator[Watch]:
+    """One that stands, at number 5."""
+    address.draw(5)
+    looking = asyncio.create_task(_look(address.tail))
+    async with address.watches.open(ACCOUNT, None) as watch:
+        looking.cancel()
+        yield watch
+
+
+async def _look(tail: Tail) -> None:
+    while True:
+        await tail.run_once()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("drawn", [3, 5, 8])
+async def test_a_watch_ends_where_the_database_is_of_another_history(
+    address: Address, watch: Watch, drawn: int
+) -> None:
+    """Whether fewer numbers were drawn there, as many or more: those that were told are not those that are there."""
+    following = asyncio.create_task(anext(watch.changes()))
+    await wait_until_async(lambda: address.tail._watchers, within=WITHIN, what="it follows the tail")
+    address.fail_over(drawn)
+    await address.tail.run_once()
+    async with asyncio.timeout(WITHIN):
+        with pytest.raises(ResumeTokenExpired):
+            await following
+
+
+async def test_pages_of_two_histories_are_not_put_together(address: Address, watch: Watch) -> None:
+    """Before the tail is reached, each page is read by itself."""
+    address.fail_over(2_000)
+    with pytest.raises(ResumeTokenExpired):
+        await anext(watch.changes())
+    with pytest.raises(ResumeTokenExpired):
+        await address.calls.run(changes.in_history, watch.origin, changes.read_selected, ACCOUNT, 5, 2_000)
+
+
+async def test_who_watches_anew_is_served(address: Address, watch: Watch) -> None:
+    address.fail_over(8)
+    await address.tail.run_once()
+    looking = asyncio.create_task(_look(address.tail))
+    async with asyncio.timeout(WITHIN), address.watches.open(ACCOUNT, None) as anew:
+        assert anew.position.number == 8
+        assert anew.origin != watch.origin
+        looking.cancel()
