@@ -37,7 +37,8 @@ class Claimed:
 def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
-    A hello that replaces one of the sessions waits for this commit, and then sees its leases.
+    A worker has one session among them at most. A hello that replaces one of them waits for this commit, and then sees
+    its leases.
     """
     sessions = {room.worker_id: room.session_key for room in rooms}
     workers = {room.session_key: room.worker_id for room in rooms}

@@ -154,7 +154,9 @@ class Streams:
         if self._closed:
             raise ShuttingDown
         self._by_session[stream.session_key] = stream
-        self._by_worker[stream.worker_id] = stream
+        newest = self._by_worker.get(stream.worker_id)
+        if newest is None or newest.session_key < stream.session_key:
+            self._by_worker[stream.worker_id] = stream
 
     def remove(self, stream: WorkerStream) -> None:
         """The stream is gone."""
@@ -167,10 +169,10 @@ class Streams:
         return self._by_session.get(session_key)
 
     def rooms(self, now: float) -> list[Room]:
-        """Who would take something now."""
+        """Who would take something now: of each worker its newest session, since that has replaced the others."""
         return [
             Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free)
-            for stream in self._by_session.values()
+            for stream in self._by_worker.values()
             if (free := stream.capacity.free(now))
         ]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from scheduler_svc.application.records import Grant
 from scheduler_svc.application.streams import (
     MAX_ASSIGNMENT,
@@ -105,6 +107,22 @@ def test_rooms_are_those_of_the_streams_that_have_some() -> None:
         streams.add(stream)
     assert [(room.worker_id, room.session_key, room.free) for room in streams.rooms(0.0)] == [("v", 2, 2), ("w", 3, 1)]
     assert streams.rooms(LATER) == []
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["in order", "the replaced one opens late"])
+def test_a_replaced_session_offers_no_room(order: tuple[int, int]) -> None:
+    streams = Streams()
+    for session_key in order:
+        streams.add(with_room("w", session_key, 4))
+    assert [(room.session_key, room.free) for room in streams.rooms(0.0)] == [(2, 4)]
+    streams.remove(found(streams, 2))
+    assert streams.rooms(0.0) == [], "its successor is gone, it stays replaced"
+
+
+def found(streams: Streams, session_key: int) -> WorkerStream:
+    stream = streams.get(session_key)
+    assert stream is not None
+    return stream
 
 
 async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
