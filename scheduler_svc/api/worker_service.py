@@ -44,11 +44,11 @@ from scheduler_svc.application.streams import (
     Streams,
     WorkerStream,
 )
+from scheduler_svc.application.under_way import UnderWay
 from scheduler_svc.domain.errors import InvalidArgument, Violation
 from scheduler_svc.domain.lease import Update
 from scheduler_svc.domain.worker import State
 
-MAX_UNDER_WAY = 64
 HELLO_WITHIN = 10.0
 CAPACITY_LAPSES_AFTER = 1.5
 """Heartbeat intervals after which a stated capacity counts no more."""
@@ -100,7 +100,7 @@ class WorkerService(WorkerServiceServicer):
             raise InvalidArgument([Violation("message", text)])
         hello = replace(convert.hello(first.hello), identity=caller().name)
         opened = await self._calls.run(open_session, hello, self._settings)
-        stream = WorkerStream(hello.worker_id, opened.session_key)
+        stream = WorkerStream(hello.worker_id, opened.session_key, relieved=self._room)
         if opened.wanted.poll:
             stream.send(PollOrder(opened.wanted.poll))
         self._streams.add(stream)
@@ -144,7 +144,7 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._over.add_done_callback(_look_at)
-        self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
+        self._under_way = UnderWay()
         self._reporter = Reporter(stream.worker_id, caller().name)
 
     async def run(self) -> None:
@@ -179,18 +179,24 @@ class _Conversation:
 
     async def _write(self) -> None:
         while True:
-            await self._context.write(convert.outgoing(await self._stream.next()))
+            message = await self._stream.next()
+            await self._context.write(convert.outgoing(message))
+            if isinstance(message, AckState | AckReport):
+                self._under_way.leave(message.names)
 
     async def _read(self) -> None:
         while isinstance(request := await self._context.read(), pb.LeaseRequest):
-            await self._under_way.acquire()
             match request.WhichOneof("message"):
                 case "state":
+                    await self._under_way.enter(len(request.state.held_leases))
                     self._take_state(convert.state(request.state))
                 case "report":
+                    await self._under_way.enter(len(request.report.updates))
                     self._take_report(request.report.number, convert.updates(request.report))
                 case "draining":
-                    self._take(TakesNothingNew(self._stream.worker_id, self._stream.session_key), lambda _: None)
+                    await self._under_way.enter(0)
+                    drains = TakesNothingNew(self._stream.worker_id, self._stream.session_key)
+                    self._take(drains, lambda _: self._under_way.leave(0))
                 case _:
                     raise InvalidArgument([Violation("message", "must be state, report or draining after the hello")])
 
@@ -200,7 +206,7 @@ class _Conversation:
         def committed(ack: Any) -> None:
             assert isinstance(ack, StateAck)
             self._service.stated(self._stream, state, received)
-            self._stream.send(AckState(state.number, ack.not_renewed, ack.wanted))
+            self._stream.send(AckState(state.number, ack.not_renewed, ack.wanted, names=len(state.held)))
             if ack.wanted.poll > state.last_poll:
                 self._stream.send(PollOrder(ack.wanted.poll))
 
@@ -215,7 +221,6 @@ class _Conversation:
 
     def _take(self, item: Item, committed: Callable[[Any], None]) -> None:
         def answered(future: asyncio.Future[Answer]) -> None:
-            self._under_way.release()
             if future.cancelled():
                 return
             if error := future.exception():

@@ -6,7 +6,7 @@ Lives on the event loop. Nothing here matters once the replica is gone: leases a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scheduler_svc.application.dispatch import Room
@@ -17,6 +17,10 @@ from scheduler_svc.domain.worker import State, Wanted
 
 MAX_ASSIGNMENT = 500
 MAX_ASSIGNMENT_BYTES = 2 * 1024 * 1024
+MAX_UNSENT_ASSIGNMENTS = 4
+"""Assignments that may wait for a worker to read: beyond them it is granted nothing."""
+MAX_UNSENT_ORDERS = 1_000
+"""Messages that may wait for a worker to read: beyond them it is sent no commands, which are only short cuts."""
 _GRANT_OVERHEAD = 400
 
 
@@ -36,6 +40,8 @@ class AckState:
     state_number: int
     not_renewed: tuple[str, ...]
     wanted: Wanted
+    names: int = 0
+    """How many leases the state named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,11 @@ class AckReport:
 
     report_number: int
     outcomes: tuple[tuple[str, int, Outcome], ...]
+
+    @property
+    def names(self) -> int:
+        """How many updates the report held."""
+        return len(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +96,13 @@ Outgoing = Assign | AckState | AckReport | Order
 class WorkerStream:
     """One open session's stream: its capacity, and its messages in order."""
 
-    def __init__(self, worker_id: str, session_key: int) -> None:
+    def __init__(self, worker_id: str, session_key: int, relieved: Callable[[], None] = lambda: None) -> None:
+        """`relieved` is called when it is crowded no more."""
         self.worker_id = worker_id
         self.session_key = session_key
         self.capacity = Capacity()
+        self._relieved = relieved
+        self._assignments = 0
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
@@ -104,6 +118,7 @@ class WorkerStream:
     def send(self, message: Outgoing) -> None:
         """Sends it after those before it."""
         self._unsent.append(message)
+        self._assignments += isinstance(message, Assign)
         if self._more and not self._more.done():
             self._more.set_result(None)
 
@@ -112,11 +127,26 @@ class WorkerStream:
         while not self._unsent:
             self._more = asyncio.get_running_loop().create_future()
             await self._more
-        return self._unsent.pop(0)
+        message = self._unsent.pop(0)
+        if isinstance(message, Assign):
+            self._assignments -= 1
+            if self._assignments == MAX_UNSENT_ASSIGNMENTS - 1:
+                self._relieved()
+        return message
+
+    def order(self, command: Order) -> None:
+        """The same for a command, unless too much waits: its worker learns of it with an acknowledgement."""
+        if len(self._unsent) < MAX_UNSENT_ORDERS:
+            self.send(command)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether its worker does not read what it is granted. It is granted nothing meanwhile."""
+        return self._assignments >= MAX_UNSENT_ASSIGNMENTS
 
     def unsent(self) -> list[Outgoing]:
         """What was never handed to the stream; it sends nothing more."""
-        unsent, self._unsent = self._unsent, []
+        unsent, self._unsent, self._assignments = self._unsent, [], 0
         return unsent
 
 
@@ -173,13 +203,13 @@ class Streams:
         return [
             Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free)
             for stream in self._by_worker.values()
-            if (free := stream.capacity.free(now))
+            if not stream.crowded and (free := stream.capacity.free(now))
         ]
 
-    def tell(self, worker_id: str, message: Outgoing) -> None:
+    def tell(self, worker_id: str, command: Order) -> None:
         """Sends a command, where the worker is connected to this replica."""
         if stream := self._by_worker.get(worker_id):
-            stream.send(message)
+            stream.order(command)
 
     def send_away(self) -> None:
         """Tells every worker to dial another replica, and takes no further stream."""

@@ -207,8 +207,9 @@ class WorkerServiceStub:
     in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State asks for
     nothing (`free_slots` 0): a late result's own task must not be granted anew before it comes (16). Body and HTML
     together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-    at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
-    back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+    at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
+    worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
+    more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
     stream on which nothing comes for three heartbeat intervals is dead.
 
     Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
@@ -404,8 +405,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State asks for
     nothing (`free_slots` 0): a late result's own task must not be granted anew before it comes (16). Body and HTML
     together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-    at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
-    back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+    at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
+    worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
+    more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
     stream on which nothing comes for three heartbeat intervals is dead.
 
     Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
@@ -604,8 +606,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State asks for
         nothing (`free_slots` 0): a late result's own task must not be granted anew before it comes (16). Body and HTML
         together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-        at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
-        back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+        at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
+        worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
+        more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
         stream on which nothing comes for three heartbeat intervals is dead.
 
         Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
