@@ -21,6 +21,7 @@ from grpc import aio
 from scheduler_svc.api import lease_messages as convert
 from scheduler_svc.api.auth import caller
 from scheduler_svc.api.headers import sent
+from scheduler_svc.api.report_parts import ReportParts
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.ports import GroupCommit
 from scheduler_svc.application.report import (
@@ -38,7 +39,9 @@ from scheduler_svc.application.sessions import SessionSettings, open_session
 from scheduler_svc.application.streams import (
     AckReport,
     AckState,
+    Answered,
     Assign,
+    PartReceived,
     PollOrder,
     ReconnectOrder,
     Streams,
@@ -46,7 +49,6 @@ from scheduler_svc.application.streams import (
 )
 from scheduler_svc.application.under_way import UnderWay
 from scheduler_svc.domain.errors import InvalidArgument, Violation
-from scheduler_svc.domain.lease import Update
 from scheduler_svc.domain.worker import State
 
 HELLO_WITHIN = 10.0
@@ -54,6 +56,8 @@ CAPACITY_LAPSES_AFTER = 1.5
 """Heartbeat intervals after which a stated capacity counts no more."""
 ROTATE_AFTER = (20 * 60.0, 40 * 60.0)
 """Seconds after which a worker is asked to dial anew, so that replicas share the workers evenly."""
+ROTATE_LATER = 60.0
+"""Seconds until the next look, where a report is just coming in parts: it would have to come anew."""
 
 Context = aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
 _log = structlog.get_logger(__name__)
@@ -145,18 +149,19 @@ class _Conversation:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._over.add_done_callback(_look_at)
         self._under_way = UnderWay()
+        self._parts = ReportParts()
         self._reporter = Reporter(stream.worker_id, caller().name)
 
     async def run(self) -> None:
         """Returns when the worker has ended the stream; raises what ended it otherwise."""
-        rotate = self._loop.call_later(random.uniform(*ROTATE_AFTER), self._rotate)  # noqa: S311 - a spread
+        self._rotate_after(random.uniform(*ROTATE_AFTER))  # noqa: S311 - a spread
         jobs = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         for job in jobs:
             job.add_done_callback(self._job_ended)
         try:
             await self._over
         finally:
-            rotate.cancel()
+            self._rotation.cancel()
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
@@ -174,14 +179,20 @@ class _Conversation:
         else:
             self._over.set_exception(error)
 
+    def _rotate_after(self, seconds: float) -> None:
+        self._rotation = self._loop.call_later(seconds, self._rotate)
+
     def _rotate(self) -> None:
-        self._stream.send(ReconnectOrder())
+        if self._parts.received:
+            self._rotate_after(ROTATE_LATER)
+        else:
+            self._stream.send(ReconnectOrder())
 
     async def _write(self) -> None:
         while True:
             message = await self._stream.next()
             await self._context.write(convert.outgoing(message))
-            if isinstance(message, AckState | AckReport):
+            if isinstance(message, Answered):
                 self._under_way.leave(message.names)
 
     async def _read(self) -> None:
@@ -191,14 +202,17 @@ class _Conversation:
                     await self._under_way.enter(len(request.state.held_leases))
                     self._take_state(convert.state(request.state))
                 case "report":
-                    await self._under_way.enter(len(request.report.updates))
-                    self._take_report(request.report.number, convert.updates(request.report))
+                    await self._take_report(request.report)
+                case "report_part":
+                    await self._take_part(request.report_part)
                 case "draining":
                     await self._under_way.enter(0)
                     drains = TakesNothingNew(self._stream.worker_id, self._stream.session_key)
                     self._take(drains, lambda _: self._under_way.leave(0))
                 case _:
-                    raise InvalidArgument([Violation("message", "must be state, report or draining after the hello")])
+                    raise InvalidArgument(
+                        [Violation("message", "must be state, report, report_part or draining after the hello")]
+                    )
 
     def _take_state(self, state: State) -> None:
         received = self._loop.time()
@@ -212,7 +226,17 @@ class _Conversation:
 
         self._take(Stated(self._stream.worker_id, self._stream.session_key, state), committed)
 
-    def _take_report(self, number: int, updates: tuple[Update, ...]) -> None:
+    async def _take_part(self, part: pb.ReportPart) -> None:
+        if (report := self._parts.add(part)) is not None:
+            await self._take_report(report)
+        else:
+            await self._under_way.enter(0)
+            self._stream.send(PartReceived(part.report_number, self._parts.received))
+
+    async def _take_report(self, report: pb.Report) -> None:
+        await self._under_way.enter(len(report.updates))
+        number, updates = report.number, convert.updates(report)
+
         def committed(outcomes: Any) -> None:
             named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
             self._stream.send(AckReport(number, named))

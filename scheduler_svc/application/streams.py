@@ -58,6 +58,15 @@ class AckReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PartReceived:
+    """A part of a report is there; `received` bytes of it came so far."""
+
+    report_number: int
+    received: int
+    names: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CancelLease:
     """Stop this lease."""
 
@@ -90,7 +99,8 @@ class ReconnectOrder:
 
 
 Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder
-Outgoing = Assign | AckState | AckReport | Order
+Answered = AckState | AckReport | PartReceived
+Outgoing = Assign | Answered | Order
 
 
 class WorkerStream:

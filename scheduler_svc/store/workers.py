@@ -49,11 +49,11 @@ _OPEN = sa.text(f"""
     RETURNING session_key, wanted_slots, wanted_drain, {_UNANSWERED_POLL}
 """)
 
-_HEARD = Batch(worker_id="text", session_key="bigint", last_error="text")
+_HEARD = Batch(worker_id="text", session_key="bigint", unhealthy="boolean", last_error="text")
 # Only the session that is open; what an old stream still says is not taken.
 _HEAR = sa.text(f"""
     UPDATE workers AS w SET heard_time = now(), last_error = r.last_error,
-        unhealthy_time = CASE WHEN r.last_error IS NOT NULL THEN coalesce(w.unhealthy_time, now()) END
+        unhealthy_time = CASE WHEN r.unhealthy THEN coalesce(w.unhealthy_time, now()) END
     FROM {_HEARD.source} WHERE w.worker_id = r.worker_id AND w.session_key = r.session_key
     RETURNING w.session_key, w.wanted_slots, w.wanted_drain, {_UNANSWERED_POLL},
         EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = w.worker_id)
