@@ -8,6 +8,7 @@ from contentgen.v1 import task_pb2
 
 from tests.e2e.cable import cable_to
 from tests.e2e.client import Client, request
+from tests.e2e.previous import previous_version
 from tests.e2e.proxies import NGINX_SETTINGS, nginx
 from tests.e2e.quick_creator import quick_creator
 from tests.e2e.stack import Stack
@@ -74,3 +75,18 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
         wait_until(lambda: not client.workers()["behind"].last_error, within=WITHIN, what="nothing is wrong any more")
         assert client.task(large).attempt == 1
         worker.stop()
+
+
+def test_a_scheduler_and_a_worker_of_the_version_before_know_no_parts(empty_db_url: str, stack: Stack) -> None:
+    previous = previous_version(stack.folder)
+    old = stack.scheduler("old", database_url=empty_db_url)
+    old.command = [str(previous.scheduler)]
+    creator = str(quick_creator(stack.folder))
+    stack.worker("new-on-old", old.start(), CREATOR_CLI_PATH=creator).start()
+    new = stack.scheduler("new").start()
+    worker = stack.worker("old-on-new", new, CREATOR_CLI_PATH=creator)
+    worker.command = [str(previous.worker)]
+    worker.start()
+    for client in (old.client, new.client):
+        task_id = submit(client, client.create_account(), 1_500_000)
+        assert client.wait_completed(task_id, within=WITHIN).attempt == 1

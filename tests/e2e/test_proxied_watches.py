@@ -74,6 +74,15 @@ def test_a_watch_goes_on_past_a_proxy_s_time_out(stack: Stack, tmp_path: Path, p
     assert found == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
 
 
+@pytest.mark.parametrize(
+    "settings", [NGINX_SETTINGS, HAPROXY_SETTINGS, ENVOY_SETTINGS], ids=["nginx", "haproxy", "envoy"]
+)
+def test_the_settings_are_those_of_the_documentation(settings: str) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    for setting in settings.replace("; ", ";\n").splitlines():
+        assert setting.strip() in documented
+
+
 def cut_off(watch: Watch, events: Future[list[Document]], times: int) -> None:
     """Returns once the proxy has ended so many streams of the watch, and another one is there."""
     streams = set()
