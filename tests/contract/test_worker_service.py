@@ -19,6 +19,7 @@ from scheduler_svc.api import worker_service
 from scheduler_svc.replica import Replica
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker, hello
+from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -67,6 +68,33 @@ async def test_a_stream_is_sent_to_another_replica_after_a_while_and_goes_on_unt
     async with ScriptedWorker(channel) as worker:
         await worker.read("reconnect")
         assert (await worker.state(free_slots=0)).state_number == 1
+
+
+async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that(
+    tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another stream the parts would have to come anew."""
+    monkeypatch.setattr(worker_service, "ROTATE_AFTER", (1.0, 1.0))
+    monkeypatch.setattr(worker_service, "ROTATE_LATER", 0.2)
+    looks: list[None] = []
+    rotate = worker_service._Conversation._rotate
+
+    def looked(conversation: worker_service._Conversation) -> None:
+        looks.append(None)
+        rotate(conversation)
+
+    monkeypatch.setattr(worker_service._Conversation, "_rotate", looked)
+    await submitted(tasks, account)
+    async with ScriptedWorker(channel) as worker:
+        (lease,) = await worker.take()
+        first, last = in_parts(result_of(lease, 1, "x" * 900), 500)
+        await worker.write(pb.LeaseRequest(report_part=first))
+        await worker.read("part_received")
+        await wait_until_async(lambda: len(looks) > 1, within=10, what="it is looked again and again")
+        await worker.write(pb.LeaseRequest(report_part=last))
+        answer = (await worker.read("acknowledgement")).acknowledgement
+        assert answer.report_number == 1
+        await worker.read("reconnect")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,8 @@ class Outbox:
     @property
     def stuck(self) -> Sequence[Update]:
         """The updates that get through on no stream, the largest first."""
+        if not self._due:
+            return []
         kept = (update for update in chain(self._alone.values(), *self._sent.values()) if _key(update) in self._due)
         return sorted(kept, key=lambda update: -update.size)
 
