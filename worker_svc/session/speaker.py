@@ -97,7 +97,7 @@ class Speaker:
         self._parts.received(report_number, at)
 
     def _report_is_due(self, at: float) -> bool:
-        return self._worker.outbox.under_way < REPORTS_AT_ONCE or at - self._reported_at >= REPORT_PAUSE
+        return self._worker.outbox.under_way < REPORTS_AT_ONCE or at >= self._reported_at + REPORT_PAUSE
 
     def _state_is_due(self, at: float) -> bool:
         if at >= self._state_due_at:
@@ -128,21 +128,28 @@ class Speaker:
         )
 
     def _report(self, at: float) -> pb.LeaseRequest | None:
-        """What has gathered, or else a large update, a state ahead of it. While one is sent in parts, what fits one."""
+        """A large update, a state ahead of it, or what has gathered; while one is sent in parts, what fits a part.
+
+        An update under which a stream has ended goes behind all else: it may end this one, too.
+        """
         outbox, number = self._worker.outbox, self._report_number + 1
         if self._parts.busy:
-            taken = outbox.take(number, self._parts.size)
-        elif taken := outbox.take(number):
+            return self._sent(number, outbox.take(number, self._parts.size), at)
+        large = outbox.alone(at)
+        if (large is None or outbox.ends_under(large)) and (taken := outbox.take(number)):
             self._sends_large = False
-        elif (large := outbox.alone(at)) is not None:
-            if not self._stated_for_large:
-                return self._state(at)
-            taken = outbox.take_alone(number, large)
-            self._sends_large = True
-        return self._sent(number, taken, at) if taken else None
+            return self._sent(number, taken, at)
+        if large is None:
+            return None
+        if not self._stated_for_large:
+            return self._state(at)
+        self._sends_large = True
+        return self._sent(number, outbox.take_alone(number, large), at)
 
-    def _sent(self, number: int, taken: Sequence[Update], at: float) -> pb.LeaseRequest:
-        """Report `number`, or its first part."""
+    def _sent(self, number: int, taken: Sequence[Update], at: float) -> pb.LeaseRequest | None:
+        """Report `number`, or its first part; None where nothing was taken."""
+        if not taken:
+            return None
         self._report_number, self._reported_at, self._stated_for_large = number, at, False
         message = wire.report(number, taken)
         if self._takes_parts and sum(update.size for update in taken) > self._parts.size:
