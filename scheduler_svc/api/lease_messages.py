@@ -94,7 +94,8 @@ def state(message: pb.State) -> State:
         held=_held(message.held_leases),
         last_assignment=message.last_assignment,
         last_poll=_poll(message.last_poll_id),
-        last_error=_text(message.last_error, MAX_LAST_ERROR) if message.unhealthy else None,
+        unhealthy=message.unhealthy,
+        last_error=_text(message.last_error, MAX_LAST_ERROR),
     )
 
 
@@ -205,6 +206,7 @@ def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, schedul
             wanted=_wanted(opened.wanted),
             scheduler_id=scheduler_id,
             takes_deferrals=True,
+            takes_parts=True,
         )
     )
 
@@ -232,6 +234,8 @@ def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
             for lease_id, attempt, outcome in outcomes:
                 add(lease_id=lease_id, attempt=attempt, outcome=_OUTCOMES[outcome])
             return response
+        case streams.PartReceived(number, received):
+            return pb.LeaseResponse(part_received=pb.PartReceived(report_number=number, received_bytes=received))
         case _:
             return _order(message)
 

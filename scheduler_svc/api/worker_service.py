@@ -21,6 +21,7 @@ from grpc import aio
 from scheduler_svc.api import lease_messages as convert
 from scheduler_svc.api.auth import caller
 from scheduler_svc.api.headers import sent
+from scheduler_svc.api.report_parts import ReportParts
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.ports import GroupCommit
@@ -39,22 +40,25 @@ from scheduler_svc.application.sessions import SessionSettings, open_session
 from scheduler_svc.application.streams import (
     AckReport,
     AckState,
+    Answered,
     Assign,
+    PartReceived,
     PollOrder,
     ReconnectOrder,
     Streams,
     WorkerStream,
 )
+from scheduler_svc.application.under_way import UnderWay
 from scheduler_svc.domain.errors import InvalidArgument, Violation
-from scheduler_svc.domain.lease import Update
 from scheduler_svc.domain.worker import State
 
-MAX_UNDER_WAY = 64
 HELLO_WITHIN = 10.0
 CAPACITY_LAPSES_AFTER = 1.5
 """Heartbeat intervals after which a stated capacity counts no more."""
 ROTATE_AFTER = (20 * 60.0, 40 * 60.0)
 """Seconds after which a worker is asked to dial anew, so that replicas share the workers evenly."""
+ROTATE_LATER = 60.0
+"""Seconds until the next look, where a report is just coming in parts: it would have to come anew."""
 
 Context = aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
 _log = structlog.get_logger(__name__)
@@ -101,7 +105,9 @@ class WorkerService(WorkerServiceServicer):
             raise InvalidArgument([Violation("message", text)])
         hello = replace(convert.hello(first.hello), identity=caller().name)
         opened = await self._caution.run(open_session, hello, self._settings)
-        stream = WorkerStream(hello.worker_id, opened.session_key, heeds_skipped=hello.heeds_skipped)
+        stream = WorkerStream(
+            hello.worker_id, opened.session_key, relieved=self._room, heeds_skipped=hello.heeds_skipped
+        )
         if opened.wanted.poll:
             stream.send(PollOrder(opened.wanted.poll))
         self._streams.add(stream)
@@ -145,19 +151,20 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._over.add_done_callback(_look_at)
-        self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
+        self._under_way = UnderWay()
+        self._parts = ReportParts()
         self._reporter = Reporter(stream.worker_id, caller().name)
 
     async def run(self) -> None:
         """Returns when the worker has ended the stream; raises what ended it otherwise."""
-        rotate = self._loop.call_later(random.uniform(*ROTATE_AFTER), self._rotate)  # noqa: S311 - a spread
+        self._rotate_after(random.uniform(*ROTATE_AFTER))  # noqa: S311 - a spread
         jobs = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         for job in jobs:
             job.add_done_callback(self._job_ended)
         try:
             await self._over
         finally:
-            rotate.cancel()
+            self._rotation.cancel()
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
@@ -175,25 +182,40 @@ class _Conversation:
         else:
             self._over.set_exception(error)
 
+    def _rotate_after(self, seconds: float) -> None:
+        self._rotation = self._loop.call_later(seconds, self._rotate)
+
     def _rotate(self) -> None:
-        self._stream.send(ReconnectOrder())
+        if self._parts.received:
+            self._rotate_after(ROTATE_LATER)
+        else:
+            self._stream.send(ReconnectOrder())
 
     async def _write(self) -> None:
         while True:
-            await self._context.write(convert.outgoing(await self._stream.next()))
+            message = await self._stream.next()
+            await self._context.write(convert.outgoing(message))
+            if isinstance(message, Answered):
+                self._under_way.leave(message.names)
 
     async def _read(self) -> None:
         while isinstance(request := await self._context.read(), pb.LeaseRequest):
-            await self._under_way.acquire()
             match request.WhichOneof("message"):
                 case "state":
+                    await self._under_way.enter(len(request.state.held_leases))
                     self._take_state(convert.state(request.state))
                 case "report":
-                    self._take_report(request.report.number, convert.updates(request.report))
+                    await self._take_report(request.report)
+                case "report_part":
+                    await self._take_part(request.report_part)
                 case "draining":
-                    self._take(TakesNothingNew(self._stream.worker_id, self._stream.session_key), lambda _: None)
+                    await self._under_way.enter(0)
+                    drains = TakesNothingNew(self._stream.worker_id, self._stream.session_key)
+                    self._take(drains, lambda _: self._under_way.leave(0))
                 case _:
-                    raise InvalidArgument([Violation("message", "must be state, report or draining after the hello")])
+                    raise InvalidArgument(
+                        [Violation("message", "must be state, report, report_part or draining after the hello")]
+                    )
 
     def _take_state(self, state: State) -> None:
         received = self._loop.time()
@@ -201,14 +223,25 @@ class _Conversation:
         def committed(ack: Any) -> None:
             assert isinstance(ack, StateAck)
             self._service.stated(self._stream, state, received)
-            self._stream.send(AckState(state.number, ack.not_renewed, ack.skipped, ack.wanted))
+            names = len(state.held)
+            self._stream.send(AckState(state.number, ack.not_renewed, ack.skipped, ack.wanted, names=names))
             if ack.wanted.poll > state.last_poll:
                 self._stream.send(PollOrder(ack.wanted.poll))
 
         stream = self._stream
         self._take(Stated(stream.worker_id, stream.session_key, state, stream.heeds_skipped), committed)
 
-    def _take_report(self, number: int, updates: tuple[Update, ...]) -> None:
+    async def _take_part(self, part: pb.ReportPart) -> None:
+        if (report := self._parts.add(part)) is not None:
+            await self._take_report(report)
+        else:
+            await self._under_way.enter(0)
+            self._stream.send(PartReceived(part.report_number, self._parts.received))
+
+    async def _take_report(self, report: pb.Report) -> None:
+        await self._under_way.enter(len(report.updates))
+        number, updates = report.number, convert.updates(report)
+
         def committed(outcomes: Any) -> None:
             named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
             self._stream.send(AckReport(number, named))
@@ -217,7 +250,6 @@ class _Conversation:
 
     def _take(self, item: Item, committed: Callable[[Any], None]) -> None:
         def answered(future: asyncio.Future[Answer]) -> None:
-            self._under_way.release()
             if future.cancelled():
                 return
             if error := future.exception():

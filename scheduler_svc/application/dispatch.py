@@ -42,7 +42,8 @@ def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
     Before that one goes to each that is half open: on a quiet fleet others would always be emptier, and a worker whose
     CLI was mended would never be tried.
 
-    A hello that replaces one of the sessions waits for this commit, and then sees its leases.
+    A worker has one session among them at most. A hello that replaces one of them waits for this commit, and then sees
+    its leases.
     """
     sessions = {room.worker_id: room.session_key for room in rooms}
     workers = {room.session_key: room.worker_id for room in rooms}

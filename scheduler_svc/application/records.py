@@ -321,8 +321,8 @@ class Heard(NamedTuple):
 
     worker_id: str
     session_key: int
-    last_error: str | None = None
-    """Why the worker is unhealthy; None where it is not."""
+    unhealthy: bool = False
+    last_error: str = ""
 
 
 class HeardBack(NamedTuple):

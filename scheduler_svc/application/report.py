@@ -114,6 +114,10 @@ def report_keys(item: Item) -> Iterable[Hashable]:
             return (item.session_key,)
 
 
+def _heard(worker_id: str, session_key: int, state: State) -> Heard:
+    return Heard(worker_id, session_key, state.unhealthy, state.last_error)
+
+
 class Reports:
     """The work of the report lane."""
 
@@ -130,7 +134,7 @@ class Reports:
             elif isinstance(item, TakesNothingNew):
                 tx.workers.set_draining(item.worker_id, item.session_key)
         stated = [item for item in group if isinstance(item, Stated)]
-        sessions = {it.session_key: Heard(it.worker_id, it.session_key, it.state.last_error) for it in stated}
+        sessions = {it.session_key: _heard(it.worker_id, it.session_key, it.state) for it in stated}
         heard = tx.workers.hear(sorted(sessions.values())) if sessions else {}
         _answer_polls(tx, stated, heard)
         applied = self._apply(tx, group)

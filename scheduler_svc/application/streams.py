@@ -6,7 +6,7 @@ Lives on the event loop. Nothing here matters once the replica is gone: leases a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scheduler_svc.application.dispatch import Room
@@ -17,6 +17,10 @@ from scheduler_svc.domain.worker import State, Wanted
 
 MAX_ASSIGNMENT = 500
 MAX_ASSIGNMENT_BYTES = 2 * 1024 * 1024
+MAX_UNSENT_ASSIGNMENTS = 4
+"""Assignments that may wait for a worker to read: beyond them it is granted nothing."""
+MAX_UNSENT_ORDERS = 1_000
+"""Messages that may wait for a worker to read: beyond them it is sent no commands, which are only short cuts."""
 _GRANT_OVERHEAD = 400
 
 
@@ -37,6 +41,8 @@ class AckState:
     not_renewed: tuple[str, ...]
     skipped: tuple[str, ...]
     wanted: Wanted
+    names: int = 0
+    """How many leases the state named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,20 @@ class AckReport:
 
     report_number: int
     outcomes: tuple[tuple[str, int, Outcome], ...]
+
+    @property
+    def names(self) -> int:
+        """How many updates the report held."""
+        return len(self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class PartReceived:
+    """A part of a report is there; `received` bytes of it came so far."""
+
+    report_number: int
+    received: int
+    names: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +100,30 @@ class ReconnectOrder:
 
 
 Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder
-Outgoing = Assign | AckState | AckReport | Order
+Answered = AckState | AckReport | PartReceived
+Outgoing = Assign | Answered | Order
 
 
 class WorkerStream:
     """One open session's stream: its capacity, and its messages in order."""
 
-    def __init__(self, worker_id: str, session_key: int, *, heeds_skipped: bool = False) -> None:
-        """`heeds_skipped`: as its hello says."""
+    def __init__(
+        self,
+        worker_id: str,
+        session_key: int,
+        relieved: Callable[[], None] = lambda: None,
+        *,
+        heeds_skipped: bool = False,
+    ) -> None:
+        """`relieved` is called when it is crowded no more. `heeds_skipped`: as its hello says."""
         self.worker_id = worker_id
         self.session_key = session_key
         self.heeds_skipped = heeds_skipped
         self.capacity = Capacity()
         self.unhealthy = False
         """Whether its CLI fails or is gone, as its newest state says. With room it is half open."""
+        self._relieved = relieved
+        self._assignments = 0
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
@@ -101,7 +131,7 @@ class WorkerStream:
         """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
         self.capacity.stated(state.number, state.free_slots, state.last_assignment, lapses_at)
         if state.number == self.capacity.state_number:
-            self.unhealthy = state.last_error is not None
+            self.unhealthy = state.unhealthy
 
     def assign(self, state_number: int, grants: Sequence[Grant]) -> None:
         """Sends leases that are committed, in as many messages as they need."""
@@ -111,6 +141,7 @@ class WorkerStream:
     def send(self, message: Outgoing) -> None:
         """Sends it after those before it."""
         self._unsent.append(message)
+        self._assignments += isinstance(message, Assign)
         if self._more and not self._more.done():
             self._more.set_result(None)
 
@@ -119,11 +150,26 @@ class WorkerStream:
         while not self._unsent:
             self._more = asyncio.get_running_loop().create_future()
             await self._more
-        return self._unsent.pop(0)
+        message = self._unsent.pop(0)
+        if isinstance(message, Assign):
+            self._assignments -= 1
+            if self._assignments == MAX_UNSENT_ASSIGNMENTS - 1:
+                self._relieved()
+        return message
+
+    def order(self, command: Order) -> None:
+        """The same for a command, unless too much waits: its worker learns of it with an acknowledgement."""
+        if len(self._unsent) < MAX_UNSENT_ORDERS:
+            self.send(command)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether its worker does not read what it is granted. It is granted nothing meanwhile."""
+        return self._assignments >= MAX_UNSENT_ASSIGNMENTS
 
     def unsent(self) -> list[Outgoing]:
         """What was never handed to the stream; it sends nothing more."""
-        unsent, self._unsent = self._unsent, []
+        unsent, self._unsent, self._assignments = self._unsent, [], 0
         return unsent
 
 
@@ -161,7 +207,9 @@ class Streams:
         if self._closed:
             raise ShuttingDown
         self._by_session[stream.session_key] = stream
-        self._by_worker[stream.worker_id] = stream
+        newest = self._by_worker.get(stream.worker_id)
+        if newest is None or newest.session_key < stream.session_key:
+            self._by_worker[stream.worker_id] = stream
 
     def remove(self, stream: WorkerStream) -> None:
         """The stream is gone."""
@@ -174,17 +222,17 @@ class Streams:
         return self._by_session.get(session_key)
 
     def rooms(self, now: float) -> list[Room]:
-        """Who would take something now."""
+        """Who would take something now: of each worker its newest session, since that has replaced the others."""
         return [
             Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free, stream.unhealthy)
-            for stream in self._by_session.values()
-            if (free := stream.capacity.free(now))
+            for stream in self._by_worker.values()
+            if not stream.crowded and (free := stream.capacity.free(now))
         ]
 
-    def tell(self, worker_id: str, message: Outgoing) -> None:
+    def tell(self, worker_id: str, command: Order) -> None:
         """Sends a command, where the worker is connected to this replica."""
         if stream := self._by_worker.get(worker_id):
-            stream.send(message)
+            stream.order(command)
 
     def send_away(self) -> None:
         """Tells every worker to dial another replica, and takes no further stream."""

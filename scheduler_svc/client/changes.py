@@ -22,6 +22,8 @@ CONNECT_LIMIT = 30.0
 """Seconds: a stream that lasted longer was connected, for gRPC gives up a connection that takes 20 s."""
 # CANCELLED, where it is not us who cancelled: a server that shuts down says so, and a proxy that resets a stream.
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+# Without a reason no scheduler says it: a proxy has lost its scheduler, or a time limit of its own is over.
+_PASSING_FROM_PROXIES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 _PASSING_REASONS = ("WATCHER_TOO_SLOW", "TOO_MANY_WATCHERS")
 
 
@@ -130,4 +132,6 @@ class Changes:
         told = refusal(error)
         if told.reason == "WATCHER_TOO_SLOW":
             self.resume_token = told.metadata.get("resume_token") or self.resume_token
+        if not told.reason and error.code() in _PASSING_FROM_PROXIES:
+            return True
         return error.code() in _PASSING or told.reason in _PASSING_REASONS

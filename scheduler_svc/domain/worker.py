@@ -49,8 +49,9 @@ class State:
     last_assignment: int
     last_poll: int = 0
     """The number of the last poll that it answers; 0: none, or none that is known."""
-    last_error: str | None = None
-    """Why the worker is unhealthy; None where it is not."""
+    unhealthy: bool = False
+    last_error: str = ""
+    """Why the worker is unhealthy, or what result it can't deliver; empty where neither is so."""
 
 
 @dataclass(frozen=True, slots=True)

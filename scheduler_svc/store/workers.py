@@ -49,12 +49,13 @@ _OPEN = sa.text(f"""
     RETURNING session_key, wanted_slots, wanted_drain, {_UNANSWERED_POLL}
 """)
 
-_HEARD = Batch(worker_id="text", session_key="bigint", last_error="text")
+_HEARD = Batch(worker_id="text", session_key="bigint", unhealthy="boolean", last_error="text")
 # Only the session that is open; what an old stream still says is not taken. A row that somebody has locked is read and
 # not written: a stranger's lock must not stop the renewals, and a hello that holds it ends what it does not keep.
 _HEAR = sa.text(f"""
     WITH open AS MATERIALIZED (
-        SELECT w.worker_id, w.session_key, r.last_error, w.wanted_slots, w.wanted_drain, {_UNANSWERED_POLL} AS poll
+        SELECT w.worker_id, w.session_key, r.unhealthy, r.last_error, w.wanted_slots, w.wanted_drain,
+            {_UNANSWERED_POLL} AS poll
         FROM {_HEARD.source}, LATERAL (
             SELECT * FROM workers AS x WHERE x.worker_id = r.worker_id AND x.session_key = r.session_key OFFSET 0) AS w
     ),
@@ -64,7 +65,7 @@ _HEAR = sa.text(f"""
     ),
     noted AS (
         UPDATE workers AS w SET heard_time = now(), last_error = open.last_error,
-            unhealthy_time = CASE WHEN open.last_error IS NOT NULL THEN coalesce(w.unhealthy_time, now()) END
+            unhealthy_time = CASE WHEN open.unhealthy THEN coalesce(w.unhealthy_time, now()) END
         FROM open WHERE w.worker_id = ANY(ARRAY(SELECT worker_id FROM free))
             AND w.worker_id = open.worker_id AND w.session_key = open.session_key
     )

@@ -117,9 +117,11 @@ AWAY_AT_ONCE = [AWAY]
     [
         [pending("t1"), Refused(grpc.StatusCode.DEADLINE_EXCEEDED)],
         [pending("t1"), Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask another replica", "TOO_MANY_WATCHERS")],
+        [pending("t1"), Refused(grpc.StatusCode.INTERNAL, "RST_STREAM", "")],
+        [pending("t1"), Refused(grpc.StatusCode.UNKNOWN, "Stream removed", "")],
         [pending("t1")],
     ],
-    ids=["deadline", "too many", "no status"],
+    ids=["deadline", "too many", "reset by a proxy", "removed", "no status"],
 )
 def test_a_stream_that_just_ends_is_followed_by_another(
     scheduler: ScriptedScheduler, client: ContentGenerationClient, end: list[Any]

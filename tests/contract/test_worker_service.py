@@ -19,6 +19,7 @@ from scheduler_svc.api import worker_service
 from scheduler_svc.replica import Replica
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker, hello
+from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -92,6 +93,33 @@ async def test_a_stream_is_sent_to_another_replica_after_a_while_and_goes_on_unt
     async with ScriptedWorker(channel) as worker:
         await worker.read("reconnect")
         assert (await worker.state(free_slots=0)).state_number == 1
+
+
+async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that(
+    tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another stream the parts would have to come anew."""
+    monkeypatch.setattr(worker_service, "ROTATE_AFTER", (1.0, 1.0))
+    monkeypatch.setattr(worker_service, "ROTATE_LATER", 0.2)
+    looks: list[None] = []
+    rotate = worker_service._Conversation._rotate
+
+    def looked(conversation: worker_service._Conversation) -> None:
+        looks.append(None)
+        rotate(conversation)
+
+    monkeypatch.setattr(worker_service._Conversation, "_rotate", looked)
+    await submitted(tasks, account)
+    async with ScriptedWorker(channel) as worker:
+        (lease,) = await worker.take()
+        first, last = in_parts(result_of(lease, 1, "x" * 900), 500)
+        await worker.write(pb.LeaseRequest(report_part=first))
+        await worker.read("part_received")
+        await wait_until_async(lambda: len(looks) > 1, within=10, what="it is looked again and again")
+        await worker.write(pb.LeaseRequest(report_part=last))
+        answer = (await worker.read("acknowledgement")).acknowledgement
+        assert answer.report_number == 1
+        await worker.read("reconnect")
 
 
 @pytest.mark.parametrize(
@@ -345,6 +373,81 @@ async def test_an_update_that_says_nothing_is_refused(worker: ScriptedWorker, up
     await worker.write(pb.LeaseRequest(report=pb.Report(number=1, updates=[update])))
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
         await worker.read("acknowledgement")
+
+
+def in_parts(report: pb.Report, size: int) -> list[pb.ReportPart]:
+    """A report as it is sent in parts."""
+    data = report.SerializeToString()
+    cuts = range(0, len(data), size)
+    return [
+        pb.ReportPart(report_number=report.number, data=data[cut : cut + size], last=cut == cuts[-1]) for cut in cuts
+    ]
+
+
+def result_of(lease: pb.AssignedLease, number: int, body: str) -> pb.Report:
+    update = pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt)
+    update.completed.result.body = body
+    return pb.Report(number=number, updates=[update])
+
+
+async def test_a_report_may_come_in_parts_with_others_in_between(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    assert worker.welcome.takes_parts
+    await submitted(tasks, account, 2)
+    leases = list(await worker.take(2))
+    while len(leases) < 2:
+        leases += await worker.assigned()
+    large, beside = leases
+    *parts, last = in_parts(result_of(large, 7, "a long article, 很长" * 10_000), 100_001)
+    for part in parts:
+        await worker.write(pb.LeaseRequest(report_part=part))
+    received = [(await worker.read("part_received")).part_received for _ in parts]
+    assert [it.report_number for it in received] == [7] * len(parts)
+    assert [it.received_bytes for it in received] == [100_001 * (n + 1) for n in range(len(parts))]
+    assert (await worker.state(0)).not_renewed_leases == []
+    assert await worker.complete(beside) == COMMITTED
+    assert (await get(tasks, large.task.task_id)).status == task_pb2.TASK_STATUS_SUBMITTED
+    await worker.write(pb.LeaseRequest(report_part=last))
+    answer = (await worker.read("acknowledgement")).acknowledgement
+    assert (answer.report_number, [it.outcome for it in answer.results]) == (7, [COMMITTED])
+    assert (await get(tasks, large.task.task_id)).status == task_pb2.TASK_STATUS_COMPLETED
+
+
+async def test_parts_of_a_report_go_with_their_stream(
+    tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
+) -> None:
+    await submitted(tasks, account)
+    async with ScriptedWorker(channel) as worker:
+        (lease,) = await worker.take()
+        first, *_ = parts = in_parts(result_of(lease, 1, "x" * 1_000), 500)
+        await worker.write(pb.LeaseRequest(report_part=first))
+        await worker.read("part_received")
+    held = pb.HeldLease(lease_id=lease.lease_id, attempt=1)
+    async with ScriptedWorker(channel, hello(session_number=2, held_leases=[held])) as again:
+        for part in parts:
+            await again.write(pb.LeaseRequest(report_part=part))
+        answer = (await again.read("acknowledgement")).acknowledgement
+        assert [it.outcome for it in answer.results] == [COMMITTED]
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (pb.ReportPart(report_number=2, data=b"x"), "must be 1 until that report's last part"),
+        (pb.ReportPart(report_number=1, data=bytes(3 << 20)), "at most 4,194,304 bytes"),
+    ],
+    ids=["another report", "too many bytes"],
+)
+async def test_parts_that_make_no_report_end_the_stream(
+    worker: ScriptedWorker, second: pb.ReportPart, told: str
+) -> None:
+    await worker.write(pb.LeaseRequest(report_part=pb.ReportPart(report_number=1, data=bytes(2 << 20))))
+    await worker.read("part_received")
+    await worker.write(pb.LeaseRequest(report_part=second))
+    with pytest.raises(aio.AioRpcError, match=told) as raised:
+        await worker.read("acknowledgement")
+    assert raised.value.code() is StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_worker_that_drains_is_given_nothing(

@@ -1,4 +1,4 @@
-"""The network between a worker and its scheduler, to be cut: bytes vanish, and no end hears of it."""
+"""The network between a worker and its scheduler, to be cut: bytes vanish, and no end hears of it. It may be slow."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _CHUNK = 64 * 1024
+_SLOW_CHUNK = 2 * 1024
 
 
 class Cable:
     """Forwards connections to a port, in a thread of its own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, rate: float | None) -> None:
         self.target = ""
+        self._rate = rate
         self._port = port
         self._whole = True
         self._connections: set[asyncio.StreamWriter] = set()
@@ -72,7 +74,9 @@ class Cable:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while chunk := await reader.read(_CHUNK):
+            while chunk := await reader.read(_SLOW_CHUNK if self._rate else _CHUNK):
+                if self._rate:
+                    await asyncio.sleep(len(chunk) / self._rate)
                 if self._whole:
                     writer.write(chunk)
                     await writer.drain()
@@ -80,9 +84,9 @@ class Cable:
 
 
 @contextmanager
-def cable_to(port: int) -> Iterator[Cable]:
-    """A whole cable to a port of this machine; `target` is its near end."""
-    cable = Cable(port)
+def cable_to(port: int, rate: float | None = None) -> Iterator[Cable]:
+    """A whole cable to a port of this machine; `target` is its near end. `rate`: bytes a second, each way; else all."""
+    cable = Cable(port, rate)
     cable.open()
     try:
         yield cable

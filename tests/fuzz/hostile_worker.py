@@ -206,6 +206,9 @@ class _Session:
                 lease_id, attempt = source.choice(self._shared.leases)
                 attempt += source.choice((0, 0, 1, -1))
                 self._update(report.updates.add(lease_id=lease_id, attempt=attempt), None)
+        if report.updates and source.random() < 0.1:
+            whole = pb.ReportPart(report_number=report.number, data=report.SerializeToString(), last=True)
+            return self._say(pb.LeaseRequest(report_part=whole))
         return self._say(pb.LeaseRequest(report=report))
 
     def _update(self, update: pb.LeaseUpdate, own: pb.AssignedLease | None) -> None:
@@ -237,6 +240,10 @@ class _Session:
             return self._say(pb.LeaseRequest(hello=self._hello()))
         if chance < 0.5:
             return self._say(pb.LeaseRequest())
+        if chance < 0.6:
+            part = message(pb.ReportPart.DESCRIPTOR, self._known, source)
+            assert isinstance(part, pb.ReportPart)
+            return self._say(pb.LeaseRequest(report_part=part))
         if chance < 0.8:
             return self._state()
         told = pb.LeaseRequest(state=pb.State(number=1)).SerializeToString()

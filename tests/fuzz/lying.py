@@ -64,6 +64,7 @@ class Liar:
         welcome.heartbeat_interval.nanos = source.choice((0, 0, -(2**31), 2**31 - 1))
         welcome.keep_leases.extend(self._ids())
         welcome.drop_leases.extend(self._ids())
+        welcome.takes_parts = source.random() < 0.3
         welcome.wanted.slots = source.choice((0, 1, 3, 3, 3, -1, 2**31 - 1))
         return pb.LeaseResponse(welcome=welcome).SerializeToString()
 

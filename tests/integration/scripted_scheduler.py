@@ -75,10 +75,11 @@ class Stream:
         wanted: pb.Wanted | None = None,
         *,
         takes_deferrals: bool = True,
+        takes_parts: bool = False,
     ) -> None:
         """Opens the session. The lease time is long beside a test, the heartbeat short."""
         welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, wanted=wanted, scheduler_id="scripted")
-        welcome.takes_deferrals = takes_deferrals
+        welcome.takes_deferrals, welcome.takes_parts = takes_deferrals, takes_parts
         welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
         welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat))
         self.send(welcome=welcome)
@@ -99,6 +100,10 @@ class Stream:
         """A report is committed, each update with the same outcome."""
         results = [pb.UpdateResult(lease_id=u.lease_id, attempt=u.attempt, outcome=outcome) for u in report.updates]
         self.send(acknowledgement=pb.Acknowledgement(report_number=report.number, results=results))
+
+    def ack_part(self, part: pb.ReportPart) -> None:
+        """A part of a report is there."""
+        self.send(part_received=pb.PartReceived(report_number=part.report_number, received_bytes=len(part.data)))
 
     def answer_all(self, *, states: bool = True, reports: bool = True) -> None:
         """From now on acknowledges by itself what comes, beside the test that reads it."""

@@ -115,6 +115,21 @@ async def test_a_turn_is_one_claim_by_the_thread_that_takes_it(floor: Floor, sch
     assert len(floor.statements) == before + 1, "the hint was heeded by that claim already"
 
 
+async def test_a_stream_that_its_successor_replaced_here_offers_no_room(floor: Floor, scheduling: Scheduling) -> None:
+    """Its worker dials anew before anybody finds the old stream dead."""
+    floor.state(floor.connect("w"), 1, free_slots=4)
+    await rested(floor)
+    again = floor.connect("w")
+    floor.state(again, 1, free_slots=4)
+    keys = [scheduling.submit_one() for _ in range(10)]
+    floor.dispatcher.hint()
+    leases: list[int] = []
+    while len(leases) < 4:
+        leases += [grant.ref.task_key for grant in (await assigned(again)).grants]
+    assert leases == keys[:4]
+    assert floor.streams.rooms(0.0) == []
+
+
 async def test_without_room_there_is_no_turn(floor: Floor) -> None:
     floor.connect("w")
     assert floor.dispatcher.turn() is None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from contentgen.v1 import worker_service_pb2 as pb
 
+from tests.e2e.quick_creator import quick_creator
 from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
 from tests.integration.worker_process import DEMO_CREATOR, WorkerProcess, lease_in, worker_process
 from tests.waiting import wait_until_async
@@ -111,6 +112,39 @@ async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -
                 i for i, m in enumerate(stream.heard) if m.HasField("report") and m.report.number == report.number
             )
             assert kinds[at - 1] == "state"
+
+
+async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_between(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        creator = quick_creator(tmp_path)
+        journal = {"CREATOR_DEMO_JOURNAL": str(tmp_path / "journal"), "CREATOR_ENV": "CREATOR_DEMO_JOURNAL"}
+        settings = {"CREATOR_CLI_PATH": str(creator), "CREATOR_PROFILE": "json", **journal}
+        with worker_process(tmp_path, scheduler.target, **settings):
+            stream, _ = await scheduler.session(takes_parts=True)
+            state = await stream.until("state", lambda s: s.free_slots > 1)
+            stream.assign(1, state.number, lease("large", characters="1500000"), lease("small", seconds="0.5"))
+            part = await stream.until("report_part")
+            assert not part.last
+            for _ in range(3):  # the part is not answered yet
+                state = await stream.until("state", lambda s: s.last_assignment == 1)
+                assert (state.free_slots, "large" in {held.lease_id for held in state.held_leases}) == (0, True)
+            await stream.update("completed", "small")
+            assert [message.HasField("report_part") for message in stream.heard].count(True) == 1
+            data, sizes = part.data, [len(part.data)]
+            while not part.last:
+                stream.ack_part(part)
+                part = await stream.until("report_part")
+                data += part.data
+                sizes.append(len(part.data))
+            report = pb.Report.FromString(data)
+            assert [update.lease_id for update in report.updates] == ["large"]
+            assert len(report.updates[0].completed.result.body) == 1_500_000
+            assert report.number == part.report_number
+            assert sizes[:-1] == sorted(sizes[:-1])
+            assert sizes[-2] > 8 * sizes[0], "they grow where the link is quick"
+            stream.ack_report(report)
+            state = await stream.until("state", lambda s: not s.held_leases)
+            assert state.free_slots > 0
 
 
 async def test_progress_is_told_at_most_once_a_second(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from scheduler_svc.application.dispatch import Claimed, Room
+from scheduler_svc.application.streams import Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
 from tests.model.messages import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
 from tests.model.scheduler import Stock, frozen
@@ -34,6 +36,32 @@ def stated(link: Link, end: End, state: State, not_renewed: tuple[str, ...]) -> 
     capacity.stated(state.number, state.free_slots, state.last_assignment, LAPSE)
     acknowledged = StateAcknowledged(state.number, not_renewed)
     return link._replace(down=(*link.down, acknowledged), end=end._replace(stock=frozen(capacity)))
+
+
+def rooms(worker_id: str, *streams: Link | None) -> list[Room]:
+    """What a replica that has these streams of a worker, the older one first, would claim; nothing while it claims."""
+    ends = [link.end for link in streams if link is not None and link.end is not None]
+    if any(end.claimed is not None for end in ends):
+        return []
+    known = Streams()
+    for end in ends:
+        stream = WorkerStream(worker_id, end.session_key)
+        stream.capacity = end.stock.thawed()
+        known.add(stream)
+    return known.rooms(0.0)
+
+
+def claimed(link: Link, claim: Claimed | None) -> Link:
+    """A claim is committed: what it granted to this stream is to be handed over. A replaced one offers no room."""
+    end = link.end
+    if end is None:
+        return link
+    if claim is None or end.session_key in claim.closed:
+        return link._replace(end=end._replace(stock=end.stock._replace(free_slots=0)))
+    if not (grants := claim.grants.get(end.session_key)):
+        return link
+    refs = tuple(grant.ref for grant in grants)
+    return link._replace(end=end._replace(claimed=(end.stock.state_number, refs)))
 
 
 def handed_over(link: Link) -> Link:

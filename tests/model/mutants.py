@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scheduler_svc.application import ledger, recover, report, sessions
+from scheduler_svc.application.dispatch import Room
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import ReadyRow
+from scheduler_svc.application.streams import Streams
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
@@ -79,6 +81,15 @@ def _stated_without_number(
     """A state is taken as if it had known of all that was sent before it came."""
     self.state_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
     self.unread.clear()
+
+
+def _rooms_of_all_streams(self: Streams, now: float) -> list[Room]:
+    """A replaced stream offers the room that it stated."""
+    return [
+        Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free)
+        for stream in self._by_session.values()
+        if (free := stream.capacity.free(now))
+    ]
 
 
 def _deadline_after_expiry(built_at: float, lease_ttl: float) -> float:
@@ -155,6 +166,12 @@ MUTANTS = (
         "A state does not say which assignment it has read: it counts as having read them all.",
         Scenario("capacity", "", {"slow": 1}, tasks=2), properties.OVERFULL,
         Capacity, "stated", _stated_without_number,
+    ),
+    Mutant(
+        "A replaced stream offers its room", "rules 3 and 6",
+        "A replica that has both of a worker's streams, the dead one and its successor, claims for the room of both.",
+        Scenario("replaced", "", {"cut": 1}, tasks=2, one_replica=True), properties.OVERFULL,
+        Streams, "rooms", _rooms_of_all_streams,
     ),
     Mutant(
         "The worker stops its CLI only after the lease has run out", "rule 9",

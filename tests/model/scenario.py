@@ -24,6 +24,8 @@ class Scenario:
     workers: int = 1
     rival: bool = False
     """Whether there is another worker, at its best: what it says and hears takes no time, and nothing befalls it."""
+    one_replica: bool = False
+    """Whether a worker's streams, present and former, are the same replica's, whose claims are for both."""
     slots: int = 1
     tasks: int = 1
     max_retries: int = 0

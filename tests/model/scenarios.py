@@ -15,6 +15,10 @@ SMALL: tuple[Scenario | Traffic, ...] = (
     Scenario("calm", "two workers, message by message, and nothing goes wrong", workers=2),
     Scenario("late", "somebody is slow for once", {"slow": 1}, rival=True),
     Scenario("streams", "a stream breaks, and what was sent on it may still arrive", {"cut": 1}, rival=True),
+    Scenario(
+        "replaced", "a stream breaks, and its replica does not notice: the next one is there too",
+        {"cut": 1}, tasks=2, one_replica=True,
+    ),
     Scenario("partition", "a worker reaches no scheduler for as long as you like", {"partition": 1}),
     Scenario("kills", "a worker is killed with its CLIs, and started again or not", {"kill": 1}),
     Scenario("replica", "a replica dies with what it had claimed and not sent", {"replica": 1}, rival=True),

@@ -1,11 +1,12 @@
 """The schedulers of the model: each request a transaction of the production application. Part of `tests.model`.
 
-A replica has no state that matters but its streams, and each stream of the model is its own replica's.
+A replica has no state that matters but its streams. Each stream of the model is its own replica's, unless its scenario
+has one replica.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from scheduler_svc.application.accounts import update_account
@@ -109,10 +110,10 @@ class Application:
                 tables.tasks[ref_of(*word[:2]).task_key].refused = True
         return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
 
-    def claim(self, tables: Tables, worker_id: str, key: int, room: Stock, free: int) -> Claimed | None:
-        """What one stream's worker is granted."""
-        rooms = [Room(worker_id, key, room.state_number, free)]
-        claimed = _call(tables, lambda: claim(transaction(tables), rooms, free, self._ttl))
+    def claim(self, tables: Tables, rooms: Sequence[Room]) -> Claimed | None:
+        """What the workers of one replica are granted."""
+        limit = sum(room.free for room in rooms)
+        claimed = _call(tables, lambda: claim(transaction(tables), rooms, limit, self._ttl))
         if claimed is not None and claimed.grants:
             tables.note_claim()
         return claimed

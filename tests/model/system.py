@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TypeVar
 
+from scheduler_svc.application.dispatch import Room
 from scheduler_svc.domain.lifecycle import Status
 from tests.model import links, properties
 from tests.model.database import session_key
@@ -29,7 +30,7 @@ from tests.model.messages import (
 )
 from tests.model.process import Process
 from tests.model.scenario import FAULTS, OF_A_WORKER, Scenario
-from tests.model.scheduler import Application, Stock
+from tests.model.scheduler import Application
 from tests.model.tables import Tables, jump, pass_time, set_down, set_up, stand, submitted
 from tests.model.whole import Whole, formerly, linked, replaced_in, spend
 from worker_svc.session.outbox import Kind
@@ -38,6 +39,7 @@ A = TypeVar("A")
 
 RIVAL = "R"
 RIVAL_SESSION = session_key(RIVAL, 1)
+RIVAL_ROOM = Room(RIVAL, RIVAL_SESSION, 0, 1)
 
 
 class Model:
@@ -74,6 +76,7 @@ class Model:
             yield from self._of_worker(whole, who)
             yield from self._of_stream(whole, who)
             yield from self._of_former_stream(whole, who)
+            yield from self._claims(whole, who)
         for who in self._faulty:
             yield from self._faults_of(whole, who)
         if self.scenario.rival:
@@ -167,12 +170,9 @@ class Model:
             after, taken = self._take(whole, who, link)
             after = after if taken is not None else self._cut(after, who)
             yield _calm(Event("take", who, link.up[0]), after if taken is None else linked(after, who, taken))
-        if link.end is not None:
-            if (claim := self._claim(whole, who, link, link.end)) is not None:
-                yield _calm(Event("claim", who, claim[1].end and claim[1].end.claimed), linked(claim[0], who, claim[1]))
-            if link.end.claimed is not None:
-                handed = links.handed_over(link)
-                yield _calm(Event("assign", who, handed.down[-1]), linked(whole, who, handed))
+        if link.end is not None and link.end.claimed is not None:
+            handed = links.handed_over(link)
+            yield _calm(Event("assign", who, handed.down[-1]), linked(whole, who, handed))
 
     def _of_former_stream(self, whole: Whole, who: int) -> Iterator[Edge[Whole]]:
         """A stream that the worker has left. What comes down it is read by nobody."""
@@ -184,12 +184,9 @@ class Model:
             closed = self._closed(after, who, link) if taken is None else None
             after = closed or formerly(after, who, taken and taken._replace(down=()))
             yield _calm(Event("take late", who, link.up[0]), after)
-        if link.end is not None:
-            if (claim := self._claim(whole, who, link, link.end)) is not None:
-                yield _calm(Event("claim late", who), formerly(claim[0], who, claim[1]))
-            if link.end.claimed is not None:
-                handed = links.handed_over(link)._replace(down=())
-                yield _calm(Event("assign late", who), formerly(whole, who, handed))
+        if link.end is not None and link.end.claimed is not None:
+            handed = links.handed_over(link)._replace(down=())
+            yield _calm(Event("assign late", who), formerly(whole, who, handed))
         yield _calm(Event("close", who), self._closed(whole, who, link))
 
     def _closed(self, whole: Whole, who: int, link: Link) -> Whole:
@@ -225,19 +222,31 @@ class Model:
             return after, None
         return after, links.stated(rest, end, state, not_renewed)
 
-    def _claim(self, whole: Whole, who: int, link: Link, end: End) -> tuple[Whole, Link] | None:
-        """A claim is committed; what it granted is not sent yet."""
-        free = end.stock.thawed().free(0.0)
-        if not free or end.claimed is not None or not self.tables(whole).claimable:
-            return None
-        key, stock, worker_id = end.session_key, end.stock, name_of(who)
-        after, claimed = self._on_tables(
-            whole, ("claim", key, free), lambda it: self._application.claim(it, worker_id, key, stock, free)
-        )
-        if claimed is None or claimed.closed:
-            return after, link._replace(end=end._replace(stock=stock._replace(free_slots=0)))
-        refs = tuple(grant.ref for grant in claimed.grants[key])
-        return after, link._replace(end=end._replace(claimed=(stock.state_number, refs)))
+    def _claims(self, whole: Whole, who: int) -> Iterator[Edge[Whole]]:
+        """What the replicas that have a worker's streams may claim for it."""
+        former, present = whole.former[who], whole.links[who]
+        if not self.tables(whole).claimable:
+            return
+        if self.scenario.one_replica:
+            yield from self._claim(whole, who, "claim", former, present)
+        else:
+            yield from self._claim(whole, who, "claim", None, present)
+            yield from self._claim(whole, who, "claim late", former, None)
+
+    def _claim(
+        self, whole: Whole, who: int, name: str, former: Link | None, present: Link | None
+    ) -> Iterator[Edge[Whole]]:
+        """A claim of one replica, which has these streams, is committed; what it granted is not sent yet."""
+        rooms = links.rooms(name_of(who), former, present)
+        if not rooms:
+            return
+        asked = tuple((room.session_key, room.free) for room in rooms)
+        after, claimed = self._on_tables(whole, ("claim", asked), lambda it: self._application.claim(it, rooms))
+        if former is not None:
+            after = formerly(after, who, links.claimed(former, claimed))
+        if present is not None:
+            after = linked(after, who, links.claimed(present, claimed))
+        yield _calm(Event(name, who), after)
 
     # The rival
 
@@ -245,7 +254,7 @@ class Model:
         tables = self.tables(whole)
         if tables.up and tables.claimable and not whole.rival:
             after, claimed = self._on_tables(
-                whole, ("rival claims",), lambda it: self._application.claim(it, RIVAL, RIVAL_SESSION, Stock(), 1)
+                whole, ("rival claims",), lambda it: self._application.claim(it, [RIVAL_ROOM])
             )
             refs = tuple(grant.ref for grant in claimed.grants[RIVAL_SESSION]) if claimed else ()
             yield _calm(Event("the other worker claims", what=refs), after._replace(rival=refs))

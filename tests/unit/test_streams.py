@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from scheduler_svc.application.records import Grant
 from scheduler_svc.application.streams import (
     MAX_ASSIGNMENT,
     MAX_ASSIGNMENT_BYTES,
+    MAX_UNSENT_ASSIGNMENTS,
+    MAX_UNSENT_ORDERS,
     AckState,
     Assign,
     DrainOrder,
@@ -105,6 +109,50 @@ def test_rooms_are_those_of_the_streams_that_have_some() -> None:
         streams.add(stream)
     assert [(room.worker_id, room.session_key, room.free) for room in streams.rooms(0.0)] == [("v", 2, 2), ("w", 3, 1)]
     assert streams.rooms(LATER) == []
+
+
+async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing_more() -> None:
+    streams, relieved = Streams(), 0
+
+    def note() -> None:
+        nonlocal relieved
+        relieved += 1
+
+    stream = WorkerStream("w", 1, relieved=note)
+    stream.stated(State(1, 100, (), 0), LATER)
+    streams.add(stream)
+    for key in range(1, MAX_UNSENT_ASSIGNMENTS + 1):
+        assert streams.rooms(0.0)
+        stream.assign(1, grants(1, start=key))
+    assert streams.rooms(0.0) == []
+    await stream.next()
+    assert (relieved, len(streams.rooms(0.0))) == (1, 1)
+    await stream.next()
+    assert relieved == 1
+
+
+def test_commands_to_a_worker_that_does_not_read_are_bounded() -> None:
+    streams, stream = Streams(), with_room("w", 1, 1)
+    streams.add(stream)
+    for poll in range(2 * MAX_UNSENT_ORDERS):
+        streams.tell("w", PollOrder(poll))
+    assert len(stream.unsent()) == MAX_UNSENT_ORDERS
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["in order", "the replaced one opens late"])
+def test_a_replaced_session_offers_no_room(order: tuple[int, int]) -> None:
+    streams = Streams()
+    for session_key in order:
+        streams.add(with_room("w", session_key, 4))
+    assert [(room.session_key, room.free) for room in streams.rooms(0.0)] == [(2, 4)]
+    streams.remove(found(streams, 2))
+    assert streams.rooms(0.0) == [], "its successor is gone, it stays replaced"
+
+
+def found(streams: Streams, session_key: int) -> WorkerStream:
+    stream = streams.get(session_key)
+    assert stream is not None
+    return stream
 
 
 async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.session.outbox import LARGE, MAX_REPORT_BYTES, MAX_REPORT_UPDATES, Answer, Kind, Outbox, Update
+from worker_svc.session.outbox import (
+    FIRST_PAUSE,
+    LARGE,
+    LONGEST_PAUSE,
+    MAX_REPORT_BYTES,
+    MAX_REPORT_UPDATES,
+    STUCK_AFTER,
+    SUSPECT,
+    Answer,
+    Kind,
+    Outbox,
+    Update,
+)
 
 COMMITTED = 1
 
@@ -72,16 +84,100 @@ def test_the_last_progress_wins() -> None:
     assert list(outbox.take(1)) == [newer]
 
 
-def test_a_large_update_goes_alone() -> None:
+def take_alone(outbox: Outbox, number: int, at: float = 0.0) -> Sequence[Update]:
+    """What goes alone next, taken as report `number`; nothing where none may."""
+    found = outbox.alone(at)
+    return [] if found is None else outbox.take_alone(number, found)
+
+
+def stream_ends(outbox: Outbox, at: float = 0.0) -> list[Update]:
+    """A stream ends, and another one begins; what is stuck by that."""
+    stuck = outbox.stream_ended(at)
+    outbox.rewind()
+    return stuck
+
+
+def test_a_large_update_goes_alone_one_at_a_time() -> None:
     outbox = Outbox()
-    outbox.add(update("a", Kind.COMPLETED))
+    for lease_id, size in (("a", 100), ("b", LARGE), ("c", LARGE), ("d", 100)):
+        outbox.add(update(lease_id, Kind.COMPLETED, size))
+    assert said(outbox.take(1)) == [("a", Kind.COMPLETED), ("d", Kind.COMPLETED)]
+    assert outbox
+    large = take_alone(outbox, 2)
+    assert said(large) == [("b", Kind.COMPLETED)]
+    assert take_alone(outbox, 3) == []
+    outbox.acknowledged(2, answers(large))
+    assert said(take_alone(outbox, 3)) == [("c", Kind.COMPLETED)]
+    assert not outbox
+
+
+def test_beside_one_that_is_sent_in_parts_goes_what_fits() -> None:
+    outbox = Outbox()
+    for lease_id, size in (("a", 700), ("b", 100), ("c", 400), ("d", 500)):
+        outbox.add(update(lease_id, Kind.FAILED, size))
+    assert said(outbox.take(1, most=600)) == [("b", Kind.FAILED), ("c", Kind.FAILED)]
+    assert said(outbox.take(2, most=600)) == [("d", Kind.FAILED)]
+    assert outbox.take(3, most=600) == []
+    assert outbox.under_way == 2
+    assert said(outbox.take(3)) == [("a", Kind.FAILED)]
+
+
+def test_what_was_under_way_when_a_stream_ended_goes_behind_all_else_and_alone() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", Kind.COMPLETED, SUSPECT))
+    outbox.add(update("b", Kind.ACCEPTED))
+    outbox.add(update("c", Kind.COMPLETED, SUSPECT))
+    outbox.take(1)
+    outbox.add(update("d", Kind.COMPLETED, LARGE))
+    assert stream_ends(outbox) == []
+    assert said(outbox.take(1)) == [("b", Kind.ACCEPTED)], "what is small ends no stream"
+    for number, lease_id in enumerate("dac", 2):
+        [alone] = take_alone(outbox, number)
+        assert alone.lease_id == lease_id
+        outbox.acknowledged(number, answers([alone]))
+    assert not outbox
+
+
+def test_once_three_streams_ended_under_one_it_is_tried_now_and_then() -> None:
+    outbox = Outbox()
+    stuck = update("a", Kind.COMPLETED, LARGE)
+    outbox.add(stuck)
+    for number in range(1, STUCK_AFTER):
+        take_alone(outbox, number)
+        assert stream_ends(outbox) == []
+        assert outbox
+    take_alone(outbox, STUCK_AFTER)
+    assert stream_ends(outbox, at=100.0) == [stuck]
+    assert not outbox, "there is nothing to send but what is stuck"
+    assert (outbox.stuck, outbox.ends_under(stuck)) == ([stuck], STUCK_AFTER)
+    for pause in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE):
+        assert outbox.alone_due_at() == 100.0 + pause
+        assert take_alone(outbox, 9, at=100.0 + pause - 1) == []
+        assert take_alone(outbox, 9, at=100.0 + pause) == [stuck]
+        assert outbox.stuck == [stuck], "as long as it is not acknowledged"
+        assert stream_ends(outbox, at=100.0) == [stuck]
+
+
+def test_of_several_those_go_first_under_which_fewer_streams_ended() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", Kind.COMPLETED, LARGE))
+    take_alone(outbox, 1)
     outbox.add(update("b", Kind.COMPLETED, LARGE))
-    outbox.add(update("c", Kind.COMPLETED))
-    assert not outbox.begins_large
-    assert said(outbox.take(1)) == [("a", Kind.COMPLETED)]
-    assert outbox.begins_large
-    assert said(outbox.take(2)) == [("b", Kind.COMPLETED)]
-    assert said(outbox.take(3)) == [("c", Kind.COMPLETED)]
+    stream_ends(outbox)
+    assert said(take_alone(outbox, 1)) == [("b", Kind.COMPLETED)]
+
+
+def test_once_it_is_acknowledged_nothing_is_stuck() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", Kind.COMPLETED, LARGE))
+    for number in range(STUCK_AFTER):
+        take_alone(outbox, number)
+        stream_ends(outbox)
+    sent = take_alone(outbox, 9, at=LONGEST_PAUSE)
+    assert len(outbox.acknowledged(9, answers(sent))) == 1
+    assert outbox.stuck == []
+    outbox.add(update("a", Kind.COMPLETED, SUSPECT))
+    assert len(outbox.take(10)) == 1
 
 
 def test_a_report_is_cut_by_number() -> None:
@@ -99,11 +195,12 @@ def test_every_report_is_within_bounds_and_nothing_is_lost(sizes: list[int]) -> 
         outbox.add(update(str(number), Kind.COMPLETED, size))
     sent: list[Update] = []
     while outbox:
-        report = outbox.take(len(sent) + 1)
+        report = outbox.take(len(sent) + 1) or take_alone(outbox, len(sent) + 1)
         assert sum(u.size for u in report) <= MAX_REPORT_BYTES
         assert len(report) == 1 or all(u.size < LARGE for u in report)
+        outbox.acknowledged(len(sent) + 1, answers(report))
         sent += report
-    assert [u.lease_id for u in sent] == [str(number) for number in range(len(sizes))]
+    assert sorted(int(u.lease_id) for u in sent) == list(range(len(sizes)))
 
 
 def test_an_answer_that_is_missing_or_foreign_settles_nothing_and_waits_for_the_next_stream() -> None:

@@ -31,6 +31,10 @@ class StreamEndedError(Exception):
     """The stream is over; the text says why."""
 
 
+class SentAwayError(StreamEndedError):
+    """The scheduler wants another one dialled."""
+
+
 async def read(call: Call) -> pb.LeaseResponse:
     """The next message. Raises StreamEndedError, AioRpcError."""
     message = await call.read()
@@ -85,11 +89,15 @@ class Conversation:
         loop = asyncio.get_running_loop()
         while True:
             wake.clear()
-            while (message := self._speaker.next(now())) is not None:
+            at = now()
+            while (message := self._speaker.next(at)) is not None:
                 await write(self._call, message)
-            if now() - self.heard_at > longest_silence:
+                # A write that waits is no silence of the scheduler's: what it waits for is that it reads.
+                took, at = now() - at, now()
+                self.heard_at = min(self.heard_at + took, at)
+            if at - self.heard_at > longest_silence:
                 raise StreamEndedError(f"the scheduler was silent for {longest_silence:g} s")
-            timer = loop.call_later(max(0.0, self._speaker.wake_at() - now()), wake.set)
+            timer = loop.call_later(max(0.0, self._speaker.wake_at(at) - now()), wake.set)
             try:
                 await wake.wait()
             finally:
@@ -109,8 +117,11 @@ class Conversation:
                 self._heed(pb.Wanted(slots=message.resize.slots))
             case "poll_now":
                 self._worker.poll_now(message.poll_now.poll_id)
+            case "part_received":
+                self._speaker.received(message.part_received.report_number, now())
+                self._worker.on_change()  # for the next one
             case "reconnect":
-                raise StreamEndedError("the scheduler asks to dial another replica")
+                raise SentAwayError("the scheduler asks to dial another replica")
             case unknown:  # a newer scheduler may say more
                 _log.debug("a message that this worker does not know", action="stream.unknown", message=unknown)
 

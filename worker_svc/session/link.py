@@ -21,8 +21,8 @@ from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.backoff import Backoff
 from worker_svc.session.channel import Dialer
-from worker_svc.session.conversation import Call, Conversation, StreamEndedError, read, write
-from worker_svc.session.refusal import log_refusal
+from worker_svc.session.conversation import Call, Conversation, SentAwayError, StreamEndedError, read, write
+from worker_svc.session.refusal import error_info, log_refusal
 from worker_svc.session.speaker import Speaker
 from worker_svc.session.worker import Worker
 
@@ -140,11 +140,22 @@ class Link:
         )
         self._worker.welcomed(welcome.drop_leases, lease_ttl)
         self._heed(welcome.wanted)
-        speaker = Speaker(self._worker, lease_ttl, heartbeat, now(), takes_deferrals=welcome.takes_deferrals)
+        speaker = Speaker(
+            self._worker,
+            lease_ttl,
+            heartbeat,
+            now(),
+            takes_deferrals=welcome.takes_deferrals,
+            takes_parts=welcome.takes_parts,
+        )
         opened_at, self._backoff.longest, self.connected = now(), heartbeat, True
         self._conversation = Conversation(call, self._worker, speaker, self._heed)
         try:
             await self._conversation.run(self._wake, heartbeat)
+        except (StreamEndedError, grpc.aio.AioRpcError) as ended:
+            if not _is_explained(ended):
+                self._worker.stream_ended()
+            raise
         finally:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)
@@ -155,3 +166,10 @@ class Link:
             self._worker.resize(wanted.slots)
         if wanted.drain:
             self._worker.drain()
+
+
+def _is_explained(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:
+    """Whether a stream ended by the scheduler's wish, whatever was sent on it."""
+    if isinstance(ended, StreamEndedError):
+        return isinstance(ended, SentAwayError)
+    return error_info(ended).reason not in ("", "INVALID_ARGUMENT", "INTERNAL")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, zip_longest
+from math import inf
 from typing import Any
 
 MAX_REPORT_BYTES = 3 * 1024 * 1024
@@ -16,6 +17,12 @@ MAX_REPORT_BYTES = 3 * 1024 * 1024
 MAX_REPORT_UPDATES = 1_000
 LARGE = 256 * 1024
 """Bytes from which an update goes alone, with a state ahead of it: a heartbeat must not wait behind a long write."""
+SUSPECT = 16 * 1024
+"""Bytes from which an update may be what its stream ended by."""
+STUCK_AFTER = 3
+"""Streams that end under one update before it is tried only now and then."""
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 300.0
+"""Seconds between two tries of an update that is stuck: each ends the stream. They double."""
 
 
 class Kind(IntEnum):
@@ -64,17 +71,27 @@ class Answer:
     outcome: int
 
 
+_Key = tuple[str, Kind]
+
+
 class Outbox:
-    """The updates that are not acknowledged: those to send, and those in reports under way."""
+    """The updates that are not acknowledged: those to send, and those in reports under way.
+
+    Most go together, in order. What is large goes alone, and so does what was under way when a stream ended (rule 23):
+    the report that it was in may be what ended it.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, Kind], Update] = {}
+        self._waiting: dict[_Key, Update] = {}
+        self._alone: dict[_Key, Update] = {}
         self._sent: dict[int, Sequence[Update]] = {}
         self._unanswered: list[Update] = []
+        self._ends: dict[_Key, int] = {}  # streams that ended under an update
+        self._due: dict[_Key, float] = {}  # when an update that is stuck is tried again
 
     def __bool__(self) -> bool:
-        """Whether there is anything to send."""
-        return bool(self._waiting)
+        """Whether there is anything to send, other than what is stuck."""
+        return bool(self._waiting) or len(self._alone) > sum(key in self._due for key in self._alone)
 
     @property
     def under_way(self) -> int:
@@ -82,9 +99,16 @@ class Outbox:
         return len(self._sent)
 
     @property
-    def begins_large(self) -> bool:
-        """Whether the next report is one large update."""
-        return bool(self._waiting) and next(iter(self._waiting.values())).size >= LARGE
+    def stuck(self) -> Sequence[Update]:
+        """The updates that get through on no stream, the largest first."""
+        if not self._due:
+            return []
+        kept = (update for update in chain(self._alone.values(), *self._sent.values()) if _key(update) in self._due)
+        return sorted(kept, key=lambda update: -update.size)
+
+    def ends_under(self, update: Update) -> int:
+        """How many streams have ended while it was under way."""
+        return self._ends.get(_key(update), 0)
 
     def add(self, update: Update) -> None:
         """Puts an update behind the others. It replaces what it makes needless and was not sent: an older progress,
@@ -92,23 +116,42 @@ class Outbox:
         """
         for kind in _IMPLIED.get(update.kind, ()):
             self._waiting.pop((update.lease_id, kind), None)
-        self._waiting[update.lease_id, update.kind] = update
+        goes_alone = update.size >= LARGE or _key(update) in self._ends
+        (self._alone if goes_alone else self._waiting)[_key(update)] = update
 
-    def take(self, report_number: int) -> Sequence[Update]:
-        """What report `report_number` holds: all that waits, or as much as one report may; a large update alone."""
+    def take(self, report_number: int, most: int = MAX_REPORT_BYTES) -> Sequence[Update]:
+        """What report `report_number` holds: all that waits and fits `most` bytes; nothing where none does."""
         taken: list[Update] = []
         size = 0
         for update in self._waiting.values():
-            if taken and (update.size >= LARGE or size + update.size > MAX_REPORT_BYTES):
-                break
-            taken.append(update)
-            size += update.size
-            if update.size >= LARGE or len(taken) == MAX_REPORT_UPDATES:
+            if size + update.size <= most:
+                taken.append(update)
+                size += update.size
+            if len(taken) == MAX_REPORT_UPDATES:
                 break
         for update in taken:
-            del self._waiting[update.lease_id, update.kind]
-        self._sent[report_number] = taken
+            del self._waiting[_key(update)]
+        if taken:
+            self._sent[report_number] = taken
         return taken
+
+    def alone(self, at: float) -> Update | None:
+        """The next update that goes alone: those first under which the fewest streams ended. None while one is
+        under way, or none is due.
+        """
+        if any(self._goes_alone(sent) for sent in self._sent.values()):
+            return None
+        due = (update for key, update in self._alone.items() if self._due.get(key, at) <= at)
+        return min(due, key=self.ends_under, default=None)
+
+    def alone_due_at(self) -> float:
+        """When the next one of those that are stuck is to be tried."""
+        return min((self._due[key] for key in self._alone if key in self._due), default=inf)
+
+    def take_alone(self, report_number: int, update: Update) -> Sequence[Update]:
+        """Report `report_number` holds only this one."""
+        self._sent[report_number] = [self._alone.pop(_key(update))]
+        return self._sent[report_number]
 
     def acknowledged(self, report_number: int, answers: Iterable[Answer]) -> list[tuple[Update, int]]:
         """The updates of a report that were answered, each with its outcome. One without waits for the next stream."""
@@ -118,17 +161,38 @@ class Outbox:
                 break
             if answer is not None and answer.outcome and _matches(update, answer):
                 settled.append((update, answer.outcome))
+                self._ends.pop(_key(update), None)
+                self._due.pop(_key(update), None)
             else:
                 self._unanswered.append(update)
         return settled
 
+    def stream_ended(self, at: float) -> list[Update]:
+        """A stream ended, perhaps by what was under way; returns what is stuck by that."""
+        stuck = []
+        for update in chain.from_iterable(self._sent.values()):
+            if update.size < SUSPECT:
+                continue
+            ends = self._ends[_key(update)] = self.ends_under(update) + 1
+            if ends >= STUCK_AFTER:
+                self._due[_key(update)] = at + min(FIRST_PAUSE * 2 ** (ends - STUCK_AFTER), LONGEST_PAUSE)
+                stuck.append(update)
+        return stuck
+
     def rewind(self) -> None:
         """A new stream: what was sent and not acknowledged is to be sent again, ahead of the rest, in order."""
-        again = list(chain(self._unanswered, *self._sent.values(), self._waiting.values()))
-        for kept in (self._unanswered, self._sent, self._waiting):
+        again = list(chain(self._unanswered, *self._sent.values(), self._waiting.values(), self._alone.values()))
+        for kept in (self._unanswered, self._sent, self._waiting, self._alone):
             kept.clear()
         for update in again:
             self.add(update)
+
+    def _goes_alone(self, sent: Sequence[Update]) -> bool:
+        return len(sent) == 1 and (sent[0].size >= LARGE or _key(sent[0]) in self._ends)
+
+
+def _key(update: Update) -> _Key:
+    return update.lease_id, update.kind
 
 
 def _matches(update: Update, answer: Answer) -> bool:

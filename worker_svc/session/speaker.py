@@ -1,16 +1,18 @@
-"""Chooses what a stream says next: reports as they gather, states when they are due or worth it.
+"""Chooses what a stream says next: reports as they gather, states when they are due or worth it, parts in between.
 
 Layer: inside session; one for each stream, since messages are numbered within a stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from contentgen.v1 import worker_service_pb2 as pb
 
 from worker_svc.session import wire
 from worker_svc.session.deadlines import Renewal, StateLog
+from worker_svc.session.outbox import Update
+from worker_svc.session.parts import Parts
 from worker_svc.session.worker import Worker
 
 STATES_TO_QUIESCE = 2
@@ -26,10 +28,19 @@ class Speaker:
     """What one stream has said, and says next."""
 
     def __init__(
-        self, worker: Worker, lease_ttl: float, heartbeat_interval: float, at: float, *, takes_deferrals: bool
+        self,
+        worker: Worker,
+        lease_ttl: float,
+        heartbeat_interval: float,
+        at: float,
+        *,
+        takes_deferrals: bool,
+        takes_parts: bool,
     ) -> None:
         self._worker = worker
         self._takes_deferrals = takes_deferrals
+        self._takes_parts = takes_parts
+        self._parts = Parts()
         self._states = StateLog(lease_ttl)
         self._heartbeat_interval = heartbeat_interval
         self._state_due_at = at
@@ -41,6 +52,7 @@ class Speaker:
         self._stated_poll = ""
         self._known_free = 0
         self._stated_for_large = False
+        self._sends_large = False  # what is sent in parts, if anything, is large
         self._told_draining = False
         self._told_refusing = False
         self._last_open_state = 0
@@ -48,7 +60,6 @@ class Speaker:
 
     def next(self, at: float) -> pb.LeaseRequest | None:
         """The next message; None where there is nothing to say now."""
-        outbox = self._worker.outbox
         self._note_answered_poll()
         if self._worker.draining and not self._told_draining:
             self._told_draining = True
@@ -60,16 +71,20 @@ class Speaker:
         self._told_refusing = self._told_refusing and self._worker.refuses
         if self._answered_poll != self._stated_poll:
             return self._state(at)
-        if outbox and self._report_is_due(at):
-            if outbox.begins_large and not self._stated_for_large:
-                return self._state(at)
-            return self._report(at)
+        if (part := self._parts.next(at)) is not None:
+            return wire.part(*part)
+        if self._report_is_due(at) and (report := self._report(at)) is not None:
+            return report
         return self._state(at) if self._state_is_due(at) else None
 
-    def wake_at(self) -> float:
-        """When to ask again for the next message, if nothing happens before."""
+    def wake_at(self, at: float) -> float:
+        """When to ask again for the next message, if nothing happens before; at `at` there was none.
+
+        What is past by then waits for an answer, not for its time.
+        """
         paced = self._reported_at + REPORT_PAUSE if self._worker.outbox else self._state_due_at
-        return min(self._state_due_at, paced)
+        times = (self._state_due_at, paced, self._worker.outbox.alone_due_at())
+        return min(time for time in times if time > at)
 
     def assigned(self, number: int, leases: int, state_number: int) -> float | None:
         """An assignment was read; the deadline of its leases, None where it comes too late."""
@@ -85,15 +100,19 @@ class Speaker:
                 self._worker.quiesced.set()
         return self._states.acknowledged(state_number, not_renewed)
 
+    def received(self, report_number: int, at: float) -> None:
+        """A part of a report is there."""
+        self._parts.received(report_number, at)
+
     def _report_is_due(self, at: float) -> bool:
-        return self._worker.outbox.under_way < REPORTS_AT_ONCE or at - self._reported_at >= REPORT_PAUSE
+        return self._worker.outbox.under_way < REPORTS_AT_ONCE or at >= self._reported_at + REPORT_PAUSE
 
     def _state_is_due(self, at: float) -> bool:
         if at >= self._state_due_at:
             return True
         if self._told_draining and self._states_to_quiesce > 0:
             return not self._states.awaits_answer
-        if self._worker.closed or self._worker.outbox.begins_large:
+        if self._worker.closed or self._large_waits(at):
             return self._known_free > 0
         return not self._states.awaits_answer and self._worker.worth_stating(self._known_free)
 
@@ -101,7 +120,7 @@ class Speaker:
         self._state_number += 1
         self._stated_for_large = True
         # A large result waits behind this state. Had its lease run out, its task would be granted anew before it comes.
-        self._known_free = 0 if self._worker.outbox.begins_large else self._worker.free_slots()
+        self._known_free = 0 if self._large_waits(at) else self._worker.free_slots()
         self._state_due_at = at + self._heartbeat_interval
         held = list(self._worker.book)
         self._states.built(self._state_number, [lease.lease_id for lease in held], at)
@@ -113,21 +132,50 @@ class Speaker:
             last_assignment=self._last_assignment,
             last_poll_id=self._answered_poll,
             unhealthy=self._worker.probes.unhealthy,
-            last_error=self._worker.probes.last_error,
+            last_error=self._worker.last_error,
         )
 
-    def _report(self, at: float) -> pb.LeaseRequest:
-        self._report_number += 1
-        self._reported_at = at
-        self._stated_for_large = False
-        taken = self._worker.outbox.take(self._report_number)
+    def _report(self, at: float) -> pb.LeaseRequest | None:
+        """A large update, a state ahead of it, or what has gathered; while one is sent in parts, what fits a part.
+
+        An update under which a stream has ended goes behind all else: it may end this one, too.
+        """
+        outbox, number = self._worker.outbox, self._report_number + 1
+        if self._parts.busy:
+            return self._sent(number, outbox.take(number, self._parts.size), at)
+        large = outbox.alone(at)
+        if (large is None or outbox.ends_under(large)) and (taken := outbox.take(number)):
+            self._sends_large = False
+            return self._sent(number, taken, at)
+        if large is None:
+            return None
+        if not self._stated_for_large:
+            return self._state(at)
+        self._sends_large = True
+        return self._sent(number, outbox.take_alone(number, large), at)
+
+    def _sent(self, number: int, taken: Sequence[Update], at: float) -> pb.LeaseRequest | None:
+        """Report `number`, or its first part; None where nothing was taken."""
+        if not taken:
+            return None
+        self._report_number, self._reported_at, self._stated_for_large = number, at, False
+        message = wire.report(number, taken, takes_deferrals=self._takes_deferrals)
+        if self._takes_parts and sum(update.size for update in taken) > self._parts.size:
+            self._parts.begin(number, message.report.SerializeToString())
+            part = self._parts.next(at)
+            assert part is not None, "a report that has just begun has a first part"
+            message = wire.part(*part)
         self._note_answered_poll()
-        return wire.report(self._report_number, taken, takes_deferrals=self._takes_deferrals)
+        return message
+
+    def _large_waits(self, at: float) -> bool:
+        """Whether a large update is to be sent, or is not sent whole."""
+        return (self._parts.busy and self._sends_large) or self._worker.outbox.alone(at) is not None
 
     def _note_answered_poll(self) -> None:
         """A poll's answer is stated behind what the CLIs said to it: the state that names it is committed after that.
 
         So its time comes whenever everything that there was to report has been sent.
         """
-        if not self._worker.outbox:
+        if not self._worker.outbox and not self._parts.busy:
             self._answered_poll = self._worker.polls.answered

@@ -203,6 +203,11 @@ def report(number: int, updates: Iterable[Update], *, takes_deferrals: bool) -> 
     return pb.LeaseRequest(report=pb.Report(number=number, updates=messages))
 
 
+def part(report_number: int, data: bytes, last: bool) -> pb.LeaseRequest:
+    """The next bytes of a serialized report."""
+    return pb.LeaseRequest(report_part=pb.ReportPart(report_number=report_number, data=data, last=last))
+
+
 def draining() -> pb.LeaseRequest:
     """Nothing new from now on."""
     return pb.LeaseRequest(draining=pb.Draining())

@@ -107,6 +107,14 @@ class Worker:
         """Returns once nothing is held."""
         await self._empty.wait()
 
+    @property
+    def last_error(self) -> str:
+        """Why the CLI counts as broken, or which result does not get through; empty where neither is so."""
+        if self.probes.last_error or not (stuck := self.outbox.stuck):
+            return self.probes.last_error
+        ends = self.outbox.ends_under(stuck[0])
+        return f"a result of {stuck[0].size:,} bytes does not get through: {ends} streams ended while it was sent"
+
     # What it hears
 
     def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None:
@@ -115,6 +123,19 @@ class Worker:
         self.outbox.rewind()
         self.polls.forget()
         self._revoke(drop)
+
+    def stream_ended(self) -> None:
+        """A stream ended without a reason of the scheduler's: what was under way may be why."""
+        for update in self.outbox.stream_ended(now()):
+            lease = self.book.get(update.lease_id)
+            _log.error(
+                "a result does not get through: it waits, and is tried again after a pause. Is the size of requests "
+                "limited between here and the scheduler? nginx does that: client_max_body_size 0",
+                action="result.stuck",
+                size=update.size,
+                streams=self.outbox.ends_under(update),
+                **(lease.log_keys if lease else {"lease_id": update.lease_id}),
+            )
 
     def assigned(self, leases: Iterable[pb.AssignedLease], deadline: float | None) -> None:
         """New leases; `deadline` is None where they come too late to be started."""

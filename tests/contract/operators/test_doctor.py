@@ -150,6 +150,12 @@ def test_nothing_is_wrong() -> None:
             "that of w2 fails at once or is gone: exit status 127 not found",
         ),
         ([GOOD, worker(worker_id="w2", unhealthy=True)], 1, "cli", "no reason is told"),
+        (
+            [GOOD, worker(worker_id="w2", last_error="a result of 2,000,057 bytes does not get through")],
+            0,
+            "workers",
+            "w2: a result of 2,000,057 bytes does not get through",
+        ),
     ],
 )
 def test_workers_that_need_a_look(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:

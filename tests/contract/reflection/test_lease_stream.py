@@ -61,8 +61,14 @@ async def test_a_task_runs_through_a_stream(world: World) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [{}, {"state": {"number": 1}}, {"report": {"number": 1}}, {"draining": {}}],
-    ids=["nothing", "state", "report", "draining"],
+    [
+        {},
+        {"state": {"number": 1}},
+        {"report": {"number": 1}},
+        {"report_part": {"report_number": 1, "data": "CAE=", "last": True}},
+        {"draining": {}},
+    ],
+    ids=["nothing", "state", "report", "part of a report", "draining"],
 )
 async def test_a_stream_begins_with_a_hello(reflected: Reflected, first: dict[str, Any]) -> None:
     async with await reflected.stream(LEASE) as stream:
@@ -125,6 +131,9 @@ async def test_every_field_of_a_hello_is_checked(reflected: Reflected) -> None:
             {"report": {"number": 1, "updates": [{**NO_LEASE, "released": {"reason": 99}}]}},
             "report.updates[0].released.reason",
         ),
+        ({"report_part": {"report_number": 1}}, "report_part.data"),
+        ({"report_part": {"report_number": 1, "data": "/w==", "last": True}}, "report_part.data"),
+        ({"report_part": {"report_number": 2, "data": "CAE=", "last": True}}, "report_part.report_number"),
     ],
     ids=str,
 )

@@ -88,8 +88,8 @@ class Worker(_message.Message):
     until one completes. As its last heartbeat said; false where it is not connected.
     """
     last_error: _builtins.str
-    """Why it is unhealthy, at most 1,000 characters; empty where it is not. It may quote the task that failed: for a token
-    that is tied to accounts it is empty.
+    """Why it is unhealthy, or which result does not get through to the scheduler; at most 1,000 characters, empty where
+    neither is so. It may quote the task that failed: for a token that is tied to accounts it is empty.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

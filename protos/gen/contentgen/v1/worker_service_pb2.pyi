@@ -129,6 +129,7 @@ class LeaseRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    REPORT_PART_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First on every stream, and only there."""
@@ -145,6 +146,10 @@ class LeaseRequest(_message.Message):
     def draining(self) -> Global___Draining:
         """The worker takes nothing new from now on."""
 
+    @_builtins.property
+    def report_part(self) -> Global___ReportPart:
+        """A piece of a report (rule 22). Only to a scheduler whose welcome said `takes_parts`; an older one refuses it."""
+
     def __init__(
         self,
         *,
@@ -152,12 +157,13 @@ class LeaseRequest(_message.Message):
         state: Global___State | None = ...,
         report: Global___Report | None = ...,
         draining: Global___Draining | None = ...,
+        report_part: Global___ReportPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "hello", b"hello", "message", b"message", "report", b"report", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "hello", b"hello", "message", b"message", "report", b"report", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "state", "report", "draining"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "state", "report", "draining", "report_part"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -177,6 +183,7 @@ class LeaseResponse(_message.Message):
     RESIZE_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
+    PART_RECEIVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answers the hello; first on every stream, and once."""
@@ -209,6 +216,10 @@ class LeaseResponse(_message.Message):
     def reconnect(self) -> Global___Reconnect:
         """Dial another replica."""
 
+    @_builtins.property
+    def part_received(self) -> Global___PartReceived:
+        """Answers a report part that is not the last: send the next."""
+
     def __init__(
         self,
         *,
@@ -220,12 +231,13 @@ class LeaseResponse(_message.Message):
         resize: Global___Resize | None = ...,
         drain: Global___Drain | None = ...,
         reconnect: Global___Reconnect | None = ...,
+        part_received: Global___PartReceived | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "part_received", b"part_received", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "part_received", b"part_received", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignment", "acknowledgement", "cancel", "poll_now", "resize", "drain", "reconnect"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignment", "acknowledgement", "cancel", "poll_now", "resize", "drain", "reconnect", "part_received"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -387,8 +399,8 @@ class State(_message.Message):
     next task goes to it first.
     """
     last_error: _builtins.str
-    """Why it is unhealthy: what the last run that decided so failed with. Empty where it is not; more than 1,000 characters
-    are cut.
+    """Why it is unhealthy: what the last run that decided so failed with. Else which result does not get through (rule
+    23). Empty where neither is so; more than 1,000 characters are cut.
     """
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
@@ -440,6 +452,36 @@ class Report(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class ReportPart(_message.Message):
+    """A piece of a Report that is sent in parts (rule 22). Its parts come in order; all of them hold 4 MiB at most."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    report_number: _builtins.int
+    """The number of the report that it is of, as the report has it. Another one before the last part is refused."""
+    data: _builtins.bytes
+    """Required: the next bytes of the serialized Report; at least one."""
+    last: _builtins.bool
+    """Whether the report is complete with it."""
+    def __init__(
+        self,
+        *,
+        report_number: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "last", b"last", "report_number", b"report_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportPart: _TypeAlias = ReportPart  # noqa: Y015
 
 @_typing.final
 class LeaseUpdate(_message.Message):
@@ -745,12 +787,15 @@ class Welcome(_message.Message):
     WANTED_FIELD_NUMBER: _builtins.int
     SCHEDULER_ID_FIELD_NUMBER: _builtins.int
     TAKES_DEFERRALS_FIELD_NUMBER: _builtins.int
+    TAKES_PARTS_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
     """Replica that answers; for logs."""
     takes_deferrals: _builtins.bool
     """Whether this scheduler knows the update `deferred`. Unset: one of a version before it, to which a deferral is
     reported as `failed`.
     """
+    takes_parts: _builtins.bool
+    """Whether reports may come in parts (rule 22). False from a scheduler that does not know them."""
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
         """How long a lease lives without being renewed; 5 s at least, 2 min by default."""
@@ -781,10 +826,11 @@ class Welcome(_message.Message):
         wanted: Global___Wanted | None = ...,
         scheduler_id: _builtins.str = ...,
         takes_deferrals: _builtins.bool = ...,
+        takes_parts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "takes_deferrals", b"takes_deferrals", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "takes_deferrals", b"takes_deferrals", "takes_parts", b"takes_parts", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -975,6 +1021,32 @@ class UpdateResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateResult: _TypeAlias = UpdateResult  # noqa: Y015
+
+@_typing.final
+class PartReceived(_message.Message):
+    """A part of a report is there, and is kept until the rest comes or the stream ends; nothing of it is committed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_NUMBER_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    report_number: _builtins.int
+    """The report that it is of."""
+    received_bytes: _builtins.int
+    """Bytes of that report that came so far."""
+    def __init__(
+        self,
+        *,
+        report_number: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["received_bytes", b"received_bytes", "report_number", b"report_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartReceived: _TypeAlias = PartReceived  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):

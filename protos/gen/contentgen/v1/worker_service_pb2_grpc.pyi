@@ -218,12 +218,29 @@ class WorkerServiceStub:
     BOUNDS
 
     21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
-    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State asks for
-    nothing (`free_slots` 0): a late result's own task must not be granted anew before it comes (16). Body and HTML
+    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State, and
+    each one until the Report is sent whole, asks for nothing (`free_slots` 0): a late result's own task must not be
+    granted anew before it comes (16). Body and HTML
     together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-    at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
-    back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+    at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
+    worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
+    more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
     stream on which nothing comes for three heartbeat intervals is dead.
+
+    22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
+    carries in a second or so: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
+    answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
+    get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
+    the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
+    time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
+    stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
+    while its answer comes within a second, halve it when that takes more than three. A scheduler that does not say
+    `takes_parts` gets Reports whole.
+
+    23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
+    what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
+    alone. Once three streams have ended under the same update, it waits between tries for 30 s, doubling up to 5 min,
+    still held and renewed; each State gives its size in `last_error`.
 
     Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
 
@@ -430,12 +447,29 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     BOUNDS
 
     21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
-    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State asks for
-    nothing (`free_slots` 0): a late result's own task must not be granted anew before it comes (16). Body and HTML
+    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State, and
+    each one until the Report is sent whole, asks for nothing (`free_slots` 0): a late result's own task must not be
+    granted anew before it comes (16). Body and HTML
     together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-    at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
-    back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+    at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
+    worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
+    more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
     stream on which nothing comes for three heartbeat intervals is dead.
+
+    22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
+    carries in a second or so: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
+    answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
+    get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
+    the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
+    time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
+    stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
+    while its answer comes within a second, halve it when that takes more than three. A scheduler that does not say
+    `takes_parts` gets Reports whole.
+
+    23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
+    what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
+    alone. Once three streams have ended under the same update, it waits between tries for 30 s, doubling up to 5 min,
+    still held and renewed; each State gives its size in `last_error`.
 
     Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
 
@@ -645,12 +679,29 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         BOUNDS
 
         21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
-        in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State asks for
-        nothing (`free_slots` 0): a late result's own task must not be granted anew before it comes (16). Body and HTML
+        in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State, and
+        each one until the Report is sent whole, asks for nothing (`free_slots` 0): a late result's own task must not be
+        granted anew before it comes (16). Body and HTML
         together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-        at most. The scheduler takes 64 messages of a stream ahead of their answers, then flow control holds the worker
-        back. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
+        at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
+        worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
+        more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
         stream on which nothing comes for three heartbeat intervals is dead.
+
+        22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
+        carries in a second or so: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
+        answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
+        get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
+        the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
+        time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
+        stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
+        while its answer comes within a second, halve it when that takes more than three. A scheduler that does not say
+        `takes_parts` gets Reports whole.
+
+        23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
+        what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
+        alone. Once three streams have ended under the same update, it waits between tries for 30 s, doubling up to 5 min,
+        still held and renewed; each State gives its size in `last_error`.
 
         Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
 

@@ -66,6 +66,14 @@ def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
         yield fail(
             "workers", "none is connected", "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target"
         )
+    for worker in running:
+        if worker.last_error and not worker.unhealthy:
+            yield warn(
+                "workers",
+                f"{cells.line(worker.worker_id)}: {cells.line(worker.last_error)}",
+                "look for what limits the size of requests between it and the scheduler (nginx: client_max_body_size);"
+                " it tries again by itself, 5 min apart at most, and at once when it is restarted",
+            )
     gone = [it.worker_id for it in found.workers if not it.running and not it.draining]
     if gone:
         yield warn("workers", f"{_some(gone)} not heard of any more", "where that is not meant, look at its log")

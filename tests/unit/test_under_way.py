@@ -1,0 +1,56 @@
+"""What one worker's stream may have under way: messages and names, and when the next is taken."""
+
+from __future__ import annotations
+
+import asyncio
+
+from scheduler_svc.application.under_way import MAX_MESSAGES, MAX_NAMES, UnderWay
+
+
+async def taken(under_way: UnderWay, names: int) -> bool:
+    """Whether a message is taken at once."""
+    entering = asyncio.create_task(under_way.enter(names))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    done = entering.done()
+    entering.cancel()
+    await asyncio.gather(entering, return_exceptions=True)
+    return done
+
+
+async def test_so_many_messages_are_taken_ahead_of_their_answers() -> None:
+    under_way = UnderWay()
+    for _ in range(MAX_MESSAGES):
+        assert await taken(under_way, 1)
+    assert not await taken(under_way, 1)
+    under_way.leave(1)
+    assert await taken(under_way, 1)
+    assert not await taken(under_way, 0)
+
+
+async def test_so_are_so_many_names() -> None:
+    under_way = UnderWay()
+    assert await taken(under_way, MAX_NAMES - 1)
+    assert await taken(under_way, 1)
+    assert not await taken(under_way, 1)
+    under_way.leave(1)
+    assert await taken(under_way, 1)
+
+
+async def test_one_alone_is_always_taken() -> None:
+    under_way = UnderWay()
+    assert await taken(under_way, 3 * MAX_NAMES)
+    assert not await taken(under_way, 0)
+    under_way.leave(3 * MAX_NAMES)
+    assert await taken(under_way, 1)
+
+
+async def test_who_waits_goes_on_once_there_is_room() -> None:
+    under_way = UnderWay()
+    await under_way.enter(MAX_NAMES)
+    waiting = asyncio.create_task(under_way.enter(2))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    under_way.leave(MAX_NAMES)
+    async with asyncio.timeout(1):
+        await waiting

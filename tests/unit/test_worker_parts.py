@@ -1,0 +1,72 @@
+"""A report in parts: one at a time, whole in the end, and as large as the link carries in a second or so."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_svc.session.parts import LARGEST, QUICK, SLOW, SMALLEST, Parts
+
+
+@given(st.binary(min_size=1, max_size=20 * SMALLEST), st.lists(st.floats(0, 2 * SLOW), min_size=20, max_size=20))
+def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) -> None:
+    parts, at = Parts(), 0.0
+    parts.begin(7, report)
+    sent = []
+    for took in answered_after:
+        assert parts.busy
+        part = parts.next(at)
+        assert part is not None
+        sent.append(part)
+        if part.last:
+            break
+        assert parts.next(at) is None, "the part before is not received"
+        at += took
+        parts.received(7, at)
+    assert not parts.busy
+    assert parts.next(at) is None
+    assert b"".join(part.data for part in sent) == report
+    assert {part.report_number for part in sent} == {7}
+    assert [part.last for part in sent] == [False] * (len(sent) - 1) + [True]
+
+
+def sizes(took: float, count: int) -> list[int]:
+    """The sizes of parts that are answered after so many seconds."""
+    parts = Parts()
+    parts.begin(1, bytes(count * LARGEST + 1))
+    found = []
+    for number in range(count):
+        part = parts.next(number * took)
+        assert part is not None
+        found.append(len(part.data))
+        parts.received(1, (number + 1) * took)
+    return found
+
+
+def test_parts_grow_as_long_as_they_are_quick() -> None:
+    assert sizes(QUICK / 2, 8) == [SMALLEST << doublings for doublings in range(7)] + [LARGEST]
+    assert sizes(QUICK, 3) == [SMALLEST] * 3
+
+
+def test_parts_shrink_where_they_are_slow() -> None:
+    parts = Parts()
+    parts.begin(1, bytes(LARGEST))
+    parts.size = 4 * SMALLEST
+    at, found = 0.0, []
+    for _ in range(4):
+        part = parts.next(at)
+        assert part is not None
+        found.append(len(part.data))
+        at += SLOW + 1
+        parts.received(1, at)
+    assert found == [4 * SMALLEST, 2 * SMALLEST, SMALLEST, SMALLEST]
+
+
+def test_an_answer_about_another_report_means_nothing() -> None:
+    parts = Parts()
+    parts.received(1, 0.0)
+    parts.begin(2, bytes(2 * SMALLEST))
+    assert parts.next(0.0) is not None
+    parts.received(1, 0.1)
+    assert parts.next(0.2) is None
+    assert parts.size == SMALLEST

@@ -1,0 +1,62 @@
+"""A report that is sent in parts, so that heartbeats go in between, and how large the parts are (rule 22).
+
+Layer: pure, inside session; one for each stream.
+
+One part is under way at a time, and takes a second or so: what waits behind it waits for no longer, however slow the
+link. gRPC's own ping is among that, and a ping that is late ends the connection.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SMALLEST, LARGEST = 4 * 1024, 256 * 1024
+"""Bytes of a part."""
+QUICK, SLOW = 1.0, 3.0
+"""Seconds until a part is answered: the next ones are twice as large below the one, half as large above the other."""
+
+
+class Part(NamedTuple):
+    """The next bytes of a report."""
+
+    report_number: int
+    data: bytes
+    last: bool
+
+
+class Parts:
+    """The parts of one report at a time."""
+
+    def __init__(self) -> None:
+        self.size = SMALLEST
+        """Bytes of a part, as the link was found to carry them."""
+        self._report_number = 0
+        self._left = memoryview(b"")
+        self._sent_at: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether some of a report is still to be sent."""
+        return bool(self._left)
+
+    def begin(self, report_number: int, report: bytes) -> None:
+        """A report is to be sent in parts; not while one is."""
+        self._report_number, self._left, self._sent_at = report_number, memoryview(report), None
+
+    def next(self, at: float) -> Part | None:
+        """The next part; None until the one before is received."""
+        if not self._left or self._sent_at is not None:
+            return None
+        data, self._left = bytes(self._left[: self.size]), self._left[self.size :]
+        self._sent_at = at if self._left else None
+        return Part(self._report_number, data, last=not self._left)
+
+    def received(self, report_number: int, at: float) -> None:
+        """The part before is there."""
+        if self._sent_at is None or report_number != self._report_number:
+            return
+        took, self._sent_at = at - self._sent_at, None
+        if took < QUICK:
+            self.size = min(2 * self.size, LARGEST)
+        elif took > SLOW:
+            self.size = max(self.size // 2, SMALLEST)
