@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import attacked, floors, goals, scenario
+from benchmarks import attacked, floors, goals, scaling, scenario
 from benchmarks.child import Child
 from benchmarks.goals import Figure, Floor, Goal
 from benchmarks.latencies import Latencies, latencies
@@ -40,6 +40,7 @@ class Options:
     burst: int
     samples: int
     idle_workers: int
+    fleets: tuple[int, ...]
 
 
 @asynccontextmanager
@@ -153,6 +154,11 @@ async def idle_workers(options: Options) -> list[Figure]:
     ]
 
 
+async def idle_fleet(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await scaling.idle_fleet(stack, (2, *options.fleets), options.samples)
+
+
 async def at_rest(options: Options) -> list[Figure]:
     committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
@@ -175,6 +181,7 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "latency-after-burst": latency_after_burst,
     "idle-workers": idle_workers,
     "at-rest": at_rest,
+    "idle-fleet": idle_fleet,
     "under-attack": under_attack,
 }
 

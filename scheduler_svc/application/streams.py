@@ -6,11 +6,12 @@ Lives on the event loop. Nothing here matters once the replica is gone: leases a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scheduler_svc.application.dispatch import Room
 from scheduler_svc.application.records import Grant
+from scheduler_svc.application.rooms import Rooms
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lease import Capacity, Outcome
 from scheduler_svc.domain.worker import State, Wanted
@@ -89,17 +90,27 @@ class WorkerStream:
         self.worker_id = worker_id
         self.session_key = session_key
         self.capacity = Capacity()
+        self.busy_until = 0.0
+        """Until then (seconds of the loop's clock) it is given nothing: somebody holds its session's row."""
+        self.room_changed: Callable[[WorkerStream], None] = _nobody_asks
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
     def stated(self, state: State, lapses_at: float) -> None:
         """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
         self.capacity.stated(state.number, state.free_slots, state.last_assignment, lapses_at)
+        self.room_changed(self)
+
+    def close_room(self) -> None:
+        """Its session may be given nothing more, until it states otherwise."""
+        self.capacity.free_slots = 0
+        self.room_changed(self)
 
     def assign(self, state_number: int, grants: Sequence[Grant]) -> None:
         """Sends leases that are committed, in as many messages as they need."""
         for part in _parts(grants):
             self.send(Assign(self.capacity.assigned(len(part)), state_number, tuple(part)))
+        self.room_changed(self)
 
     def send(self, message: Outgoing) -> None:
         """Sends it after those before it."""
@@ -118,6 +129,10 @@ class WorkerStream:
         """What was never handed to the stream; it sends nothing more."""
         unsent, self._unsent = self._unsent, []
         return unsent
+
+
+def _nobody_asks(_stream: WorkerStream) -> None:
+    """Of a stream that no replica has added yet."""
 
 
 def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
@@ -147,6 +162,7 @@ class Streams:
     def __init__(self) -> None:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
+        self._rooms = Rooms()
         self._closed = False
 
     def add(self, stream: WorkerStream) -> None:
@@ -155,10 +171,17 @@ class Streams:
             raise ShuttingDown
         self._by_session[stream.session_key] = stream
         self._by_worker[stream.worker_id] = stream
+        stream.room_changed = self._note_room
+        self._note_room(stream)
+
+    def _note_room(self, stream: WorkerStream) -> None:
+        if self._by_session.get(stream.session_key) is stream:
+            self._rooms.put(stream.session_key, stream.capacity.room)
 
     def remove(self, stream: WorkerStream) -> None:
         """The stream is gone."""
         self._by_session.pop(stream.session_key, None)
+        self._rooms.remove(stream.session_key)
         if self._by_worker.get(stream.worker_id) is stream:
             del self._by_worker[stream.worker_id]
 
@@ -166,13 +189,21 @@ class Streams:
         """The stream of a session, if it is here and open."""
         return self._by_session.get(session_key)
 
-    def rooms(self, now: float) -> list[Room]:
-        """Who would take something now."""
-        return [
-            Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free)
-            for stream in self._by_session.values()
-            if (free := stream.capacity.free(now))
-        ]
+    def rooms(self, now: float, most: int) -> list[Room]:
+        """Who would take something now: the `most` emptiest of them."""
+        rooms: list[Room] = []
+        lapsed: list[int] = []
+        for session_key in self._rooms:
+            stream = self._by_session[session_key]
+            if not (free := stream.capacity.free(now)):
+                lapsed.append(session_key)
+            elif stream.busy_until <= now:
+                rooms.append(Room(stream.worker_id, session_key, stream.capacity.state_number, free))
+            if len(rooms) == most:
+                break
+        for session_key in lapsed:
+            self._rooms.remove(session_key)
+        return rooms
 
     def tell(self, worker_id: str, message: Outgoing) -> None:
         """Sends a command, where the worker is connected to this replica."""

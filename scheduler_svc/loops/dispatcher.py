@@ -23,6 +23,10 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.loops.admission import Admission
 
 MAX_CLAIM = URGENT
+FEW_SESSIONS = 32
+"""Sessions that a claim is for where little waits: those with most room. Who finds more waiting asks for more."""
+BUSY_PAUSE = 0.2
+"""Seconds until a session is tried again whose row somebody held."""
 LOOK_INTERVAL = 10.0
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +67,8 @@ class Dispatcher:
         """Set while no claim is under way."""
         self._quiet.set()
         self._resting = False
+        self._sessions = FEW_SESSIONS
+        """How many the next claim is for."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -140,7 +146,7 @@ class Dispatcher:
         """Those that one claim is for; empty where nobody has room, and while another claim is under way."""
         if self._resting or self._task is None or not self._quiet.is_set():
             return []
-        if rooms := self._streams.rooms(asyncio.get_running_loop().time()):
+        if rooms := self._streams.rooms(asyncio.get_running_loop().time(), self._sessions):
             self._quiet.clear()
         return rooms
 
@@ -158,6 +164,7 @@ class Dispatcher:
             case Claimed():
                 self._hand_over(claimed, {room.session_key: room.state_number for room in rooms})
                 self._hopeful = claimed.full or self._hints != self._heeded
+                self._sessions = min(4 * self._sessions, MAX_CLAIM) if claimed.full else FEW_SESSIONS
                 self._admission.ask(claimed.short)
                 if claimed.urgent:
                     self._quiet.clear()
@@ -193,7 +200,17 @@ class Dispatcher:
                 stream.assign(states[session_key], grants)
         for session_key in claimed.closed:
             if stream := self._streams.get(session_key):
-                stream.capacity.free_slots = 0
+                stream.close_room()
+        self._set_aside(claimed.busy)
+
+    def _set_aside(self, sessions: frozenset[int]) -> None:
+        """Others may have what these could not be given; they are tried again in a moment."""
+        loop = asyncio.get_running_loop()
+        for session_key in sessions:
+            if stream := self._streams.get(session_key):
+                stream.busy_until = loop.time() + BUSY_PAUSE
+        if sessions:
+            loop.call_later(BUSY_PAUSE, self.room)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

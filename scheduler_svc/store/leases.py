@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,36 +22,52 @@ from scheduler_svc.store.scopes import account_filter
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
 # Nothing while everything is paused, nor while that is being decided (see store/pauses.py): asked first, since what
-# follows may wait. The sessions are held against a hello that would replace them, but not against their states. Then
-# the head of one index, whatever the backlog; it is materialized, for as the inner side of a join its LIMIT might run
-# twice. The n-th of the head goes to the n-th worker that may get something; payloads are only read. The first row that
-# comes back has the open sessions and the accounts whose windows want to be filled again, the others a grant each.
+# follows may wait. Then the head of one index, whatever the backlog; it is materialized, for as the inner side of a
+# join its LIMIT might run twice. The n-th of the head is for the n-th slot, so of all workers that have room only those
+# of the first slots are looked at. Their sessions are held against a hello that would replace them, but not against
+# their states; who finds a row held by somebody does not wait for him, since others wait for this claim. The head goes
+# to the slots that are left, in order; payloads are only read. The first row that comes back has the sessions that got
+# nothing and the accounts whose windows want to be filled again, the others a grant each.
+_SLOTS = Batch(worker_id="text", session_key="bigint")
 _CLAIM = sa.text(f"""
     WITH dispatch AS MATERIALIZED (
         SELECT {MAY_CLAIM} AS going
     ),
-    open AS MATERIALIZED (
-        SELECT worker_id, session_key FROM workers
-        WHERE worker_id = ANY(CAST(:named AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[]))
-            AND NOT wanted_drain AND (SELECT going FROM dispatch) IS NOT NULL
-        ORDER BY worker_id FOR KEY SHARE
-    ),
-    slots AS MATERIALIZED (
-        SELECT ARRAY(
-            SELECT worker_id FROM unnest(CAST(:workers AS text[])) WITH ORDINALITY AS a(worker_id, place)
-            WHERE worker_id = ANY(ARRAY(SELECT worker_id FROM open)) ORDER BY place) AS workers
-    ),
     head AS MATERIALIZED (
         SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready
         WHERE tag IS NOT NULL ORDER BY priority DESC, tag, task_key
-        LIMIT (SELECT CASE WHEN going THEN cardinality(workers) ELSE 0 END FROM slots, dispatch) FOR UPDATE SKIP LOCKED
+        LIMIT (SELECT CASE WHEN going THEN cardinality(CAST(:worker_id AS text[])) ELSE 0 END FROM dispatch)
+        FOR UPDATE SKIP LOCKED
+    ),
+    slots AS MATERIALIZED (
+        SELECT worker_id, session_key, n FROM (
+            SELECT *, row_number() OVER () AS n FROM {_SLOTS.source}) AS s
+        WHERE n <= (SELECT count(*) FROM head)
+    ),
+    sessions AS MATERIALIZED (SELECT DISTINCT worker_id, session_key FROM slots),
+    present AS MATERIALIZED (
+        SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
+        WHERE NOT w.wanted_drain
+    ),
+    open AS MATERIALIZED (
+        SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
+        WHERE NOT w.wanted_drain FOR KEY SHARE OF w SKIP LOCKED
+    ),
+    shut AS MATERIALIZED (SELECT session_key FROM sessions EXCEPT SELECT session_key FROM open),
+    takers AS MATERIALIZED (
+        SELECT ARRAY(
+            SELECT worker_id FROM slots WHERE session_key <> ALL(ARRAY(SELECT session_key FROM shut)) ORDER BY n
+        ) AS workers
     ),
     numbered AS MATERIALIZED (
         SELECT *, (row_number() OVER (ORDER BY priority DESC, tag, task_key))::integer AS n,
             (random() * 2147483646)::integer AS fence
         FROM head
     ),
-    grants AS MATERIALIZED (SELECT *, (SELECT workers FROM slots)[n] AS worker_id FROM numbered),
+    grants AS MATERIALIZED (
+        SELECT *, (SELECT workers FROM takers)[n] AS worker_id FROM numbered
+        WHERE n <= (SELECT cardinality(workers) FROM takers)
+    ),
     gone AS (DELETE FROM ready WHERE task_key = ANY(ARRAY(SELECT task_key FROM grants))),
     lease AS (
         INSERT INTO leases
@@ -87,7 +103,9 @@ _CLAIM = sa.text(f"""
         INSERT INTO count_deltas (account_id, kind, n)
         SELECT account_id, kind, sign * n FROM moved, (VALUES (1, -1), (2, 1), (8, -1)) AS k(kind, sign)
     )
-    SELECT ARRAY(SELECT session_key FROM open) AS sessions, ARRAY(SELECT account_id FROM short) AS short,
+    SELECT ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
+        ARRAY(SELECT session_key FROM shut INTERSECT SELECT session_key FROM present) AS busy,
+        ARRAY(SELECT account_id FROM short) AS short,
         ARRAY(SELECT account_id FROM short WHERE ahead < {URGENT}) AS urgent, 0 AS n,
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
@@ -95,8 +113,9 @@ _CLAIM = sa.text(f"""
         NULL::text AS requirements, NULL::text AS tone, NULL::jsonb AS creator_options, NULL::jsonb AS labels,
         NULL::boolean AS auto_approve
     UNION ALL
-    SELECT NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
-        p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve
+    SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
+        g.timeout_ms, p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels,
+        t.auto_approve
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """)
@@ -230,22 +249,15 @@ _COMPLETE_LATE = sa.text(f"""
 class Leases(Statements):
     """Statements on `leases`."""
 
-    def claim(self, sessions: Mapping[str, int], workers: Sequence[str], ttl: float) -> ClaimedRows:
-        """Moves the head of `ready` to leases: one for each element of `workers` whose session is open, in order.
+    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows:
+        """Moves the head of `ready` to leases: one for each of these slots whose session is open, in order.
 
-        `sessions` has each worker's. What it returns is committed: it is a transaction alone.
+        A slot is a worker with its session. What it returns is committed: it is a transaction alone.
         """
-        names = sorted(sessions)
-        parameters = {
-            "named": array("text", names),
-            "sessions": array("bigint", [sessions[name] for name in names]),
-            "workers": array("text", workers),
-            "ttl": ttl,
-        }
-        rows: list[Any] = list(self._session.execute_alone(_CLAIM, parameters))
-        grants = [Grant(LeaseRef(*row[4:7]), *row[7:]) for row in rows[1:]]
-        still_open, short, urgent, *_ = rows[0]
-        return ClaimedRows(frozenset(still_open), grants, frozenset(short), frozenset(urgent))
+        rows: list[Any] = list(self._session.execute_alone(_CLAIM, _SLOTS.bind(slots) | {"ttl": ttl}))
+        closed, busy, short, urgent, *_ = rows[0]
+        grants = [Grant(LeaseRef(*row[5:8]), *row[8:]) for row in rows[1:]]
+        return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent))
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases that these tasks have now, by task, locked in the order of the keys."""

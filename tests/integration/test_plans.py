@@ -35,7 +35,7 @@ PAGE = 50
 # A row costs three or four pages for each index that it is looked up in, or written to.
 MOST_A_ROW = 60
 MOST_A_PAGE = 20 * PAGE
-WORKERS = ["w"] * ROWS
+SLOTS = [("w", 1)] * ROWS
 DUE = 500
 SCHEDULED = 15_000
 
@@ -223,7 +223,7 @@ def close_lock_mark(tx: PgTx) -> bool:
 
 
 HOT: dict[str, Callable[[PgTx], Any]] = {
-    "claim": lambda tx: tx.leases.claim({"w": 1}, WORKERS, 120.0).grants,
+    "claim": lambda tx: tx.leases.claim(SLOTS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
     "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),

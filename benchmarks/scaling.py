@@ -1,0 +1,61 @@
+"""How figures change as the system grows: each measure compares two sizes within one run, and its figures are ratios.
+
+Absolute times are in the notes. A machine in another mood changes both sides alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from benchmarks import goals
+from benchmarks.child import Child
+from benchmarks.goals import Figure
+from benchmarks.latencies import latencies
+from benchmarks.stack import Stack
+
+_WAL = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"
+_HEARTBEAT_S = 10.0
+"""In which each idle worker says once that it is there: what that costs is another measure's figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What it takes to bring one task to a worker: the median, and the WAL."""
+
+    p50_ms: float
+    wal_kib: float
+
+    @property
+    def note(self) -> str:
+        return f"{self.p50_ms:.1f} ms, {self.wal_kib:.0f} KiB of WAL"
+
+
+async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> list[Figure]:
+    """Submit to worker beside so many idle workers, against the first of these numbers."""
+    claims = [await _beside(stack, count, samples) for count in fleets]
+    first, *others = claims
+    figures = []
+    for count, one in zip(fleets[1:], others, strict=True):
+        note = f"{one.note}; with {fleets[0]} idle workers {first.note}"
+        name = f"submit to worker beside {count:,} idle workers"
+        figures += [
+            Figure(f"{name}, p50", one.p50_ms / first.p50_ms, "times", samples, goals.IDLE_FLEET, note),
+            Figure(f"{name}, WAL", one.wal_kib / first.wal_kib, "times", samples, goals.IDLE_FLEET_WAL),
+        ]
+    return figures
+
+
+async def _beside(stack: Stack, count: int, samples: int) -> _Claims:
+    """The probe has more room than the others, so that each task comes to it."""
+    name = f"fleet-{count}"
+    async with Child("idle_workers", stack.folder, name, target=stack.target, count=count, prefix=name, depth=1):
+        await latencies(stack, samples // 10, f"first-{name}")
+        before = stack.query(_WAL)
+        await asyncio.sleep(_HEARTBEAT_S)
+        begin, quiet = time.monotonic(), stack.query(_WAL)
+        measured = (await latencies(stack, samples, f"probe-{name}")).measured
+        heartbeats = (quiet - before) * (time.monotonic() - begin) / _HEARTBEAT_S
+        wal = max(0.0, stack.query(_WAL) - quiet - heartbeats)
+    return _Claims(measured[len(measured) // 2], wal / samples / 1024)
