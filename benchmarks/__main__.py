@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=int, default=300, help="samples of a latency")
     parser.add_argument("--idle-workers", type=int, default=1000, help="workers of the measure idle-workers")
     parser.add_argument("--fleets", type=_numbers, default="1000,2000", help="idle workers of idle-fleet, by comma")
+    parser.add_argument("--leases", type=int, default=30_000, help="leases beside which hello is measured")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
     return parser
@@ -73,6 +74,7 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         samples=arguments.samples,
         idle_workers=arguments.idle_workers,
         fleets=arguments.fleets,
+        leases=arguments.leases,
     )
 
 

@@ -41,6 +41,7 @@ class Options:
     samples: int
     idle_workers: int
     fleets: tuple[int, ...]
+    leases: int
 
 
 @asynccontextmanager
@@ -159,6 +160,11 @@ async def idle_fleet(options: Options) -> list[Figure]:
         return await scaling.idle_fleet(stack, (2, *options.fleets), options.samples)
 
 
+async def hello(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await scaling.hellos(stack, options.leases, options.samples)
+
+
 async def at_rest(options: Options) -> list[Figure]:
     committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
@@ -182,6 +188,7 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "idle-workers": idle_workers,
     "at-rest": at_rest,
     "idle-fleet": idle_fleet,
+    "hello": hello,
     "under-attack": under_attack,
 }
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from benchmarks import goals
+from benchmarks import goals, scenario
 from benchmarks.child import Child
 from benchmarks.goals import Figure
 from benchmarks.latencies import latencies
@@ -18,6 +18,10 @@ from benchmarks.stack import Stack
 _WAL = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"
 _HEARTBEAT_S = 10.0
 """In which each idle worker says once that it is there: what that costs is another measure's figure."""
+
+_HELD_EACH = 2_000
+_POLL_S = 0.1
+_QUIET_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +63,32 @@ async def _beside(stack: Stack, count: int, samples: int) -> _Claims:
         heartbeats = (quiet - before) * (time.monotonic() - begin) / _HEARTBEAT_S
         wal = max(0.0, stack.query(_WAL) - quiet - heartbeats)
     return _Claims(measured[len(measured) // 2], wal / samples / 1024)
+
+
+async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
+    """What leases of others add to a hello. Their workers are gone by then, so that nothing else goes on."""
+    none = await _hello_ms(stack, "beside-none", samples)
+    await scenario.load(stack, leases, batch=500, in_flight=4)
+    options = {"target": stack.target, "count": leases // _HELD_EACH, "depth": _HELD_EACH}
+    async with Child("idle_workers", stack.folder, "holders", **options):
+        await _leased(stack, leases)
+    await asyncio.sleep(_QUIET_S)
+    some = await _hello_ms(stack, "beside-some", samples)
+    note = f"{some:.1f} ms, without leases {none:.1f} ms"
+    name = f"what {leases:,} leases add to a hello, p50"
+    return [Figure(name, some - none, "ms", samples, goals.HELLO_MS, note)]
+
+
+async def _leased(stack: Stack, leases: int) -> None:
+    async with asyncio.timeout(scenario.PATIENCE_S):
+        while stack.query("SELECT count(*) FROM leases") < leases:  # noqa: ASYNC110 - the database rings no bell
+            await asyncio.sleep(_POLL_S)
+
+
+async def _hello_ms(stack: Stack, worker_id: str, samples: int) -> float:
+    options = {"target": stack.target, "worker_id": worker_id, "samples": samples}
+    async with Child("hello_probe", stack.folder, worker_id, **options) as probe:
+        probe.go()
+        async with asyncio.timeout(scenario.PATIENCE_S):
+            told = sorted([(await probe.told())["ms"] for _ in range(samples)])
+    return float(told[samples // 2])

@@ -127,7 +127,12 @@ _LIVE = """
 _LOCK = sa.text(
     f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
 )
-_LOCK_OF_WORKER = sa.text(f"SELECT {_LIVE} FROM leases WHERE worker_id = :worker_id ORDER BY task_key FOR UPDATE")
+# A range that one index alone can serve, in its order.
+_LOCK_OF_WORKER = sa.text(f"""
+    SELECT {_LIVE} FROM leases
+    WHERE (worker_id, task_key) >= (:worker_id, 0) AND (worker_id, task_key) <= (:worker_id, 9223372036854775807)
+    ORDER BY worker_id, task_key FOR UPDATE
+""")
 
 # Judged by the start of the transaction. A renewal that waited for the row's lock and comes late still renews.
 _LOCK_EXPIRED = sa.text(

@@ -231,6 +231,7 @@ leases = sa.Table(
     ),
     sa.CheckConstraint("attempt > 0", "attempt"),
     sa.Index("leases_by_account", "account_id"),
+    sa.Index("leases_by_worker", "worker_id", "task_key"),
     sa.Index("leases_revoked", "worker_id", postgresql_where=sa.text("revoked")),
     postgresql_with={"fillfactor": "50"} | _CHURN,
 )

@@ -74,7 +74,8 @@ _FILLED = f"""
         FROM contents;
     INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
             accept_time, start_time, expire_time)
-        SELECT task_key, 1, 7, 'w', 3, account_id, 5, 0, 60000, now(), now(), now(), now() + interval '1 s'
+        SELECT task_key, 1, 7, CASE WHEN task_key % 500 = 0 THEN 'v' ELSE 'w' END, 3, account_id, 5, 0, 60000, now(),
+            now(), now(), now() + interval '1 s'
         FROM tasks WHERE task_key BETWEEN 20001 AND 25000;
     INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
             labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
@@ -225,6 +226,7 @@ def close_lock_mark(tx: PgTx) -> bool:
 HOT: dict[str, Callable[[PgTx], Any]] = {
     "claim": lambda tx: tx.leases.claim(SLOTS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
+    "lock a worker's": lambda tx: tx.leases.lock_of_worker("v"),
     "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),
     "delete": lambda tx: tx.leases.delete(REFS),
@@ -264,6 +266,13 @@ def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, HOT["claim"])
     assert ("Index Scan ready_order", ROWS) in plan.read("ready")
     assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
+
+
+def test_a_hello_reads_its_worker_s_leases_only(backlog: Backlog) -> None:
+    """On the connections of calls, whose plans are made anew: 10 of 5,000."""
+    (plan,) = backlog.plans(backlog.cold, HOT["lock a worker's"])
+    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.found_by("leases_by_worker") == ROWS, plan
 
 
 @pytest.mark.parametrize("account_id", [1, 2], ids=["without a limit", "with a limit"])
