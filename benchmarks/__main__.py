@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--idle-workers", type=int, default=1000, help="workers of the measure idle-workers")
     parser.add_argument("--fleets", type=_numbers, default="1000,2000", help="idle workers of idle-fleet, by comma")
     parser.add_argument("--leases", type=int, default=30_000, help="leases beside which hello is measured")
+    parser.add_argument("--passing", type=int, default=200_000, help="tasks that pass in open-transaction")
+    parser.add_argument("--backlog", type=int, default=1_000_000, help="tasks that the measure backlog drains")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
     return parser
@@ -75,6 +77,8 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         idle_workers=arguments.idle_workers,
         fleets=arguments.fleets,
         leases=arguments.leases,
+        passing=arguments.passing,
+        backlog=arguments.backlog,
     )
 
 

@@ -92,3 +92,22 @@ async def _hello_ms(stack: Stack, worker_id: str, samples: int) -> float:
         async with asyncio.timeout(scenario.PATIENCE_S):
             told = sorted([(await probe.told())["ms"] for _ in range(samples)])
     return float(told[samples // 2])
+
+
+async def open_transaction(stack: Stack, passing: int, workers: int, depth: int, samples: int) -> list[Figure]:
+    """Submit to worker while a stranger's transaction has been open for so many tasks, against before."""
+    before = await _p50_ms(stack, samples, "probe-before")
+    with stack.snapshot():
+        await scenario.load(stack, passing, batch=500, in_flight=4)
+        async with scenario.noop_workers(stack, workers, depth) as noops:
+            await scenario.drain(stack, noops, passing)
+        await asyncio.sleep(_QUIET_S)
+        beside = await _p50_ms(stack, samples, "probe-beside")
+    note = f"{beside:.1f} ms, before {before:.1f} ms"
+    name = f"submit to worker beside a transaction that is {passing:,} tasks old, p50"
+    return [Figure(name, beside / before, "times", samples, goals.OPEN_TRANSACTION, note)]
+
+
+async def _p50_ms(stack: Stack, samples: int, worker_id: str) -> float:
+    await latencies(stack, samples // 10, f"first-{worker_id}")
+    return (await latencies(stack, samples, worker_id)).measured[samples // 2]

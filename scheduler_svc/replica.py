@@ -194,7 +194,9 @@ class Replica:
         self._reaper = Periodic("reap", recovery.reaper(self._loop_calls, self._reaper_settings(), self._store_there))
         self._due = Periodic("due", recovery.due(self._loop_calls))
         housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
-        self._periodics = [self._reaper, self._due, housekeeping, tail_loop]
+        self._floors = recovery.Floors(self._loop_calls)
+        floors = Periodic("floors", self._floors.run_once)
+        self._periodics = [self._reaper, self._due, housekeeping, floors, tail_loop]
         self._periodics += [loop for _, loop in self._rereading]
         if settings.retention is not None:
             retention = recovery.Retention(self._calls, timedelta(seconds=settings.retention))
@@ -243,6 +245,7 @@ class Replica:
         if signals.watching:
             return
         self._housekeeping.moved(len(signals.ended) + 1)
+        self._floors.moved(len(signals.ended) + 1)
         for attempt in signals.stopped:
             _log_stopped(attempt)
         if signals.ready:

@@ -14,6 +14,7 @@ from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.floors import floor
 from scheduler_svc.store.looked_up import leased, payload, task
 from scheduler_svc.store.pauses import MAY_CLAIM
 from scheduler_svc.store.rows import Statements
@@ -21,23 +22,25 @@ from scheduler_svc.store.scopes import account_filter
 
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
-# Nothing while everything is paused, nor while that is being decided (see store/pauses.py): asked first, since what
-# follows may wait. Then the head of one index, whatever the backlog; it is materialized, for as the inner side of a
-# join its LIMIT might run twice. The n-th of the head is for the n-th slot, so of all workers that have room only those
-# of the first slots are looked at. Their sessions are held against a hello that would replace them, but not against
-# their states; who finds a row held by somebody does not wait for him, since others wait for this claim. The head goes
-# to the slots that are left, in order; payloads are only read. The first row that comes back has the sessions that got
-# nothing and the accounts whose windows want to be filled again, the others a grant each.
+# Nothing while everything is paused, nor while that is being decided (see store/pauses.py). Then the head of one index,
+# whatever the backlog: priority by priority, each from its floor on, until there is one for each slot. It is
+# materialized, for as the inner side of a join its LIMIT might run twice. The n-th of the head is for the n-th slot, so
+# of all workers that have room only those of the first slots are looked at. Their sessions are held against a hello
+# that would replace them, but not against their states; a row that somebody holds is skipped, since others wait for
+# this claim. The head goes to the slots that are left, in order; payloads are only read. The first row that comes back
+# has the sessions that got nothing and the accounts whose windows want to be filled again, the others a grant each.
 _SLOTS = Batch(worker_id="text", session_key="bigint")
 _CLAIM = sa.text(f"""
     WITH dispatch AS MATERIALIZED (
         SELECT {MAY_CLAIM} AS going
     ),
     head AS MATERIALIZED (
-        SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready
-        WHERE tag IS NOT NULL ORDER BY priority DESC, tag, task_key
+        SELECT w.* FROM generate_series(10, 1, -1) AS p(priority), LATERAL (
+            SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready AS r
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
+            ORDER BY r.priority DESC, r.tag, r.task_key
+            LIMIT cardinality(CAST(:worker_id AS text[])) FOR UPDATE SKIP LOCKED) AS w
         LIMIT (SELECT CASE WHEN going THEN cardinality(CAST(:worker_id AS text[])) ELSE 0 END FROM dispatch)
-        FOR UPDATE SKIP LOCKED
     ),
     slots AS MATERIALIZED (
         SELECT worker_id, session_key, n FROM (

@@ -8,16 +8,17 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import AccountStanding, RequestId, Standing
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.history import unfolded
 from scheduler_svc.store.rows import Statements
 
 # One row even where no account is found: what is pending, of all accounts together (0, kind 1), and the time.
-_STANDING = sa.text("""
+_STANDING = sa.text(f"""
     SELECT now(), p.n, a.account_id, a.active
     FROM (
         SELECT coalesce(sum(n), 0)::bigint AS n FROM (
             SELECT n FROM task_counts WHERE account_id = 0 AND kind = 1
             UNION ALL
-            SELECT n FROM count_deltas WHERE account_id = 0 AND kind = 1
+            {unfolded(account_id=0, kind=1)}
         ) AS c
     ) AS p
     LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
