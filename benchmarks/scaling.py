@@ -68,8 +68,8 @@ async def _beside(stack: Stack, count: int, samples: int) -> _Claims:
 async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
     """What leases of others add to a hello. Their workers are gone by then, so that nothing else goes on."""
     none = await _hello_ms(stack, "beside-none", samples)
-    await scenario.load(stack, leases, batch=500, in_flight=4)
-    options = {"target": stack.target, "count": leases // _HELD_EACH, "depth": _HELD_EACH}
+    await scenario.load(stack, leases, batch=min(500, leases), in_flight=4)
+    options = {"target": stack.target, "count": -(-leases // _HELD_EACH), "depth": _HELD_EACH}
     async with Child("idle_workers", stack.folder, "holders", **options):
         await _leased(stack, leases)
     await asyncio.sleep(_QUIET_S)
@@ -98,7 +98,7 @@ async def open_transaction(stack: Stack, passing: int, workers: int, depth: int,
     """Submit to worker while a stranger's transaction has been open for so many tasks, against before."""
     before = await _p50_ms(stack, samples, "probe-before")
     with stack.snapshot():
-        await scenario.load(stack, passing, batch=500, in_flight=4)
+        await scenario.load(stack, passing, batch=min(500, passing), in_flight=4)
         async with scenario.noop_workers(stack, workers, depth) as noops:
             await scenario.drain(stack, noops, passing)
         await asyncio.sleep(_QUIET_S)
