@@ -42,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ended", type=int, default=50_000, help="ended tasks of the measure retention")
     parser.add_argument("--pool", type=int, default=20_000, help="workers of the measure worker-pool")
     parser.add_argument("--moves", type=int, default=200_000, help="moves of the measure account-watch")
+    parser.add_argument("--fleets", type=_numbers, default="1000,2000", help="idle workers of idle-fleet, by comma")
+    parser.add_argument("--leases", type=int, default=30_000, help="leases beside which hello is measured")
+    parser.add_argument("--passing", type=int, default=200_000, help="tasks that pass in open-transaction")
+    parser.add_argument("--backlog", type=int, default=1_000_000, help="tasks that the measure backlog drains")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
     return parser
@@ -79,6 +83,10 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         ended=arguments.ended,
         pool=arguments.pool,
         moves=arguments.moves,
+        fleets=arguments.fleets,
+        leases=arguments.leases,
+        passing=arguments.passing,
+        backlog=arguments.backlog,
     )
 
 

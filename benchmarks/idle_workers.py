@@ -20,7 +20,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     async def idle(number: int) -> None:
         nonlocal waiting
         async with places:
-            stream = await LeaseStream(arguments.target, f"idle-{number}", depth=4).__aenter__()
+            stream = await LeaseStream(arguments.target, f"{arguments.prefix}-{number}", arguments.depth).__aenter__()
         try:
             waiting -= 1
             if not waiting:
@@ -43,4 +43,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="host:port of the scheduler")
     parser.add_argument("--count", type=int, required=True, help="how many workers")
+    parser.add_argument("--prefix", default="idle", help="of their ids")
+    parser.add_argument("--depth", type=int, default=4, help="leases that each would take")
     child.run(_main(parser.parse_args()))

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import attacked, committers, floors, goals, growth, scenario
+from benchmarks import attacked, committers, floors, goals, growth, scaling, scenario
 from benchmarks.child import Child
 from benchmarks.goals import Figure, Floor, Goal
 from benchmarks.latencies import Latencies, latencies
@@ -44,6 +44,10 @@ class Options:
     ended: int
     pool: int
     moves: int
+    fleets: tuple[int, ...]
+    leases: int
+    passing: int
+    backlog: int
 
 
 @asynccontextmanager
@@ -92,6 +96,14 @@ async def load_and_drain(stack: Stack, options: Options, size: int) -> scenario.
     await scenario.load(stack, size, batch=min(options.batch, size), in_flight=4)
     async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
         return await scenario.drain(stack, workers, size)
+
+
+async def backlog(options: Options) -> list[Figure]:
+    """The rate of a long backlog against that of a short one."""
+    short, long = [await _drain_of(options, size) for size in (options.drains[0], options.backlog)]
+    note = f"{long.value:,.0f} tasks/s, {long.note}; of {short.count:,} {short.value:,.0f} tasks/s, {short.note}"
+    name = f"drain of {long.count:,} against {short.count:,}"
+    return [Figure(name, long.value / short.value, "times", long.count, goals.BACKLOG, note)]
 
 
 async def end_to_end(options: Options) -> list[Figure]:
@@ -157,6 +169,21 @@ async def idle_workers(options: Options) -> list[Figure]:
     ]
 
 
+async def idle_fleet(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await scaling.idle_fleet(stack, (2, *options.fleets), options.samples)
+
+
+async def hello(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await scaling.hellos(stack, options.leases, options.samples)
+
+
+async def open_transaction(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await scaling.open_transaction(stack, options.passing, options.workers, options.depth, options.samples)
+
+
 async def at_rest(options: Options) -> list[Figure]:
     committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
@@ -203,8 +230,12 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "retention": retention,
     "worker-pool": worker_pool,
     "account-watch": account_watch,
+    "idle-fleet": idle_fleet,
+    "hello": hello,
+    "open-transaction": open_transaction,
+    "backlog": backlog,
     "under-attack": under_attack,
 }
 
-USUAL = [name for name in MEASURES if name != "under-attack"]
-"""What is measured where nothing is named."""
+USUAL = [name for name in MEASURES if name not in {"under-attack", "backlog"}]
+"""What is measured where nothing is named; backlog takes many minutes."""

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -115,9 +115,21 @@ class Stack:
         """Its database, for SQLAlchemy, past the scheduler."""
         return EmbeddedPostgres(self.folder / "data" / "postgres").url()
 
+    def _connect(self) -> Any:
+        return psycopg2.connect(EmbeddedPostgres(self.folder / "data" / "postgres").dsn())
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A transaction that reads, and is left open: as a backup's is."""
+        with contextlib.closing(self._connect()) as made:
+            made.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            with made.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM tasks")
+                yield
+
     def query(self, statement: str) -> Any:
         """The first value of a statement's first row, asked past the scheduler."""
-        with contextlib.closing(psycopg2.connect(EmbeddedPostgres(self.folder / "data" / "postgres").dsn())) as made:
+        with contextlib.closing(self._connect()) as made:
             made.autocommit = True
             with made.cursor() as cursor:
                 cursor.execute(statement)

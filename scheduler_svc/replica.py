@@ -234,11 +234,13 @@ class Replica:
         self._systems = Systems(pools.diagnosis, self._state, settings.heartbeat_interval)
         stalls = Stalls(self._lanes, self.health, settings.heartbeat_interval, self._systems.lock_holders)
         housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
+        self._floors = recovery.Floors(pools.loops)
         self._periodics = [
             self._reaper,
             self._due,
             housekeeping,
             tail_loop,
+            Periodic("floors", self._floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._systems.run_once),
             Periodic("servers", self._look_at_servers),
@@ -320,6 +322,7 @@ class Replica:
         if signals.watching:
             return
         self._housekeeping.moved(len(signals.ended) + 1)
+        self._floors.moved(len(signals.ended) + 1)
         for attempt in signals.stopped:
             _log_stopped(attempt)
         if signals.ready:

@@ -17,10 +17,12 @@ _PREFIX = "CONTENTGEN_"
 _OF_OTHERS = frozenset(
     _PREFIX + name
     for name in (
+        "CONTENT_RETENTION",
         "INSECURE",
         "LEASE_TTL",
         "LISTEN",
         "LOCK_TIMEOUT",
+        "MAX_DEFERRALS",
         "MAX_QUEUE_SIZE",
         "MAX_WORKER_LOSSES",
         "PG_BINDIR",

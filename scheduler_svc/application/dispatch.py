@@ -24,13 +24,16 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Grants by session; sessions that may get nothing (replaced, or to drain); whether more may be ready.
+    """Grants by session; whether more may be ready, or was kept from who should have it.
 
-    `short`: accounts whose windows want to be filled again; `urgent`: those where the next claim waits for that.
+    `closed`: sessions that may get nothing (replaced, or to drain); `busy`: those whose rows somebody holds, a hello
+    for the most part, so that nothing is known of them now. `short`: accounts whose windows want to be filled again;
+    `urgent`: those where the next claim waits for that.
     """
 
     grants: Mapping[int, list[Grant]]
     closed: frozenset[int]
+    busy: frozenset[int]
     full: bool
     short: frozenset[int] = frozenset()
     urgent: frozenset[int] = frozenset()
@@ -43,16 +46,16 @@ def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
     CLI was mended would never be tried.
 
     A worker has one session among them at most. A hello that replaces one of them waits for this commit, and then sees
-    its leases.
+    its leases. A session is looked at only where there is something for it.
     """
-    sessions = {room.worker_id: room.session_key for room in rooms}
     workers = {room.session_key: room.worker_id for room in rooms}
     half_open = [room.session_key for room in rooms if room.half_open]
     slots = share_out({room.session_key: room.free for room in rooms}, limit, half_open)
-    still_open, grants, short, urgent = tx.leases.claim(sessions, [workers[key] for key in slots], ttl)
-    tx.signals.moved = bool(grants)
-    by_session: dict[int, list[Grant]] = {}
-    for grant in grants:
-        by_session.setdefault(sessions[grant.worker_id], []).append(grant)
-    closed = workers.keys() - still_open
-    return Claimed(by_session, frozenset(closed), bool(closed) or len(grants) == len(slots), short, urgent)
+    rows = tx.leases.claim([(workers[key], key) for key in slots], ttl)
+    tx.signals.moved = bool(rows.grants)
+    sessions = {room.worker_id: room.session_key for room in rooms}
+    grants: dict[int, list[Grant]] = {}
+    for grant in rows.grants:
+        grants.setdefault(sessions[grant.worker_id], []).append(grant)
+    full = bool(rows.closed or rows.busy) or len(rows.grants) == len(slots)
+    return Claimed(grants, rows.closed, rows.busy, full, rows.short, rows.urgent)

@@ -141,12 +141,10 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     tagged = []
     for key, priority, kept, account_id, attempt, timeout_ms in rows:
         group = account_id, priority
-        if kept is None:
-            tag = next(own[group], None)
-        elif turns[group].closed:
-            tag = None
-        else:
-            tag = max(kept, turns[group].now)
+        turn = turns[group]
+        tag = next(own[group], None) if kept is None or turn.closed else kept
+        if tag is not None:
+            tag = max(tag, turn.now)  # a new one may be less by a rounding, where no claim looks any more
         tagged.append(ReadyRow(key, priority, tag, account_id, attempt, timeout_ms))
     _tell(tx, turns, tagged)
     return tagged

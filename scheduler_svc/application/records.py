@@ -308,10 +308,14 @@ class Grant(NamedTuple):
 
 
 class ClaimedRows(NamedTuple):
-    """What a claim did: the open sessions, its grants, and the accounts whose windows are low now, or nearly empty."""
+    """What a claim did: its grants, and the accounts whose windows are low now, or nearly empty.
 
-    sessions: frozenset[int]
+    Of the sessions that it wanted to give something: those that may get nothing, and those whose rows somebody holds.
+    """
+
     grants: list[Grant]
+    closed: frozenset[int]
+    busy: frozenset[int]
     short: frozenset[int]
     urgent: frozenset[int]
 

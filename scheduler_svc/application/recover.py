@@ -169,3 +169,15 @@ def _held_accounts(tx: Tx) -> set[int]:
 def fold_counts(tx: Tx) -> int:
     """Folds a batch of count deltas; returns how many counts were touched."""
     return tx.counts.fold(10_000)
+
+
+def raise_floors(tx: Tx) -> bool:
+    """Lets claims begin behind what is dead; False where others were giving tags, and it should be tried again."""
+    return tx.floors.rise()
+
+
+def uncover_tags(tx: Tx) -> int:
+    """Lets claims see what a replica of the version before put below a floor; returns how many floors hid something."""
+    uncovered = tx.floors.uncover()
+    tx.signals.ready = uncovered > 0
+    return uncovered

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from scheduler_svc.application.dispatch import Room
 from scheduler_svc.application.records import Grant
+from scheduler_svc.application.rooms import Rooms
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lease import Capacity, Outcome
 from scheduler_svc.domain.worker import State, Wanted
@@ -124,6 +125,9 @@ class WorkerStream:
         """Whether its CLI fails or is gone, as its newest state says. With room it is half open."""
         self._relieved = relieved
         self._assignments = 0
+        self.busy_until = 0.0
+        """Until then (seconds of the loop's clock) it is given nothing: somebody holds its session's row."""
+        self.room_changed: Callable[[WorkerStream], None] = _nobody_asks
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
@@ -132,11 +136,18 @@ class WorkerStream:
         self.capacity.stated(state.number, state.free_slots, state.last_assignment, lapses_at)
         if state.number == self.capacity.state_number:
             self.unhealthy = state.unhealthy
+        self.room_changed(self)
+
+    def close_room(self) -> None:
+        """Its session may be given nothing more, until it states otherwise."""
+        self.capacity.free_slots = 0
+        self.room_changed(self)
 
     def assign(self, state_number: int, grants: Sequence[Grant]) -> None:
         """Sends leases that are committed, in as many messages as they need."""
         for part in _parts(grants):
             self.send(Assign(self.capacity.assigned(len(part)), state_number, tuple(part)))
+        self.room_changed(self)
 
     def send(self, message: Outgoing) -> None:
         """Sends it after those before it."""
@@ -173,6 +184,10 @@ class WorkerStream:
         return unsent
 
 
+def _nobody_asks(_stream: WorkerStream) -> None:
+    """Of a stream that no replica has added yet."""
+
+
 def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
     part: list[Grant] = []
     size = 0
@@ -200,6 +215,7 @@ class Streams:
     def __init__(self) -> None:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
+        self._rooms = Rooms()
         self._closed = False
 
     def add(self, stream: WorkerStream) -> None:
@@ -210,10 +226,17 @@ class Streams:
         newest = self._by_worker.get(stream.worker_id)
         if newest is None or newest.session_key < stream.session_key:
             self._by_worker[stream.worker_id] = stream
+        stream.room_changed = self._note_room
+        self._note_room(stream)
+
+    def _note_room(self, stream: WorkerStream) -> None:
+        if self._by_session.get(stream.session_key) is stream:
+            self._rooms.put(stream.session_key, stream.capacity.room, first=stream.unhealthy)
 
     def remove(self, stream: WorkerStream) -> None:
         """The stream is gone."""
         self._by_session.pop(stream.session_key, None)
+        self._rooms.remove(stream.session_key)
         if self._by_worker.get(stream.worker_id) is stream:
             del self._by_worker[stream.worker_id]
 
@@ -221,13 +244,29 @@ class Streams:
         """The stream of a session, if it is here and open."""
         return self._by_session.get(session_key)
 
-    def rooms(self, now: float) -> list[Room]:
-        """Who would take something now: of each worker its newest session, since that has replaced the others."""
-        return [
-            Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free, stream.unhealthy)
-            for stream in self._by_worker.values()
-            if not stream.crowded and (free := stream.capacity.free(now))
-        ]
+    def rooms(self, now: float, most: int) -> list[Room]:
+        """Who would take something now: the `most` emptiest of them, after those that are half open.
+
+        Of each worker its newest session, since that has replaced the others.
+        """
+        rooms: list[Room] = []
+        lapsed: list[int] = []
+        for session_key in self._rooms:
+            stream = self._by_session[session_key]
+            if not (free := stream.capacity.free(now)):
+                lapsed.append(session_key)
+            elif self._may_be_given(stream, now):
+                state = stream.capacity.state_number
+                rooms.append(Room(stream.worker_id, session_key, state, free, stream.unhealthy))
+            if len(rooms) == most:
+                break
+        for session_key in lapsed:
+            self._rooms.remove(session_key)
+        return rooms
+
+    def _may_be_given(self, stream: WorkerStream, now: float) -> bool:
+        newest = self._by_worker.get(stream.worker_id) is stream
+        return newest and not stream.crowded and stream.busy_until <= now
 
     def tell(self, worker_id: str, command: Order) -> None:
         """Sends a command, where the worker is connected to this replica."""

@@ -239,9 +239,14 @@ class Capacity:
         for assignment in [n for n in self.unread if n <= last_assignment]:
             del self.unread[assignment]
 
+    @property
+    def room(self) -> int:
+        """Leases that may be granted until the stated capacity lapses."""
+        return max(0, self.free_slots - sum(self.unread.values()))
+
     def free(self, now: float) -> int:
         """Leases that may be granted now; 0 where the stated capacity has lapsed."""
-        return max(0, self.free_slots - sum(self.unread.values())) if now < self.lapses_at else 0
+        return self.room if now < self.lapses_at else 0
 
     def assigned(self, leases: int) -> int:
         """Counts an assignment of so many leases; returns its number."""

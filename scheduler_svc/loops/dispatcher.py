@@ -27,6 +27,10 @@ from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.supervision import Supervision
 
 MAX_CLAIM = URGENT
+FEW_SESSIONS = 32
+"""Sessions that a claim is for where little waits: those with most room. Who finds more waiting asks for more."""
+BUSY_PAUSE = 0.2
+"""Seconds until a session is tried again whose row somebody held."""
 LOOK_INTERVAL = 10.0
 RETRY = 0.5
 """Seconds after which it tries again, where somebody else held a lock that the claim needs."""
@@ -74,6 +78,8 @@ class Dispatcher:
         self._resting = False
         self._supervision = supervision or Supervision()
         self._stopping = asyncio.Event()
+        self._sessions = FEW_SESSIONS
+        """How many the next claim is for."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -157,7 +163,7 @@ class Dispatcher:
         """Those that one claim is for; empty where nobody has room, and while another claim is under way."""
         if self._resting or self._stopping.is_set() or self._task is None or not self._quiet.is_set():
             return []
-        if rooms := self._streams.rooms(asyncio.get_running_loop().time()):
+        if rooms := self._streams.rooms(asyncio.get_running_loop().time(), self._sessions):
             self._occupy()
         return rooms
 
@@ -180,6 +186,7 @@ class Dispatcher:
             case Claimed():
                 self._hand_over(claimed, {room.session_key: room.state_number for room in rooms})
                 self._hopeful = claimed.full or self._hints != self._heeded
+                self._sessions = min(4 * self._sessions, MAX_CLAIM) if claimed.full else FEW_SESSIONS
                 self._admission.ask(claimed.short)
                 if claimed.urgent:
                     self._occupy()
@@ -220,7 +227,17 @@ class Dispatcher:
                 stream.assign(states[session_key], grants)
         for session_key in claimed.closed:
             if stream := self._streams.get(session_key):
-                stream.capacity.free_slots = 0
+                stream.close_room()
+        self._set_aside(claimed.busy)
+
+    def _set_aside(self, sessions: frozenset[int]) -> None:
+        """Others may have what these could not be given; they are tried again in a moment."""
+        loop = asyncio.get_running_loop()
+        for session_key in sessions:
+            if stream := self._streams.get(session_key):
+                stream.busy_until = loop.time() + BUSY_PAUSE
+        if sessions:
+            loop.call_later(BUSY_PAUSE, self.room)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

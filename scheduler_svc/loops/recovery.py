@@ -10,7 +10,14 @@ import structlog
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.caution import Caution
-from scheduler_svc.application.recover import ReaperSettings, fold_counts, promote_due, reap
+from scheduler_svc.application.recover import (
+    ReaperSettings,
+    fold_counts,
+    promote_due,
+    raise_floors,
+    reap,
+    uncover_tags,
+)
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 
@@ -26,6 +33,13 @@ TAKEN_ELSEWHERE = 0.1
 """Seconds until the due loop looks again at what another replica is just taking."""
 VACUUM_AFTER = 5_000
 """Moves after which the narrow tables are vacuumed."""
+FLOORS_INTERVAL = 1.0
+RAISE_AFTER = 2_000
+"""Moves after which the floors are raised."""
+RAISE_TRIES = 10
+RAISE_PAUSE = 0.01
+"""Seconds between tries: whoever gives tags does so for a few milliseconds."""
+UNCOVER_INTERVAL = 60.0
 
 
 def reaper(
@@ -104,3 +118,34 @@ class Housekeeping:
             self._since_vacuum = 0
             await asyncio.to_thread(self._vacuum)
         return HOUSEKEEPING_INTERVAL
+
+
+class Floors:
+    """Raises the floors, each second while much moves, and looks from time to time whether one hides something."""
+
+    def __init__(self, calls: Calls, clock: Callable[[], float] = time.monotonic) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._moves = 0
+        self._uncover_at = clock()
+
+    def moved(self, count: int) -> None:
+        """So many tasks moved."""
+        self._moves += count
+
+    async def run_once(self) -> float:
+        """Does what is worth doing; at rest, a look each minute."""
+        if self._clock() >= self._uncover_at:
+            self._uncover_at = self._clock() + UNCOVER_INTERVAL
+            if found := await self._calls.run(uncover_tags):
+                _log.info("tasks that were given out of turn are seen again", action="floors", count=found)
+        if self._moves >= RAISE_AFTER and await self._raise():
+            self._moves = 0
+        return FLOORS_INTERVAL
+
+    async def _raise(self) -> bool:
+        for _ in range(RAISE_TRIES):
+            if await self._calls.run(raise_floors):
+                return True
+            await asyncio.sleep(RAISE_PAUSE)
+        return False

@@ -36,17 +36,39 @@ _READ = sa.text("""
 
 # Deltas become counts; one replica at a time, the others skip their turn. By a range: this table is vacuumed when it is
 # empty, and a plan from then would read the first ones again for each delta.
+#
+# Where all that it sees are folded, each delta of a transaction that had ended is: the floor. Whoever reads the deltas
+# of one count begins there, and not with those that are dead: they stay in the index while anybody's transaction is
+# open.
 _MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_counts'))")
-_FOLD = sa.text("""
+_OLDEST_RUNNING = "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+_FOLD = sa.text(f"""
     WITH gone AS (
         DELETE FROM count_deltas WHERE delta_id <= (
             SELECT max(delta_id) FROM (SELECT delta_id FROM count_deltas ORDER BY delta_id LIMIT :limit) AS first)
         RETURNING account_id, kind, n
+    ),
+    floor AS (
+        UPDATE count_floor SET xact = {_OLDEST_RUNNING}
+        WHERE "only" AND (SELECT count(*) FROM gone) BETWEEN 1 AND CAST(:limit AS bigint) - 1
     )
     INSERT INTO task_counts AS c (account_id, kind, n)
     SELECT account_id, kind, sum(n) FROM gone GROUP BY account_id, kind ORDER BY account_id, kind
     ON CONFLICT (account_id, kind) DO UPDATE SET n = c.n + excluded.n
 """)
+
+
+def unfolded(account_id: str, kind: int) -> str:
+    """A query for `n` of the deltas of one count that are not folded yet, by the one index that has their order.
+
+    A floor above the transactions that run is of the server that a backup was made on: it says nothing here.
+    """
+    floor = f'(SELECT xact FROM count_floor WHERE "only" AND xact <= {_OLDEST_RUNNING})'
+    return f"""
+        SELECT n FROM (
+            SELECT n FROM count_deltas
+            WHERE account_id = {account_id} AND kind = {kind} AND xact >= coalesce({floor}, 0)
+            ORDER BY account_id, kind, xact OFFSET 0) AS d"""
 
 
 class History(Statements):

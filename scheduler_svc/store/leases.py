@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.floors import floor
 from scheduler_svc.store.looked_up import leased, payload, task
 from scheduler_svc.store.pauses import MAY_CLAIM
 from scheduler_svc.store.rows import Statements
@@ -22,37 +23,55 @@ from scheduler_svc.store.scopes import account_filter
 
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
-# Nothing while everything is paused, nor while that is being decided (see store/pauses.py): asked first, since what
-# follows may wait. The sessions are held against a hello that would replace them, but not against their states. Then
-# the head of one index, whatever the backlog; it is materialized, for as the inner side of a join its LIMIT might run
-# twice. The n-th of the head goes to the n-th worker that may get something; payloads are only read. The first row that
-# comes back has the open sessions and the accounts whose windows want to be filled again, the others a grant each.
+# Nothing while everything is paused, nor while that is being decided (see store/pauses.py). Then the head of one index,
+# whatever the backlog: priority by priority, each from its floor on, until there is one for each slot. It is
+# materialized, for as the inner side of a join its LIMIT might run twice. The n-th of the head is for the n-th slot, so
+# of all workers that have room only those of the first slots are looked at. Their sessions are held against a hello
+# that would replace them, but not against their states; a row that somebody holds is skipped, since others wait for
+# this claim. The head goes to the slots that are left, in order; payloads are only read. The first row that comes back
+# has the sessions that got nothing and the accounts whose windows want to be filled again, the others a grant each.
+_SLOTS = Batch(worker_id="text", session_key="bigint")
 _CLAIM = sa.text(f"""
     WITH dispatch AS MATERIALIZED (
         SELECT {MAY_CLAIM} AS going
     ),
-    open AS MATERIALIZED (
-        SELECT worker_id, session_key FROM workers
-        WHERE worker_id = ANY(CAST(:named AS text[])) AND session_key = ANY(CAST(:sessions AS bigint[]))
-            AND NOT wanted_drain AND (SELECT going FROM dispatch) IS NOT NULL
-        ORDER BY worker_id FOR KEY SHARE
+    head AS MATERIALIZED (
+        SELECT w.* FROM generate_series(10, 1, -1) AS p(priority), LATERAL (
+            SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready AS r
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
+            ORDER BY r.priority DESC, r.tag, r.task_key
+            LIMIT cardinality(CAST(:worker_id AS text[])) FOR UPDATE SKIP LOCKED) AS w
+        LIMIT (SELECT CASE WHEN going THEN cardinality(CAST(:worker_id AS text[])) ELSE 0 END FROM dispatch)
     ),
     slots AS MATERIALIZED (
-        SELECT ARRAY(
-            SELECT worker_id FROM unnest(CAST(:workers AS text[])) WITH ORDINALITY AS a(worker_id, place)
-            WHERE worker_id = ANY(ARRAY(SELECT worker_id FROM open)) ORDER BY place) AS workers
+        SELECT worker_id, session_key, n FROM (
+            SELECT *, row_number() OVER () AS n FROM {_SLOTS.source}) AS s
+        WHERE n <= (SELECT count(*) FROM head)
     ),
-    head AS MATERIALIZED (
-        SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready
-        WHERE tag IS NOT NULL ORDER BY priority DESC, tag, task_key
-        LIMIT (SELECT CASE WHEN going THEN cardinality(workers) ELSE 0 END FROM slots, dispatch) FOR UPDATE SKIP LOCKED
+    sessions AS MATERIALIZED (SELECT DISTINCT worker_id, session_key FROM slots),
+    present AS MATERIALIZED (
+        SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
+        WHERE NOT w.wanted_drain
+    ),
+    open AS MATERIALIZED (
+        SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
+        WHERE NOT w.wanted_drain FOR KEY SHARE OF w SKIP LOCKED
+    ),
+    shut AS MATERIALIZED (SELECT session_key FROM sessions EXCEPT SELECT session_key FROM open),
+    takers AS MATERIALIZED (
+        SELECT ARRAY(
+            SELECT worker_id FROM slots WHERE session_key <> ALL(ARRAY(SELECT session_key FROM shut)) ORDER BY n
+        ) AS workers
     ),
     numbered AS MATERIALIZED (
         SELECT *, (row_number() OVER (ORDER BY priority DESC, tag, task_key))::integer AS n,
             (random() * 2147483646)::integer AS fence
         FROM head
     ),
-    grants AS MATERIALIZED (SELECT *, (SELECT workers FROM slots)[n] AS worker_id FROM numbered),
+    grants AS MATERIALIZED (
+        SELECT *, (SELECT workers FROM takers)[n] AS worker_id FROM numbered
+        WHERE n <= (SELECT cardinality(workers) FROM takers)
+    ),
     gone AS (DELETE FROM ready WHERE task_key = ANY(ARRAY(SELECT task_key FROM grants))),
     lease AS (
         INSERT INTO leases
@@ -88,7 +107,9 @@ _CLAIM = sa.text(f"""
         INSERT INTO count_deltas (account_id, kind, n)
         SELECT account_id, kind, sign * n FROM moved, (VALUES (1, -1), (2, 1), (8, -1)) AS k(kind, sign)
     )
-    SELECT ARRAY(SELECT session_key FROM open) AS sessions, ARRAY(SELECT account_id FROM short) AS short,
+    SELECT ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
+        ARRAY(SELECT session_key FROM shut INTERSECT SELECT session_key FROM present) AS busy,
+        ARRAY(SELECT account_id FROM short) AS short,
         ARRAY(SELECT account_id FROM short WHERE low AND ahead < {URGENT}) AS urgent, 0 AS n,
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
@@ -96,9 +117,9 @@ _CLAIM = sa.text(f"""
         NULL::text AS requirements, NULL::text AS tone, NULL::jsonb AS creator_options, NULL::jsonb AS labels,
         NULL::boolean AS auto_approve, NULL::boolean AS failed_elsewhere
     UNION ALL
-    SELECT NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority, g.timeout_ms,
-        p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels, t.auto_approve,
-        coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false)
+    SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
+        g.timeout_ms, p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels,
+        t.auto_approve, coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false)
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """)
@@ -110,7 +131,12 @@ _LIVE = """
 _LOCK = sa.text(
     f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
 )
-_OF_WORKER = sa.text(f"SELECT {_LIVE} FROM leases WHERE worker_id = :worker_id ORDER BY task_key")
+# A range that one index alone can serve, in its order.
+_OF_WORKER = sa.text(f"""
+    SELECT {_LIVE} FROM leases
+    WHERE (worker_id, task_key) >= (:worker_id, 0) AND (worker_id, task_key) <= (:worker_id, 9223372036854775807)
+    ORDER BY worker_id, task_key
+""")
 _LOCK_OF_WORKER, _LOCK_FREE_OF_WORKER = (
     sa.text(f"{_OF_WORKER.text} FOR UPDATE {skip}") for skip in ("", "SKIP LOCKED")
 )
@@ -252,22 +278,15 @@ _COMPLETE_LATE = sa.text(f"""
 class Leases(Statements):
     """Statements on `leases`."""
 
-    def claim(self, sessions: Mapping[str, int], workers: Sequence[str], ttl: float) -> ClaimedRows:
-        """Moves the head of `ready` to leases: one for each element of `workers` whose session is open, in order.
+    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows:
+        """Moves the head of `ready` to leases: one for each of these slots whose session is open, in order.
 
-        `sessions` has each worker's. What it returns is committed: it is a transaction alone.
+        A slot is a worker with its session. What it returns is committed: it is a transaction alone.
         """
-        names = sorted(sessions)
-        parameters = {
-            "named": array("text", names),
-            "sessions": array("bigint", [sessions[name] for name in names]),
-            "workers": array("text", workers),
-            "ttl": ttl,
-        }
-        rows: list[Any] = list(self._session.execute_alone(_CLAIM, parameters))
-        grants = [Grant(LeaseRef(*row[4:7]), *row[7:]) for row in rows[1:]]
-        still_open, short, urgent, *_ = rows[0]
-        return ClaimedRows(frozenset(still_open), grants, frozenset(short), frozenset(urgent))
+        rows: list[Any] = list(self._session.execute_alone(_CLAIM, _SLOTS.bind(slots) | {"ttl": ttl}))
+        closed, busy, short, urgent, *_ = rows[0]
+        grants = [Grant(LeaseRef(*row[5:8]), *row[8:]) for row in rows[1:]]
+        return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent))
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases that these tasks have now, by task, locked in the order of the keys."""

@@ -36,6 +36,7 @@ session_sequence = sa.Sequence("session_seq", metadata=metadata)
 event_sequence = sa.Sequence("event_seq", metadata=metadata)
 # A transaction has its id before it draws a number: watchers know by the ids which numbers are still to come.
 _NEXT_EVENT = sa.text("CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('event_seq') END")
+_OWN_TRANSACTION = sa.text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 content_sequence = sa.Sequence("content_seq", metadata=metadata)
 poll_sequence = sa.Sequence("poll_seq", metadata=metadata)
 
@@ -200,6 +201,15 @@ start_quotas = sa.Table(
     sa.CheckConstraint("cardinality(times) = cardinality(counts)", "starts"),
 )
 
+# Nothing of a priority that can be claimed has a lower tag; none: a priority that never had a floor.
+ready_floors = sa.Table(
+    "ready_floors",
+    metadata,
+    sa.Column("priority", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("tag", DOUBLE_PRECISION, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
 # Dispatch stands still for these accounts; account 0: for all.
 pauses = sa.Table(
     "pauses",
@@ -254,6 +264,7 @@ leases = sa.Table(
     ),
     sa.CheckConstraint("attempt > 0", "attempt"),
     sa.Index("leases_by_account", "account_id"),
+    sa.Index("leases_by_worker", "worker_id", "task_key"),
     sa.Index("leases_revoked", "worker_id", postgresql_where=sa.text("revoked")),
     postgresql_with={"fillfactor": "50"} | _CHURN,
 )
@@ -408,8 +419,21 @@ count_deltas = sa.Table(
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("kind", sa.SmallInteger, nullable=False),
     sa.Column("n", sa.BigInteger, nullable=False),
+    # the transaction that added it: deltas of those that had ended before the last fold are folded
+    sa.Column("xact", sa.BigInteger, server_default=_OWN_TRANSACTION),
     sa.Index("count_deltas_by_kind", "account_id", "kind"),
+    sa.Index("count_deltas_by_transaction", "account_id", "kind", "xact"),
     postgresql_with=_CHURN,
+)
+
+# Every delta of an older transaction is folded.
+count_floor = sa.Table(
+    "count_floor",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("xact", sa.BigInteger, nullable=False),
+    sa.CheckConstraint('"only"', "only"),
+    postgresql_with={"fillfactor": "50"},
 )
 
 import_sources = sa.Table(

@@ -8,24 +8,31 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import AccountStanding, RequestId, Standing
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.history import unfolded
 from scheduler_svc.store.rows import Statements
 
+# What is pending by a count: of one account, or of the days from one on.
 _PENDING = """
         SELECT coalesce(sum(n), 0)::bigint AS n FROM (
             SELECT n FROM task_counts AS k WHERE k.account_id {which} AND k.kind = 1
             UNION ALL
-            SELECT n FROM count_deltas AS k WHERE k.account_id {which} AND k.kind = 1
+            {deltas}
         ) AS c
 """
 # One row even where no account is found: what is pending, of all accounts together (0), and the time.
+_OF_ACCOUNT, _OF_ALL = (
+    _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, 1)) for account_id in ("a.account_id", "0")
+)
 _STANDING = sa.text(f"""
     SELECT now(), p.n, a.account_id, a.active, a.max_priority, a.max_pending_tasks,
-        CASE WHEN a.max_pending_tasks > 0 THEN ({_PENDING.format(which="= a.account_id")}) ELSE 0 END
-    FROM ({_PENDING.format(which="= 0")}) AS p
+        CASE WHEN a.max_pending_tasks > 0 THEN ({_OF_ACCOUNT}) ELSE 0 END
+    FROM ({_OF_ALL}) AS p
     LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
 """)
 # A range of the days from then on, each of them a negative account (see `schema.task_counts`).
-_SCHEDULED_FROM = sa.text(_PENDING.format(which="<= -CAST(:day AS bigint)"))
+_LATER = "<= -CAST(:day AS bigint)"
+_LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = 1"
+_SCHEDULED_FROM = sa.text(_PENDING.format(which=_LATER, deltas=_LATER_DELTAS))
 _KEYS = sa.text("SELECT nextval('key_seq')")
 
 _REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")

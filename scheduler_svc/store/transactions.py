@@ -24,6 +24,7 @@ from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.connecting import defaults
 from scheduler_svc.store.contents import Contents
 from scheduler_svc.store.ended import EndedTasks
+from scheduler_svc.store.floors import Floors
 from scheduler_svc.store.history import Counts, History
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases import Leases
@@ -160,6 +161,10 @@ class PgTx:
     @cached_property
     def start_quotas(self) -> StartQuotas:
         return StartQuotas(self._session)
+
+    @cached_property
+    def floors(self) -> Floors:
+        return Floors(self._session)
 
     @cached_property
     def pauses(self) -> Pauses:

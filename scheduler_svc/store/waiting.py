@@ -9,18 +9,11 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import DelayedRow, ReadyRow, Turn, Waiting
 from scheduler_svc.domain.fairness import REFILL, WINDOW
 from scheduler_svc.store.batch import Batch, Insert, array
+from scheduler_svc.store.floors import GIVE_TAGS, virtual_time
 from scheduler_svc.store.looked_up import leased
 from scheduler_svc.store.rows import Statements
 
 _GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")
-
-
-def virtual_time(priority: str) -> str:
-    """The virtual time of a priority: the smallest tag that waits, or the largest finish where none does."""
-    return f"""coalesce(
-        (SELECT w.tag FROM ready AS w WHERE w.priority = {priority} AND w.tag IS NOT NULL ORDER BY w.tag LIMIT 1),
-        (SELECT f.finish FROM shares AS f WHERE f.priority = {priority} ORDER BY f.finish DESC LIMIT 1),
-        0)"""
 
 
 # An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
@@ -134,6 +127,7 @@ class WaitingTasks(Statements):
 
         Nobody else adds to it, lets in of it or closes it before this transaction ends.
         """
+        self._session.hold_back(GIVE_TAGS, {})
         rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
         found = self._rows(_RESERVE, **_GROUPS.bind(rows))
         return {(account, priority): Turn(*turn) for account, priority, *turn in found}

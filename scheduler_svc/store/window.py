@@ -15,8 +15,8 @@ from scheduler_svc.application.records import LineMark, Waitlist
 from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.start_quota import StartQuota, Starts
 from scheduler_svc.store.batch import Batch, array
+from scheduler_svc.store.floors import GIVE_TAGS, floor, virtual_time
 from scheduler_svc.store.rows import Statements
-from scheduler_svc.store.waiting import virtual_time
 
 # All priorities, used or not, so that a task of a new one finds the account closed.
 _CLOSE = sa.text("""
@@ -28,15 +28,21 @@ _LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY prio
 
 # Ranges of one index each, written so that no other one can serve them, whatever the statistics say.
 _TAGGED = """
-    w.tag IS NOT NULL AND (w.account_id, w.priority, w.tag) >= ({account_id}, {priority}, float8 '-Infinity')
+    w.tag IS NOT NULL AND (w.account_id, w.priority, w.tag) >= ({account_id}, {priority}, {floor})
     AND (w.account_id, w.priority, w.tag) <= ({account_id}, {priority}, float8 'Infinity')
 """
 _UNTAGGED = """
     w.tag IS NULL AND (w.account_id, w.priority, w.task_key) >= ({account_id}, {priority}, 0)
     AND (w.account_id, w.priority, w.task_key) <= ({account_id}, {priority}, 9223372036854775807)
 """
-_GIVEN = {"account_id": "CAST(:account_id AS bigint)", "priority": "CAST(:priority AS smallint)"}
-_OF_SHARE = {"account_id": "s.account_id", "priority": "s.priority"}
+
+
+def _of(account_id: str, priority: str) -> dict[str, str]:
+    return {"account_id": account_id, "priority": priority, "floor": floor(priority)}
+
+
+_GIVEN = _of("CAST(:account_id AS bigint)", "CAST(:priority AS smallint)")
+_OF_SHARE = _of("s.account_id", "s.priority")
 
 # One snapshot: between its leases, its tags and its starts no task of the account is counted twice, or not at all.
 # What was claimed before the snapshot was so before `now`.
@@ -150,7 +156,8 @@ class Window(Statements):
         self._run(_CLOSE, account_id=account_id)
 
     def lock(self, account_id: int) -> None:
-        """Waits for who else adds to this account's tasks or lets them in, and keeps them out."""
+        """Waits for who else adds to this account's tasks or lets them in, and keeps them out; tags may be given."""
+        self._session.hold_back(GIVE_TAGS, {})
         self._run(_LOCK, account_id=account_id)
 
     def held(self, accounts: Collection[int]) -> set[int]:

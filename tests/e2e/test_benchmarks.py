@@ -56,6 +56,16 @@ def test_what_grows_is_measured_beside_the_plain_way(folder: Path) -> None:
     assert not list(folder.iterdir()), "it tidies up"
 
 
+def test_the_command_compares_sizes(folder: Path) -> None:
+    sizes = [f"--leases={TASKS}", f"--passing={TASKS}", "--batch=100", "--samples=10"]
+    command = [sys.executable, "-m", "benchmarks", "hello", "open-transaction", *sizes, f"--dir={folder}"]
+    said = subprocess.run([*command, "--output=json"], capture_output=True, text=True, timeout=400, check=False)
+    assert said.returncode == 0, said.stderr
+    figures = json.loads(said.stdout)["figures"]
+    assert [figure["unit"] for figure in figures] == ["ms", "times"]
+    assert figures[1]["value"] > 0
+
+
 async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> None:
     async with Stack(folder, accounts=2) as stack:
         loaded = await scenario.load(stack, TASKS, batch=50, in_flight=2)

@@ -373,6 +373,10 @@ WINDOW_INVARIANTS = {
         SELECT task_key, account_id, priority FROM ready LEFT JOIN shares USING (account_id, priority)
         WHERE tag IS NULL AND (backlog OR closed) IS NOT true
     """,
+    "nothing that can be claimed is below its floor": """
+        SELECT task_key, priority, r.tag, f.tag FROM ready AS r JOIN ready_floors AS f USING (priority)
+        WHERE r.tag < f.tag
+    """,
     "an account is closed while it has a limit, a quota of starts or a pause": """
         SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)
         WHERE closed <> (max_concurrent_tasks > 0 OR max_starts_per_minute > 0
@@ -398,6 +402,7 @@ INVARIANTS = WINDOW_INVARIANTS | {
             UNION ALL SELECT task_key, attempt + revoked::integer FROM leases
         ) AS p USING (task_key) WHERE p.attempt <> t.attempt + 1
     """,
+    "no delta is taken for folded": "SELECT d.* FROM count_deltas AS d, count_floor AS f WHERE d.xact < f.xact",
     "the counts are the truth": f"""
         WITH truth AS (
             SELECT account_id, status AS kind, 1 AS n FROM ({_TRUTH}) AS s

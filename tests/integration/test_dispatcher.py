@@ -13,7 +13,7 @@ from scheduler_svc.application.streams import Assign, Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import State
 from scheduler_svc.loops.admission import Admission
-from scheduler_svc.loops.dispatcher import Dispatcher
+from scheduler_svc.loops.dispatcher import FEW_SESSIONS, Dispatcher
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 from tests.integration.scheduling import TTL, Scheduling
 from tests.waiting import wait_until_async
@@ -27,6 +27,7 @@ class Floor:
     def __init__(self, scheduling: Scheduling, url: str) -> None:
         self._scheduling = scheduling
         self.engine = make_engine(url, 1, hot=True)
+        self.other = make_engine(url, 1)
         self.statements: list[str] = []
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
@@ -37,6 +38,11 @@ class Floor:
 
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
         self.statements.append(statement)
+
+    @property
+    def claims(self) -> int:
+        """How many there were."""
+        return len(self.statements)
 
     def connect(self, worker_id: str) -> WorkerStream:
         stream = WorkerStream(worker_id, self._scheduling.hello(worker_id).session_key)
@@ -65,6 +71,7 @@ async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
     await floor.dispatcher.stop()
     floor.calls.close()
     floor.engine.dispose()
+    floor.other.dispose()
 
 
 async def rested(floor: Floor) -> None:
@@ -127,7 +134,7 @@ async def test_a_stream_that_its_successor_replaced_here_offers_no_room(floor: F
     while len(leases) < 4:
         leases += [grant.ref.task_key for grant in (await assigned(again)).grants]
     assert leases == keys[:4]
-    assert floor.streams.rooms(0.0) == []
+    assert floor.streams.rooms(0.0, 100) == []
 
 
 async def test_without_room_there_is_no_turn(floor: Floor) -> None:
@@ -188,7 +195,7 @@ async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, schedul
     scheduling.hello("w")  # at another replica
     key = scheduling.submit_one()
     floor.dispatcher.hint()
-    await wait_until_async(lambda: not floor.streams.rooms(0.0), within=WAIT_S, what="the old session is closed")
+    await wait_until_async(lambda: not floor.streams.rooms(0.0, 1), within=WAIT_S, what="the old session is closed")
     other = floor.connect("v")
     floor.state(other, 1, free_slots=1)
     assert (await assigned(other)).grants[0].ref.task_key == key
@@ -197,15 +204,58 @@ async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, schedul
 async def test_what_was_claimed_for_a_stream_that_is_gone_is_taken_back(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w")
     key = scheduling.submit_one()
-    with scheduling.transaction() as hello:
-        hello.workers.lock("w")  # the claim waits
+    with floor.other.connect() as other:
+        other.exec_driver_sql("BEGIN; LOCK TABLE leases IN SHARE MODE")  # the claim waits
         floor.state(stream, 1, free_slots=1)
-        await wait_until_async(lambda: floor.statements, within=WAIT_S, what="the claim is under way")
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await wait_until_async(lambda: scheduling.sql(waits), within=WAIT_S, what="the claim is under way")
         floor.streams.remove(stream)
+        other.exec_driver_sql("COMMIT")
     await wait_until_async(lambda: floor.taken_back, within=WAIT_S, what="the lease is given back")
     assert [ref.task_key for ref in floor.taken_back] == [key]
     scheduling.take_back(*floor.taken_back)
     assert scheduling.path(key) == ["pending", "submitted", "pending"]
+
+
+async def test_a_worker_s_row_that_somebody_holds_keeps_nobody_else_waiting(
+    floor: Floor, scheduling: Scheduling
+) -> None:
+    """Be it a hello or a stranger: the emptiest worker gets nothing for that long, and the others get its turn."""
+    held, other = floor.connect("v"), floor.connect("w")
+    with scheduling.transaction() as hello:
+        hello.workers.lock("v")
+        floor.state(held, 1, free_slots=9)
+        floor.state(other, 1, free_slots=1)
+        keys = [scheduling.submit_one() for _ in range(2)]
+        floor.dispatcher.hint()
+        assert [grant.ref.task_key for grant in (await assigned(other)).grants] == keys[:1]
+    assert [grant.ref.task_key for grant in (await assigned(held)).grants] == keys[1:]  # and nobody hints at it
+
+
+async def test_each_of_many_workers_gets_what_waits(floor: Floor, scheduling: Scheduling) -> None:
+    """More of them than one claim looks at."""
+    streams = [floor.connect(f"w{number}") for number in range(3 * FEW_SESSIONS)]
+    keys = scheduling.fill(1, len(streams))
+    for stream in streams:
+        stream.stated(State(1, 1, (), 0), asyncio.get_running_loop().time() + 60)
+    floor.dispatcher.hint()
+    got = [await assigned(stream) for stream in streams]
+    assert sorted(grant.ref.task_key for message in got for grant in message.grants) == keys
+    assert floor.claims <= 3, "who finds more waiting asks for more"
+
+
+async def test_a_claim_touches_only_workers_that_get_something(floor: Floor, scheduling: Scheduling) -> None:
+    """The emptiest of them first, however many are idle."""
+    streams = {f"w{number}": floor.connect(f"w{number}") for number in range(FEW_SESSIONS)}
+    for number, stream in enumerate(streams.values()):
+        stream.stated(State(1, 1 + number, (), 0), asyncio.get_running_loop().time() + 60)
+    scheduling.fill(1, 2)
+    floor.dispatcher.hint()
+    emptiest = sorted(streams, key=lambda name: streams[name].capacity.free_slots)[-2:]
+    for name in emptiest:
+        await assigned(streams[name])
+    locked = scheduling.sql("SELECT worker_id FROM workers WHERE xmax::text <> '0'")
+    assert sorted(name for (name,) in locked) == sorted(emptiest)
 
 
 async def test_no_more_is_granted_than_was_stated(floor: Floor, scheduling: Scheduling) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_svc.application.accounts import create_account
+from scheduler_svc.application.recover import raise_floors
 from tests.cluster import Databases
 from tests.integration.scheduling import Scheduling, new_task
 
@@ -92,6 +93,7 @@ def test_claims_are_in_order_and_fair(
             model.submitted((account, priority), [task.task_key for task in tasks])
         else:
             wait = sum(map(len, model.waiting.values()))
+            shared.run(raise_floors)
             granted = shared.claim(step)
             assert len(granted) == min(step, wait), "no slot stays free while something waits"
             for ref in granted:

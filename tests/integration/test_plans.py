@@ -39,7 +39,7 @@ MOST_A_ROW = 60
 MOST_A_PAGE = 20 * PAGE
 MOST_A_LOOK = 12
 """Pages to find out whether a task matches: an index or two, and its row."""
-WORKERS = ["w"] * ROWS
+SLOTS = [("w", 1)] * ROWS
 DUE = 500
 SCHEDULED = 15_000
 
@@ -78,7 +78,8 @@ _FILLED = f"""
         FROM contents;
     INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
             accept_time, start_time, expire_time)
-        SELECT task_key, 1, 7, 'w', 3, account_id, 5, 0, 60000, now(), now(), now(), now() + interval '1 s'
+        SELECT task_key, 1, 7, CASE WHEN task_key % 500 = 0 THEN 'v' ELSE 'w' END, 3, account_id, 5, 0, 60000, now(),
+            now(), now(), now() + interval '1 s'
         FROM tasks WHERE task_key BETWEEN 20001 AND 25000;
     INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
             labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
@@ -186,7 +187,7 @@ def _explained(connection: sa.Connection, statement: str, parameters: Any) -> Pl
     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
     connection.exec_driver_sql(BEGIN)
     script = statement.removeprefix(f"{BEGIN}; ")
-    if "PREPARE" in script:  # by the plan that it is prepared with
+    if "; EXECUTE" in script:  # by the plan that it is prepared with; what goes before is no more than a lock
         script = "EXECUTE" + script.rpartition("; EXECUTE")[2]
     found = connection.exec_driver_sql(explain + script, execution_options={"no_parameters": True}).scalar_one()
     connection.exec_driver_sql("ROLLBACK")
@@ -238,8 +239,9 @@ def count_starts(tx: PgTx) -> bool:
 
 
 HOT: dict[str, Callable[[PgTx], Any]] = {
-    "claim": lambda tx: tx.leases.claim({"w": 1}, WORKERS, 120.0).grants,
+    "claim": lambda tx: tx.leases.claim(SLOTS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
+    "lock a worker's": lambda tx: tx.leases.lock_of_worker("v"),
     "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
     "renew, skipping locked": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0, skip_locked=True),
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),
@@ -258,6 +260,8 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "untag": lambda tx: tx.window.untag(1, 1, ROWS),
     "close, lock and mark": close_lock_mark,
     "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(0, ROWS),
+    "raise floors": lambda tx: tx.floors.rise(),
+    "standing": lambda tx: tx.submits.standing([1, 2]),
     "fold": lambda tx: tx.counts.fold(ROWS),
     "starts": count_starts,
     "accounts that are ajar": lambda tx: tx.start_quotas.ajar(),
@@ -281,16 +285,23 @@ def test_a_hot_statement_reads_a_few_pages_a_row(backlog: Backlog, what: str) ->
 def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
     """Nothing of what waits without a tag, of the highest priority as it is: of an account with a limit, or paused."""
     (plan,) = backlog.plans(backlog.hot, HOT["claim"])
-    assert ("Index Scan ready_order", ROWS) in plan.read("ready")
+    assert plan.found_by("ready_order") == ROWS
     assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
+
+
+def test_a_hello_reads_its_worker_s_leases_only(backlog: Backlog) -> None:
+    """On the connections of calls, whose plans are made anew: 10 of 5,000."""
+    (plan,) = backlog.plans(backlog.cold, HOT["lock a worker's"])
+    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.found_by("leases_by_worker") == ROWS, plan
 
 
 def test_what_is_pending_of_an_account_is_read_only_where_it_is_limited(backlog: Backlog) -> None:
     (unlimited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.standing([1]))
     (limited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.standing([2]))
     assert not (*unlimited.scanned, *limited.scanned)
-    assert unlimited.found_by("count_deltas_by_kind") < limited.found_by("count_deltas_by_kind")
-    assert limited.found_by("count_deltas_by_kind") <= 2 * (20_000 / 30 + ROWS), limited
+    assert unlimited.found_by("count_deltas_by_transaction") < limited.found_by("count_deltas_by_transaction")
+    assert limited.found_by("count_deltas_by_transaction") <= 2 * (20_000 / 30 + ROWS), limited
 
 
 @pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.recover import fold_counts
+from scheduler_svc.application.recover import fold_counts, raise_floors
 from scheduler_svc.application.submit import Submit
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhausted
@@ -19,7 +19,7 @@ from scheduler_svc.domain.task import Progress, Task
 from tests.integration.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
 STEPS = 150
-KINDS = 16
+KINDS = 17
 STATES = 7
 
 
@@ -56,6 +56,7 @@ class Walk:
             self._cancel: 2,
             self._retry: 2,
             self._fold: 1,
+            self._raise_floors: 4,
             self._admit: 6,
             self._limit: 1,
             self._meter: 1,
@@ -182,6 +183,9 @@ class Walk:
 
     def _fold(self) -> None:
         self._scheduling.run(fold_counts)
+
+    def _raise_floors(self) -> None:
+        assert self._scheduling.run(raise_floors)
 
     def _admit(self) -> None:
         self._scheduling.admit()

@@ -32,6 +32,15 @@ ROWS: dict[str, dict[str, Any]] = {
     "shares": {"account_id": 1, "priority": 5, "finish": 0.0},
     "pauses": {"account_id": 1},
     "start_quotas": {"account_id": 1, "let_in": 0, "times": [], "counts": []},
+    "ready_floors": {"priority": 5, "tag": 1.0},
+    "replicas": {
+        "scheduler_id": "s1",
+        "version": "1",
+        "start_time": NOW,
+        "heartbeat_time": NOW,
+        "serving": True,
+        "lanes": {},
+    },
     "ready": {"task_key": 1, "priority": 5, "tag": 0.0, "account_id": 1, "attempt": 1, "timeout_ms": 1000},
     "delayed": {
         "task_key": 1,
@@ -170,6 +179,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("shares", {"finish": 1.0}, "shares_pkey"),
     ("pauses", {"create_time": NOW}, "pauses_pkey"),
     ("start_quotas", {"let_in": 1}, "start_quotas_pkey"),
+    ("ready_floors", {"tag": 2.0}, "ready_floors_pkey"),
     ("ready", {"attempt": 2}, "ready_pkey"),
     ("delayed", {"attempt": 2}, "delayed_pkey"),
     ("leases", {"attempt": 2, "fence": 8, "worker_id": "v"}, "leases_pkey"),
@@ -183,6 +193,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("task_counts", {"n": 1}, "task_counts_pkey"),
     ("cleaned_events", {"seq": 2}, "cleaned_events_pkey"),
     ("workers", {"session_key": 2, "folder_id": "another"}, "workers_pkey"),
+    ("replicas", {"version": "2"}, "replicas_pkey"),
 ]
 
 
@@ -255,22 +266,27 @@ def test_nobody_draws_an_event_s_number_without_a_transaction_id(connection: sa.
     assert connection.execute(assigned).scalar_one() is not None
 
 
-@pytest.mark.parametrize(
-    ("name", "row"), [("reaper", {}), ("schema_compatibility", {"oldest_code": "0008", "migrated_by": "0.1.0"})]
-)
-def test_a_table_of_one_row_has_one(connection: sa.Connection, name: str, row: dict[str, str]) -> None:
+ONE_ROW: dict[str, dict[str, Any]] = {
+    "reaper": {},
+    "count_floor": {"xact": 1},
+    "schema_compatibility": {"oldest_code": "0008", "migrated_by": "0.1.0"},
+}
+
+
+@pytest.mark.parametrize("name", ONE_ROW)
+def test_a_table_of_one_row_has_one(connection: sa.Connection, name: str) -> None:
     assert connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar() == 1
     table = metadata.tables[name]
     for only, constraint in ((True, f"{name}_pkey"), (False, f"{name}_only")):
         with pytest.raises(sa.exc.IntegrityError, match=constraint), connection.begin_nested():
-            connection.execute(sa.insert(table).values(row | {"only": only}))
+            connection.execute(sa.insert(table).values(ONE_ROW[name] | {"only": only}))
 
 
 def test_every_check_and_unique_key_is_tried(connection: sa.Connection) -> None:
     """A new constraint needs a row above that it refuses."""
     names = "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace"
     tried = {constraint for _, _, constraint in REFUSED + TWICE} | {"task_events_legal_move"}
-    tried |= {f"{table}_{kind}" for table in ("reaper", "schema_compatibility") for kind in ("pkey", "only")}
+    tried |= {f"{table}_{kind}" for table in ONE_ROW for kind in ("pkey", "only")}
     unproblematic = {"accounts_pkey", "count_deltas_pkey", "alembic_version_pkc"}  # numbered by the database itself
     existing = set(connection.execute(sa.text(names)).scalars())
     assert existing - unproblematic - tried == set()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scheduler_svc.application.recover import raise_floors
 from scheduler_svc.domain.fairness import MOST_BENT, REFILL, WINDOW
 from tests.integration.scheduling import FAILURE, Scheduling, new_task
 
@@ -41,6 +42,7 @@ def served(scheduling: Scheduling, count: int) -> list[int]:
     sizes = random.Random(count)
     accounts: list[int] = []
     while len(accounts) < count:
+        scheduling.run(raise_floors)
         grants = scheduling.serve(min(sizes.choice([1, 30, 200, 1_000]), count - len(accounts)))
         assert grants
         accounts += [grant.account_id for grant in grants]

@@ -8,7 +8,7 @@ statements themselves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
@@ -115,13 +115,14 @@ class _Leases:
         self._tables = tables
         self._timed_out = timed_out
 
-    def claim(self, sessions: Mapping[str, int], workers: Sequence[str], ttl: float) -> ClaimedRows:
+    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows:
         known = self._tables.sessions
-        still_open = {name: key for name, key in sessions.items() if name in known and known[name].session_key == key}
-        takers = [name for name in workers if name in still_open]
         head = sorted(key for key, row in self._tables.ready.items() if row.tagged)
+        wanted = slots[: len(head)]
+        closed = {session for name, session in wanted if name not in known or known[name].session_key != session}
+        takers = [name for name, session in wanted if session not in closed]
         grants = [self._grant(key, name, ttl) for key, name in zip(head, takers, strict=False)]
-        return ClaimedRows(frozenset(still_open.values()), grants, frozenset(), frozenset())
+        return ClaimedRows(grants, frozenset(closed), frozenset(), frozenset(), frozenset())
 
     def _grant(self, key: int, worker_id: str, ttl: float) -> Grant:
         attempt = self._tables.ready.pop(key).attempt

@@ -48,7 +48,7 @@ def rooms(worker_id: str, *streams: Link | None) -> list[Room]:
         stream = WorkerStream(worker_id, end.session_key)
         stream.capacity = end.stock.thawed()
         known.add(stream)
-    return known.rooms(0.0)
+    return known.rooms(0.0, 100)
 
 
 def claimed(link: Link, claim: Claimed | None) -> Link:

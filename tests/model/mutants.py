@@ -83,12 +83,12 @@ def _stated_without_number(
     self.unread.clear()
 
 
-def _rooms_of_all_streams(self: Streams, now: float) -> list[Room]:
-    """A replaced stream offers the room that it stated."""
+def _rooms_of_all_streams(self: Streams, now: float, _most: int) -> list[Room]:
+    """A replaced stream's room counts for its successor, too."""
     return [
-        Room(stream.worker_id, stream.session_key, stream.capacity.state_number, free)
-        for stream in self._by_session.values()
-        if (free := stream.capacity.free(now))
+        Room(worker_id, newest.session_key, newest.capacity.state_number, free)
+        for worker_id, newest in self._by_worker.items()
+        if (free := sum(it.capacity.free(now) for it in self._by_session.values() if it.worker_id == worker_id))
     ]
 
 

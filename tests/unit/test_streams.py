@@ -103,12 +103,61 @@ async def take(stream: WorkerStream, count: int) -> list[Outgoing]:
     return [await stream.next() for _ in range(count)]
 
 
+def rooms(streams: Streams, most: int = 10, now: float = 0.0) -> list[tuple[str, int]]:
+    return [(room.worker_id, room.free) for room in streams.rooms(now, most)]
+
+
 def test_rooms_are_those_of_the_streams_that_have_some() -> None:
     streams = Streams()
     for stream in (with_room("u", 1, 0), with_room("v", 2, 2), with_room("w", 3, 1)):
         streams.add(stream)
-    assert [(room.worker_id, room.session_key, room.free) for room in streams.rooms(0.0)] == [("v", 2, 2), ("w", 3, 1)]
-    assert streams.rooms(LATER) == []
+    assert rooms(streams) == [("v", 2), ("w", 1)]
+    assert rooms(streams, now=LATER) == []
+
+
+def test_few_rooms_are_those_of_the_emptiest_and_each_has_its_turn() -> None:
+    streams = Streams()
+    added = {name: with_room(name, key, free) for key, (name, free) in enumerate([("u", 2), ("v", 3), ("w", 2)])}
+    for stream in added.values():
+        streams.add(stream)
+    assert rooms(streams, 1) == [("v", 3)]
+    assert rooms(streams, 2) == [("v", 3), ("u", 2)]
+    added["v"].assign(1, grants(1))
+    assert rooms(streams) == [("u", 2), ("w", 2), ("v", 2)]
+    added["u"].stated(State(2, 2, (), 0), LATER)
+    assert rooms(streams, 1) == [("u", 2)], "a heartbeat does not put it behind the others"
+
+
+def test_who_is_gone_or_closed_has_no_room() -> None:
+    streams = Streams()
+    gone, closed, replaced = with_room("u", 1, 1), with_room("v", 2, 1), with_room("w", 3, 1)
+    for stream in (gone, closed, replaced):
+        streams.add(stream)
+    streams.remove(gone)
+    gone.stated(State(2, 1, (), 0), LATER)  # committed after its stream was gone
+    closed.close_room()
+    assert rooms(streams) == [("w", 1)]
+    closed.stated(State(2, 4, (), 0), LATER)
+    assert rooms(streams) == [("v", 4), ("w", 1)]
+
+
+def test_who_lapsed_has_room_again_once_it_states_some() -> None:
+    streams = Streams()
+    stream = with_room("w", 1, 2)
+    streams.add(stream)
+    assert rooms(streams, now=LATER) == []
+    stream.stated(State(2, 2, (), 0), 2 * LATER)
+    assert rooms(streams, now=LATER) == [("w", 2)]
+
+
+def test_who_is_busy_lets_others_go_first() -> None:
+    streams = Streams()
+    busy, other = with_room("v", 1, 9), with_room("w", 2, 1)
+    for stream in (busy, other):
+        streams.add(stream)
+    busy.busy_until = 1.0
+    assert rooms(streams, 1) == [("w", 1)]
+    assert rooms(streams, 1, now=1.0) == [("v", 9)]
 
 
 async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing_more() -> None:
@@ -122,11 +171,11 @@ async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing
     stream.stated(State(1, 100, (), 0), LATER)
     streams.add(stream)
     for key in range(1, MAX_UNSENT_ASSIGNMENTS + 1):
-        assert streams.rooms(0.0)
+        assert streams.rooms(0.0, 100)
         stream.assign(1, grants(1, start=key))
-    assert streams.rooms(0.0) == []
+    assert streams.rooms(0.0, 100) == []
     await stream.next()
-    assert (relieved, len(streams.rooms(0.0))) == (1, 1)
+    assert (relieved, len(streams.rooms(0.0, 100))) == (1, 1)
     await stream.next()
     assert relieved == 1
 
@@ -144,9 +193,9 @@ def test_a_replaced_session_offers_no_room(order: tuple[int, int]) -> None:
     streams = Streams()
     for session_key in order:
         streams.add(with_room("w", session_key, 4))
-    assert [(room.session_key, room.free) for room in streams.rooms(0.0)] == [(2, 4)]
+    assert [(room.session_key, room.free) for room in streams.rooms(0.0, 100)] == [(2, 4)]
     streams.remove(found(streams, 2))
-    assert streams.rooms(0.0) == [], "its successor is gone, it stays replaced"
+    assert streams.rooms(0.0, 100) == [], "its successor is gone, it stays replaced"
 
 
 def found(streams: Streams, session_key: int) -> WorkerStream:

@@ -1,0 +1,14 @@
+"""Which sessions a claim is for: those that are asked first, then the emptiest."""
+
+from __future__ import annotations
+
+from scheduler_svc.application.rooms import Rooms
+
+
+def test_a_session_that_is_asked_first_comes_before_emptier_ones() -> None:
+    rooms = Rooms()
+    rooms.put(1, 100)
+    rooms.put(2, 1, first=True)
+    assert list(rooms) == [2, 1]
+    rooms.put(2, 1)
+    assert list(rooms) == [1, 2]
