@@ -1,16 +1,20 @@
-"""A report in parts: one at a time, whole in the end, and as large as the link carries in a second or so."""
+"""A report in parts: one at a time, whole in the end, and as large as the link carries in a second or less."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.session.parts import LARGEST, QUICK, SLOW, SMALLEST, Parts
+from worker_svc.session.parts import LARGEST, OF_AN_INTERVAL, QUICK, SLOW, SMALLEST, Parts
+
+FAR_APART = QUICK / OF_AN_INTERVAL
+"""Seconds between two heartbeats that set parts no limit."""
+TOO_LONG = SLOW * QUICK
 
 
-@given(st.binary(min_size=1, max_size=20 * SMALLEST), st.lists(st.floats(0, 2 * SLOW), min_size=20, max_size=20))
+@given(st.binary(min_size=1, max_size=20 * SMALLEST), st.lists(st.floats(0, 2 * TOO_LONG), min_size=20, max_size=20))
 def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) -> None:
-    parts, at = Parts(), 0.0
+    parts, at = Parts(FAR_APART), 0.0
     parts.begin(7, report)
     sent = []
     for took in answered_after:
@@ -30,9 +34,9 @@ def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) ->
     assert [part.last for part in sent] == [False] * (len(sent) - 1) + [True]
 
 
-def sizes(took: float, count: int) -> list[int]:
+def sizes(took: float, count: int, heartbeat_interval: float = FAR_APART) -> list[int]:
     """The sizes of parts that are answered after so many seconds."""
-    parts = Parts()
+    parts = Parts(heartbeat_interval)
     parts.begin(1, bytes(count * LARGEST + 1))
     found = []
     for number in range(count):
@@ -48,8 +52,13 @@ def test_parts_grow_as_long_as_they_are_quick() -> None:
     assert sizes(QUICK, 3) == [SMALLEST] * 3
 
 
+def test_parts_are_smaller_where_heartbeats_are_close() -> None:
+    assert sizes(QUICK / 2, 3, FAR_APART / 2) == [SMALLEST] * 3
+    assert sizes(QUICK / 4, 3, FAR_APART / 2) == [SMALLEST, 2 * SMALLEST, 4 * SMALLEST]
+
+
 def test_parts_shrink_where_they_are_slow() -> None:
-    parts = Parts()
+    parts = Parts(FAR_APART)
     parts.begin(1, bytes(LARGEST))
     parts.size = 4 * SMALLEST
     at, found = 0.0, []
@@ -57,13 +66,13 @@ def test_parts_shrink_where_they_are_slow() -> None:
         part = parts.next(at)
         assert part is not None
         found.append(len(part.data))
-        at += SLOW + 1
+        at += TOO_LONG + 1
         parts.received(1, at)
     assert found == [4 * SMALLEST, 2 * SMALLEST, SMALLEST, SMALLEST]
 
 
 def test_an_answer_about_another_report_means_nothing() -> None:
-    parts = Parts()
+    parts = Parts(FAR_APART)
     parts.received(1, 0.0)
     parts.begin(2, bytes(2 * SMALLEST))
     assert parts.next(0.0) is not None

@@ -2,8 +2,9 @@
 
 Layer: pure, inside session; one for each stream.
 
-One part is under way at a time, and takes a second or so: what waits behind it waits for no longer, however slow the
-link. gRPC's own ping is among that, and a ping that is late ends the connection.
+One part is under way at a time, and takes a second or less: what waits behind it waits for no longer, however slow
+the link. Heartbeats are among that, and a lease runs out where one is late by twice its interval; so is gRPC's own
+ping, and a ping that is late ends the connection.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from typing import NamedTuple
 
 SMALLEST, LARGEST = 4 * 1024, 256 * 1024
 """Bytes of a part."""
-QUICK, SLOW = 1.0, 3.0
-"""Seconds until a part is answered: the next ones are twice as large below the one, half as large above the other."""
+QUICK = 0.5
+"""Seconds that an answer takes at most for the next parts to be twice as large; less where heartbeats are close."""
+SLOW = 3
+"""Times that: the next ones are half as large."""
+OF_AN_INTERVAL = 0.25
+"""Of the time between two heartbeats: a part takes twice that at most."""
 
 
 class Part(NamedTuple):
@@ -27,7 +32,8 @@ class Part(NamedTuple):
 class Parts:
     """The parts of one report at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_interval: float) -> None:
+        self._quick = min(QUICK, OF_AN_INTERVAL * heartbeat_interval)
         self.size = SMALLEST
         """Bytes of a part, as the link was found to carry them."""
         self._report_number = 0
@@ -56,7 +62,7 @@ class Parts:
         if self._sent_at is None or report_number != self._report_number:
             return
         took, self._sent_at = at - self._sent_at, None
-        if took < QUICK:
+        if took < self._quick:
             self.size = min(2 * self.size, LARGEST)
-        elif took > SLOW:
+        elif took > SLOW * self._quick:
             self.size = max(self.size // 2, SMALLEST)

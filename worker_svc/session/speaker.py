@@ -40,7 +40,7 @@ class Speaker:
         self._worker = worker
         self._takes_deferrals = takes_deferrals
         self._takes_parts = takes_parts
-        self._parts = Parts()
+        self._parts = Parts(heartbeat_interval)
         self._states = StateLog(lease_ttl)
         self._heartbeat_interval = heartbeat_interval
         self._state_due_at = at
