@@ -248,6 +248,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "WorkerPoolService/ResizeWorker": of_everyone(worker_id="w1", slots=1),
     "WorkerPoolService/PauseDispatch": dispatch,
     "WorkerPoolService/ResumeDispatch": dispatch,
+    "SystemService/GetSystem": of_everyone(),
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),

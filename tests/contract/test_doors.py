@@ -35,6 +35,7 @@ FOR: dict[str, set[Role]] = {
     "WorkerPoolService/ResizeWorker": {Role.OPERATOR},
     "WorkerPoolService/PauseDispatch": {Role.OPERATOR},
     "WorkerPoolService/ResumeDispatch": {Role.OPERATOR},
+    "SystemService/GetSystem": {Role.OPERATOR},
     "AccountService/CreateAccount": {Role.OPERATOR},
     "AccountService/GetAccount": CLIENTS,
     "AccountService/ListAccounts": CLIENTS,

@@ -26,7 +26,7 @@ async def test_a_refusal_that_comes_too_late_is_nobodys_fault(
     watching = engine.execution_options(isolation_level="AUTOCOMMIT")  # else it sees its first look again
     with engine.connect() as holder, watching.connect() as observer:
         async with ScriptedWorker(channel) as worker:
-            holder.execute(sa.text("SELECT FROM workers WHERE worker_id = 'w1' FOR UPDATE"))
+            holder.execute(sa.text("LOCK TABLE workers IN EXCLUSIVE MODE"))
             await worker.tell_state(0)
             await wait_until_async(lambda: observer.scalar(WAITING), within=10, what="the state waits for its row")
         await wait_until_async(lambda: not len(replica._streams), within=10, what="the stream has gone")

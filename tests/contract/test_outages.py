@@ -28,6 +28,7 @@ from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import hello
 from tests.contract.watching import told, watching
+from tests.frozen_backends import frozen_backends
 from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(
         health: Any = HealthStub(channel)
         watch = health.Watch(HealthCheckRequest())
         assert await status_after(watch) == SERVING
-        with engine.begin() as connection:
-            connection.execute(sa.text("SELECT FROM reaper FOR UPDATE"))
+        with frozen_backends(engine):
             assert await status_after(watch) == NOT_SERVING
         assert await status_after(watch) == SERVING
 

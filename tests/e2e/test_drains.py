@@ -16,6 +16,7 @@ from contentgen.v1 import task_pb2
 from tests.e2e.client import Client, request
 from tests.e2e.service import STOP_LIMIT
 from tests.e2e.stack import Scheduler, Stack, Worker
+from tests.frozen_backends import frozen_backends
 from tests.waiting import wait_until, wait_until_gone
 
 LEASE = 60.0
@@ -127,9 +128,11 @@ def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str)
     wait_until(lambda: len(client.contents()) == 1, within=1, what="its content is there")
 
 
-def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(stack: Stack, db_url: str) -> None:
-    scheduler = stack.scheduler(lease_ttl=LEASE * 10).start(CONTENTGEN_LOCK_TIMEOUT="1m")
-    with _waiting_for_a_table(scheduler, db_url) as submitted:
+def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(
+    stack: Stack, db_url: str, engine: sa.Engine
+) -> None:
+    scheduler = stack.scheduler().start()
+    with _waiting_for_a_table(scheduler, db_url) as submitted, frozen_backends(engine):
         scheduler.signal(signal.SIGTERM)
         scheduler.ended()
         with pytest.raises(grpc.RpcError) as refused:

@@ -66,8 +66,12 @@ class Importing:
         """What there is of everything that an import may write, but for the order of statistics."""
         return [
             self.sql(f"SELECT * FROM {table} ORDER BY 1, 2")
-            for table in ("accounts", "tasks", "task_payloads", "contents", "ready", "imported", "import_sources")
-        ] + [self.sql("SELECT * FROM task_events ORDER BY seq"), self.sql("SELECT * FROM publish_pool ORDER BY 1")]
+            for table in ("accounts", "tasks", "task_payloads", "contents", "ready", "imported")
+        ] + [
+            self.sql("SELECT source_id, name FROM import_sources ORDER BY 1"),
+            self.sql("SELECT * FROM task_events ORDER BY seq"),
+            self.sql("SELECT * FROM publish_pool ORDER BY 1"),
+        ]
 
     def check(self, *, but: str = "") -> None:
         """What holds after every commit holds after an import."""

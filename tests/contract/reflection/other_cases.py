@@ -1,4 +1,4 @@
-"""ContentService, AccountService, WorkerPoolService: the requests that each RPC takes, and those that it refuses."""
+"""All services but TaskService and WorkerService: the requests that each RPC takes, and those that it refuses."""
 
 from __future__ import annotations
 
@@ -137,6 +137,16 @@ GOOD = [
     Good(pool("PauseDispatch"), {"account_id": The("account", "account_id")}, {}),
     Good(pool("ResumeDispatch"), {"account_id": The("account", "account_id")}, {}),
     Good(pool("ResumeDispatch"), {}, {}),
+    Good(
+        "contentgen.v1.SystemService/GetSystem",
+        {},
+        {
+            "version": str,
+            "replicas": lambda it: {"scheduler_id", "version", "start_time", "serving", "lanes"} <= it[0].keys(),
+            "lock_holders": list,
+            "database": {"version": str, "size": str},
+        },
+    ),
 ]
 
 BAD = [
