@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.records import EndedAttempt, Heard, LeaseChange, Named
+from scheduler_svc.application.records import ClaimedRows, EndedAttempt, Heard, LeaseChange, Named
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
@@ -149,12 +149,8 @@ def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> N
     scheduling.run(lambda tx: tx.workers.set_draining("w", old))
     scheduling.run(lambda tx: tx.workers.close("w", old))
     scheduling.submit_one()
-    assert scheduling.run(lambda tx: tx.leases.claim({"w": old}, ["w"], TTL)) == (
-        frozenset(),
-        [],
-        frozenset(),
-        frozenset(),
-    )
+    claimed = scheduling.run(lambda tx: tx.leases.claim([("w", old)], TTL))
+    assert claimed == ClaimedRows([], frozenset({old}), frozenset(), frozenset(), frozenset())
     assert scheduling.sql("SELECT * FROM workers") == before
 
 
