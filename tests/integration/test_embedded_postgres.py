@@ -101,6 +101,7 @@ def test_settings_for_a_server_that_keeps_its_data(root: Path) -> None:
         "max_connections": "100",
         "max_wal_size": "2GB",
         "backend_flush_after": "2MB",
+        "default_statistics_target": "10",
         "work_mem": "7MB",
     }
     with EmbeddedPostgres(root, settings=("work_mem=7MB",)) as server:
