@@ -105,7 +105,8 @@ class Replica:
         """Done, with its name, once a part that the replica needs is given up: it serves no more."""
 
     def _database(self, engine: sa.Engine) -> PgDatabase:
-        return PgDatabase(engine, self._told_by_thread, self._away_by_thread, self._audience)
+        aging = self._settings.priority_aging
+        return PgDatabase(engine, self._told_by_thread, self._away_by_thread, self._audience, aging=aging)
 
     async def start(self) -> int:
         """Serves from the return on; returns the port.

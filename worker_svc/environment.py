@@ -26,6 +26,7 @@ _OF_OTHERS = frozenset(
         "MAX_QUEUE_SIZE",
         "MAX_WORKER_LOSSES",
         "PG_BINDIR",
+        "PRIORITY_AGING",
         "REQUIRE_DATABASE_URL",
         "RETENTION",
         "STATEMENT_TIMEOUT",

@@ -65,7 +65,7 @@ def _allot(present: Waitlist) -> list[int]:
         bounds.append(max(0, present.limit - present.leases))
     if present.quota:
         bounds.append(present.quota.seats)
-    return fairness.allot(present.lines, min(bounds, default=None), present.weight)
+    return fairness.allot(present.lines, min(bounds, default=None), present.weight, present.aging)
 
 
 def _surplus(present: Waitlist) -> list[int]:

@@ -217,7 +217,7 @@ class Waitlist(NamedTuple):
     """What waits of one account, its highest priority first, and what decides how much of it may run.
 
     `limit` 0 means none; `leases` are counted only where there is one, revoked ones too. `quota` is there where so many
-    starts a minute are allowed.
+    starts a minute are allowed. `aging`: seconds of wait after which a task competes one priority higher; 0: never.
     """
 
     weight: float
@@ -226,6 +226,7 @@ class Waitlist(NamedTuple):
     leases: int
     lines: tuple[Line, ...]
     quota: StartQuota | None = None
+    aging: float = 0.0
 
     @property
     def tagged(self) -> int:

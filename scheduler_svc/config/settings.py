@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     """How many-th time in a row that a CLI asks to come back later counts as a failure of the task, and consumes a
     retry; 1: each time. Default: 100"""
 
+    priority_aging: Annotated[float, duration(1, 7 * DAY, or_none=True)] = 0.0
+    """How long a task has to be ready for each priority that it competes above its own, such as 15m; 10 at most. The
+    same for all schedulers. Default: 0, off: a lower priority waits for as long as there is a higher one."""
+
     retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
     """How long ended tasks are kept, such as 30d; contents and the publish pool stay. Default: unset, until
     CleanupTasks."""

@@ -24,14 +24,15 @@ _HOSTS = re.compile(rf"{_PLACE}(?:,{_PLACE})*", re.ASCII)
 _MAX_PORT = 65535
 
 
-def duration(least: float, most: float) -> BeforeValidator:
-    """Reads seconds, as a number or with a unit, from `least` to `most`."""
+def duration(least: float, most: float, *, or_none: bool = False) -> BeforeValidator:
+    """Reads seconds, as a number or with a unit, from `least` to `most`; `or_none`: 0 too."""
 
     def read(value: object) -> float:
         match = _DURATION.fullmatch(str(value).strip())
         seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
-        if not least <= seconds <= most:
-            raise ValueError(f"must be a duration of {least:g} s to {most:g} s, such as 90, 90s or 2m")
+        if not least <= seconds <= most and not (or_none and seconds == 0):
+            off = ", or 0" if or_none else ""
+            raise ValueError(f"must be a duration of {least:g} s to {most:g} s, such as 90, 90s or 2m{off}")
         return seconds
 
     return BeforeValidator(read)

@@ -8,13 +8,19 @@ at the virtual time. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing", 1997
 Only what may run soon has a tag: of each account and priority about `WINDOW` tasks, of one with a limit or a quota of
 starts no more than it has free seats, of a paused one none. The rest waits without, oldest first, and is let in as the
 others leave.
+
+Where priorities rise with the wait, a task competes by its priority and a step more for each `aging` seconds that it
+has been ready. That changes which priority is served, never the order within one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
+
+from scheduler_svc.domain.bounds import MOST_PRIORITY
 
 WINDOW = 3_000
 """How far, in shares, an account's tags may run ahead of a priority's virtual time: about as many tasks."""
@@ -32,7 +38,8 @@ MOST_BENT = 32
 class Line:
     """The tasks of one account and priority at one moment: how many have a tag, and how many wait for one.
 
-    `finish` is the account's virtual finish there, `now` the virtual time of the priority.
+    `finish` is the account's virtual finish there, `now` the virtual time of the priority. `waits` are the seconds for
+    which those of them have waited that compete above their priority, longest first; none where priorities don't rise.
     """
 
     priority: int
@@ -40,6 +47,7 @@ class Line:
     now: float
     tagged: int
     untagged: int
+    waits: Sequence[float] = ()
 
     def most(self, weight: float) -> int:
         """How many tasks the window holds or could hold now, were there seats for all of them."""
@@ -67,13 +75,43 @@ def refill(finish: float, weight: float) -> float:
     return finish - REFILL / weight
 
 
-def allot(lines: Sequence[Line], seats: int | None, weight: float) -> list[int]:
-    """How many tasks of each line should have a tag, highest priority first, where so many seats are free for them.
+def effective(priority: int, wait: float, aging: float) -> int:
+    """The priority by which a task competes after so many seconds; `aging` 0: always its own.
 
-    `seats` None means no limit. Lines stand in the order of their priorities; a higher one takes the seats of a lower.
+    A claim computes the same, in `store/ageing.py`.
     """
-    wanted = []
-    for line in lines:
-        wanted.append(line.most(weight) if seats is None else min(line.most(weight), seats))
-        seats = None if seats is None else seats - wanted[-1]
+    return min(MOST_PRIORITY, priority + int(max(0.0, wait) // aging)) if aging else priority
+
+
+class _Bid(NamedTuple):
+    """Tasks of one line that compete alike."""
+
+    effective: int
+    wait: float
+    line: int
+    tasks: int
+
+
+def allot(lines: Sequence[Line], seats: int | None, weight: float, aging: float = 0.0) -> list[int]:
+    """How many tasks of each line should have a tag, where so many seats are free for them; None means no limit.
+
+    Lines stand in the order of their priorities. Those tasks get the seats that compete highest, and between equals
+    those that have waited longest, whatever has a tag already: so what was given is given again. The first of a line
+    has the longest wait in it, and so on: its order is its own.
+    """
+    if seats is None:
+        return [line.most(weight) for line in lines]
+    wanted = [0] * len(lines)
+    bids = [bid for number, line in enumerate(lines) for bid in _bids(number, line, line.most(weight), aging)]
+    for bid in sorted(bids, key=lambda bid: (-bid.effective, -bid.wait, bid.line)):
+        count = min(bid.tasks, seats)
+        wanted[bid.line] += count
+        seats -= count
     return wanted
+
+
+def _bids(number: int, line: Line, most: int, aging: float) -> Iterator[_Bid]:
+    waits = line.waits[:most]
+    for wait in waits:
+        yield _Bid(effective(line.priority, wait, aging), wait, number, 1)
+    yield _Bid(line.priority, 0.0, number, most - len(waits))

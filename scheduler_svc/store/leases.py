@@ -14,27 +14,26 @@ from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.ageing import AGED_HEAD, AGED_ORDER
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.floors import floor
 from scheduler_svc.store.looked_up import leased, payload, task
 from scheduler_svc.store.pauses import MAY_CLAIM
-from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.rows import Session, Statements
 from scheduler_svc.store.scopes import account_filter
 
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
 # Nothing while everything is paused, nor while that is being decided (see store/pauses.py). Then the head of one index,
 # whatever the backlog: priority by priority, each from its floor on, until there is one for each slot. It is
-# materialized, for as the inner side of a join its LIMIT might run twice. The n-th of the head is for the n-th slot, so
+# materialized, for as the inner side of a join its LIMIT might run twice. Where priorities rise with the wait, it is
+# another head (see store/ageing.py), and all else is the same. The n-th of the head is for the n-th slot, so
 # of all workers that have room only those of the first slots are looked at. Their sessions are held against a hello
 # that would replace them, but not against their states; a row that somebody holds is skipped, since others wait for
 # this claim. The head goes to the slots that are left, in order; payloads are only read. The first row that comes back
 # has the sessions that got nothing and the accounts whose windows want to be filled again, the others a grant each.
 _SLOTS = Batch(worker_id="text", session_key="bigint")
-_CLAIM = sa.text(f"""
-    WITH dispatch AS MATERIALIZED (
-        SELECT {MAY_CLAIM} AS going
-    ),
+_HEAD = f"""
     head AS MATERIALIZED (
         SELECT w.* FROM generate_series(10, 1, -1) AS p(priority), LATERAL (
             SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready AS r
@@ -42,7 +41,12 @@ _CLAIM = sa.text(f"""
             ORDER BY r.priority DESC, r.tag, r.task_key
             LIMIT cardinality(CAST(:worker_id AS text[])) FOR UPDATE SKIP LOCKED) AS w
         LIMIT (SELECT CASE WHEN going THEN cardinality(CAST(:worker_id AS text[])) ELSE 0 END FROM dispatch)
+    )"""
+_CLAIM_SQL = f"""
+    WITH dispatch AS MATERIALIZED (
+        SELECT {MAY_CLAIM} AS going
     ),
+    {{head}},
     slots AS MATERIALIZED (
         SELECT worker_id, session_key, n FROM (
             SELECT *, row_number() OVER () AS n FROM {_SLOTS.source}) AS s
@@ -64,7 +68,7 @@ _CLAIM = sa.text(f"""
         ) AS workers
     ),
     numbered AS MATERIALIZED (
-        SELECT *, (row_number() OVER (ORDER BY priority DESC, tag, task_key))::integer AS n,
+        SELECT *, (row_number() OVER (ORDER BY {{order}}))::integer AS n,
             (random() * 2147483646)::integer AS fence
         FROM head
     ),
@@ -122,7 +126,9 @@ _CLAIM = sa.text(f"""
         t.auto_approve, coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false)
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
-""")
+"""
+_CLAIM = sa.text(_CLAIM_SQL.format(head=_HEAD, order="priority DESC, tag, task_key"))
+_CLAIM_AGED = sa.text(_CLAIM_SQL.format(head=AGED_HEAD, order=AGED_ORDER))
 
 _LIVE = """
     task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time,
@@ -278,15 +284,25 @@ _COMPLETE_LATE = sa.text(f"""
 class Leases(Statements):
     """Statements on `leases`."""
 
+    def __init__(self, session: Session, aging: float = 0.0) -> None:
+        """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
+        super().__init__(session)
+        self._aging = aging
+
     def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows:
         """Moves the head of `ready` to leases: one for each of these slots whose session is open, in order.
 
         A slot is a worker with its session. What it returns is committed: it is a transaction alone.
         """
-        rows: list[Any] = list(self._session.execute_alone(_CLAIM, _SLOTS.bind(slots) | {"ttl": ttl}))
+        rows: list[Any] = list(self._claimed(_SLOTS.bind(slots) | {"ttl": ttl}))
         closed, busy, short, urgent, *_ = rows[0]
         grants = [Grant(LeaseRef(*row[5:8]), *row[8:]) for row in rows[1:]]
         return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent))
+
+    def _claimed(self, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
+        if self._aging:
+            return self._session.execute_alone(_CLAIM_AGED, parameters | {"aging": self._aging})
+        return self._session.execute_alone(_CLAIM, parameters)
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases that these tasks have now, by task, locked in the order of the keys."""

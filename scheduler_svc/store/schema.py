@@ -181,6 +181,8 @@ ready = sa.Table(
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("timeout_ms", sa.BigInteger, nullable=False),
+    # how high it competes may rise with the wait since then; its priority stays
+    sa.Column("ready_time", TIME, nullable=False, server_default=NOW),
     sa.CheckConstraint("attempt > 0", "attempt"),
     sa.Index("ready_order", sa.text("priority DESC"), "tag", "task_key", postgresql_where=_TAGGED),
     sa.Index("ready_tags", "account_id", "priority", "tag", postgresql_where=_TAGGED),

@@ -125,8 +125,10 @@ def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, 
 class PgTx:
     """One transaction's statements, in groups by table."""
 
-    def __init__(self, connection: sa.Connection, lock_timeout: float | None = None) -> None:
+    def __init__(self, connection: sa.Connection, lock_timeout: float | None = None, aging: float = 0.0) -> None:
+        """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
         self._session = Session(connection, lock_timeout)
+        self._aging = aging
         self.signals = Signals()
 
     @property
@@ -156,7 +158,7 @@ class PgTx:
 
     @cached_property
     def window(self) -> Window:
-        return Window(self._session)
+        return Window(self._session, self._aging)
 
     @cached_property
     def start_quotas(self) -> StartQuotas:
@@ -172,7 +174,7 @@ class PgTx:
 
     @cached_property
     def leases(self) -> Leases:
-        return Leases(self._session)
+        return Leases(self._session, self._aging)
 
     @cached_property
     def history(self) -> History:
@@ -250,8 +252,12 @@ class PgDatabase:
         told: Callable[[Signals], None],
         away: Callable[[], None],
         audience: Audience | None = None,
+        *,
+        aging: float = 0.0,
     ) -> None:
         """`audience` says whether anybody is to be told of mere moves (None: nobody).
+
+        `aging`: seconds of wait after which a task competes one priority higher; 0: never.
 
         On the thread that runs the work, `told` gets the signals after each commit, and `away` is called when the
         database is not there.
@@ -260,6 +266,7 @@ class PgDatabase:
         self._told = told
         self._away = away
         self._audience = audience or Audience()
+        self._aging = aging
 
     def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
         """See `application.ports.Database.run`."""
@@ -267,7 +274,7 @@ class PgDatabase:
             tx = None
             try:
                 with self._engine.connect() as connection:
-                    tx = PgTx(connection, lock_timeout)
+                    tx = PgTx(connection, lock_timeout, self._aging)
                     result = work(tx)
                     tx.commit()
             except (sa.exc.DBAPIError, psycopg2.Error) as error:

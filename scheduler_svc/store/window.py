@@ -16,7 +16,7 @@ from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.start_quota import StartQuota, Starts
 from scheduler_svc.store.batch import Batch, array
 from scheduler_svc.store.floors import GIVE_TAGS, floor, virtual_time
-from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.rows import Session, Statements
 
 # All priorities, used or not, so that a task of a new one finds the account closed.
 _CLOSE = sa.text("""
@@ -46,7 +46,7 @@ _OF_SHARE = _of("s.account_id", "s.priority")
 
 # One snapshot: between its leases, its tags and its starts no task of the account is counted twice, or not at all.
 # What was claimed before the snapshot was so before `now`.
-_WAITLIST = sa.text(f"""
+_WAITLIST_SQL = f"""
     WITH a AS MATERIALIZED (
         SELECT account_id, weight, max_concurrent_tasks,
             EXISTS (SELECT FROM pauses AS p WHERE p.account_id = accounts.account_id) AS paused,
@@ -61,7 +61,7 @@ _WAITLIST = sa.text(f"""
         (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
         (SELECT count(*) FROM (
             SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
-            ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged{{waits}}
     FROM a LEFT JOIN LATERAL (
         SELECT let_in, times, counts FROM start_quotas AS x
         WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
@@ -69,7 +69,26 @@ _WAITLIST = sa.text(f"""
         SELECT account_id, priority, finish FROM shares AS x
         WHERE (x.account_id, x.priority) >= (a.account_id, 1) AND (x.account_id, x.priority) <= (a.account_id, 10)
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
-""")
+"""
+_WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))
+# Of each priority no more are looked at than could have all the seats, in its order. Tags are given and taken along it,
+# so these are the same tasks whichever of them have one by now.
+_SEATS = "least(:most, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
+_WAITLIST_AGED = sa.text(
+    _WAITLIST_SQL.format(
+        waits=f""",
+        CASE WHEN a.max_concurrent_tasks > 0 OR a.max_starts_per_minute > 0 THEN ARRAY(
+            SELECT CAST(extract(epoch FROM a.now - w.ready_time) AS float8) FROM (
+                (SELECT w.ready_time FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}
+                ORDER BY w.account_id, w.priority, w.tag LIMIT {_SEATS})
+                UNION ALL
+                (SELECT w.ready_time FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
+                ORDER BY w.account_id, w.priority, w.task_key LIMIT {_SEATS})
+                LIMIT {_SEATS}) AS w
+            WHERE w.ready_time <= a.now - make_interval(secs => CAST(:aging AS float8)) ORDER BY w.ready_time)
+        ELSE '{{}}' END AS waits"""
+    )
+)
 
 # Locks what it can have of them; an account is held by somebody else where it can't have all.
 _HELD = sa.text("""
@@ -151,6 +170,11 @@ _WITH_LIMIT = sa.text("SELECT account_id FROM accounts WHERE max_concurrent_task
 class Window(Statements):
     """Statements on the tags in `ready`, and on `shares`."""
 
+    def __init__(self, session: Session, aging: float = 0.0) -> None:
+        """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
+        super().__init__(session)
+        self._aging = aging
+
     def close(self, account_id: int) -> None:
         """From now on nothing of the account gets a tag, until it is settled."""
         self._run(_CLOSE, account_id=account_id)
@@ -166,11 +190,13 @@ class Window(Statements):
 
     def waitlist(self, account_id: int, most: int) -> Waitlist | None:
         """What waits of an account, untagged tasks counted up to `most` a priority; None where nothing ever did."""
-        rows = self._rows(_WAITLIST, account_id=account_id, most=most)
+        aged = {"aging": self._aging} if self._aging else {}
+        rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, most=most, **aged)
         if not rows:
             return None
         weight, limit, paused, leases, *quota = rows[0][:9]
-        return Waitlist(weight, limit, paused, leases, tuple(Line(*row[9:]) for row in rows), _quota(*quota))
+        lines = tuple(Line(*row[9:]) for row in rows)
+        return Waitlist(weight, limit, paused, leases, lines, _quota(*quota), self._aging)
 
     def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         """Gives the oldest `count` without a tag one, from `start` on; returns how many there were."""

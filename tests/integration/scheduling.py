@@ -74,11 +74,12 @@ class Scheduling:
     `told` keeps what each commit would have told; account 1 is there, and no gap of the reapers is open.
     """
 
-    def __init__(self, url: str, max_queue: int = MAX_QUEUE) -> None:
+    def __init__(self, url: str, max_queue: int = MAX_QUEUE, *, aging: float = 0.0) -> None:
         self.told: list[Signals] = []
         self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
-        self.database = PgDatabase(self._engine, self.told.append, lambda: None)
+        self._aging = aging
+        self.database = PgDatabase(self._engine, self.told.append, lambda: None, aging=aging)
         self._submits = Submits(max_queue)
         self._reports = Reports(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)
@@ -103,7 +104,7 @@ class Scheduling:
         """One that is committed at the end of the block, for what two of them do at the same time."""
         with self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # around what would commit by itself
-            tx = PgTx(connection)
+            tx = PgTx(connection, aging=self._aging)
             yield tx
             tx.commit()
             connection.exec_driver_sql("COMMIT")
@@ -306,6 +307,15 @@ class Scheduling:
         """What the task waits for has come; the due loop looks."""
         self.sql("UPDATE delayed SET due_time = now() - interval '1 second' WHERE task_key = :key", key=key)
         return self.due()
+
+    def age(self, seconds: float, *keys: int) -> None:
+        """These tasks have been ready for so much longer; without keys: all that are."""
+        self.sql(
+            """UPDATE ready SET ready_time = ready_time - make_interval(secs => :seconds)
+                WHERE cardinality(CAST(:keys AS bigint[])) = 0 OR task_key = ANY(:keys)""",
+            seconds=seconds,
+            keys=list(keys),
+        )
 
     def due(self) -> Promoted:
         promoted: Promoted = self.run(promote_due)

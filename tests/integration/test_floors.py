@@ -15,7 +15,7 @@ from scheduler_svc.application.recover import fold_counts, raise_floors, uncover
 from scheduler_svc.loops import recovery
 from scheduler_svc.store.transactions import PgTx, make_engine
 from tests.integration.scheduling import Scheduling
-from tests.integration.test_plans import Backlog
+from tests.integration.test_plans import AGING, Backlog
 from tests.waiting import wait_until
 
 PASSED = 6_000
@@ -71,8 +71,9 @@ def test_beside_an_open_transaction_claims_and_submits_do_not_read_what_has_pass
             "settle": lambda tx: tx.window.waitlist(1, 10),
         }
         for what, run in work.items():
-            (plan,) = backlog.plans(backlog.hot, run)
-            assert plan.buffers <= FEW_PAGES, (what, plan)
+            for aging in (0.0, AGING):
+                (plan,) = backlog.plans(backlog.hot, run, aging)
+                assert plan.buffers <= FEW_PAGES, (what, aging, plan)
 
 
 def test_what_is_given_back_is_not_hidden(scheduling: Scheduling) -> None:

@@ -41,6 +41,9 @@ MOST_A_LOOK = 12
 """Pages to find out whether a task matches: an index or two, and its row."""
 SLOTS = [("w", 1)] * ROWS
 DUE = 500
+AGING = 900.0
+WITH_TAGS = 9
+"""Priorities of which some tasks have a tag."""
 SCHEDULED = 15_000
 
 _EMPTY = """
@@ -145,11 +148,16 @@ class Backlog:
         """Once the hot connection has planned all of its statements."""
         self._execute(_EMPTY)
         for work in (*HOT.values(), *LONGER.values(), *WATCHED.values(), *map(filtered, FILTERED)):
-            with self.hot.connect() as connection:
-                connection.exec_driver_sql(BEGIN)
-                work(PgTx(connection))
-                connection.exec_driver_sql("ROLLBACK")
+            self._run(work)
+        for work in AGED.values():
+            self._run(work, AGING)
         self._execute(_FILLED)
+
+    def _run(self, work: Callable[[PgTx], Any], aging: float = 0.0) -> None:
+        with self.hot.connect() as connection:
+            connection.exec_driver_sql(BEGIN)
+            work(PgTx(connection, aging=aging))
+            connection.exec_driver_sql("ROLLBACK")
 
     def plan_anew(self) -> None:
         self.hot.dispose()
@@ -166,8 +174,8 @@ class Backlog:
         self.hot.dispose()
         self.cold.dispose()
 
-    def plans(self, engine: sa.Engine, work: Callable[[PgTx], Any]) -> list[Plan]:
-        """The plans of the statements that `work` runs. Nothing of it stays."""
+    def plans(self, engine: sa.Engine, work: Callable[[PgTx], Any], aging: float = 0.0) -> list[Plan]:
+        """The plans of the statements that `work` runs, with or without ageing. Nothing of it stays."""
         statements: list[tuple[str, Any]] = []
 
         def ran(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
@@ -177,7 +185,7 @@ class Backlog:
             connection.exec_driver_sql("SET statement_timeout = '20s'")  # what reads far too much ends
             connection.exec_driver_sql(BEGIN)  # what commits by itself is held by this one
             sa.event.listen(connection, "before_cursor_execute", ran)
-            assert work(PgTx(connection)), "the statement found its rows"
+            assert work(PgTx(connection, aging=aging)), "the statement found its rows"
             sa.event.remove(connection, "before_cursor_execute", ran)
             connection.exec_driver_sql("ROLLBACK")
             return [_explained(connection, *statement) for statement in statements]
@@ -275,6 +283,10 @@ LONGER: dict[str, Callable[[PgTx], Any]] = {
 """Hot ones too, of more rows: each has a test of its own."""
 
 
+AGED: dict[str, Callable[[PgTx], Any]] = {"claim": HOT["claim"], "settle": LONGER["settle"]}
+"""Those that are others where priorities rise with the wait."""
+
+
 @pytest.mark.parametrize("what", HOT)
 def test_a_hot_statement_reads_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
     for plan in backlog.plans(backlog.hot, HOT[what]):
@@ -287,6 +299,26 @@ def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, HOT["claim"])
     assert plan.found_by("ready_order") == ROWS
     assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
+
+
+def test_a_claim_with_ageing_reads_the_head_of_each_priority(backlog: Backlog) -> None:
+    """As many of each as there are slots, by the index of the order; then those that it takes, by their keys."""
+    (plan,) = backlog.plans(backlog.hot, AGED["claim"], AGING)
+    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.found_by("ready_order") == WITH_TAGS * ROWS, plan
+    assert plan.found_by("ready_pkey") == 2 * ROWS, plan
+    assert sum(rows for _, rows in plan.read("ready")) == (WITH_TAGS + 2) * ROWS
+    assert not plan.scanned, plan
+
+
+def test_behind_what_another_replica_holds_such_a_claim_reads_on_along_the_same_index(backlog: Backlog) -> None:
+    with backlog.cold.connect() as other:
+        other.exec_driver_sql(f"{BEGIN}; SELECT FROM ready WHERE task_key <= 30000 + 10 * {ROWS} FOR UPDATE")
+        (plan,) = backlog.plans(backlog.hot, AGED["claim"], AGING)
+        other.exec_driver_sql("ROLLBACK")
+    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.found_by("ready_order") == WITH_TAGS * ROWS + ROWS, plan
+    assert not plan.scanned, plan
 
 
 def test_a_hello_reads_its_worker_s_leases_only(backlog: Backlog) -> None:
@@ -311,6 +343,16 @@ def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: i
     assert sum(rows for _, rows in plan.read("ready")) <= TAGGED / 5 + 2 * PAGE + 10  # and the heads of 10 priorities
     assert plan.found_by("ready_backlog") == 2 * PAGE, plan
     assert 2 <= plan.found_by("shares_pkey") <= 10, plan
+    assert not plan.scanned
+
+
+@pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
+def test_with_ageing_the_waits_are_read_where_seats_are_few(backlog: Backlog, account_id: int) -> None:
+    """Of an account without a limit they decide nothing."""
+    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.waitlist(account_id, PAGE), AGING)
+    looks = 0 if account_id == 1 else 10
+    assert sum(rows for _, rows in plan.read("ready")) <= TAGGED / 5 + 2 * PAGE + 10 + looks * PAGE
+    assert 2 * PAGE <= plan.found_by("ready_backlog") <= (2 + looks) * PAGE, plan
     assert not plan.scanned
 
 

@@ -149,7 +149,9 @@ def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     return [new if old.tag is None else new._replace(tag=old.tag) for old, new in given]
 
 
-def _allot_without_places(lines: Sequence[fairness.Line], seats: int | None, weight: float) -> list[int]:
+def _allot_without_places(
+    lines: Sequence[fairness.Line], seats: int | None, weight: float, aging: float = 0.0
+) -> list[int]:
     """Each look fills the seats that no lease takes, whatever was let in for them before."""
     return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]
 

@@ -33,6 +33,7 @@ def test_the_defaults_are_the_contracts() -> None:
     assert settings.max_queue_size == 1_000_000
     assert settings.max_worker_losses == 5
     assert settings.max_deferrals == 100
+    assert settings.priority_aging == 0
     assert settings.log_level == "info"
     assert not settings.insecure
 
@@ -157,6 +158,27 @@ def test_durations_are_seconds_or_carry_a_unit(text: str, seconds: float) -> Non
 def test_a_lease_time_out_of_range_is_refused(text: str) -> None:
     assert problems(f"--lease-ttl={text}") == [
         f"--lease-ttl={text}: must be a duration of 5 s to 86400 s, such as 90, 90s or 2m"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("15m", 900), ("1", 1), ("1h", 3_600), ("0", 0), ("0s", 0), ("7d", 604_800)]
+)
+def test_priorities_rise_after_a_duration_or_never(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(["--priority-aging", text]).priority_aging == seconds
+    monkeypatch.setenv("CONTENTGEN_PRIORITY_AGING", text)
+    assert read_settings([]).priority_aging == seconds
+
+
+def test_an_empty_step_of_priorities_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_PRIORITY_AGING", "")
+    assert read_settings([]).priority_aging == 0
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "-1", "off", "8d", "nan"])
+def test_a_step_of_priorities_out_of_range_is_refused(text: str) -> None:
+    assert problems(f"--priority-aging={text}") == [
+        f"--priority-aging={text}: must be a duration of 1 s to 604800 s, such as 90, 90s or 2m, or 0"
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.fairness import MOST_BENT, REFILL, WINDOW, Line, allot, refill, room, tags
+from scheduler_svc.domain.fairness import MOST_BENT, REFILL, WINDOW, Line, allot, effective, refill, room, tags
 
 
 def test_the_first_tag_is_where_the_account_s_finish_was() -> None:
@@ -100,6 +100,77 @@ def test_what_was_given_is_given_again(lines: list[Line], seats: int | None) -> 
     wanted = allot(lines, seats, 1.0)
     then = [line(5, n, one.tagged + one.untagged - n) for one, n in zip(lines, wanted, strict=True)]
     assert allot(then, seats, 1.0) == wanted
+
+
+AGING = 60.0
+
+
+@pytest.mark.parametrize(
+    ("priority", "wait", "aging", "competes_as"),
+    [
+        pytest.param(3, 59.9, AGING, 3, id="a step takes its time"),
+        pytest.param(3, 60.0, AGING, 4, id="one step"),
+        pytest.param(3, 179.9, AGING, 5, id="two"),
+        pytest.param(3, 420.0, AGING, 10, id="as many as there are"),
+        pytest.param(3, 1e9, AGING, 10, id="no more"),
+        pytest.param(10, 1e9, AGING, 10, id="the highest has none"),
+        pytest.param(3, -600.0, AGING, 3, id="none down, where a clock was set back"),
+        pytest.param(3, 1e9, 0.0, 3, id="off"),
+    ],
+)
+def test_a_task_competes_higher_the_longer_it_waits(priority: int, wait: float, aging: float, competes_as: int) -> None:
+    assert effective(priority, wait, aging) == competes_as
+
+
+def old(priority: int, tagged: int, untagged: int, *waits: float) -> Line:
+    return Line(priority, float(tagged), 0.0, tagged, untagged, waits)
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        pytest.param([old(8, 3, 5), old(1, 0, 5)], [3, 0], id="young: by priority"),
+        pytest.param([old(8, 3, 5), old(1, 0, 5, 419)], [3, 0], id="not old enough"),
+        pytest.param([old(8, 3, 5), old(1, 0, 5, 420)], [2, 1], id="a tie: the longest wait"),
+        pytest.param([old(8, 3, 5, 60), old(1, 0, 5, 480)], [2, 1], id="the higher one has grown older too"),
+        pytest.param([old(8, 3, 5, 60, 60), old(1, 0, 5, 420, 420)], [2, 1], id="and is ahead"),
+        pytest.param([old(8, 3, 5, 700, 500), old(1, 0, 5, 900, 600)], [1, 2], id="at ten the longest waits"),
+        pytest.param([old(8, 3, 5), old(1, 0, 1, 900, 900, 900)], [2, 1], id="no more than there are"),
+    ],
+)
+def test_three_seats_are_given_to_those_that_compete_highest(lines: list[Line], wanted: list[int]) -> None:
+    assert allot(lines, 3, 1.0, AGING) == wanted
+
+
+@st.composite
+def aged_lines(draw: st.DrawFn) -> list[Line]:
+    """Lines of different priorities, highest first, of which some tasks have waited for a step or more."""
+    priorities = sorted(draw(st.sets(st.integers(1, 10), min_size=1)), reverse=True)
+    waits = st.lists(st.floats(AGING, 20 * AGING), max_size=12)
+    counts = st.integers(0, 12)
+    return [old(priority, draw(counts), draw(counts), *sorted(draw(waits), reverse=True)) for priority in priorities]
+
+
+@given(lines=aged_lines(), seats=st.integers(0, 60))
+def test_what_was_given_by_age_is_given_again(lines: list[Line], seats: int) -> None:
+    wanted = allot(lines, seats, 1.0, AGING)
+    assert sum(wanted) == min(seats, sum(one.tagged + one.untagged for one in lines))
+    then = [
+        old(one.priority, n, one.tagged + one.untagged - n, *one.waits) for one, n in zip(lines, wanted, strict=True)
+    ]
+    assert allot(then, seats, 1.0, AGING) == wanted
+
+
+@given(priority=st.integers(1, 8), every=st.floats(1.0, 50.0), seats=st.integers(1, 3))
+def test_no_stream_of_a_higher_priority_keeps_a_seat_from_a_task_for_ever(
+    priority: int, every: float, seats: int
+) -> None:
+    """As many of priority 9 come as end, each `every` seconds, and one more always waits."""
+    steps = 9 - priority
+    waited = 0.0
+    while allot([old(9, seats, 1), old(priority, 0, 1, *[waited] * (waited >= AGING))], seats, 1.0, AGING)[1] == 0:
+        waited += every
+        assert waited < steps * AGING + every
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0, 4.0])

@@ -314,7 +314,9 @@ class Task(_message.Message):
     tone: _builtins.str
     """Tone of the text, up to 200 characters; may be empty."""
     priority: _builtins.int
-    """1 to 10; 10 is served first. Within a priority the accounts take turns, each in the order of its submits."""
+    """1 to 10; 10 is served first. Within a priority the accounts take turns, each in the order of its submits. Where
+    the scheduler lets priorities rise with the wait (`CONTENTGEN_PRIORITY_AGING`), this stays what the submit asked for.
+    """
     auto_approve: _builtins.bool
     """Whether the content goes to the publish pool without a review."""
     status: Global___TaskStatus.ValueType
