@@ -117,6 +117,10 @@ class Worker(Service):
         """The files in its spool."""
         return list(self.folder.glob("workers/*/spool/*.batch"))
 
+    def started(self) -> list[Path]:
+        """The marks of CLIs that may have been started, and whose ends are not all in the spool."""
+        return list(self.folder.glob("workers/*/started/*"))
+
 
 class Stack:
     """The processes of one scenario. All that it hands out ends with it."""

@@ -128,7 +128,9 @@ def _spooled(trial: Trial, mutant: Mutant) -> tuple[Scheduler, Worker]:
     task_id = trial.submit(seconds="1")
     scheduler.client.wait_processing(task_id)
     scheduler.kill()
-    wait_until(worker.spooled, within=STARTED, what="the result is in the spool")
+    # with its mark, a worker that is killed now would say that the run is lost, which is no lie
+    spooled = "the result is in the spool, in place of its mark"
+    wait_until(lambda: worker.spooled() and not worker.started(), within=STARTED, what=spooled)
     return scheduler, worker
 
 
