@@ -104,13 +104,16 @@ class WorkerService(WorkerServiceServicer):
             text = f"the first message of a stream must be a hello, within {HELLO_WITHIN:g} s"
             raise InvalidArgument([Violation("message", text)])
         hello = replace(convert.hello(first.hello), identity=caller().name)
-        opened = await self._caution.run(open_session, hello, self._settings)
-        stream = WorkerStream(
-            hello.worker_id, opened.session_key, relieved=self._room, heeds_skipped=hello.heeds_skipped
-        )
-        if opened.wanted.poll:
-            stream.send(PollOrder(opened.wanted.poll))
-        self._streams.add(stream)
+        with self._streams.hello(hello.worker_id) as told:
+            opened = await self._caution.run(open_session, hello, self._settings)
+            stream = WorkerStream(
+                hello.worker_id, opened.session_key, relieved=self._room, heeds_skipped=hello.heeds_skipped
+            )
+            if opened.wanted.poll:
+                stream.send(PollOrder(opened.wanted.poll))
+            for order in told:
+                stream.order(order)
+            self._streams.add(stream)
         try:
             settings = self._settings
             welcome = convert.welcome(opened, settings.lease_ttl, self._heartbeat_interval, settings.scheduler_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from scheduler_svc.application.dispatch import Room
@@ -215,8 +216,24 @@ class Streams:
     def __init__(self) -> None:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
+        self._hellos: dict[str, list[list[Order]]] = {}
         self._rooms = Rooms()
         self._closed = False
+
+    @contextmanager
+    def hello(self, worker_id: str) -> Iterator[list[Order]]:
+        """A hello of this worker is under way. Collects what it is told meanwhile, for the stream that comes of it.
+
+        Only what does no harm if it is from before the hello: a drain might be its predecessor's.
+        """
+        told: list[Order] = []
+        self._hellos.setdefault(worker_id, []).append(told)
+        try:
+            yield told
+        finally:
+            self._hellos[worker_id].remove(told)
+            if not self._hellos[worker_id]:
+                del self._hellos[worker_id]
 
     def add(self, stream: WorkerStream) -> None:
         """The stream's session is open. Raises ShuttingDown."""
@@ -272,6 +289,9 @@ class Streams:
         """Sends a command, where the worker is connected to this replica."""
         if stream := self._by_worker.get(worker_id):
             stream.order(command)
+        if isinstance(command, CancelLease | PollOrder):
+            for told in self._hellos.get(worker_id, ()):
+                told.append(command)
 
     def send_away(self) -> None:
         """Tells every worker to dial another replica, and takes no further stream."""

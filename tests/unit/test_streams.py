@@ -14,6 +14,7 @@ from scheduler_svc.application.streams import (
     MAX_UNSENT_ORDERS,
     AckState,
     Assign,
+    CancelLease,
     DrainOrder,
     Outgoing,
     PollOrder,
@@ -216,3 +217,15 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
         assert await new.next() == DrainOrder()
     assert not old.unsent()
     assert (streams.get(1), streams.get(2), len(streams)) == (None, new, 1)
+
+
+async def test_what_a_worker_is_told_during_its_hello_waits_for_its_stream() -> None:
+    streams = Streams()
+    streams.tell("w", PollOrder(1))  # nobody: the hello reads it
+    with streams.hello("w") as told, streams.hello("v") as others:
+        streams.tell("w", PollOrder(2))
+        streams.tell("w", CancelLease("a lease", "cancelled"))
+        streams.tell("w", DrainOrder())  # perhaps of the session before
+    streams.tell("w", PollOrder(3))
+    assert told == [PollOrder(2), CancelLease("a lease", "cancelled")]
+    assert others == []
