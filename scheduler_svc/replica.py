@@ -26,6 +26,7 @@ from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
 from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.bulk import Bulk
+from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.recover import ReaperSettings
@@ -68,7 +69,7 @@ LARGE_RESULT = 16 * 1024
 LARGE_TASK = 1024
 """Bytes of a submit that weigh as much as a task: a group holds 2 MiB and one call more at most."""
 MAX_WAITING_SUBMITS = 100_000
-"""Tasks that wait for their group's turn, or a hundred MiB; beyond it submits are refused, to be tried again."""
+"""Tasks that wait for their group's turn, or a hundred MiB; then submits of who has a share of it are refused."""
 SUBMIT_PATIENCE = 8.0
 """Seconds that a submit waits for a lock that somebody else holds: callers wait 10 s by default."""
 DRAIN_WITHIN = 7.0
@@ -203,6 +204,7 @@ class Replica:
             max_waiting=MAX_WAITING_SUBMITS,
             lock_patience=SUBMIT_PATIENCE,
             keys=lambda item: {task.account_id for task in item.tasks},
+            caller=CALLER.get,
             supervision=needed,
             errand=self._dispatcher.turn,
         )
