@@ -101,6 +101,7 @@ class Replica:
         self._doors: Doors | None = None
         self._certificates: Certificates | None = None
         self._rereading: list[tuple[Rereading, Periodic]] = []
+        self._told_away: set[str] = set()
         self.port = 0
         self.failed: asyncio.Future[str] | None = None
         """Done, with its name, once a part that the replica needs is given up: it serves no more."""
@@ -305,9 +306,9 @@ class Replica:
             self._notifier.tell(signals)
         self._loop.call_soon_threadsafe(self._told_here, signals)
 
-    def _away_by_thread(self) -> None:
+    def _away_by_thread(self, why: str) -> None:
         self._notifier.missed()  # of a commit whose outcome is unknown
-        self._loop.call_soon_threadsafe(self._store_there, False)
+        self._loop.call_soon_threadsafe(self._store_there, False, why)
 
     def _gave_up_by_thread(self, part: str) -> None:
         self._loop.call_soon_threadsafe(self._gave_up, part)
@@ -366,15 +367,23 @@ class Replica:
         self._waiters.wake_all()
         self._tail.hint()
 
-    def _store_there(self, there: bool) -> None:
+    def _store_there(self, there: bool, why: str = "it does not answer in time") -> None:
         before = self.health.store_there
         self.health.store(there)
         if there and not before:
+            self._told_away.clear()
             _log.info("the database is there", action="store")
             self._look_anew()
-        elif before and not there:
-            _log.warning("the database is away", action="store")
-            self._reaper.wake()
+        elif not there:
+            self._tell_away(why)
+            if before:
+                self._reaper.wake()
+
+    def _tell_away(self, why: str) -> None:
+        """Each reason once while the database is away: the first one may be that the connection broke."""
+        if why not in self._told_away:
+            self._told_away.add(why)
+            _log.warning("the database is away", action="store", reason=why)
 
     async def stop(self, *, within: float = DRAIN_WITHIN) -> None:
         """Drains, and ends the server. Calls that come in that moment are CANCELLED, unless the process just ends."""

@@ -73,9 +73,9 @@ def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
             upgrade(alone)
             with one_at_a_time(alone):
                 if dry_run:
-                    yield PgDatabase(hide_what_is_imported(engine), lambda _signals: None, lambda: None)
+                    yield PgDatabase(hide_what_is_imported(engine), lambda _signals: None, lambda _: None)
                 else:
-                    yield PgDatabase(engine, lambda signals: _tell(notifier, signals), lambda: None)
+                    yield PgDatabase(engine, lambda signals: _tell(notifier, signals), lambda _: None)
         finally:
             notifier.close()
             engine.dispose()

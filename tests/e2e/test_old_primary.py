@@ -7,11 +7,14 @@ import random
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from scheduler_svc.store.connecting import connect
 from scheduler_svc.store.line_file import LineFile
@@ -153,6 +156,38 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
     assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in said
     assert "it is an old primary, whose standby was promoted" in said
     assert query(pair.first, "SELECT count(*) FROM task_payloads") == [(0,)]
+
+
+def test_a_replica_that_finds_the_old_primary_alone_stops_serving_and_says_why(pair: Pair, old_stack: Stack) -> None:
+    scheduler = old_stack.scheduler().start()
+    account_id = scheduler.client.create_account()
+    pair.fail_over()
+    wait_until(lambda: scheduler.events("store"), within=WITHIN, what="the replica noticed")
+    submit(scheduler.client, account_id, "between")
+    pair.first.start()
+    pair.second.stop()
+
+    wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
+    old = f"127.0.0.1:{pair.first.port} is timeline 1 of system"
+    with pytest.raises(grpc.RpcError, match="it is an old primary, whose standby was promoted"):
+        scheduler.client.submit(account_id, "after")
+    wait_until(lambda: old in str(reasons(scheduler)), within=WITHIN, what="its log says why it is not serving")
+    assert tasks(pair.first) == set()
+    pair.second.start()
+    submit(scheduler.client, account_id, "at last")
+    assert tasks(pair.second) == {"between", "at last"}
+
+
+def serves(scheduler: Scheduler) -> bool:
+    with grpc.insecure_channel(scheduler.target) as channel:
+        stub: Any = HealthStub(channel)
+        answer = stub.Check(HealthCheckRequest(), timeout=WITHIN)
+    return bool(answer.status == HealthCheckResponse.SERVING)
+
+
+def reasons(scheduler: Scheduler) -> list[str]:
+    """Why its database was away, each time that it said so."""
+    return [event["reason"] for event in scheduler.events("store") if "reason" in event]
 
 
 def test_another_system_is_refused_until_the_operator_says_so(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Scheduling:
         self.told: list[Signals] = []
         self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
-        self.database = PgDatabase(self._engine, self.told.append, lambda: None)
+        self.database = PgDatabase(self._engine, self.told.append, lambda _: None)
         self._submits = Submits(max_queue)
         self._reports = Reports(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)

@@ -73,7 +73,7 @@ async def running(
     caller: Callable[[], str] | None = None,
 ) -> AsyncIterator[Lane[int, int]]:
     engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
-    database = PgDatabase(engine, _told, lambda: None)
+    database = PgDatabase(engine, _told, lambda _: None)
     lane: Lane[int, int] = Lane(
         "test",
         database,
