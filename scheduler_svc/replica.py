@@ -296,7 +296,7 @@ class Replica:
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
             content=ContentService(pools.reads, pools.writes),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
-            system=SystemService(self._systems),
+            system=SystemService(self._systems, settings, self._limits),
         )
 
     def _told_by_thread(self, signals: Signals) -> None:

@@ -16,8 +16,9 @@ from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from grpc import aio
 
+from scheduler_svc.client import ContentGenerationClient
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving_all
+from tests.contract.replicas import MAX_QUEUE_SIZE, serving_all
 from tests.foreign_locks import APPLICATION, locked_rows
 from tests.waiting import wait_until_async
 
@@ -55,6 +56,32 @@ async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) 
         assert not answer.lock_holders
         await second.stop()
         assert [it.scheduler_id for it in (await told()).replicas] == [first.scheduler_id]
+
+
+async def test_the_client_gives_it_as_a_document(replicas: list[Replica]) -> None:
+    first, _ = replicas
+    with ContentGenerationClient(f"127.0.0.1:{first.port}") as client:
+        told = await asyncio.to_thread(client.get_system)
+    (shown,) = [it for it in told["replicas"] if it["scheduler_id"] == first.scheduler_id]
+    assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen"), True, LANES)
+    assert shown["lanes"]["submits"] == {"oldest_age": 0.0, "waiting": 0, "set_aside": 0}
+    assert (told["version"], told["lock_holders"]) == (version("contentgen"), [])
+    assert told["database"]["size"] > 1_000_000
+    assert told["limits"] == {
+        "max_queue_size": MAX_QUEUE_SIZE,
+        "lease_ttl": 120.0,
+        "heartbeat_interval": 10.0,
+        "max_worker_losses": 5,
+        "max_deferrals": 100,
+        "lock_timeout": 0.2,
+        "statement_timeout": 10.0,
+        "retention": None,
+        "content_retention": None,
+        "max_calls": 1_000,
+        "max_wait_calls": 2_000,
+        "max_watch_streams": 2_000,
+        "max_lease_streams": 5_000,
+    }
 
 
 async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: list[Replica]) -> None:

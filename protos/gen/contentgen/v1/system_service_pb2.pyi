@@ -183,6 +183,88 @@ class Database(_message.Message):
 Global___Database: _TypeAlias = Database  # noqa: Y015
 
 @_typing.final
+class Limits(_message.Message):
+    """What the replica that answers bounds, by its settings and by itself. All replicas should have the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_QUEUE_SIZE_FIELD_NUMBER: _builtins.int
+    LEASE_TTL_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_WORKER_LOSSES_FIELD_NUMBER: _builtins.int
+    MAX_DEFERRALS_FIELD_NUMBER: _builtins.int
+    LOCK_TIMEOUT_FIELD_NUMBER: _builtins.int
+    STATEMENT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    CONTENT_RETENTION_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WAIT_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WATCH_STREAMS_FIELD_NUMBER: _builtins.int
+    MAX_LEASE_STREAMS_FIELD_NUMBER: _builtins.int
+    max_queue_size: _builtins.int
+    """Pending tasks beyond which submits are refused with `QUEUE_FULL`; without those scheduled for later than tomorrow."""
+    max_worker_losses: _builtins.int
+    """Lost leases in a row after which a task stays failed."""
+    max_deferrals: _builtins.int
+    """How many-th deferral in a row is a failure."""
+    max_calls: _builtins.int
+    """Calls of one caller under way at a replica; those below are counted apart."""
+    max_wait_calls: _builtins.int
+    """WaitTask calls of one caller."""
+    max_watch_streams: _builtins.int
+    """WatchTasks streams of one caller."""
+    max_lease_streams: _builtins.int
+    """Lease streams of one caller."""
+    @_builtins.property
+    def lease_ttl(self) -> _duration_pb2.Duration:
+        """How long a lease lives without being renewed."""
+
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """How long a worker may be silent before it misses a heartbeat."""
+
+    @_builtins.property
+    def lock_timeout(self) -> _duration_pb2.Duration:
+        """How long a statement waits for a lock that another session of the database holds."""
+
+    @_builtins.property
+    def statement_timeout(self) -> _duration_pb2.Duration:
+        """How long a statement of a client's call may take."""
+
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long ended tasks are kept; unset: for ever."""
+
+    @_builtins.property
+    def content_retention(self) -> _duration_pb2.Duration:
+        """How long contents are kept; unset: for ever."""
+
+    def __init__(
+        self,
+        *,
+        max_queue_size: _builtins.int = ...,
+        lease_ttl: _duration_pb2.Duration | None = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+        max_worker_losses: _builtins.int = ...,
+        max_deferrals: _builtins.int = ...,
+        lock_timeout: _duration_pb2.Duration | None = ...,
+        statement_timeout: _duration_pb2.Duration | None = ...,
+        retention: _duration_pb2.Duration | None = ...,
+        content_retention: _duration_pb2.Duration | None = ...,
+        max_calls: _builtins.int = ...,
+        max_wait_calls: _builtins.int = ...,
+        max_watch_streams: _builtins.int = ...,
+        max_lease_streams: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content_retention", b"content_retention", "heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "lock_timeout", b"lock_timeout", "retention", b"retention", "statement_timeout", b"statement_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_retention", b"content_retention", "heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "lock_timeout", b"lock_timeout", "max_calls", b"max_calls", "max_deferrals", b"max_deferrals", "max_lease_streams", b"max_lease_streams", "max_queue_size", b"max_queue_size", "max_wait_calls", b"max_wait_calls", "max_watch_streams", b"max_watch_streams", "max_worker_losses", b"max_worker_losses", "retention", b"retention", "statement_timeout", b"statement_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
 class GetSystemRequest(_message.Message):
     """Nothing to be said."""
 
@@ -209,6 +291,7 @@ class GetSystemResponse(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     LOCK_HOLDERS_FIELD_NUMBER: _builtins.int
     DATABASE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version of contentgen that answers."""
     @_builtins.property
@@ -223,6 +306,10 @@ class GetSystemResponse(_message.Message):
     def database(self) -> Global___Database:
         """The database."""
 
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """What the replica that answers bounds."""
+
     def __init__(
         self,
         *,
@@ -230,10 +317,11 @@ class GetSystemResponse(_message.Message):
         replicas: _abc.Iterable[Global___Replica] | None = ...,
         lock_holders: _abc.Iterable[Global___LockHolder] | None = ...,
         database: Global___Database | None = ...,
+        limits: Global___Limits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["database", b"database"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "lock_holders", b"lock_holders", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits", "lock_holders", b"lock_holders", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
