@@ -165,6 +165,7 @@ def _lock_holder(message: system_service_pb2.LockHolder) -> Document:
         "state": message.state,
         "transaction_age": _seconds(message.transaction_age),
         "relation": message.relation,
+        "waited_for": message.waited_for,
     }
 
 

@@ -15,8 +15,8 @@ class SystemMethods(Connected):
 
         `version`, `replicas`: of each `scheduler_id`, `version`, `started_at`, `last_heartbeat_at`, `serving`, `lanes`
         (by name: `oldest_age`, `waiting`, `set_aside`); `lock_holders`: of each `pid`, `role`, `application`,
-        `address`, `state`, `transaction_age`, `relation`; `database` (`version`, `size` in bytes); `limits`: what the
-        scheduler that answers bounds, None where it does not. Ages and durations are in seconds.
+        `address`, `state`, `transaction_age`, `relation`, `waited_for`; `database` (`version`, `size` in bytes);
+        `limits`: what the scheduler that answers bounds, None where it does not. Ages and durations are in seconds.
 
         Example:
             >>> away = [it["scheduler_id"] for it in client.get_system()["replicas"] if not it["serving"]]

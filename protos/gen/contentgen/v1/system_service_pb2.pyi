@@ -110,7 +110,9 @@ Global___Lane: _TypeAlias = Lane  # noqa: Y015
 
 @_typing.final
 class LockHolder(_message.Message):
-    """A session of the database that holds a lock which others wait for. `SELECT pg_terminate_backend(pid)` ends it."""
+    """A session of the database that holds a lock which others wait for, or has held locks for 5 s or more.
+    `SELECT pg_terminate_backend(pid)` ends it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,6 +123,7 @@ class LockHolder(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     TRANSACTION_AGE_FIELD_NUMBER: _builtins.int
     RELATION_FIELD_NUMBER: _builtins.int
+    WAITED_FOR_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     """Its process id in PostgreSQL."""
     role: _builtins.str
@@ -132,7 +135,13 @@ class LockHolder(_message.Message):
     state: _builtins.str
     """Its state, such as `idle in transaction`."""
     relation: _builtins.str
-    """The tables that are waited for, by comma; empty where that can't be told."""
+    """The tables that are waited for, by comma; empty where that can't be told. Where none is `waited_for`, those that it
+    has locked, or rows of them.
+    """
+    waited_for: _builtins.bool
+    """Whether something was seen to wait for it. If not, what needs the rows may be passed over: a worker whose row is
+    locked, for one, gets no tasks meanwhile.
+    """
     @_builtins.property
     def transaction_age(self) -> _duration_pb2.Duration:
         """How long its transaction has been open."""
@@ -147,10 +156,11 @@ class LockHolder(_message.Message):
         state: _builtins.str = ...,
         transaction_age: _duration_pb2.Duration | None = ...,
         relation: _builtins.str = ...,
+        waited_for: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transaction_age", b"transaction_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "application", b"application", "pid", b"pid", "relation", b"relation", "role", b"role", "state", b"state", "transaction_age", b"transaction_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "application", b"application", "pid", b"pid", "relation", b"relation", "role", b"role", "state", b"state", "transaction_age", b"transaction_age", "waited_for", b"waited_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,7 +310,9 @@ class GetSystemResponse(_message.Message):
 
     @_builtins.property
     def lock_holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___LockHolder]:
-        """Sessions that hold locks which others wait for, the longest transaction first; at most 20."""
+        """Sessions that hold locks which others wait for, then those that have held locks for long; the longest transaction
+        first, at most 20 of each.
+        """
 
     @_builtins.property
     def database(self) -> Global___Database:
