@@ -36,13 +36,17 @@ class Listing(NamedTuple):
 
 
 def _list(listing: Listing, *, of_accounts: bool) -> sa.TextClause:
-    """A range of one index, one for each account, so that a late page costs what the first one costs."""
+    """A range of one index, one for each account, so that a late page costs what the first one costs.
+
+    Of accounts each one's newest are looked at, but for their numbers alone: of hundreds of accounts most go again.
+    """
     table, columns, condition = listing
     newest = "ORDER BY content_id DESC LIMIT :limit"
     if not of_accounts:
         return sa.text(f"SELECT {columns} FROM {table} WHERE content_id < :before {condition} {newest}")
-    own = f"SELECT * FROM {table} WHERE account_id = a.own AND content_id < :before {condition} {newest}"
-    return sa.text(f"SELECT {columns} FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {newest}")
+    own = f"SELECT content_id FROM {table} WHERE account_id = a.own AND content_id < :before {condition} {newest}"
+    these = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {newest}"
+    return sa.text(f"SELECT {columns} FROM {table} WHERE content_id = ANY(ARRAY({these})) ORDER BY content_id DESC")
 
 
 _LATEST = 9_223_372_036_854_775_807
