@@ -44,7 +44,11 @@ def _list(listing: Listing, *, of_accounts: bool) -> sa.TextClause:
     newest = "ORDER BY content_id DESC LIMIT :limit"
     if not of_accounts:
         return sa.text(f"SELECT {columns} FROM {table} WHERE content_id < :before {condition} {newest}")
-    own = f"SELECT content_id FROM {table} WHERE account_id = a.own AND content_id < :before {condition} {newest}"
+    own = (
+        f"SELECT content_id FROM {table} WHERE (account_id, content_id) >= (a.own, 0)"
+        f" AND (account_id, content_id) < (a.own, :before) {condition}"
+        " ORDER BY account_id DESC, content_id DESC LIMIT :limit"
+    )
     these = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {newest}"
     return sa.text(f"SELECT {columns} FROM {table} WHERE content_id = ANY(ARRAY({these})) ORDER BY content_id DESC")
 

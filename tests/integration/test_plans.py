@@ -37,7 +37,8 @@ PAGE = 50
 # A row costs three or four pages for each index that it is looked up in, or written to.
 MOST_A_ROW = 60
 MOST_A_PAGE = 20 * PAGE
-NUMBER_BYTES = 8
+NUMBERS_BYTES = 16
+"""Of an account and a content."""
 MOST_A_LOOK = 12
 """Pages to find out whether a task matches: an index or two, and its row."""
 SLOTS = [("w", 1)] * ROWS
@@ -380,9 +381,9 @@ def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: 
 def test_a_page_of_several_accounts_carries_no_content_that_is_not_on_it(backlog: Backlog) -> None:
     """Of hundreds of accounts that would be hundreds of pages, bodies aside; what is looked at is numbers alone."""
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.list(TWO, None, None, PAGE))
-    page, *looks = (node for node in plan.nodes if node.get("Relation Name") == "contents")
-    assert page["Actual Rows"] * page["Actual Loops"] == PAGE
-    assert {look["Plan Width"] for look in looks} == {NUMBER_BYTES}
+    reading = [node for node in plan.nodes if node.get("Relation Name") == "contents"]
+    whole = [node["Actual Rows"] * node["Actual Loops"] for node in reading if node["Plan Width"] > NUMBERS_BYTES]
+    assert whole == [PAGE]
 
 
 @pytest.mark.parametrize("what", LISTS)
