@@ -38,7 +38,7 @@ class Listing(NamedTuple):
 def _list(listing: Listing, *, of_accounts: bool) -> sa.TextClause:
     """A range of one index, one for each account, so that a late page costs what the first one costs.
 
-    Of accounts each one's newest are looked at, but for their numbers alone: of hundreds of accounts most go again.
+    Of accounts each one's newest are looked at, but for their numbers alone: of a hundred accounts most go again.
     """
     table, columns, condition = listing
     newest = "ORDER BY content_id DESC LIMIT :limit"

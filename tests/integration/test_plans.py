@@ -379,7 +379,7 @@ def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: 
 
 
 def test_a_page_of_several_accounts_carries_no_content_that_is_not_on_it(backlog: Backlog) -> None:
-    """Of hundreds of accounts that would be hundreds of pages, bodies aside; what is looked at is numbers alone."""
+    """Of a hundred accounts that would be a hundred pages, bodies aside; what is looked at is numbers alone."""
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.list(TWO, None, None, PAGE))
     reading = [node for node in plan.nodes if node.get("Relation Name") == "contents"]
     whole = [node["Actual Rows"] * node["Actual Loops"] for node in reading if node["Plan Width"] > NUMBERS_BYTES]
