@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,32 @@ def test_a_replica_that_finds_the_old_primary_alone_stops_serving_and_says_why(p
     pair.second.start()
     submit(scheduler.client, account_id, "at last")
     assert tasks(pair.second) == {"between", "at last"}
+
+
+def test_a_synchronous_primary_whose_standby_is_gone_acknowledges_nothing(pair: Pair, old_stack: Stack) -> None:
+    """So an old primary that comes back alone harms nobody, where replication is synchronous."""
+    configure(pair.first, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    scheduler = old_stack.scheduler().start()
+    account_id = scheduler.client.create_account()
+    scheduler.client.submit(account_id, "before")
+    pair.second.stop("immediate")
+    with ThreadPoolExecutor(1) as executor:
+        waits = executor.submit(scheduler.client.submit, account_id, "after")
+        wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
+        assert not waits.done()
+        assert tasks(pair.first) == {"before"}
+        pair.second.start()
+        assert waits.result(WITHIN)
+    wait_until(lambda: serves(scheduler), within=WITHIN, what="it serves again")
+    assert tasks(pair.first) == {"before", "after"}
+
+
+def configure(server: TcpServer, sql: str) -> None:
+    connection = psycopg2.connect(host="127.0.0.1", port=server.port, user=USER, dbname="postgres")
+    with closing(connection), connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(sql)
+        cursor.execute("SELECT pg_reload_conf()")
 
 
 def serves(scheduler: Scheduler) -> bool:
