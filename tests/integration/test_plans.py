@@ -25,6 +25,7 @@ from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
+from scheduler_svc.store.content_lists import EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.rows import BEGIN
 from scheduler_svc.store.task_lists import EXAMINED
 from scheduler_svc.store.transactions import PgTx, make_engine
@@ -348,10 +349,6 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     ),
     "contents": (lambda before: lambda tx: tx.contents.list(ALL, None, before, PAGE), 1_000),
     "an account's contents": (lambda before: lambda tx: tx.contents.list(Scope.of(1), None, before, PAGE), 1_000),
-    "an account's approved contents": (
-        lambda before: lambda tx: tx.contents.list(Scope.of(1), ReviewStatus.APPROVED, before, PAGE),
-        1_000,
-    ),
     "the publish pool": (lambda before: lambda tx: tx.contents.list_pool(ALL, before, PAGE), 1_000),
     "an account's publish pool": (lambda before: lambda tx: tx.contents.list_pool(Scope.of(1), before, PAGE), 1_000),
 }
@@ -420,6 +417,17 @@ def test_a_page_of_what_has_to_be_looked_up_is_bounded(backlog: Backlog, what: s
     for plan in plans:
         assert plan.buffers <= MOST_A_LOOK * EXAMINED + MOST_A_PAGE, plan
         assert not set(plan.scanned) - {"leases"}, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+@pytest.mark.parametrize("status", ReviewStatus)
+def test_a_page_of_contents_by_their_review_is_bounded(backlog: Backlog, status: ReviewStatus, scope: Scope) -> None:
+    """All of them are approved."""
+    plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, status, None, PAGE))
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= MOST_A_LOOK * CONTENTS_EXAMINED, plan
+        assert not plan.scanned, plan
 
 
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
