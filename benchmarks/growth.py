@@ -58,7 +58,7 @@ def _filled(url: str, statement: str, count: int) -> Iterator[PgDatabase]:
     with engine.connect() as connection:
         connection.execute(sa.text(statement), {"count": count})
         connection.exec_driver_sql("ANALYZE")
-    database = PgDatabase(engine, lambda _: None, lambda: None)
+    database = PgDatabase(engine, lambda _: None, lambda _: None)
     try:
         yield database
     finally:

@@ -26,6 +26,7 @@ from scheduler_svc.api.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.worker_service import WorkerService
 from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.bulk import Bulk
+from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.polling import Polls
 from scheduler_svc.application.recover import ReaperSettings
@@ -68,7 +69,7 @@ LARGE_RESULT = 16 * 1024
 LARGE_TASK = 1024
 """Bytes of a submit that weigh as much as a task: a group holds 2 MiB and one call more at most."""
 MAX_WAITING_SUBMITS = 100_000
-"""Tasks that wait for their group's turn, or a hundred MiB; beyond it submits are refused, to be tried again."""
+"""Tasks that wait for their group's turn, or a hundred MiB; then submits of who has a share of it are refused."""
 SUBMIT_PATIENCE = 8.0
 """Seconds that a submit waits for a lock that somebody else holds: callers wait 10 s by default."""
 DRAIN_WITHIN = 7.0
@@ -100,6 +101,7 @@ class Replica:
         self._doors: Doors | None = None
         self._certificates: Certificates | None = None
         self._rereading: list[tuple[Rereading, Periodic]] = []
+        self._told_away: set[str] = set()
         self.port = 0
         self.failed: asyncio.Future[str] | None = None
         """Done, with its name, once a part that the replica needs is given up: it serves no more."""
@@ -204,6 +206,7 @@ class Replica:
             max_waiting=MAX_WAITING_SUBMITS,
             lock_patience=SUBMIT_PATIENCE,
             keys=lambda item: {task.account_id for task in item.tasks},
+            caller=CALLER.get,
             supervision=needed,
             errand=self._dispatcher.turn,
         )
@@ -294,7 +297,7 @@ class Replica:
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
             content=ContentService(pools.reads, pools.writes),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
-            system=SystemService(self._systems),
+            system=SystemService(self._systems, settings, self._limits),
         )
 
     def _told_by_thread(self, signals: Signals) -> None:
@@ -304,9 +307,9 @@ class Replica:
             self._notifier.tell(signals)
         self._loop.call_soon_threadsafe(self._told_here, signals)
 
-    def _away_by_thread(self) -> None:
+    def _away_by_thread(self, why: str) -> None:
         self._notifier.missed()  # of a commit whose outcome is unknown
-        self._loop.call_soon_threadsafe(self._store_there, False)
+        self._loop.call_soon_threadsafe(self._store_there, False, why)
 
     def _gave_up_by_thread(self, part: str) -> None:
         self._loop.call_soon_threadsafe(self._gave_up, part)
@@ -365,15 +368,23 @@ class Replica:
         self._waiters.wake_all()
         self._tail.hint()
 
-    def _store_there(self, there: bool) -> None:
+    def _store_there(self, there: bool, why: str = "it does not answer in time") -> None:
         before = self.health.store_there
         self.health.store(there)
         if there and not before:
+            self._told_away.clear()
             _log.info("the database is there", action="store")
             self._look_anew()
-        elif before and not there:
-            _log.warning("the database is away", action="store")
-            self._reaper.wake()
+        elif not there:
+            self._tell_away(why)
+            if before:
+                self._reaper.wake()
+
+    def _tell_away(self, why: str) -> None:
+        """Each reason once while the database is away: the first one may be that the connection broke."""
+        if why not in self._told_away:
+            self._told_away.add(why)
+            _log.warning("the database is away", action="store", reason=why)
 
     async def stop(self, *, within: float = DRAIN_WITHIN) -> None:
         """Drains, and ends the server. Calls that come in that moment are CANCELLED, unless the process just ends."""

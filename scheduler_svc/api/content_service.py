@@ -45,7 +45,7 @@ class ContentService(ContentServiceServicer):
             page = Page.of(request, bad, "ListContents", request.account_id, request.review_status)
         scope = caller().about(request.account_id)
         found = await self._reads.run(query.list_contents, scope, review_status, page.position, page.limit)
-        contents, token = page.cut(found, convert.listed_content, attrgetter("content_id"))
+        contents, token = page.cut(found.contents, convert.listed_content, attrgetter("content_id"), found.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:

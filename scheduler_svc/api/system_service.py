@@ -7,10 +7,13 @@ from importlib.metadata import version
 
 from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
+from google.protobuf.duration_pb2 import Duration
 
 from scheduler_svc.api.auth import caller
+from scheduler_svc.api.limits import Limits
 from scheduler_svc.api.times import duration, timestamp
 from scheduler_svc.application.system import Systems
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState
 
 _SCHEDULERS = "the schedulers, which serve all accounts"
@@ -19,8 +22,9 @@ _SCHEDULERS = "the schedulers, which serve all accounts"
 class SystemService(SystemServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, systems: Systems) -> None:
+    def __init__(self, systems: Systems, settings: Settings, limits: Limits) -> None:
         self._systems = systems
+        self._limits = _limits(settings, limits)
 
     async def GetSystem(self, request: pb.GetSystemRequest, context: object) -> pb.GetSystemResponse:
         caller().about_everyone(_SCHEDULERS)
@@ -30,7 +34,30 @@ class SystemService(SystemServiceServicer):
             replicas=[_replica(it) for it in system.replicas],
             lock_holders=[_holder(it) for it in system.lock_holders],
             database=pb.Database(version=system.database.version, size=system.database.size),
+            limits=self._limits,
         )
+
+
+def _limits(settings: Settings, limits: Limits) -> pb.Limits:
+    return pb.Limits(
+        max_queue_size=settings.max_queue_size,
+        lease_ttl=_seconds(settings.lease_ttl),
+        heartbeat_interval=_seconds(settings.heartbeat_interval),
+        max_worker_losses=settings.max_worker_losses,
+        max_deferrals=settings.max_deferrals,
+        lock_timeout=_seconds(settings.lock_wait),
+        statement_timeout=_seconds(settings.statement_timeout),
+        retention=_seconds(settings.retention),
+        content_retention=_seconds(settings.content_retention),
+        max_calls=limits.calls,
+        max_wait_calls=limits.waits,
+        max_watch_streams=limits.watches,
+        max_lease_streams=limits.leases,
+    )
+
+
+def _seconds(seconds: float | None) -> Duration | None:
+    return None if seconds is None else duration(timedelta(seconds=seconds))
 
 
 def _replica(state: ReplicaState) -> pb.Replica:
@@ -45,11 +72,10 @@ def _replica(state: ReplicaState) -> pb.Replica:
 
 
 def _lane(name: str, state: LaneState) -> pb.Lane:
-    age = duration(timedelta(seconds=state.oldest))
-    return pb.Lane(name=name, oldest_age=age, waiting=state.waiting, set_aside=state.set_aside)
+    return pb.Lane(name=name, oldest_age=_seconds(state.oldest), waiting=state.waiting, set_aside=state.set_aside)
 
 
 def _holder(holder: LockHolder) -> pb.LockHolder:
     fields = holder._asdict()
-    fields["transaction_age"] = duration(timedelta(seconds=holder.transaction_age))
+    fields["transaction_age"] = _seconds(holder.transaction_age)
     return pb.LockHolder(**fields)

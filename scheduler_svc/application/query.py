@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from scheduler_svc.application.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import TaskPage, WaitsFor
+from scheduler_svc.application.records import ContentPage, TaskPage, WaitsFor
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
@@ -98,8 +98,11 @@ def get_content(tx: Tx, content_id: int) -> Content:
 
 def list_contents(
     tx: Tx, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
-) -> list[Content]:
-    """Contents newest first, with ids below `before`, without their bodies."""
+) -> ContentPage:
+    """Contents newest first, with ids below `before`, without their bodies.
+
+    Fewer than `limit` where too many had to be looked at.
+    """
     return tx.contents.list(scope, review_status, before, limit)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from scheduler_svc.domain.content import Content
 from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
@@ -262,6 +263,13 @@ class TaskPage(NamedTuple):
     """
 
     tasks: list[Task]
+    rest: int | None
+
+
+class ContentPage(NamedTuple):
+    """The same of contents, by their ids."""
+
+    contents: list[Content]
     rest: int | None
 
 

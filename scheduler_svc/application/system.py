@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from scheduler_svc.application.calls import Calls
@@ -15,6 +15,8 @@ from scheduler_svc.domain.system import LockHolder, ReplicaState, System
 LOOKS_FOR = 1.0
 """Seconds: what is set aside is tried again twice in that time, and waits for its lock some 50 ms each time."""
 _PAUSE = 0.02
+LONG = 5.0
+"""Seconds for which a session may hold locks before it is told of, though nothing was seen to wait for them."""
 
 
 class Systems:
@@ -39,15 +41,19 @@ class Systems:
     async def get(self) -> System:
         """How all of it stands. Raises StoreUnavailable."""
         system = await self._calls.run(self._read)
-        if system.lock_holders or not any(lane.set_aside for it in system.replicas for lane in it.lanes.values()):
+        if any(it.waited_for for it in system.lock_holders) or not any(
+            lane.set_aside for it in system.replicas for lane in it.lanes.values()
+        ):
             return system
-        return System(system.replicas, tuple(await self.lock_holders()), system.database)
+        found = await self.lock_holders()
+        return System(system.replicas, _merged(found, system.lock_holders), system.database)
 
     def _read(self, tx: Tx) -> System:
         own = self._own()
         replicas = {it.scheduler_id: it for it in tx.system.replicas()} | {own.scheduler_id: own}
         shown = tuple(replicas[name] for name in sorted(replicas))
-        return System(shown, tuple(tx.system.lock_holders()), tx.system.database())
+        holders = _merged(tx.system.lock_holders(), tx.system.long_locks(LONG))
+        return System(shown, holders, tx.system.database())
 
     async def lock_holders(self) -> list[LockHolder]:
         """The sessions that ours wait for, the longest transaction first; empty where none is seen in time."""
@@ -58,6 +64,12 @@ class Systems:
         except StoreUnavailable:
             return []
         return found
+
+
+def _merged(waited_for: Sequence[LockHolder], others: Sequence[LockHolder]) -> tuple[LockHolder, ...]:
+    """Each session once."""
+    pids = {it.pid for it in waited_for}
+    return (*waited_for, *(it for it in others if it.pid not in pids))
 
 
 def _holders(tx: Tx) -> list[LockHolder]:

@@ -14,6 +14,7 @@ from scheduler_svc.client.connection import Caller, Connection, open_channel
 from scheduler_svc.client.contents import ContentMethods
 from scheduler_svc.client.following import FollowingMethods
 from scheduler_svc.client.steering import SteeringMethods
+from scheduler_svc.client.system import SystemMethods
 from scheduler_svc.client.tasks import TaskMethods
 
 TIMEOUT = 10.0
@@ -21,7 +22,7 @@ TIMEOUT = 10.0
 
 
 class ContentGenerationClient(
-    TaskMethods, FollowingMethods, SteeringMethods, ContentMethods, AccountMethods, WorkerMethods
+    TaskMethods, FollowingMethods, SteeringMethods, ContentMethods, AccountMethods, WorkerMethods, SystemMethods
 ):
     """The schedulers at a target, from a thread's point of view. Any number of threads may share one.
 

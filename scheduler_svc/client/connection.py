@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import grpc
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 
@@ -94,6 +95,7 @@ class Connection:
         self.contents = ContentServiceStub(channel)
         self.accounts = AccountServiceStub(channel)
         self.pool = WorkerPoolServiceStub(channel)
+        self.system = SystemServiceStub(channel)
         self._owned = ExitStack()
         if owned:
             self._owned.push(channel)

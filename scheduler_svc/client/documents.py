@@ -11,11 +11,13 @@ from typing import Any
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
+    system_service_pb2,
     task_pb2,
     task_service_pb2,
     worker_pool_service_pb2,
 )
 from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -127,6 +129,55 @@ def _worker(message: worker_pool_service_pb2.Worker) -> Document:
         "slots": message.slots,
         "busy_slots": message.busy_slots,
     }
+
+
+def system(message: system_service_pb2.GetSystemResponse) -> Document:
+    """The schedulers, how their lanes stand, who holds locks that they wait for. Ages and durations are in seconds."""
+    return {
+        "version": message.version,
+        "replicas": [_replica(replica) for replica in message.replicas],
+        "lock_holders": [_lock_holder(holder) for holder in message.lock_holders],
+        "database": {"version": message.database.version, "size": message.database.size},
+        "limits": {field.name: _limit(message.limits, field.name) for field in message.limits.DESCRIPTOR.fields},
+    }
+
+
+def _replica(message: system_service_pb2.Replica) -> Document:
+    return {
+        "scheduler_id": message.scheduler_id,
+        "version": message.version,
+        "started_at": _time(message, "start_time"),
+        "last_heartbeat_at": _time(message, "last_heartbeat_time"),
+        "serving": message.serving,
+        "lanes": {
+            lane.name: {"oldest_age": _seconds(lane.oldest_age), "waiting": lane.waiting, "set_aside": lane.set_aside}
+            for lane in message.lanes
+        },
+    }
+
+
+def _lock_holder(message: system_service_pb2.LockHolder) -> Document:
+    return {
+        "pid": message.pid,
+        "role": message.role,
+        "application": message.application,
+        "address": message.address,
+        "state": message.state,
+        "transaction_age": _seconds(message.transaction_age),
+        "relation": message.relation,
+        "waited_for": message.waited_for,
+    }
+
+
+def _limit(message: system_service_pb2.Limits, name: str) -> float | None:
+    value = getattr(message, name)
+    if not isinstance(value, Duration):
+        return int(value)
+    return _seconds(value) if message.HasField(name) else None  # type: ignore[arg-type] # the stubs want it literal
+
+
+def _seconds(length: Duration) -> float:
+    return length.ToTimedelta().total_seconds()
 
 
 def label(enum: EnumDescriptor, number: int) -> str:

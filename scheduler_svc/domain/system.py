@@ -38,9 +38,10 @@ class ReplicaState(NamedTuple):
 
 
 class LockHolder(NamedTuple):
-    """A session of the database that others wait for: who it is, its state, and its transaction's age in seconds.
+    """A session of the database that holds locks: who it is, its state, and its transaction's age in seconds.
 
-    `relation`: the tables that are waited for; empty where that can't be told.
+    `relation`: the tables that are waited for; empty where that can't be told. Not `waited_for`: those that it has
+    locked, or rows of them, for long; nothing was seen to wait for it, but what needs these may be passed over.
     """
 
     pid: int
@@ -50,6 +51,7 @@ class LockHolder(NamedTuple):
     state: str
     transaction_age: float
     relation: str
+    waited_for: bool
 
 
 class DatabaseState(NamedTuple):
@@ -61,7 +63,7 @@ class DatabaseState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """All replicas, their database, and who holds locks that are waited for."""
+    """All replicas, their database, and who holds locks that are waited for, or has held them for long."""
 
     replicas: tuple[ReplicaState, ...]
     lock_holders: tuple[LockHolder, ...]

@@ -22,6 +22,7 @@ from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
 from scheduler_svc.store.notifications import PgNotifier
 from scheduler_svc.store.old_application import open_old_application
 from scheduler_svc.store.old_source import name_of, read_url
+from scheduler_svc.store.privileges import check_may_import
 from scheduler_svc.store.timeouts import ALONE_TIMEOUT, Timeouts
 from scheduler_svc.store.transactions import PgDatabase, make_engine
 
@@ -71,11 +72,13 @@ def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
         alone = sa.create_engine(url, poolclass=sa.NullPool)
         try:
             upgrade(alone)
+            with alone.connect() as connection:
+                check_may_import(connection)
             with one_at_a_time(alone):
                 if dry_run:
-                    yield PgDatabase(hide_what_is_imported(engine), lambda _signals: None, lambda: None)
+                    yield PgDatabase(hide_what_is_imported(engine), lambda _signals: None, lambda _: None)
                 else:
-                    yield PgDatabase(engine, lambda signals: _tell(notifier, signals), lambda: None)
+                    yield PgDatabase(engine, lambda signals: _tell(notifier, signals), lambda _: None)
         finally:
             notifier.close()
             engine.dispose()

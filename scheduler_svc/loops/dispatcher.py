@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import structlog
-
 from scheduler_svc.application.dispatch import Claimed, Room, claim
 from scheduler_svc.application.ports import Database
 from scheduler_svc.application.streams import ReconnectOrder, Streams
@@ -34,8 +32,6 @@ BUSY_PAUSE = 0.2
 LOOK_INTERVAL = 10.0
 RETRY = 0.5
 """Seconds after which it tries again, where somebody else held a lock that the claim needs."""
-
-_log = structlog.get_logger(__name__)
 
 
 _Outcome = tuple[int, Claimed | Exception]
@@ -74,6 +70,7 @@ class Dispatcher:
         self._quiet = asyncio.Event()
         """Set while no claim is under way."""
         self._quiet.set()
+        self._defect: Exception | None = None
         self._busy_since = 0.0
         self._resting = False
         self._supervision = supervision or Supervision()
@@ -130,6 +127,8 @@ class Dispatcher:
         return LaneState(age, math.inf)
 
     async def _run(self) -> None:
+        """Raises what a claim failed by, where that is a defect."""
+        self.hint()
         while not self._stopping.is_set():
             try:
                 async with asyncio.timeout(LOOK_INTERVAL):
@@ -139,6 +138,9 @@ class Dispatcher:
             self._wake.clear()
             while not self._stopping.is_set() and self._hopeful and await self.run_once():
                 pass
+            defect, self._defect = self._defect, None
+            if defect:
+                raise defect
 
     async def run_once(self) -> bool:
         """One claim, if there is room. Returns whether another one may find more."""
@@ -176,7 +178,7 @@ class Dispatcher:
         hints = self._hints
         try:
             return hints, self._database.run(lambda tx: claim(tx, rooms, MAX_CLAIM, self._ttl))
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not end the dispatch of everything else
+        except Exception as error:  # noqa: BLE001 - `_end` sorts them, on the event loop
             return hints, error
 
     def _end(self, rooms: Sequence[Room], outcome: _Outcome) -> None:
@@ -201,7 +203,8 @@ class Dispatcher:
                 self._hopeful = False
             case error:
                 self._hopeful = False
-                _log.error("claim failed", action="claim", exc_info=error)
+                self._defect = error
+                self._wake.set()
 
     async def _fill(self, accounts: frozenset[int]) -> None:
         """No claim before these windows are filled."""

@@ -1,23 +1,32 @@
 """Group commit: while one transaction runs, what arrives gathers and becomes the next one.
 
-No timer adds latency on an idle system; under load the groups grow by themselves. An item that needs a lock which
-somebody else holds is set aside and tried again, and the rest of its group goes on.
+No timer adds latency on an idle system; under load the groups grow by themselves, and callers share them. An item that
+needs a lock which somebody else holds is set aside and tried again, and the rest of its group goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
+import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from scheduler_svc.application.ports import Database, Tx
-from scheduler_svc.domain.errors import DomainError, LockTimeout, ShuttingDown, StoreUnavailable
+from scheduler_svc.domain.errors import (
+    DomainError,
+    LockTimeout,
+    ShuttingDown,
+    StoreUnavailable,
+    TooManyCalls,
+    WaitedTooLong,
+)
 from scheduler_svc.domain.system import LaneState
+from scheduler_svc.loops.fair_queue import FairQueue
 from scheduler_svc.loops.set_aside import SetAside
 from scheduler_svc.loops.supervision import Supervision
 
@@ -32,6 +41,12 @@ SEARCH_TIMEOUT = 1.0
 """Seconds that a lane looks for the items which can't get a lock; what it has not tried by then is set aside too."""
 RETRY_TIMEOUT = 0.2
 """Seconds that it looks among those that are set aside: new items wait meanwhile."""
+TURN_PATIENCE = 10.0
+"""Seconds that an item waits for its caller's turn while groups are answered."""
+SHARES = 10
+"""A caller's part of a group, where others wait, is one of so many."""
+SLOW = 1.0
+"""Seconds for a group that are the database's fault: whose turn did not come meanwhile goes on waiting."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +56,7 @@ class _Entry(Generic[T, R]):
     errand: Errand | None
     weight: int
     since: float
+    who: str
 
 
 class Lane(Generic[T, R]):
@@ -57,6 +73,7 @@ class Lane(Generic[T, R]):
         max_waiting: int | None,
         lock_patience: float,
         keys: Callable[[T], Iterable[Hashable]] = lambda _: (),
+        caller: Callable[[], str] | None = None,
         errand: Callable[[], Errand | None] = lambda: None,
         supervision: Supervision | None = None,
     ) -> None:
@@ -66,14 +83,18 @@ class Lane(Generic[T, R]):
         little more (None: the callers see to that). An item that can't get its locks fails with LockTimeout after
         `lock_patience` seconds; items that share one of their `keys` are never reordered. An idle lane asks for an
         errand, on the event loop, and its thread runs it once the item that came is committed.
+
+        `caller` says, where an item comes, whose it is: then callers share the groups and `max_waiting`, what waits
+        for its turn too long fails, and what its caller gives up before is left out. None: first come, first served.
         """
         self.name = name
         self._database = database
         self._work = work
         self._weight = weight
-        self._max_weight = max_weight
         self._lock_patience = lock_patience
-        self._entries: queue.SimpleQueue[_Entry[T, R] | None] = queue.SimpleQueue()
+        self._caller = caller
+        self._entries: FairQueue[_Entry[T, R]] = FairQueue(most=max_weight, share=max(1, max_weight // SHARES))
+        self._waits_since = -math.inf
         self._aside: SetAside[_Entry[T, R]] = SetAside(lambda entry: keys(entry.item))
         self._supervision = supervision or Supervision()
         self._thread = threading.Thread(target=self._run, name=f"lane-{name}")
@@ -81,6 +102,7 @@ class Lane(Generic[T, R]):
         self._stopping = threading.Event()
         self._max_waiting = max_waiting
         self._waiting = 0
+        self._weights: Counter[str] = Counter()
         self._open: dict[_Entry[T, R], None] = {}
         self._answered_at = time.monotonic()
         self._errand = errand
@@ -98,17 +120,29 @@ class Lane(Generic[T, R]):
         """The same without waiting: items are answered in the order of these calls. Call it on the event loop."""
         assert self._loop is not None, "start the lane first"
         future: asyncio.Future[R] = self._loop.create_future()
-        if self._stopping.is_set():
-            future.set_exception(ShuttingDown())
-        elif self._max_waiting is not None and self._waiting >= self._max_waiting:
-            future.set_exception(StoreUnavailable("the database can't keep up with what is submitted; try again"))
+        who = self._caller() if self._caller else ""
+        if refusal := self._refusal(who):
+            future.set_exception(refusal)
         else:
             errand = None if self._waiting else self._errand()
-            entry = _Entry(item, future, errand, self._weight(item), time.monotonic())
+            entry = _Entry(item, future, errand, self._weight(item), time.monotonic(), who)
             self._waiting += entry.weight
+            self._weights[who] += entry.weight
             self._open[entry] = None
-            self._entries.put(entry)
+            self._entries.put(who, entry)
         return future
+
+    def _refusal(self, who: str) -> DomainError | None:
+        """Why nothing more is taken of this caller: who has less than a share waiting is never refused for others."""
+        if self._stopping.is_set():
+            return ShuttingDown()
+        if self._max_waiting is None or self._waiting < self._max_waiting:
+            return None
+        if not self._weights.keys() - {who}:
+            return StoreUnavailable("the database can't keep up with what is submitted; try again")
+        if self._weights[who] * len(self._weights.keys() | {who}) < self._max_waiting:
+            return None
+        return TooManyCalls("this caller has its share of the tasks that may wait to be stored")
 
     def tell(self, item: T) -> None:
         """The same, where nobody waits for the answer: what it would have done happens otherwise, later."""
@@ -127,7 +161,7 @@ class Lane(Generic[T, R]):
             return
         if not self._stopping.is_set():
             self._stopping.set()
-            self._entries.put(None)
+            self._entries.close()
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
@@ -137,12 +171,16 @@ class Lane(Generic[T, R]):
     def _serve(self) -> None:
         more = True
         while more:
-            group, more = self._gather()
+            group, more = self._entries.take(self._aside.until_next_try())
+            begun = time.monotonic()
             try:
-                self._process(group)
+                self._process(self._wanted(group))
             except BaseException:
                 self._resolve([(entry, StoreUnavailable()) for entry in group])
                 raise
+            finally:
+                _run_errands(group)
+            self._refuse_late(begun)
         self._give_up(self._aside.take())
 
     def _process(self, group: list[_Entry[T, R]]) -> None:
@@ -150,25 +188,24 @@ class Lane(Generic[T, R]):
             self._try_again()
         if group:
             self._resolve(self._answer(self._aside.pass_on(group)))
-        for entry in group:
-            if entry.errand:
-                errand, entry.errand = entry.errand, None
-                errand()
 
-    def _gather(self) -> tuple[list[_Entry[T, R]], bool]:
-        """What has gathered, and whether there is more to come after it. Empty when it is time to try again."""
-        group: list[_Entry[T, R]] = []
-        weight = 0
-        with contextlib.suppress(queue.Empty):
-            entry = self._entries.get(timeout=self._aside.until_next_try())
-            while entry is not None:
-                group.append(entry)
-                weight += entry.weight
-                if weight >= self._max_weight:
-                    return group, True
-                entry = self._entries.get_nowait()
-            return group, False
-        return group, True
+    def _wanted(self, group: list[_Entry[T, R]]) -> list[_Entry[T, R]]:
+        """A group without what was given up. `group` is empty when it is time to try again what is set aside."""
+        if self._caller is None:
+            return group
+        self._resolve([(entry, StoreUnavailable()) for entry in group if entry.future.cancelled()])
+        return [entry for entry in group if not entry.future.cancelled()]
+
+    def _refuse_late(self, begun: float) -> None:
+        """Fails what has waited for its turn for too long; but not where a group took so long that began then."""
+        now = time.monotonic()
+        if now - begun > SLOW:
+            self._waits_since = now
+        if self._caller is None or now - self._waits_since < TURN_PATIENCE:
+            return
+        late = self._entries.take_older(now - TURN_PATIENCE)
+        self._resolve([(entry, WaitedTooLong(TURN_PATIENCE)) for entry in late])
+        _run_errands(late)
 
     def _answer(self, group: list[_Entry[T, R]]) -> list[_Answer[T, R]]:
         """Runs a group. Where it can't get a lock, those that need it are set aside, and the others answered."""
@@ -244,12 +281,23 @@ class Lane(Generic[T, R]):
                 continue
             del self._open[entry]
             self._waiting -= entry.weight
+            self._weights[entry.who] -= entry.weight
+            if not self._weights[entry.who]:
+                del self._weights[entry.who]
             if entry.future.done():
                 continue  # its caller has gone
             if isinstance(answer, BaseException):
                 entry.future.set_exception(answer)
             else:
                 entry.future.set_result(answer)
+
+
+def _run_errands(entries: Iterable[_Entry[T, R]]) -> None:
+    """Whatever has become of these: who gave an errand waits for it."""
+    for entry in entries:
+        if entry.errand:
+            errand, entry.errand = entry.errand, None
+            errand()
 
 
 _Answer = tuple[_Entry[T, R], R | BaseException]

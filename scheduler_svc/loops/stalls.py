@@ -75,4 +75,5 @@ class Stalls:
             return
         self._said = holders, now
         for holder in holders:
-            _log.warning("a session of the database holds a lock that is waited for", action="lock", **holder._asdict())
+            told = {name: value for name, value in holder._asdict().items() if name != "waited_for"}
+            _log.warning("a session of the database holds a lock that is waited for", action="lock", **told)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import ContentRow, PoolRow
+from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
+from scheduler_svc.store import content_lists
 from scheduler_svc.store.batch import Insert, array
 from scheduler_svc.store.rows import Statements
 from scheduler_svc.store.schema import PUBLISH_TIME, PUBLISHABLE
@@ -25,25 +26,6 @@ _LISTED = _META.format(bodies="'', ''")
 _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
 
 _GET_ACCOUNT = sa.text("SELECT account_id FROM contents WHERE content_id = :content_id")
-
-
-class Listing(NamedTuple):
-    """What a list shows of which table; a condition begins with AND."""
-
-    table: str
-    columns: str
-    condition: str = ""
-
-
-def _list(listing: Listing, *, of_accounts: bool) -> sa.TextClause:
-    """A range of one index, one for each account, so that a late page costs what the first one costs."""
-    table, columns, condition = listing
-    newest = "ORDER BY content_id DESC LIMIT :limit"
-    if not of_accounts:
-        return sa.text(f"SELECT {columns} FROM {table} WHERE content_id < :before {condition} {newest}")
-    own = f"SELECT * FROM {table} WHERE account_id = a.own AND content_id < :before {condition} {newest}"
-    return sa.text(f"SELECT {columns} FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {newest}")
-
 
 _LATEST = 9_223_372_036_854_775_807
 
@@ -153,16 +135,25 @@ class Contents(Statements):
         row = self._row(_GET_ACCOUNT, content_id=content_id)
         return None if row is None else int(row[0])
 
-    def list(
-        self, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
-    ) -> builtins.list[Content]:
-        """Contents without their bodies, newest first, with ids below `before`."""
-        condition = ""
-        if review_status is not None:
-            # a literal, so that the partial index of what is not approved can serve
-            condition += f" AND review_status = {int(review_status)}"
-            condition += " AND review_status <> 2" if review_status is not ReviewStatus.APPROVED else ""
-        return [_content(row) for row in self._page(Listing("contents", _LISTED, condition), scope, before, limit)]
+    def list(self, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int) -> ContentPage:
+        """Contents without their bodies, newest first, with ids below `before`.
+
+        At most `limit`; or fewer, with more to come, where it would have to look at too many with another status.
+        """
+        floor, few = (0, False) if review_status is None else self._floor(scope, review_status, before)
+        statement = content_lists.page(
+            "contents", _LISTED, review_status, of_accounts=scope.accounts is not None, few=few
+        )
+        rows = self._page(statement, scope, before, limit, floor)
+        return ContentPage([_content(row) for row in rows], floor if floor and len(rows) < limit else None)
+
+    def _floor(self, scope: Scope, review_status: ReviewStatus, before: int | None) -> tuple[int, bool]:
+        """Down to which content a page looks, and whether few are not approved."""
+        each = content_lists.EXAMINED // len(scope.accounts or (0,))
+        statement = content_lists.floor(review_status, of_accounts=scope.accounts is not None)
+        values = {"before": _LATEST if before is None else before, "floor": 0, "skipped": max(1, each) - 1}
+        floor, few = self._row(statement, **accounts(scope), **values)
+        return floor, few
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
@@ -187,7 +178,8 @@ class Contents(Statements):
 
     def list_pool(self, scope: Scope, before: int | None, limit: int) -> builtins.list[PoolEntry]:
         """Entries of the publish pool, newest first, with content ids below `before`."""
-        return [_entry(row) for row in self._page(Listing("publish_pool", _POOL), scope, before, limit)]
+        statement = content_lists.page("publish_pool", _POOL, of_accounts=scope.accounts is not None)
+        return [_entry(row) for row in self._page(statement, scope, before, limit)]
 
     def get_entry(self, content_id: int) -> PoolEntry | None:
         """One entry of the publish pool."""
@@ -206,10 +198,11 @@ class Contents(Statements):
         row = self._row(_END_CLAIM, content_id=content_id, claim_id=claim_id, status=status.value, error=error)
         return None if row is None else _entry(row)
 
-    def _page(self, listing: Listing, scope: Scope, before: int | None, limit: int) -> Sequence[Any]:
-        named = accounts(scope)
-        statement = _list(listing, of_accounts=bool(named))
-        return self._rows(statement, **named, before=_LATEST if before is None else before, limit=limit)
+    def _page(
+        self, statement: sa.TextClause, scope: Scope, before: int | None, limit: int, floor: int = 0
+    ) -> Sequence[Any]:
+        values = {"before": _LATEST if before is None else before, "limit": limit, "floor": floor}
+        return self._rows(statement, **accounts(scope), **values)
 
 
 def _content(row: Any) -> Content:

@@ -20,6 +20,7 @@ _NUMBERS = ("USAGE", "SELECT")
 _ONLY_READ = frozenset({"schema_compatibility"})
 _HISTORY = "pg_control_system()"
 """Names the history that resume tokens belong to; everybody may call it unless somebody revoked that."""
+_ACCOUNT_IDS = "accounts_account_id_seq"
 _SHOWN = 3
 
 _LACKS = sa.text("""
@@ -42,14 +43,24 @@ FORBIDDEN = (pg_errors.InsufficientPrivilege, pg_errors.InvalidSchemaName)
 
 def check_may_serve(connection: sa.Connection) -> None:
     """Raises SettingsError where the role lacks a right that serving needs, with what to grant."""
-    kinds, names, privileges = (list(column) for column in zip(*_wanted(), strict=True))
+    _check(connection, "serve this database", _wanted())
+
+
+def check_may_import(connection: sa.Connection) -> None:
+    """The same for an import, which gives accounts the ids that they had, and moves the sequence behind them."""
+    wanted = [*_wanted(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
+    _check(connection, "import into this database", wanted, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
+
+
+def _check(connection: sa.Connection, what: str, wanted: Iterable[tuple[str, str, str]], *more: str) -> None:
+    """`more`: what to grant beyond what serving needs, without to whom."""
+    kinds, names, privileges = (list(column) for column in zip(*wanted, strict=True))
     found = connection.execute(_LACKS, {"kinds": kinds, "names": names, "privileges": privileges})
     lacks = [(privilege, name) for privilege, name in found]
     if lacks:
         role, place, *_ = connection.execute(_ROLE).one()
-        raise SettingsError(
-            [f"role {role} may not serve this database, for it lacks {_summary(lacks)}", *_grants(role, place)]
-        )
+        problem = f"role {role} may not {what}, for it lacks {_summary(lacks)}"
+        raise SettingsError([problem, *_grants(role, place), *(f"  {grant} TO {role};" for grant in more)])
     connection.rollback()
 
 

@@ -250,7 +250,7 @@ class PgDatabase:
         self,
         engine: sa.Engine,
         told: Callable[[Signals], None],
-        away: Callable[[], None],
+        away: Callable[[str], None],
         audience: Audience | None = None,
         *,
         aging: float = 0.0,
@@ -259,8 +259,8 @@ class PgDatabase:
 
         `aging`: seconds of wait after which a task competes one priority higher; 0: never.
 
-        On the thread that runs the work, `told` gets the signals after each commit, and `away` is called when the
-        database is not there.
+        On the thread that runs the work, `told` gets the signals after each commit, and `away` why the database is
+        not there, when it is not.
         """
         self._engine = engine
         self._told = told
@@ -286,7 +286,7 @@ class PgDatabase:
                     continue
                 if not _is_away(error):
                     raise StatementFailed(error) from None
-                self._away()
+                self._away(_why_away(error))
                 raise _unavailable(error) from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
@@ -317,6 +317,12 @@ def _is_away(error: Exception) -> bool:
 def _unavailable(error: Exception) -> StoreUnavailable:
     cause = _driver_error(error)
     return StoreUnavailable(str(cause)) if isinstance(cause, OtherLine) else StoreUnavailable()
+
+
+def _why_away(error: Exception) -> str:
+    """What the driver says, in a line: what follows may quote the statement."""
+    cause = _driver_error(error)
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
 
 def _driver_error(error: Exception) -> object:

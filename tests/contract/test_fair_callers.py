@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
+from scheduler_svc import replica as replica_module
 from scheduler_svc.application import calls
 from scheduler_svc.pools import READ_THREADS
 from scheduler_svc.replica import Replica
@@ -20,6 +21,7 @@ from tests.contract import http2
 from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused
 from tests.contract.tokened import Caller, line, write
+from tests.foreign_locks import locked_table
 from tests.waiting import wait_until_async
 
 MANY = 50
@@ -113,3 +115,28 @@ async def test_a_call_that_is_given_up_takes_no_turn(db_url: str, channel: aio.C
         later = asyncio.ensure_future(Caller(channel, "a-token")("AccountService/ListAccounts"))
         await Caller(channel, "b-token")("TaskService/ListTasks")
     await later
+
+
+async def test_who_floods_the_submits_is_refused_and_another_s_submit_is_taken(
+    db_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", MANY)
+    tokens = write(tmp_path / "tokens", line("a", "client"), line("b", "client"), line("o", "operator"))
+    async with (
+        serving(db_url, tokens_file=tokens) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        account = (await Caller(channel, "o-token")("AccountService/CreateAccount", name="one"))["account"]
+        task = {"account_id": account["account_id"], "topic": "a topic"}
+        greedy, modest = Caller(channel, "a-token"), Caller(channel, "b-token")
+        with locked_table(db_url, "tasks"):
+            flood = asyncio.ensure_future(greedy("TaskService/BatchSubmitTasks", requests=[task] * MANY))
+            await until(lambda: replica._submits.state().waiting == 1, "the flood waits")
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):  # nobody else is there who could have a share
+                await greedy("TaskService/SubmitTask", **task)
+            other = asyncio.ensure_future(modest("TaskService/SubmitTask", **task))
+            await until(lambda: replica._submits.state().waiting == 2, "another's waits, too")
+            with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
+                await greedy("TaskService/SubmitTask", **task)
+            assert refusal.retry_after == 1
+        await asyncio.gather(flood, other)

@@ -32,7 +32,7 @@ class Silent:
 
     def __init__(self, db_url: str) -> None:
         self._engine = make_engine(db_url, 1)
-        self.database = PgDatabase(self._engine, lambda _: None, lambda: None)
+        self.database = PgDatabase(self._engine, lambda _: None, lambda _: None)
         self.notifier = PgNotifier(self._engine)
 
     def close(self) -> None:

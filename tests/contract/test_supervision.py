@@ -18,6 +18,7 @@ from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.replica import Replica
+from scheduler_svc.store.leases import Leases
 from scheduler_svc.store.notifications import PgNotifications, PgNotifier
 from tests.contract.replicas import serving
 from tests.contract.scripted_worker import ScriptedWorker
@@ -70,7 +71,10 @@ PARTS = {
     "notifier": throwing(PgNotifier, "send"),
     **{
         loop: throwing(Periodic, "_once", _named(loop))
-        for loop in ("admission", "watch", "stalls", "reap", "due", "housekeeping")
+        for loop in (
+            *("admission", "watch", "stalls", "reap", "due", "housekeeping"),
+            *("floors", "presence", "servers", "retention"),
+        )
     },
 }
 
@@ -90,6 +94,19 @@ async def test_a_part_that_throws_starts_again(
     assert [log["part"] for log in failures] == [part] * 2
     assert failures[0]["pause"] < failures[1]["pause"]
     assert replica.health.serving
+
+
+async def test_a_claim_that_throws_is_tried_again_and_counts_as_the_dispatcher_s_failure(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    """Whoever claims: the dispatcher, or the submit lane on its way."""
+    with capture_logs() as logs, throwing(Leases, "claim")(times=2) as thrown:
+        await worker.state(1)
+        await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+        (lease,) = await worker.assigned()
+        assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
+    assert len(thrown) == 2
+    assert [log["part"] for log in logs if log.get("action") == "supervise"] == ["dispatcher"] * 2
 
 
 async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done: Callable[[], bool]) -> None:

@@ -16,8 +16,11 @@ from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from grpc import aio
 
+from scheduler_svc.application import system
+from scheduler_svc.client import ContentGenerationClient
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving_all
+from tests.contract.replicas import MAX_QUEUE_SIZE, serving_all
+from tests.contract.scripted_worker import ScriptedWorker, hello
 from tests.foreign_locks import APPLICATION, locked_rows
 from tests.waiting import wait_until_async
 
@@ -37,10 +40,10 @@ async def replicas(db_url: str) -> AsyncIterator[list[Replica]]:
 async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) -> None:
     first, second = replicas
     async with aio.insecure_channel(f"127.0.0.1:{first.port}") as channel:
-        system: SystemServiceAsyncStub = SystemServiceStub(channel)
+        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
 
         async def told() -> pb.GetSystemResponse:
-            return await system.GetSystem(pb.GetSystemRequest())
+            return await stub.GetSystem(pb.GetSystemRequest())
 
         for replica in replicas:
             await replica._systems.run_once()
@@ -57,13 +60,39 @@ async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) 
         assert [it.scheduler_id for it in (await told()).replicas] == [first.scheduler_id]
 
 
+async def test_the_client_gives_it_as_a_document(replicas: list[Replica]) -> None:
+    first, _ = replicas
+    with ContentGenerationClient(f"127.0.0.1:{first.port}") as client:
+        told = await asyncio.to_thread(client.get_system)
+    (shown,) = [it for it in told["replicas"] if it["scheduler_id"] == first.scheduler_id]
+    assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen"), True, LANES)
+    assert shown["lanes"]["submits"] == {"oldest_age": 0.0, "waiting": 0, "set_aside": 0}
+    assert (told["version"], told["lock_holders"]) == (version("contentgen"), [])
+    assert told["database"]["size"] > 1_000_000
+    assert told["limits"] == {
+        "max_queue_size": MAX_QUEUE_SIZE,
+        "lease_ttl": 120.0,
+        "heartbeat_interval": 10.0,
+        "max_worker_losses": 5,
+        "max_deferrals": 100,
+        "lock_timeout": 0.2,
+        "statement_timeout": 10.0,
+        "retention": None,
+        "content_retention": None,
+        "max_calls": 1_000,
+        "max_wait_calls": 2_000,
+        "max_watch_streams": 2_000,
+        "max_lease_streams": 5_000,
+    }
+
+
 async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: list[Replica]) -> None:
     first, second = replicas
     async with (
         aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
         aio.insecure_channel(f"127.0.0.1:{second.port}") as other,
     ):
-        system: SystemServiceAsyncStub = SystemServiceStub(other)
+        stub: SystemServiceAsyncStub = SystemServiceStub(other)
         tasks = TaskServiceStub(channel)
         account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
         request = SubmitTaskRequest(account_id=account, topic="a topic")
@@ -74,12 +103,36 @@ async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: lis
                 lambda: first._submits.state().set_aside, within=PATIENCE_S, what="the submit is set aside"
             )
             await first._systems.run_once()
-            answer = await system.GetSystem(pb.GetSystemRequest())
+            answer = await stub.GetSystem(pb.GetSystemRequest())
         told_by_other = {it.scheduler_id: {lane.name: lane for lane in it.lanes} for it in answer.replicas}
         submits = told_by_other[first.scheduler_id]["submits"]
         assert (submits.waiting, submits.set_aside) == (1, 1)
         assert submits.oldest_age.ToTimedelta().total_seconds() > 0
         (holder,) = answer.lock_holders
         assert (holder.pid, holder.application, holder.relation) == (pid, APPLICATION, "shares")
-        assert holder.state == "idle in transaction"
+        assert (holder.state, holder.waited_for) == ("idle in transaction", True)
         await waiting
+
+
+async def test_who_has_held_rows_for_long_though_nothing_waits(
+    db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose row is locked is passed over: nothing waits that could be seen."""
+    monkeypatch.setattr(system, "LONG", 0.1)
+    async with (
+        aio.insecure_channel(f"127.0.0.1:{replicas[0].port}") as channel,
+        ScriptedWorker(channel, hello()) as worker,
+    ):
+        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+
+        async def holders() -> list[pb.LockHolder]:
+            return list((await stub.GetSystem(pb.GetSystemRequest())).lock_holders)
+
+        with locked_rows(db_url, "workers") as pid:
+            await worker.state(1)
+            async with asyncio.timeout(PATIENCE_S):
+                while not (found := await holders()):
+                    pass
+            (holder,) = found
+            assert (holder.pid, holder.relation, holder.waited_for) == (pid, "workers", False)
+        assert not await holders()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from scheduler_svc.store.connecting import connect
 from scheduler_svc.store.line_file import LineFile
@@ -153,6 +157,64 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
     assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in said
     assert "it is an old primary, whose standby was promoted" in said
     assert query(pair.first, "SELECT count(*) FROM task_payloads") == [(0,)]
+
+
+def test_a_replica_that_finds_the_old_primary_alone_stops_serving_and_says_why(pair: Pair, old_stack: Stack) -> None:
+    scheduler = old_stack.scheduler().start()
+    account_id = scheduler.client.create_account()
+    pair.fail_over()
+    wait_until(lambda: scheduler.events("store"), within=WITHIN, what="the replica noticed")
+    submit(scheduler.client, account_id, "between")
+    pair.first.start()
+    pair.second.stop()
+
+    wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
+    old = f"127.0.0.1:{pair.first.port} is timeline 1 of system"
+    with pytest.raises(grpc.RpcError, match="it is an old primary, whose standby was promoted"):
+        scheduler.client.submit(account_id, "after")
+    wait_until(lambda: old in str(reasons(scheduler)), within=WITHIN, what="its log says why it is not serving")
+    assert tasks(pair.first) == set()
+    pair.second.start()
+    submit(scheduler.client, account_id, "at last")
+    assert tasks(pair.second) == {"between", "at last"}
+
+
+def test_a_synchronous_primary_whose_standby_is_gone_acknowledges_nothing(pair: Pair, old_stack: Stack) -> None:
+    """So an old primary that comes back alone harms nobody, where replication is synchronous."""
+    configure(pair.first, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    scheduler = old_stack.scheduler().start()
+    account_id = scheduler.client.create_account()
+    scheduler.client.submit(account_id, "before")
+    pair.second.stop("immediate")
+    with ThreadPoolExecutor(1) as executor:
+        waits = executor.submit(scheduler.client.submit, account_id, "after")
+        wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
+        assert not waits.done()
+        assert tasks(pair.first) == {"before"}
+        pair.second.start()
+        assert waits.result(WITHIN)
+    wait_until(lambda: serves(scheduler), within=WITHIN, what="it serves again")
+    assert tasks(pair.first) == {"before", "after"}
+
+
+def configure(server: TcpServer, sql: str) -> None:
+    connection = psycopg2.connect(host="127.0.0.1", port=server.port, user=USER, dbname="postgres")
+    with closing(connection), connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(sql)
+        cursor.execute("SELECT pg_reload_conf()")
+
+
+def serves(scheduler: Scheduler) -> bool:
+    with grpc.insecure_channel(scheduler.target) as channel:
+        stub: Any = HealthStub(channel)
+        answer = stub.Check(HealthCheckRequest(), timeout=WITHIN)
+    return bool(answer.status == HealthCheckResponse.SERVING)
+
+
+def reasons(scheduler: Scheduler) -> list[str]:
+    """Why its database was away, each time that it said so."""
+    return [event["reason"] for event in scheduler.events("store") if "reason" in event]
 
 
 def test_another_system_is_refused_until_the_operator_says_so(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from scheduler_svc.store.migrate import MIGRATIONS, upgrade
 from tests.e2e.stack import running_stack
 from tests.guides import DOCS, snippets
 from tests.later_migrations import NEWEST, LaterMigrations
+from tests.old_application import old_application
 
 PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
 WITHIN = 60.0
@@ -138,6 +139,27 @@ def test_the_grants_that_are_told_help(documented: Place) -> None:
     documented.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
     with running_stack(documented.url(SERVING)) as stack:
         stack.scheduler().start()
+
+
+def test_an_import_without_its_right_is_refused_with_what_to_grant(documented: Place, tmp_path: Path) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    source = f"sqlite:///{tmp_path}/old.db"
+    with old_application(source) as old:
+        old.account(7, "an account")
+    said = documented.refused("import", source, role=SERVING)
+    assert f"role {SERVING} may not import into this database, for it lacks UPDATE on accounts_account_id_seq" in said
+    documented.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
+    assert documented.run("import", source, role=SERVING).returncode == 0
+
+
+def test_a_backup_needs_to_read_tables_and_sequences(documented: Place, tmp_path: Path) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql("REVOKE SELECT ON SEQUENCE accounts_account_id_seq FROM contentgen_app")
+    lacking = documented.run("backup", str(tmp_path / "lacking"), role=SERVING)
+    assert lacking.returncode == 1
+    assert "accounts_account_id_seq" in lacking.stderr
+    documented.sql("GRANT SELECT ON SEQUENCE accounts_account_id_seq TO contentgen_app")
+    assert documented.run("backup", str(tmp_path / "whole"), "--verify", role=SERVING).returncode == 0
 
 
 def test_a_role_that_only_reads_is_refused(documented: Place) -> None:

@@ -38,7 +38,9 @@ def test_a_watch_outlives_a_scheduler_that_is_killed(stack: Stack, tmp_path: Pat
     ):
         task_ids = client.submit_tasks({"account_id": account, "topic": f"topic {n}"} for n in range(TASKS))
         with client.watch(task_ids, until_ended=True) as watch:
-            events = executor.submit(list, watch)
+            seen: list[Document] = []
+            events = executor.submit(followed, watch, seen)
+            wait_until(lambda: len(seen) == TASKS, within=LIMIT, what="the watch has begun")
             scheduler.kill()
             scheduler.start()
             stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
@@ -83,13 +85,19 @@ def test_the_settings_are_those_of_the_documentation(settings: str) -> None:
         assert setting.strip() in documented
 
 
+def followed(watch: Watch, seen: list[Document]) -> list[Document]:
+    """All events of a watch; `seen` has them as they come."""
+    seen.extend(watch)
+    return seen
+
+
 def cut_off(watch: Watch, events: Future[list[Document]], times: int) -> None:
     """Returns once the proxy has ended so many streams of the watch, and another one is there."""
     streams = set()
 
-    def followed() -> bool:
+    def again() -> bool:
         assert not events.done(), events.exception()
         streams.add(watch._changes._stream)
         return len(streams - {None}) > times
 
-    wait_until(followed, within=LIMIT, what="the watch has another stream")
+    wait_until(again, within=LIMIT, what="the watch has another stream")

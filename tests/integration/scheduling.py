@@ -79,7 +79,7 @@ class Scheduling:
         self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
         self._aging = aging
-        self.database = PgDatabase(self._engine, self.told.append, lambda: None, aging=aging)
+        self.database = PgDatabase(self._engine, self.told.append, lambda _: None, aging=aging)
         self._submits = Submits(max_queue)
         self._reports = Reports(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)

@@ -31,7 +31,7 @@ class Floor:
         self.statements: list[str] = []
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
-        database = PgDatabase(self.engine, lambda _: None, lambda: None)
+        database = PgDatabase(self.engine, lambda _: None, lambda _: None)
         self.calls = Calls(scheduling.database, 1)
         self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(self.calls))
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)

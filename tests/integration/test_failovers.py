@@ -37,7 +37,7 @@ class Address:
         self._engine = make_engine(before, 2)
         sa.event.listen(self._engine, "do_connect", self._connect)
         audience = Audience()
-        self.calls = Calls(PgDatabase(self._engine, lambda _: None, lambda: None, audience), 2)
+        self.calls = Calls(PgDatabase(self._engine, lambda _: None, lambda _: None, audience), 2)
         self.tail = Tail(self.calls, audience)
         self.watches = Watches(self.calls, self.tail)
         for url in self._databases:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +15,17 @@ from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.errors import DomainError, LockTimeout, NotFound, ShuttingDown, StoreUnavailable
-from scheduler_svc.loops.lane import Errand, Lane
+from scheduler_svc.domain.errors import (
+    DomainError,
+    LockTimeout,
+    NotFound,
+    ShuttingDown,
+    StoreUnavailable,
+    TooManyCalls,
+    WaitedTooLong,
+)
+from scheduler_svc.loops import lane as lane_module
+from scheduler_svc.loops.lane import SHARES, Errand, Lane
 from scheduler_svc.store.timeouts import Timeouts
 from scheduler_svc.store.transactions import PgDatabase, PgTx, StatementFailed, make_engine
 from tests.foreign_locks import locked_rows, locked_table
@@ -60,9 +70,10 @@ async def running(
     errand: Callable[[], Errand | None] = lambda: None,
     lock_patience: float = WAIT_S,
     keys: Callable[[int], Iterable[Hashable]] = lambda _: (),
+    caller: Callable[[], str] | None = None,
 ) -> AsyncIterator[Lane[int, int]]:
     engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
-    database = PgDatabase(engine, _told, lambda: None)
+    database = PgDatabase(engine, _told, lambda _: None)
     lane: Lane[int, int] = Lane(
         "test",
         database,
@@ -72,6 +83,7 @@ async def running(
         max_waiting=max_waiting,
         lock_patience=lock_patience,
         keys=keys,
+        caller=caller,
         errand=errand,
     )
     lane.start()
@@ -191,6 +203,69 @@ async def test_a_caller_that_has_gone_harms_nobody(db_url: str, engine: sa.Engin
         work.gate.set()
         assert await first < await other
     assert limits(engine) == [1, 2, 3]
+
+
+async def test_callers_share_groups_and_what_waits(db_url: str) -> None:
+    """A caller's share is more than nothing, whatever another one has waiting."""
+    work = Accounts()
+    caller = "a"
+    async with running(db_url, work, max_waiting=300, caller=lambda: caller) as lane:
+        first = lane.submit(1)
+        await wait_until_async(lambda: work.groups, within=WAIT_S, what="the first is under way")
+        of_a = [first, *(lane.submit(1) for _ in range(299))]
+        with pytest.raises(StoreUnavailable, match="can't keep up"):
+            await lane.put(1)
+        caller = "b"
+        of_b = [lane.submit(2) for _ in range(2)]
+        caller = "a"
+        with pytest.raises(TooManyCalls, match="its share"):
+            await lane.put(1)
+        work.gate.set()
+        await asyncio.gather(*of_a, *of_b)
+    assert sorted(work.groups[1]) == [1] * (MOST // SHARES) + [2] * 2
+
+
+async def test_who_waits_for_a_turn_too_long_is_told(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "TURN_PATIENCE", 0.0)
+    work = Accounts()
+    async with running(db_url, work, caller=lambda: "a") as lane:
+        answers = await gathered(lane, work, range(1, MOST + 3))
+        assert [type(answer) for answer in answers] == [int, *[WaitedTooLong] * (MOST + 1)]
+
+
+async def test_nobody_is_told_so_of_a_group_that_the_database_was_slow_over(
+    db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "TURN_PATIENCE", 0.05)
+    monkeypatch.setattr(lane_module, "SLOW", 0.0)
+    work = Accounts()
+    async with running(db_url, work, caller=lambda: "a") as lane:
+        answers = await gathered(lane, work, range(1, MOST + 3))
+    assert {type(answer) for answer in answers} == {int}
+
+
+async def test_what_its_caller_gives_up_before_its_turn_is_left_out(db_url: str, engine: sa.Engine) -> None:
+    """Its errand is run all the same: somebody waits for that."""
+    work = Accounts()
+    seen: list[int] = []
+    async with running(db_url, work, caller=lambda: "a") as lane:
+        first = lane.submit(1)
+        await wait_until_async(lambda: work.groups, within=WAIT_S, what="the first is under way")
+        gone, last = lane.submit(2), lane.submit(3)
+        next(entry for entry in lane._open if entry.item == 2).errand = lambda: seen.append(2)
+        gone.cancel()
+        work.gate.set()
+        await asyncio.gather(first, last)
+    assert (limits(engine), seen) == ([1, 3], [2])
+
+
+async def test_an_errand_is_run_whatever_becomes_of_its_item(db_url: str) -> None:
+    """The dispatcher claims nothing until it has been: a submit that throws must not stop it."""
+    run = threading.Event()
+    async with running(db_url, Accounts(), errand=lambda: run.set) as lane:
+        with patch.object(lane, "_process", side_effect=RuntimeError("a defect")), pytest.raises(StoreUnavailable):
+            await lane.put(1)
+        await wait_until_async(run.is_set, within=WAIT_S, what="the errand is run")
 
 
 async def test_what_waits_is_bounded(db_url: str) -> None:

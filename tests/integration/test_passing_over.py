@@ -24,7 +24,7 @@ LOCK_TIMEOUT_S = 0.2
 @pytest.fixture
 async def calls(db_url: str) -> AsyncIterator[Calls]:
     engine = make_engine(db_url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, 10))
-    calls = Calls(PgDatabase(engine, lambda _: None, lambda: None), 1)
+    calls = Calls(PgDatabase(engine, lambda _: None, lambda _: None), 1)
     yield calls
     calls.close()
     engine.dispose()

@@ -106,7 +106,9 @@ def _without_a_reason(code: grpc.StatusCode, message: str, target: Target) -> st
     if code is grpc.StatusCode.UNAVAILABLE:
         return unreachable(message, target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer in time from the scheduler at {target.scheduler}: is it the right address?"
+        return (
+            f"no answer in time from the scheduler at {target.scheduler}: is it the right address, and not overloaded?"
+        )
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return f"the scheduler at {target.scheduler} does not know this call: it is older than this command"
     return f"the scheduler at {target.scheduler} answers {code.name}: {line(message)}"

@@ -281,6 +281,7 @@ def test_a_lock_that_is_waited_for() -> None:
         state="idle in transaction",
         transaction_age=Duration(seconds=80),
         relation="workers",
+        waited_for=True,
     )
     status, (waiting, holder) = examined(deployment)
     assert (status, waiting["level"], holder["level"]) == (0, "warn", "warn")
@@ -291,6 +292,40 @@ def test_a_lock_that_is_waited_for() -> None:
         " workers that others wait for"
     )
     assert holder["advice"].endswith("SELECT pg_terminate_backend(4711)")
+
+
+def test_a_lock_that_is_passed_over() -> None:
+    deployment = Deployment()
+    deployment.system.lock_holders.add(pid=4711, role="ann", relation="workers", transaction_age=Duration(seconds=80))
+    status, (holder,) = examined(deployment)
+    assert (status, holder["check"], holder["level"]) == (0, "locks", "warn")
+    assert holder["message"] == (
+        "session 4711 (ann) is there, its transaction open for 1 min 20 s, and has locked rows of workers, or all"
+    )
+
+
+def test_the_age_of_what_waits_is_told_where_all_is_well() -> None:
+    deployment = Deployment()
+    deployment.system.replicas.extend([replica("s1", lane("submits", 2)), replica("s2", lane("reports", 1))])
+    with scripted(**deployment.answers()) as target:
+        ran = run("-s", target, "doctor")
+    assert "2 of 2 serve, and the oldest of the submits waits for 2 s\n" in ran.out
+
+
+def test_a_scheduler_of_another_version() -> None:
+    deployment = Deployment()
+    deployment.system.replicas.append(replica("s1"))
+    deployment.system.replicas[0].version = "0.0.9"
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "version", "warn")
+    assert finding["message"].endswith(", schedulers are 0.0.9")
+
+
+def test_the_limit_of_the_queue_is_the_schedulers() -> None:
+    deployment = Deployment()
+    deployment.system.limits.max_queue_size = 10
+    deployment.pending = deployment.due = 10
+    assert [finding["check"] for finding in examined(deployment)[1]] == ["queue"]
 
 
 def test_a_replica_that_was_killed_is_not_told_of() -> None:

@@ -145,6 +145,7 @@ GOOD = [
             "replicas": lambda it: {"scheduler_id", "version", "start_time", "serving", "lanes"} <= it[0].keys(),
             "lock_holders": list,
             "database": {"version": str, "size": str},
+            "limits": {"max_queue_size": str, "lease_ttl": str, "max_calls": 1_000},
         },
     ),
 ]

@@ -329,7 +329,9 @@ class ListContentsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
-        """Without `body` and `html_body`. May be fewer than asked though more follow."""
+        """Without `body` and `html_body`. May be fewer than asked, or none, though more follow: with a `review_status` a page
+        looks at 5,000 contents at most.
+        """
 
     def __init__(
         self,

@@ -110,7 +110,9 @@ Global___Lane: _TypeAlias = Lane  # noqa: Y015
 
 @_typing.final
 class LockHolder(_message.Message):
-    """A session of the database that holds a lock which others wait for. `SELECT pg_terminate_backend(pid)` ends it."""
+    """A session of the database that holds a lock which others wait for, or has held locks for 5 s or more.
+    `SELECT pg_terminate_backend(pid)` ends it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,6 +123,7 @@ class LockHolder(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     TRANSACTION_AGE_FIELD_NUMBER: _builtins.int
     RELATION_FIELD_NUMBER: _builtins.int
+    WAITED_FOR_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     """Its process id in PostgreSQL."""
     role: _builtins.str
@@ -132,7 +135,13 @@ class LockHolder(_message.Message):
     state: _builtins.str
     """Its state, such as `idle in transaction`."""
     relation: _builtins.str
-    """The tables that are waited for, by comma; empty where that can't be told."""
+    """The tables that are waited for, by comma; empty where that can't be told. Where none is `waited_for`, those that it
+    has locked, or rows of them.
+    """
+    waited_for: _builtins.bool
+    """Whether something was seen to wait for it. If not, what needs the rows may be passed over: a worker whose row is
+    locked, for one, gets no tasks meanwhile.
+    """
     @_builtins.property
     def transaction_age(self) -> _duration_pb2.Duration:
         """How long its transaction has been open."""
@@ -147,10 +156,11 @@ class LockHolder(_message.Message):
         state: _builtins.str = ...,
         transaction_age: _duration_pb2.Duration | None = ...,
         relation: _builtins.str = ...,
+        waited_for: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transaction_age", b"transaction_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "application", b"application", "pid", b"pid", "relation", b"relation", "role", b"role", "state", b"state", "transaction_age", b"transaction_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "application", b"application", "pid", b"pid", "relation", b"relation", "role", b"role", "state", b"state", "transaction_age", b"transaction_age", "waited_for", b"waited_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -183,6 +193,88 @@ class Database(_message.Message):
 Global___Database: _TypeAlias = Database  # noqa: Y015
 
 @_typing.final
+class Limits(_message.Message):
+    """What the replica that answers bounds, by its settings and by itself. All replicas should have the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_QUEUE_SIZE_FIELD_NUMBER: _builtins.int
+    LEASE_TTL_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_WORKER_LOSSES_FIELD_NUMBER: _builtins.int
+    MAX_DEFERRALS_FIELD_NUMBER: _builtins.int
+    LOCK_TIMEOUT_FIELD_NUMBER: _builtins.int
+    STATEMENT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    CONTENT_RETENTION_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WAIT_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WATCH_STREAMS_FIELD_NUMBER: _builtins.int
+    MAX_LEASE_STREAMS_FIELD_NUMBER: _builtins.int
+    max_queue_size: _builtins.int
+    """Pending tasks beyond which submits are refused with `QUEUE_FULL`; without those scheduled for later than tomorrow."""
+    max_worker_losses: _builtins.int
+    """Lost leases in a row after which a task stays failed."""
+    max_deferrals: _builtins.int
+    """How many-th deferral in a row is a failure."""
+    max_calls: _builtins.int
+    """Calls of one caller under way at a replica; those below are counted apart."""
+    max_wait_calls: _builtins.int
+    """WaitTask calls of one caller."""
+    max_watch_streams: _builtins.int
+    """WatchTasks streams of one caller."""
+    max_lease_streams: _builtins.int
+    """Lease streams of one caller."""
+    @_builtins.property
+    def lease_ttl(self) -> _duration_pb2.Duration:
+        """How long a lease lives without being renewed."""
+
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """How long a worker may be silent before it misses a heartbeat."""
+
+    @_builtins.property
+    def lock_timeout(self) -> _duration_pb2.Duration:
+        """How long a statement waits for a lock that another session of the database holds."""
+
+    @_builtins.property
+    def statement_timeout(self) -> _duration_pb2.Duration:
+        """How long a statement of a client's call may take."""
+
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long ended tasks are kept; unset: for ever."""
+
+    @_builtins.property
+    def content_retention(self) -> _duration_pb2.Duration:
+        """How long contents are kept; unset: for ever."""
+
+    def __init__(
+        self,
+        *,
+        max_queue_size: _builtins.int = ...,
+        lease_ttl: _duration_pb2.Duration | None = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+        max_worker_losses: _builtins.int = ...,
+        max_deferrals: _builtins.int = ...,
+        lock_timeout: _duration_pb2.Duration | None = ...,
+        statement_timeout: _duration_pb2.Duration | None = ...,
+        retention: _duration_pb2.Duration | None = ...,
+        content_retention: _duration_pb2.Duration | None = ...,
+        max_calls: _builtins.int = ...,
+        max_wait_calls: _builtins.int = ...,
+        max_watch_streams: _builtins.int = ...,
+        max_lease_streams: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content_retention", b"content_retention", "heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "lock_timeout", b"lock_timeout", "retention", b"retention", "statement_timeout", b"statement_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_retention", b"content_retention", "heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "lock_timeout", b"lock_timeout", "max_calls", b"max_calls", "max_deferrals", b"max_deferrals", "max_lease_streams", b"max_lease_streams", "max_queue_size", b"max_queue_size", "max_wait_calls", b"max_wait_calls", "max_watch_streams", b"max_watch_streams", "max_worker_losses", b"max_worker_losses", "retention", b"retention", "statement_timeout", b"statement_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
 class GetSystemRequest(_message.Message):
     """Nothing to be said."""
 
@@ -209,6 +301,7 @@ class GetSystemResponse(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     LOCK_HOLDERS_FIELD_NUMBER: _builtins.int
     DATABASE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version of contentgen that answers."""
     @_builtins.property
@@ -217,11 +310,17 @@ class GetSystemResponse(_message.Message):
 
     @_builtins.property
     def lock_holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___LockHolder]:
-        """Sessions that hold locks which others wait for, the longest transaction first; at most 20."""
+        """Sessions that hold locks which others wait for, then those that have held locks for long; the longest transaction
+        first, at most 20 of each.
+        """
 
     @_builtins.property
     def database(self) -> Global___Database:
         """The database."""
+
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """What the replica that answers bounds."""
 
     def __init__(
         self,
@@ -230,10 +329,11 @@ class GetSystemResponse(_message.Message):
         replicas: _abc.Iterable[Global___Replica] | None = ...,
         lock_holders: _abc.Iterable[Global___LockHolder] | None = ...,
         database: Global___Database | None = ...,
+        limits: Global___Limits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["database", b"database"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "lock_holders", b"lock_holders", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits", "lock_holders", b"lock_holders", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -228,14 +228,14 @@ class WorkerServiceStub:
     stream on which nothing comes for three heartbeat intervals is dead.
 
     22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
-    carries in a second or so: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
+    carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
     answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
     get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
     the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
     time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
     stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
-    while its answer comes within a second, halve it when that takes more than three. A scheduler that does not say
-    `takes_parts` gets Reports whole.
+    while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
+    than three times as long. A scheduler that does not say `takes_parts` gets Reports whole.
 
     23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
     what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
@@ -457,14 +457,14 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     stream on which nothing comes for three heartbeat intervals is dead.
 
     22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
-    carries in a second or so: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
+    carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
     answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
     get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
     the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
     time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
     stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
-    while its answer comes within a second, halve it when that takes more than three. A scheduler that does not say
-    `takes_parts` gets Reports whole.
+    while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
+    than three times as long. A scheduler that does not say `takes_parts` gets Reports whole.
 
     23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
     what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
@@ -689,14 +689,14 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         stream on which nothing comes for three heartbeat intervals is dead.
 
         22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
-        carries in a second or so: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
+        carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
         answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
         get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
         the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
         time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
         stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
-        while its answer comes within a second, halve it when that takes more than three. A scheduler that does not say
-        `takes_parts` gets Reports whole.
+        while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
+        than three times as long. A scheduler that does not say `takes_parts` gets Reports whole.
 
         23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
         what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
+from contentgen.v1.system_service_pb2 import GetSystemResponse
 from rich.console import Console
 from rich.text import Text
 
@@ -19,15 +20,17 @@ from scheduler_svc.cli.operators.failures import CAUGHT, Status, told
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
+_QUEUE_LIMIT = 1_000_000
 
 StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
 QueueLimit = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--max-queue-size",
         min=1,
         envvar="CONTENTGEN_MAX_QUEUE_SIZE",
-        help="The limit that the schedulers were given; no call tells it.",
+        help="The limit that the schedulers were given, where they do not tell it.",
+        show_default=False,
     ),
 ]
 
@@ -43,7 +46,7 @@ def add_to(app: typer.Typer) -> None:
     )(doctor)
 
 
-def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: QueueLimit = 1_000_000) -> int:
+def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: QueueLimit = None) -> int:
     """Check a deployment, and say what to do.
 
     It looks at the way to it, TLS, the token, versions, database, schedulers, locks, workers and their CLIs, the queue,
@@ -66,7 +69,7 @@ def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: Que
     return Status.FAILED if failed else Status.DONE
 
 
-def findings(connection: Connection, stuck_after: float, queue_limit: int) -> Iterator[Finding]:
+def findings(connection: Connection, stuck_after: float, queue_limit: int | None) -> Iterator[Finding]:
     """What all checks find; without a connection only that there is none."""
     (found,) = reach.target(connection)
     yield found
@@ -75,17 +78,38 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int) -> It
     yield from reach.tls(connection)
     yield from _safely("token", connection, lambda: reach.token(connection))
     yield from _safely("database", connection, lambda: reach.database(connection))
-    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(schedulers.system_of(connection)))
-    yield from _safely("workers", connection, lambda: _workers(connection))
-    yield from _safely("queue", connection, lambda: work.queue(connection, queue_limit))
+    asked = _Asked(connection)
+    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(asked.system))
+    yield from _safely("workers", connection, lambda: _workers(connection, asked.known))
+    yield from _safely("queue", connection, lambda: work.queue(connection, _limit(queue_limit, asked.known)))
     yield from _safely("dispatch", connection, lambda: work.waiting(connection, stuck_after))
     yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
     yield from _safely("options", connection, lambda: work.refused_options(connection))
 
 
-def _workers(connection: Connection) -> Iterator[Finding]:
+class _Asked:
+    """What the schedulers tell of themselves, asked for once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.known: GetSystemResponse | None = None
+        """None, too, as long as nobody has asked."""
+
+    @property
+    def system(self) -> GetSystemResponse | None:
+        """None where they can't tell us. Raises RpcError."""
+        self.known = schedulers.system_of(self._connection)
+        return self.known
+
+
+def _limit(given: int | None, system: GetSystemResponse | None) -> int:
+    """Of the queue: an older scheduler does not tell it."""
+    return given or (system.limits.max_queue_size if system else 0) or _QUEUE_LIMIT
+
+
+def _workers(connection: Connection, system: GetSystemResponse | None) -> Iterator[Finding]:
     pool = work.pool_of(connection)
-    yield from work.versions(pool.workers)
+    yield from work.versions(pool.workers, schedulers.versions(system))
     yield from work.workers(pool)
     yield from work.clis(pool.workers)
 

@@ -109,7 +109,8 @@ def database(connection: Connection) -> Iterator[Finding]:
         yield fail(
             "database",
             f"NOT_SERVING: {', '.join(away)}",
-            "its database is away or it is being stopped: look at the scheduler's log and at PostgreSQL",
+            "its database is away, its work stands still, or it is being stopped: look at the scheduler's log and at"
+            " PostgreSQL",
         )
         return
     start = time.monotonic()

@@ -28,14 +28,26 @@ def system_of(connection: Connection) -> pb.GetSystemResponse | None:
 
 
 def schedulers(system: pb.GetSystemResponse | None) -> Iterator[Finding]:
-    """One line where all is well; else a line for each that does not serve, and each lane with items set aside."""
+    """One line where all is well, with the age of what waits longest.
+
+    Else a line for each that does not serve, each lane with items set aside, and each session that holds locks.
+    """
     if system is None:
         return
     here = [it for it in system.replicas if _silent_for(it) < _SILENT_AFTER]
     findings = [*_not_serving(here), *_set_aside(here), *_holders(system.lock_holders)]
     yield from findings
     if not findings:
-        yield ok("schedulers", f"{len(here)} of {len(here)} serve, and nothing waits for a lock")
+        oldest = max((lane for it in here for lane in it.lanes), key=_seconds, default=None)
+        waits = oldest is not None and _seconds(oldest) > 0
+        told = f"the oldest of the {oldest.name} waits for {_age(oldest)}" if oldest and waits else "nothing waits"
+        yield ok("schedulers", f"{len(here)} of {len(here)} serve, and {told}")
+
+
+def versions(system: pb.GetSystemResponse | None) -> set[str]:
+    """Of those that are there; empty where they don't tell."""
+    found = {it.version for it in system.replicas if _silent_for(it) < _SILENT_AFTER} if system else set()
+    return found - {""}
 
 
 def _silent_for(replica: pb.Replica) -> float:
@@ -70,13 +82,17 @@ def _holders(holders: Sequence[pb.LockHolder]) -> Iterator[Finding]:
         who = ", ".join(cells.line(text) for text in (holder.role, holder.application, holder.address) if text)
         age = cells.duration(holder.transaction_age.ToTimedelta().total_seconds())
         what = f" of {cells.line(holder.relation)}" if holder.relation else ""
+        held = f"holds a lock{what} that others wait for" if holder.waited_for else f"has locked rows{what}, or all"
         yield warn(
             "locks",
-            f"session {holder.pid} ({who}) is {holder.state or 'there'}, its transaction open for {age}, and holds a"
-            f" lock{what} that others wait for",
+            f"session {holder.pid} ({who}) is {holder.state or 'there'}, its transaction open for {age}, and {held}",
             f"let it commit, or end it: SELECT pg_terminate_backend({holder.pid})",
         )
 
 
+def _seconds(lane: pb.Lane) -> float:
+    return lane.oldest_age.ToTimedelta().total_seconds()
+
+
 def _age(lane: pb.Lane) -> str:
-    return cells.duration(lane.oldest_age.ToTimedelta().total_seconds())
+    return cells.duration(_seconds(lane))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 
@@ -34,18 +34,18 @@ def pool_of(connection: Connection) -> pool_pb.GetWorkerPoolResponse:
     return whole_pool(connection.call, connection.workers.GetWorkerPool)
 
 
-def versions(workers: Workers) -> Iterator[Finding]:
-    """This command's and the workers'; no RPC tells the scheduler's."""
+def versions(workers: Workers, schedulers: Collection[str]) -> Iterator[Finding]:
+    """This command's, the schedulers' and the workers'."""
     own = version("contentgen")
-    others = {worker.version for worker in workers if worker.running} - {own, ""}
-    if others:
-        found = ", ".join(sorted(others))
-        yield warn(
-            "version", f"this command is {own}, workers are {found}", "bring all to one version, schedulers first"
-        )
-    else:
-        compared = "as are the workers" if workers else "and no worker is there to compare with"
-        yield ok("version", f"this command is {own}, {compared}; a scheduler does not tell its own")
+    others = {"schedulers": {*schedulers} - {own}, "workers": {it.version for it in workers if it.running} - {own, ""}}
+    if any(others.values()):
+        found = ", ".join(f"{who} are {', '.join(sorted(them))}" for who, them in others.items() if them)
+        yield warn("version", f"this command is {own}, {found}", "bring all to one version, schedulers first")
+        return
+    same = [*(["the schedulers"] if schedulers else []), *(["the workers"] if workers else [])]
+    told = "" if schedulers else "; the schedulers do not tell theirs"
+    compared = f"as are {' and '.join(same)}" if same else "and nothing is there to compare with"
+    yield ok("version", f"this command is {own}, {compared}{told}")
 
 
 def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
