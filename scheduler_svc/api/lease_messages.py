@@ -207,6 +207,7 @@ def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, schedul
             scheduler_id=scheduler_id,
             takes_deferrals=True,
             takes_parts=True,
+            skipped_leases=opened.skipped,
         )
     )
 

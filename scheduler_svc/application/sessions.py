@@ -19,12 +19,16 @@ from scheduler_svc.domain.worker import Hello, Wanted
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open session: which of the named leases are still the worker's, which are not, and what is wanted of it."""
+    """An open session: which of the named leases are still the worker's, which are not, and what is wanted of it.
+
+    `skipped`: those that the worker has lost, and that somebody else has locked, so that nothing is known of it yet.
+    """
 
     session_key: int
     keep: tuple[str, ...]
     drop: tuple[str, ...]
     wanted: Wanted
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class SessionSettings:
 def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: bool = False) -> Opened:
     """Raises WorkerIdInUse, or SessionReplaced where this hello was delayed and a newer one is open.
 
-    `cautious`: a lease that somebody else has locked stays as it is, kept where it is named: a State will tell.
+    `cautious`: a lease that somebody else has locked stays as it is, kept where it is named: a State will tell. One
+    that is lost is to be named again.
     """
     session_key, wanted, was_anothers = _open(tx, hello, settings)
     leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=cautious)
@@ -49,8 +54,8 @@ def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: b
     own = {lease.ref for lease in leases if lease.ref in named and not lease.revoked}
     if own:
         tx.leases.renew([Named(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
-    if cautious:
-        own |= {lease.ref for lease in tx.leases.of_worker(hello.worker_id) if lease.ref in named and not lease.revoked}
+    locked = _locked(tx, hello.worker_id, leases) if cautious else []
+    own |= {lease.ref for lease in locked if lease.ref in named and not lease.revoked}
     revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in named)
     if revoked:
         tx.leases.settle_revoked([hello.worker_id], revoked)
@@ -59,7 +64,14 @@ def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: b
         tuple(held.lease_id for held in hello.held if held.ref in own),
         tuple(held.lease_id for held in hello.held if held.ref not in own),
         wanted,
+        tuple(lease.ref.lease_id for lease in locked if lease.ref.lease_id in died),
     )
+
+
+def _locked(tx: Tx, worker_id: str, free: list[LiveLease]) -> list[LiveLease]:
+    """The leases of a worker that somebody else has locked."""
+    own = {lease.ref for lease in free}
+    return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in own]
 
 
 def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Wanted, bool]:

@@ -114,6 +114,25 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_ren
             assert await successor.complete(locked) == COMMITTED
 
 
+async def test_a_lost_lease_that_is_locked_is_to_be_named_again(
+    db_url: str, engine: sa.Engine, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    """Its worker takes away the mark once the loss is known; the lease would be given back then, uncounted."""
+    await submitted(tasks, account, 1)
+    async with ScriptedWorker(channel) as worker:
+        await worker.state(1)
+        (lost,) = await worker.assigned()
+    names = [lost.lease_id]
+    with locked_rows(db_url, "leases", "task_key = :key", key=parse_task_id(lost.task.task_id)):
+        async with ScriptedWorker(channel, hello(session_number=2, lost_leases=[*names, "another's"])) as successor:
+            assert list(successor.welcome.skipped_leases) == names
+    async with ScriptedWorker(channel, hello(session_number=3, lost_leases=names)) as successor:
+        assert not successor.welcome.skipped_leases
+    with engine.connect() as connection:
+        event = connection.execute(sa.text("SELECT message FROM task_events WHERE reason = 'WORKER_LOST'")).one()
+    assert tuple(event) == ("its worker ended while its CLI ran",)
+
+
 async def test_cancels_of_a_locked_task_stop_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
     locked, other = await submitted(tasks, account, 2)
     request = pb.CancelTaskRequest(task_id=locked.task_id)

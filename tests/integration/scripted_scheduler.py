@@ -76,10 +76,12 @@ class Stream:
         *,
         takes_deferrals: bool = True,
         takes_parts: bool = False,
+        skipped: Iterable[str] = (),
     ) -> None:
         """Opens the session. The lease time is long beside a test, the heartbeat short."""
         welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, wanted=wanted, scheduler_id="scripted")
         welcome.takes_deferrals, welcome.takes_parts = takes_deferrals, takes_parts
+        welcome.skipped_leases.extend(skipped)
         welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
         welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat))
         self.send(welcome=welcome)

@@ -163,6 +163,19 @@ async def test_what_ran_when_the_worker_was_killed_is_named_as_lost(tmp_path: Pa
             assert not hello.lost_leases, "it was told once, and answered"
 
 
+async def test_what_is_lost_and_locked_is_named_again(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session()
+            await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
+            worker.kill()
+        with worker_process(tmp_path, scheduler.target):
+            for skipped, named in ((["a"], ["a"]), ((), ["a"]), ((), [])):
+                stream, hello = await scheduler.session(skipped=skipped)
+                assert list(hello.lost_leases) == named
+                stream.end()
+
+
 async def test_term_gives_back_what_waits_and_finishes_what_runs(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}

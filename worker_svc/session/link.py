@@ -108,7 +108,8 @@ class Link:
             raise StreamEndedError(f"no welcome within {WELCOME_LIMIT:g} s") from None
         if answer.WhichOneof("message") != "welcome":
             raise StreamEndedError(f"{answer.WhichOneof('message')} came instead of a welcome")
-        self._worker.keeper.lost_is_told(lost)
+        skipped = set(answer.welcome.skipped_leases)
+        self._worker.keeper.lost_is_told([lease_id for lease_id in lost if lease_id not in skipped])
         return answer.welcome
 
     def _hello(self, number: int, lost: Sequence[str]) -> pb.LeaseRequest:

@@ -788,6 +788,7 @@ class Welcome(_message.Message):
     SCHEDULER_ID_FIELD_NUMBER: _builtins.int
     TAKES_DEFERRALS_FIELD_NUMBER: _builtins.int
     TAKES_PARTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
     """Replica that answers; for logs."""
     takes_deferrals: _builtins.bool
@@ -816,6 +817,12 @@ class Welcome(_message.Message):
     def wanted(self) -> Global___Wanted:
         """What is wanted of it; always set."""
 
+    @_builtins.property
+    def skipped_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Leases in `lost_leases` whose rows another session of the database has locked: not known to be lost yet. Keep their
+        marks, and name them as lost in the next hello.
+        """
+
     def __init__(
         self,
         *,
@@ -827,10 +834,11 @@ class Welcome(_message.Message):
         scheduler_id: _builtins.str = ...,
         takes_deferrals: _builtins.bool = ...,
         takes_parts: _builtins.bool = ...,
+        skipped_leases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "takes_deferrals", b"takes_deferrals", "takes_parts", b"takes_parts", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "skipped_leases", b"skipped_leases", "takes_deferrals", b"takes_deferrals", "takes_parts", b"takes_parts", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,8 +91,9 @@ class WorkerServiceServicer:
         names are renewed where they are still the worker's (`keep_leases`), or listed as not its own (`drop_leases`).
         Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted. Those in
         `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
-        that kills its worker at once would go round for ever. Once the Welcome is read those marks may go. A Hello of
-        another folder under the same `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
+        that kills its worker at once would go round for ever. Once the Welcome is read those marks may go, but for those
+        in its `skipped_leases`: these are named as lost again in the next Hello. A Hello of another folder under the same
+        `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
         ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff. Where
         tokens are asked, so is a Hello under a token of another name, of the same folder too; once it may have the
         `worker_id`, none of the former one's leases is its own.
