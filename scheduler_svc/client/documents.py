@@ -150,7 +150,7 @@ def _replica(message: system_service_pb2.Replica) -> Document:
         "last_heartbeat_at": _time(message, "last_heartbeat_time"),
         "serving": message.serving,
         "lanes": {
-            lane.name: {"oldest_age": _seconds(lane.oldest_age), "waiting": lane.waiting, "set_aside": lane.set_aside}
+            lane.name: {"oldest_age": seconds(lane.oldest_age), "waiting": lane.waiting, "set_aside": lane.set_aside}
             for lane in message.lanes
         },
     }
@@ -163,7 +163,7 @@ def _lock_holder(message: system_service_pb2.LockHolder) -> Document:
         "application": message.application,
         "address": message.address,
         "state": message.state,
-        "transaction_age": _seconds(message.transaction_age),
+        "transaction_age": seconds(message.transaction_age),
         "relation": message.relation,
         "waited_for": message.waited_for,
     }
@@ -173,10 +173,11 @@ def _limit(message: system_service_pb2.Limits, name: str) -> float | None:
     value = getattr(message, name)
     if not isinstance(value, Duration):
         return int(value)
-    return _seconds(value) if message.HasField(name) else None  # type: ignore[arg-type] # the stubs want it literal
+    return seconds(value) if message.HasField(name) else None  # type: ignore[arg-type] # the stubs want it literal
 
 
-def _seconds(length: Duration) -> float:
+def seconds(length: Duration) -> float:
+    """Its length."""
     return length.ToTimedelta().total_seconds()
 
 

@@ -151,8 +151,7 @@ class Contents(Statements):
         """Down to which content a page looks, and whether few are not approved."""
         each = content_lists.EXAMINED // len(scope.accounts or (0,))
         statement = content_lists.floor(review_status, of_accounts=scope.accounts is not None)
-        values = {"before": _LATEST if before is None else before, "floor": 0, "skipped": max(1, each) - 1}
-        floor, few = self._row(statement, **accounts(scope), **values)
+        floor, few = self._row(statement, **_below(scope, before), floor=0, skipped=max(1, each) - 1)
         return floor, few
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
@@ -201,8 +200,12 @@ class Contents(Statements):
     def _page(
         self, statement: sa.TextClause, scope: Scope, before: int | None, limit: int, floor: int = 0
     ) -> Sequence[Any]:
-        values = {"before": _LATEST if before is None else before, "limit": limit, "floor": floor}
-        return self._rows(statement, **accounts(scope), **values)
+        return self._rows(statement, **_below(scope, before), limit=limit, floor=floor)
+
+
+def _below(scope: Scope, before: int | None) -> dict[str, Any]:
+    """Whose contents a list is about, and below which id."""
+    return accounts(scope) | {"before": _LATEST if before is None else before}
 
 
 def _content(row: Any) -> Content:

@@ -24,12 +24,17 @@ _REPLICAS = sa.text("""
 """)
 _DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
 
+# A session, `b`, as `LockHolder` has it, but for its tables and whether they are waited for.
+_SESSION = """
+    b.pid, coalesce(b.usename, ''), coalesce(b.application_name, ''), coalesce(host(b.client_addr), ''),
+        coalesce(b.state, ''), coalesce(extract(epoch FROM clock_timestamp() - b.xact_start), 0)::float8
+"""
+_OLDEST_FIRST = "GROUP BY 1, 2, 3, 4, 5, b.xact_start ORDER BY b.xact_start NULLS LAST, b.pid LIMIT 20"
+
 # A holder that itself waits for a lock is left out: what it waits for is the cause. Of sessions of other roles a role
 # without rights sees the pid and the role alone.
-_HOLDERS = sa.text("""
-    SELECT b.pid, coalesce(b.usename, ''), coalesce(b.application_name, ''), coalesce(host(b.client_addr), ''),
-        coalesce(b.state, ''), coalesce(extract(epoch FROM clock_timestamp() - b.xact_start), 0)::float8,
-        coalesce(string_agg(DISTINCT w.relation, ', '), ''), true
+_HOLDERS = sa.text(f"""
+    SELECT {_SESSION}, coalesce(string_agg(DISTINCT w.relation, ', '), ''), true
     FROM (
         SELECT a.pid, (SELECT max(l.relation::regclass::text) FROM pg_locks AS l WHERE l.pid = a.pid
             AND (l.locktype = 'tuple' OR (l.locktype = 'relation' AND NOT l.granted))) AS relation
@@ -38,20 +43,18 @@ _HOLDERS = sa.text("""
     ) AS w, unnest(pg_blocking_pids(w.pid)) AS blocking(pid), pg_stat_activity AS b
     WHERE b.pid = blocking.pid
         AND NOT EXISTS (SELECT FROM pg_stat_activity AS x WHERE x.pid = b.pid AND x.wait_event_type = 'Lock')
-    GROUP BY 1, 2, 3, 4, 5, b.xact_start ORDER BY b.xact_start NULLS LAST, b.pid LIMIT 20
+    {_OLDEST_FIRST}
 """)
 
 # What holds row locks shows its table's lock only. Ours are gone in milliseconds, or the replica is frozen.
-_LONG_LOCKS = sa.text("""
-    SELECT b.pid, coalesce(b.usename, ''), coalesce(b.application_name, ''), coalesce(host(b.client_addr), ''),
-        coalesce(b.state, ''), extract(epoch FROM clock_timestamp() - b.xact_start)::float8,
-        string_agg(DISTINCT c.relname, ', '), false
+_LONG_LOCKS = sa.text(f"""
+    SELECT {_SESSION}, string_agg(DISTINCT c.relname, ', '), false
     FROM pg_stat_activity AS b JOIN pg_locks AS l ON l.pid = b.pid JOIN pg_class AS c ON c.oid = l.relation
     WHERE b.datname = current_database() AND b.backend_type = 'client backend'
         AND b.xact_start < clock_timestamp() - make_interval(secs => :seconds)
         AND l.locktype = 'relation' AND l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
         AND c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
-    GROUP BY b.pid, b.usename, b.application_name, b.client_addr, b.state, b.xact_start ORDER BY b.xact_start LIMIT 20
+    {_OLDEST_FIRST}
 """)
 
 

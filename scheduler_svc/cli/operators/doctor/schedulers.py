@@ -10,6 +10,7 @@ from contentgen.v1 import system_service_pb2 as pb
 from scheduler_svc.cli.operators import cells
 from scheduler_svc.cli.operators.connection import Connection
 from scheduler_svc.cli.operators.doctor.findings import Finding, fail, ok, warn
+from scheduler_svc.client.documents import seconds
 from scheduler_svc.client.errors import refusal
 
 _SILENT_AFTER = 60.0
@@ -34,24 +35,26 @@ def schedulers(system: pb.GetSystemResponse | None) -> Iterator[Finding]:
     """
     if system is None:
         return
-    here = [it for it in system.replicas if _silent_for(it) < _SILENT_AFTER]
+    here = _here(system)
     findings = [*_not_serving(here), *_set_aside(here), *_holders(system.lock_holders)]
     yield from findings
     if not findings:
-        oldest = max((lane for it in here for lane in it.lanes), key=_seconds, default=None)
-        waits = oldest is not None and _seconds(oldest) > 0
+        lanes = [lane for it in here for lane in it.lanes]
+        oldest = max(lanes, key=lambda lane: seconds(lane.oldest_age), default=None)
+        waits = oldest is not None and seconds(oldest.oldest_age) > 0
         told = f"the oldest of the {oldest.name} waits for {_age(oldest)}" if oldest and waits else "nothing waits"
         yield ok("schedulers", f"{len(here)} of {len(here)} serve, and {told}")
 
 
 def versions(system: pb.GetSystemResponse | None) -> set[str]:
     """Of those that are there; empty where they don't tell."""
-    found = {it.version for it in system.replicas if _silent_for(it) < _SILENT_AFTER} if system else set()
-    return found - {""}
+    return {it.version for it in _here(system)} - {""} if system else set()
 
 
-def _silent_for(replica: pb.Replica) -> float:
-    return cells.seconds_since(replica.last_heartbeat_time.ToJsonString())
+def _here(system: pb.GetSystemResponse) -> list[pb.Replica]:
+    """Those that said lately how they stand."""
+    times = ((it, it.last_heartbeat_time.ToJsonString()) for it in system.replicas)
+    return [replica for replica, time in times if cells.seconds_since(time) < _SILENT_AFTER]
 
 
 def _not_serving(replicas: Sequence[pb.Replica]) -> Iterator[Finding]:
@@ -80,7 +83,7 @@ def _set_aside(replicas: Sequence[pb.Replica]) -> Iterator[Finding]:
 def _holders(holders: Sequence[pb.LockHolder]) -> Iterator[Finding]:
     for holder in holders:
         who = ", ".join(cells.line(text) for text in (holder.role, holder.application, holder.address) if text)
-        age = cells.duration(holder.transaction_age.ToTimedelta().total_seconds())
+        age = cells.duration(seconds(holder.transaction_age))
         what = f" of {cells.line(holder.relation)}" if holder.relation else ""
         held = f"holds a lock{what} that others wait for" if holder.waited_for else f"has locked rows{what}, or all"
         yield warn(
@@ -90,9 +93,5 @@ def _holders(holders: Sequence[pb.LockHolder]) -> Iterator[Finding]:
         )
 
 
-def _seconds(lane: pb.Lane) -> float:
-    return lane.oldest_age.ToTimedelta().total_seconds()
-
-
 def _age(lane: pb.Lane) -> str:
-    return cells.duration(_seconds(lane))
+    return cells.duration(seconds(lane.oldest_age))
