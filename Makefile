@@ -34,10 +34,10 @@ $(STAMP): requirements.lock pyproject.toml
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
 demo: $(STAMP) ## start everything, run a handful of tasks, show them live, stop everything
-	@$(PY) -m scheduler_svc.cli.stack demo $(ARGS)
+	@$(PY) -m contentgen.stack demo $(ARGS)
 
 run: $(STAMP) ## the same stack in the foreground until Ctrl-C; data is kept in .contentgen
-	@exec $(PY) -m scheduler_svc.cli.stack run $(ARGS)
+	@exec $(PY) -m contentgen.stack run $(ARGS)
 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of their own
 	@$(PY) -m examples.run_all
@@ -47,20 +47,20 @@ test: $(STAMP) ## run all tests (ARGS='-n 4' goes to pytest)
 	@$(PY) -m pytest -q $(ARGS)
 
 model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
-	@$(PY) -m tests.model $(ARGS)
+	@$(PY) -m verification.model $(ARGS)
 
 fuzz: $(STAMP) ## send hostile input to every RPC, with honest work beside it (minutes; ARGS=--help)
-	@$(PY) -m tests.fuzz $(ARGS)
+	@$(PY) -m verification.fuzz $(ARGS)
 
 mutants: ARGS ?= -n 3
 mutants: $(STAMP) ## break the product in twelve ways: the checker of the chaos campaign has to catch each
-	@$(PY) -m pytest -q $(ARGS) tests/chaos/mutants/caught.py
+	@$(PY) -m pytest -q $(ARGS) tests/verification/chaos/caught.py
 
 chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge (ARGS='--seed 7 --seconds 60')
-	@$(PY) -m tests.chaos $(ARGS)
+	@$(PY) -m verification.chaos $(ARGS)
 
 chaos-long: $(STAMP) ## the same for two hours (ARGS='--minutes 30')
-	@$(PY) -m tests.chaos --minutes 120 $(ARGS)
+	@$(PY) -m verification.chaos --minutes 120 $(ARGS)
 
 lint: $(STAMP) ## rules, format, types, layers, protos
 	@$(PY) -m ruff check .
@@ -78,10 +78,10 @@ endef
 
 verify: $(STAMP) ## stubs, schema and state diagram are what their sources say
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
-	  diff -ru -x __pycache__ protos/gen "$$tmp" && echo 'the stubs are what protoc makes of the protos'
-	@$(PY) -m tests.verify.schema
-	@$(PY) -m tests.verify.expansion
-	@$(PY) -m tests.verify.diagram
+	  diff -ru -x __pycache__ -x __init__.py contentgen/v1 "$$tmp/contentgen/v1" && echo 'the stubs are what protoc makes of the protos'
+	@$(PY) -m verification.generated.schema
+	@$(PY) -m verification.generated.expansion
+	@$(PY) -m verification.generated.diagram
 
 # Not part of .ci/run: it asks a public database, which a build machine need not reach. What that can't say is a failure.
 audit: ## look for known vulnerabilities in what is locked
@@ -96,7 +96,7 @@ bench: $(STAMP) ## measure submit, drain and idle latency
 	@$(PY) -m benchmarks $(ARGS)
 
 gen: $(STAMP) ## make the stubs in protos/gen anew
-	@rm -rf protos/gen/contentgen && mkdir -p protos/gen
+	@rm -rf contentgen && mkdir -p protos/gen
 	@$(call PROTOC,protos/gen)
 
 baseline: $(STAMP) ## accept the protos as the released API

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 import grpc
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from grpc import aio
 
 from benchmarks import child
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
 
 
 async def _echo(request: pb.SubmitTaskRequest, _context: object) -> pb.SubmitTaskResponse:

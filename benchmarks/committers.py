@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from benchmarks.goals import Figure
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.loops.notifier import Notifier
-from scheduler_svc.store.notifications import PgNotifier
+from scheduler_svc.store.engine.notifications import PgNotifier
 
 FLUSH_S = 0.002
 ROUNDS = 3

@@ -12,12 +12,14 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from benchmarks.goals import Figure
-from scheduler_svc.application import changes, cleanup, retention
-from scheduler_svc.application.changes import Selection
+from contentgen import ContentGenerationClient
+from scheduler_svc.application import retention
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.client import ContentGenerationClient
+from scheduler_svc.application.tasks import cleanup
+from scheduler_svc.application.watch import changes
+from scheduler_svc.application.watch.changes import Selection
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)

@@ -10,11 +10,11 @@ import asyncio
 import time
 import uuid
 
-from contentgen.v1 import worker_service_pb2 as pb
-from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from grpc import aio
 
 from benchmarks import child
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 PAUSE_S = 0.005
 

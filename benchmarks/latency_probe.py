@@ -12,13 +12,13 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from contentgen.v1 import task_service_pb2 as task_pb
-from contentgen.v1 import worker_service_pb2 as pb
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from grpc import aio
 
 from benchmarks import child, payload
 from benchmarks.lease_stream import LeaseStream
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

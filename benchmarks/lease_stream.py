@@ -7,9 +7,10 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
+from grpc import aio
+
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from grpc import aio
 
 MAX_SLOTS = 1_000
 """What a hello may name; a queue ahead of the slots may be longer."""

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from grpc import aio
 
 from benchmarks import child, payload
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

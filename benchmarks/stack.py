@@ -15,11 +15,11 @@ from typing import Any, Self
 
 import psutil
 import psycopg2
-from contentgen.v1 import account_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from grpc import aio
 
 from benchmarks.child import ChildFailed
+from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
 
 START_WITHIN_S = 60.0

@@ -18,11 +18,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scheduler_svc.cli.interrupts import Interrupted, Interrupts
-from scheduler_svc.cli.processes import StackError
-from scheduler_svc.cli.services import Stack
-from scheduler_svc.cli.throwaway import environment, throwaway_folder
-from scheduler_svc.client import ContentGenerationClient
+from contentgen import ContentGenerationClient
+from contentgen.stack.interrupts import Interrupted, Interrupts
+from contentgen.stack.processes import StackError
+from contentgen.stack.services import Stack
+from contentgen.stack.throwaway import environment, throwaway_folder
 
 HERE = Path(__file__).parent
 PYTHON = ("submit_and_wait.py", "watch.py", "batch.py", "review_and_publish.py")

@@ -25,7 +25,7 @@ from typing import Any, Never
 import structlog
 import uvloop
 
-from scheduler_svc.api.core_log import take_over
+from scheduler_svc.api.server.core_log import take_over
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import (
     EXIT_STATUS,
@@ -38,10 +38,10 @@ from scheduler_svc.config import (
 )
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.line_file import LineFile
-from scheduler_svc.store.lineage import Lineage
-from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
-from scheduler_svc.store.sessions import check_sessions
+from scheduler_svc.store.engine.line_file import LineFile
+from scheduler_svc.store.engine.lineage import Lineage
+from scheduler_svc.store.engine.sessions import check_sessions
+from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
 
 SUPERVISE_INTERVAL = 0.5
 OPEN_FILES = 16_384

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.store.lineage import Lineage
-from scheduler_svc.store.timeouts import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.lineage import Lineage
+from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
+from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 
 READ_THREADS = 4
 """For what clients read; one of them is kept from each caller."""

@@ -13,32 +13,32 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
-from scheduler_svc.api import server as grpc_server
+from scheduler_svc.api.access.auth import Doors, Keys
 from scheduler_svc.api.account_service import AccountService
-from scheduler_svc.api.auth import Doors, Keys
-from scheduler_svc.api.certificates import Certificates
 from scheduler_svc.api.content_service import ContentService
-from scheduler_svc.api.in_flight import InFlight
-from scheduler_svc.api.limits import Limits
+from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
+from scheduler_svc.api.leases.worker_service import WorkerService
+from scheduler_svc.api.server import server as grpc_server
+from scheduler_svc.api.server.certificates import Certificates
+from scheduler_svc.api.server.in_flight import InFlight
+from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.api.system_service import SystemService
-from scheduler_svc.api.task_service import TaskService
-from scheduler_svc.api.worker_pool_service import WorkerPoolService
-from scheduler_svc.api.worker_service import WorkerService
-from scheduler_svc.application.audience import Audience
-from scheduler_svc.application.bulk import Bulk
+from scheduler_svc.api.tasks.task_service import TaskService
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.health import Health
-from scheduler_svc.application.polling import Polls
-from scheduler_svc.application.recover import ReaperSettings
-from scheduler_svc.application.report import Answer, Item, Reported, Reports, TakenBack, report_keys
-from scheduler_svc.application.sessions import SessionSettings
+from scheduler_svc.application.leases.recover import ReaperSettings
+from scheduler_svc.application.leases.report import Answer, Item, Reported, Reports, TakenBack, report_keys
+from scheduler_svc.application.leases.sessions import SessionSettings
+from scheduler_svc.application.leases.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.application.signals import Signals, StoppedAttempt
-from scheduler_svc.application.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
-from scheduler_svc.application.submit import Submit, Submits
 from scheduler_svc.application.system import Systems
-from scheduler_svc.application.tail import Tail
-from scheduler_svc.application.waiting import Waiters
-from scheduler_svc.application.watching import Watches
+from scheduler_svc.application.tasks.bulk import Bulk
+from scheduler_svc.application.tasks.polling import Polls
+from scheduler_svc.application.tasks.submit import Submit, Submits
+from scheduler_svc.application.tasks.waiting import Waiters
+from scheduler_svc.application.watch.audience import Audience
+from scheduler_svc.application.watch.tail import Tail
+from scheduler_svc.application.watch.watching import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.ids import format_task_id
@@ -57,10 +57,10 @@ from scheduler_svc.loops.retention import Retention
 from scheduler_svc.loops.stalls import Stalls
 from scheduler_svc.loops.supervision import GIVE_UP_AFTER, Supervision
 from scheduler_svc.pools import Pools
-from scheduler_svc.store.lineage import Lineage
-from scheduler_svc.store.maintenance import PgMaintenance
-from scheduler_svc.store.notifications import PgNotifications, PgNotifier
-from scheduler_svc.store.transactions import PgDatabase
+from scheduler_svc.store.engine.lineage import Lineage
+from scheduler_svc.store.engine.maintenance import PgMaintenance
+from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
+from scheduler_svc.store.engine.transactions import PgDatabase
 
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""
@@ -259,7 +259,7 @@ class Replica:
     def _state(self) -> ReplicaState:
         lanes = {name: state() for name, state in self._lanes.items()}
         return ReplicaState(
-            self.scheduler_id, version("contentgen"), self._start_time, None, self.health.serving, lanes
+            self.scheduler_id, version("contentgen-grpc"), self._start_time, None, self.health.serving, lanes
         )
 
     async def _look_at_servers(self) -> float:

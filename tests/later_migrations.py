@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from scheduler_svc.store.migrate import MIGRATIONS
+from scheduler_svc.store.schema.migrate import MIGRATIONS
 
 NEWEST = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("0*.py"))
 """The newest revision of this version."""
 
 _FILE = """\
 from alembic import op
-from scheduler_svc.store.migrations.online import build_index, widen_check
+from scheduler_svc.store.schema.migrations.online import build_index, widen_check
 
 revision = "{revision}"
 down_revision = "{before}"

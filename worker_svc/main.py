@@ -62,7 +62,7 @@ def _serve(settings: Settings, folder: WorkerFolder, guard: Guard) -> int:
     from worker_svc.session.service import serve
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings, folder, guard, version("contentgen")))
+        return runner.run(serve(settings, folder, guard, version("contentgen-grpc")))
 
 
 def _say(text: str) -> None:

@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections import Counter
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen import ContentGenerationClient
 
 ACCOUNT = 1
 TOPICS = (

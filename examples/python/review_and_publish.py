@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from scheduler_svc.client import ContentGenerationClient, InvalidStateException
+from contentgen import ContentGenerationClient, InvalidStateException
 
 ACCOUNT = 1
 LIMIT = 120.0  # seconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scheduler_svc.client import ContentGenerationClient, CreatorException, ResourceNotFoundException
+from contentgen import ContentGenerationClient, CreatorException, ResourceNotFoundException
 
 ACCOUNT = 1
 LIMIT = 120.0  # seconds

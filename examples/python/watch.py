@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen import ContentGenerationClient
 
 ACCOUNT = 1
 TOPICS = ("人工智能的未来发展", "Working well from home")

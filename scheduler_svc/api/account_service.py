@@ -7,13 +7,13 @@ from operator import attrgetter
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
-
-from scheduler_svc.api import convert
-from scheduler_svc.api.auth import caller
-from scheduler_svc.api.pages import Page
-from scheduler_svc.api.validation import MAX_INT32, MAX_NAME, Violations
-from scheduler_svc.application import accounts, query
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages import convert
+from scheduler_svc.api.messages.pages import Page
+from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violations
+from scheduler_svc.application import accounts
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.account import AccountChange, Quotas
 from scheduler_svc.domain.bounds import MOST_PRIORITY
 

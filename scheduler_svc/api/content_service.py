@@ -7,14 +7,14 @@ from operator import attrgetter
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
-
-from scheduler_svc.api import convert
-from scheduler_svc.api.auth import caller
-from scheduler_svc.api.pages import Page
-from scheduler_svc.api.times import LONGEST
-from scheduler_svc.api.validation import MAX_ITEMS, MAX_NAME, Violations
-from scheduler_svc.application import ownership, publishing, query
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages import convert
+from scheduler_svc.api.messages.pages import Page
+from scheduler_svc.api.messages.times import LONGEST
+from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
+from scheduler_svc.application import publishing
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.tasks import ownership, query
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.content import ReviewDecision, ReviewStatus, publication
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
-from contentgen.v1 import system_service_pb2 as pb
-from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from google.protobuf.duration_pb2 import Duration
 
-from scheduler_svc.api.auth import caller
-from scheduler_svc.api.limits import Limits
-from scheduler_svc.api.times import duration, timestamp
+from contentgen.v1 import system_service_pb2 as pb
+from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages.times import duration, timestamp
+from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.application.system import Systems
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState
@@ -30,7 +30,7 @@ class SystemService(SystemServiceServicer):
         caller().about_everyone(_SCHEDULERS)
         system = await self._systems.get()
         return pb.GetSystemResponse(
-            version=version("contentgen"),
+            version=version("contentgen-grpc"),
             replicas=[_replica(it) for it in system.replicas],
             lock_holders=[_holder(it) for it in system.lock_holders],
             database=pb.Database(version=system.database.version, size=system.database.size),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.admission import settle
+from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.errors import NotFound

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from scheduler_svc.application.import_ports import ImportsPort
+from scheduler_svc.application.imports.ports import ImportsPort
 from scheduler_svc.application.records import (
     ClaimedRows,
     CompletedTask,

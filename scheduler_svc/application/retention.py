@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from scheduler_svc.application import cleanup
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 
 BATCH = 500

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler_svc.backups.programs import ProgramFailed, Programs
-from scheduler_svc.store.compatibility import Declared
+from scheduler_svc.store.schema.compatibility import Declared
 
 _MAGIC = b"PGDMP"
 _ENTRIES = re.compile(r"^;\s+TOC Entries: (\d+)", re.MULTILINE)

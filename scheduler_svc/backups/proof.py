@@ -24,7 +24,7 @@ from scheduler_svc.backups.source import Source
 from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.engine.connecting import connect
 
 _ROOM = 256 << 20
 """Bytes of an empty server, and some to spare."""

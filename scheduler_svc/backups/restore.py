@@ -16,9 +16,9 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import RestoreProgress
 from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.store.databases import Client, Databases
-from scheduler_svc.store.migrate import SchemaTooNew, check_compatible, scripts, upgrade
-from scheduler_svc.store.restored import Sums, begin_anew
+from scheduler_svc.store.engine.databases import Client, Databases
+from scheduler_svc.store.engine.restored import Sums, begin_anew
+from scheduler_svc.store.schema.migrate import SchemaTooNew, check_compatible, scripts, upgrade
 
 LEAVE = 3.0
 """Seconds that clients of the database are given to go."""

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.backups.programs import ProgramFailed, Programs
 from scheduler_svc.backups.progress import RestoreProgress
-from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.engine.connecting import connect
 
 # Whoever restores owns what is restored: users and grants of the server that it came from may not be here.
 _PLAINLY = ("--no-owner", "--no-privileges", "--file=-")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.backups.content import Contents, read_contents
 from scheduler_svc.config import SettingsError
-from scheduler_svc.store.connecting import connect
+from scheduler_svc.store.engine.connecting import connect
 
 _OURS = "SELECT to_regclass('alembic_version'), pg_database_size(current_database())"
 _BEGIN = """

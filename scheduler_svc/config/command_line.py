@@ -38,7 +38,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     Raises SettingsError naming everything that is wrong, and SystemExit once `--help` or `--version` was answered.
     """
     parser = settings_parser("contentgen-scheduler", _DESCRIPTION, Settings.model_fields)
-    parser.add_argument("--version", action="version", version=version("contentgen"))
+    parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
     return settings_of(vars(parser.parse_args(arguments)))
 
 

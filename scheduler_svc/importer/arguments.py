@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scheduler_svc.application.imports import AccountChoices
+from scheduler_svc.application.imports.accounts import AccountChoices
 from scheduler_svc.config import Settings, SettingsError, settings_of, settings_parser
 
 _SETTINGS = ("data_dir", "pg_bindir")

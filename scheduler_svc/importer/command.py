@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.imports import Import
+from scheduler_svc.application.imports.run import Import
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError
 from scheduler_svc.domain.errors import StoreUnavailable
@@ -17,14 +17,14 @@ from scheduler_svc.domain.old_rows import CannotImport
 from scheduler_svc.importer.arguments import Arguments, read_arguments
 from scheduler_svc.importer.progress import Report
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.store.engine.notifications import PgNotifier
+from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, Timeouts
+from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
-from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
-from scheduler_svc.store.notifications import PgNotifier
-from scheduler_svc.store.old_application import open_old_application
-from scheduler_svc.store.old_source import name_of, read_url
-from scheduler_svc.store.privileges import check_may_import
-from scheduler_svc.store.timeouts import ALONE_TIMEOUT, Timeouts
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.old_application.source import name_of, read_url
+from scheduler_svc.store.old_application.tables import open_old_application
+from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, upgrade
+from scheduler_svc.store.schema.privileges import check_may_import
 
 ALL_TAKEN = 0
 FAILED = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from scheduler_svc.application.imports import Tally
+from scheduler_svc.application.imports.run import Tally
 from scheduler_svc.domain.old_rows import Kind
 from scheduler_svc.live_line import LiveLine
 

@@ -13,8 +13,8 @@ from collections.abc import Set as AbstractSet
 
 import structlog
 
-from scheduler_svc.application.admission import look, settle
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.dispatch.admission import look, settle
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 from scheduler_svc.loops.periodic import Periodic

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from scheduler_svc.application.dispatch import Claimed, Room, claim
+from scheduler_svc.application.dispatch.claim import Claimed, Room, claim
+from scheduler_svc.application.leases.streams import ReconnectOrder, Streams
 from scheduler_svc.application.ports import Database
-from scheduler_svc.application.streams import ReconnectOrder, Streams
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef

@@ -10,7 +10,7 @@ import structlog
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.caution import Caution
-from scheduler_svc.application.recover import (
+from scheduler_svc.application.leases.recover import (
     ReaperSettings,
     fold_counts,
     promote_due,

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
-from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.scopes import account_filter
 
 _COLUMNS = """

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.horizon import Look
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.batch import array
-from scheduler_svc.store.looked_up import task
-from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.engine.batch import array
+from scheduler_svc.store.engine.looked_up import task
+from scheduler_svc.store.engine.rows import Statements
 
 _LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
 _LAST_NUMBER = sa.text(_LAST)

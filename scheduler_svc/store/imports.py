@@ -10,7 +10,7 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.application.import_ports import (
+from scheduler_svc.application.imports.ports import (
     ImportedAccountRow,
     ImportedContentRow,
     ImportedEntryRow,
@@ -18,9 +18,9 @@ from scheduler_svc.application.import_ports import (
     PoolStanding,
 )
 from scheduler_svc.domain.old_rows import ImportRefused, Kind
-from scheduler_svc.store.batch import Insert, array
-from scheduler_svc.store.contents import CONTENT_COLUMNS
-from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.contents.contents import CONTENT_COLUMNS
+from scheduler_svc.store.engine.batch import Insert, array
+from scheduler_svc.store.engine.rows import Statements
 
 _FIND_SOURCE = sa.text("SELECT source_id FROM import_sources WHERE name = :name")
 _ADD_SOURCE = sa.text("INSERT INTO import_sources (name) VALUES (:name) RETURNING source_id")

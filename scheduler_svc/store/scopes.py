@@ -7,7 +7,7 @@ others have.
 from __future__ import annotations
 
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.store.batch import array
+from scheduler_svc.store.engine.batch import array
 
 EACH_ACCOUNT = "unnest(CAST(:accounts AS bigint[])) AS a(own)"
 """What to write after FROM: each account of the scope is `a.own` in the LATERAL query behind it."""

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from scheduler_svc.store.looked_up import leased
-from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.engine.looked_up import leased
+from scheduler_svc.store.engine.rows import Statements
 
 _TAKE_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.retention'))")
 

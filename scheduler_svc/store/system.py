@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.domain.system import DatabaseState, LaneState, LockHolder, ReplicaState
-from scheduler_svc.store.rows import Statements
+from scheduler_svc.store.engine.rows import Statements
 
 _ANNOUNCE = sa.text("""
     WITH gone AS (DELETE FROM replicas WHERE heartbeat_time < now() - interval '1 day')

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from grpc import aio
+
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
-from grpc import aio
-
 from scheduler_svc.replica import Replica
 from tests.contract.certificates import make_certificates
 from tests.contract.maker import Maker

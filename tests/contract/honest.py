@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from contentgen.v1 import account_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from grpc import aio, ssl_channel_credentials
 
+from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.replica import Replica
 
 DEADLINE_S = 10.0

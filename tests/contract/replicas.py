@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from scheduler_svc.api.limits import Limits
+from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.replica import Replica
 from tests.waiting import wait_until_async

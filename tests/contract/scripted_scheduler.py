@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
+
+from contentgen.v1 import task_service_pb2 as pb
 
 TASKS = pb.DESCRIPTOR.services_by_name["TaskService"]
 THREADS = 8

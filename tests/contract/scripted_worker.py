@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Self
 
+from grpc import aio
+
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from grpc import aio
 
 PATIENCE_S = 10
 

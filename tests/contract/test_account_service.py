@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from contentgen.v1 import account_service_pb2 as pb
-from contentgen.v1 import task_service_pb2 as task_pb
-from contentgen.v1 import worker_service_pb2 as worker_pb
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
+from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker
 

@@ -11,7 +11,7 @@ from functools import partial
 import grpc
 import pytest
 
-from scheduler_svc.client import (
+from contentgen.client import (
     ContentGenerationClient,
     CreatorException,
     InvalidStateException,

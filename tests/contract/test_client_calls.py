@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 import grpc_testing  # type: ignore[import-untyped] # ships no types
 import pytest
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen.client import ContentGenerationClient
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
 
 TASKS = pb.DESCRIPTOR.services_by_name["TaskService"]
 TASK = "task-0000000000000001"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen import ContentGenerationClient
 from scheduler_svc.replica import Replica
 from tests.contract.maker import Maker
 from tests.contract.scripted_worker import ScriptedWorker

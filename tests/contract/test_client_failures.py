@@ -8,14 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 
-from scheduler_svc.client import ContentGenerationClient, InvalidStateException, refusal
-from scheduler_svc.client.repeats import SAFE_TO_REPEAT
+from contentgen.client import ContentGenerationClient, InvalidStateException, refusal
+from contentgen.client.repeats import SAFE_TO_REPEAT
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
 from tests.contract.scripted_scheduler import AWAY, SILENCE, TASKS, Refused, ScriptedScheduler, scripted_scheduler
 
 TASK = "task-000000000000000a"

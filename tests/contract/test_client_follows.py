@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from scheduler_svc.client import ContentGenerationClient, ResourceNotFoundException, refusal
+from contentgen.client import ContentGenerationClient, ResourceNotFoundException, refusal
 from scheduler_svc.replica import Replica
 from tests.contract.scripted_worker import ScriptedWorker
 

@@ -14,18 +14,18 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from scheduler_svc.client import (
+from contentgen.client import (
     ContentGenerationClient,
     ResourceNotFoundException,
     ResumeTokenExpiredException,
     Watch,
     refusal,
 )
-from scheduler_svc.client.changes import STREAM_LIMIT
+from contentgen.client.changes import STREAM_LIMIT
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
 from tests.contract.scripted_scheduler import (
     AWAY,
     SILENCE,

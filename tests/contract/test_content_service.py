@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contentgen.v1 import content_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from contentgen.v1 import content_service_pb2 as pb
 from tests.contract.maker import BODY, Maker
 from tests.contract.rpc_errors import refused
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from google.protobuf.field_mask_pb2 import FieldMask
+from grpc import StatusCode, aio
+
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
@@ -16,9 +19,6 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from google.protobuf.field_mask_pb2 import FieldMask
-from grpc import StatusCode, aio
-
 from scheduler_svc.domain import start_quota
 from scheduler_svc.loops import admission
 from scheduler_svc.replica import Replica

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contentgen.v1 import task_service_pb2 as task_pb
-from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from grpc import StatusCode, aio
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from scheduler_svc.api.auth import ROLES
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.api.access.auth import ROLES
 from scheduler_svc.domain.access import Role
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected

@@ -16,7 +16,7 @@ from scheduler_svc import replica as replica_module
 from scheduler_svc.application import calls
 from scheduler_svc.pools import READ_THREADS
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.transactions import make_engine
+from scheduler_svc.store.engine.transactions import make_engine
 from tests.contract import http2
 from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused

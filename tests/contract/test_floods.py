@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from contentgen.v1 import account_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from grpc import ChannelConnectivity, aio
 
-from scheduler_svc.api.limits import Limits
+from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.replica import Replica
 from tests.contract import http2
 from tests.contract.honest import honest_caller

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import worker_service_pb2 as worker_pb
-from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from structlog.testing import capture_logs
 
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica import Replica
 from tests.contract.replicas import serving

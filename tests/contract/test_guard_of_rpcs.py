@@ -12,6 +12,9 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc import StatusCode, aio
+from structlog.testing import capture_logs
+
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub, add_TaskServiceServicer_to_server
@@ -20,12 +23,9 @@ from contentgen.v1.worker_service_pb2_grpc import (
     WorkerServiceStub,
     add_WorkerServiceServicer_to_server,
 )
-from grpc import StatusCode, aio
-from structlog.testing import capture_logs
-
-from scheduler_svc.api.guard import Guard
-from scheduler_svc.api.headers import sent
-from scheduler_svc.api.in_flight import InFlight
+from scheduler_svc.api.server.guard import Guard
+from scheduler_svc.api.server.headers import sent
+from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
 from tests.contract.rpc_errors import refused
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from grpc import aio
+
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from grpc import aio
-
 from tests.contract.scripted_worker import ScriptedWorker, hello
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
 from google.protobuf.duration_pb2 import Duration
 
-from scheduler_svc.application import waiting
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.application.steer import cancel_task
+from scheduler_svc.application.tasks import waiting
+from scheduler_svc.application.tasks.steer import cancel_task
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.notifications import PgNotifier
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.notifications import PgNotifier
+from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contentgen.v1 import worker_service_pb2 as pb
 from grpc import StatusCode, aio
 
+from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.replica import Replica
 from tests.contract.replicas import serving
 from tests.contract.rpc_errors import refused

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from google.protobuf.duration_pb2 import Duration
-from grpc import StatusCode, aio
-from grpc_health.v1.health_pb2 import HealthCheckRequest
-from grpc_health.v1.health_pb2_grpc import HealthStub
-
 from scheduler_svc import replica as replica_module
-from scheduler_svc.api import worker_service
-from scheduler_svc.api.limits import Limits
+from scheduler_svc.api.leases import worker_service
+from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.replica import Replica
 from tests.contract import http2
 from tests.contract.honest import honest_caller

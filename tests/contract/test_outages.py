@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import psycopg2
 import sqlalchemy as sa
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
@@ -17,10 +21,6 @@ from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from grpc import StatusCode, aio
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
-
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from grpc import StatusCode, aio
+
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from grpc import StatusCode, aio
-
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
 from tests.contract.replicas import serving_beside

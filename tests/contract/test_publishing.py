@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from contentgen.v1 import content_service_pb2 as pb
-from contentgen.v1 import task_service_pb2 as task_pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
 from tests.contract.maker import Maker
 from tests.contract.replicas import serving_beside
 from tests.contract.rpc_errors import refused

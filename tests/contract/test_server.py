@@ -11,6 +11,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.empty_pb2 import Empty
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
@@ -19,16 +26,9 @@ from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
-from google.protobuf.empty_pb2 import Empty
-from grpc import StatusCode, aio
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
-from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-
-from scheduler_svc.api import server as server_module
-from scheduler_svc.api.certificates import Certificates
-from scheduler_svc.api.server import SERVICES, Services, bind, build
+from scheduler_svc.api.server import server as server_module
+from scheduler_svc.api.server.certificates import Certificates
+from scheduler_svc.api.server.server import SERVICES, Services, bind, build
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 from tests.contract.reflected import Reflected

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import worker_service_pb2 as worker_pb
 from structlog.testing import capture_logs
 
-from scheduler_svc.application.report import TakenBack
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from scheduler_svc.application.leases.report import TakenBack
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.lane import Lane
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.leases import Leases
-from scheduler_svc.store.notifications import PgNotifications, PgNotifier
+from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
+from scheduler_svc.store.leases.leases import Leases
 from tests.contract.replicas import serving
 from tests.contract.scripted_worker import ScriptedWorker
 

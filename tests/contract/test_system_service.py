@@ -8,16 +8,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
+from grpc import aio
+
+from contentgen.client import ContentGenerationClient
 from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from grpc import aio
-
 from scheduler_svc.application import system
-from scheduler_svc.client import ContentGenerationClient
 from scheduler_svc.replica import Replica
 from tests.contract.replicas import MAX_QUEUE_SIZE, serving_all
 from tests.contract.scripted_worker import ScriptedWorker, hello
@@ -50,9 +50,9 @@ async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) 
         answer = await told()
         assert [it.scheduler_id for it in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
         for shown in answer.replicas:
-            assert (shown.version, shown.serving) == (version("contentgen"), True)
+            assert (shown.version, shown.serving) == (version("contentgen-grpc"), True)
             assert [lane.name for lane in shown.lanes] == LANES
-        assert answer.version == version("contentgen")
+        assert answer.version == version("contentgen-grpc")
         assert answer.database.size > 1_000_000
         assert int(answer.database.version.split(".")[0]) >= 15
         assert not answer.lock_holders
@@ -65,9 +65,9 @@ async def test_the_client_gives_it_as_a_document(replicas: list[Replica]) -> Non
     with ContentGenerationClient(f"127.0.0.1:{first.port}") as client:
         told = await asyncio.to_thread(client.get_system)
     (shown,) = [it for it in told["replicas"] if it["scheduler_id"] == first.scheduler_id]
-    assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen"), True, LANES)
+    assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen-grpc"), True, LANES)
     assert shown["lanes"]["submits"] == {"oldest_age": 0.0, "waiting": 0, "set_aside": 0}
-    assert (told["version"], told["lock_holders"]) == (version("contentgen"), [])
+    assert (told["version"], told["lock_holders"]) == (version("contentgen-grpc"), [])
     assert told["database"]["size"] > 1_000_000
     assert told["limits"] == {
         "max_queue_size": MAX_QUEUE_SIZE,

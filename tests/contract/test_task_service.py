@@ -7,19 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
-from scheduler_svc.store import task_lists
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.store.tasks import task_lists
 from tests.contract.replicas import MAX_QUEUE_SIZE
 from tests.contract.rpc_errors import refused
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-
     from tests.contract.scripted_worker import ScriptedWorker
 
 MISSING = "task-0123456789abcdef"

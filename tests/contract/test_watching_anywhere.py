@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from grpc import aio
+
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from grpc import aio
-
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.replica import Replica
 from tests.contract.replicas import serving_all

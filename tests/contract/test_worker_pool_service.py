@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from contentgen.v1 import task_service_pb2 as task_pb
-from contentgen.v1 import worker_pool_service_pb2 as pb
 from grpc import StatusCode, aio
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen.client import ContentGenerationClient
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as pb
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
 from tests.contract.replicas import serving_beside

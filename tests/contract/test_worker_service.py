@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode, aio
+
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from google.protobuf.duration_pb2 import Duration
-from grpc import StatusCode, aio
-
-from scheduler_svc.api import worker_service
+from scheduler_svc.api.leases import worker_service
 from scheduler_svc.replica import Replica
 from tests.contract.rpc_errors import refused
 from tests.contract.scripted_worker import ScriptedWorker, hello

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
-from scheduler_svc.api.auth import MODULES
+from scheduler_svc.api.access.auth import MODULES
 from scheduler_svc.config.tokens import hash_of
 
 PATIENCE_S = 15

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.task_pb2 import TaskStatus
 from grpc import aio
 
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_pb2 import TaskStatus
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.ids import parse_task_id
 

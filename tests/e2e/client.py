@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
@@ -17,7 +18,6 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
-
 from tests.waiting import wait_until
 
 CALL_LIMIT = 15.0

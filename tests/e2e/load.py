@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 
 import grpc
 import psutil
+
+from contentgen.client import ContentGenerationClient
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-
-from scheduler_svc.client import ContentGenerationClient
 from tests.e2e.client import request, status_name
 from tests.waiting import wait_until
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from contentgen.v1 import task_pb2
 
+from contentgen.v1 import task_pb2
 from tests.e2e.client import Client
 from tests.e2e.stack import Stack
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from scheduler_svc.backups.programs import Programs
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, find_bindir
-from scheduler_svc.store.migrate import migrate
+from scheduler_svc.store.schema.migrate import migrate
 from tests.tcp_server import TcpServer, running
 
 PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")

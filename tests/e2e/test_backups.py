@@ -10,11 +10,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from contentgen.v1 import task_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
+from contentgen.v1 import task_pb2
 from tests.e2e.client import Client, Status, request
 from tests.e2e.quick_creator import quick_creator
 from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contentgen.v1 import task_pb2
-
 from tests.e2e.client import request
 from tests.e2e.stack import Stack
 from tests.waiting import wait_until

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contentgen.v1 import task_pb2
-
 from tests.e2e.client import Client, request
 from tests.e2e.stack import Stack
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen.client import ContentGenerationClient
 from tests.e2e.stack import Stack
 
 GUIDE = Path(__file__).parents[2] / "docs" / "client.md"

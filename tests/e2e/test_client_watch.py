@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from typing import Any
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen.client import ContentGenerationClient
 from tests.e2e.stack import Stack
 
 TASKS = 30

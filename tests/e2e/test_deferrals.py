@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from contentgen.v1 import task_pb2
 
+from contentgen.v1 import task_pb2
 from tests.e2e.client import status_name
 from tests.e2e.stack import Stack
 

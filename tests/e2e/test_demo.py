@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen.client import ContentGenerationClient
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import identity_for
 from tests.cluster import server_folder
@@ -37,7 +37,7 @@ class Command:
         environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "STACK_MARK": self._mark, **settings}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "scheduler_svc.cli.stack", command],
+                [sys.executable, "-m", "contentgen.stack", command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

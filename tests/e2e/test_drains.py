@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import grpc
 import pytest
 import sqlalchemy as sa
-from contentgen.v1 import task_pb2
 
+from contentgen.v1 import task_pb2
 from tests.e2e.client import Client, request
 from tests.e2e.service import STOP_LIMIT
 from tests.e2e.stack import Scheduler, Stack, Worker

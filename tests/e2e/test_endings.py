@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from contentgen.v1 import task_pb2
-
 from tests.e2e.journal import Create
 from tests.e2e.stack import Stack
 from tests.waiting import wait_until

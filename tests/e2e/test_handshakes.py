@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.api.handshakes import MOST_TOLD
+from scheduler_svc.api.server.handshakes import MOST_TOLD
 from tests.contract.certificates import make_certificates
 from tests.e2e.stack import Scheduler, Stack
 from tests.waiting import wait_until

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from contentgen.v1 import content_service_pb2 as content_pb
 
+from contentgen.v1 import content_service_pb2 as content_pb
 from tests.e2e.client import Client, Status
 from tests.e2e.stack import EMBEDDED, Scheduler, Stack
 from tests.import_process import ImportProcess

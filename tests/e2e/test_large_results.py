@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from contentgen.v1 import task_pb2
-
 from tests.e2e.cable import cable_to
 from tests.e2e.client import Client, request
 from tests.e2e.previous import previous_version

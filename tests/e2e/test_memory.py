@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import grpc
 import psutil
+
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-
 from tests.e2e.stack import Stack
 from tests.waiting import wait_until
 

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from scheduler_svc.store.connecting import connect
-from scheduler_svc.store.line_file import LineFile
-from scheduler_svc.store.lineage import Lineage, OtherLine
+from scheduler_svc.store.engine.connecting import connect
+from scheduler_svc.store.engine.line_file import LineFile
+from scheduler_svc.store.engine.lineage import Lineage, OtherLine
 from tests.cluster import server_folder
 from tests.e2e.client import Client
 from tests.e2e.stack import Scheduler, Stack, running_stack

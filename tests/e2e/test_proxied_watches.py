@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.client import ContentGenerationClient, Watch
-from scheduler_svc.client.documents import Document
+from contentgen.client import ContentGenerationClient, Watch
+from contentgen.client.documents import Document
 from tests.e2e.proxies import ENVOY_SETTINGS, HAPROXY_SETTINGS, NGINX_SETTINGS, envoy, haproxy, nginx
 from tests.e2e.stack import Stack
 from tests.e2e.test_client_watch import WHOLE_LIFE, lives

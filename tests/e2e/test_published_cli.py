@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from contentgen.v1 import content_service_pb2 as content_pb
 
+from contentgen.v1 import content_service_pb2 as content_pb
 from tests.e2e.client import status_name
 from tests.e2e.processes import belonging_to
 from tests.e2e.stack import Stack, Worker

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from contentgen.v1 import content_service_pb2 as content_pb
 
+from contentgen.v1 import content_service_pb2 as content_pb
 from tests.e2e.stack import EMBEDDED, Stack
 
 TOPIC = "人工智能的未来发展"

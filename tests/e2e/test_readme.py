@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message_factory import GetMessageClass
+
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
     task_service_pb2,
     worker_pool_service_pb2,
 )
-from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.json_format import ParseDict
-from google.protobuf.message_factory import GetMessageClass
-
 from tests.e2e.stack import Scheduler, Stack
 from tests.guides import DOCS, snippets
 

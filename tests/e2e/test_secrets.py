@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from scheduler_svc.client import ContentGenerationClient
+from contentgen.client import ContentGenerationClient
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, new_token
 from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker
 from tests.waiting import wait_until

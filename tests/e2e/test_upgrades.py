@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.store.migrate import upgrade
+from scheduler_svc.store.schema.migrate import upgrade
 from tests.e2e.client import Client, request
 from tests.e2e.previous import Previous, previous_version
 from tests.e2e.quick_creator import quick_creator

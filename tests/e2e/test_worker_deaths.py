@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 
 import psutil
-from contentgen.v1 import task_pb2
 
+from contentgen.v1 import task_pb2
 from tests.e2e.cable import cable_to
 from tests.e2e.journal import Create
 from tests.e2e.stack import SHORT_LEASE, Stack, Worker

@@ -9,17 +9,18 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from scheduler_svc.application import changes, query, steer
 from scheduler_svc.application.accounts import create_account, update_account
-from scheduler_svc.application.admission import look, settle
-from scheduler_svc.application.dispatch import Claimed, Room, claim
-from scheduler_svc.application.pauses import pause_dispatch, resume_dispatch
+from scheduler_svc.application.dispatch.admission import look, settle
+from scheduler_svc.application.dispatch.claim import Claimed, Room, claim
+from scheduler_svc.application.dispatch.pauses import pause_dispatch, resume_dispatch
+from scheduler_svc.application.leases.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
+from scheduler_svc.application.leases.report import Reported, Reports, StateAck, Stated, TakenBack
+from scheduler_svc.application.leases.sessions import Opened, SessionSettings, open_session
 from scheduler_svc.application.records import Grant, TaskPage
-from scheduler_svc.application.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
-from scheduler_svc.application.report import Reported, Reports, StateAck, Stated, TakenBack
-from scheduler_svc.application.sessions import Opened, SessionSettings, open_session
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.tasks import query, steer
+from scheduler_svc.application.tasks.submit import Submit, Submits
+from scheduler_svc.application.watch import changes
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Result
@@ -39,7 +40,7 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
 from scheduler_svc.domain.worker import Held, Hello, State
-from scheduler_svc.store.transactions import PgDatabase, PgTx, make_engine
+from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, make_engine
 
 TTL = 120.0
 HEARTBEAT = 10.0

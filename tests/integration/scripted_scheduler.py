@@ -10,9 +10,9 @@ from typing import Any
 
 import grpc
 import grpc.aio
+
 from contentgen.v1 import task_pb2, worker_service_pb2_grpc
 from contentgen.v1 import worker_service_pb2 as pb
-
 from tests.waiting import wait_until_async
 
 WITHIN = 15.0

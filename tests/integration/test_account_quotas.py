@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.recover import fold_counts
-from scheduler_svc.application.submit import Submit
+from scheduler_svc.application.leases.recover import fold_counts
+from scheduler_svc.application.tasks.submit import Submit
 from scheduler_svc.domain.errors import (
     AccountInactive,
     AccountQueueFull,
@@ -21,7 +21,7 @@ from scheduler_svc.domain.errors import (
 )
 from scheduler_svc.domain.queue_bound import day_of
 from scheduler_svc.domain.task import NewTask, Task
-from scheduler_svc.store.migrate import MIGRATIONS, upgrade
+from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.integration.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
 
 MOST = 5

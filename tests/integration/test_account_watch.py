@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application import changes
-from scheduler_svc.application.changes import PAGE, Page, Selection
+from scheduler_svc.application.watch import changes
+from scheduler_svc.application.watch.changes import PAGE, Page, Selection
 from tests.integration.scheduling import Scheduling
 
 

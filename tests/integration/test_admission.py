@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scheduler_svc.application import admission as rules
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.dispatch import admission as rules
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.loops.admission import LOOK_INTERVAL, Admission
 from tests.integration.scheduling import RESULT, Scheduling

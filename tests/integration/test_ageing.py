@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_svc.application.admission import settle
-from scheduler_svc.application.recover import raise_floors
+from scheduler_svc.application.dispatch.admission import settle
+from scheduler_svc.application.leases.recover import raise_floors
 from scheduler_svc.domain.fairness import WINDOW, effective
 from scheduler_svc.domain.lease import Release
-from scheduler_svc.store.ageing import LOOK_BEHIND
+from scheduler_svc.store.dispatch.ageing import LOOK_BEHIND
 from tests.cluster import Databases
 from tests.integration.scheduling import RESULT, Scheduling, new_task, released
 from tests.integration.test_races import claims

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler_svc.application.cleanup import ago, delete_batch
+from scheduler_svc.application.tasks.cleanup import ago, delete_batch
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import NewTask

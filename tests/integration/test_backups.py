@@ -24,8 +24,8 @@ from scheduler_svc.backups.source import Source
 from scheduler_svc.config import Settings, SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
-from scheduler_svc.store.migrate import upgrade
-from scheduler_svc.store.restored import Sums
+from scheduler_svc.store.engine.restored import Sums
+from scheduler_svc.store.schema.migrate import upgrade
 from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.waiting import wait_until
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.batch import Batch, Insert, array
+from scheduler_svc.store.engine.batch import Batch, Insert, array
 
 HOSTILE = [
     "",

@@ -12,13 +12,14 @@ from typing import TypeVar
 
 import pytest
 
-from scheduler_svc.application import cleanup, recover, steer
 from scheduler_svc.application.accounts import create_account
-from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.leases import recover
+from scheduler_svc.application.leases.recover import ReaperSettings
 from scheduler_svc.application.records import Batch
-from scheduler_svc.application.recover import ReaperSettings
-from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.tasks import cleanup, steer
+from scheduler_svc.application.tasks.bulk import Bulk
+from scheduler_svc.application.tasks.submit import Submit, Submits
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler_svc.application.query import list_contents
+from scheduler_svc.application.tasks.query import list_contents
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ReviewStatus
-from scheduler_svc.store import content_lists
+from scheduler_svc.store.contents import content_lists
 from tests.integration.scheduling import Scheduling
 
 PAGE = 7

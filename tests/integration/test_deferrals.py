@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.ledger import BACKOFF
-from scheduler_svc.application.query import explain_task
+from scheduler_svc.application.tasks.ledger import BACKOFF
+from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Deferred, Outcome, Processing

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.streams import Assign, Streams, WorkerStream
+from scheduler_svc.application.leases.streams import Assign, Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import State
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import FEW_SESSIONS, Dispatcher
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.integration.scheduling import TTL, Scheduling
 from tests.waiting import wait_until_async
 

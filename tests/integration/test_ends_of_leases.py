@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler_svc.application.recover import ReaperSettings, reap
-from scheduler_svc.application.report import Stated
+from scheduler_svc.application.leases.recover import ReaperSettings, reap
+from scheduler_svc.application.leases.report import Stated
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.lifecycle import MOVES
 from tests.later_migrations import NEWEST, LaterMigrations, execute
-from tests.verify.expansion import BASELINE, check
+from verification.generated.expansion import BASELINE, check
 
 _LEGAL = ", ".join(str(source * 10 + target) for source, target in sorted(MOVES))
 _MOVES = "status BETWEEN 0 AND 9 AND previous_status * 10 + status"

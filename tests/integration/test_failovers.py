@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.application import changes
-from scheduler_svc.application.audience import Audience
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.changes import Selection
-from scheduler_svc.application.tail import Tail
-from scheduler_svc.application.watching import Watch, Watches
+from scheduler_svc.application.watch import changes
+from scheduler_svc.application.watch.audience import Audience
+from scheduler_svc.application.watch.changes import Selection
+from scheduler_svc.application.watch.tail import Tail
+from scheduler_svc.application.watch.watching import Watch, Watches
 from scheduler_svc.domain.errors import ResumeTokenExpired
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.cluster import Databases
 from tests.waiting import wait_until_async
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_svc.application.accounts import create_account
-from scheduler_svc.application.recover import raise_floors
+from scheduler_svc.application.leases.recover import raise_floors
 from tests.cluster import Databases
 from tests.integration.scheduling import Scheduling, new_task
 

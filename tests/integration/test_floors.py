@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.recover import fold_counts, raise_floors, uncover_tags
+from scheduler_svc.application.leases.recover import fold_counts, raise_floors, uncover_tags
 from scheduler_svc.loops import recovery
-from scheduler_svc.store.transactions import PgTx, make_engine
+from scheduler_svc.store.engine.transactions import PgTx, make_engine
 from tests.integration.scheduling import Scheduling
 from tests.integration.test_plans import AGING, Backlog
 from tests.waiting import wait_until

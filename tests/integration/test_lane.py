@@ -26,8 +26,8 @@ from scheduler_svc.domain.errors import (
 )
 from scheduler_svc.loops import lane as lane_module
 from scheduler_svc.loops.lane import SHARES, Errand, Lane
-from scheduler_svc.store.timeouts import Timeouts
-from scheduler_svc.store.transactions import PgDatabase, PgTx, StatementFailed, make_engine
+from scheduler_svc.store.engine.timeouts import Timeouts
+from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
 from tests.foreign_locks import locked_rows, locked_table
 from tests.waiting import wait_until_async
 

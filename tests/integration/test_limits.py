@@ -15,7 +15,7 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.fairness import WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Processing
-from scheduler_svc.store.transactions import PgTx
+from scheduler_svc.store.engine.transactions import PgTx
 from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 from tests.integration.test_races import claims, overtaken
 from tests.waiting import wait_until

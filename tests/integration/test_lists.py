@@ -6,11 +6,11 @@ import itertools
 
 import pytest
 
-from scheduler_svc.application.query import TaskFilter, list_tasks, task_stats
+from scheduler_svc.application.tasks.query import TaskFilter, list_tasks, task_stats
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lease import Processing
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store import task_lists
+from scheduler_svc.store.tasks import task_lists
 from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 from tests.integration.test_random_walk import Walk
 

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.recover import ReaperSettings, promote_due
+from scheduler_svc.application.leases.recover import ReaperSettings, promote_due
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
-from scheduler_svc.store.maintenance import PgMaintenance
-from scheduler_svc.store.notifications import PgNotifications
+from scheduler_svc.store.engine.maintenance import PgMaintenance
+from scheduler_svc.store.engine.notifications import PgNotifications
 from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
 from tests.waiting import wait_until_async
 

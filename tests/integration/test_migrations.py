@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.store import compatibility
-from scheduler_svc.store.migrate import MigrationStuck, SchemaTooNew, upgrade
+from scheduler_svc.store.schema import compatibility
+from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, upgrade
 from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.waiting import wait_until
 

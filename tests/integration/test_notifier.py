@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from scheduler_svc.application.signals import Signals, parse
 from scheduler_svc.loops import notifier as notifying
 from scheduler_svc.loops.notifier import Notifier
-from scheduler_svc.store.notifications import PgNotifier
+from scheduler_svc.store.engine.notifications import PgNotifier
 from tests.integration.scheduling import Scheduling
 from tests.waiting import wait_until, wait_until_async
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scheduler_svc.application.bulk import Bulk
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.recover import ReaperSettings
+from scheduler_svc.application.leases.recover import ReaperSettings
+from scheduler_svc.application.tasks.bulk import Bulk
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops import recovery
-from scheduler_svc.store.timeouts import Timeouts
-from scheduler_svc.store.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.timeouts import Timeouts
+from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.foreign_locks import locked_rows
 from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.pauses import pause_dispatch
-from scheduler_svc.application.query import explain_task
+from scheduler_svc.application.dispatch.pauses import pause_dispatch
+from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.task import PendingReason

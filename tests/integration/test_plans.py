@@ -25,10 +25,10 @@ from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
-from scheduler_svc.store.content_lists import EXAMINED as CONTENTS_EXAMINED
-from scheduler_svc.store.rows import BEGIN
-from scheduler_svc.store.task_lists import EXAMINED
-from scheduler_svc.store.transactions import PgTx, make_engine
+from scheduler_svc.store.contents.content_lists import EXAMINED as CONTENTS_EXAMINED
+from scheduler_svc.store.engine.rows import BEGIN
+from scheduler_svc.store.engine.transactions import PgTx, make_engine
+from scheduler_svc.store.tasks.task_lists import EXAMINED
 from tests.cluster import Databases
 
 BACKLOG = 200_000

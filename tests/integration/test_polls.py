@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.polling import Asked, ask_running, ask_task
-from scheduler_svc.application.report import Reported, StateAck, Stated
-from scheduler_svc.application.worker_pool import resize_worker
+from scheduler_svc.application.leases.report import Reported, StateAck, Stated
+from scheduler_svc.application.leases.worker_pool import resize_worker
+from scheduler_svc.application.tasks.polling import Asked, ask_running, ask_task
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application import recover, steer
-from scheduler_svc.application.dispatch import Room, claim
-from scheduler_svc.application.recover import Reaped
-from scheduler_svc.application.report import Reported, Reports
+from scheduler_svc.application.dispatch.claim import Room, claim
+from scheduler_svc.application.leases import recover
+from scheduler_svc.application.leases.recover import Reaped
+from scheduler_svc.application.leases.report import Reported, Reports
+from scheduler_svc.application.tasks import steer
 from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Outcome, Update
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.transactions import PgTx
+from scheduler_svc.store.engine.transactions import PgTx
 from tests.integration.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
 from tests.waiting import wait_until
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.recover import fold_counts, raise_floors
-from scheduler_svc.application.submit import Submit
+from scheduler_svc.application.leases.recover import fold_counts, raise_floors
+from scheduler_svc.application.tasks.submit import Submit
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef

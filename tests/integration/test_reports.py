@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.report import Reported
+from scheduler_svc.application.leases.report import Reported
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef

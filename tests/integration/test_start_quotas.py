@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scheduler_svc.application.accounts import update_account
-from scheduler_svc.application.admission import look, settle
-from scheduler_svc.application.query import explain_task
+from scheduler_svc.application.dispatch.admission import look, settle
+from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
-from scheduler_svc.store.transactions import PgTx
+from scheduler_svc.store.engine.transactions import PgTx
 from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
 from tests.integration.test_races import cancels, claims, overtaken
 from tests.waiting import wait_until

@@ -11,7 +11,7 @@ from scheduler_svc.application.records import ClaimedRows, EndedAttempt, Heard, 
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.transactions import PgTx
+from scheduler_svc.store.engine.transactions import PgTx
 from tests.integration.scheduling import RESULT, TTL, Scheduling
 
 Stale = Callable[[Scheduling], LeaseRef]

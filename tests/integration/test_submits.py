@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_svc.application.accounts import create_account, update_account
-from scheduler_svc.application.submit import Submit, Submits
+from scheduler_svc.application.tasks.submit import Submit, Submits
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.lifecycle import Status

@@ -18,8 +18,8 @@ CHECKOUT = Path(__file__).parents[2]
 DIRECT = {"grpcio", "grpcio-status", "protobuf", "googleapis-common-protos"}
 USE = """
 import importlib, pkgutil
-from scheduler_svc import client
-for module in pkgutil.iter_modules(client.__path__, "scheduler_svc.client."):
+from contentgen import client
+for module in pkgutil.iter_modules(client.__path__, "contentgen.client."):
     importlib.import_module(module.name)
 with client.ContentGenerationClient("127.0.0.1:1", timeout=0.2) as made:
     try:
@@ -30,7 +30,7 @@ with client.ContentGenerationClient("127.0.0.1:1", timeout=0.2) as made:
 PROGRAMS = {
     "worker": ("worker_svc.main", ("scheduler_svc", "sqlalchemy", "psycopg2"), "--creator-cli-path"),
     "scheduler": ("scheduler_svc.main", ("worker_svc", "typer"), "DATABASE_URL"),
-    "cli": ("scheduler_svc.cli.operators.__main__", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
+    "cli": ("contentgen.cli.__main__", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
 }
 """By extra: its program, what it does without, and what its help teaches."""
 HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import main; main()"
@@ -52,7 +52,7 @@ def test_the_client_works_with_its_four_dependencies_and_what_they_need(wheel: P
     installed = install(wheel, tmp_path / "installed")
     assert not (installed / "sqlalchemy").exists()
     ran = run(USE, installed)
-    assert ran.stdout.split() == ["UNAVAILABLE", str(installed / "scheduler_svc/client/__init__.py")]
+    assert ran.stdout.split() == ["UNAVAILABLE", str(installed / "contentgen/client/__init__.py")]
     assert ran.stderr == ""
 
 
@@ -69,7 +69,7 @@ def test_each_program_installs_alone_from_its_extra(extra: str, wheel: Path, tmp
 
 def test_the_package_says_that_it_is_typed(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        assert {"scheduler_svc/py.typed", "scheduler_svc/client/watch.py"} <= set(archive.namelist())
+        assert {"scheduler_svc/py.typed", "contentgen/client/watch.py"} <= set(archive.namelist())
         assert "contentgen/v1/task_pb2.pyi" in archive.namelist()
 
 

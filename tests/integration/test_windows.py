@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.recover import raise_floors
+from scheduler_svc.application.leases.recover import raise_floors
 from scheduler_svc.domain.fairness import MOST_BENT, REFILL, WINDOW
 from tests.integration.scheduling import FAILURE, Scheduling, new_task
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from contentgen.v1 import worker_service_pb2 as pb
 
+from contentgen.v1 import worker_service_pb2 as pb
 from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
 from tests.integration.worker_process import WorkerProcess, lease_in, worker_process
 from worker_svc.health import MOST_QUICK_FAILURES

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from contentgen.v1 import worker_service_pb2 as pb
-
 from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
 from tests.integration.worker_process import worker_process
 from tests.waiting import wait_until_async

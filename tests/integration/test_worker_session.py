@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from contentgen.v1 import worker_service_pb2 as pb
 
+from contentgen.v1 import worker_service_pb2 as pb
 from tests.e2e.quick_creator import quick_creator
 from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
 from tests.integration.worker_process import DEMO_CREATOR, WorkerProcess, lease_in, worker_process

@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from contentgen.v1 import worker_service_pb2 as pb
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from contentgen.v1 import worker_service_pb2 as pb
 from tests.integration.guarded import living
 from tests.integration.scripted_scheduler import lease, scripted_scheduler
 from tests.integration.test_worker_session import FOR_EVER, no_cli, running

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from contentgen.v1 import content_service_pb2, task_pb2, worker_pool_service_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from scheduler_svc.client import CreatorCLINotFoundException, CreatorException, documents
-from scheduler_svc.client.errors import creator_exception
+from contentgen.client import CreatorCLINotFoundException, CreatorException, documents
+from contentgen.client.errors import creator_exception
+from contentgen.v1 import content_service_pb2, task_pb2, worker_pool_service_pb2
 
 
 @pytest.mark.parametrize("number", [each.number for each in documents.TASK_STATUS.values if each.number])

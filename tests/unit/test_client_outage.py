@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_svc.client.outage import FIRST_CEILING, LONGEST_CEILING, Outage
+from contentgen.client.outage import FIRST_CEILING, LONGEST_CEILING, Outage
 
 
 class Clock:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.api.submits import RESERVED_OPTIONS
+from scheduler_svc.api.tasks.submits import RESERVED_OPTIONS
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import PROFILES, load, progress
 from worker_svc.creators.base import SET_BY_US, Job, Settings

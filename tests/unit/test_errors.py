@@ -11,7 +11,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from scheduler_svc.api.errors import TABLE, internal_status, status_of, undecodable
+from scheduler_svc.api.messages.errors import TABLE, internal_status, status_of, undecodable
 from scheduler_svc.domain import errors
 from scheduler_svc.domain.errors import DomainError, Violation
 from scheduler_svc.domain.lifecycle import Status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.api.handshakes import MOST_TOLD, WINDOW, Failure, Failures, Limit
+from scheduler_svc.api.server.handshakes import MOST_TOLD, WINDOW, Failure, Failures, Limit
 
 BEGIN = "I1127 08:12:05.889937    5744 handshaker.cc:155] CallNextHandshakerLocked: "
 SSL = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from scheduler_svc.application.imports import Tally
+from scheduler_svc.application.imports.run import Tally
 from scheduler_svc.domain.old_rows import Kind
 from scheduler_svc.importer.progress import Report
 

@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import typer
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from scheduler_svc.cli.operators import cells, values
-from scheduler_svc.cli.operators.documents import document
-from scheduler_svc.cli.operators.output import Column, Format, Output, table
+from contentgen.cli import cells, values
+from contentgen.cli.documents import document
+from contentgen.cli.output import Column, Format, Output, table
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import base64
 import json
 
 import pytest
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.api.pages import MAX_BYTES, Page
-from scheduler_svc.api.validation import Violations
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.api.messages.pages import MAX_BYTES, Page
+from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.rooms import Rooms
+from scheduler_svc.application.dispatch.rooms import Rooms
 
 
 def test_a_session_that_is_asked_first_comes_before_emptier_ones() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scheduler_svc.cli import show
+from contentgen.stack import show
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

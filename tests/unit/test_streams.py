@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from scheduler_svc.application.records import Grant
-from scheduler_svc.application.streams import (
+from scheduler_svc.application.leases.streams import (
     MAX_ASSIGNMENT,
     MAX_ASSIGNMENT_BYTES,
     MAX_UNSENT_ASSIGNMENTS,
@@ -21,6 +20,7 @@ from scheduler_svc.application.streams import (
     Streams,
     WorkerStream,
 )
+from scheduler_svc.application.records import Grant
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import State, Wanted
 

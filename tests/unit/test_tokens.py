@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.api.auth import Keys
+from scheduler_svc.api.access.auth import Keys
 from scheduler_svc.config import SettingsError
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, read_tokens
 from scheduler_svc.domain.access import Identity, Role, Scope

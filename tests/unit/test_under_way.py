@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from scheduler_svc.application.under_way import MAX_MESSAGES, MAX_NAMES, UnderWay
+from scheduler_svc.application.leases.under_way import MAX_MESSAGES, MAX_NAMES, UnderWay
 
 
 async def taken(under_way: UnderWay, names: int) -> bool:

@@ -6,15 +6,15 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.api import times
-from scheduler_svc.api.submits import RESERVED_OPTIONS, new_task
-from scheduler_svc.api.validation import Violations, keyed, task_key
+from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.api.messages import times
+from scheduler_svc.api.messages.validation import Violations, keyed, task_key
+from scheduler_svc.api.tasks.submits import RESERVED_OPTIONS, new_task
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import Status

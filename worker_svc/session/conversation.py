@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import grpc.aio
 import structlog
-from contentgen.v1 import worker_service_pb2 as pb
 from structlog.typing import FilteringBoundLogger
 
+from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.speaker import Speaker

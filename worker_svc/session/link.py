@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 import structlog
-from contentgen.v1 import worker_service_pb2 as pb
-from contentgen.v1 import worker_service_pb2_grpc
 from structlog.typing import FilteringBoundLogger
 
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.session import wire

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from contentgen.v1 import worker_service_pb2 as pb
-
 from worker_svc.session import wire
 from worker_svc.session.deadlines import Renewal, StateLog
 from worker_svc.session.outbox import Update

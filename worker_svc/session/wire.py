@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from contentgen.v1 import task_pb2
-from contentgen.v1 import worker_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
+from contentgen.v1 import task_pb2
+from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import Job
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result, clean, failed
 from worker_svc.session.leases import Lease, Stage, Stop

@@ -3,8 +3,3 @@
 Page by page in the order of the old ids, a transaction each; what was taken is remembered in that transaction, so an
 import may be cut off anywhere and started again.
 """
-
-from scheduler_svc.application.imports.accounts import AccountChoices
-from scheduler_svc.application.imports.run import Import, Listener, Tally
-
-__all__ = ["AccountChoices", "Import", "Listener", "Tally"]

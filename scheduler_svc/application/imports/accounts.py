@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from scheduler_svc.application.import_ports import ImportedAccountRow, OldApplication
 from scheduler_svc.application.imports.origin import Missed, Origin, readable, rows_in_parts
+from scheduler_svc.application.imports.ports import ImportedAccountRow, OldApplication
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount

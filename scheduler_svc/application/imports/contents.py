@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from scheduler_svc.application.import_ports import ImportedContentRow
 from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.imports.ports import ImportedContentRow
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.submit import Keys
+from scheduler_svc.application.tasks.submit import Keys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent

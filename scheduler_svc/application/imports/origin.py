@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from scheduler_svc.application.import_ports import OldApplication
+from scheduler_svc.application.imports.ports import OldApplication
 from scheduler_svc.domain.old_rows import Kind, LeftOut, OldRow, RowsUnreadable
 
 R = TypeVar("R")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from scheduler_svc.application.import_ports import ImportedEntryRow, PoolStanding
 from scheduler_svc.application.imports.origin import Missed, Origin, Stored, readable
+from scheduler_svc.application.imports.ports import ImportedEntryRow, PoolStanding
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedEntry

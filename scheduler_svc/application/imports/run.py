@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from scheduler_svc.application.import_ports import OldApplication
 from scheduler_svc.application.imports.accounts import AccountChoices, import_accounts
 from scheduler_svc.application.imports.contents import plan_contents, store_contents
 from scheduler_svc.application.imports.origin import Missed, Origin, Stored
 from scheduler_svc.application.imports.pool import plan_entries, store_entries
+from scheduler_svc.application.imports.ports import OldApplication
 from scheduler_svc.application.imports.tasks import plan_tasks, store_tasks
 from scheduler_svc.application.ports import Database, Tx
-from scheduler_svc.application.submit import Keys
+from scheduler_svc.application.tasks.submit import Keys
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.old_rows import CannotImport, Kind, LeftOut, RowsUnreadable
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from scheduler_svc.application.endings import error_json
-from scheduler_svc.application.import_ports import ImportedContentRow, ImportedTaskRow
 from scheduler_svc.application.imports.contents import content_row
-from scheduler_svc.application.ledger import Ledger
+from scheduler_svc.application.imports.ports import ImportedContentRow, ImportedTaskRow
+from scheduler_svc.application.leases.endings import error_json
 from scheduler_svc.application.records import LabelRow, PayloadRow
+from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.imports import ImportedContent, ImportedTask

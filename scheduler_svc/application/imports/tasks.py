@@ -20,9 +20,9 @@ from scheduler_svc.application.imports.task_rows import (
     record,
     task_row,
 )
-from scheduler_svc.application.ledger import Ledger
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.submit import Keys
+from scheduler_svc.application.tasks.ledger import Ledger
+from scheduler_svc.application.tasks.submit import Keys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent, ImportedTask

@@ -8,13 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from contentgen.v1 import (
-    account_service_pb2,
-    content_service_pb2,
-    system_service_pb2,
-    task_service_pb2,
-    worker_pool_service_pb2,
-)
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
@@ -22,6 +15,14 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
+
+from contentgen.v1 import (
+    account_service_pb2,
+    content_service_pb2,
+    system_service_pb2,
+    task_service_pb2,
+    worker_pool_service_pb2,
+)
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 """Of a streaming RPC it returns an iterator."""

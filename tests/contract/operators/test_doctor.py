@@ -11,21 +11,21 @@ from typing import Any
 
 import grpc
 import pytest
-from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import system_service_pb2 as system_pb
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import system_service_pb2 as system_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.operators.scripted_services import Answer, refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
 from tests.contract.scripted_worker import ScriptedWorker, hello
 
-VERSION = version("contentgen")
+VERSION = version("contentgen-grpc")
 SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING)
 GOOD = pool_pb.Worker(
     worker_id="w1", version=VERSION, running=True, slots=3, busy_slots=1, creator_version="content-creator 3"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from grpc import StatusCode
 
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
 from tests.contract.operators.scripted_services import refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
 from tests.contract.operators.scripted_services import refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
 from tests.contract.scripted_worker import ScriptedWorker

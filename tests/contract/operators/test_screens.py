@@ -7,9 +7,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
-from contentgen.v1 import task_pb2
 from grpc import aio
 
+from contentgen.v1 import task_pb2
 from tests.contract.maker import Maker
 from tests.contract.operators.transcript import Transcript
 from tests.contract.scripted_worker import ScriptedWorker, hello
@@ -116,7 +116,7 @@ async def test_accounts(contentgen: Transcript) -> None:
 async def test_workers(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
     greeting = hello(
         worker_id="host-1-3f2a",
-        version=version("contentgen"),
+        version=version("contentgen-grpc"),
         creator_version="content-creator 3",
         labels={"zone": "a"},
     )

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.operators.scripted_services import scripted
 from tests.contract.operators.transcript import Transcript, run
 

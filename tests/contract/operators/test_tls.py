@@ -9,8 +9,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from contentgen.v1 import worker_pool_service_pb2 as pb
 
+from contentgen.v1 import worker_pool_service_pb2 as pb
 from tests.contract.certificates import make_signed
 from tests.contract.operators.scripted_services import scripted
 from tests.contract.operators.test_doctor import Deployment

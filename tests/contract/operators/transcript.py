@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from scheduler_svc.cli.operators.app import PROGRAM, make_app
+from contentgen.cli.app import PROGRAM, make_app
 
 GOLDEN = Path(__file__).with_name("golden")
 SCHEDULER = "127.0.0.1:50051"
@@ -108,7 +108,7 @@ def normalised(text: str) -> str:
     text = _TASK.sub(_numbered(ids), text)
     for pattern, same in _SAME:
         text = pattern.sub(same, text)
-    text = text.replace(version("contentgen"), "1.2.3")
+    text = text.replace(version("contentgen-grpc"), "1.2.3")
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 

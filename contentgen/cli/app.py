@@ -1,0 +1,120 @@
+"""The command tree of `contentgen`. Layer: the top of operators, below the entry point."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from contentgen.cli.command import Given, OutputOption, SchedulerOption, taught
+from contentgen.cli.commands import (
+    accounts,
+    contents,
+    dispatch,
+    submit,
+    task_moves,
+    task_reads,
+    waiting,
+    watching,
+    workers,
+)
+from contentgen.cli.doctor import command as doctor
+from contentgen.cli.top import command as top
+
+PROGRAM = "contentgen"
+
+_HELP = """Run content-generation tasks from a terminal or a script, and look after those who run them.
+
+The scheduler's address, the token and TLS come from the environment: CONTENTGEN_SCHEDULER, CONTENTGEN_TOKEN or
+CONTENTGEN_TOKEN_FILE, CONTENTGEN_TLS_CA, CONTENTGEN_TLS_CLIENT_CERT, CONTENTGEN_TLS_CLIENT_KEY.
+
+Exit statuses: 0 done, 1 the task failed, 2 usage, 3 not found, 4 unavailable, 5 wrong state, 130 interrupted."""
+
+_EXAMPLES = (
+    'contentgen task submit --account 1 "Working well from home" --wait',
+    "contentgen task list --status failed",
+    "contentgen --output jsonl task list | jq -r .task_id",
+    "contentgen --scheduler 10.0.0.5:50051 doctor",
+    "contentgen --install-completion",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("contentgen-grpc"))
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of this command.")
+]
+TokenFileOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="File that holds the token. (CONTENTGEN_TOKEN_FILE)", show_default=False),
+]
+CaOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="PEM file of the authority of the scheduler's certificate; unset: plaintext. (CONTENTGEN_TLS_CA)",
+        show_default=False,
+    ),
+]
+CertOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="PEM file of our own certificate. (CONTENTGEN_TLS_CLIENT_CERT)", show_default=False
+    ),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="PEM file of its key. (CONTENTGEN_TLS_CLIENT_KEY)", show_default=False),
+]
+
+
+def _root(
+    context: typer.Context,
+    output: OutputOption = None,
+    scheduler: SchedulerOption = None,
+    token_file: TokenFileOption = None,
+    tls_ca: CaOption = None,
+    tls_client_cert: CertOption = None,
+    tls_client_key: KeyOption = None,
+    version_: VersionOption = False,  # noqa: ARG001 - its callback answers it
+) -> None:
+    context.obj = Given(
+        output,
+        {
+            "CONTENTGEN_SCHEDULER": scheduler,
+            "CONTENTGEN_TOKEN_FILE": token_file,
+            "CONTENTGEN_TLS_CA": tls_ca,
+            "CONTENTGEN_TLS_CLIENT_CERT": tls_client_cert,
+            "CONTENTGEN_TLS_CLIENT_KEY": tls_client_key,
+        },
+    )
+
+
+def make_app() -> typer.Typer:
+    """The whole tree."""
+    app = typer.Typer(name=PROGRAM, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback(help=taught(_HELP, *_EXAMPLES))(_root)
+    task = _group(app, "task", "Submit tasks, follow them, steer them.")
+    for part in (submit, task_reads, waiting, watching, task_moves):
+        part.add_to(task)
+    workers.add_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
+    dispatch.add_to(_group(app, "dispatch", "Whether tasks are handed out to workers."))
+    contents.add_to(
+        _group(app, "content", "What was generated, and its review."),
+        _group(app, "pool", "The publish pool: approved contents on their way out."),
+    )
+    accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
+    top.add_to(app)
+    doctor.add_to(app)
+    return app
+
+
+def _group(app: typer.Typer, name: str, help_: str) -> typer.Typer:
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=name, help=help_)
+    return group

@@ -1,0 +1,163 @@
+"""`contentgen account create|list|show|update`. Layer: commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from contentgen.cli import tables
+from contentgen.cli.command import Session, command
+from contentgen.cli.documents import document
+from contentgen.cli.options import Limit, page_size
+from contentgen.cli.output import first
+from contentgen.v1 import account_service_pb2 as pb
+
+AccountId = Annotated[int, typer.Argument(metavar="ACCOUNT_ID", min=1, help="The account.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="For people; need not be unique.", show_default=False)]
+NewName = Annotated[str | None, typer.Option("--name", help="For people.", show_default=False)]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(
+        "--max-concurrent-tasks",
+        min=0,
+        metavar="N",
+        help="Tasks that may run at once; 0: no limit.",
+        show_default=False,
+    ),
+]
+Pending = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pending-tasks",
+        min=0,
+        metavar="N",
+        help="Tasks that may be pending, scheduled ones included; 0: no limit.",
+        show_default=False,
+    ),
+]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        "--max-priority",
+        min=0,
+        max=10,
+        metavar="P",
+        help="Highest priority that submits may ask for, 1 to 10; 0: no limit.",
+        show_default=False,
+    ),
+]
+AMinute = Annotated[
+    int | None,
+    typer.Option(
+        "--max-starts-per-minute",
+        min=0,
+        metavar="N",
+        help="Attempts that may start within any minute; 0: no limit.",
+        show_default=False,
+    ),
+]
+Weight = Annotated[
+    float | None,
+    typer.Option(
+        "--weight", metavar="W", help="Share among the accounts that wait, above 0, at most 1000.", show_default=False
+    ),
+]
+Active = Annotated[
+    bool | None, typer.Option("--active/--inactive", help="Whether submits are taken.", show_default=False)
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """All of them."""
+    command(
+        app,
+        "create",
+        "contentgen account create newsroom",
+        "contentgen account create newsroom --max-concurrent-tasks 4 --weight 2",
+        "contentgen account create bulk --max-pending-tasks 10000 --max-priority 3 --max-starts-per-minute 60",
+    )(create)
+    command(app, "list", "contentgen account list", "contentgen -o jsonl account list | jq 'select(.active | not)'")(
+        list_
+    )
+    command(app, "show", "contentgen account show 1")(show)
+    command(
+        app,
+        "update",
+        "contentgen account update 1 --max-concurrent-tasks 8",
+        "contentgen account update 1 --max-starts-per-minute 0",
+        "contentgen account update 1 --inactive",
+        "contentgen account update 1 --active --weight 0.5 --name archive",
+    )(update)
+
+
+def create(
+    session: Session,
+    name: Name,
+    max_concurrent_tasks: AtOnce = None,
+    weight: Weight = None,
+    max_pending_tasks: Pending = None,
+    max_priority: Priority = None,
+    max_starts_per_minute: AMinute = None,
+) -> None:
+    """Make an account, active at once."""
+    request = pb.CreateAccountRequest(
+        name=name,
+        max_concurrent_tasks=max_concurrent_tasks or 0,
+        weight=weight,
+        max_pending_tasks=max_pending_tasks or 0,
+        max_priority=max_priority or 0,
+        max_starts_per_minute=max_starts_per_minute or 0,
+    )
+    connection = session.connection
+    session.output.one(document(connection.call(connection.accounts.CreateAccount, request).account), tables.account)
+
+
+def list_(session: Session, limit: Limit = None) -> None:
+    """List accounts by their id, inactive ones too."""
+    connection = session.connection
+    pages = connection.call.pages(connection.accounts.ListAccounts, pb.ListAccountsRequest(page_size=page_size(limit)))
+    accounts = (document(account) for page in pages for account in page.accounts)
+    session.output.many(first(accounts, limit), tables.ACCOUNTS, "accounts")
+
+
+def show(session: Session, account_id: AccountId) -> None:
+    """Show an account."""
+    connection = session.connection
+    request = pb.GetAccountRequest(account_id=account_id)
+    session.output.one(document(connection.call(connection.accounts.GetAccount, request).account), tables.account)
+
+
+def update(
+    session: Session,
+    account_id: AccountId,
+    name: NewName = None,
+    max_concurrent_tasks: AtOnce = None,
+    weight: Weight = None,
+    max_pending_tasks: Pending = None,
+    max_priority: Priority = None,
+    max_starts_per_minute: AMinute = None,
+    active: Active = None,
+) -> None:
+    """Change an account: only what is given. It holds for what is submitted and dispatched from now on.
+
+    An inactive account submits nothing more; what was submitted goes on.
+    """
+    given = {
+        "name": name,
+        "max_concurrent_tasks": max_concurrent_tasks,
+        "weight": weight,
+        "max_pending_tasks": max_pending_tasks,
+        "max_priority": max_priority,
+        "max_starts_per_minute": max_starts_per_minute,
+        "active": active,
+    }
+    changed = {field: value for field, value in given.items() if value is not None}
+    if not changed:
+        flags = ", ".join(f"--{field.replace('_', '-')}" for field in given if field != "active")
+        raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
+    account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # each has its field's type
+    request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=list(changed)))
+    connection = session.connection
+    session.output.one(document(connection.call(connection.accounts.UpdateAccount, request).account), tables.account)

@@ -1,0 +1,53 @@
+"""`contentgen dispatch pause|resume`. Layer: commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from contentgen.cli.command import Session, command
+from contentgen.v1 import worker_pool_service_pb2 as pb
+
+Account = Annotated[
+    int | None,
+    typer.Option("--account", "-a", min=1, metavar="ID", help="The switch of this account.", show_default=False),
+]
+Everything = Annotated[bool, typer.Option("--all", help="The switch of everything.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Both."""
+    command(app, "pause", "contentgen dispatch pause --account 1", "contentgen dispatch pause --all")(pause)
+    command(app, "resume", "contentgen dispatch resume --account 1", "contentgen dispatch resume --all")(resume)
+
+
+def pause(session: Session, account: Account = None, all_: Everything = False) -> None:
+    """Hand out no more tasks, of an account or of everything, until `resume`.
+
+    What runs goes on, and submits are taken. The two switches are separate: a task waits while either is on. It lasts
+    over restarts.
+    """
+    connection, account_id = session.connection, _account_id(account, all_)
+    connection.call(connection.workers.PauseDispatch, pb.PauseDispatchRequest(account_id=account_id))
+    _say(session, account_id, paused=True)
+
+
+def resume(session: Session, account: Account = None, all_: Everything = False) -> None:
+    """Hand out tasks again. It takes back the pause of the same switch only."""
+    connection, account_id = session.connection, _account_id(account, all_)
+    connection.call(connection.workers.ResumeDispatch, pb.ResumeDispatchRequest(account_id=account_id))
+    _say(session, account_id, paused=False)
+
+
+def _account_id(account: int | None, everything: bool) -> int:
+    """0 for everything, which nobody should name by accident."""
+    if (account is not None) == everything:
+        raise typer.BadParameter("give either --account ID or --all")
+    return account or 0
+
+
+def _say(session: Session, account_id: int, *, paused: bool) -> None:
+    what = f"account {account_id}" if account_id else "everything"
+    text = f"dispatch of {what} is {'paused' if paused else 'on again'}"
+    session.output.text(text, {"account_id": account_id or None, "paused": paused})

@@ -1,0 +1,161 @@
+"""`contentgen task submit`. Layer: commands."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from contentgen.cli import tables, values
+from contentgen.cli.command import Session, command
+from contentgen.cli.commands.waiting import wait_for
+from contentgen.cli.documents import document
+from contentgen.cli.options import OfAccount
+from contentgen.cli.output import write_line
+from contentgen.client import fields
+from contentgen.v1 import task_service_pb2 as pb
+
+Keywords = Annotated[str, typer.Option(help="Keywords by comma.", show_default=False)]
+Category = Annotated[str, typer.Option(help="Category, kept with the content.", show_default=False)]
+Requirements = Annotated[str, typer.Option(help="What the text must heed.", show_default=False)]
+Tone = Annotated[str, typer.Option(help="Tone of the text.", show_default=False)]
+Priority = Annotated[int, typer.Option("--priority", "-p", min=1, max=10, help="10 goes first.")]
+AutoApprove = Annotated[bool, typer.Option(help="Whether the content skips the review.")]
+MaxRetries = Annotated[int, typer.Option(min=0, max=100, help="Retries after failures.")]
+AutoRetry = Annotated[bool, typer.Option(help="Whether failures are retried by themselves.")]
+InitialBackoff = Annotated[
+    float | None,
+    typer.Option(
+        parser=values.seconds,
+        metavar="DURATION",
+        help="How long to wait before the first retry, such as 5s. Default: 30s.",
+        show_default=False,
+    ),
+]
+BackoffMultiplier = Annotated[
+    float | None,
+    typer.Option(
+        min=1, max=100, metavar="NUMBER", help="By what each further wait is longer. Default: 2.", show_default=False
+    ),
+]
+MaxBackoff = Annotated[
+    float | None,
+    typer.Option(
+        parser=values.seconds,
+        metavar="DURATION",
+        help="The longest wait before a retry. Default: 10m, or the first one where that is longer.",
+        show_default=False,
+    ),
+]
+RunLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        parser=values.seconds,
+        metavar="DURATION",
+        help="How long one attempt may take, such as 90s or 2h. Default: 30m.",
+        show_default=False,
+    ),
+]
+ScheduleTime = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Not before this time: ISO 8601, or +2h from now.", show_default=False),
+]
+RequestId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID", help="The same id again returns the first task and creates nothing.", show_default=False
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", "-l", metavar="KEY=VALUE", help="A label; several times.", show_default=False),
+]
+CreatorOptions = Annotated[
+    list[str] | None,
+    typer.Option("--creator-option", metavar="KEY=VALUE", help="An extra option for the CLI.", show_default=False),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and show how far it is.")]
+
+WaitLimit = Annotated[
+    float | None,
+    typer.Option(
+        parser=values.seconds,
+        metavar="DURATION",
+        help="With --wait: how long, such as 10m. Default: until it has ended.",
+        show_default=False,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """`submit`."""
+    command(
+        app,
+        "submit",
+        'contentgen task submit --account 1 "Working well from home"',
+        'contentgen task submit -a 1 -p 8 --keywords AI,技术 --tone 专业 "人工智能的未来发展" --wait',
+        'contentgen task submit -a 1 --schedule-time +2h --label campaign=spring "Spring is here"',
+        'contentgen task submit -a 1 --initial-backoff 5s --max-backoff 1m --max-retries 10 "Soon again"',
+        'id=$(contentgen task submit -a 1 --request-id order-17 "Once, however often this runs")',
+    )(submit)
+
+
+def submit(
+    session: Session,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)],
+    account: OfAccount,
+    keywords: Keywords = "",
+    category: Category = "",
+    requirements: Requirements = "",
+    tone: Tone = "",
+    priority: Priority = 5,
+    auto_approve: AutoApprove = True,
+    max_retries: MaxRetries = 3,
+    auto_retry: AutoRetry = True,
+    initial_backoff: InitialBackoff = None,
+    backoff_multiplier: BackoffMultiplier = None,
+    max_backoff: MaxBackoff = None,
+    timeout: RunLimit = None,
+    schedule_time: ScheduleTime = None,
+    request_id: RequestId = None,
+    label: Labels = None,
+    creator_option: CreatorOptions = None,
+    wait: Wait = False,
+    wait_timeout: WaitLimit = None,
+) -> int:
+    """Submit a task, and print its id.
+
+    With --wait it shows how far the task is, prints the whole task once it has ended, and exits as `contentgen task
+    wait` does.
+    """
+    request = pb.SubmitTaskRequest(
+        account_id=account,
+        topic=topic,
+        keywords=keywords,
+        category=category,
+        requirements=requirements,
+        tone=tone,
+        priority=priority,
+        auto_approve=auto_approve,
+        max_retries=max_retries,
+        auto_retry=auto_retry,
+        initial_backoff=fields.duration(initial_backoff),
+        backoff_multiplier=backoff_multiplier,
+        max_backoff=fields.duration(max_backoff),
+        timeout=fields.duration(timeout),
+        schedule_time=values.moment(schedule_time),
+        request_id=request_id or uuid.uuid4().hex,  # so that a repeated call makes no second task
+        labels=values.pairs(label),
+        creator_options=values.pairs(creator_option),
+    )
+    connection = session.connection
+    task = connection.call(connection.tasks.SubmitTask, request).task
+    if not wait:
+        session.output.one(document(task), lambda to, it: write_line(to, Text(it["task_id"])))
+        return 0
+    (ended,), status = wait_for(session, [task.task_id], wait_timeout)
+    session.output.one(ended, tables.task)
+    return status

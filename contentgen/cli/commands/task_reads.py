@@ -1,0 +1,107 @@
+"""`contentgen task status|list|events|stats`. Layer: commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from contentgen.cli import cells, tables, values
+from contentgen.cli.command import Session, command
+from contentgen.cli.commands.each import each_task
+from contentgen.cli.documents import Document, document
+from contentgen.cli.options import PAGE_SIZE, Limit, OnlyAccount, Statuses, TaskId, TaskIds, page_size
+from contentgen.cli.output import fields, first, table
+from contentgen.client.documents import TASK_STATUS
+from contentgen.v1 import task_service_pb2 as pb
+
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only with this label; several times.", show_default=False),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """All of them."""
+    command(
+        app,
+        "status",
+        "contentgen task status task-0000000000000001",
+        "contentgen --output json task status task-0000000000000001 | jq .error",
+    )(status)
+    command(
+        app,
+        "list",
+        "contentgen task list --account 1 --status processing",
+        "contentgen task list --status failed,timeout --limit 20",
+        "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
+    )(list_)
+    command(app, "events", "contentgen task events task-0000000000000001")(events)
+    command(app, "stats", "contentgen task stats", "contentgen -o json task stats --account 1 | jq .queue_depth")(stats)
+
+
+def status(session: Session, task_ids: TaskIds) -> int:
+    """Show how tasks stand.
+
+    Of one task all that is known: its error, its progress, why it still waits; of several a line each.
+    """
+
+    def get(task_id: str) -> Document:
+        call, tasks = session.connection.call, session.connection.tasks
+        return document(call(tasks.GetTask, pb.GetTaskRequest(task_id=task_id)).task)
+
+    def show(found: Iterator[Document]) -> None:
+        if len(task_ids) > 1:
+            session.output.many(found, tables.TASKS, "tasks")
+        else:
+            session.output.each(found, tables.task, several=False)
+
+    return each_task(session, task_ids, get, show)
+
+
+def list_(
+    session: Session, account: OnlyAccount = 0, status: Statuses = None, label: Labels = None, limit: Limit = None
+) -> None:
+    """List tasks, the newest first, page by page to the end."""
+    request = pb.ListTasksRequest(
+        account_id=account,
+        statuses=values.states(TASK_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
+        labels=values.pairs(label),
+        page_size=page_size(limit),
+    )
+    connection = session.connection
+    tasks = (
+        document(task) for page in connection.call.pages(connection.tasks.ListTasks, request) for task in page.tasks
+    )
+    session.output.many(first(tasks, limit), tables.TASKS, "tasks")
+
+
+def events(session: Session, task_id: TaskId) -> None:
+    """List every move of a task, the oldest first."""
+    request = pb.ListTaskEventsRequest(task_id=task_id, page_size=PAGE_SIZE)
+    connection = session.connection
+    pages = connection.call.pages(connection.tasks.ListTaskEvents, request)
+    session.output.many((document(event) for page in pages for event in page.events), tables.EVENTS, "events")
+
+
+def stats(session: Session, account: OnlyAccount = 0) -> None:
+    """Count tasks by status, and say how long the queue is."""
+    connection = session.connection
+    found = connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=account))
+    session.output.one(document(found), _counts)
+
+
+def _counts(to: Console, found: Document) -> None:
+    order = [value.name.removeprefix("TASK_STATUS_").lower() for value in TASK_STATUS.values if value.number]
+    counts = found["counts"]
+    table(to, ({"status": status, "tasks": counts.get(status, 0)} for status in order), tables.COUNTS)
+    to.print()
+    fields(
+        to,
+        [
+            ("due now", cells.number(found["queue_depth"])),
+            ("oldest pending", cells.duration(found["oldest_pending_age"])),
+        ],
+    )

@@ -1,0 +1,109 @@
+"""Waiting for tasks to end, and `contentgen task wait`. Layer: commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import grpc
+import typer
+
+from contentgen.cli import tables, values
+from contentgen.cli.changes import endure, outage
+from contentgen.cli.command import Session, command
+from contentgen.cli.connection import Connection
+from contentgen.cli.documents import Document, document
+from contentgen.cli.failures import Failure, Status
+from contentgen.cli.options import TaskIds
+from contentgen.cli.progress import progress
+from contentgen.client import fields
+from contentgen.v1 import task_service_pb2 as pb
+
+WaitLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        parser=values.seconds,
+        metavar="DURATION",
+        help="How long to wait, such as 90s or 10m. Default: until they have ended.",
+        show_default=False,
+    ),
+]
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks at the tasks; the end of the first that has not ended is seen at once."""
+_MOST = 1_000
+
+
+def add_to(app: typer.Typer) -> None:
+    """`wait`."""
+    command(
+        app,
+        "wait",
+        "contentgen task wait task-0000000000000001",
+        "contentgen task wait --timeout 10m task-0000000000000001 task-0000000000000002",
+        "contentgen task wait task-0000000000000001 && echo published",
+    )(wait)
+
+
+def wait(session: Session, task_ids: TaskIds, timeout: WaitLimit = None) -> int:
+    """Wait until tasks have ended, and show how far they are.
+
+    Ended is completed, cancelled, or failed or timed out with no retry to come. Exit status: 0 when all of them are
+    completed, 1 when one is not, 5 when the time is up before that.
+    """
+    ended, status = wait_for(session, task_ids, timeout)
+    if len(ended) == 1:
+        session.output.one(ended[0], tables.task)
+    else:
+        session.output.many(ended, tables.TASKS, "tasks")
+    return status
+
+
+def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> tuple[list[Document], Status]:
+    """The tasks at the end of the wait, and what they come to; they are shown meanwhile.
+
+    Raises Failure where one of them is not there.
+    """
+    if len(task_ids) > _MOST:
+        raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MOST:,} at once: wait for fewer")
+    deadline = None if limit is None else time.monotonic() + limit
+    tasks, away = _look(session.connection, task_ids), outage()
+    away.over()
+    with progress(session.output.err) as shown:
+        shown.show(tasks)
+        while (waits_for := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
+            try:
+                _wait_once(session.connection, waits_for, deadline)
+                tasks = _look(session.connection, task_ids)
+            except grpc.RpcError as error:
+                endure(away, error)
+            else:
+                away.over()
+                shown.show(tasks)
+    return tasks, _outcome(tasks)
+
+
+def _open(tasks: Sequence[Document]) -> str | None:
+    """The first that has not ended."""
+    return next((task["task_id"] for task in tasks if task["end_time"] is None), None)
+
+
+def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
+    answer = connection.call(connection.tasks.BatchGetTasks, pb.BatchGetTasksRequest(task_ids=task_ids))
+    if answer.missing_task_ids:
+        raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(answer.missing_task_ids)}")
+    return [document(task) for task in answer.tasks]
+
+
+def _wait_once(connection: Connection, task_id: str, deadline: float | None) -> None:
+    pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
+    request = pb.WaitTaskRequest(task_id=task_id, timeout=fields.duration(pause))
+    connection.call(connection.tasks.WaitTask, request, waits=pause)
+
+
+def _outcome(tasks: Sequence[Document]) -> Status:
+    if any(task["end_time"] is not None and task["status"] != "completed" for task in tasks):
+        return Status.FAILED
+    return Status.DONE if all(task["end_time"] for task in tasks) else Status.WRONG_STATE

@@ -1,0 +1,97 @@
+"""`contentgen task watch`: every move of tasks as it happens. Layer: commands."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from contentgen.cli import cells
+from contentgen.cli.changes import changes
+from contentgen.cli.command import Session, command
+from contentgen.cli.documents import Document, document
+from contentgen.cli.failures import Status
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+
+WatchedTasks = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TASK_ID", help="Tasks to watch until they have ended.", show_default=False),
+]
+WatchedAccount = Annotated[
+    int | None,
+    typer.Option(
+        "--account", "-a", min=1, metavar="ID", help="All tasks of this account, until Ctrl-C.", show_default=False
+    ),
+]
+ResumeToken = Annotated[
+    str,
+    typer.Option(
+        metavar="TOKEN", help="Go on after the event with this token, with the same selection.", show_default=False
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """`watch`."""
+    command(
+        app,
+        "watch",
+        "contentgen task watch task-0000000000000001",
+        "contentgen task watch --account 1",
+        "contentgen --output jsonl task watch -a 1 | jq -r 'select(.task.status == \"failed\").task.task_id'",
+        "contentgen task watch -a 1 --resume-token TOKEN_OF_THE_LAST_EVENT",
+    )(watch)
+
+
+def watch(
+    session: Session, task_ids: WatchedTasks = None, account: WatchedAccount = None, resume_token: ResumeToken = ""
+) -> int:
+    """Follow tasks, move by move.
+
+    First how they stand now, then every move as it is committed, each once. It goes on by itself after a lost
+    connection, on whichever scheduler answers. Tasks that are named are watched until they have ended: exit status 0
+    when all of them are completed, else 1. With JSON each event is a line, and its resume_token is where to go on.
+    """
+    if bool(task_ids) == bool(account):
+        raise typer.BadParameter("give either tasks or --account")
+    request = pb.WatchTasksRequest(task_ids=task_ids, account_id=account or 0, resume_token=resume_token)
+    named = set(task_ids or ())
+    completed: dict[str, bool] = {}
+    with closing(changes(session.connection, request)) as events:
+        for event in events:
+            session.output.event(document(event), line)
+            if named:
+                _note(completed, event.task)
+                if completed.keys() == named:
+                    break
+    return Status.DONE if all(completed.values()) else Status.FAILED
+
+
+def _note(completed: dict[str, bool], task: task_pb2.Task) -> None:
+    """Whether a task that has ended is completed; one that was retried after its end runs again."""
+    if task.HasField("end_time"):
+        completed[task.task_id] = task.status == task_pb2.TASK_STATUS_COMPLETED
+    else:
+        completed.pop(task.task_id, None)
+
+
+def line(change: Document) -> Text:
+    """One event on one line."""
+    task = change["task"]
+    moved = [cells.state(change["previous_status"]), " → "] if change["previous_status"] else ["is "]
+    parts = [f"{cells.clock_time(change['event_time'])}  {task['task_id']}  ", *moved, cells.state(task["status"])]
+    return Text.assemble(*parts, *(f"  {fact}" for fact in _facts(change) if fact))
+
+
+def _facts(change: Document) -> list[str]:
+    task = change["task"]
+    held = task["status"] in {"submitted", "processing"}
+    return [
+        f"attempt {task['attempt']} on {cells.line(task['worker_id'])}" if held else "",
+        f"content {task['content_id']}" if task["content_id"] else "",
+        cells.error(task) if task["status"] != "completed" else "",
+        "will be retried" if change["will_retry"] else "",
+    ]

@@ -1,0 +1,65 @@
+"""`contentgen worker list|drain|resize`. Layer: commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from contentgen.cli import tables
+from contentgen.cli.command import Session, command
+from contentgen.cli.documents import document
+from contentgen.cli.output import write_line
+from contentgen.client.worker_pool import whole_pool
+from contentgen.v1 import worker_pool_service_pb2 as pb
+
+WorkerId = Annotated[
+    str, typer.Argument(metavar="WORKER_ID", help="The worker, as `worker list` names it.", show_default=False)
+]
+Slots = Annotated[int, typer.Argument(metavar="SLOTS", min=1, max=1_000, help="CLIs at once.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """All of them."""
+    command(
+        app,
+        "list",
+        "contentgen worker list",
+        "contentgen -o jsonl worker list | jq -r 'select(.unhealthy) | .worker_id + \": \" + .last_error'",
+    )(list_)
+    command(app, "drain", "contentgen worker drain host-1-3f2a")(drain)
+    command(app, "resize", "contentgen worker resize host-1-3f2a 8")(resize)
+
+
+def list_(session: Session) -> None:
+    """List the workers of the last hour, with what they run and the state of their CLIs."""
+    connection = session.connection
+    pool = whole_pool(connection.call, connection.workers.GetWorkerPool)
+    session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers")
+    if session.output.tables:
+        busy = sum(worker.busy_slots for worker in pool.workers)
+        slots = sum(worker.slots for worker in pool.workers if worker.running)
+        told = f"\n{pool.num_workers} connected, {busy} of {slots} slots busy, {pool.total_queue_size:,} tasks pending"
+        write_line(session.output.out, Text(told))
+
+
+def drain(session: Session, worker_id: WorkerId) -> None:
+    """Let a worker finish what runs, give back the rest, and take nothing new.
+
+    It answers at once: `contentgen worker list` shows when no slot is busy any more. The worker stays connected and
+    idle; stop and start it to use it again.
+    """
+    connection = session.connection
+    request = pb.DrainWorkerRequest(worker_id=worker_id)
+    session.output.one(document(connection.call(connection.workers.DrainWorker, request).worker), tables.worker)
+
+
+def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
+    """Change how many CLIs a worker runs at once, until it is restarted.
+
+    It answers at once: the worker follows within a heartbeat, and what runs above a smaller number runs on.
+    """
+    connection = session.connection
+    request = pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
+    session.output.one(document(connection.call(connection.workers.ResizeWorker, request).worker), tables.worker)

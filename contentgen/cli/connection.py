@@ -1,0 +1,180 @@
+"""Which scheduler a command talks to, and how: address, TLS and token, from flags and the environment.
+
+Layer: inside operators, above the client's channel and caller.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import typer
+
+from contentgen.client.connection import Caller, open_channel
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+
+DEFAULT_SCHEDULER = "127.0.0.1:50051"
+CALL_LIMIT = 10.0
+"""Seconds that a call may take, beside what it is asked to wait."""
+CONNECT_LIMIT = 3.0
+"""Seconds for one of several addresses to answer, before the next is tried."""
+
+_SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):([0-9]{1,5})")
+_TOKEN = re.compile(r"[!-~]+")
+_LOOPBACK = re.compile(r"(127\.[\d.]+|localhost|\[::1\]):\d+|unix(-abstract)?:.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM documents; None: not given."""
+
+    ca: bytes | None
+    cert: bytes | None
+    key: bytes | None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.ca, self.key, self.cert)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the flags and the environment say; nothing is dialled yet."""
+
+    scheduler: str
+    token: str | None
+    tls: Tls | None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str | None]) -> Self:
+        """A flag wins over its variable, and an empty variable counts as unset.
+
+        Args:
+            given: flags by the name of their variable; None: not given.
+
+        Raises:
+            typer.BadParameter: no address, no token, or a file that can't be read.
+        """
+
+        def value(variable: str) -> str | None:
+            return given.get(variable) or os.environ.get(variable) or None
+
+        scheduler = value("CONTENTGEN_SCHEDULER") or DEFAULT_SCHEDULER
+        _check(scheduler)
+        ca, cert, key = (_pem(name, value(name)) for name in _TLS_VARIABLES)
+        if (cert is None) != (key is None):
+            raise typer.BadParameter("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY go together: set both")
+        if cert is not None and ca is None:
+            raise typer.BadParameter(
+                "CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA, without which there is no TLS"
+            )
+        token = _token(value("CONTENTGEN_TOKEN"), value("CONTENTGEN_TOKEN_FILE"))
+        return cls(scheduler, token, Tls(ca, cert, key) if ca is not None else None)
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """One gRPC target, or plain addresses in the order in which they are tried."""
+        if _SCHEME.match(self.scheduler):
+            return [self.scheduler]
+        return [address.strip() for address in self.scheduler.split(",")]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nothing leaves this machine."""
+        return all(_LOOPBACK.fullmatch(address) for address in self.addresses)
+
+
+_TLS_VARIABLES = ("CONTENTGEN_TLS_CA", "CONTENTGEN_TLS_CLIENT_CERT", "CONTENTGEN_TLS_CLIENT_KEY")
+
+
+def _check(scheduler: str) -> None:
+    if _SCHEME.match(scheduler):
+        return
+    for address in scheduler.split(","):
+        found = _ADDRESS.fullmatch(address.strip())
+        if not (found and 0 < int(found[2]) < 65_536):
+            raise typer.BadParameter(
+                f"{address.strip()!r} is no scheduler: give host:port, several of them by comma, or a gRPC target"
+                " (--scheduler or CONTENTGEN_SCHEDULER)"
+            )
+
+
+def _token(given: str | None, path: str | None) -> str | None:
+    """The token, from the variable or the file. Neither is repeated: where a path should be, the token may be."""
+    if path is None:
+        return _checked(given, "CONTENTGEN_TOKEN") if given else None
+    if given is not None:
+        raise typer.BadParameter("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
+    try:
+        held = Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"CONTENTGEN_TOKEN_FILE should be a readable file: {error.strerror}") from None
+    return _checked(held.decode("utf-8", "replace").strip(), "CONTENTGEN_TOKEN_FILE")
+
+
+def _checked(token: str, source: str) -> str:
+    if not _TOKEN.fullmatch(token):
+        raise typer.BadParameter(f"{source} should hold one token and nothing else, in characters of ASCII")
+    return token
+
+
+def _pem(variable: str, path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{variable}={path} should be a PEM file that can be read: {error.strerror}") from None
+
+
+class Connection:
+    """The schedulers at a target: a stub a service, and `call`, which gives each call its token and its deadline."""
+
+    def __init__(self, target: Target) -> None:
+        """Connects at the first call; where there are several addresses, now, to the first that answers."""
+        self.target = target
+        self.channel = self._open()
+        self.call = Caller(target.token, CALL_LIMIT)
+        self.metadata = (("authorization", f"Bearer {target.token}"),) if target.token else ()
+        self.tasks = TaskServiceStub(self.channel)
+        self.contents = ContentServiceStub(self.channel)
+        self.accounts = AccountServiceStub(self.channel)
+        self.system = SystemServiceStub(self.channel)
+        self.workers = WorkerPoolServiceStub(self.channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.channel.close()
+
+    def _open(self) -> grpc.Channel:
+        *others, last = self.target.addresses
+        for address in others:
+            channel = self._dial(address)
+            if _ready(channel):
+                return channel
+            channel.close()
+        return self._dial(last)
+
+    def _dial(self, address: str) -> grpc.Channel:
+        return open_channel(address, self.target.tls.credentials() if self.target.tls else None)
+
+
+def _ready(channel: grpc.Channel) -> bool:
+    ready = grpc.channel_ready_future(channel)
+    try:
+        ready.result(timeout=CONNECT_LIMIT)
+    except grpc.FutureTimeoutError:
+        ready.cancel()
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""`contentgen doctor` itself: all checks in order, each a line. Layer: the top of doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from contentgen.cli import values
+from contentgen.cli.command import Session, command
+from contentgen.cli.connection import Connection
+from contentgen.cli.doctor import reach, schedulers, work
+from contentgen.cli.doctor.findings import Finding, Level, fail
+from contentgen.cli.documents import Document
+from contentgen.cli.failures import CAUGHT, Status, told
+from contentgen.v1.system_service_pb2 import GetSystemResponse
+
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+_CHECK_WIDTH = 11
+_QUEUE_LIMIT = 1_000_000
+
+StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
+QueueLimit = Annotated[
+    int | None,
+    typer.Option(
+        "--max-queue-size",
+        min=1,
+        envvar="CONTENTGEN_MAX_QUEUE_SIZE",
+        help="The limit that the schedulers were given, where they do not tell it.",
+        show_default=False,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """`doctor`."""
+    command(
+        app,
+        "doctor",
+        "contentgen doctor",
+        "contentgen --scheduler 10.0.0.5:50051 doctor",
+        "contentgen -o json doctor | jq '.[] | select(.level != \"ok\")'",
+    )(doctor)
+
+
+def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: QueueLimit = None) -> int:
+    """Check a deployment, and say what to do.
+
+    It looks at the way to it, TLS, the token, versions, database, schedulers, locks, workers and their CLIs, the queue,
+    dispatch, stuck tasks and refused creator options. Each line is ok, warn or fail, with what to do. Exit status: 0,
+    or 1 when a line is fail.
+    """
+    failed, patience = False, values.seconds(stuck_after)
+
+    def noted() -> Iterator[Document]:
+        nonlocal failed
+        for finding in findings(session.connection, patience, max_queue_size):
+            failed = failed or finding.level is Level.FAIL
+            yield finding.document()
+
+    if session.output.tables:
+        for finding in noted():
+            _write(session.output.out, finding)
+    else:
+        session.output.many(noted(), (), "findings")
+    return Status.FAILED if failed else Status.DONE
+
+
+def findings(connection: Connection, stuck_after: float, queue_limit: int | None) -> Iterator[Finding]:
+    """What all checks find; without a connection only that there is none."""
+    (found,) = reach.target(connection)
+    yield found
+    if found.level is Level.FAIL:
+        return
+    yield from reach.tls(connection)
+    yield from _safely("token", connection, lambda: reach.token(connection))
+    yield from _safely("database", connection, lambda: reach.database(connection))
+    asked = _Asked(connection)
+    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(asked.system))
+    yield from _safely("workers", connection, lambda: _workers(connection, asked.known))
+    yield from _safely("queue", connection, lambda: work.queue(connection, _limit(queue_limit, asked.known)))
+    yield from _safely("dispatch", connection, lambda: work.waiting(connection, stuck_after))
+    yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
+    yield from _safely("options", connection, lambda: work.refused_options(connection))
+
+
+class _Asked:
+    """What the schedulers tell of themselves, asked for once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.known: GetSystemResponse | None = None
+        """None, too, as long as nobody has asked."""
+
+    @property
+    def system(self) -> GetSystemResponse | None:
+        """None where they can't tell us. Raises RpcError."""
+        self.known = schedulers.system_of(self._connection)
+        return self.known
+
+
+def _limit(given: int | None, system: GetSystemResponse | None) -> int:
+    """Of the queue: an older scheduler does not tell it."""
+    return given or (system.limits.max_queue_size if system else 0) or _QUEUE_LIMIT
+
+
+def _workers(connection: Connection, system: GetSystemResponse | None) -> Iterator[Finding]:
+    pool = work.pool_of(connection)
+    yield from work.versions(pool.workers, schedulers.versions(system))
+    yield from work.workers(pool)
+    yield from work.clis(pool.workers)
+
+
+def _safely(name: str, connection: Connection, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """A check whose calls fail has failed, and the others go on."""
+    try:
+        yield from check()
+    except CAUGHT as error:
+        message, _, advice = told(error, connection.target).partition("; ")
+        yield fail(name, message, advice)
+
+
+def _write(to: Console, finding: Document) -> None:
+    level = Level(finding["level"])
+    to.print(
+        Text.assemble((f"{level:<4}", _STYLES[level]), f"  {finding['check']:<{_CHECK_WIDTH}}", finding["message"]),
+        soft_wrap=True,
+    )
+    if finding["advice"]:
+        to.print(Text(f"      → {finding['advice']}"), soft_wrap=True)

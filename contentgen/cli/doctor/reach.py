@@ -1,0 +1,132 @@
+"""Whether the scheduler is there, and lets us in: target, TLS, token, database. Layer: inside doctor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from contentgen.cli.connection import CALL_LIMIT, Connection, Target
+from contentgen.cli.doctor.certificate import end_of_certificate
+from contentgen.cli.doctor.findings import Finding, fail, ok, warn
+from contentgen.cli.failures import told
+from contentgen.cli.validity import first_end
+from contentgen.cli.validity import told as told_of_end
+from contentgen.client.connection import Caller
+from contentgen.client.errors import refusal
+from contentgen.v1 import account_service_pb2, task_service_pb2
+
+SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService", "SystemService")
+
+
+def target(connection: Connection) -> Iterator[Finding]:
+    """One finding; it is a failure where nobody answers."""
+    start = time.monotonic()
+    where = connection.target.scheduler
+    try:
+        _health(connection, "")
+    except grpc.RpcError as error:
+        said = told(error, connection.target)
+        message, _, advice = said.partition(": ")
+        yield fail("target", message, advice or "is it a scheduler?")
+    else:
+        yield ok("target", f"{where} answers in {(time.monotonic() - start) * 1_000:.0f} ms")
+
+
+def tls(connection: Connection) -> Iterator[Finding]:
+    """Of a connection that works."""
+    target = connection.target
+    if target.tls is not None:
+        own = ", and our certificate is accepted" if target.tls.cert else ""
+        yield ok("tls", f"the scheduler's certificate is one of CONTENTGEN_TLS_CA{own}")
+        yield from _expiry(target)
+    elif target.loopback:
+        yield ok("tls", "plaintext, on this machine only")
+    else:
+        readable = "what is sent, the token included," if target.token else "what is sent"
+        yield warn(
+            "tls",
+            f"plaintext to another machine: {readable} can be read on the way",
+            "give the scheduler CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY, and set CONTENTGEN_TLS_CA here",
+        )
+
+
+def _expiry(target: Target) -> Iterator[Finding]:
+    """Certificates that expire before long."""
+    assert target.tls
+    own = {"CONTENTGEN_TLS_CA": target.tls.ca, "CONTENTGEN_TLS_CLIENT_CERT": target.tls.cert}
+    ends = {name: first_end(pem) for name, pem in own.items() if pem}
+    ends |= {f"the certificate of {it}": end_of_certificate(it, target.tls) for it in target.addresses}
+    for name, end in ends.items():
+        if end and (said := told_of_end(end, datetime.now(UTC))):
+            yield warn("tls", f"{name} {said}", "replace it in time: both sides read the file again without a restart")
+
+
+def token(connection: Connection) -> Iterator[Finding]:
+    """What our token may do, found out by a call that changes nothing whoever makes it."""
+    given = connection.target.token is not None
+    refused = _refusal_of_probe(connection, connection.call)
+    if refused == "TOKEN_INVALID":
+        said = "the token is not known" if given else "a token is asked for, and none is given"
+        yield fail("token", said, "set CONTENTGEN_TOKEN to one that `contentgen-scheduler token create` made")
+    elif refused == "ROLE_FORBIDDEN":
+        yield from _lesser_role(connection)
+    elif not given:
+        yield ok("token", "none is given, and none is asked for")
+    elif _refusal_of_probe(connection, Caller(None, CALL_LIMIT)) == "TOKEN_INVALID":
+        yield ok("token", "accepted, with the role operator")
+    else:
+        yield warn("token", "one is given, and none is asked for", "set the scheduler's CONTENTGEN_TOKENS_FILE")
+
+
+def _lesser_role(connection: Connection) -> Iterator[Finding]:
+    request = task_service_pb2.GetTaskStatsRequest()
+    try:
+        connection.call(connection.tasks.GetTaskStats, request)
+    except grpc.RpcError as error:
+        if refusal(error).reason == "ROLE_FORBIDDEN":
+            yield fail("token", "its role is worker, which may call nothing from here", "use one of role operator")
+            return
+    yield ok("token", "accepted, with the role client: it may not steer workers, dispatch and accounts")
+
+
+def _refusal_of_probe(connection: Connection, call: Caller) -> str:
+    """The reason why an operators' call without content is refused: who may make it is told before what is wrong."""
+    try:
+        call(connection.accounts.UpdateAccount, account_service_pb2.UpdateAccountRequest())
+    except grpc.RpcError as error:
+        return refusal(error).reason
+    return ""
+
+
+def database(connection: Connection) -> Iterator[Finding]:
+    """The health of each service, and one read."""
+    away = [name for name in SERVICES if not _serves(connection, f"contentgen.v1.{name}")]
+    if away:
+        yield fail(
+            "database",
+            f"NOT_SERVING: {', '.join(away)}",
+            "its database is away, its work stands still, or it is being stopped: look at the scheduler's log and at"
+            " PostgreSQL",
+        )
+        return
+    start = time.monotonic()
+    connection.call(connection.tasks.GetTaskStats, task_service_pb2.GetTaskStatsRequest())
+    took = (time.monotonic() - start) * 1_000
+    yield ok("database", f"all {len(SERVICES)} services serve, and a read takes {took:.0f} ms")
+
+
+def _serves(connection: Connection, service: str) -> bool:
+    return _health(connection, service).status == HealthCheckResponse.SERVING
+
+
+def _health(connection: Connection, service: str) -> HealthCheckResponse:
+    check = connection.channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=HealthCheckRequest.SerializeToString,
+        response_deserializer=HealthCheckResponse.FromString,
+    )
+    return connection.call(check, HealthCheckRequest(service=service))

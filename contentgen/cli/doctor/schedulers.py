@@ -1,0 +1,97 @@
+"""The schedulers themselves: whether they serve, how their lanes stand, who holds locks. Layer: inside doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import grpc
+
+from contentgen.cli import cells
+from contentgen.cli.connection import Connection
+from contentgen.cli.doctor.findings import Finding, fail, ok, warn
+from contentgen.client.documents import seconds
+from contentgen.client.errors import refusal
+from contentgen.v1 import system_service_pb2 as pb
+
+_SILENT_AFTER = 60.0
+"""Seconds without a word of a replica: it says how it stands each 10 s at least."""
+_NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
+
+
+def system_of(connection: Connection) -> pb.GetSystemResponse | None:
+    """None where our token may not ask, or the scheduler is of a version that can't tell."""
+    try:
+        return connection.call(connection.system.GetSystem, pb.GetSystemRequest())
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED or refusal(error).reason in _NOT_FOR_US:
+            return None
+        raise
+
+
+def schedulers(system: pb.GetSystemResponse | None) -> Iterator[Finding]:
+    """One line where all is well, with the age of what waits longest.
+
+    Else a line for each that does not serve, each lane with items set aside, and each session that holds locks.
+    """
+    if system is None:
+        return
+    here = _here(system)
+    findings = [*_not_serving(here), *_set_aside(here), *_holders(system.lock_holders)]
+    yield from findings
+    if not findings:
+        lanes = [lane for it in here for lane in it.lanes]
+        oldest = max(lanes, key=lambda lane: seconds(lane.oldest_age), default=None)
+        waits = oldest is not None and seconds(oldest.oldest_age) > 0
+        told = f"the oldest of the {oldest.name} waits for {_age(oldest)}" if oldest and waits else "nothing waits"
+        yield ok("schedulers", f"{len(here)} of {len(here)} serve, and {told}")
+
+
+def versions(system: pb.GetSystemResponse | None) -> set[str]:
+    """Of those that are there; empty where they don't tell."""
+    return {it.version for it in _here(system)} - {""} if system else set()
+
+
+def _here(system: pb.GetSystemResponse) -> list[pb.Replica]:
+    """Those that said lately how they stand."""
+    times = ((it, it.last_heartbeat_time.ToJsonString()) for it in system.replicas)
+    return [replica for replica, time in times if cells.seconds_since(time) < _SILENT_AFTER]
+
+
+def _not_serving(replicas: Sequence[pb.Replica]) -> Iterator[Finding]:
+    for replica in replicas:
+        if not replica.serving:
+            lanes = ", ".join(f"{lane.name} for {_age(lane)}" for lane in replica.lanes if lane.waiting) or "nothing"
+            yield fail(
+                "schedulers",
+                f"{cells.line(replica.scheduler_id)} does not serve; waiting: {lanes}",
+                "look at its log (action stall, lock or store) and at PostgreSQL",
+            )
+
+
+def _set_aside(replicas: Sequence[pb.Replica]) -> Iterator[Finding]:
+    for replica in replicas:
+        for lane in replica.lanes:
+            if lane.set_aside:
+                yield warn(
+                    "schedulers",
+                    f"{lane.set_aside} of the {lane.name} of {cells.line(replica.scheduler_id)} wait for a lock,"
+                    f" the oldest for {_age(lane)}",
+                    "it goes on by itself once the lock is free",
+                )
+
+
+def _holders(holders: Sequence[pb.LockHolder]) -> Iterator[Finding]:
+    for holder in holders:
+        who = ", ".join(cells.line(text) for text in (holder.role, holder.application, holder.address) if text)
+        age = cells.duration(seconds(holder.transaction_age))
+        what = f" of {cells.line(holder.relation)}" if holder.relation else ""
+        held = f"holds a lock{what} that others wait for" if holder.waited_for else f"has locked rows{what}, or all"
+        yield warn(
+            "locks",
+            f"session {holder.pid} ({who}) is {holder.state or 'there'}, its transaction open for {age}, and {held}",
+            f"let it commit, or end it: SELECT pg_terminate_backend({holder.pid})",
+        )
+
+
+def _age(lane: pb.Lane) -> str:
+    return cells.duration(seconds(lane.oldest_age))

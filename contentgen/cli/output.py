@@ -1,0 +1,209 @@
+"""How a command writes what it found: a table for people, JSON or JSON Lines for programs.
+
+Layer: inside operators. Lists are written while they are read, so a million rows need no more memory than one page.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain, islice
+from typing import Never
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from contentgen.cli.documents import Document
+
+_MEASURED = 200
+"""Rows whose cells decide how wide a column begins."""
+_GAP = "  "
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+"""JSON allows these as they are, and a terminal heeds them."""
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    title: str
+    cell: Callable[[Document], Text | str]
+    """The cell of a row; without line breaks or control characters."""
+    right: bool = False
+    """Whether it is aligned to the right, as numbers are."""
+
+
+class ClosedPipe(Exception):
+    """Nobody reads what is written any more."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> Never:
+        raise ClosedPipe
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Plain text as it is given: colours on a terminal only, texts never read as markup."""
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+class Output:
+    """Writes to standard output; what is for a person's eye only goes to standard error."""
+
+    def __init__(self, format_: Format) -> None:
+        self.format = format_
+        self.out = console()
+        self.err = console(stderr=True)
+
+    @property
+    def tables(self) -> bool:
+        return self.format is Format.TABLE
+
+    def one(self, document: Document, table: Callable[[Console, Document], None]) -> None:
+        """One resource; `table` writes it for people."""
+        if self.tables:
+            table(self.out, document)
+        else:
+            self._json(document)
+
+    def many(self, documents: Iterable[Document], columns: Sequence[Column], what: str) -> None:
+        """A list as it comes; `what` it is of says what there is none of."""
+        if self.format is Format.JSON:
+            self._array(documents)
+        elif self.format is Format.JSONL:
+            for document in documents:
+                self._json(document)
+        elif not table(self.out, documents, columns):
+            self.note(f"no {what}")
+
+    def each(self, documents: Iterable[Document], table: Callable[[Console, Document], None], *, several: bool) -> None:
+        """Resources as they come, each as `one` has it; in JSON they are a list where `several` were asked for."""
+        if several and self.format is Format.JSON:
+            self._array(documents)
+            return
+        for document in documents:
+            self.one(document, table)
+
+    def event(self, document: Document, line: Callable[[Document], Text]) -> None:
+        """One of a stream that has no end, so that JSON is a line each too."""
+        if self.tables:
+            write_line(self.out, line(document))
+        else:
+            self._write(_compact(document))
+        self._flush()
+
+    def text(self, text: str, document: Document) -> None:
+        """What one line says to people, and `document` to programs."""
+        if self.tables:
+            write_line(self.out, Text(text))
+        else:
+            self._json(document)
+
+    def note(self, text: str) -> None:
+        """Beside the result, for people."""
+        self.err.print(Text(text), soft_wrap=True)
+
+    def _json(self, document: Document) -> None:
+        self._write(_compact(document) if self.format is Format.JSONL else _json(document, indent=2))
+
+    def _array(self, documents: Iterable[Document]) -> None:
+        before = "[\n"
+        for document in documents:
+            self._write(before + _compact(document), end="")
+            before = ",\n"
+        self._write("[]" if before == "[\n" else "\n]")
+
+    def _write(self, text: str, end: str = "\n") -> None:
+        try:
+            sys.stdout.write(text + end)
+        except BrokenPipeError:
+            raise ClosedPipe from None
+
+    def _flush(self) -> None:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ClosedPipe from None
+
+
+def _compact(document: Document) -> str:
+    return _json(document)
+
+
+def _json(document: Document, indent: int | None = None) -> str:
+    return json.dumps(document, ensure_ascii=_ascii(), indent=indent).translate(_CONTROLS)
+
+
+def _ascii() -> bool:
+    """Whether the terminal's or the pipe's encoding may lack characters."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+
+
+def write_line(to: Console, text: Text) -> None:
+    """Cut to the width of a terminal, and never cut in a pipe or a file."""
+    if to.is_terminal:
+        to.print(text, no_wrap=True, overflow="ellipsis")
+    else:
+        to.file.write(f"{text.plain}\n")  # rich takes ten times as long, which lists of many pages feel
+
+
+def table(to: Console, documents: Iterable[Document], columns: Sequence[Column]) -> int:
+    """Writes `table_lines` while they come; how many documents there were."""
+    count = 0
+    for line in table_lines(documents, columns):
+        write_line(to, line)
+        count += 1
+    return max(count - 1, 0)
+
+
+def table_lines(documents: Iterable[Document], columns: Sequence[Column]) -> Iterator[Text]:
+    """A heading and a line for each document; nothing where there is none.
+
+    The first rows decide how wide the columns are, and a wider cell later widens its column from there on.
+    """
+    rows = ([_text(column.cell(document)) for column in columns] for document in documents)
+    first = list(islice(rows, _MEASURED))
+    if not first:
+        return
+    heading = [Text(column.title, "bold") for column in columns]
+    widths = [max(cell_len(row[i].plain) for row in [heading, *first]) for i in range(len(columns))]
+    for row in chain([heading], first, rows):
+        yield _aligned(row, widths, columns)
+
+
+def _text(cell: Text | str) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
+def _aligned(row: Sequence[Text], widths: list[int], columns: Sequence[Column]) -> Text:
+    line = Text()
+    for i, (cell, column) in enumerate(zip(row, columns, strict=True)):
+        widths[i] = max(widths[i], cell_len(cell.plain))
+        padding = " " * (widths[i] - cell_len(cell.plain))
+        parts = (padding, cell) if column.right else (cell, padding)
+        line.append_text(Text.assemble(_GAP if i else "", *parts))
+    line.rstrip()
+    return line
+
+
+def fields(to: Console, pairs: Iterable[tuple[str, Text | str]]) -> None:
+    """One resource: a line a field that says something, names aligned; a long value goes on in the next line."""
+    shown = [(name, value) for name, value in pairs if str(value)]
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
+        to.print(Text.assemble((f"{name:<{width}}", "bold"), _GAP, value), soft_wrap=True)
+
+
+def first(documents: Iterator[Document], limit: int | None) -> Iterator[Document]:
+    """The first `limit` of them; None: all."""
+    return islice(documents, limit)

@@ -1,0 +1,201 @@
+"""What tables show of each resource: columns of lists, and the lines of a single one.
+
+Layer: inside operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.text import Text
+
+from contentgen.cli import cells
+from contentgen.cli.documents import Document
+from contentgen.cli.output import Column, fields
+
+
+def worker_state(worker: Document) -> Text:
+    """The one word that matters most about it."""
+    if worker["unhealthy"]:
+        return Text("unhealthy", "red")
+    if worker["draining"]:
+        return Text("draining", "magenta")
+    if not worker["running"]:
+        return Text("gone", "red")
+    return Text("busy", "yellow") if worker["busy_slots"] else Text("idle", "green")
+
+
+def at_once(account: Document) -> str:
+    """How many of an account's tasks may run at once."""
+    return _limit(account["max_concurrent_tasks"])
+
+
+def _limit(most: int) -> str:
+    return str(most or "no limit")
+
+
+TASKS = (
+    Column("TASK", lambda it: it["task_id"]),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("STATUS", lambda it: cells.state(it["status"])),
+    Column("PRIO", lambda it: str(it["priority"]), right=True),
+    Column("TRY", lambda it: str(it["attempt"]), right=True),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
+    Column("PROGRESS", cells.progress),
+    Column("TOPIC", lambda it: cells.line(it["topic"])),
+)
+EVENTS = (
+    Column("TIME", lambda it: cells.local_time(it["event_time"])),
+    Column("FROM", lambda it: cells.state(it["previous_status"])),
+    Column("TO", lambda it: cells.state(it["status"])),
+    Column("TRY", lambda it: str(it["attempt"] or ""), right=True),
+    Column("REASON", lambda it: cells.line(it["reason"])),
+    Column("WORKER", lambda it: cells.line(it["worker_id"])),
+    Column("MESSAGE", lambda it: cells.line(it["message"])),
+)
+COUNTS = (
+    Column("STATUS", lambda it: cells.state(it["status"])),
+    Column("TASKS", lambda it: cells.number(it["tasks"]), right=True),
+)
+WORKERS = (
+    Column("WORKER", lambda it: cells.line(it["worker_id"])),
+    Column("STATE", worker_state),
+    Column("BUSY", lambda it: f"{it['busy_slots']}/{it['slots']}", right=True),
+    Column("AHEAD", lambda it: str(it["queue_size"]), right=True),
+    Column("HOST", lambda it: cells.line(it["hostname"])),
+    Column("VERSION", lambda it: cells.line(it["version"])),
+    Column("HEARD OF", lambda it: f"{cells.age(it['last_heartbeat_time'])} ago"),
+    Column("ERROR", lambda it: cells.line(it["last_error"])),
+    Column("CLI", lambda it: cells.line(it["creator_version"])),
+)
+CONTENTS = (
+    Column("CONTENT", lambda it: str(it["content_id"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("REVIEW", lambda it: cells.state(it["review_status"])),
+    Column("LENGTH", lambda it: cells.number(it["word_count"]), right=True),
+    Column("SCORE", lambda it: cells.number(it["quality_score"]), right=True),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
+    Column("TITLE", lambda it: cells.line(it["title"])),
+)
+POOL = (
+    Column("CONTENT", lambda it: str(it["content_id"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("STATUS", lambda it: cells.state(it["status"])),
+    Column("PRIO", lambda it: str(it["priority"]), right=True),
+    Column("NOT BEFORE", lambda it: cells.local_time(it["schedule_time"])),
+    Column("ERROR", lambda it: cells.line(it["error"])),
+)
+ACCOUNTS = (
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("ACTIVE", lambda it: cells.yes_no(it["active"])),
+    Column("WEIGHT", lambda it: cells.number(it["weight"]), right=True),
+    Column("AT ONCE", at_once, right=True),
+    Column("PENDING", lambda it: _limit(it["max_pending_tasks"]), right=True),
+    Column("PRIO", lambda it: _limit(it["max_priority"]), right=True),
+    Column("A MINUTE", lambda it: _limit(it["max_starts_per_minute"]), right=True),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
+    Column("NAME", lambda it: cells.line(it["name"])),
+)
+
+
+def task(to: Console, it: Document) -> None:
+    """All that is known of a task, but what is as it always is."""
+    fields(to, _task_lines(it))
+
+
+def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "task", it["task_id"]
+    yield "account", str(it["account_id"])
+    yield "status", cells.state(it["status"])
+    yield "waits for", cells.WAITS_FOR.get(it["pending_reason"] or "", it["pending_reason"] or "")
+    yield "progress", f"{cells.progress(it)}  {cells.line((it['progress'] or {}).get('message'))}".strip()
+    yield "error", cells.error(it)
+    for key, value in sorted((it["error"] or {}).get("details", {}).items()):
+        yield f"  {cells.line(key)}", cells.line(value)
+    yield "content", str(it["content_id"] or "")
+    yield "topic", cells.line(it["topic"])
+    for name in ("keywords", "category", "tone", "requirements"):
+        yield name, cells.line(it[name])
+    yield "priority", str(it["priority"])
+    yield "review", "" if it["auto_approve"] else "needed"
+    yield "attempt", str(it["attempt"] or "")
+    yield "retries", _retries(it)
+    yield "backoff", ", ".join(_backoff(it))
+    yield "timeout", cells.duration(it["timeout"])
+    yield "worker", cells.line(it["worker_id"])
+    yield "lease", cells.line(it["lease_id"])
+    for name in ("create", "schedule", "submit", "start", "timeout", "end"):
+        yield f"{name} time", cells.local_time(it[f"{name}_time"])
+    yield "labels", ", ".join(cells.line(f"{key}={value}") for key, value in sorted(it["labels"].items()))
+    yield "request id", cells.line(it["request_id"])
+
+
+def _retries(it: Document) -> str:
+    return f"{it['retry_count']} of {it['max_retries']}" + ("" if it["auto_retry"] else ", none by itself")
+
+
+def _backoff(it: Document) -> Iterator[str]:
+    """What the task's submit says of the waits before its retries; nothing where they are as always."""
+    if it["initial_backoff"] is not None:
+        yield f"first {cells.duration(it['initial_backoff'])}"
+    if it["backoff_multiplier"] is not None:
+        yield f"times {cells.number(it['backoff_multiplier'])}"
+    if it["max_backoff"] is not None:
+        yield f"at most {cells.duration(it['max_backoff'])}"
+
+
+def worker(to: Console, it: Document) -> None:
+    fields(
+        to,
+        [
+            ("worker", cells.line(it["worker_id"])),
+            ("state", worker_state(it)),
+            ("busy slots", f"{it['busy_slots']} of {it['slots']}"),
+            ("leases ahead", str(it["queue_size"])),
+        ],
+    )
+
+
+def account(to: Console, it: Document) -> None:
+    fields(
+        to,
+        [
+            ("account", str(it["account_id"])),
+            ("name", cells.line(it["name"])),
+            ("active", cells.yes_no(it["active"])),
+            ("weight", cells.number(it["weight"])),
+            ("tasks at once", at_once(it)),
+            ("tasks pending", _limit(it["max_pending_tasks"])),
+            ("highest priority", _limit(it["max_priority"])),
+            ("starts a minute", _limit(it["max_starts_per_minute"])),
+            ("create time", cells.local_time(it["create_time"])),
+        ],
+    )
+
+
+def content(to: Console, it: Document) -> None:
+    """What is known of a content, and its text: rendered on a terminal, as it is elsewhere."""
+    fields(to, _content_lines(it))
+    if it["body"]:
+        body = cells.lines(it["body"]).rstrip()
+        to.print()
+        if to.is_terminal:
+            to.print(Markdown(body, hyperlinks=False))
+        else:
+            to.print(body, soft_wrap=True)
+
+
+def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "content", str(it["content_id"])
+    yield "account", str(it["account_id"])
+    yield "task", cells.line(it["task_id"])
+    yield "title", cells.line(it["title"])
+    yield "review", cells.state(it["review_status"])
+    yield "comment", cells.line(it["review_comment"])
+    yield "category", cells.line(it["category"])
+    yield "length", cells.number(it["word_count"])
+    yield "score", cells.number(it["quality_score"])
+    yield "images", cells.line(", ".join(it["images"]))
+    yield "create time", cells.local_time(it["create_time"])

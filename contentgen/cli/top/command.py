@@ -1,0 +1,112 @@
+"""`contentgen top` itself: reads, draws, waits, and reads again. Layer: the top of top."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import grpc
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from contentgen.cli import cells, values
+from contentgen.cli.command import Session, command
+from contentgen.cli.failures import told
+from contentgen.cli.options import OnlyAccount
+from contentgen.cli.output import Format, write_line
+from contentgen.cli.top.frame import document, frame
+from contentgen.cli.top.readings import Rates, Reading, rates, read
+
+Interval = Annotated[str, typer.Option("--interval", "-i", metavar="DURATION", help="Between two readings.")]
+Once = Annotated[
+    bool, typer.Option("--once", help="One frame, after two readings an interval apart; so it is in a pipe too.")
+]
+
+LEAST_INTERVAL = 0.1
+_ROWS_ONCE = 10
+_LINES_BESIDE = 14
+"""Lines of a frame that are no tasks: heads, titles, a few workers."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """`top`."""
+    command(
+        app,
+        "top",
+        "contentgen top",
+        "contentgen top --account 1 --interval 5s",
+        "contentgen top --once",
+        "contentgen -o jsonl top | jq '{time, queue_depth, rates}'",
+    )(top)
+
+
+def top(session: Session, account: OnlyAccount = 0, interval: Interval = "2s", once: Once = False) -> None:
+    """Show queue, workers and running tasks, live.
+
+    And rates, progress and recent failures; drawn anew until Ctrl-C. With --account the tasks are those of that
+    account, and the workers are everyone's. With --output jsonl each reading is a line.
+    """
+    pause = values.seconds(interval)
+    if pause < LEAST_INTERVAL:
+        raise typer.BadParameter(f"--interval should be {LEAST_INTERVAL:g} s at least")
+    before = read(session.connection, account)
+    if session.output.format is Format.JSONL and not once:
+        _stream(session, account, pause, before)
+    elif session.output.tables and session.output.out.is_terminal and not once:
+        _live(session, account, pause, before)
+    else:
+        time.sleep(pause)
+        after = read(session.connection, account)
+        _write_once(session, after, rates(before, after))
+
+
+def _write_once(session: Session, reading: Reading, speed: Rates) -> None:
+    def write(to: Console, _document: object) -> None:
+        for line in frame(reading, speed, _ROWS_ONCE):
+            write_line(to, line)
+
+    session.output.one(document(reading, speed), write)
+
+
+def _stream(session: Session, account: int, pause: float, before: Reading) -> None:
+    while True:
+        time.sleep(pause)
+        after = read(session.connection, account)
+        session.output.event(document(after, rates(before, after)), lambda _: Text())
+        before = after
+
+
+def _live(session: Session, account: int, pause: float, before: Reading) -> None:
+    """Stays on the screen while no scheduler answers, and says so."""
+    speed: Rates | None = None
+    lost: grpc.RpcError | None = None
+    with Live(console=session.output.out, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(_screen(session, before, speed, lost), refresh=True)
+            time.sleep(pause)
+            try:
+                after = read(session.connection, account)
+            except grpc.RpcError as error:
+                if not _passes(error):
+                    raise
+                lost = error
+            else:
+                before, speed, lost = after, rates(before, after), None
+
+
+def _passes(error: grpc.RpcError) -> bool:
+    assert isinstance(error, grpc.Call)
+    return error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def _screen(session: Session, reading: Reading, speed: Rates | None, lost: grpc.RpcError | None) -> Group:
+    target = session.connection.target
+    shown = cells.clock_time(reading.time.isoformat())
+    head = Text(f"contentgen top  {target.scheduler}  {shown}  (Ctrl-C ends it)", "reverse")
+    rows = max((session.output.out.height - _LINES_BESIDE - len(reading.pool["workers"])) // 2, 3)
+    lines = [head, *([Text(told(lost, target), "bold red")] if lost else []), *frame(reading, speed, rows)]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*lines)

@@ -1,0 +1,98 @@
+"""One frame of `top`, as lines and as a document. Layer: inside top."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from rich.text import Text
+
+from contentgen.cli import cells, tables
+from contentgen.cli.documents import Document
+from contentgen.cli.output import Column, table_lines
+from contentgen.cli.top.readings import Rates, Reading
+
+_RUNNING = (
+    Column("TASK", lambda it: it["task_id"]),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("STATUS", lambda it: cells.state(it["status"])),
+    Column("TRY", lambda it: str(it["attempt"]), right=True),
+    Column("FOR", lambda it: cells.age(it["start_time"] or it["submit_time"]), right=True),
+    Column("WORKER", lambda it: cells.line(it["worker_id"])),
+    Column("PROGRESS", cells.progress),
+    Column("TOPIC", lambda it: cells.line(it["topic"])),
+)
+_FAILURES = (
+    Column("TASK", lambda it: it["task_id"]),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("STATUS", lambda it: cells.state(it["status"])),
+    Column("TRY", lambda it: str(it["attempt"]), right=True),
+    Column("ENDED", lambda it: cells.local_time(it["end_time"])),
+    Column("ERROR", cells.error),
+)
+
+
+def frame(reading: Reading, speed: Rates | None, rows: int) -> Iterator[Text]:
+    """Its lines.
+
+    Args:
+        reading: what is shown.
+        speed: None where there is nothing to compare with yet.
+        rows: of tasks, running and failed each.
+    """
+    yield _line("queue", _queue(reading))
+    yield _line("rates", _rates(speed))
+    yield _line("workers", _pool(reading.pool))
+    yield from _section("", reading.pool["workers"], tables.WORKERS, rows)
+    yield from _section("running", reading.running, _RUNNING, rows)
+    yield from _section("recent failures", reading.failures, _FAILURES, rows)
+
+
+def document(reading: Reading, speed: Rates | None) -> Document:
+    """The same for programs."""
+    return {
+        "time": reading.time.isoformat(),
+        **reading.stats,
+        "rates": None if speed is None else asdict(speed),
+        "worker_pool": reading.pool,
+        "running": reading.running,
+        "recent_failures": reading.failures,
+    }
+
+
+def _line(name: str, text: str) -> Text:
+    return Text.assemble((f"{name:<9}", "bold"), text)
+
+
+def _queue(reading: Reading) -> str:
+    counts = reading.stats["counts"]
+    oldest = cells.duration(reading.stats["oldest_pending_age"])
+    waits = f", the oldest for {oldest}" if oldest else ""
+    return (
+        f"{counts['pending']:,} pending ({reading.stats['queue_depth']:,} due{waits}), "
+        f"{counts['submitted']:,} submitted, {counts['processing']:,} processing"
+    )
+
+
+def _rates(speed: Rates | None) -> str:
+    if speed is None:
+        return "…"
+    told = f"{speed.submitted:.1f}/s submitted, {speed.completed:.1f}/s completed, {speed.failed:.1f}/s failed"
+    return f"{told} (over {cells.duration(speed.over)})"
+
+
+def _pool(pool: Document) -> str:
+    busy = sum(worker["busy_slots"] for worker in pool["workers"])
+    slots = sum(worker["slots"] for worker in pool["workers"] if worker["running"])
+    return f"{pool['num_workers']} connected, {busy} of {slots} slots busy"
+
+
+def _section(title: str, documents: Sequence[Document], columns: Sequence[Column], rows: int) -> Iterator[Text]:
+    if not documents:
+        return
+    yield Text()
+    if title:
+        yield Text(title, "bold")
+    yield from table_lines(documents[:rows], columns)
+    if len(documents) > rows:
+        yield Text(f"… and {len(documents) - rows} more", "dim")

@@ -1,0 +1,64 @@
+"""What a flag's text may mean: durations, times, labels, states.
+
+Layer: inside operators. Each reader raises typer.BadParameter with what it should be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import typer
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contentgen.client import documents, fields
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_MOST = 3_650 * 86_400.0
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `2m`, `1h`."""
+    match = _DURATION.fullmatch(text.strip())
+    value = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
+    if not 0 <= value <= _MOST:
+        raise typer.BadParameter(f"{text!r} should be a duration such as 90, 90s, 2m, 1h or 7d")
+    return value
+
+
+def moment(text: str | None) -> Timestamp | None:
+    """ISO 8601, local where it names no zone; `+2h` is from now. None: unset."""
+    return None if text is None else fields.timestamp(_datetime(text).astimezone(UTC))
+
+
+def _datetime(text: str) -> datetime:
+    if text.startswith("+"):
+        return datetime.now(UTC) + timedelta(seconds=seconds(text[1:]))
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} should be a time such as 2030-01-31T08:00, 2030-01-31T08:00+08:00 or +2h"
+        ) from None
+
+
+def pairs(given: Iterable[str] | None) -> dict[str, str]:
+    """Each `key=value`; the value may hold more `=`."""
+    found = {}
+    for each in given or ():
+        key, equals, value = each.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{each!r} should be KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def states(enum: EnumDescriptor, names: Sequence[str]) -> list[int]:
+    """The numbers of these states, each of which may be several by comma."""
+    try:
+        return [documents.value(enum, name.strip().lower()) for each in names for name in each.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -1,0 +1,67 @@
+"""How gRPC itself chooses a scheduler, and what it repeats on another: the service config of the client's channel.
+
+Layer: client, below `connection`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+
+_TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
+_CONTENTS = content_pb.DESCRIPTOR.services_by_name["ContentService"]
+_ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
+_POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
+
+SAFE_TO_REPEAT: Mapping[ServiceDescriptor, Sequence[str]] = {
+    _TASKS: (
+        "SubmitTask",  # carries a request_id, always
+        "BatchSubmitTasks",  # each of its requests does
+        "GetTask",
+        "BatchGetTasks",
+        "ListTasks",
+        "WaitTask",
+        "ListTaskEvents",
+        "GetTaskStats",
+        "PollRunningTasks",
+        "PollTask",
+    ),
+    _CONTENTS: ("GetContent", "ListContents", "ListPublishPool"),
+    _ACCOUNTS: ("GetAccount", "ListAccounts"),
+    _POOL: ("GetWorkerPool",),
+}
+"""Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
+those that are idempotent but answer how many they moved: repeated, they would answer too few. A watch mends itself.
+"""
+
+_POLICY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def service_config() -> str:
+    """As JSON, for the channel option `grpc.service_config`."""
+    names = [name for service, methods in SAFE_TO_REPEAT.items() for name in _names(service, methods)]
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],  # else all clients of a list would call its first address
+            "methodConfig": [{"name": names, "retryPolicy": _POLICY}],
+        }
+    )
+
+
+def _names(service: ServiceDescriptor, methods: Iterable[str]) -> Iterable[dict[str, str]]:
+    for method in methods:
+        assert method in service.methods_by_name, method
+        yield {"service": service.full_name, "method": method}

@@ -1,0 +1,45 @@
+"""`python -m contentgen.stack demo|run`: the whole stack on this machine. `make demo` and `make run` call it.
+
+Layer: the top of cli. Exit statuses: 0 done or, of `run`, ended by a signal; 1 something failed; 130 a demo that was
+interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: processes are started beside it
+
+import argparse
+import io
+import sys
+
+from contentgen.stack.demo import demo
+from contentgen.stack.interrupts import Interrupted, Interrupts
+from contentgen.stack.processes import StackError
+from contentgen.stack.run import run
+
+_COMMANDS = {"demo": demo, "run": run}
+
+
+def main() -> int:
+    """Its exit status."""
+    parser = argparse.ArgumentParser(prog="contentgen.stack", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("command", choices=_COMMANDS, help="demo: for a look; run: until Ctrl-C, data is kept")
+    chosen = parser.parse_args().command
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # articles are Chinese too, whatever the terminal can show
+    try:
+        with Interrupts() as interrupts:
+            _COMMANDS[chosen](interrupts)
+    except Interrupted:
+        print("interrupted; everything is stopped", file=sys.stderr)
+        return 130
+    except StackError as error:
+        print(f"{chosen} failed: {error}\nread {error.log}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""`demo`: the whole life of a handful of tasks on a stack of its own, in a folder that is gone afterwards.
+
+Layer: cli.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from contentgen.client import ContentGenerationClient
+from contentgen.stack import show
+from contentgen.stack.interrupts import Interrupts
+from contentgen.stack.processes import StackError
+from contentgen.stack.services import WORKERS, Stack
+from contentgen.stack.throwaway import environment, throwaway_folder
+
+ACCOUNT = 1
+LIMIT = 60.0
+"""Seconds for all tasks to end: far more than they take."""
+GRACE = 0.5
+"""Seconds: where all went well nothing runs any more, and else nobody needs it."""
+
+Document = dict[str, Any]
+
+
+class Part(NamedTuple):
+    """A task of the demo, and what it is there to show."""
+
+    topic: str
+    priority: int
+    shows: str
+    options: Mapping[str, Any] = {}
+    """More arguments of `submit_task`."""
+
+
+ARTICLE = Part(
+    "人工智能的未来发展", 8, "the article below", {"keywords": "AI,人工智能,技术", "category": "科技", "tone": "专业"}
+)
+FAILS = Part(
+    "A CLI that fails the first time",
+    6,
+    "fails, and is retried by RetryTask",
+    {"auto_retry": False, "creator_options": {"demo-fail": "exit", "demo-fail-times": "1"}},
+)
+CANCELLED = Part(
+    "Something nobody wants any more", 1, "is cancelled, running or not", {"creator_options": {"demo-seconds": "60"}}
+)
+REVIEWED = Part("春天的第一杯咖啡", 5, "waits for a review", {"auto_approve": False})
+PARTS = (
+    CANCELLED,
+    Part("Working well from home", 4, "is served when its turn comes"),
+    REVIEWED,
+    FAILS,
+    ARTICLE,
+    Part("Breaking: a queue that loses nothing", 10, "goes first"),
+)
+
+
+def demo(interrupts: Interrupts) -> None:
+    """Runs it. Raises StackError, which names the log to read, or Interrupted."""
+    out = show.console()
+    start = time.monotonic()
+    with throwaway_folder("demo") as folder:
+        out.print(f"starting a scheduler with a PostgreSQL of its own and {WORKERS} workers in {folder}")
+        with Stack(_environment(folder), folder / "logs", GRACE, interrupts) as stack:
+            with ContentGenerationClient(stack.target) as client:
+                _Story(stack, client, out, folder / "logs").tell()
+            out.print("\nstopping")
+    out.print(f"done in {time.monotonic() - start:.1f} s; nothing is left running")
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**environment(folder), "CREATOR_DEMO_SECONDS": "1", "CONTENTGEN_SLOTS": "2"}
+
+
+class _Story:
+    """What happens on the stack, from the first account to the last look."""
+
+    def __init__(self, stack: Stack, client: ContentGenerationClient, out: Console, logs: Path) -> None:
+        self._stack = stack
+        self._client = client
+        self._out = out
+        self._logs = logs
+        self._tasks: dict[str, Part] = {}
+        self._steered: set[str] = set()
+
+    def tell(self) -> None:
+        account = self._client.create_account("demo")
+        self._expect(account["account_id"] == ACCOUNT, f"the first account is {account}")
+        with show.view(self._out) as view:
+            for part in PARTS:
+                self._submit(part, view)
+            self._stack.until(lambda: self._follow(view), within=LIMIT, what="all tasks have ended")
+        self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
+        self._print_what_came_of_it()
+
+    def _submit(self, part: Part, view: show.View) -> None:
+        task_id = self._client.submit_task(ACCOUNT, part.topic, priority=part.priority, **part.options)
+        self._tasks[task_id] = part
+        view.say(f"SubmitTask {task_id} priority {part.priority:<2}  {part.topic}: {part.shows}")
+
+    def _follow(self, view: show.View) -> bool:
+        """Shows the tasks as they stand and steers them; whether all have ended well."""
+        tasks = self._status()
+        view.show(tasks)
+        for task in tasks:
+            self._steer(task, tasks, view)
+        return all(task["status"] == self._last(task) for task in tasks)
+
+    def _status(self) -> list[Document]:
+        found = self._client.get_task_statuses(list(self._tasks))
+        return [task for task in found if task is not None]
+
+    def _last(self, task: Document) -> str:
+        return "cancelled" if self._tasks[task["task_id"]] is CANCELLED else "completed"
+
+    def _steer(self, task: Document, tasks: Sequence[Document], view: show.View) -> None:
+        task_id, part = task["task_id"], self._tasks[task["task_id"]]
+        if part is CANCELLED and task_id not in self._steered and any(it["status"] == "completed" for it in tasks):
+            self._steered.add(task_id)
+            view.say(f"CancelTask {task_id} (it is {task['status']})")
+            self._client.cancel_task(task_id, force=True)
+        elif task["status"] in {"failed", "timeout"}:
+            self._expect(part is FAILS and task_id not in self._steered, f"{task_id} failed: {task['error']}")
+            self._steered.add(task_id)
+            view.say(f"RetryTask  {task_id} (it failed: {task['error']})")
+            self._client.retry_task(task_id)
+
+    def _all_workers(self) -> bool:
+        return bool(self._client.get_worker_pool_status()["num_workers"] == WORKERS)
+
+    def _print_what_came_of_it(self) -> None:
+        made = {task["topic"]: task["content_id"] for task in self._status()}
+        content = self._client.get_content(made[ARTICLE.topic])
+        self._expect(content is not None, "the article is not there")
+        assert content is not None
+        show.article(self._out, content)
+        pool = list(self._client.iter_publish_pool(ACCOUNT))
+        waiting = list(self._client.iter_contents(ACCOUNT, "pending_review"))
+        titles = {each["content_id"]: each["title"] for each in self._client.iter_contents(ACCOUNT)}
+        show.contents(self._out, "publish pool", [{**entry, "title": titles[entry["content_id"]]} for entry in pool])
+        show.contents(self._out, "waiting for a review", waiting)
+        show.workers(self._out, self._client.get_worker_pool_status())
+        self._expect([each["title"] for each in waiting] == [REVIEWED.topic], "not just one content awaits its review")
+        self._expect(len(pool) == len(PARTS) - 2, f"{len(pool)} entries in the publish pool")
+
+    def _expect(self, so: bool, otherwise: str) -> None:
+        if not so:
+            raise StackError(otherwise, self._logs)

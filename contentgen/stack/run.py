@@ -1,0 +1,73 @@
+"""`run`: the stack in the foreground until Ctrl-C, on data that stays.
+
+Layer: cli.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from contentgen.client import ContentGenerationClient
+from contentgen.stack.interrupts import Interrupted, Interrupts
+from contentgen.stack.services import START_LIMIT, WORKERS, Stack, command, demo_creator
+
+GRACE = 10.0
+"""Seconds that running CLIs get after Ctrl-C."""
+_POLL = 0.2
+
+
+def run(interrupts: Interrupts) -> None:
+    """Runs it until a signal comes. Raises StackError, which names the log to read."""
+    data = Path(os.environ.get("CONTENTGEN_DATA_DIR") or ".contentgen").absolute()
+    if not data.exists():
+        data.mkdir(parents=True)
+        data.chmod(0o711)  # where root runs it, another user runs PostgreSQL, and has to pass through
+    try:
+        with Stack(_environment(data), data / "logs", GRACE, interrupts) as stack:
+            with ContentGenerationClient(stack.target) as client:
+                _set_up(stack, client)
+            _say_how_to_use_it(stack.target, data)
+            stack.keep_up(_say, _POLL)
+    except Interrupted:
+        print("stopped")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _environment(data: Path) -> dict[str, str]:
+    given = {name: value for name, value in os.environ.items() if name != "CONTENTGEN_WORKER_ID"}  # there are two
+    creator = {} if given.get("CREATOR_CLI_PATH") else demo_creator(data / "creator")
+    return {**given, **creator, "CONTENTGEN_DATA_DIR": str(data)}
+
+
+def _set_up(stack: Stack, client: ContentGenerationClient) -> None:
+    stack.until(
+        lambda: client.get_worker_pool_status()["num_workers"] >= WORKERS,
+        within=START_LIMIT,
+        what=f"{WORKERS} workers are connected",
+    )
+    if next(client.iter_accounts(), None) is None:
+        print(f"the database is empty: made account {client.create_account('default')['account_id']}")
+
+
+def _say_how_to_use_it(target: str, data: Path) -> None:
+    cli = os.environ.get("CREATOR_CLI_PATH")
+    creator = cli or "the demo creator, an offline stand-in (CREATOR_CLI_PATH names yours)"
+    print(
+        f"""\
+scheduler  {target}, with {WORKERS} workers
+CLI        {creator}
+data       {data}, logs in {data / "logs"}
+
+Submit a task, and look at it:
+  {command("buf")} curl --protocol grpc --http2-prior-knowledge \\
+    -d '{{"account_id": 1, "topic": "人工智能的未来发展"}}' http://{target}/contentgen.v1.TaskService/SubmitTask
+  {command("buf")} curl --protocol grpc --http2-prior-knowledge \\
+    -d '{{"account_id": 1}}' http://{target}/contentgen.v1.TaskService/ListTasks
+
+Ctrl-C ends it; what runs is given {GRACE:g} s, then it goes back to the queue.""",
+        flush=True,
+    )

@@ -1,0 +1,151 @@
+"""A scheduler and two workers on this machine: the commands, what they are told, and the order of start and end.
+
+Layer: cli, between the commands and `processes`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Never, Self, TypeVar
+
+import grpc
+
+from contentgen.stack.interrupts import Interrupts
+from contentgen.stack.processes import Service, StackError, end
+from contentgen.stack.supervisor import Supervisor
+
+WORKERS = 2
+START_LIMIT = 60.0
+"""Seconds for a service to start: far more than it takes, for machines that are busy."""
+_POLL = 0.05
+
+T = TypeVar("T")
+
+
+def command(name: str) -> str:
+    """A command that was installed beside this Python."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def demo_creator(folder: Path) -> dict[str, str]:
+    """Settings of a worker that runs the demo creator, which keeps its notes in `folder`."""
+    return {
+        "CREATOR_CLI_PATH": command("contentgen-demo-creator"),
+        "CREATOR_PROFILE": "json",
+        "CREATOR_ENV": "CREATOR_DEMO_DIR,CREATOR_DEMO_SECONDS",
+        "CREATOR_OPTIONS_ALLOWED": "demo-seconds,demo-fail,demo-fail-times",
+        "CREATOR_DEMO_DIR": str(folder),
+    }
+
+
+class Stack:
+    """Entered, a scheduler serves at `target` and two workers have been started; at the exit all have ended."""
+
+    def __init__(self, environment: Mapping[str, str], logs: Path, grace: float, interrupts: Interrupts) -> None:
+        """What it is made of.
+
+        Args:
+            environment: all settings of both services but CONTENTGEN_SCHEDULER.
+            logs: the folder for a log of each.
+            grace: seconds that running CLIs get at the end, before they are stopped.
+            interrupts: what is heeded while anything is waited for.
+        """
+        self._environment = {**environment, "CONTENTGEN_LOG_FORMAT": "json"}
+        self._logs = logs
+        self._grace = grace
+        self._interrupts = interrupts
+        self._scheduler: list[Service] = []
+        self._workers: list[Service] = []
+        self.target = ""
+
+    def __enter__(self) -> Self:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, grpc.RpcError):
+                self._explain(error)
+        finally:
+            self._end()
+
+    def _start(self) -> None:
+        scheduler = self._service("scheduler", "contentgen-scheduler", {})
+        self._scheduler.append(scheduler)
+        self.target = self.until(lambda: _ready(scheduler), within=START_LIMIT, what="the scheduler is ready")
+        for number in range(1, WORKERS + 1):
+            told = {"CONTENTGEN_SCHEDULER": self.target}
+            self._workers.append(self._service(f"worker-{number}", "contentgen-worker", told))
+
+    def _service(self, name: str, program: str, told: Mapping[str, str]) -> Service:
+        return Service(name, [command(program)], {**self._environment, **told}, self._logs / f"{name}.log")
+
+    def _end(self) -> None:
+        """Workers first: they give back what they hold to a scheduler that is still there."""
+        try:
+            end(self._workers, self._grace, self._interrupts)
+        finally:
+            end(self._scheduler, self._grace, self._interrupts)
+
+    def _explain(self, error: grpc.RpcError) -> None:
+        """Raises StackError: a call failed, since a service is gone or for the reason that it gives."""
+        self.check()
+        assert isinstance(error, grpc.Call)
+        raise StackError(f"a call failed: {error.code().name} {error.details()}", self._scheduler[0].log) from error
+
+    def check(self) -> None:
+        """Raises Interrupted where a signal came, StackError where a service has ended by itself."""
+        self._interrupts.check()
+        for service in (*self._scheduler, *self._workers):
+            service.check()
+
+    def keep_up(self, say: Callable[[str], None], pause: float) -> Never:
+        """Starts workers again that end by themselves, and tells `say`; looks each `pause` seconds.
+
+        Raises:
+            StackError: the scheduler has ended.
+            Interrupted: a signal came.
+        """
+        supervisors = [Supervisor(worker, say) for worker in self._workers]
+        while True:
+            for scheduler in self._scheduler:
+                scheduler.check()
+            for supervisor in supervisors:
+                supervisor.run_once()
+            self._interrupts.pause(pause)
+
+    def until(self, condition: Callable[[], T | None], *, within: float, what: str) -> T:
+        """The first true value of `condition`, looked at again and again.
+
+        Raises:
+            StackError: not within so many seconds, or a service ended meanwhile.
+            Interrupted: a signal came.
+        """
+        deadline = time.monotonic() + within
+        while not (value := condition()):
+            self.check()
+            if time.monotonic() > deadline:
+                raise StackError(f"not within {within:g} s: {what}", self._logs)
+            self._interrupts.pause(_POLL)
+        return value
+
+
+def _ready(scheduler: Service) -> str | None:
+    """The address that it says it serves at."""
+    for line in scheduler.log_text().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # no event, or one that is just being written
+        if isinstance(event, dict) and event.get("action") == "ready":
+            return str(event["listen"])
+    return None

@@ -1,0 +1,154 @@
+"""How the demo looks: a live table on a terminal, plain lines without one, and what is printed at the end.
+
+Layer: cli. Texts of tasks and contents are shown as they are, never read as markup.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.markdown import Markdown
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from contentgen.cli.styles import STYLES
+
+Document = Mapping[str, Any]
+
+PLAIN_WIDTH = 120
+_ID_TAIL = 8
+"""The end of an id tells tasks and workers apart, and leaves room for the topic on 80 columns."""
+
+
+class View(Protocol):
+    """Shows tasks while they move."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def say(self, text: str) -> None: ...
+    def show(self, tasks: Sequence[Document]) -> None: ...
+
+
+def console() -> Console:
+    """Of standard output."""
+    found = Console(highlight=False, markup=False, emoji=False)
+    if not found.is_terminal:
+        found.width = PLAIN_WIDTH
+    return found
+
+
+def view(out: Console) -> View:
+    return LiveTable(out) if out.is_terminal else PlainLines(out)
+
+
+class PlainLines:
+    """A line for each change."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._start = time.monotonic()
+        self._seen: dict[str, tuple[str, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def say(self, text: str) -> None:
+        self._out.print(f"{self._clock()}  {text}", soft_wrap=True)
+
+    def show(self, tasks: Sequence[Document]) -> None:
+        for task in tasks:
+            now = (task["status"], task["attempt"])
+            if self._seen.get(task["task_id"]) != now:
+                self._seen[task["task_id"]] = now
+                error = f"  ({task['error']})" if task["status"] == "failed" else ""
+                line = f"{self._clock()}  {task['task_id']}  {task['status']:<10}  {task['topic']}{error}"
+                self._out.print(line, soft_wrap=True)
+
+    def _clock(self) -> str:
+        return f"{time.monotonic() - self._start:5.1f} s"
+
+
+class LiveTable:
+    """All tasks in one table that is drawn anew."""
+
+    def __init__(self, out: Console) -> None:
+        self._live = Live(console=out, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        self._live.console.print(text, style="dim")
+
+    def show(self, tasks: Sequence[Document]) -> None:
+        table = Table("task", "prio", "status", "progress", "try", "worker", box=box.SIMPLE_HEAD, expand=True)
+        table.add_column("topic", no_wrap=True, overflow="ellipsis", ratio=1)
+        for task in tasks:
+            table.add_row(
+                f"…{task['task_id'][-_ID_TAIL:]}",
+                str(task["priority"]),
+                Text(task["status"], STYLES.get(task["status"], "")),
+                _progress(task),
+                str(task["attempt"] or ""),
+                (task["worker_id"] or "")[-_ID_TAIL:],
+                Text(task["topic"]),
+            )
+        self._live.start()
+        self._live.update(table, refresh=True)
+
+
+def _progress(task: Document) -> str:
+    if task["status"] == "completed":
+        return "100%"
+    progress = task["progress"]
+    return f"{progress['percent']}% {progress['step']}" if progress else ""
+
+
+def article(out: Console, content: Document) -> None:
+    """A finished content."""
+    heading = f"content {content['content_id']}: {content['title']} ({content['word_count']} characters)"
+    if out.is_terminal:
+        out.print(Panel(Markdown(content["body"], hyperlinks=False), title=Text(heading), padding=(1, 2)))
+    else:
+        out.print(f"\n{heading}\n\n{content['body'].rstrip()}", soft_wrap=True)
+
+
+def contents(out: Console, heading: str, rows: Sequence[Document]) -> None:
+    """Contents, or entries of the publish pool with their titles."""
+    table = _table(out, "content", "priority", "status", "title")
+    for row in rows:
+        status = row.get("review_status") or row["status"]
+        table.add_row(str(row["content_id"]), str(row.get("priority", "")), status, Text(row["title"]))
+    _print(out, heading, table)
+
+
+def workers(out: Console, pool: Document) -> None:
+    """The worker pool."""
+    table = _table(out, "worker", "running", "busy slots", "slots")
+    for worker in pool["worker_statuses"]:
+        running = "yes" if worker["running"] else "no"
+        table.add_row(worker["worker_id"], running, str(worker["busy_slots"]), str(worker["slots"]))
+    _print(out, f"worker pool: {pool['num_workers']} workers, {pool['total_queue_size']} tasks pending", table)
+
+
+def _table(out: Console, *columns: str) -> Table:
+    return Table(*columns, box=box.SIMPLE_HEAD if out.is_terminal else None)
+
+
+def _print(out: Console, heading: str, table: Table) -> None:
+    out.print(f"\n{heading}", style="bold")
+    out.print(table)

@@ -1,0 +1,293 @@
+"""The messages of WorkerService.Lease, to and from domain objects. Part of `api`.
+
+A worker is trusted no more than a client: what it sends is bounded and made storable here. What a report can't mean
+is judged as its lease's failure, never dropped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+from contentgen.v1 import task_pb2
+from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.messages.times import duration
+from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
+from scheduler_svc.application.leases import streams
+from scheduler_svc.application.leases.sessions import Opened
+from scheduler_svc.application.records import Grant
+from scheduler_svc.domain.content import MAX_RESULT_BYTES, Result
+from scheduler_svc.domain.errors import InvalidArgument, Violation
+from scheduler_svc.domain.ids import format_task_id, parse_lease_id
+from scheduler_svc.domain.lease import (
+    Accepted,
+    Change,
+    Completed,
+    Deferred,
+    Failed,
+    Processing,
+    Release,
+    Released,
+    Update,
+)
+from scheduler_svc.domain.retry import DEFAULT_PAUSE
+from scheduler_svc.domain.task import Progress, TaskError
+from scheduler_svc.domain.worker import Held, Hello, State, Wanted
+
+MAX_HELD = 10_000
+MAX_IMAGES = 1_000
+MAX_IMAGE_CHARACTERS = 128 * 1024
+MAX_STEP = 200
+MAX_MESSAGE = 2_000
+MAX_DEFERRAL_MESSAGE = 1_000
+MAX_DETAILS = 20
+MAX_DETAIL = 8_000
+MAX_LAST_ERROR = 1_000
+
+
+def hello(message: pb.Hello) -> Hello:
+    """Raises InvalidArgument, naming every bad field."""
+    with Violations() as bad:
+        bad.text("hello.worker_id", message.worker_id, MAX_NAME, required=True)
+        bad.text("hello.folder_id", message.folder_id, MAX_NAME, required=True)
+        for field in ("hostname", "version", "creator_version", "process_id"):
+            bad.text(f"hello.{field}", getattr(message, field), MAX_NAME)
+        bad.text("hello.creator_path", message.creator_path, 4_096)
+        bad.labels("hello.labels", message.labels)
+        if message.session_number < 1:
+            bad.add("hello.session_number", "must be 1 or more")
+        if not 0 <= message.slots <= MAX_ITEMS:
+            bad.add("hello.slots", f"must be 0 to {MAX_ITEMS:,}")
+        _bounded(bad, "hello.held_leases", message.held_leases)
+        _bounded(bad, "hello.lost_leases", message.lost_leases)
+    return Hello(
+        worker_id=message.worker_id,
+        folder_id=message.folder_id,
+        session_number=message.session_number,
+        hostname=message.hostname,
+        version=message.version,
+        slots=message.slots,
+        labels=dict(message.labels),
+        creator_path=message.creator_path,
+        creator_version=message.creator_version,
+        process_id=message.process_id,
+        held=_held(message.held_leases),
+        lost=tuple(message.lost_leases),
+        heeds_skipped=message.heeds_skipped_leases,
+    )
+
+
+def state(message: pb.State) -> State:
+    """Raises InvalidArgument, naming every bad field."""
+    with Violations() as bad:
+        if message.number < 1:
+            bad.add("state.number", "must be 1 or more, and rise")
+        if message.free_slots < 0:
+            bad.add("state.free_slots", "must be 0 or more")
+        _bounded(bad, "state.held_leases", message.held_leases)
+    return State(
+        number=message.number,
+        free_slots=message.free_slots,
+        held=_held(message.held_leases),
+        last_assignment=message.last_assignment,
+        last_poll=_poll(message.last_poll_id),
+        unhealthy=message.unhealthy,
+        last_error=_text(message.last_error, MAX_LAST_ERROR),
+    )
+
+
+def _poll(poll_id: str) -> int:
+    """The number behind a poll's id; 0 for what was never one."""
+    return int(poll_id) if _POLL_ID.fullmatch(poll_id) else 0
+
+
+_POLL_ID = re.compile("[1-9][0-9]{0,17}")
+
+
+def _bounded(bad: Violations, field: str, items: Sequence[object]) -> None:
+    if len(items) > MAX_HELD:
+        bad.add(field, f"must name at most {MAX_HELD:,} leases")
+
+
+def _held(named: Sequence[pb.HeldLease]) -> tuple[Held, ...]:
+    """How far each is, is known by its reports."""
+    return tuple(Held(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
+
+
+def updates(report: pb.Report) -> tuple[Update, ...]:
+    """The updates of a report, in order. Raises InvalidArgument where one says nothing."""
+    taken: list[Update] = []
+    lease_id, attempt, ref = "", 0, None
+    for i, it in enumerate(report.updates):
+        if it.lease_id != lease_id or it.attempt != attempt:  # a lease's updates mostly stand side by side
+            lease_id, attempt = it.lease_id, it.attempt
+            ref = parse_lease_id(lease_id, attempt)
+        taken.append(Update(lease_id, attempt, ref, _change(i, it)))
+    return tuple(taken)
+
+
+_STAGES: dict[str, Change] = {"accepted": Accepted(), "processing": Processing()}
+
+
+def _change(index: int, it: pb.LeaseUpdate) -> Change:
+    match it.WhichOneof("update"):
+        case "accepted" | "processing" as stage:
+            return _STAGES[stage]
+        case "progress":
+            percent = min(100, max(0, it.progress.percent))
+            return Progress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
+        case "completed":
+            return _completed(it.completed.result)
+        case "failed":
+            return Failed(_error(it.failed.error))
+        case "released":
+            return _released(index, it.released)
+        case "deferred":
+            return _deferred(it.deferred)
+        case _:
+            raise InvalidArgument([Violation(f"report.updates[{index}].update", "must say what happened")])
+
+
+def _completed(result: pb.Result) -> Completed | Failed:
+    if result.ByteSize() > MAX_RESULT_BYTES and _bytes(result.body) + _bytes(result.html_body) > MAX_RESULT_BYTES:
+        return Failed(TaskError("RESULT_TOO_LARGE", f"body and html hold more than {MAX_RESULT_BYTES} bytes"))
+    body = result.body.replace("\0", "")
+    if not body:
+        return Failed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
+    score = result.quality_score if result.HasField("quality_score") else None
+    images = tuple(image.replace("\0", "") for image in result.images)
+    if len(images) > MAX_IMAGES or sum(map(len, images)) > MAX_IMAGE_CHARACTERS:
+        return Failed(TaskError("RESULT_TOO_LARGE", f"more than {MAX_IMAGES:,} images, or too long names of them"))
+    if score is not None and not math.isfinite(score):
+        score = None
+    return Completed(Result(body, result.html_body.replace("\0", ""), images, score))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
+
+
+def _error(error: task_pb2.TaskError) -> TaskError:
+    details = {_text(k, MAX_STEP): _text(v, MAX_DETAIL) for k, v in list(error.details.items())[:MAX_DETAILS]}
+    return TaskError(_text(error.reason, MAX_STEP) or "CREATOR_ERROR", _text(error.message, MAX_MESSAGE), details)
+
+
+def _released(index: int, released: pb.Released) -> Released:
+    if released.reason not in _RELEASES:
+        raise InvalidArgument([Violation(f"report.updates[{index}].released.reason", "must be a known reason")])
+    return Released(_RELEASES[released.reason], released.started)
+
+
+def _deferred(deferred: pb.Deferred) -> Deferred:
+    """Whatever Duration it is, the pause is bounded where it is used."""
+    asked = deferred.retry_after
+    pause = asked.seconds + asked.nanos / 1e9 if deferred.HasField("retry_after") else DEFAULT_PAUSE
+    return Deferred(pause, _text(deferred.message, MAX_DEFERRAL_MESSAGE))
+
+
+_RELEASES = {int(reason): reason for reason in Release}
+
+
+def _text(text: str, most: int) -> str:
+    return text.replace("\0", "")[:most]
+
+
+def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
+    """The answer to a hello."""
+    return pb.LeaseResponse(
+        welcome=pb.Welcome(
+            lease_ttl=duration(timedelta(seconds=lease_ttl)),
+            heartbeat_interval=duration(timedelta(seconds=heartbeat_interval)),
+            keep_leases=opened.keep,
+            drop_leases=opened.drop,
+            wanted=_wanted(opened.wanted),
+            scheduler_id=scheduler_id,
+            takes_deferrals=True,
+            takes_parts=True,
+            skipped_leases=opened.skipped,
+        )
+    )
+
+
+def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
+    """A message to the worker."""
+    match message:
+        case streams.Assign(number, state_number, grants):
+            response = pb.LeaseResponse(assignment=pb.Assignment(number=number, state_number=state_number))
+            for grant in grants:
+                _fill(response.assignment.leases.add(), grant)
+            return response
+        case streams.AckState(number, not_renewed, skipped, wanted):
+            return pb.LeaseResponse(
+                acknowledgement=pb.Acknowledgement(
+                    state_number=number,
+                    not_renewed_leases=not_renewed,
+                    skipped_leases=skipped,
+                    wanted=_wanted(wanted),
+                )
+            )
+        case streams.AckReport(number, outcomes):
+            response = pb.LeaseResponse(acknowledgement=pb.Acknowledgement(report_number=number))
+            add = response.acknowledgement.results.add
+            for lease_id, attempt, outcome in outcomes:
+                add(lease_id=lease_id, attempt=attempt, outcome=_OUTCOMES[outcome])
+            return response
+        case streams.PartReceived(number, received):
+            return pb.LeaseResponse(part_received=pb.PartReceived(report_number=number, received_bytes=received))
+        case _:
+            return _order(message)
+
+
+def _order(message: streams.Order) -> pb.LeaseResponse:
+    match message:
+        case streams.CancelLease(lease_id, reason):
+            return pb.LeaseResponse(cancel=pb.Cancel(lease_id=lease_id, reason=reason))
+        case streams.PollOrder(poll):
+            return pb.LeaseResponse(poll_now=pb.PollNow(poll_id=str(poll)))
+        case streams.ResizeOrder(slots):
+            return pb.LeaseResponse(resize=pb.Resize(slots=slots))
+        case streams.DrainOrder():
+            return pb.LeaseResponse(drain=pb.Drain())
+        case streams.ReconnectOrder():
+            return pb.LeaseResponse(reconnect=pb.Reconnect())
+
+
+_OUTCOMES = (
+    pb.UPDATE_OUTCOME_UNSPECIFIED,
+    pb.UPDATE_OUTCOME_COMMITTED,
+    pb.UPDATE_OUTCOME_ALREADY_COMMITTED,
+    pb.UPDATE_OUTCOME_LEASE_LOST,
+)
+
+
+def _wanted(wanted: Wanted) -> pb.Wanted:
+    return pb.Wanted(slots=wanted.slots, drain=wanted.drain)
+
+
+def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
+    """Sets the fields in place: messages that are made apart would be copied into the one that holds them."""
+    lease.lease_id = grant.ref.lease_id
+    lease.attempt = grant.ref.attempt
+    lease.timeout.FromMilliseconds(grant.timeout_ms)
+    lease.failed_elsewhere = grant.failed_elsewhere
+    if grant.creator_options:
+        lease.creator_options.update(grant.creator_options)
+    task = lease.task
+    task.task_id = format_task_id(grant.ref.task_key)
+    task.account_id = grant.account_id
+    task.topic = grant.topic
+    task.keywords = grant.keywords
+    task.category = grant.category
+    task.requirements = grant.requirements
+    task.tone = grant.tone
+    task.priority = grant.priority
+    task.auto_approve = grant.auto_approve
+    task.status = task_pb2.TASK_STATUS_SUBMITTED
+    task.attempt = grant.ref.attempt
+    task.worker_id = grant.worker_id
+    task.timeout.FromMilliseconds(grant.timeout_ms)
+    task.lease_id = lease.lease_id
+    if grant.labels:
+        task.labels.update(grant.labels)

@@ -1,0 +1,80 @@
+"""WorkerPoolService: the workers, across all replicas. Part of `api`."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from contentgen.v1 import worker_pool_service_pb2 as pb
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages import convert
+from scheduler_svc.api.messages.pages import Page
+from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.dispatch import pauses
+from scheduler_svc.application.leases import worker_pool
+
+MOST_WORKERS = 20_000
+"""Workers that one answer holds at most, where nobody asks for less; an answer's bytes end it before that, mostly."""
+_WORKERS = "the workers, which serve all accounts"
+
+
+class WorkerPoolService(WorkerPoolServiceServicer):
+    """Each RPC: check the request, make the application call, convert the answer."""
+
+    def __init__(self, calls: Calls, dispatch_calls: Calls, lease_ttl: float) -> None:
+        """`dispatch_calls`: for what changes who may run. `lease_ttl`: seconds until a silent worker counts as gone."""
+        self._calls = calls
+        self._dispatch_calls = dispatch_calls
+        self._lease_ttl = lease_ttl
+
+    async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
+        with Violations() as bad:
+            page = Page.of_names(request, bad, "GetWorkerPool", default_size=MOST_WORKERS)
+        found = await self._calls.run(
+            worker_pool.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
+        )
+        workers, token = page.cut(found.workers, convert.worker, attrgetter("worker_id"))
+        return pb.GetWorkerPoolResponse(
+            num_workers=found.connected,
+            active_workers=found.active,
+            total_queue_size=found.queue_size,
+            workers=workers,
+            next_page_token=token,
+        )
+
+    async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        caller().about_everyone(_WORKERS)
+        worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
+        return pb.DrainWorkerResponse(worker=convert.worker(worker))
+
+    async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+            bad.number("slots", request.slots, 1, MAX_ITEMS)
+        caller().about_everyone(_WORKERS)
+        worker = await self._calls.run(worker_pool.resize_worker, request.worker_id, request.slots, self._lease_ttl)
+        return pb.ResizeWorkerResponse(worker=convert.worker(worker))
+
+    async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        _check_dispatch_of(request.account_id)
+        await self._dispatch_calls.run(pauses.pause_dispatch, request.account_id)
+        return pb.PauseDispatchResponse()
+
+    async def ResumeDispatch(self, request: pb.ResumeDispatchRequest, context: object) -> pb.ResumeDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        _check_dispatch_of(request.account_id)
+        await self._dispatch_calls.run(pauses.resume_dispatch, request.account_id)
+        return pb.ResumeDispatchResponse()
+
+
+def _check_dispatch_of(account_id: int) -> None:
+    """0 is the switch of everything, not of the caller's accounts. Raises AccountForbidden."""
+    if account_id == 0:
+        caller().about_everyone("dispatch as a whole")
+    caller().about(account_id)

@@ -1,0 +1,1 @@
+"""What all services share: values to and from messages, validation, pages, and errors as statuses."""

@@ -1,0 +1,227 @@
+"""Domain objects as messages. Part of `api`; the other direction is `submits`, `fields` and `lease_messages`.
+
+A list of a thousand tasks has to be cheap: they are filled in place, the rest is built by keyword.
+"""
+
+from __future__ import annotations
+
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_service_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
+from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.content import Content, PoolEntry
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import PollResult
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
+from scheduler_svc.domain.task import PendingReason, Progress, Task, TaskError, TaskEvent, TaskStats
+from scheduler_svc.domain.worker import Worker
+
+_status = pb.TaskStatus.ValueType
+_pending_reason = pb.PendingReason.ValueType
+_COUNTED = tuple(status for status in Status if status is not Status.NONE)
+
+
+def task(it: Task, reason: PendingReason = PendingReason.NONE) -> pb.Task:
+    """All that is known of a task; GetTask adds the reason."""
+    message = pb.Task(requirements=it.requirements, pending_reason=_pending_reason(reason))
+    fill_task(message, it)
+    return message
+
+
+def listed_task(it: Task) -> pb.Task:
+    """A task without `requirements`."""
+    message = pb.Task()
+    fill_task(message, it)
+    return message
+
+
+def fill_task(message: pb.Task, it: Task) -> None:
+    """A task without `requirements`, field by field: half of what a constructor costs. What is not set stays unset."""
+    message.task_id = it.task_id
+    message.account_id = it.account_id
+    message.topic = it.topic
+    message.keywords = it.keywords
+    message.category = it.category
+    message.tone = it.tone
+    message.priority = it.priority
+    message.auto_approve = it.auto_approve
+    message.status = _status(it.status)
+    set_timestamp(message.create_time, it.create_time)
+    if it.schedule_time:
+        set_timestamp(message.schedule_time, it.schedule_time)
+    set_duration(message.timeout, it.timeout)
+    message.max_retries = it.max_retries
+    message.auto_retry = it.auto_retry
+    if it.backoff != DEFAULT_BACKOFF:
+        _fill_backoff(message, it.backoff)
+    if it.labels:
+        message.labels.update(it.labels)
+    message.request_id = it.request_id
+    if it.attempt:
+        _fill_attempts(message, it)
+    if it.error is not None:
+        message.error.CopyFrom(task_error(it.error))
+    if it.end_time:
+        set_timestamp(message.end_time, it.end_time)
+
+
+def _fill_backoff(message: pb.Task, it: Backoff) -> None:
+    """As it was submitted: what is not said stays unset."""
+    if it.initial_ms is not None:
+        message.initial_backoff.FromMilliseconds(it.initial_ms)
+    if it.multiplier is not None:
+        message.backoff_multiplier = it.multiplier
+    if it.max_ms is not None:
+        message.max_backoff.FromMilliseconds(it.max_ms)
+
+
+def _fill_attempts(message: pb.Task, it: Task) -> None:
+    """What its leases have left behind."""
+    message.attempt = it.attempt
+    message.retry_count = it.retry_count
+    message.worker_id = it.worker_id
+    message.lease_id = it.lease_id
+    if it.submit_time:
+        set_timestamp(message.submit_time, it.submit_time)
+    if it.start_time:
+        set_timestamp(message.start_time, it.start_time)
+    if it.timeout_time:
+        set_timestamp(message.timeout_time, it.timeout_time)
+    if it.progress is not None:
+        message.progress.CopyFrom(progress(it.progress))
+    message.content_id = it.content_id
+
+
+def progress(it: Progress) -> pb.TaskProgress:
+    return pb.TaskProgress(percent=it.percent, step=it.step, message=it.message)
+
+
+def task_error(it: TaskError) -> pb.TaskError:
+    return pb.TaskError(reason=it.reason, message=it.message, details=it.details)
+
+
+def task_event(it: TaskEvent) -> pb.TaskEvent:
+    return pb.TaskEvent(
+        previous_status=_status(it.previous_status),
+        status=_status(it.status),
+        event_time=timestamp(it.event_time),
+        attempt=it.attempt,
+        worker_id=it.worker_id,
+        reason=it.reason,
+        message=it.message,
+        lease_id=it.lease_id,
+    )
+
+
+def task_change(it: TaskChange, resume_token: str) -> task_service_pb.TaskChange:
+    message = task_service_pb.TaskChange(
+        previous_status=_status(it.previous_status),
+        event_time=timestamp(it.event_time),
+        will_retry=it.will_retry,
+        resume_token=resume_token,
+    )
+    fill_task(message.task, it.task)
+    return message
+
+
+def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:
+    """With all seven states, those that no task is in too."""
+    return task_service_pb.GetTaskStatsResponse(
+        counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
+        oldest_pending_age=duration(it.oldest_pending_age),
+        queue_depth=it.queue_depth,
+    )
+
+
+def status(it: Status) -> pb.TaskStatus.ValueType:
+    return _status(it)
+
+
+def poll_result(it: PollResult) -> task_service_pb.PollRunningTasksResponse:
+    return task_service_pb.PollRunningTasksResponse(
+        total=it.total,
+        completed=it.completed,
+        failed=it.failed,
+        timeout=it.timeout,
+        still_running=it.still_running,
+        error=it.error,
+    )
+
+
+def content(it: Content) -> content_pb.Content:
+    return content_pb.Content(
+        content_id=it.content_id,
+        account_id=it.account_id,
+        task_id=it.task_id,
+        title=it.title,
+        body=it.body,
+        html_body=it.html_body,
+        summary=it.summary,
+        category=it.category,
+        images=it.images,
+        cover_image=it.images[0] if it.images else "",
+        word_count=it.word_count,
+        quality_score=it.quality_score,
+        review_status=content_pb.ReviewStatus.ValueType(it.review_status),
+        create_time=timestamp(it.create_time),
+        review_comment=it.review_comment,
+    )
+
+
+def listed_content(it: Content) -> content_pb.Content:
+    """A content without its texts."""
+    message = content(it)
+    message.ClearField("body")
+    message.ClearField("html_body")
+    return message
+
+
+def pool_entry(it: PoolEntry) -> content_pb.PublishPoolEntry:
+    return content_pb.PublishPoolEntry(
+        content_id=it.content_id,
+        account_id=it.account_id,
+        priority=it.priority,
+        schedule_time=timestamp(it.schedule_time),
+        status=content_pb.PublishStatus.ValueType(it.status),
+        error=it.error,
+        claim_id=it.claim_id,
+    )
+
+
+def account(it: Account) -> account_pb.Account:
+    return account_pb.Account(
+        account_id=it.account_id,
+        name=it.name,
+        max_concurrent_tasks=it.max_concurrent_tasks,
+        weight=it.weight,
+        active=it.active,
+        create_time=timestamp(it.create_time),
+        max_pending_tasks=it.max_pending_tasks,
+        max_priority=it.max_priority,
+        max_starts_per_minute=it.max_starts_per_minute,
+    )
+
+
+def worker(it: Worker) -> pool_pb.Worker:
+    return pool_pb.Worker(
+        worker_id=it.worker_id,
+        hostname=it.hostname,
+        version=it.version,
+        running=it.connected and not it.draining,
+        slots=it.slots,
+        busy_slots=it.busy_slots,
+        queue_size=it.queue_size,
+        labels=it.labels,
+        draining=it.draining,
+        connect_time=timestamp(it.connect_time),
+        last_heartbeat_time=timestamp(it.last_heartbeat_time),
+        scheduler_id=it.scheduler_id,
+        creator_version=it.creator_version,
+        unhealthy=it.unhealthy_time is not None,
+        last_error=it.last_error,
+        unhealthy_time=timestamp(it.unhealthy_time),
+    )

@@ -1,0 +1,1 @@
+"""The gRPC server: its address, certificates, limits, interceptors around every call, and the standard services."""

@@ -1,0 +1,127 @@
+"""The gRPC server: services, interceptor, options, and the address it listens on. Part of `api`."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from grpc import aio
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from contentgen.v1 import (
+    account_service_pb2_grpc,
+    content_service_pb2_grpc,
+    system_service_pb2_grpc,
+    task_service_pb2_grpc,
+    worker_pool_service_pb2_grpc,
+    worker_service_pb2_grpc,
+)
+from scheduler_svc.api.access.auth import MODULES, Doors
+from scheduler_svc.api.server.certificates import Certificates
+from scheduler_svc.api.server.guard import Guard
+from scheduler_svc.api.server.health_service import HealthService
+from scheduler_svc.api.server.in_flight import InFlight
+from scheduler_svc.api.server.limits import Limits
+from scheduler_svc.api.server.reflection_service import ReflectionService
+from scheduler_svc.application.health import Health
+from scheduler_svc.config import Address, Settings, SettingsError
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
+
+ROTATE_AFTER = 20 * 60.0
+"""Seconds, give or take a tenth, after which a connection takes no more calls, so that replicas behind a balancer share
+the callers evenly. What is under way on it goes on; a worker's stream is rotated by `worker_service`."""
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # else a second scheduler would take half the calls of the first
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # keepalive alone does not find a dead peer
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may be idle for hours
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # below what any client of ours sends
+    ("grpc.http2.max_ping_strikes", 2),  # pings that come sooner all the same; the next one closes the connection
+)
+
+
+def _options() -> list[tuple[str, int]]:
+    return [*OPTIONS, ("grpc.max_connection_age_ms", int(ROTATE_AFTER * 1_000))]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the server offers besides health, reflection and channelz."""
+
+    task: task_service_pb2_grpc.TaskServiceServicer
+    worker: worker_service_pb2_grpc.WorkerServiceServicer
+    worker_pool: worker_pool_service_pb2_grpc.WorkerPoolServiceServicer
+    content: content_service_pb2_grpc.ContentServiceServicer
+    account: account_service_pb2_grpc.AccountServiceServicer
+    system: system_service_pb2_grpc.SystemServiceServicer
+
+
+def build(
+    services: Services,
+    health: Health,
+    doors: Doors | None = None,
+    in_flight: InFlight | None = None,
+    limits: Limits | None = None,
+) -> aio.Server:
+    """A server with everything registered, to be bound and started within the running event loop.
+
+    Without doors everyone who reaches it may do everything. `in_flight` gets to know each call.
+    """
+    limits = limits or Limits()
+    guard = Guard(in_flight or InFlight(), limits)
+    server = aio.server(
+        interceptors=[doors, guard] if doors else [guard],
+        options=(*_options(), *limits.options()),
+        maximum_concurrent_rpcs=limits.all_calls,
+    )
+    task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, server)
+    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
+    worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)
+    content_service_pb2_grpc.add_ContentServiceServicer_to_server(services.content, server)
+    account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, server)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(services.system, server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
+    channelz.add_channelz_servicer(server)
+    names = [
+        *SERVICES,
+        health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+        channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
+        reflection.SERVICE_NAME,
+    ]
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+        ReflectionService(names), server
+    )
+    return server
+
+
+def bind(server: aio.Server, settings: Settings, certificates: Certificates | None = None) -> int:
+    """Listens on the settings' address; returns the port. Raises SettingsError where that can't be."""
+    try:
+        if certificates:
+            return server.add_secure_port(str(settings.listen), certificates.credentials())
+        return server.add_insecure_port(str(settings.listen))
+    except RuntimeError:
+        raise SettingsError([_why_not(settings.listen)]) from None
+
+
+def _why_not(address: Address) -> str:
+    """Why it can't listen there: gRPC does not say, trying once more does."""
+    what_to_do = "set CONTENTGEN_LISTEN to another address, or stop what uses it (:0 picks a free port)"
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((address.host, address.port))
+            reason = "gRPC can't listen there"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    return f"CONTENTGEN_LISTEN={address}: {reason}; {what_to_do}"

@@ -1,0 +1,1 @@
+"""TaskService, and what its requests become."""

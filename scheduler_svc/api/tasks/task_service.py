@@ -1,0 +1,260 @@
+"""TaskService: submit tasks, follow them, steer them. Part of `api`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any
+
+from grpc import aio
+
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages import convert
+from scheduler_svc.api.messages.pages import MAX_BYTES, Page
+from scheduler_svc.api.messages.times import LONGEST
+from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
+from scheduler_svc.api.server.headers import sent
+from scheduler_svc.api.tasks import watching
+from scheduler_svc.api.tasks.submits import MOST_BYTES_OF_A_CHARACTER, new_task
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.tasks import ownership, query, steer
+from scheduler_svc.application.tasks.bulk import Bulk
+from scheduler_svc.application.tasks.polling import Polls
+from scheduler_svc.application.tasks.submit import Submit, SubmitLane
+from scheduler_svc.application.tasks.waiting import Waiters
+from scheduler_svc.application.watch.watcher import Overrun
+from scheduler_svc.application.watch.watching import Watches
+from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.errors import WatcherTooSlow
+from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.domain.lifecycle import RETRYABLE
+from scheduler_svc.domain.task import NewTask
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+DEFAULT_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(minutes=10)
+DEFAULT_BULK_LIMIT = 1_000
+DEFAULT_CLEANUP_DAYS = 7
+MAX_CLEANUP_DAYS = 365_000
+"""More counts as so many: nothing is that old."""
+_ADDED_BY_SUBMIT = 256
+"""Bytes at most that an inserted task has more than its request: ids, times, defaults."""
+
+
+class TaskService(TaskServiceServicer):
+    """Each RPC: check the request, make the application call, convert the answer."""
+
+    def __init__(
+        self,
+        reads: Calls,
+        writes: Calls,
+        submits: SubmitLane,
+        *,
+        waiters: Waiters,
+        watches: Watches,
+        polls: Polls,
+        bulk: Bulk,
+        lease_ttl: float,
+    ) -> None:
+        """`lease_ttl`: seconds of silence after which a worker counts as gone."""
+        self._reads = reads
+        self._writes = writes
+        self._polls = polls
+        self._bulk = bulk
+        self._lease_ttl = lease_ttl
+        self._submits = submits
+        self._waiters = waiters
+        self._watches = watches
+
+    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
+        with Violations() as bad:
+            new = new_task(request, bad)
+        caller().about(new.account_id)
+        (task,) = await self._submits.put(Submit((new,), request.ByteSize()))
+        return pb.SubmitTaskResponse(task=convert.task(task))
+
+    async def BatchSubmitTasks(
+        self, request: pb.BatchSubmitTasksRequest, context: object
+    ) -> pb.BatchSubmitTasksResponse:
+        with Violations() as bad:
+            new = _new_tasks(request, bad)
+        for account_id in {task.account_id for task in new}:
+            caller().about(account_id)
+        tasks = await self._submits.put(Submit(new, request.ByteSize(), batch=True))
+        response = pb.BatchSubmitTasksResponse()
+        for task in tasks:
+            convert.fill_task(response.tasks.add(), task)
+        return response
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
+        key = await self._own(request.task_id)
+        task, reason = await self._reads.run(query.explain_task, key, self._lease_ttl)
+        return pb.GetTaskResponse(task=convert.task(task, reason))
+
+    async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
+        with Violations() as bad:
+            if bad.count("task_ids", len(request.task_ids), 1, MAX_ITEMS):
+                for i, task_id in enumerate(request.task_ids):
+                    bad.required(f"task_ids[{i}]", task_id)
+        keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
+        found = await self._reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
+        scope = caller().scope
+        tasks = [convert.task(task) for task in found if task.account_id in scope]
+        with bad:
+            held = sum(task.ByteSize() for task in tasks)
+            if held > MAX_BYTES:
+                text = f"must be fewer: the answer would hold {held:,} bytes, and the most is {MAX_BYTES:,}"
+                bad.add("task_ids", text)
+        there = {task.task_id for task in tasks}
+        missing = [task_id for task_id in keys if task_id not in there]
+        return pb.BatchGetTasksResponse(tasks=tasks, missing_task_ids=missing)
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            statuses, labels = bad.statuses("statuses", request.statuses), bad.labels("labels", request.labels)
+            listed = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
+            page = Page.of(request, bad, *listed)
+        wanted = query.TaskFilter(caller().about(request.account_id), statuses, labels)
+        found = await self._reads.run(query.list_tasks, wanted, page.position, page.limit)
+        tasks, token = page.cut(found.tasks, convert.listed_task, attrgetter("task_key"), found.rest)
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
+
+    async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
+        task = await self._writes.run(steer.cancel_task, await self._own(request.task_id), request.force)
+        return pb.CancelTaskResponse(task=convert.task(task))
+
+    async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
+        key = await self._own(request.task_id)
+        task = await self._writes.run(steer.retry_task, key, request.reset_retry_count)
+        return pb.RetryTaskResponse(task=convert.task(task))
+
+    async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            timeout = DEFAULT_WAIT
+            if request.HasField("timeout"):
+                timeout = bad.duration("timeout", request.timeout, timedelta(0), LONGEST)
+        key = await self._own(request.task_id)
+        task = await self._waiters.wait(key, min(timeout, LONGEST_WAIT).total_seconds())
+        return pb.WaitTaskResponse(task=convert.task(task))
+
+    async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            page = Page.of(request, bad, "ListTaskEvents", request.task_id)
+        key = await self._own(request.task_id)
+        found = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
+        events, token = page.cut(found, convert.task_event, attrgetter("seq"))
+        return pb.ListTaskEventsResponse(events=events, next_page_token=token)
+
+    async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        return convert.task_stats(await self._reads.run(query.task_stats, caller().about(request.account_id)))
+
+    async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        count = await self._bulk.handle_timeouts(caller().about(request.account_id))
+        return pb.HandleTimeoutsResponse(timeout_count=count)
+
+    async def BulkRetryTasks(self, request: pb.BulkRetryTasksRequest, context: object) -> pb.BulkRetryTasksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            statuses = bad.statuses("statuses", request.statuses, among=RETRYABLE)
+            bad.number("limit", request.limit, 0, MAX_INT32)
+        limit = request.limit or DEFAULT_BULK_LIMIT
+        count = await self._bulk.retry(caller().about(request.account_id), statuses or RETRYABLE, limit)
+        return pb.BulkRetryTasksResponse(retried_count=count)
+
+    async def CleanupTasks(self, request: pb.CleanupTasksRequest, context: object) -> pb.CleanupTasksResponse:
+        days = request.days if request.HasField("days") else DEFAULT_CLEANUP_DAYS
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            bad.number("days", days, 0, MAX_INT32)
+        age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
+        count = await self._bulk.clean_up(caller().about(request.account_id), age, dry_run=request.dry_run)
+        return pb.CleanupTasksResponse(deleted_count=count)
+
+    async def PollRunningTasks(
+        self, request: pb.PollRunningTasksRequest, context: object
+    ) -> pb.PollRunningTasksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        return convert.poll_result(await self._polls.poll_running(caller().about(request.account_id)))
+
+    async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
+        status = await self._polls.poll_task(await self._own(request.task_id))
+        return pb.PollTaskResponse(status=convert.status(status))
+
+    async def WatchTasks(
+        self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
+        selection = watching.selection(request)
+        caller().about(selection.account_id)
+        await self._check_own(selection.keys)
+        async with self._watches.open(selection, watching.resumed(request, selection)) as watch:
+            await sent(context.send_initial_metadata(()))  # from here on nothing is missed
+            try:
+                async with aclosing(watch.changes()) as changes:
+                    async for change in changes:
+                        token = watching.token(watch.position, watch.origin, selection)
+                        yield pb.WatchTasksResponse(event=convert.task_change(change, token))
+            except Overrun:
+                raise WatcherTooSlow(watching.token(watch.position, watch.origin, selection)) from None
+
+    async def _own(self, task_id: str) -> int:
+        """The key of a task of the caller's. Raises NotFound where it is another account's, or can't exist."""
+        key = task_key(task_id)
+        await self._check_own([key])
+        return key
+
+    async def _check_own(self, keys: Sequence[int]) -> None:
+        """Raises NotFound where one of these tasks is another account's."""
+        scope = caller().scope
+        if scope != ALL:
+            await self._reads.run(ownership.own_tasks, scope, keys)
+
+
+def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:
+    if not bad.count("requests", len(request.requests), 1, MAX_ITEMS):
+        return ()
+    new = []
+    for i, each in enumerate(request.requests):
+        bad.path = f"requests[{i}]."
+        new.append(new_task(each, bad))
+    bad.path = ""
+    _check_request_ids(new, bad)
+    if sum(map(_most_of_an_answer, new)) > MAX_MESSAGE_BYTES:
+        _check_answer_fits(request, bad)
+    return tuple(new)
+
+
+def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
+    """An id that is used twice is the same submit twice: with another payload neither can be meant."""
+    first: dict[tuple[int, str], int] = {}
+    for i, task in enumerate(new):
+        at = first.setdefault((task.account_id, task.request_id), i) if task.request_id else i
+        if at != i and new[at].fingerprint() != task.fingerprint():
+            bad.add(f"requests[{i}].request_id", f"must be another one than in requests[{at}], whose payload differs")
+
+
+def _most_of_an_answer(new: NewTask) -> int:
+    """Bytes that a task takes in an answer at most: cheaper than to know how many they are."""
+    labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
+    texts = len(new.topic) + len(new.keywords) + len(new.category) + len(new.tone) + len(new.request_id)
+    return (texts + labels) * MOST_BYTES_OF_A_CHARACTER + _ADDED_BY_SUBMIT
+
+
+def _check_answer_fits(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
+    """The answer repeats what was submitted, and a client would lose one that it can't take although all is stored."""
+    held = request.ByteSize() + len(request.requests) * _ADDED_BY_SUBMIT
+    held -= sum(len(each.requirements.encode()) for each in request.requests)
+    if held > MAX_MESSAGE_BYTES:
+        text = f"must be split: the answer might hold {held:,} bytes, and the most is {MAX_MESSAGE_BYTES:,}"
+        bad.add("requests", text)

@@ -1,0 +1,31 @@
+"""Pauses of dispatch, of an account or (0) of everything: two separate switches, and both last over restarts.
+
+A pause of everything is read by each claim. A pause of an account takes its tasks out of what claims read.
+"""
+
+from __future__ import annotations
+
+from scheduler_svc.application.dispatch.admission import settle
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
+from scheduler_svc.application.tasks.query import get_account
+
+
+def pause_dispatch(tx: Tx, account_id: int) -> None:
+    """From the commit on nothing more of it is leased. Raises NotFound."""
+    if account_id != ALL_ACCOUNTS:
+        get_account(tx, account_id)
+    tx.pauses.add(account_id)
+    if account_id != ALL_ACCOUNTS:
+        tx.window.close(account_id)
+        settle(tx, account_id)
+
+
+def resume_dispatch(tx: Tx, account_id: int) -> None:
+    """Ends a pause of the same `account_id`. Raises NotFound."""
+    if account_id != ALL_ACCOUNTS:
+        get_account(tx, account_id)
+    tx.pauses.remove(account_id)
+    if account_id != ALL_ACCOUNTS:
+        settle(tx, account_id)
+    tx.signals.ready = True

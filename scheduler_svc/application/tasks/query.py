@@ -1,0 +1,124 @@
+"""What clients read. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import ContentPage, TaskPage, WaitsFor
+from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
+from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import PendingReason, Task, TaskEvent, TaskStats
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks: of these accounts, in one of these states (none: in any), with all of these labels."""
+
+    scope: Scope = ALL
+    statuses: frozenset[Status] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def get_task(tx: Tx, task_key: int) -> Task:
+    """One task. Raises NotFound."""
+    task = tx.task_reads.get([task_key]).get(task_key)
+    if task is None:
+        raise NotFound("task", format_task_id(task_key))
+    return task
+
+
+def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, PendingReason]:
+    """One task, and why it is still pending (NONE where it is not). Raises NotFound.
+
+    Behind a revoked lease it waits for a worker to let go of it: that too is a wait for a slot.
+    """
+    task = get_task(tx, task_key)
+    if task.status is not Status.PENDING:
+        return task, PendingReason.NONE
+    return task, _reason(tx.task_reads.waits_for(task_key, lease_ttl))
+
+
+def _reason(waits: WaitsFor) -> PendingReason:
+    if waits.cause in _DELAYED_FOR:
+        return _DELAYED_FOR[waits.cause]
+    if waits.limit_reached:
+        return PendingReason.ACCOUNT_LIMIT
+    if waits.quota_used:
+        return PendingReason.RATE_LIMIT
+    if waits.paused:
+        return PendingReason.PAUSED
+    return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
+
+
+_DELAYED_FOR = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCHEDULED}
+
+
+def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
+    """Those of these tasks that exist, in the order asked."""
+    found = tx.task_reads.get(keys)
+    return [found[key] for key in keys if key in found]
+
+
+def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
+    """Tasks newest first, with keys below `before`; fewer than `limit` where too many had to be looked at."""
+    return tx.task_reads.list(wanted.scope, wanted.statuses, wanted.labels, before, limit)
+
+
+def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:
+    """A task's moves with numbers above `after`, oldest first. Raises NotFound."""
+    events = tx.task_reads.events(task_key, after, limit)
+    if not events and not tx.task_reads.exists(task_key):
+        raise NotFound("task", format_task_id(task_key))
+    return events
+
+
+def task_stats(tx: Tx, scope: Scope) -> TaskStats:
+    """Counts of these accounts together. Raises NotFound where it is one account, and there is no such."""
+    if scope.accounts is not None and len(scope.accounts) == 1:
+        get_account(tx, scope.accounts[0])
+    counts = tx.counts.read(scope)
+    by_status: dict[Status, int] = {status: counts.get(status, 0) for status in Status if status is not Status.NONE}
+    return TaskStats(by_status, tx.task_reads.oldest_pending_age(scope), counts.get(READY, 0))
+
+
+def get_content(tx: Tx, content_id: int) -> Content:
+    """One content, whole. Raises NotFound."""
+    content = tx.contents.get(content_id)
+    if content is None:
+        raise NotFound("content", content_id)
+    return content
+
+
+def list_contents(
+    tx: Tx, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
+) -> ContentPage:
+    """Contents newest first, with ids below `before`, without their bodies.
+
+    Fewer than `limit` where too many had to be looked at.
+    """
+    return tx.contents.list(scope, review_status, before, limit)
+
+
+def list_pool(tx: Tx, scope: Scope, before: int | None, limit: int) -> list[PoolEntry]:
+    """Entries of the publish pool, newest first, with content ids below `before`."""
+    return tx.contents.list_pool(scope, before, limit)
+
+
+def get_account(tx: Tx, account_id: int) -> Account:
+    """One account. Raises NotFound."""
+    account = tx.accounts.get(account_id)
+    if account is None:
+        raise NotFound("account", account_id)
+    return account
+
+
+def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:
+    """Accounts by id, with ids above `after`."""
+    return tx.accounts.list(scope, after, limit)

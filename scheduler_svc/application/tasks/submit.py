@@ -1,0 +1,278 @@
+"""Submits: a group of them in one transaction, each of them all or none."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from scheduler_svc.application.ports import GroupCommit, Tx
+from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, Standing
+from scheduler_svc.application.tasks.ledger import SCHEDULED, Ledger
+from scheduler_svc.application.tasks.submit_checks import SubmitChecks, has_room
+from scheduler_svc.domain.errors import DomainError, RequestIdConflict
+from scheduler_svc.domain.ids import format_task_id, make_key
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.queue_bound import first_day_beyond
+from scheduler_svc.domain.task import NewTask, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """One call: one task, or a batch that is taken as a whole or not at all; `size`: bytes of its request."""
+
+    tasks: tuple[NewTask, ...]
+    size: int = 0
+    batch: bool = False
+
+
+SubmitLane = GroupCommit[Submit, tuple[Task, ...]]
+"""Where submits gather to share a commit."""
+
+
+class Keys:
+    """Hands out task keys from blocks of the database's sequence. For one thread."""
+
+    def __init__(self) -> None:
+        self._free: Iterator[int] = iter(())
+
+    def take(self, tx: Tx, count: int) -> list[int]:
+        """So many new keys, rising."""
+        milliseconds = int(time.time() * 1000)
+        return sorted(make_key(milliseconds, number) for number in self.numbers(tx, count))
+
+    def numbers(self, tx: Tx, count: int) -> list[int]:
+        """So many new numbers of the database's sequence, for keys."""
+        numbers = list(islice(self._free, count))
+        while len(numbers) < count:
+            first = tx.submits.next_keys()
+            self._free = iter(range(first, first + _BLOCK))
+            numbers += islice(self._free, count - len(numbers))
+        return numbers
+
+
+_BLOCK = 1000
+
+
+class Submits:
+    """The work of the submit lane."""
+
+    def __init__(self, max_queue_size: int) -> None:
+        self._max_queue_size = max_queue_size
+        self._keys = Keys()
+
+    def run_group(self, tx: Tx, group: Sequence[Submit]) -> list[tuple[Task, ...] | DomainError]:
+        """Stores a group; each item's answer is its tasks, or why it was refused."""
+        accounts = sorted({task.account_id for item in group for task in item.tasks})
+        standing = tx.submits.standing(accounts)
+        answers: dict[int, tuple[Task, ...] | DomainError] = {}
+        if not has_room(standing, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
+            answers |= self._refused(tx, group, standing)
+        keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
+        first = self._remember(tx, group, keys, answers)
+        taken = [
+            (key, task)
+            for i, own in keys.items()
+            if i not in answers
+            for key, task in zip(own, group[i].tasks, strict=True)
+        ]
+        created = [(key, task) for key, task in taken if key not in first]
+        _insert(tx, created, standing.now)
+        repeated = {first[key]: task for key, task in taken if key in first}
+        found = _present(tx, created, repeated, standing.now)
+        for i, own in keys.items():
+            if i not in answers:
+                answers[i] = tuple(found[first.get(key, key)] for key in own)
+        return [answers[i] for i in range(len(group))]
+
+    def _refused(self, tx: Tx, group: Sequence[Submit], standing: Standing) -> dict[int, DomainError]:
+        """Items that need not be tried. A repeat is answered whatever has become of its account, and adds nothing."""
+        refused = _judged(group, SubmitChecks(standing, self._max_queue_size))
+        if not refused:
+            return refused
+        beyond = tx.submits.scheduled_from(first_day_beyond(standing.now))
+        return _judged(group, SubmitChecks(standing, self._max_queue_size, beyond, _known(tx, group)))
+
+    def _remember(
+        self,
+        tx: Tx,
+        group: Sequence[Submit],
+        keys: Mapping[int, list[int]],
+        answers: dict[int, tuple[Task, ...] | DomainError],
+    ) -> dict[int, int]:
+        """Maps each key whose request_id is taken to the first task's key; refuses items with another payload.
+
+        A refused item must leave nothing behind that another of the group was answered by, so all begin anew then.
+        """
+        while True:
+            wanted = {
+                i: [
+                    RequestId(task.account_id, task.request_id, key, task.fingerprint())
+                    for key, task in zip(own, group[i].tasks, strict=True)
+                    if task.request_id
+                ]
+                for i, own in keys.items()
+                if i not in answers
+            }
+            rows = [row for own in wanted.values() for row in own]
+            new = tx.submits.remember(rows) if rows else set()
+            taken = [row for row in rows if row.task_key not in new]
+            known = tx.submits.known(taken) if taken else {}
+            there = all(_named(row) in known for row in taken)  # else an old one was forgotten just now
+            if there and all(known[_named(row)].fingerprint == row.fingerprint for row in taken):
+                return {row.task_key: known[_named(row)].task_key for row in taken}
+            tx.submits.forget([row for row in rows if row.task_key in new])
+            if there:
+                answers |= _refused_in_turn(wanted, [row for row in known.values() if row.task_key not in new])
+
+
+def _refused_in_turn(
+    wanted: Mapping[int, Sequence[RequestId]], stored: Sequence[RequestId]
+) -> dict[int, RequestIdConflict]:
+    """Items that name an id of another payload: one that is stored, or of an item that comes before and is taken.
+
+    Each is judged as if it came alone after those before it, so that what is refused itself stands in nobody's way.
+    """
+    standing = {_named(row): row for row in stored}
+    refused: dict[int, RequestIdConflict] = {}
+    for i, rows in wanted.items():
+        own: dict[tuple[int, str], RequestId] = {}
+        tried = ChainMap(own, standing)
+        clash = next((row for row in rows if tried.setdefault(_named(row), row).fingerprint != row.fingerprint), None)
+        if clash is None:
+            standing |= own
+        else:
+            refused[i] = RequestIdConflict(clash.request_id, format_task_id(tried[_named(clash)].task_key))
+    return refused
+
+
+def _named(row: RequestId) -> tuple[int, str]:
+    return row.account_id, row.request_id
+
+
+def _judged(group: Sequence[Submit], checks: SubmitChecks) -> dict[int, DomainError]:
+    refusals = {i: checks.refusal(item.tasks, batch=item.batch) for i, item in enumerate(group)}
+    return {i: why for i, why in refusals.items() if why is not None}
+
+
+def _known(tx: Tx, group: Sequence[Submit]) -> frozenset[tuple[int, str]]:
+    """The request ids of a group that are remembered."""
+    rows = [
+        RequestId(task.account_id, task.request_id, 0, b"") for item in group for task in item.tasks if task.request_id
+    ]
+    return frozenset(tx.submits.known(rows) if rows else ())
+
+
+def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
+    """The ledger last: others of these accounts wait from its turns on until the commit."""
+    if not created:
+        return
+    tx.tasks.insert(
+        [_task_row(key, task) for key, task in created],
+        [_payload_row(key, task) for key, task in created],
+        [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
+    )
+    ledger = Ledger(tx)
+    for key, task in created:
+        ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
+        place = (key, task.account_id, task.priority, 1, _milliseconds(task))
+        if task.schedule_time is not None and task.schedule_time > now:
+            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED)
+        else:
+            ledger.enqueue(*place)
+    ledger.write()
+
+
+def _present(
+    tx: Tx, created: Sequence[tuple[int, NewTask]], repeated: Mapping[int, NewTask], now: datetime
+) -> dict[int, Task]:
+    """The tasks by key: as they were inserted; those that were there before as they stand, or as they last stood."""
+    tasks = {key: _as_inserted(key, task, now) for key, task in created}
+    if before := sorted(repeated.keys() - tasks.keys()):
+        tasks |= tx.task_reads.get(before)
+    if gone := {key: repeated[key] for key in before if key not in tasks}:
+        tasks |= _cleaned_up(tx, gone)
+    return tasks
+
+
+def _cleaned_up(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
+    """Tasks as they stood when they were cleaned up; their payloads are those of the repeated submits."""
+    last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone.values()])
+    return {task.task_key: _with_payload(task, gone[task.task_key]) for task in last}
+
+
+def _with_payload(task: Task, new: NewTask) -> Task:
+    return task._replace(
+        topic=new.topic,
+        keywords=new.keywords,
+        category=new.category,
+        requirements=new.requirements,
+        tone=new.tone,
+        labels=new.labels,
+        request_id=new.request_id,
+        creator_options=new.creator_options,
+    )
+
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def _milliseconds(task: NewTask) -> int:
+    return task.timeout // _MILLISECOND
+
+
+def _task_row(key: int, task: NewTask) -> NewTaskRow:
+    return NewTaskRow(
+        key,
+        task.account_id,
+        Status.PENDING.value,
+        task.priority,
+        task.auto_approve,
+        task.auto_retry,
+        task.max_retries,
+        _milliseconds(task),
+        task.schedule_time,
+        *task.backoff,
+    )
+
+
+def _payload_row(key: int, task: NewTask) -> PayloadRow:
+    return PayloadRow(
+        key,
+        task.topic,
+        task.keywords,
+        task.category,
+        task.requirements,
+        task.tone,
+        json.dumps(dict(task.labels)) if task.labels else None,
+        json.dumps(dict(task.creator_options)) if task.creator_options else None,
+        task.request_id or None,
+    )
+
+
+def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
+    return Task(
+        task_key=key,
+        account_id=task.account_id,
+        topic=task.topic,
+        keywords=task.keywords,
+        category=task.category,
+        requirements=task.requirements,
+        tone=task.tone,
+        priority=task.priority,
+        auto_approve=task.auto_approve,
+        status=Status.PENDING,
+        create_time=now,
+        schedule_time=task.schedule_time,
+        timeout=task.timeout,
+        max_retries=task.max_retries,
+        auto_retry=task.auto_retry,
+        labels=task.labels,
+        request_id=task.request_id,
+        creator_options=task.creator_options,
+        backoff=task.backoff,
+    )

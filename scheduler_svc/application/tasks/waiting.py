@@ -1,0 +1,68 @@
+"""WaitTask: waits are woken by the signal that a task has ended, on whichever replica that was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.tasks import query
+from scheduler_svc.domain.errors import ShuttingDown
+from scheduler_svc.domain.task import Task
+
+REREAD = 10.0
+"""Seconds after which a waiter looks for itself: signals are hints, and one may have been lost."""
+
+
+class Waiters:
+    """Who waits for which task. Lives on the event loop."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._events: dict[int, set[asyncio.Event]] = {}
+        self._closed = False
+
+    async def wait(self, task_key: int, patience: float) -> Task:
+        """The task once it has ended, or as it stands after `patience` seconds. Raises NotFound, ShuttingDown."""
+        event = asyncio.Event()
+        self._events.setdefault(task_key, set()).add(event)
+        try:
+            return await self._wait(task_key, event, patience)
+        finally:
+            waiting = self._events[task_key]
+            waiting.discard(event)
+            if not waiting:
+                del self._events[task_key]
+
+    async def _wait(self, task_key: int, event: asyncio.Event, patience: float) -> Task:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while True:
+            event.clear()
+            task = await self._calls.run(query.get_task, task_key)
+            left = deadline - loop.time()
+            if task.ended or left <= 0:
+                return task
+            if self._closed:
+                raise ShuttingDown
+            try:
+                async with asyncio.timeout(min(left, REREAD)):
+                    await event.wait()
+            except TimeoutError:
+                pass
+
+    def wake(self, ended: Iterable[int]) -> None:
+        """These tasks have ended."""
+        if self._events:
+            for task_key in ended:
+                for event in self._events.get(task_key, ()):
+                    event.set()
+
+    def close(self) -> None:
+        """This replica goes away: who still waits is told to ask another one."""
+        self._closed = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Signals may have been missed."""
+        self.wake(list(self._events))

@@ -1,0 +1,1 @@
+"""Watching tasks: the feed of changes, and its watchers."""

@@ -1,0 +1,190 @@
+"""What the watchers of tasks read, each function in one transaction of its own. Nothing here writes.
+
+Moves are read by their numbers and only up to a number that is settled (`domain.horizon`), so that pages read in
+different transactions, on any replica, add up to one sequence. Deleted moves leave a mark by account; it is read after
+the moves themselves, so that whatever was deleted too early is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.tasks import query
+from scheduler_svc.domain import change
+from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.errors import NotFound, ResumeTokenExpired
+from scheduler_svc.domain.horizon import Look
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import TaskEvent
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PAGE = 500
+"""Moves, or present states, that one transaction reads."""
+CHUNK = 20_000
+"""Moves of all accounts among which one transaction looks for those of one; it takes a tenth of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which tasks are watched: these, in the order of their keys, or all of an account."""
+
+    keys: tuple[int, ...] = ()
+    account_id: int = 0
+
+
+class Position(NamedTuple):
+    """How far a watch is: the number and the task of the last move that was sent.
+
+    While it is `listing`, present states are sent, all as of the number, and `key` is the task of the last one.
+    """
+
+    number: int
+    key: int
+    listing: bool
+
+
+class Opened(NamedTuple):
+    """What a watch begins with: the database's history, the last number drawn in it, the accounts of its tasks."""
+
+    origin: str
+    last: int
+    accounts: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Changes in their order, and the number or key up to which everything was read (`full`: there may be more)."""
+
+    changes: list[TaskChange]
+    end: int
+    full: bool
+
+
+def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | None) -> Opened:
+    """Checks that there is what is to be watched, and that the moves after a position in a history are there.
+
+    Raises NotFound, ResumeTokenExpired.
+    """
+    accounts = _accounts(tx, selection)
+    present, last = tx.changes.place()
+    if resumed is not None:
+        position, origin = resumed
+        if origin != present or position.number > last or not _is_kept(tx, selection, position):
+            raise ResumeTokenExpired
+    return Opened(present, last, accounts)
+
+
+def _accounts(tx: Tx, selection: Selection) -> frozenset[int]:
+    if selection.account_id:
+        return frozenset({query.get_account(tx, selection.account_id).account_id})
+    found = tx.changes.accounts(selection.keys)
+    for key in selection.keys:
+        if key not in found:
+            raise NotFound("task", format_task_id(key))
+    return frozenset(found.values())
+
+
+def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
+    """Whether no move after this position was deleted.
+
+    A task goes with all of its moves, so tasks that are there have theirs. A position whose own move is neither there
+    nor the last one deleted is of another history.
+    """
+    cleaned = tx.changes.cleaned_to(selection.account_id) if selection.account_id else 0
+    if cleaned > position.number:
+        return False
+    return position.listing or cleaned == position.number or tx.changes.has(position.key, position.number)
+
+
+def look(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Look | None]:
+    """The history, and how far its moves are settled: None where none was drawn after `position`.
+
+    Tells the other replicas, where asked to, that this one wants to hear of moves. Raises ResumeTokenExpired where the
+    history is not `origin` (None: the first look).
+    """
+    tx.signals.watching = announce
+    present, last = tx.changes.place()
+    if origin not in {None, present}:
+        raise ResumeTokenExpired
+    return present, None if last == position else tx.changes.look()
+
+
+def in_history(tx: Tx, origin: str, read: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `read` finds, if that is of the history that `origin` names.
+
+    Pages are read on whatever connection there is, and after a failover that leads to another history, from which
+    moves that the last page told may be missing. Raises ResumeTokenExpired.
+    """
+    if tx.changes.place()[0] != origin:
+        raise ResumeTokenExpired
+    return read(tx, *args, **kwargs)
+
+
+def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool]) -> tuple[Page, frozenset[int]]:
+    """Changes of numbers above `after`, of those that are `wanted` by task and account. Up to `until` all is settled.
+
+    Beside them the accounts of which moves after `after` were deleted, maybe before they could be read.
+    """
+    rows = tx.changes.page(after, until, PAGE)
+    chosen = {number: key for number, key, account_id in rows if wanted(key, account_id)}
+    page = _page(tx, until, [row[0] for row in rows], chosen)
+    return page, tx.changes.cleaned_since(after)
+
+
+def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
+    """The same of one selection. Raises ResumeTokenExpired where moves of it were deleted."""
+    if selection.account_id:
+        moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, CHUNK, PAGE)
+        page = _page(tx, read_to, list(moves), moves)
+        gone = selection.account_id in tx.changes.cleaned_since(after)
+    else:
+        chosen = dict(tx.changes.page_of(selection.keys, after, until, PAGE))
+        page = _page(tx, until, list(chosen), chosen)
+        gone = len(tx.changes.accounts(selection.keys)) < len(selection.keys)
+    if gone:
+        raise ResumeTokenExpired
+    return page
+
+
+def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> Page:
+    """The changes of the chosen ones, by number, of a page of all numbers up to `until`."""
+    full = len(numbers) == PAGE
+    found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
+    found.sort(key=lambda it: it.number)
+    return Page(found, numbers[-1] if full else until, full)
+
+
+def read_present(tx: Tx, selection: Selection, number: int, after: int) -> Page:
+    """Present states as of `number`, of keys above `after`: of the tasks named, or of those that had not ended.
+
+    What was submitted later is left out, since its first move follows.
+    """
+    keys = _next_keys(tx, selection, after)
+    latest = _changes(tx, keys, lambda history: {max((it.seq for it in history if it.seq <= number), default=0)})
+    listed = [
+        replace(it, previous_status=Status.NONE, event_time=tx.now)
+        for it in latest
+        if not (selection.account_id and it.task.ended)
+    ]
+    return Page(listed, keys[-1] if keys else after, full=len(keys) == PAGE)
+
+
+def _next_keys(tx: Tx, selection: Selection, after: int) -> list[int]:
+    if selection.account_id:
+        return tx.changes.open_tasks(selection.account_id, after, PAGE)
+    return [key for key in selection.keys if key > after][:PAGE]
+
+
+def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]], Container[int]]) -> list[TaskChange]:
+    """The changes of those `numbers` of each history, task by task. What was cleaned up meanwhile is not among them."""
+    if not keys:
+        return []
+    tasks, histories = tx.task_reads.listed(keys), tx.task_reads.histories(keys)
+    there = [key for key in keys if key in tasks and key in histories]
+    return [it for key in there for it in change.changes(tasks[key], histories[key], numbers(histories[key]))]

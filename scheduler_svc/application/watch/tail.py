@@ -1,0 +1,241 @@
+"""The tail: one reader a replica of what moves, which hands each change to the watchers that want it.
+
+It looks when it is told that something moved, here or elsewhere, and each few seconds in case that was lost; whatever
+the number of watchers, a look is one or two queries. Lives on the event loop; `loops/periodic.py` runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.watch import changes
+from scheduler_svc.application.watch.audience import ANNOUNCE_INTERVAL, Audience
+from scheduler_svc.application.watch.changes import Selection
+from scheduler_svc.application.watch.watcher import Watcher
+from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.errors import (
+    DomainError,
+    ResumeTokenExpired,
+    ShuttingDown,
+    StoreUnavailable,
+    TooManyWatchers,
+)
+from scheduler_svc.domain.horizon import Horizon
+
+MAX_WATCHERS = 5_000
+"""Watchers that one replica takes."""
+RELIEF = 0.5
+"""Seconds that watchers with half a buffer hold the tail back, before they have to take what comes."""
+REST = 0.02
+"""Seconds between two looks at least; they double, up to LONGEST_REST, while nothing more is settled."""
+LONGEST_REST = 1.0
+
+
+class Tail:
+    """Everything up to `position` was handed out to those who watched by then; all of it is of one history."""
+
+    def __init__(self, calls: Calls, audience: Audience) -> None:
+        self._calls = calls
+        self._audience = audience
+        self._horizon = Horizon()
+        self._position: int | None = None
+        self._origin: str | None = None
+        self._by_task: defaultdict[int, set[Watcher]] = defaultdict(set)
+        self._by_account: defaultdict[int, set[Watcher]] = defaultdict(set)
+        self._watchers: set[Watcher] = set()
+        self._admitted = 0
+        self._awaited: set[tuple[int, asyncio.Future[None]]] = set()
+        self._turn = asyncio.Lock()
+        self._relief = asyncio.Event()
+        self._wake: Callable[[], None] = lambda: None
+        self._rest = REST
+        self._not_before = self._announce_at = 0.0
+        self._closed = False
+
+    @property
+    def position(self) -> int:
+        """Raises ShuttingDown, StoreUnavailable."""
+        if self._closed:
+            raise ShuttingDown
+        if self._position is None:
+            raise StoreUnavailable
+        return self._position
+
+    def driven_by(self, wake: Callable[[], None]) -> None:
+        """`wake` makes `run_once` run soon."""
+        self._wake = wake
+
+    def hint(self) -> None:
+        """Something may have moved."""
+        if self._audience.here:
+            self._wake()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A watch begins, and ends with the block. Raises ShuttingDown, TooManyWatchers."""
+        if self._closed:
+            raise ShuttingDown
+        if self._admitted >= MAX_WATCHERS:
+            raise TooManyWatchers(MAX_WATCHERS)
+        self._admitted += 1
+        self._audience.here = True
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+            if not self._admitted:
+                self._audience.here = False
+                self._position = self._origin = None  # they would grow old
+
+    async def reach(self, number: int) -> None:
+        """Waits until everything up to `number`, which was drawn already, is settled and handed out.
+
+        For those who are admitted. Raises ShuttingDown, StoreUnavailable.
+        """
+        if self._position is not None and self._position >= number:
+            return
+        awaited = (number, asyncio.get_running_loop().create_future())
+        self._awaited.add(awaited)
+        self._wake()
+        try:
+            await awaited[1]
+        finally:
+            self._awaited.discard(awaited)
+
+    @asynccontextmanager
+    async def joined(
+        self, selection: Selection, accounts: frozenset[int], origin: str
+    ) -> AsyncIterator[tuple[Watcher, int]]:
+        """A watcher that gets every change above the number beside it, in the history that `origin` names.
+
+        Raises ResumeTokenExpired, ShuttingDown, StoreUnavailable.
+        """
+        watcher = Watcher(selection, accounts, self._relief.set)
+        async with self._turn:  # not while a page is being read for those who watched before
+            start = self.position
+            if self._origin != origin:
+                raise ResumeTokenExpired
+            self._add(watcher)
+        try:
+            yield watcher, start
+        finally:
+            self._remove(watcher)
+
+    def _add(self, watcher: Watcher) -> None:
+        self._watchers.add(watcher)
+        for index, key in self._entries(watcher):
+            index[key].add(watcher)
+
+    def _remove(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+        for index, key in self._entries(watcher):
+            index[key].discard(watcher)
+            if not index[key]:
+                del index[key]
+        self._relief.set()
+
+    def _entries(self, watcher: Watcher) -> Iterable[tuple[defaultdict[int, set[Watcher]], int]]:
+        if watcher.selection.account_id:
+            yield self._by_account, watcher.selection.account_id
+        for key in watcher.selection.keys:
+            yield self._by_task, key
+
+    def _wanted(self, task_key: int, account_id: int) -> bool:
+        return task_key in self._by_task or account_id in self._by_account
+
+    async def run_once(self) -> float | None:
+        """Hands out what is settled. Returns the seconds until it should look by itself (None: nobody watches)."""
+        if not self._audience.here:
+            return None
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._not_before - loop.time()))
+        try:
+            behind = await self._look(loop.time())
+        except StoreUnavailable as error:
+            message = error.message
+            self._end_all(lambda: StoreUnavailable(message))
+            raise
+        except ResumeTokenExpired:
+            self._end_all(ResumeTokenExpired, awaited=StoreUnavailable)
+            return REST
+        self._not_before = loop.time() + self._rest
+        if not self._audience.here:
+            self._position = self._origin = None
+        return self._rest if behind else ANNOUNCE_INTERVAL
+
+    async def _look(self, now: float) -> bool:
+        """Hands out what is settled; whether something was drawn that is not."""
+        announce = now >= self._announce_at
+        if announce:
+            self._announce_at = now + ANNOUNCE_INTERVAL
+        self._origin, look = await self._calls.run(changes.look, self._position, self._origin, announce=announce)
+        if look is None:
+            return False
+        if self._position is not None and look.last < self._position:
+            raise StoreUnavailable("the database went back to an earlier state; go on with the last resume token")
+        settled = self._horizon.settled(look)
+        if settled is None:
+            self._rest = min(2 * self._rest, LONGEST_REST)
+        else:
+            self._rest = REST
+            await self._advance(settled)
+        return settled != look.last
+
+    async def _advance(self, until: int) -> None:
+        while self._position is None or self._position < until:
+            async with self._turn:
+                self._position = await self._hand_out(until)
+                self._arrive(self._position)
+            await self._until_relieved()
+
+    async def _hand_out(self, until: int) -> int:
+        """Hands out the next page; returns the number up to which that goes."""
+        if self._position is None or not self._watchers:
+            return until
+        assert self._origin is not None, "a look came before"
+        page, cleaned = await self._calls.run(
+            changes.in_history, self._origin, changes.read_all, self._position, until, self._wanted
+        )
+        for change in page.changes:
+            for watcher in (*self._by_task.get(change.task.task_key, ()), *self._by_account.get(_account(change), ())):
+                watcher.offer(change)
+        for watcher in self._watchers if cleaned else ():
+            if watcher.accounts & cleaned:
+                watcher.fail(ResumeTokenExpired())
+        return page.end
+
+    def _arrive(self, position: int) -> None:
+        for number, future in self._awaited:
+            if position >= number and not future.done():
+                future.set_result(None)
+
+    async def _until_relieved(self) -> None:
+        """Watchers that read at all get the time to; those that don't can't hold up the others for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RELIEF):
+                while any(watcher.crowded for watcher in self._watchers):
+                    self._relief.clear()
+                    await self._relief.wait()
+
+    def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
+        """`awaited`: what those are told who wait for a position, where it is something else."""
+        self._position = self._origin = None
+        self._horizon = Horizon()
+        for watcher in self._watchers:
+            watcher.fail(failure())
+        for _, future in self._awaited:
+            if not future.done():
+                future.set_exception((awaited or failure)())
+
+    def close(self) -> None:
+        """This replica goes away: every watcher is told to go on at another one."""
+        self._closed = True
+        self._end_all(ShuttingDown)
+
+
+def _account(change: TaskChange) -> int:
+    return change.task.account_id

@@ -1,0 +1,92 @@
+"""WatchTasks: the present states, then what was missed, page by page, then what the tail hands out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.watch import changes
+from scheduler_svc.application.watch.changes import PAGE, Opened, Position, Selection
+from scheduler_svc.application.watch.tail import Tail
+from scheduler_svc.domain.change import TaskChange
+
+
+class Watch:
+    """One stream. `position` is that of the last change that was yielded, in the history that `origin` names."""
+
+    def __init__(self, calls: Calls, tail: Tail, selection: Selection, opened: Opened, position: Position) -> None:
+        self.origin = opened.origin
+        self.position = position
+        self._calls = calls
+        self._tail = tail
+        self._selection = selection
+        self._accounts = opened.accounts
+        self._read_to = position.number
+        self._listed_to, self._listed = position.key, not position.listing
+
+    async def changes(self) -> AsyncGenerator[TaskChange, None]:
+        """Every change, without end; `position` is each one's while it is yielded.
+
+        Raises ResumeTokenExpired where moves were deleted before they could be read, or the database's history has
+        become another one (a standby was promoted), Overrun where the caller takes them too slowly, StoreUnavailable,
+        ShuttingDown.
+        """
+        while not self._listed:
+            for change in await self._present():
+                self.position = self.position._replace(key=change.task.task_key)
+                yield change
+        while self._tail.position - self._read_to > PAGE:  # what moves meanwhile would fill the buffer
+            for change in await self._missed(self._tail.position):
+                yield self._at(change)
+        async with self._tail.joined(self._selection, self._accounts, self.origin) as (watcher, start):
+            while self._read_to < start:
+                for change in await self._missed(start):
+                    yield self._at(change)
+            while True:
+                change = await watcher.next()
+                if change.number > self._read_to:  # a token may be ahead of this replica's tail
+                    yield self._at(change)
+
+    async def _present(self) -> list[TaskChange]:
+        page = await self._calls.run(
+            changes.in_history,
+            self.origin,
+            changes.read_present,
+            self._selection,
+            self.position.number,
+            self._listed_to,
+        )
+        self._listed_to, self._listed = page.end, not page.full
+        return page.changes
+
+    async def _missed(self, until: int) -> list[TaskChange]:
+        page = await self._calls.run(
+            changes.in_history, self.origin, changes.read_selected, self._selection, self._read_to, until
+        )
+        self._read_to = page.end
+        return page.changes
+
+    def _at(self, change: TaskChange) -> TaskChange:
+        self.position = Position(change.number, change.task.task_key, listing=False)
+        return change
+
+
+class Watches:
+    """Where watches begin."""
+
+    def __init__(self, calls: Calls, tail: Tail) -> None:
+        self._calls = calls
+        self._tail = tail
+
+    @asynccontextmanager
+    async def open(self, selection: Selection, resumed: tuple[Position, str] | None) -> AsyncIterator[Watch]:
+        """A watch that goes on after a position in the history that the text names, or begins anew.
+
+        Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ShuttingDown.
+        """
+        with self._tail.admitted():
+            opened = await self._calls.run(changes.open_watch, selection, resumed)
+            await self._tail.reach(opened.last)
+            position = resumed[0] if resumed else Position(opened.last, 0, listing=True)
+            yield Watch(self._calls, self._tail, selection, opened, position)

@@ -1,5 +1,0 @@
-"""`contentgen`, the operators' command: what a scheduler can do over gRPC, for a terminal and for scripts.
-
-Layer: cli, beside the stack. It knows `scheduler_svc.client` and the protos, and nothing of a server: `app` puts the
-commands together, `command` gives each its connection and its exit status, `output` writes what they found.
-"""

@@ -1,0 +1,1 @@
+"""Statements on what waits: the order of dispatch, windows, floors, quotas and pauses."""

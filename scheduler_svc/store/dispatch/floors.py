@@ -1,0 +1,65 @@
+"""Floors: the tag of each priority below which nothing can be claimed, so that no statement reads what is dead there.
+
+A deleted entry stays in its index for as long as any transaction on the server could see its row, and a backup's lasts
+for hours. What looks for the first tag would read all of them. So it begins at the floor.
+
+Nothing is hidden below: tags are given from the virtual time on, which is never below the floor, and who gives them
+holds a lock, shared, from before it reads the virtual time until its commit. The floor is raised under the same lock,
+exclusive: then no tag is on its way. The version before knows neither, so a look from time to time lowers a floor that
+hides something.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from scheduler_svc.store.engine.rows import Statements
+
+_LOCK = "hashtext('contentgen.ready_floors')"
+
+GIVE_TAGS = f"SELECT pg_advisory_xact_lock_shared({_LOCK})"
+"""What comes before the statement that reads the virtual time, and gives tags. A statement apart: it sees the floor."""
+
+
+def floor(priority: str) -> str:
+    """The floor of a priority; nothing with a lower tag can be claimed."""
+    return f"coalesce((SELECT f.tag FROM ready_floors AS f WHERE f.priority = {priority}), '-Infinity')"
+
+
+def virtual_time(priority: str) -> str:
+    """The virtual time of a priority: the smallest tag that waits, or the largest finish where none does."""
+    return f"""coalesce(
+        (SELECT w.tag FROM ready AS w WHERE w.priority = {priority} AND w.tag >= {floor(priority)}
+            ORDER BY w.tag LIMIT 1),
+        greatest({floor(priority)}, coalesce(
+            (SELECT s.finish FROM shares AS s WHERE s.priority = {priority} ORDER BY s.finish DESC LIMIT 1), 0)))"""
+
+
+_NO_TAG_IS_GIVEN = sa.text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+_RAISE = sa.text(f"""
+    INSERT INTO ready_floors AS f (priority, tag)
+    SELECT priority, tag FROM (
+        SELECT p.priority, {virtual_time("p.priority")} AS tag FROM generate_series(1, 10) AS p(priority)) AS p
+    WHERE tag > {floor("p.priority")} AND tag > 0
+    ON CONFLICT (priority) DO UPDATE SET tag = excluded.tag WHERE excluded.tag > f.tag
+""")
+_LOWER = sa.text("""
+    UPDATE ready_floors AS f SET tag = w.tag FROM ready_floors AS g, LATERAL (
+        SELECT tag FROM ready AS w WHERE w.priority = g.priority AND w.tag < g.tag ORDER BY w.tag LIMIT 1) AS w
+    WHERE f.priority = g.priority AND w.tag < f.tag
+""")
+
+
+class Floors(Statements):
+    """Statements on `ready_floors`."""
+
+    def rise(self) -> bool:
+        """Raises each floor to the virtual time; False where it can't, for tags are being given."""
+        free = self._row(_NO_TAG_IS_GIVEN)[0]
+        if free:
+            self._run(_RAISE)
+        return bool(free)
+
+    def uncover(self) -> int:
+        """Lowers floors that hide something; returns how many did. It reads all that is dead below them."""
+        return self._run(_LOWER)

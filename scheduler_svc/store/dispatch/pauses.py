@@ -1,0 +1,31 @@
+"""Pauses of dispatch: of accounts, and (account 0) of everything."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from scheduler_svc.store.engine.rows import Statements
+
+_LOCK = "hashtext('contentgen.pause_dispatch')"
+
+MAY_CLAIM = f"""pg_try_advisory_xact_lock_shared({_LOCK})
+            AND NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"""
+"""What a claim asks first. A pause of everything waits for claims that are under way; later ones do not wait for it."""
+
+_WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
+_ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
+_REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
+
+
+class Pauses(Statements):
+    """Statements on `pauses`."""
+
+    def add(self, account_id: int) -> None:
+        """Pauses an account; 0: everything, from the commit on. What is paused stays so."""
+        if account_id == 0:
+            self._row(_WAIT_FOR_CLAIMS)
+        self._run(_ADD, account_id=account_id)
+
+    def remove(self, account_id: int) -> None:
+        """Ends a pause, if there is one."""
+        self._run(_REMOVE, account_id=account_id)

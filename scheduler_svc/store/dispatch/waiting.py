@@ -1,0 +1,168 @@
+"""What waits: `ready` (pending and due: with a tag it may be claimed) and `delayed` (not before a time)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import DelayedRow, ReadyRow, Turn, Waiting
+from scheduler_svc.domain.fairness import REFILL, WINDOW
+from scheduler_svc.store.dispatch.floors import GIVE_TAGS, virtual_time
+from scheduler_svc.store.engine.batch import Batch, Insert, array
+from scheduler_svc.store.engine.looked_up import leased
+from scheduler_svc.store.engine.rows import Statements
+
+_GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")
+
+
+# An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
+# time at least. What its window has no room for (see domain/fairness.py) waits behind it, and so does all that comes
+# later. The row's lock decides between replicas: what it holds then is what counts.
+_RESERVE = sa.text(f"""
+    WITH clock AS MATERIALIZED (
+        SELECT p.priority, {virtual_time("p.priority")} AS now
+        FROM (SELECT DISTINCT priority FROM {_GROUPS.source}) AS p
+    ),
+    r AS MATERIALIZED (
+        SELECT r.account_id, r.priority, r.count, a.weight, clock.now,
+            a.max_concurrent_tasks > 0 OR a.max_starts_per_minute > 0
+                OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
+        FROM {_GROUPS.source} JOIN accounts AS a USING (account_id) JOIN clock USING (priority)
+    )
+    INSERT INTO shares AS s (account_id, priority, finish, let_in, backlog, closed, refill)
+    SELECT account_id, priority, now + n / weight, n, n < count, closed,
+        CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL}) / weight END
+    FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {WINDOW}) END AS n FROM r) AS r
+    ORDER BY account_id, priority
+    ON CONFLICT (account_id, priority) DO UPDATE SET (finish, let_in, backlog, refill) = (
+        SELECT CASE WHEN n > 0 THEN start + n / weight ELSE s.finish END, n, s.backlog OR n < count,
+            CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL}) / weight
+                ELSE s.refill END
+        FROM (
+            SELECT count, weight, start, CASE WHEN s.closed OR s.backlog THEN 0
+                ELSE least(count, greatest(0, ceil({WINDOW} - (start - now) * weight)))::integer END AS n
+            FROM (
+                SELECT r.*, greatest(now, s.finish) AS start FROM r
+                WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority
+            ) AS r
+        ) AS r)
+    RETURNING s.account_id, s.priority, s.finish,
+        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.let_in,
+        (SELECT clock.now FROM clock WHERE clock.priority = s.priority), s.closed
+""")
+
+_READY = Insert(
+    "ready",
+    task_key="bigint",
+    priority="smallint",
+    tag="float8",
+    account_id="bigint",
+    attempt="integer",
+    timeout_ms="bigint",
+)
+_DELAYED = Insert(
+    "delayed",
+    task_key="bigint",
+    priority="smallint",
+    tag="float8",
+    account_id="bigint",
+    attempt="integer",
+    timeout_ms="bigint",
+    due_time="timestamptz",
+    cause="smallint",
+)
+
+# Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it. Delayed
+# ones first: a task that becomes due between the two statements is found by the second.
+_REMOVE_READY = sa.text("""
+    DELETE FROM ready WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0
+""")
+_REMOVE_DELAYED = sa.text("""
+    DELETE FROM delayed WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
+""")
+
+_NEXT = Batch(task_key="bigint", attempt="integer")
+# The keys are asked for once more, so that no join reads all that waits.
+_REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
+    sa.text(f"""
+        DELETE FROM {table} WHERE task_key = ANY(ARRAY(
+            SELECT w.task_key FROM {table} AS w JOIN {_NEXT.source} USING (task_key, attempt)
+            WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w))
+        RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
+    """)
+    for table, cause in (("ready", "0"), ("delayed", "cause, due_time"))
+)
+
+# A revoked lease bars its task: it stays delayed until that lease is gone.
+_TAKE_DUE = sa.text(f"""
+    DELETE FROM delayed WHERE task_key = ANY(ARRAY(
+        SELECT d.task_key FROM delayed AS d
+        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
+        ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
+""")
+_DUE_ACCOUNTS = sa.text(f"""
+    SELECT DISTINCT account_id FROM (
+        SELECT d.account_id FROM delayed AS d
+        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
+        ORDER BY d.due_time, d.task_key LIMIT :limit) AS due
+""")
+_NEXT_DUE = sa.text(f"""
+    SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
+    WHERE NOT {leased("d")}
+    ORDER BY d.due_time LIMIT 1
+""")
+
+
+class WaitingTasks(Statements):
+    """Statements on `ready`, `delayed` and `shares`."""
+
+    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Turn]:
+        """What each (account, priority) may add, where so many of its tasks become ready. None is fine too.
+
+        Nobody else adds to it, lets in of it or closes it before this transaction ends.
+        """
+        self._session.hold_back(GIVE_TAGS, {})
+        rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
+        found = self._rows(_RESERVE, **_GROUPS.bind(rows))
+        return {(account, priority): Turn(*turn) for account, priority, *turn in found}
+
+    def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
+        """Puts tasks where they are claimed from, or, without a tag, behind their account's window."""
+        self._session.insert(_READY, rows)
+
+    def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
+        """Lets tasks wait for a time."""
+        self._session.insert(_DELAYED, rows)
+
+    def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
+        """Takes tasks out of where they wait; those that are not in the answer wait nowhere."""
+        literal = array("bigint", keys)
+        removed = [Waiting(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
+        if len(removed) < len(keys):
+            removed += [Waiting(*row) for row in self._rows(_REMOVE_READY, keys=literal)]
+        return {row.task_key: row for row in removed}
+
+    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, Waiting]:
+        """Takes these tasks out, each only while it waits for the attempt of that number."""
+        bound = _NEXT.bind(rows)
+        removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
+        return {row[0]: Waiting(*row) for row in removed}
+
+    def take_due(self, limit: int, but: Collection[int] = ()) -> list[Waiting]:
+        """Takes out what has become due, oldest first; nothing of the accounts `but`."""
+        return [Waiting(*row) for row in self._rows(_TAKE_DUE, limit=limit, but=array("bigint", but))]
+
+    def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
+        """The accounts of what `take_due` would take."""
+        return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
+
+    def next_due(self) -> float | None:
+        """Seconds until the next one is due (negative: it is); None where none waits."""
+        row = self._row(_NEXT_DUE)
+        return None if row is None else float(row[0])

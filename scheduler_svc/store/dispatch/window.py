@@ -1,0 +1,233 @@
+"""The windows of the accounts in the order of dispatch: what is let in, and what is taken out of it again.
+
+A task in `ready` without a tag waits behind its account's window. Whoever adds to an account's tasks, lets them in or
+closes it holds its rows in `shares`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import LineMark, Waitlist
+from scheduler_svc.domain.fairness import Line
+from scheduler_svc.domain.start_quota import StartQuota, Starts
+from scheduler_svc.store.dispatch.floors import GIVE_TAGS, floor, virtual_time
+from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.rows import Session, Statements
+
+# All priorities, used or not, so that a task of a new one finds the account closed.
+_CLOSE = sa.text("""
+    INSERT INTO shares AS s (account_id, priority, finish, closed)
+    SELECT :account_id, priority, 0, true FROM generate_series(1, 10) AS priority ORDER BY priority
+    ON CONFLICT (account_id, priority) DO UPDATE SET closed = true
+""")
+_LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
+
+# Ranges of one index each, written so that no other one can serve them, whatever the statistics say.
+_TAGGED = """
+    w.tag IS NOT NULL AND (w.account_id, w.priority, w.tag) >= ({account_id}, {priority}, {floor})
+    AND (w.account_id, w.priority, w.tag) <= ({account_id}, {priority}, float8 'Infinity')
+"""
+_UNTAGGED = """
+    w.tag IS NULL AND (w.account_id, w.priority, w.task_key) >= ({account_id}, {priority}, 0)
+    AND (w.account_id, w.priority, w.task_key) <= ({account_id}, {priority}, 9223372036854775807)
+"""
+
+
+def _of(account_id: str, priority: str) -> dict[str, str]:
+    return {"account_id": account_id, "priority": priority, "floor": floor(priority)}
+
+
+_GIVEN = _of("CAST(:account_id AS bigint)", "CAST(:priority AS smallint)")
+_OF_SHARE = _of("s.account_id", "s.priority")
+
+# One snapshot: between its leases, its tags and its starts no task of the account is counted twice, or not at all.
+# What was claimed before the snapshot was so before `now`.
+_WAITLIST_SQL = f"""
+    WITH a AS MATERIALIZED (
+        SELECT account_id, weight, max_concurrent_tasks,
+            EXISTS (SELECT FROM pauses AS p WHERE p.account_id = accounts.account_id) AS paused,
+            CASE WHEN max_concurrent_tasks > 0
+                THEN (SELECT count(*) FROM leases AS l WHERE l.account_id = accounts.account_id) ELSE 0 END AS leases,
+            max_starts_per_minute, clock_timestamp() AS now
+        FROM accounts WHERE account_id = :account_id
+    )
+    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, a.max_starts_per_minute, a.now, q.let_in, q.times,
+        q.counts, s.priority, s.finish,
+        {virtual_time("s.priority")} AS now,
+        (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
+        (SELECT count(*) FROM (
+            SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged{{waits}}
+    FROM a LEFT JOIN LATERAL (
+        SELECT let_in, times, counts FROM start_quotas AS x
+        WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
+    LATERAL (
+        SELECT account_id, priority, finish FROM shares AS x
+        WHERE (x.account_id, x.priority) >= (a.account_id, 1) AND (x.account_id, x.priority) <= (a.account_id, 10)
+        ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
+"""
+_WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))
+# Of each priority no more are looked at than could have all the seats, in its order. Tags are given and taken along it,
+# so these are the same tasks whichever of them have one by now.
+_SEATS = "least(:most, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
+_WAITLIST_AGED = sa.text(
+    _WAITLIST_SQL.format(
+        waits=f""",
+        CASE WHEN a.max_concurrent_tasks > 0 OR a.max_starts_per_minute > 0 THEN ARRAY(
+            SELECT CAST(extract(epoch FROM a.now - w.ready_time) AS float8) FROM (
+                (SELECT w.ready_time FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}
+                ORDER BY w.account_id, w.priority, w.tag LIMIT {_SEATS})
+                UNION ALL
+                (SELECT w.ready_time FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
+                ORDER BY w.account_id, w.priority, w.task_key LIMIT {_SEATS})
+                LIMIT {_SEATS}) AS w
+            WHERE w.ready_time <= a.now - make_interval(secs => CAST(:aging AS float8)) ORDER BY w.ready_time)
+        ELSE '{{}}' END AS waits"""
+    )
+)
+
+# Locks what it can have of them; an account is held by somebody else where it can't have all.
+_HELD = sa.text("""
+    WITH free AS MATERIALIZED (
+        SELECT account_id, priority FROM shares WHERE account_id = ANY(CAST(:accounts AS bigint[]))
+        ORDER BY account_id, priority FOR UPDATE SKIP LOCKED
+    )
+    SELECT account_id FROM shares AS s WHERE account_id = ANY(CAST(:accounts AS bigint[]))
+    GROUP BY account_id HAVING count(*) > (SELECT count(*) FROM free WHERE free.account_id = s.account_id)
+""")
+
+_MOVE_FINISH = """
+    UPDATE shares SET finish = {{finish}} WHERE (account_id, priority) >= ({account_id}, {priority})
+        AND (account_id, priority) <= ({account_id}, {priority})
+""".format(**_GIVEN)
+_TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CAST(:weight AS float8)"
+_LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
+# What is locked is just being cancelled. The rows are locked, so that their places hold still; by their keys a plan
+# from when nothing waited would compare all that waits with each of them.
+_LET_IN = sa.text(f"""
+    WITH chosen AS MATERIALIZED (
+        SELECT place, {_TAG.format(order="task_key")} AS tag FROM (
+            SELECT w.ctid AS place, w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :count FOR UPDATE SKIP LOCKED) AS w
+    ),
+    moved AS ({_MOVE_FINISH.format(finish=_LAST)})
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
+""")
+# The last ones of the window; a claim that is under way is waited for, and then has what it took.
+_UNTAG = sa.text(f"""
+    WITH chosen AS MATERIALIZED (
+        SELECT w.task_key FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
+        ORDER BY w.account_id DESC, w.priority DESC, w.tag DESC LIMIT :count
+    ),
+    held AS MATERIALIZED (
+        SELECT task_key, tag FROM ready
+        WHERE task_key = ANY(ARRAY(SELECT task_key FROM chosen)) ORDER BY task_key FOR UPDATE
+    ),
+    moved AS ({_MOVE_FINISH.format(finish="coalesce((SELECT min(tag) FROM held), finish)")})
+    UPDATE ready SET tag = NULL WHERE task_key = ANY(ARRAY(SELECT task_key FROM held))
+""")
+# What is locked is just being claimed or cancelled.
+_RENEW = sa.text(f"""
+    WITH chosen AS MATERIALIZED (
+        SELECT place, {_TAG.format(order="tag, task_key")} AS tag FROM (
+            SELECT w.ctid AS place, w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
+            FOR UPDATE SKIP LOCKED) AS w
+    ),
+    moved AS ({_MOVE_FINISH.format(finish=_LAST)})
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
+""")
+
+_MARKS = Batch(priority="smallint", backlog="boolean", refill="float8")
+_MARK = sa.text(f"""
+    UPDATE shares AS s SET backlog = r.backlog, closed = CAST(:closed AS boolean), refill = r.refill
+    FROM {_MARKS.source}
+    WHERE (s.account_id, s.priority) >= (CAST(:account_id AS bigint), r.priority)
+        AND (s.account_id, s.priority) <= (CAST(:account_id AS bigint), r.priority)
+        AND (s.backlog, s.closed, s.refill) IS DISTINCT FROM (r.backlog, CAST(:closed AS boolean), r.refill)
+""")
+
+# From account to account, one look at the index each, however many tasks they have.
+_WITH_BACKLOG = sa.text("""
+    WITH RECURSIVE found AS (
+        (SELECT w.account_id FROM ready AS w WHERE w.tag IS NULL AND w.account_id > :after
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT w.account_id FROM ready AS w WHERE w.tag IS NULL AND w.account_id > found.account_id
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT 1)
+        FROM found WHERE found.account_id IS NOT NULL
+    )
+    SELECT account_id FROM found
+    WHERE account_id IS NOT NULL AND NOT EXISTS (SELECT FROM pauses AS p WHERE p.account_id = found.account_id)
+    LIMIT :limit
+""")
+_WITH_LIMIT = sa.text("SELECT account_id FROM accounts WHERE max_concurrent_tasks > 0")
+
+
+class Window(Statements):
+    """Statements on the tags in `ready`, and on `shares`."""
+
+    def __init__(self, session: Session, aging: float = 0.0) -> None:
+        """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
+        super().__init__(session)
+        self._aging = aging
+
+    def close(self, account_id: int) -> None:
+        """From now on nothing of the account gets a tag, until it is settled."""
+        self._run(_CLOSE, account_id=account_id)
+
+    def lock(self, account_id: int) -> None:
+        """Waits for who else adds to this account's tasks or lets them in, and keeps them out; tags may be given."""
+        self._session.hold_back(GIVE_TAGS, {})
+        self._run(_LOCK, account_id=account_id)
+
+    def held(self, accounts: Collection[int]) -> set[int]:
+        """Those of these accounts whose rows somebody else holds; the others are locked, as by `lock`."""
+        return {row[0] for row in self._rows(_HELD, accounts=array("bigint", accounts))}
+
+    def waitlist(self, account_id: int, most: int) -> Waitlist | None:
+        """What waits of an account, untagged tasks counted up to `most` a priority; None where nothing ever did."""
+        aged = {"aging": self._aging} if self._aging else {}
+        rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, most=most, **aged)
+        if not rows:
+            return None
+        weight, limit, paused, leases, *quota = rows[0][:9]
+        lines = tuple(Line(*row[9:]) for row in rows)
+        return Waitlist(weight, limit, paused, leases, lines, _quota(*quota), self._aging)
+
+    def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
+        """Gives the oldest `count` without a tag one, from `start` on; returns how many there were."""
+        return self._run(_LET_IN, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
+
+    def untag(self, account_id: int, priority: int, count: int) -> int:
+        """Takes the tags of the last `count` away; returns how many were not claimed meanwhile."""
+        return self._run(_UNTAG, account_id=account_id, priority=priority, count=count)
+
+    def renew(self, account_id: int, priority: int, start: float, weight: float) -> int:
+        """Gives all that have a tag a new one, from `start` on, in the order that they have."""
+        return self._run(_RENEW, account_id=account_id, priority=priority, start=start, weight=weight)
+
+    def mark(self, account_id: int, lines: Sequence[LineMark], *, closed: bool) -> None:
+        """Says how each priority stands, and whether the account is closed."""
+        self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(lines))
+
+    def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
+        """Accounts with tasks that wait without a tag, but for paused ones, by id, with ids above `after`."""
+        return [row[0] for row in self._rows(_WITH_BACKLOG, after=after, limit=limit)]
+
+    def accounts_with_limit(self) -> list[int]:
+        """Accounts with a limit."""
+        return [row[0] for row in self._rows(_WITH_LIMIT)]
+
+
+def _quota(
+    most: int, now: datetime, let_in: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
+) -> StartQuota | None:
+    """Nothing is counted yet where there is no row."""
+    if not most:
+        return None
+    starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]
+    return StartQuota(most, now, let_in or 0, starts)

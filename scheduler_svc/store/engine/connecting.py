@@ -1,0 +1,36 @@
+"""How PostgreSQL is connected to, pooled or not: nothing waits for ever for a host that vanished. Part of `store`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2
+import sqlalchemy as sa
+from psycopg2 import extensions
+
+from scheduler_svc.store.engine.lineage import Lineage
+
+_DEFAULTS: Mapping[str, Any] = {
+    "application_name": "contentgen",
+    "connect_timeout": 5,  # for each host
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8_000,
+}
+"""libpq's parameters. A host that says nothing for 8 to 11 s is given up: callers wait 10 s by default."""
+
+
+def defaults(url: sa.URL) -> dict[str, Any]:
+    """What the URL itself does not set."""
+    return {name: value for name, value in _DEFAULTS.items() if name not in url.query}
+
+
+def connect(url: sa.URL, lineage: Lineage | None = None) -> extensions.connection:
+    """A connection outside of any pool that commits each statement. Raises psycopg2.Error."""
+    arguments, options = url.get_dialect()().create_connect_args(url)
+    dial = lineage.connect if lineage else psycopg2.connect
+    made: extensions.connection = dial(*arguments, **{**defaults(url), **options})
+    made.autocommit = True
+    return made

@@ -1,0 +1,175 @@
+"""Which server is the fleet's database: a primary that was replaced by its standby may come back, and take writes.
+
+A database is known by its system and its timeline: a standby that is promoted begins the next one. A replica goes from
+a lower to a higher one and never back, and to no other system. What it knows is what it has seen: on the connections
+that it makes, on the other servers that DATABASE_URL names, and before its last start, by a file in its data folder. An
+old primary alone can't be told from a healthy one: `docs/deployment.md` says what is left to the operator.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import Any, NamedTuple
+
+import psycopg2
+import sqlalchemy as sa
+import structlog
+from psycopg2 import extensions
+
+from scheduler_svc.store.engine.line_file import LineFile
+from scheduler_svc.store.engine.servers import Servers
+
+_LINE = """
+    SELECT (SELECT system_identifier FROM pg_control_system()), CASE WHEN NOT pg_is_in_recovery()
+        THEN CAST(CAST('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS bit(32)) AS integer) END
+"""
+
+LOOK_TIMEOUT = 2
+"""Seconds that a look gives a server to let it in."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Line(NamedTuple):
+    """A system, and a timeline of it; a standby has none of its own."""
+
+    system: int
+    timeline: int | None
+
+    def __str__(self) -> str:
+        return f"timeline {self.timeline} of system {self.system}"
+
+
+class Placed(extensions.connection):
+    """A connection, and the timeline that its server was on."""
+
+    timeline: int | None = None
+
+
+class OtherLine(psycopg2.OperationalError):
+    """A server that is not the fleet's database: an old primary, or another system."""
+
+
+class Lineage:
+    """What one process knows. Any thread may use it."""
+
+    def __init__(self, file: LineFile | None = None) -> None:
+        """`file` keeps it over restarts."""
+        self._lock = threading.Lock()
+        self._file = file
+        found = file.read() if file else None
+        self._known = Line(*found) if found else None
+        self._told: set[Line] = set()
+        self._listeners: list[Callable[[], None]] = []
+
+    def subscribe(self, moved: Callable[[], None]) -> None:
+        """`moved` is called, on any thread, when the fleet's database has a new timeline."""
+        self._listeners.append(moved)
+
+    def guard(self, engine: sa.Engine) -> None:
+        """Makes an engine connect to the fleet's database only, and leave connections to what was that before."""
+        sa.event.listen(engine, "do_connect", self._connect)
+        sa.event.listen(engine, "checkout", self._check)
+
+    def connect(self, *arguments: Any, **options: Any) -> Placed:
+        """As `psycopg2.connect`: to the first server that is the fleet's database. Raises psycopg2.Error."""
+        servers, refused = Servers(options), None
+        while True:
+            try:
+                connection: Placed = psycopg2.connect(*arguments, **servers.options, connection_factory=Placed)
+            except psycopg2.OperationalError as error:
+                if refused:
+                    raise OtherLine(f"{refused}; the others: {str(error).strip()}") from None
+                raise
+            host, port = connection.info.host, connection.info.port
+            try:
+                self._admit(connection)
+            except OtherLine as error:
+                connection.close()
+                refused = error
+                if not servers.leave_out(host, port):
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+
+    def left(self, connection: Any) -> bool:
+        """Whether a connection of `connect` leads to what is not the fleet's database any more."""
+        with self._lock:
+            known = self._known.timeline if self._known else None
+        timeline = connection.timeline
+        return timeline is not None and known is not None and timeline < known
+
+    def look(self, url: str) -> None:
+        """Asks every server of this URL, where it names several: a standby may have been promoted unseen."""
+        address = sa.make_url(url)
+        arguments, options = address.get_dialect()().create_connect_args(address)
+        found = []
+        for server in Servers({**options, "connect_timeout": LOOK_TIMEOUT}).each():
+            with suppress(psycopg2.Error), closing(psycopg2.connect(*arguments, **server)) as connection:
+                found.append((_line(connection), _name(connection)))
+        for line, name in sorted(found, key=lambda it: it[0].timeline or 0, reverse=True):
+            with suppress(OtherLine):
+                self._take(line, name)
+
+    def _connect(self, _dialect: object, _record: object, arguments: Any, options: Any) -> Placed:
+        return self.connect(*arguments, **options)
+
+    def _check(self, connection: Any, _record: object, _proxy: object) -> None:
+        if self.left(connection):
+            raise sa.exc.DisconnectionError("the fleet's database is another server now")
+
+    def _admit(self, connection: Placed) -> None:
+        line = _line(connection)
+        self._take(line, _name(connection))
+        connection.timeline = line.timeline
+
+    def _take(self, line: Line, where: str) -> None:
+        """Raises OtherLine."""
+        with self._lock:
+            known, new = self._known, self._known is None and line.timeline is not None
+            if known is not None and not _follows(line, known):
+                self._refuse(line, known, where)
+            moved = known is not None and (line.timeline or 0) > (known.timeline or 0)
+            if new or moved:
+                self._known = line
+                if self._file:
+                    self._file.write(line.system, line.timeline or 0)
+        if moved:
+            _log.warning("a standby was promoted: it is the database now", action="store", server=where, line=str(line))
+            for listener in self._listeners:
+                listener()
+
+    def _refuse(self, line: Line, known: Line, where: str) -> None:
+        problem = f"{where} is {line}, and the schedulers' database is {known}: "
+        if line.system == known.system:
+            problem += "it is an old primary, whose standby was promoted; stop it, or make it a standby (fencing)"
+        else:
+            problem += "it is another database; correct DATABASE_URL"
+            problem += f", or delete {self._file} if it was moved on purpose" if self._file else ""
+        if line not in self._told:
+            self._told.add(line)
+            _log.error(problem, action="store")
+        raise OtherLine(problem)
+
+
+def _follows(line: Line, known: Line) -> bool:
+    return line.system == known.system and (line.timeline is None or line.timeline >= (known.timeline or 0))
+
+
+def _name(connection: extensions.connection) -> str:
+    return f"{connection.info.host}:{connection.info.port}"
+
+
+def _line(connection: extensions.connection) -> Line:
+    connection.autocommit = True  # no BEGIN, which costs a round trip, and which some poolers refuse
+    with connection.cursor() as cursor:
+        cursor.execute(_LINE)
+        row = cursor.fetchone()
+    connection.autocommit = False
+    assert row
+    return Line(*row)

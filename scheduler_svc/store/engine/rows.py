@@ -1,0 +1,122 @@
+"""The one place where SQL is executed: statements with their parameters, on one transaction's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+
+from scheduler_svc.store.engine.batch import COPY_FROM, Insert
+from scheduler_svc.store.engine.prepared import Prepared
+from scheduler_svc.store.engine.timeouts import set_local_lock_timeout
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
+class Session:
+    """One transaction, in as few round trips as it can: on an idle machine each costs more than what it carries.
+
+    What nobody waits for (BEGIN, inserts of few rows, COMMIT) is held back and goes out with the next statement, so
+    that every statement sees what came before it. The connection itself commits each script that it is sent. On an
+    engine whose option `prepares` is set, each statement is planned once a connection.
+    """
+
+    def __init__(self, connection: sa.Connection, lock_timeout: float | None = None) -> None:
+        """`lock_timeout`: seconds; unset: the connection's own."""
+        self._connection = connection
+        self._begin = [BEGIN] if lock_timeout is None else [BEGIN, set_local_lock_timeout(lock_timeout)]
+        self._held_back = list(self._begin)
+        self.committing = False
+        """Whether a commit is under way or over: how one that fails went is unknown."""
+        self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
+
+    def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
+        """Runs a statement now."""
+        self.hold_back(_sql(statement), parameters)
+        return self._send()
+
+    def execute_alone(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
+        """Runs the one statement that is the whole transaction: it commits by itself."""
+        assert self._held_back == [BEGIN], "it is the whole transaction, with the connection's own lock time-out"
+        self._held_back = []
+        self.hold_back(_sql(statement), parameters)
+        self.committing = True
+        result = self._send()
+        self._held_back = [BEGIN]
+        return result
+
+    def insert(self, insert: Insert, rows: Sequence[Sequence[Any]]) -> None:
+        """Inserts rows: many at once by COPY, few later, with what else is held back."""
+        if not rows:
+            return
+        if len(rows) < COPY_FROM:
+            self.hold_back(insert.sql, insert.bind(rows))
+            return
+        if self._held_back:
+            self._send()
+        with self._driver.cursor() as cursor:
+            cursor.copy_expert(insert.copy, _Pieces(insert.pieces(rows)))
+
+    def hold_back(self, sql: str, parameters: dict[str, Any]) -> None:
+        """Runs a statement whose outcome nobody asks for, with the next one that is run; parameters as `%(name)s`."""
+        if self._prepared is not None:
+            preparation, sql = self._prepared.call(sql)
+            self._held_back += preparation
+        with self._driver.cursor() as cursor:
+            self._held_back.append(cursor.mogrify(sql, parameters).decode())
+
+    def commit(self) -> None:
+        """Sends what is still held back, and commits. A transaction without statements never began."""
+        if self._held_back != self._begin:
+            self.committing = True
+            self._held_back.append("COMMIT")
+            self._send()
+
+    def _send(self) -> sa.CursorResult[Any]:
+        """Sends what is held back; the result is the last statement's."""
+        script, self._held_back = "; ".join(self._held_back), []
+        return self._connection.exec_driver_sql(script, execution_options={"no_parameters": True})
+
+    @property
+    def _driver(self) -> Any:
+        return self._connection.connection.dbapi_connection
+
+
+class _Pieces:
+    """What the driver reads a COPY from: a piece is made while the server stores those before it."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, _size: int) -> bytes:
+        """The next piece, however large; empty at the end."""
+        return next(self._pieces, b"")
+
+
+@lru_cache(maxsize=1_000)
+def _sql(statement: sa.TextClause) -> str:
+    """A statement with the driver's parameters."""
+    return str(statement.compile(dialect=_DIALECT))
+
+
+_DIALECT = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
+
+
+class Statements:
+    """Base of the groups of statements."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _rows(self, statement: sa.TextClause, **parameters: Any) -> Sequence[Any]:
+        return self._session.execute(statement, parameters).fetchall()
+
+    def _row(self, statement: sa.TextClause, **parameters: Any) -> Any:
+        return self._session.execute(statement, parameters).fetchone()
+
+    def _run(self, statement: sa.TextClause, **parameters: Any) -> int:
+        """Runs it; returns the number of rows that it touched."""
+        return self._session.execute(statement, parameters).rowcount

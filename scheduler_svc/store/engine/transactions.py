@@ -1,0 +1,341 @@
+"""Connections and transactions: one `Database` a use (a lane, the calls), each with a pool of its own.
+
+The driver's errors become domain errors here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+import psycopg2
+import sqlalchemy as sa
+from psycopg2 import errors as pg_errors
+from psycopg2 import extensions
+
+from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.watch.audience import Audience
+from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
+from scheduler_svc.store.accounts import Accounts
+from scheduler_svc.store.changes import Changes
+from scheduler_svc.store.contents.contents import Contents
+from scheduler_svc.store.dispatch.floors import Floors
+from scheduler_svc.store.dispatch.pauses import Pauses
+from scheduler_svc.store.dispatch.start_quotas import StartQuotas
+from scheduler_svc.store.dispatch.waiting import WaitingTasks
+from scheduler_svc.store.dispatch.window import Window
+from scheduler_svc.store.engine import prepared
+from scheduler_svc.store.engine.connecting import defaults
+from scheduler_svc.store.engine.lineage import Lineage, OtherLine
+from scheduler_svc.store.engine.rows import Session
+from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
+from scheduler_svc.store.imports import Imports
+from scheduler_svc.store.leases.leases import Leases
+from scheduler_svc.store.leases.reaper import Reaper
+from scheduler_svc.store.leases.workers import Workers
+from scheduler_svc.store.sweeps import Sweeps
+from scheduler_svc.store.system import SystemStatements
+from scheduler_svc.store.tasks.ended import EndedTasks
+from scheduler_svc.store.tasks.history import Counts, History
+from scheduler_svc.store.tasks.polls import Polls
+from scheduler_svc.store.tasks.submits import Submits
+from scheduler_svc.store.tasks.task_reads import TaskReads
+from scheduler_svc.store.tasks.tasks import Tasks
+
+_NOW = sa.text("SELECT now()")
+_ATTEMPTS = 5
+
+# The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
+# joined through the keys' indexes. One plan then serves every batch; to plan each anew costs as much as to run it.
+_HOT_SETTINGS = (
+    " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+    " SET plan_cache_mode = force_generic_plan"
+)
+
+# The locks of a replica that froze, or whose host vanished, would stop the others for as long as the server believes in
+# it, which by default is two hours.
+_SETTINGS = (
+    "SET jit = off; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '20s';"
+    " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
+    " SET tcp_user_timeout = '8s';"
+)
+
+R = TypeVar("R")
+
+
+def make_engine(
+    url: str,
+    connections: int,
+    *,
+    hot: bool = False,
+    timeouts: Timeouts | None = None,
+    lineage: Lineage | None = None,
+) -> sa.Engine:
+    """An engine with at most `connections` connections, none opened yet.
+
+    `hot` shapes plans for the lanes, and their bounds unless there are other `timeouts`. `lineage` refuses a server
+    that is not the fleet's.
+    """
+    engine = sa.create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=10,
+        execution_options={"prepares": hot},
+        isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
+        connect_args=defaults(sa.make_url(url)),
+    )
+    if lineage:
+        lineage.guard(engine)
+    timeouts = timeouts or Timeouts(LOCK_TIMEOUT, HOT_TIMEOUT if hot else CALL_TIMEOUT)
+    settings = _SETTINGS + timeouts.sql() + (_HOT_SETTINGS if hot else "")
+    sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
+    sa.event.listen(engine, "reset", _leave_no_transaction)
+    sa.event.listen(engine, "handle_error", _leave_a_standby)
+    return engine
+
+
+def _set(connection: Any, settings: str) -> None:
+    """By statements, not as options of the connection: poolers refuse those."""
+    with connection.cursor() as cursor:
+        cursor.execute(settings)
+
+
+def _leave_a_standby(context: sa.ExceptionContext) -> None:
+    """A server that takes no writes any more is left: by its name or address the new primary may be reached."""
+    if isinstance(context.original_exception, pg_errors.ReadOnlySqlTransaction):
+        context.is_disconnect = True
+
+
+def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, _state: object) -> None:
+    """A connection goes back into the pool outside of any transaction, or not at all."""
+    match connection.info.transaction_status:
+        case extensions.TRANSACTION_STATUS_IDLE:
+            pass
+        case extensions.TRANSACTION_STATUS_UNKNOWN:
+            record.invalidate()
+        case _:
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK; DEALLOCATE ALL")
+            prepared.forget(record.info)
+
+
+class PgTx:
+    """One transaction's statements, in groups by table."""
+
+    def __init__(self, connection: sa.Connection, lock_timeout: float | None = None, aging: float = 0.0) -> None:
+        """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
+        self._session = Session(connection, lock_timeout)
+        self._aging = aging
+        self.signals = Signals()
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit was sent."""
+        return self._session.committing
+
+    @cached_property
+    def now(self) -> datetime:
+        return self._session.execute(_NOW, {}).scalar_one()  # type: ignore[no-any-return]
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return Tasks(self._session)
+
+    @cached_property
+    def ended(self) -> EndedTasks:
+        return EndedTasks(self._session)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        return Sweeps(self._session)
+
+    @cached_property
+    def waiting(self) -> WaitingTasks:
+        return WaitingTasks(self._session)
+
+    @cached_property
+    def window(self) -> Window:
+        return Window(self._session, self._aging)
+
+    @cached_property
+    def start_quotas(self) -> StartQuotas:
+        return StartQuotas(self._session)
+
+    @cached_property
+    def floors(self) -> Floors:
+        return Floors(self._session)
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        return Pauses(self._session)
+
+    @cached_property
+    def leases(self) -> Leases:
+        return Leases(self._session, self._aging)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self._session)
+
+    @cached_property
+    def counts(self) -> Counts:
+        return Counts(self._session)
+
+    @cached_property
+    def submits(self) -> Submits:
+        return Submits(self._session)
+
+    @cached_property
+    def workers(self) -> Workers:
+        return Workers(self._session)
+
+    @cached_property
+    def polls(self) -> Polls:
+        return Polls(self._session)
+
+    @cached_property
+    def reaper(self) -> Reaper:
+        return Reaper(self._session)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(self._session)
+
+    @cached_property
+    def contents(self) -> Contents:
+        return Contents(self._session)
+
+    @cached_property
+    def task_reads(self) -> TaskReads:
+        return TaskReads(self._session)
+
+    @cached_property
+    def imports(self) -> Imports:
+        return Imports(self._session)
+
+    @cached_property
+    def changes(self) -> Changes:
+        return Changes(self._session)
+
+    @cached_property
+    def system(self) -> SystemStatements:
+        return SystemStatements(self._session)
+
+    def commit(self) -> None:
+        """Commits. Nothing is told within: the lock that a NOTIFY takes is one for the whole cluster."""
+        self._session.commit()
+
+
+class StatementFailed(Exception):
+    """A defect of ours: the database has refused a statement.
+
+    Statement and values are left out, for they hold topics and bodies, and this is logged.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        cause = _driver_error(error)
+        diagnosis = getattr(cause, "diag", None)
+        names = ("sqlstate", "message_primary", "table_name", "constraint_name")
+        said = [text for name in names if (text := getattr(diagnosis, name, None))]
+        super().__init__(f"{type(cause).__name__}: {', '.join(said) or 'the driver says no more'}")
+
+
+class PgDatabase:
+    """Runs work in transactions on one engine."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        told: Callable[[Signals], None],
+        away: Callable[[str], None],
+        audience: Audience | None = None,
+        *,
+        aging: float = 0.0,
+    ) -> None:
+        """`audience` says whether anybody is to be told of mere moves (None: nobody).
+
+        `aging`: seconds of wait after which a task competes one priority higher; 0: never.
+
+        On the thread that runs the work, `told` gets the signals after each commit, and `away` why the database is
+        not there, when it is not.
+        """
+        self._engine = engine
+        self._told = told
+        self._away = away
+        self._audience = audience or Audience()
+        self._aging = aging
+
+    def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
+        """See `application.ports.Database.run`."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            tx = None
+            try:
+                with self._engine.connect() as connection:
+                    tx = PgTx(connection, lock_timeout, self._aging)
+                    result = work(tx)
+                    tx.commit()
+            except (sa.exc.DBAPIError, psycopg2.Error) as error:
+                if timed_out := _TIMED_OUT.get(type(_driver_error(error))):
+                    raise timed_out from error
+                undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
+                stale = attempt == 1 and undone and _is_broken(error)
+                if (stale or _is_rerunnable(error)) and attempt < _ATTEMPTS:
+                    continue
+                if not _is_away(error):
+                    raise StatementFailed(error) from None
+                self._away(_why_away(error))
+                raise _unavailable(error) from error
+            except sa.exc.TimeoutError as error:
+                raise StoreUnavailable from error
+            if tx.signals or (self._audience.anywhere and tx.signals.moved):
+                self._told(tx.signals)
+            return result
+        raise AssertionError("the last attempt returns or raises")
+
+    def dispose(self) -> None:
+        """Closes its connections."""
+        self._engine.dispose()
+
+
+def _is_rerunnable(error: Exception) -> bool:
+    return isinstance(_driver_error(error), pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
+
+
+def _is_broken(error: Exception) -> bool:
+    """Whether a connection that was there is gone: it may be one from before a restart of the database."""
+    return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the connection or the server is at fault, not the statement."""
+    return _is_broken(error) or isinstance(_driver_error(error), _AWAY)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    cause = _driver_error(error)
+    return StoreUnavailable(str(cause)) if isinstance(cause, OtherLine) else StoreUnavailable()
+
+
+def _why_away(error: Exception) -> str:
+    """What the driver says, in a line: what follows may quote the statement."""
+    cause = _driver_error(error)
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+def _driver_error(error: Exception) -> object:
+    return error.orig if isinstance(error, sa.exc.DBAPIError) else error
+
+
+_TIMED_OUT: Mapping[type, type[StoreUnavailable]] = {
+    pg_errors.LockNotAvailable: LockTimeout,
+    pg_errors.QueryCanceled: StatementTimeout,
+}
+"""The server has ended a statement before its commit, and so its transaction."""
+_AWAY = (
+    psycopg2.OperationalError,  # connections; shutdowns, out of connections, disk full
+    psycopg2.InterfaceError,
+    pg_errors.ReadOnlySqlTransaction,
+)

@@ -1,0 +1,1 @@
+"""The old application's database: its tables, and how they are read."""

@@ -1,0 +1,192 @@
+"""Reads the old application's tables, whatever database they are in; nothing is written there, and no secret is read.
+
+All reads are of one transaction, and so of one moment. Rows are read by ranges and lists of their keys: what is held is
+one page, or less where that is large. `old_source` has the connection, and counts what SQLite gives; a server is asked.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.domain.old_rows import MOST_ID, Kind, OldRow, RowsUnreadable, SourceUnreadable
+from scheduler_svc.store.old_application.source import OldSource, open_source
+
+_REQUIRED = {
+    Kind.ACCOUNT: ("accounts", ("id", "name")),
+    Kind.TASK: ("content_generation_tasks", ("id", "task_id", "account_id")),
+    Kind.CONTENT: ("contents", ("id", "account_id", "title", "content")),
+    Kind.POOL_ENTRY: ("publish_pool", ("id", "content_id")),
+}
+_OPTIONAL = {
+    Kind.ACCOUNT: ("directory_name", "is_active", "created_at"),
+    Kind.TASK: (
+        "content_id", "topic", "keywords", "category", "requirements", "tone", "status", "priority", "retry_count",
+        "max_retries", "submitted_at", "started_at", "completed_at", "result", "error_message", "auto_approve",
+        "created_at", "updated_at",
+    ),
+    Kind.CONTENT: (
+        "summary", "category", "topic", "image_url", "cover_image", "images", "review_status", "review_comment",
+        "generation_task_id", "created_at",
+    ),
+    Kind.POOL_ENTRY: ("priority", "scheduled_at", "status", "last_error"),
+}  # fmt: skip
+"""What is asked for and may be missing. Whatever is not named here is never read."""
+
+_MOST_BYTES_AT_ONCE = 32 * 1024 * 1024
+"""Of rows that a server hands over, as UTF-8, of which Python may make four times as much; a larger page is halved."""
+_ROWS_AT_ONCE = 20
+"""That are fetched from a server."""
+
+
+@contextmanager
+def open_old_application(url: sa.URL, timeout: float) -> Iterator[OldDatabase]:
+    """The old application's data as it is now; one statement may take `timeout` seconds.
+
+    Raises SourceUnreadable where that can't be read.
+    """
+    with open_source(url, timeout) as source:
+        yield OldDatabase(source)
+
+
+class OldDatabase:
+    """Implements `application.import_ports.OldApplication` on one connection."""
+
+    def __init__(self, source: OldSource) -> None:
+        """Looks at which tables and columns there are. Raises SourceUnreadable where the required ones are missing."""
+        self._source = source
+        self._tables = {kind: _table(source, kind) for kind in Kind}
+        for kind in (Kind.ACCOUNT, Kind.TASK):
+            if self._tables[kind] is None:
+                raise SourceUnreadable(
+                    f"{source.shown} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
+                )
+
+    def count(self, kind: Kind) -> int:
+        """How many rows there are."""
+        return self._count(kind, sa.true())
+
+    def without_id(self, kind: Kind) -> int:
+        """How many rows have no key that others could name them by."""
+        table = self._tables[kind]
+        return 0 if table is None else self._count(kind, sa.not_(sa.func.coalesce(self._has_id(table), sa.false())))
+
+    def ids(self, kind: Kind, after: int | None, limit: int) -> list[int]:
+        """The keys of the next rows, in their order, each once."""
+        table = self._tables[kind]
+        if table is None:
+            return []
+        least = -MOST_ID if after is None else after + 1
+        query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= least)
+        with self._source.reading() as connection:
+            ids = [int(row[0]) for row in connection.execute(query.order_by(table.c.id).limit(limit))]
+        if any(one >= other for one, other in pairwise([least - 1, *ids])):  # or the next page would be this one again
+            raise SourceUnreadable(
+                f"{self._source.shown}: the rows of {table.name} are out of order: the database is damaged"
+            )
+        return ids
+
+    def rows(self, kind: Kind, ids: Iterable[int]) -> list[OldRow]:
+        """Those of these rows that there are, by their keys."""
+        return self._rows(kind, "id", ids)
+
+    def contents_of(self, task_ids: Iterable[str]) -> list[OldRow]:
+        """Contents that name one of these tasks; where several name one, the oldest comes last."""
+        return self._rows(Kind.CONTENT, "generation_task_id", task_ids)[::-1]
+
+    def in_pool(self, content_ids: Iterable[int]) -> set[int]:
+        """Those of these contents that stand in the publish pool."""
+        return self._contents(Kind.POOL_ENTRY, "content_id", content_ids)
+
+    def rejected(self, content_ids: Iterable[int]) -> set[int]:
+        """Those of these contents that a review has rejected."""
+        table = self._tables[Kind.CONTENT]
+        if table is None or "review_status" not in table.c:
+            return set()
+        return self._contents(Kind.CONTENT, "id", content_ids, sa.func.lower(table.c.review_status) == "rejected")
+
+    def _rows(self, kind: Kind, column: str, values: Iterable[object]) -> list[OldRow]:
+        table, wanted = self._tables[kind], list(values)
+        if table is None or column not in table.c or not wanted:
+            return []
+        query = sa.select(table).where(self._has_id(table), table.c[column].in_(wanted)).order_by(table.c.id)
+        self._check_size(query)
+        with self._source.reading(rows=True) as connection:
+            found = connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
+            rows = [row._asdict() for row in found]
+        copies = Counter(row["id"] for row in rows) if column == "id" else self._copies(table, rows)
+        return [OldRow(row, copies[row["id"]]) for row in {row["id"]: row for row in rows}.values()]
+
+    def _check_size(self, query: sa.Select[Any]) -> None:
+        """Raises RowsUnreadable. The driver of a server holds rows of any size before one of them can be looked at."""
+        if self._is_sqlite:
+            return
+        rows = query.order_by(None).subquery()
+        texts = [sa.func.coalesce(sa.func.octet_length(sa.cast(column, sa.Text)), 0) for column in rows.c]
+        with self._source.reading(rows=True) as connection:
+            size = connection.execute(sa.select(sa.func.sum(sum(texts, sa.literal(0))))).scalar() or 0
+        if size > _MOST_BYTES_AT_ONCE:
+            raise RowsUnreadable(f"its row has more than {_MOST_BYTES_AT_ONCE >> 20} MiB")
+
+    def _copies(self, table: sa.TableClause, rows: Iterable[Mapping[str, object]]) -> dict[object, int]:
+        """How many rows of the table have each of these keys."""
+        if not (keys := {row["id"] for row in rows}):
+            return {}
+        query = sa.select(table.c.id, sa.func.count()).where(table.c.id.in_(keys)).group_by(table.c.id)
+        with self._source.reading(rows=True) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def _contents(self, kind: Kind, column: str, ids: Iterable[int], *conditions: sa.ColumnElement[bool]) -> set[int]:
+        table, wanted = self._tables[kind], list(ids)
+        if table is None or not wanted:
+            return set()
+        query = sa.select(table.c[column]).where(table.c[column].in_(wanted), *conditions)
+        with self._source.reading(rows=True) as connection:
+            return {int(row[0]) for row in connection.execute(query)}
+
+    def _count(self, kind: Kind, condition: sa.ColumnElement[bool]) -> int:
+        table = self._tables[kind]
+        if table is None:
+            return 0
+        with self._source.reading() as connection:
+            query = sa.select(sa.func.count()).select_from(table).where(condition)
+            return int(connection.execute(query).scalar_one())
+
+    def _has_id(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
+        """In SQLite anything may stand in any column, and numbers are below all else."""
+        fits = table.c.id.between(sa.literal_column(str(-MOST_ID)), sa.literal_column(str(MOST_ID)))
+        return sa.and_(sa.func.typeof(table.c.id) == "integer", fits) if self._is_sqlite else fits
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._source.connection.dialect.name == "sqlite"
+
+
+def _table(source: OldSource, kind: Kind) -> sa.TableClause | None:
+    """The table with those of its columns that are asked for; None where there is no such table.
+
+    Without types, so that values come as the driver has them, whatever the column was declared as.
+    """
+    name, required = _REQUIRED[kind]
+    with source.reading() as connection, warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa.exc.SAWarning)  # a type that SQLAlchemy does not know is none of ours
+        inspector = sa.inspect(connection)
+        if not inspector.has_table(name):
+            return None
+        there = {column["name"]: column["type"] for column in inspector.get_columns(name)}
+    if missing := [column for column in required if column not in there]:
+        raise SourceUnreadable(
+            f"{source.shown}: table {name} has no column {', '.join(missing)}: it is no table of the old application"
+        )
+    if source.connection.dialect.name != "sqlite" and not isinstance(there["id"], sa.Integer | sa.Numeric):
+        raise SourceUnreadable(
+            f"{source.shown}: table {name}: id should be a whole number, is {there['id']}: it is no table of the old"
+            " application"
+        )
+    return sa.table(name, *[sa.column(column) for column in (*required, *_OPTIONAL[kind]) if column in there])

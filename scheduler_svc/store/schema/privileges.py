@@ -1,0 +1,121 @@
+"""What the role of DATABASE_URL may do, and which GRANTs it lacks. Part of `store`.
+
+To serve asks for less than to migrate: rows of every table, but no table of one's own. So two roles are enough: one
+that owns the tables and runs `contentgen-scheduler migrate`, and one that the schedulers connect as.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import sqlalchemy as sa
+from psycopg2 import errors as pg_errors
+
+from scheduler_svc.config import SettingsError
+from scheduler_svc.store.schema import tables as schema
+
+_ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_NUMBERS = ("USAGE", "SELECT")
+_ONLY_READ = frozenset({"schema_compatibility"})
+_HISTORY = "pg_control_system()"
+"""Names the history that resume tokens belong to; everybody may call it unless somebody revoked that."""
+_ACCOUNT_IDS = "accounts_account_id_seq"
+_SHOWN = 3
+
+_LACKS = sa.text("""
+    SELECT w.privilege, w.name FROM unnest(CAST(:kinds AS text[]), CAST(:names AS text[]), CAST(:privileges AS text[]))
+        AS w(kind, name, privilege)
+    WHERE CASE w.kind
+        WHEN 'table' THEN has_table_privilege(to_regclass(w.name), w.privilege)
+        WHEN 'sequence' THEN has_sequence_privilege(to_regclass(w.name), w.privilege)
+        ELSE has_function_privilege(to_regprocedure(w.name), w.privilege)
+    END IS NOT TRUE ORDER BY w.privilege, w.name
+""")
+_ROLE = sa.text("""
+    SELECT quote_ident(current_user), quote_ident(current_schema()), current_setting('search_path'),
+        (SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass('alembic_version'))
+""")
+
+FORBIDDEN = (pg_errors.InsufficientPrivilege, pg_errors.InvalidSchemaName)
+"""What a role without the rights gets of PostgreSQL."""
+
+
+def check_may_serve(connection: sa.Connection) -> None:
+    """Raises SettingsError where the role lacks a right that serving needs, with what to grant."""
+    _check(connection, "serve this database", _wanted())
+
+
+def check_may_import(connection: sa.Connection) -> None:
+    """The same for an import, which gives accounts the ids that they had, and moves the sequence behind them."""
+    wanted = [*_wanted(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
+    _check(connection, "import into this database", wanted, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
+
+
+def _check(connection: sa.Connection, what: str, wanted: Iterable[tuple[str, str, str]], *more: str) -> None:
+    """`more`: what to grant beyond what serving needs, without to whom."""
+    kinds, names, privileges = (list(column) for column in zip(*wanted, strict=True))
+    found = connection.execute(_LACKS, {"kinds": kinds, "names": names, "privileges": privileges})
+    lacks = [(privilege, name) for privilege, name in found]
+    if lacks:
+        role, place, *_ = connection.execute(_ROLE).one()
+        problem = f"role {role} may not {what}, for it lacks {_summary(lacks)}"
+        raise SettingsError([problem, *_grants(role, place), *(f"  {grant} TO {role};" for grant in more)])
+    connection.rollback()
+
+
+def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> SettingsError:
+    """What to tell where PostgreSQL forbade a migration, which is rolled back."""
+    role, place, path, owner = connection.execute(_ROLE).one()
+    connection.rollback()
+    said = str(error).strip().partition("\n")[0]
+    problem = f"role {role} may not bring the database to schema {newest}: {said}"
+    if place is None:
+        advice = (
+            f"No schema of its search_path ({path}) is there for it: run CREATE SCHEMA contentgen AUTHORIZATION {role}"
+            f" and ALTER ROLE {role} SET search_path = contentgen, or GRANT USAGE, CREATE ON SCHEMA public TO {role}"
+        )
+    elif owner is None:
+        advice = (
+            "Run `contentgen-scheduler migrate` with the DATABASE_URL of a role that may create tables, or"
+            f" GRANT USAGE, CREATE ON SCHEMA {place} TO {role}"
+        )
+    else:
+        advice = f"Run `contentgen-scheduler migrate` with the DATABASE_URL of role {owner}, which owns the tables"
+    return SettingsError([problem, f"{advice} (docs/deployment.md, Rights)"])
+
+
+def _wanted() -> Iterator[tuple[str, str, str]]:
+    """Kind, name and privilege."""
+    yield "table", "alembic_version", "SELECT"
+    for name in schema.metadata.tables:
+        for privilege in ("SELECT",) if name in _ONLY_READ else _ROWS:
+            yield "table", name, privilege
+    for sequence in vars(schema).values():
+        if isinstance(sequence, sa.Sequence):
+            for privilege in _NUMBERS:
+                yield "sequence", sequence.name, privilege
+    yield "function", _HISTORY, "EXECUTE"
+
+
+def _summary(lacks: Iterable[tuple[str, str]]) -> str:
+    """Such as `DELETE on accounts, leases and 12 more`."""
+    by_privilege: defaultdict[str, list[str]] = defaultdict(list)
+    for privilege, name in lacks:
+        by_privilege[privilege].append(name)
+    return "; ".join(
+        f"{privilege} on {', '.join(names[:_SHOWN])}"
+        + (f" and {more} more" if (more := len(names) - _SHOWN) > 0 else "")
+        for privilege, names in by_privilege.items()
+    )
+
+
+def _grants(role: str, place: str | None) -> list[str]:
+    place = place or "public"
+    return [
+        "Run as the owner of the tables (docs/deployment.md, Rights):",
+        f"  GRANT USAGE ON SCHEMA {place} TO {role};",
+        f"  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {place} TO {role};",
+        f"  GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {place} TO {role};",
+        f"  GRANT EXECUTE ON FUNCTION {_HISTORY} TO {role};",
+    ]

@@ -1,0 +1,138 @@
+"""Tasks that have ended, many at a time: what bulk calls find, move and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cache
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import TaskRow
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.engine.batch import array
+from scheduler_svc.store.engine.rows import Statements
+from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
+from scheduler_svc.store.tasks.tasks import DECISION_COLUMNS, task_row
+
+_THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
+
+# `+ 0`: these are found by their keys, whatever the statistics say of a status. What another call has locked is just
+# being moved: it is passed over.
+_RETRYABLE = "t.status + 0 IN (5, 6) AND t.retry_count < t.max_retries"
+_LOCK_RETRYABLE = sa.text(f"""
+    SELECT {DECISION_COLUMNS} FROM tasks AS t WHERE {_THESE} AND {_RETRYABLE}
+    ORDER BY t.task_key LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+""")
+_RETRY = sa.text(f"""
+    UPDATE tasks AS t
+    SET status = 1, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0, deferrals = 0
+    WHERE {_THESE} AND {_RETRYABLE}
+""")
+
+# A task that ended while its worker is still being stopped stays until the lease that bars it has gone.
+_ENDED = "t.end_time <= :until AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)"
+_COUNT_ENDED = sa.text(f"SELECT count(*) FROM tasks AS t WHERE {_THESE} AND {_ENDED}")
+_LOCK_ENDED = sa.text(
+    f"SELECT t.task_key FROM tasks AS t WHERE {_THESE} AND {_ENDED} ORDER BY t.task_key FOR UPDATE SKIP LOCKED"
+)
+
+# Labels are found by their own key, which begins with the name.
+_DELETE_LABELS = sa.text("""
+    DELETE FROM task_labels AS x
+    USING (SELECT p.task_key, e.key, e.value FROM task_payloads AS p, jsonb_each_text(p.labels) AS e
+        WHERE p.task_key = ANY(CAST(:keys AS bigint[]))) AS d, LATERAL (
+        SELECT ctid FROM task_labels AS y
+        WHERE (y.name, y.value, y.task_key) = (d.key, d.value, d.task_key) OFFSET 0) AS place
+    WHERE x.ctid = place.ctid
+""")
+# A request_id is remembered for a week, whether its task is there or not: with the task as it is deleted.
+_REMEMBERED = "interval '7 days'"
+_OWN_REQUEST = f"""
+    FROM tasks AS t JOIN task_payloads AS p ON p.task_key = t.task_key, LATERAL (
+        SELECT x.account_id, x.request_id FROM request_ids AS x
+        WHERE x.account_id = t.account_id AND x.request_id = p.request_id AND x.task_key = t.task_key OFFSET 0) AS own
+    WHERE {_THESE} AND q.account_id = own.account_id AND q.request_id = own.request_id
+"""
+_KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET cleaned_task = to_jsonb(t) {_OWN_REQUEST}")
+# Watchers are told what they can't be shown any more. `+ 0`: a task's last number is found in its own history, not by
+# walking down everybody's. The tasks are locked, so nothing is added to their histories meanwhile.
+_MARK_CLEANED = sa.text(f"""
+    INSERT INTO cleaned_events AS c (account_id, seq)
+    SELECT t.account_id, max(e.seq) FROM tasks AS t, LATERAL (
+        SELECT max(x.seq + 0) AS seq FROM task_events AS x WHERE x.task_key = t.task_key OFFSET 0) AS e
+    WHERE {_THESE} AND e.seq IS NOT NULL
+    GROUP BY t.account_id ORDER BY t.account_id
+    ON CONFLICT (account_id) DO UPDATE SET seq = greatest(c.seq, excluded.seq)
+""")
+_DELETE_TASKS = sa.text("""
+    WITH payloads AS (DELETE FROM task_payloads WHERE task_key = ANY(CAST(:keys AS bigint[]))),
+    events AS (DELETE FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[]))),
+    gone AS (DELETE FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) RETURNING account_id, status)
+    SELECT account_id, status, count(*) FROM gone GROUP BY account_id, status
+""")
+_FORGET_REQUESTS = sa.text(f"""
+    DELETE FROM request_ids WHERE (account_id, request_id) IN (
+        SELECT account_id, request_id FROM request_ids
+        WHERE cleaned_task IS NOT NULL AND create_time < now() - {_REMEMBERED}
+        ORDER BY create_time LIMIT :limit FOR UPDATE SKIP LOCKED)
+""")
+
+
+class EndedTasks(Statements):
+    """Statements on tasks that have ended. Each is bounded by the keys that it is given, or by its limit."""
+
+    def page(self, scope: Scope, statuses: Iterable[Status], after: int, limit: int) -> list[int]:
+        """Keys above `after` of tasks in these states, all of them ended, oldest first."""
+        named = accounts(scope)
+        statement = _page(tuple(sorted(statuses)), of_accounts=bool(named))
+        return [row[0] for row in self._rows(statement, **named, after=after, limit=limit)]
+
+    def lock_retryable(self, keys: Sequence[int], limit: int) -> list[TaskRow]:
+        """The oldest of these tasks that are failed or timed out and have retries left, locked."""
+        return [task_row(row) for row in self._rows(_LOCK_RETRYABLE, keys=array("bigint", keys), limit=limit)]
+
+    def retry(self, keys: Sequence[int]) -> int:
+        """Puts locked tasks back to pending, with one retry more; returns how many moved, which must be all."""
+        return self._run(_RETRY, keys=array("bigint", keys))
+
+    def count(self, keys: Sequence[int], until: datetime) -> int:
+        """How many of these tasks ended until then, and have no lease left."""
+        return int(self._row(_COUNT_ENDED, keys=array("bigint", keys), until=until)[0])
+
+    def lock(self, keys: Sequence[int], until: datetime) -> list[int]:
+        """The same tasks, locked."""
+        return [row[0] for row in self._rows(_LOCK_ENDED, keys=array("bigint", keys), until=until)]
+
+    def delete(self, keys: Sequence[int]) -> dict[tuple[int, Status], int]:
+        """Deletes locked tasks with payload, labels and history; returns how many went, by account and status.
+
+        What their request ids are to answer from now on is kept with those.
+        """
+        these = array("bigint", keys)
+        self._run(_DELETE_LABELS, keys=these)
+        self._run(_KEEP_FOR_REQUESTS, keys=these)
+        self._run(_MARK_CLEANED, keys=these)
+        return {(account_id, Status(status)): n for account_id, status, n in self._rows(_DELETE_TASKS, keys=these)}
+
+    def forget_requests(self, limit: int) -> int:
+        """Deletes request ids of more than a week ago whose tasks were cleaned up; returns how many."""
+        return self._run(_FORGET_REQUESTS, limit=limit)
+
+
+@cache
+def _page(statuses: tuple[Status, ...], *, of_accounts: bool) -> sa.TextClause:
+    """A range of an index for each account and state, merged: a late page costs what the first one costs."""
+    keys = " UNION ALL ".join(f"({_range(status, of_accounts=of_accounts)})" for status in statuses)
+    keys = f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({keys}) AS s" if of_accounts else keys
+    return sa.text(f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key LIMIT :limit")
+
+
+def _range(status: Status, *, of_accounts: bool) -> str:
+    """Whole rows of the index's columns are compared, so that no other index looks as good to the planner."""
+    columns, own = ("account_id, status, task_key", "a.own, ") if of_accounts else ("status, task_key", "")
+    return (
+        f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{int(status)}, :after)"
+        f" AND ({columns}) < ({own}{int(status) + 1}, 0) ORDER BY {columns} LIMIT :limit"
+    )

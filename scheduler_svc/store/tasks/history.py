@@ -1,0 +1,97 @@
+"""The history of tasks, and the counts that every move changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import EventRow
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.store.engine.batch import Insert, array
+from scheduler_svc.store.engine.rows import Statements
+
+_EVENTS = Insert(
+    "task_events",
+    task_key="bigint",
+    previous_status="smallint",
+    status="smallint",
+    attempt="integer",
+    fence="integer",
+    worker_id="text",
+    reason="text",
+    message="text",
+    retry_count="smallint",
+)
+_DELTAS = Insert("count_deltas", account_id="bigint", kind="smallint", n="bigint")
+
+_ALL_ACCOUNTS = 0
+_READ = sa.text("""
+    SELECT kind, sum(n)::bigint FROM (
+        SELECT kind, n FROM task_counts WHERE account_id = ANY(CAST(:accounts AS bigint[]))
+        UNION ALL
+        SELECT kind, n FROM count_deltas WHERE account_id = ANY(CAST(:accounts AS bigint[]))
+    ) AS c GROUP BY kind
+""")
+
+# Deltas become counts; one replica at a time, the others skip their turn. By a range: this table is vacuumed when it is
+# empty, and a plan from then would read the first ones again for each delta.
+#
+# Where all that it sees are folded, each delta of a transaction that had ended is: the floor. Whoever reads the deltas
+# of one count begins there, and not with those that are dead: they stay in the index while anybody's transaction is
+# open.
+_MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_counts'))")
+_OLDEST_RUNNING = "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+_FOLD = sa.text(f"""
+    WITH gone AS (
+        DELETE FROM count_deltas WHERE delta_id <= (
+            SELECT max(delta_id) FROM (SELECT delta_id FROM count_deltas ORDER BY delta_id LIMIT :limit) AS first)
+        RETURNING account_id, kind, n
+    ),
+    floor AS (
+        UPDATE count_floor SET xact = {_OLDEST_RUNNING}
+        WHERE "only" AND (SELECT count(*) FROM gone) BETWEEN 1 AND CAST(:limit AS bigint) - 1
+    )
+    INSERT INTO task_counts AS c (account_id, kind, n)
+    SELECT account_id, kind, sum(n) FROM gone GROUP BY account_id, kind ORDER BY account_id, kind
+    ON CONFLICT (account_id, kind) DO UPDATE SET n = c.n + excluded.n
+""")
+
+
+def unfolded(account_id: str, kind: int) -> str:
+    """A query for `n` of the deltas of one count that are not folded yet, by the one index that has their order.
+
+    A floor above the transactions that run is of the server that a backup was made on: it says nothing here.
+    """
+    floor = f'(SELECT xact FROM count_floor WHERE "only" AND xact <= {_OLDEST_RUNNING})'
+    return f"""
+        SELECT n FROM (
+            SELECT n FROM count_deltas
+            WHERE account_id = {account_id} AND kind = {kind} AND xact >= coalesce({floor}, 0)
+            ORDER BY account_id, kind, xact OFFSET 0) AS d"""
+
+
+class History(Statements):
+    """Statements on `task_events`."""
+
+    def insert(self, rows: Sequence[EventRow]) -> None:
+        """Appends moves; the database refuses one that the transition table does not have."""
+        self._session.insert(_EVENTS, rows)
+
+
+class Counts(Statements):
+    """Statements on `task_counts` and `count_deltas`. Account 0 holds the sums over all accounts."""
+
+    def add(self, deltas: Mapping[tuple[int, int], int]) -> None:
+        """Adds to the counts of (account, kind)."""
+        self._session.insert(_DELTAS, [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n])
+
+    def read(self, scope: Scope) -> dict[int, int]:
+        """The counts by kind, those of several accounts together."""
+        ids = (_ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
+        return dict(self._rows(_READ, accounts=array("bigint", ids)))
+
+    def fold(self, limit: int) -> int:
+        """Folds up to `limit` deltas into the counts; returns how many counts were touched."""
+        row = self._row(_MAY_FOLD)
+        return self._run(_FOLD, limit=limit) if row and row[0] else 0

@@ -1,0 +1,98 @@
+"""Polls: what workers hold, that they are asked, that they have answered, and what became of what they held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import PollAnswer
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import Fate, RunningAttempt
+from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.rows import Statements
+from scheduler_svc.store.scopes import account_filter
+
+_RUNNING = sa.text("""
+    SELECT task_key, attempt, worker_id FROM leases
+    WHERE NOT revoked AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
+""")
+_RUNNING_OF_TASK = sa.text("SELECT task_key, attempt, worker_id FROM leases WHERE task_key = :task_key AND NOT revoked")
+
+# The number is taken after the attempts were read, and before anyone can ask for it: a worker that answers it, or a
+# later one, has looked after that. Of two that ask at once, whoever commits last does not take the later one back.
+_ASK_SQL = """
+    WITH poll AS MATERIALIZED (SELECT nextval('poll_seq') AS number),
+    asked AS MATERIALIZED (
+        SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))
+        ORDER BY worker_id FOR NO KEY UPDATE {skip}
+    ),
+    noted AS (
+        UPDATE workers AS w SET wanted_poll = greatest(w.wanted_poll, poll.number), poll_time = now()
+        FROM poll, asked WHERE w.worker_id = asked.worker_id
+    )
+    SELECT number FROM poll
+"""
+_ASK, _ASK_FREE = (sa.text(_ASK_SQL.format(skip=skip)) for skip in ("", "SKIP LOCKED"))
+
+# Nothing that was not asked for is an answer: a database that was restored has numbered anew.
+_ANSWERS = Batch(worker_id="text", poll="bigint")
+_ANSWER = sa.text(f"""
+    UPDATE workers AS w SET last_poll = r.poll
+    FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.last_poll AND r.poll <= w.wanted_poll
+    RETURNING w.worker_id, w.last_poll
+""")
+
+_ANSWERED = sa.text("""
+    SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[])) AND last_poll >= :poll
+""")
+
+# An attempt that has ended and was taken up late has two ends: the later one counts. `+ 0`, lest the order be taken
+# from the index of all numbers.
+_ATTEMPTS = Batch(task_key="bigint", attempt="integer", worker_id="text")
+_FATES = sa.text(f"""
+    SELECT worker_id, status, count(*) FROM (
+        SELECT r.worker_id, CASE
+            WHEN EXISTS (SELECT FROM leases AS l
+                WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND NOT l.revoked) THEN 2
+            ELSE coalesce((SELECT e.status FROM task_events AS e
+                WHERE e.task_key = r.task_key AND e.attempt = r.attempt AND e.status IN (4, 5, 6)
+                ORDER BY e.seq + 0 DESC LIMIT 1), 0)
+            END AS status
+        FROM {_ATTEMPTS.source}
+    ) AS fates GROUP BY worker_id, status
+""")
+
+
+class Polls(Statements):
+    """Statements about polls, on `workers`, `leases` and `task_events`."""
+
+    def running(self, scope: Scope) -> list[RunningAttempt]:
+        """The attempts that workers hold."""
+        return [RunningAttempt(*row) for row in self._rows(_RUNNING, accounts=account_filter(scope))]
+
+    def running_of_task(self, task_key: int) -> list[RunningAttempt]:
+        """The attempt of a task that a worker holds, if any."""
+        return [RunningAttempt(*row) for row in self._rows(_RUNNING_OF_TASK, task_key=task_key)]
+
+    def ask(self, workers: Collection[str], *, skip_locked: bool = False) -> int:
+        """Records that these workers are asked; returns the poll's number.
+
+        `skip_locked`: but for those whose row somebody else holds.
+        """
+        number: int = self._row(_ASK_FREE if skip_locked else _ASK, workers=array("text", workers))[0]
+        return number
+
+    def answer(self, answers: Sequence[PollAnswer]) -> list[PollAnswer]:
+        """Records answers, one a worker; returns those that are new."""
+        return [PollAnswer(*row) for row in self._rows(_ANSWER, **_ANSWERS.bind(answers))]
+
+    def answered(self, workers: Collection[str], poll: int) -> set[str]:
+        """Which of these workers have answered that poll, or a later one."""
+        return {worker_id for (worker_id,) in self._rows(_ANSWERED, workers=array("text", workers), poll=poll)}
+
+    def fates(self, attempts: Sequence[RunningAttempt]) -> list[Fate]:
+        """What became of these attempts, by worker."""
+        found = self._rows(_FATES, **_ATTEMPTS.bind(attempts))
+        return [Fate(worker_id, Status(status), attempts) for worker_id, status, attempts in found]

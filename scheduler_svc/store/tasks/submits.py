@@ -1,0 +1,91 @@
+"""What a submit checks and takes: accounts, request ids, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import AccountStanding, RequestId, Standing
+from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.rows import Statements
+from scheduler_svc.store.tasks.history import unfolded
+
+# What is pending by a count: of one account, or of the days from one on.
+_PENDING = """
+        SELECT coalesce(sum(n), 0)::bigint AS n FROM (
+            SELECT n FROM task_counts AS k WHERE k.account_id {which} AND k.kind = 1
+            UNION ALL
+            {deltas}
+        ) AS c
+"""
+# One row even where no account is found: what is pending, of all accounts together (0), and the time.
+_OF_ACCOUNT, _OF_ALL = (
+    _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, 1)) for account_id in ("a.account_id", "0")
+)
+_STANDING = sa.text(f"""
+    SELECT now(), p.n, a.account_id, a.active, a.max_priority, a.max_pending_tasks,
+        CASE WHEN a.max_pending_tasks > 0 THEN ({_OF_ACCOUNT}) ELSE 0 END
+    FROM ({_OF_ALL}) AS p
+    LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
+""")
+# A range of the days from then on, each of them a negative account (see `schema.task_counts`).
+_LATER = "<= -CAST(:day AS bigint)"
+_LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = 1"
+_SCHEDULED_FROM = sa.text(_PENDING.format(which=_LATER, deltas=_LATER_DELTAS))
+_KEYS = sa.text("SELECT nextval('key_seq')")
+
+_REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
+# The unique key decides between concurrent submits of one id: the later one waits for the earlier one's commit.
+_REMEMBER = sa.text(f"""
+    INSERT INTO request_ids (account_id, request_id, task_key, fingerprint)
+    SELECT account_id, request_id, task_key, fingerprint FROM {_REQUEST.source}
+    ORDER BY account_id, request_id, task_key
+    ON CONFLICT DO NOTHING
+    RETURNING task_key
+""")
+# What is answered by an id must not be forgotten meanwhile.
+_KNOWN = sa.text(f"""
+    SELECT q.account_id, q.request_id, q.task_key, q.fingerprint
+    FROM request_ids AS q JOIN {_REQUEST.source} USING (account_id, request_id)
+    FOR KEY SHARE OF q
+""")
+_FORGET = sa.text(f"""
+    DELETE FROM request_ids AS q USING {_REQUEST.source}
+    WHERE q.account_id = r.account_id AND q.request_id = r.request_id AND q.task_key = r.task_key
+""")
+
+
+class Submits(Statements):
+    """Statements that only submits need."""
+
+    def next_keys(self) -> int:
+        """The first of the next 1,000 numbers of the key sequence; they are the caller's alone."""
+        row = self._row(_KEYS)
+        assert row is not None
+        return int(row[0])
+
+    def standing(self, ids: Sequence[int]) -> Standing:
+        """The time, how many tasks are pending, and those of these accounts that exist."""
+        rows = self._rows(_STANDING, ids=array("bigint", ids))
+        accounts = {row[2]: AccountStanding(*row[2:]) for row in rows if row[2] is not None}
+        return Standing(rows[0][0], rows[0][1], accounts)
+
+    def scheduled_from(self, day: int) -> int:
+        """How many pending tasks are scheduled for that day (see `domain/queue_bound.py`) or a later one."""
+        row = self._row(_SCHEDULED_FROM, day=day)
+        assert row is not None
+        return int(row[0])
+
+    def remember(self, rows: Sequence[RequestId]) -> set[int]:
+        """Remembers request ids that are new; returns the task keys of those."""
+        return {row[0] for row in self._rows(_REMEMBER, **_REQUEST.bind(rows))}
+
+    def known(self, rows: Sequence[RequestId]) -> dict[tuple[int, str], RequestId]:
+        """What is remembered under these ids."""
+        found = [RequestId(a, r, k, bytes(f)) for a, r, k, f in self._rows(_KNOWN, **_REQUEST.bind(rows))]
+        return {(row.account_id, row.request_id): row for row in found}
+
+    def forget(self, rows: Sequence[RequestId]) -> None:
+        """Takes back what this transaction remembered."""
+        self._run(_FORGET, **_REQUEST.bind(rows))

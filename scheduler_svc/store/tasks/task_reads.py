@@ -1,0 +1,229 @@
+"""Tasks as readers see them: the task's own row, its payload, and the lease that it has now."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import TaskPage, WaitsFor
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
+from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.looked_up import payload
+from scheduler_svc.store.engine.rows import Statements
+from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
+from scheduler_svc.store.tasks import task_lists
+from scheduler_svc.store.tasks.task_lists import Asked
+
+_LATEST = 9_223_372_036_854_775_807
+
+_COLUMNS = """
+    t.task_key, t.account_id, p.topic, p.keywords, p.category, {requirements} AS requirements, p.tone, t.priority,
+    t.auto_approve, coalesce(l.status, t.status) AS status, t.create_time, t.schedule_time,
+    coalesce(l.claim_time, t.submit_time) AS submit_time,
+    CASE WHEN l.task_key IS NULL THEN t.start_time ELSE l.start_time END AS start_time, t.end_time, l.accept_time,
+    t.timeout_ms, coalesce(l.attempt, t.attempt) AS attempt, t.retry_count, t.max_retries, t.auto_retry,
+    coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
+    p.labels, coalesce(p.request_id, '') AS request_id, l.fence, p.creator_options,
+    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms
+"""
+# A revoked lease only bars its task; it is not the task's any more.
+_SOURCE = f"""
+    FROM tasks AS t CROSS JOIN {payload("t")}
+    LEFT JOIN LATERAL (SELECT * FROM leases AS x WHERE x.task_key = t.task_key AND NOT x.revoked OFFSET 0) AS l ON true
+"""
+_WHOLE = _COLUMNS.format(requirements="p.requirements")
+_LISTED = _COLUMNS.format(requirements="''")
+
+_THESE = "WHERE t.task_key = ANY(CAST(:keys AS bigint[]))"
+_GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
+_GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
+
+# A task that was cleaned up, as its request_id keeps it: without its payload, and no lease is left.
+_REQUESTS = Batch(account_id="bigint", request_id="text")
+_CLEANED_UP = sa.text(f"""
+    SELECT {_WHOLE} FROM {_REQUESTS.source} JOIN request_ids AS q USING (account_id, request_id),
+        LATERAL jsonb_populate_record(CAST(NULL AS tasks), q.cleaned_task) AS t
+        LEFT JOIN task_payloads AS p ON false LEFT JOIN leases AS l ON false
+    WHERE q.cleaned_task IS NOT NULL
+""")
+
+_WAITS_FOR = sa.text("""
+    SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
+        (SELECT count(*) FROM (
+            SELECT FROM leases AS l WHERE l.account_id = a.account_id LIMIT nullif(a.max_concurrent_tasks, 0)) AS l
+        ) = a.max_concurrent_tasks AND a.max_concurrent_tasks > 0,
+        CASE WHEN a.max_starts_per_minute > 0 THEN (
+            SELECT coalesce(sum(s.n), 0) + greatest(0, q.let_in - (
+                    SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND r.tag IS NOT NULL))
+            FROM start_quotas AS q LEFT JOIN LATERAL unnest(q.times, q.counts) AS s(time, n)
+                ON s.time > clock_timestamp() - interval '1 minute'
+            WHERE q.account_id = a.account_id GROUP BY q.let_in
+        ) >= a.max_starts_per_minute ELSE false END,
+        EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id)),
+        EXISTS (SELECT FROM workers WHERE connected AND heard_time > now() - make_interval(secs => :ttl))
+    FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key
+""")
+
+_EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
+_ACCOUNTS_OF = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+_EVENT_COLUMNS = """
+    seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
+    coalesce(message, ''), retry_count
+"""
+# Both columns are compared: with `task_key = …` the order of the numbers alone would do, and the planner might walk
+# through everybody's.
+_EVENTS = sa.text(f"""
+    SELECT {_EVENT_COLUMNS} FROM task_events
+    WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {_LATEST})
+    ORDER BY task_key, seq LIMIT :limit
+""")
+_HISTORIES = sa.text(f"""
+    SELECT {_EVENT_COLUMNS} FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key, seq
+""")
+
+# The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
+_OLDEST = """
+    SELECT extract(epoch FROM now() - t.create_time) AS age FROM tasks AS t
+    WHERE {scope} t.status = 1 AND NOT EXISTS
+        (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked)
+    ORDER BY t.task_key LIMIT 1
+"""
+_OLDEST_OF_ALL = sa.text(_OLDEST.format(scope=""))
+_OLDEST_OF_ACCOUNTS = sa.text(f"""
+    SELECT k.age FROM {EACH_ACCOUNT}, LATERAL ({_OLDEST.format(scope="t.account_id = a.own AND")}) AS k
+    ORDER BY k.age DESC LIMIT 1
+""")
+
+
+class TaskReads(Statements):
+    """Statements that read tasks whole."""
+
+    def get(self, keys: Sequence[int]) -> dict[int, Task]:
+        """These tasks by key; those that do not exist are missing."""
+        return {row.task_key: _task(row) for row in self._rows(_GET, keys=array("bigint", keys))}
+
+    def list(
+        self,
+        scope: Scope,
+        statuses: frozenset[Status],
+        labels: Mapping[str, str],
+        before: int | None,
+        limit: int,
+    ) -> TaskPage:
+        """Tasks without requirements, newest first, with keys below `before`.
+
+        At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
+        """
+        asked = Asked(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
+        values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
+        for i, (name, value) in enumerate(sorted(labels.items())):
+            values |= {f"name{i}": name, f"value{i}": value}
+        walk, floor = self._walk(asked, scope, values)
+        rows = self._rows(_page(asked, walk), **values, floor=floor, limit=limit)
+        return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
+
+    def _walk(self, asked: Asked, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
+        """By which of its conditions a page walks, and down to which key."""
+        if asked.walks < 2:  # all that it reads belongs on the page
+            return 0, 0
+        ranges = max(1, asked.ranges * len(scope.accounts or (0,)))
+        most = task_lists.EXAMINED
+        skipped = {"skipped": most - 1, "skipped_each": max(1, most // ranges) - 1}
+        floors = self._row(task_lists.floors(asked), **values, **skipped, floor=0)
+        return min(enumerate(floors), key=itemgetter(1))
+
+    def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
+        """What a task, which must exist, may be waiting for."""
+        return WaitsFor(*self._row(_WAITS_FOR, task_key=task_key, ttl=ttl))
+
+    def exists(self, task_key: int) -> bool:
+        """Whether there is such a task."""
+        return self._row(_EXISTS, task_key=task_key) is not None
+
+    def accounts_of(self, keys: Sequence[int]) -> dict[int, int]:
+        """The accounts of these tasks by key; those that do not exist are missing."""
+        return dict(self._rows(_ACCOUNTS_OF, keys=array("bigint", keys)))
+
+    def cleaned_up(self, requests: Sequence[tuple[int, str]]) -> builtins.list[Task]:
+        """The tasks of these (account, request_id) as they stood when they were cleaned up, without their payloads."""
+        return [_task(row) for row in self._rows(_CLEANED_UP, **_REQUESTS.bind(requests))]
+
+    def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
+        """The moves of a task with numbers above `after`, oldest first."""
+        rows = self._rows(_EVENTS, task_key=task_key, after=after, limit=limit)
+        return [_event(row) for row in rows]
+
+    def listed(self, keys: Sequence[int]) -> dict[int, Task]:
+        """These tasks by key, without requirements; those that do not exist are missing."""
+        return {row.task_key: _task(row) for row in self._rows(_GET_LISTED, keys=array("bigint", keys))}
+
+    def histories(self, keys: Sequence[int]) -> dict[int, builtins.list[TaskEvent]]:
+        """All moves of these tasks, by task, oldest first."""
+        found: dict[int, builtins.list[TaskEvent]] = {}
+        for row in self._rows(_HISTORIES, keys=array("bigint", keys)):
+            found.setdefault(row.task_key, []).append(_event(row))
+        return found
+
+    def oldest_pending_age(self, scope: Scope) -> timedelta | None:
+        """How long the oldest pending task waits; None where none does."""
+        named = accounts(scope)
+        row = self._row(_OLDEST_OF_ACCOUNTS if named else _OLDEST_OF_ALL, **named)
+        return None if row is None else timedelta(seconds=float(row[0]))
+
+
+@lru_cache(maxsize=200)
+def _page(asked: Asked, walk: int) -> sa.TextClause:
+    keys = task_lists.keys(asked, walk)
+    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")
+
+
+def _event(row: Any) -> TaskEvent:
+    seq, task_key, previous_status, status, *rest = row
+    return TaskEvent(seq, task_key, Status(previous_status), Status(status), *rest)
+
+
+def _task(row: Any) -> Task:
+    accept_time: datetime | None = row.accept_time
+    timeout = timedelta(milliseconds=row.timeout_ms)
+    error = row.error
+    return Task(
+        task_key=row.task_key,
+        account_id=row.account_id,
+        topic=row.topic,
+        keywords=row.keywords,
+        category=row.category,
+        requirements=row.requirements,
+        tone=row.tone,
+        priority=row.priority,
+        auto_approve=row.auto_approve,
+        status=Status(row.status),
+        create_time=row.create_time,
+        schedule_time=row.schedule_time,
+        submit_time=row.submit_time,
+        start_time=row.start_time,
+        end_time=row.end_time,
+        timeout_time=None if accept_time is None else accept_time + timeout,
+        timeout=timeout,
+        attempt=row.attempt,
+        retry_count=row.retry_count,
+        max_retries=row.max_retries,
+        auto_retry=row.auto_retry,
+        worker_id=row.worker_id,
+        progress=None if row.percent is None else Progress(row.percent, row.step or "", row.message or ""),
+        error=None if error is None else TaskError(error["reason"], error["message"], error["details"]),
+        content_id=row.content_id or 0,
+        labels=row.labels or {},
+        request_id=row.request_id,
+        fence=row.fence,
+        creator_options=row.creator_options or {},
+        backoff=Backoff(row.initial_backoff_ms, row.backoff_multiplier, row.max_backoff_ms),
+    )

@@ -1,0 +1,138 @@
+"""Tasks: their insert, the end of their attempts, and what decisions need to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow, PayloadRow, TaskRow
+from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.engine.batch import Batch, Insert, array
+from scheduler_svc.store.engine.looked_up import task
+from scheduler_svc.store.engine.rows import Statements
+
+_TASKS = Insert(
+    "tasks",
+    task_key="bigint",
+    account_id="bigint",
+    status="smallint",
+    priority="smallint",
+    auto_approve="boolean",
+    auto_retry="boolean",
+    max_retries="smallint",
+    timeout_ms="bigint",
+    schedule_time="timestamptz",
+    initial_backoff_ms="bigint",
+    backoff_multiplier="float8",
+    max_backoff_ms="bigint",
+)
+_PAYLOADS = Insert(
+    "task_payloads",
+    task_key="bigint",
+    topic="text",
+    keywords="text",
+    category="text",
+    requirements="text",
+    tone="text",
+    labels="jsonb",
+    creator_options="jsonb",
+    request_id="text",
+)
+_LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
+
+DECISION_COLUMNS = """
+    task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, deferrals,
+    timeout_ms, attempt, fence, lease_end, coalesce(worker_id, ''),
+    initial_backoff_ms, backoff_multiplier, max_backoff_ms
+"""
+_PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+_LOCK = sa.text(
+    f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
+    " FOR NO KEY UPDATE"
+)
+
+_LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
+
+_ENDED = Batch(
+    task_key="bigint",
+    attempt="integer",
+    fence="integer",
+    lease_end="smallint",
+    status="smallint",
+    worker_id="text",
+    submit_time="timestamptz",
+    start_time="timestamptz",
+    retry_count="smallint",
+    losses="smallint",
+    refusals="smallint",
+    deferrals="smallint",
+    error="jsonb",
+)
+
+# `+ 0`: not through the index of statuses, which on old statistics seems to hold nothing pending.
+# Fenced: only an open task, and only by a lease that is newer than the last one which ended.
+_END_ATTEMPTS = sa.text(f"""
+    UPDATE tasks AS t SET
+        attempt = r.attempt, fence = r.fence, lease_end = r.lease_end, status = r.status, worker_id = r.worker_id,
+        submit_time = r.submit_time, start_time = r.start_time,
+        end_time = CASE WHEN r.status = 1 THEN NULL ELSE now() END,
+        retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, deferrals = r.deferrals,
+        error = coalesce(r.error, t.error)
+    FROM {_ENDED.source}, {task("r", "place")}
+    WHERE t.ctid = place.ctid AND t.status + 0 = 1 AND t.attempt < r.attempt
+""")
+
+# Only a task that waits: the caller has removed it from where it waited.
+_CANCEL_WAITING = sa.text("""
+    UPDATE tasks SET status = 7, end_time = now(), error = CAST(:error AS jsonb)
+    WHERE task_key = :task_key AND status = 1
+""")
+
+# Only from the state that the caller saw under the row's lock.
+_RETRY = sa.text("""
+    UPDATE tasks SET status = 1, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0, deferrals = 0
+    WHERE task_key = :task_key AND status = :status
+""")
+
+
+class Tasks(Statements):
+    """Statements on `tasks`, `task_payloads` and `task_labels`."""
+
+    def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
+        """Inserts pending tasks with their payloads and labels."""
+        self._session.insert(_TASKS, tasks)
+        self._session.insert(_PAYLOADS, payloads)
+        self._session.insert(_LABELS, labels)
+
+    def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
+        """What decisions need of these tasks, without a lock."""
+        return self._decisions(_PEEK, keys)
+
+    def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
+        """The same, each row locked, in the order of the keys; `skip_locked`: without those that others hold."""
+        return self._decisions(_LOCK_FREE if skip_locked else _LOCK, keys)
+
+    def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
+        found = self._rows(statement, keys=array("bigint", keys))
+        return {row[0]: task_row(row) for row in found}
+
+    def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
+        """Writes how attempts ended other than completed; returns how many rows moved, which must be all."""
+        return self._run(_END_ATTEMPTS, **_ENDED.bind(rows))
+
+    def cancel_waiting(self, task_key: int, error: str) -> int:
+        """Cancels a task that no lease holds; `error` is a JSON document."""
+        return self._run(_CANCEL_WAITING, task_key=task_key, error=error)
+
+    def retry(self, task_key: int, status: Status, retry_count: int) -> int:
+        """Puts a failed or timed out task back to pending; losses, refusals and deferrals start anew."""
+        return self._run(_RETRY, task_key=task_key, status=int(status), retry_count=retry_count)
+
+
+def task_row(row: Any) -> TaskRow:
+    """A row of `DECISION_COLUMNS`."""
+    task = TaskRow(*row)
+    return task._replace(status=Status(task.status), lease_end=End(task.lease_end))

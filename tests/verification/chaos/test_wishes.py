@@ -1,0 +1,42 @@
+"""What the clients of a campaign wish for, which their seed alone decides."""
+
+from __future__ import annotations
+
+import random
+
+from verification.chaos.wishes import ACCOUNTS, Wish, wish
+
+ACCOUNT_IDS = range(1, 1 + len(ACCOUNTS))
+
+
+def wishes(seed: str, count: int = 2_000) -> list[Wish]:
+    chance = random.Random(seed)
+    return [wish(chance, f"request {n}", ACCOUNT_IDS) for n in range(count)]
+
+
+MANY = wishes("one")
+
+
+def test_a_seed_makes_the_same_wishes() -> None:
+    assert wishes("one", 10) == MANY[:10] != wishes("two", 10)
+
+
+def test_all_accounts_and_all_ways_to_behave_come_up() -> None:
+    assert {each.arguments["account_id"] for each in MANY} == set(ACCOUNT_IDS)
+    modes = {each.arguments["creator_options"]["chaos-mode"] for each in MANY}
+    assert modes == {"plain", "deaf", "fork", "talk", "fail", "defer", "rubbish", "hang"}
+
+
+def test_what_hangs_at_first_can_be_done_in_time_later() -> None:
+    hanging = [each.arguments for each in MANY if each.arguments["creator_options"]["chaos-mode"] == "hang"]
+    assert all(float(each["creator_options"]["chaos-seconds"]) < each["timeout"] / 2 for each in hanging)
+    assert all(
+        each.then[-1][1] == "retry" for each in MANY if each.arguments["creator_options"]["chaos-mode"] == "hang"
+    )
+
+
+def test_some_are_cancelled_and_some_clients_give_up() -> None:
+    cancelled = [what for each in MANY for _, what in each.then if what in {"cancel", "force"}]
+    assert 80 < len(cancelled) < 160
+    assert 0 < cancelled.count("cancel") < cancelled.count("force")
+    assert 150 < sum(each.gives_up for each in MANY) < 250

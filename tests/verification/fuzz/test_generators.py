@@ -1,0 +1,195 @@
+"""The generators: all that can be set is set, every path is called, and a case is the same each time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
+
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from tests.contract.tokened import METHODS
+from verification.fuzz import values
+from verification.fuzz.case import Case, Who, random_of
+from verification.fuzz.generating import case, every_path
+from verification.fuzz.inputs.every import INPUTS, InputOrder, try_inputs
+from verification.fuzz.known import Known
+from verification.fuzz.lying import Liar
+from verification.fuzz.messages import message
+from verification.fuzz.parts import TARGETS, Plan
+from verification.fuzz.rpcs import RPCS, UNKNOWN, Rpc
+from verification.fuzz.wire import SPOILS
+
+CASES = 20
+
+
+def cases(path: str, seed: int = 1, known: Known | None = None) -> Iterator[Case]:
+    return (case(path, seed, number, known or Known()) for number in range(CASES))
+
+
+def test_every_rpc_of_the_contract_is_called_and_of_the_services_beside_it() -> None:
+    contract = {rpc.name for rpc in RPCS.values() if rpc.contract}
+    assert contract == METHODS.keys()
+    beside = {rpc.name.partition("/")[0] for rpc in RPCS.values() if not rpc.contract}
+    assert beside == {"Health", "ServerReflection", "Channelz"}
+    assert set(every_path()) == {*RPCS, *UNKNOWN}
+
+
+@pytest.mark.parametrize("path", every_path())
+def test_a_case_is_the_same_each_time_and_another_with_another_seed(path: str) -> None:
+    assert list(cases(path)) == list(cases(path))
+    assert list(cases(path)) != list(cases(path, seed=2))
+
+
+@pytest.mark.parametrize("rpc", RPCS.values(), ids=lambda rpc: rpc.name)
+def test_every_field_of_every_request_is_set(rpc: Rpc) -> None:
+    wanted, seen = set(_fields(rpc.request, [])), set[str]()
+    for number in range(300):
+        _see(message(rpc.request, Known(), random.Random(number)), seen)
+        if seen == wanted:
+            return
+    assert seen == wanted
+
+
+def _fields(descriptor: Any, above: list[str]) -> Iterator[str]:
+    """The names of all fields, those of messages within too; of a message within itself once."""
+    for field in descriptor.fields:
+        yield field.full_name
+        inner = field.message_type
+        if inner is not None and inner.full_name not in above and not inner.GetOptions().map_entry:
+            yield from _fields(inner, [*above, inner.full_name])
+
+
+def _see(made: Any, seen: set[str]) -> None:
+    seen.update(field.full_name for field in made.DESCRIPTOR.fields if not _has_presence(field))
+    for field, value in made.ListFields():
+        seen.add(field.full_name)
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for part in value if field.is_repeated else [value]:
+                _see(part, seen)
+
+
+def _has_presence(field: Any) -> bool:
+    """Whether it can be seen that it is set; a plain one may have been set to its default."""
+    return bool(field.has_presence)
+
+
+def test_a_field_of_each_kind_has_hostile_values() -> None:
+    kinds = {field.cpp_type: field for rpc in RPCS.values() for field in _plain_fields(rpc.request)}
+    for kind, field in kinds.items():
+        found = {repr(values.hostile(field, Known(), random.Random(number))) for number in range(200)}
+        assert len(found) > 1, kind
+    assert {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_DOUBLE,
+    } <= kinds.keys()
+    assert {FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_BOOL, FieldDescriptor.CPPTYPE_ENUM} <= kinds.keys()
+
+
+def _plain_fields(descriptor: Any) -> Iterator[Any]:
+    for field in descriptor.fields:
+        if field.message_type is None:
+            yield field
+        elif not field.message_type.GetOptions().map_entry:
+            yield from _plain_fields(field.message_type)
+
+
+def test_bytes_are_spoilt_in_every_way_and_callers_are_of_every_kind() -> None:
+    made = [case(rpc, 1, number, Known()) for rpc in RPCS for number in range(3 * CASES)]
+    assert {each.shape for each in made} == {"structured", *SPOILS}
+    assert {each.who for each in made} == set(Who)
+    assert any(each.metadata for each in made)
+    assert any(each.timeout <= 0 for each in made)
+    assert any(each.hangs_up_after == 0 for each in made)
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_whatever_is_spoilt_are_bytes(spoil: str) -> None:
+    for number in range(100):
+        source = random.Random(number)
+        told = message(pb.SubmitTaskRequest.DESCRIPTOR, Known(), source).SerializeToString()
+        for data in (told, b""):
+            assert isinstance(SPOILS[spoil](data, pb.SubmitTaskRequest.DESCRIPTOR, source), bytes)
+
+
+def test_what_answers_tell_is_asked_for_again_but_nothing_of_the_honest() -> None:
+    known = Known({"account_id": [2]}, protected={1, "secret"})
+    theirs, ours = pb.SubmitTaskResponse(), pb.ListTasksResponse(next_page_token="page-2")
+    theirs.task.task_id, theirs.task.account_id = "task-of-theirs", 1
+    ours.tasks.add(task_id="task-of-ours", account_id=2, worker_id="secret")
+    assigned = worker_pb.LeaseResponse()
+    lease = assigned.assignment.leases.add(lease_id="lease-of-theirs")
+    lease.task.account_id = 1
+    for answer in (theirs, ours, assigned):
+        known.learn(answer)
+    source = random.Random(1)
+    assert (known.any("task_id", source), known.any("task_ids", source)) == ("task-of-ours", "task-of-ours")
+    assert known.any("page_token", source) == "page-2"
+    assert known.any("account_id", source) == 2
+    assert "lease_id" not in known
+    assert "worker_id" not in known
+
+
+def test_a_liar_tells_the_same_lies_to_one_who_says_the_same() -> None:
+    def lies(stream: int) -> list[bytes]:
+        liar = Liar(1, stream)
+        liar.heard(worker_pb.LeaseRequest(state=worker_pb.State(number=3)))
+        return [liar.first(), *(liar.next() for _ in range(CASES))]
+
+    assert lies(1) == lies(1) != lies(2)
+    kinds = set()
+    for stream in range(10):
+        for lie in lies(stream):
+            with_kind = worker_pb.LeaseResponse()
+            try:
+                with_kind.ParseFromString(lie)
+            except Exception:  # noqa: BLE001, S112 - some are no messages
+                continue
+            kinds.add(with_kind.WhichOneof("message"))
+    assert kinds >= {"welcome", "assignment", "acknowledgement", "cancel", "poll_now", "resize", "reconnect", None}
+
+
+def test_no_lie_orders_a_worker_to_drain_not_by_spoiled_bytes_either() -> None:
+    for lie in (liar._anything() for liar in (Liar(1, stream) for stream in range(5)) for _ in range(1_000)):
+        with suppress(DecodeError):
+            told = worker_pb.LeaseResponse.FromString(lie)
+            assert not told.HasField("drain")
+            assert not told.welcome.wanted.drain
+            assert not told.acknowledgement.wanted.drain
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_each_input_is_taken_or_refused(name: str) -> None:
+    assert try_inputs(InputOrder((name,), 7, 0, 5)).findings == []
+
+
+def test_what_an_input_breaks_is_found_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(source: random.Random, folder: Path) -> None:
+        assert source.random() < 0.5, "broken"
+
+    monkeypatch.setitem(INPUTS, "page token", broken)
+    tally = try_inputs(InputOrder(("page token",), 7, 0, 20))
+    found = {finding.number for finding in tally.findings}
+    assert found == {number for number in range(20) if random_of("page token", 7, number).random() >= 0.5}
+    assert tally.statuses["page token"]["FOUND"] == len(found)
+
+
+def test_a_plan_has_all_targets_or_some_and_names_those_that_are_none() -> None:
+    whole = Plan(1, 1_000)
+    assert {*whole.paths, *whole.inputs} < set(TARGETS)
+    assert (whole.sessions, whole.lies) == (4, 25)
+    one = Plan(1, 1_000, ("TaskService/SubmitTask", "spool"))
+    assert (one.paths, one.inputs, one.sessions, one.lies) == (
+        ("/contentgen.v1.TaskService/SubmitTask",),
+        ("spool",),
+        0,
+        0,
+    )
+    assert Plan(1, 1, ("spool", "no such")).unknown() == ["no such"]

@@ -1,0 +1,74 @@
+"""The lease protocol, model-checked: silence with every rule on, a counter-example with each one off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scheduler_svc.application.leases import report, sessions
+from scheduler_svc.domain import lease as rules
+from scheduler_svc.domain.clock import ClockWatch
+from scheduler_svc.domain.lease import Fold, LastEnd, LeaseRow, Opening, Verdict
+from verification.model import diagrams, properties
+from verification.model.__main__ import summary
+from verification.model.explore import explore
+from verification.model.interleaving import Traffic
+from verification.model.mutants import MUTANTS, Mutant, replaced
+from verification.model.scenario import Scenario
+from verification.model.scenarios import SMALL, system
+from verification.model.system import Model
+
+
+@pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name)
+def test_every_property_holds_in_every_state(
+    scenario: Scenario | Traffic, record_property: Callable[[str, str], None]
+) -> None:
+    found = explore(system(scenario))
+    record_property("walked", f"{scenario.name}: {summary(found)}")
+    assert found.counter_example is None
+    assert found.complete
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_property: Callable[[str, str], None]) -> None:
+    model, found = mutant.explore()
+    record_property("walked", f"{mutant.name}: {summary(found)}")
+    assert found.counter_example is not None
+    assert found.counter_example.wrong == mutant.shows_as
+    depth = len(found.counter_example.steps)
+    assert explore(system(mutant.scenario), depth=depth).counter_example is None, "with the rule on there is none"
+    text = diagrams.section(mutant, model, found.counter_example)
+    assert text in diagrams.DOCUMENT.read_text(), "run python -m verification.model.diagrams --write"
+
+
+def test_the_fence_asks_no_clock() -> None:
+    """However far the database's clock runs ahead, and whatever runs then, one result at most is accepted."""
+    with replaced(ClockWatch, "gained", lambda *_: 0.0), replaced(properties, "_wrong_runs", lambda *_: None):
+        found = explore(Model(Scenario("jumps", "", {"jump": 3}, rival=True)))
+    assert found.counter_example is None
+    assert found.complete
+
+
+def test_the_models_reach_every_decision() -> None:
+    """What no state reaches would hold for nothing."""
+    verdicts: set[Verdict] = set()
+    openings: set[Opening] = set()
+
+    def judged(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+        verdict = rules.judge(fold, lease, last)
+        verdicts.add(verdict)
+        return verdict
+
+    def opened(*asked: Any) -> Opening:
+        opening = rules.judge_hello(*asked)
+        openings.add(opening)
+        return opening
+
+    with replaced(report, "judge", judged), replaced(sessions, "judge_hello", opened):
+        for scenario in SMALL:
+            if scenario.name in {"suspend", "cancel"}:
+                explore(system(scenario), depth=30)
+    assert verdicts == set(Verdict)
+    assert openings == {Opening.OPEN, Opening.STALE}, "workers' ids are not shared in the model"

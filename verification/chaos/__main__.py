@@ -1,0 +1,107 @@
+"""`make chaos`: hurts a whole system for minutes, by a seed, and judges what became of it. `--help` says how."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from tests.cluster import server_folder
+from verification.chaos import campaign, options
+from verification.chaos.disks import DisksUnavailableError, enter_namespace
+from verification.chaos.figures import Figures, figures
+from verification.chaos.fleet import Shape
+from verification.chaos.options import Options
+from verification.chaos.plan import KINDS, Fault, plan
+from verification.chaos.report import publish, table
+
+_MOST_WRONG = 100
+"""Lines: who sees a hundred has seen enough; --json has them all."""
+_NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status: 0 where no promise was broken, else 1."""
+    chosen = options.read(arguments)
+    signal.signal(signal.SIGTERM, _ended)
+    _say(f"seed {chosen.seed}, {chosen.seconds:g} s of faults; to repeat them: {chosen.command}")
+    disks = chosen.plan_only or _disks()
+    shape = Shape(workers=chosen.workers)
+    kinds = [kind.name for kind in KINDS if kind.name in chosen.kinds and (disks or not kind.needs_disks)]
+    faults = plan(chosen.seed, chosen.seconds, shape.victims, rate=chosen.rate, kinds=kinds)
+    if chosen.plan_only:
+        _print_plan(faults)
+        return 0
+    settings = campaign.Settings(chosen.seed, chosen.seconds, shape, faults, disks, chosen.submits)
+    begin = time.monotonic()
+    with server_folder() as folder:
+        try:
+            result = campaign.run(settings, folder, _say)
+        finally:
+            if chosen.keep:
+                shutil.copytree(folder, chosen.keep, ignore=shutil.ignore_patterns(*_NOT_KEPT))
+    _tell(result, figures(result.evidence), chosen)
+    _say(f"{time.monotonic() - begin:.0f} s in all")
+    return 1 if result.wrong else 0
+
+
+def _ended(*_: object) -> NoReturn:
+    """TERM is told like Ctrl-C: services are no children that would end with us."""
+    raise KeyboardInterrupt
+
+
+def _disks() -> bool:
+    try:
+        enter_namespace()
+    except DisksUnavailableError as error:
+        _say(f"disks that fill up: not run here ({error})")
+        return False
+    return True
+
+
+def _print_plan(faults: tuple[Fault, ...]) -> None:
+    for fault in faults:
+        _say(f"{fault.at:8.1f} s  {fault.kind:<20}{fault.victim:<14}{fault.duration:.1f} s")
+
+
+def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
+    _say(f"\n{table(found)}\n")
+    if result.missed:
+        _say(f"{result.missed} faults of the plan met nobody: their victims had not come back from earlier ones")
+    if result.stood_still:
+        _say(f"PostgreSQL itself stood still {result.stood_still} times, let nobody in and was ended for it")
+    for name, times in result.came_up_late.items():
+        _say(f"{name} ended {times} times before it served, and was started again")
+    for wrong in result.wrong[:_MOST_WRONG]:
+        _say(f"WRONG: {wrong}")
+    _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
+    if chosen.json:
+        _write(chosen.json, result, found, chosen)
+    if chosen.publish:
+        told = f"`{chosen.command}`, on {os.cpu_count()} cores:\n\n{table(found)}"
+        chosen.publish.write_text(publish(chosen.publish.read_text(), told))
+
+
+def _write(path: Path, result: campaign.Result, found: Figures, chosen: Options) -> None:
+    document = {
+        "command": chosen.command,
+        "seed": chosen.seed,
+        "seconds": chosen.seconds,
+        "wrong": list(result.wrong),
+        "came_up_late": dict(result.came_up_late),
+        **found.document(),
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

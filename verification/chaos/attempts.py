@@ -1,0 +1,46 @@
+"""A task's attempts, read out of its history: who had it from when, and how that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+
+from scheduler_svc.domain.lifecycle import RUNNING, Status
+from verification.chaos.evidence import Event, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One lease."""
+
+    number: int
+    worker: str
+    granted: float
+    """Seconds since the epoch; what runs under it starts later."""
+    until: float
+    """When the next one was granted; infinite for the last one."""
+    ending: Event | None
+    """What ended it; None while it runs."""
+
+    def may_have_started(self, run: Run) -> bool:
+        """Whether this lease entitled the run to start."""
+        return run.worker == self.worker and self.granted <= run.time < self.until
+
+
+def attempts(events: Sequence[Event]) -> list[Attempt]:
+    """All attempts, in their order."""
+    grants = [index for index, event in enumerate(events) if event.status is Status.SUBMITTED]
+    found = []
+    for index, following in pairwise([*grants, len(events)]):
+        grant = events[index]
+        ending = next((event for event in events[index + 1 : following] if event.status not in RUNNING), None)
+        until = events[following].time if following < len(events) else inf
+        found.append(Attempt(grant.attempt, grant.worker, grant.time, until, ending))
+    return found
+
+
+def attempt_of(run: Run, events: Sequence[Event]) -> Attempt | None:
+    """The attempt that the run belongs to; None where nobody was entitled to it."""
+    return next((attempt for attempt in attempts(events) if attempt.may_have_started(run)), None)

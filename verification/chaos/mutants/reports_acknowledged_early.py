@@ -1,0 +1,9 @@
+"""A scheduler that acknowledges a result before it is committed; run in place of `contentgen-scheduler`."""
+
+from __future__ import annotations
+
+from scheduler_svc.application.leases.report import Reported
+from verification.chaos.mutants.early import main_with_early_answers
+
+if __name__ == "__main__":
+    main_with_early_answers(Reported)

@@ -1,0 +1,238 @@
+"""A short campaign for one mutant: a few real processes, a task or two, and the evidence of all that happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import grpc
+import psycopg2
+import pytest
+
+from contentgen.client import ContentGenerationClient
+from tests.cluster import server_folder
+from tests.e2e.service import STOP_LIMIT
+from tests.e2e.stack import SHORT_LEASE, Scheduler, Stack, Worker
+from tests.waiting import wait_until
+from verification.chaos import creator
+from verification.chaos.answers import ask
+from verification.chaos.evidence import (
+    CLIENTS_JOURNAL,
+    CREATOR_JOURNAL,
+    FAULTS_JOURNAL,
+    ROW_LOCK,
+    Evidence,
+    Fault,
+    Journals,
+    Leftover,
+    Probe,
+    Run,
+    Submit,
+)
+from verification.chaos.fleet import write_creator
+from verification.chaos.journals import Appender, read_journals
+from verification.chaos.leftovers import left_by_services
+from verification.chaos.plan import POSTGRES
+from verification.chaos.stored import read_stored, sha256
+
+STARTED = 10.0
+"""Seconds within which a CLI starts on a task that is submitted, on a machine that is busy with other tests."""
+REQUEUED = SHORT_LEASE + 10.0
+"""Seconds within which a task whose lease is over runs elsewhere."""
+_ENDED = 15.0
+_SETTLED = 3.0
+
+
+class Trial:
+    """Schedulers and workers, to be started, with the campaign's CLI and its journals."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.stack = Stack(folder, database_url)
+        self._dsn = database_url.replace("+psycopg2", "")
+        self._clients = Appender(folder / CLIENTS_JOURNAL)
+        self._faults = Appender(folder / FAULTS_JOURNAL)
+        self._program = write_creator(folder)
+        (folder / "runs").mkdir()
+        self._workers: list[Worker] = []
+        self.scheduler: Scheduler
+        self.evidence: Evidence
+
+    def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
+        """The scheduler, started; or its mutant, a module of this package."""
+        self._lease_ttl = lease_ttl
+        self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl)
+        self._whole = self.scheduler.command
+        self.scheduler.command = _instead(self._whole, mutant)
+        return self.scheduler.start()
+
+    def serve_again(self) -> None:
+        """The scheduler, the whole one, in place of what was killed."""
+        self.scheduler.command = self._whole
+        self.scheduler.start()
+
+    def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
+        """A worker, started; or its mutant."""
+        worker = self.stack.worker(
+            name,
+            target or self.scheduler.target,
+            slots=slots,
+            CREATOR_CLI_PATH=str(self._program),
+            CREATOR_ENV=creator.ENVIRONMENT,
+            CHAOS_WORKER=name,
+            CHAOS_JOURNAL=str(self.folder / CREATOR_JOURNAL),
+            CHAOS_RUNS=str(self.folder / "runs"),
+        )
+        worker.command = _instead(worker.command, mutant)
+        self._workers.append(worker)
+        return worker.start()
+
+    def account(self, cap: int = 0) -> int:
+        """A new account, which may have so many tasks under way; 0: any number."""
+        with ContentGenerationClient(self.scheduler.target) as client:
+            return int(client.create_account("an account", cap, 1.0)["account_id"])
+
+    def submit(self, account_id: int | None = None, **options: str) -> str:
+        """The id of a new task, journaled; of a new account where none is named. `options` are the CLI's."""
+        account_id, now = account_id or self.account(), time.time()
+        named = {f"chaos-{name}": value for name, value in options.items()}
+        task_id = self.scheduler.client.submit(account_id, "a topic", request_id=f"request {now}", options=named)
+        self._clients.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
+        return task_id
+
+    @property
+    def journals(self) -> Journals:
+        return read_journals(self.folder)
+
+    def wait_run(self, task_id: str, number: int = 1, *, within: float = STARTED) -> Run:
+        """The task's run of that number, once it has started."""
+
+        def started() -> list[Run]:
+            return [run for run in self.journals.runs if run.task_id == task_id][number - 1 :]
+
+        return wait_until(started, within=within, what=f"run {number} of {task_id} has started")[0]
+
+    def wait_ended(self, run: Run) -> None:
+        """Until a run has come to its own end."""
+
+        def ended() -> bool:
+            return any(it.status is not None for it in self.journals.runs if it.run == run.run)
+
+        wait_until(ended, within=STARTED, what=f"run {run.run} has ended")
+
+    def finish(self) -> None:
+        """Takes all evidence, once every task has ended, or won't any more; then the services have stopped."""
+        submits = self.journals.submits
+        _wait_if_possible(self._all_ended, _ENDED)
+        accounts = (submit.account_id for submit in submits)
+        answers = ask(self.scheduler.target, (submit.task_id for submit in submits), accounts)
+        stored = read_stored(self._dsn)
+        leftovers = self._stop()
+        self.evidence = Evidence(self.journals, stored, answers, leftovers, self._lease_ttl)
+
+    def close(self) -> None:
+        """Kills what is left."""
+        self.stack.end()
+        self._clients.close()
+        self._faults.close()
+
+    @contextmanager
+    def stranger(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
+        """Somebody's transaction holds these rows for so long, journaled."""
+        over = threading.Event()
+        with closing(psycopg2.connect(self._dsn)) as connection, ThreadPoolExecutor(1) as pool:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT FROM {table} WHERE {where} FOR UPDATE")
+            now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+            self._faults.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
+
+            def let_go() -> None:
+                over.wait(seconds)
+                connection.close()
+
+            pool.submit(let_go)
+            try:
+                yield
+            finally:
+                over.set()
+
+    @contextmanager
+    def submitting(self, account_id: int) -> Iterator[None]:
+        """A submit of the account is under way."""
+        with ThreadPoolExecutor(1) as pool:
+            submitted = pool.submit(self._submit_patiently, account_id)
+            yield
+            submitted.result()
+
+    def _submit_patiently(self, account_id: int) -> None:
+        """It may be refused while a stranger holds what it needs."""
+
+        def taken() -> bool:
+            with suppress(grpc.RpcError):
+                return bool(self.submit(account_id, seconds="0.2"))
+            return False
+
+        wait_until(taken, within=_ENDED, what="the submit is acknowledged")
+
+    def probe(self, account_id: int, *, until: float) -> None:
+        """Submits one task again and again for so many seconds; each acknowledgement is journaled."""
+        end, request_id = time.time() + until, f"probe of {account_id}"
+        options = {"chaos-seconds": "0.2"}
+        while (sent := time.time()) < end:
+            task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
+            self._clients.append(Probe(sent, time.time()))
+        self._clients.append(Submit(task_id, request_id, account_id, sha256("a topic"), sent))
+
+    def sql(self, statement: str) -> None:
+        """Changes the database itself."""
+        connection = psycopg2.connect(self._dsn)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def _all_ended(self) -> bool:
+        """A task that was lost is none that could end."""
+        return all(task.HasField("end_time") for task in self.scheduler.client.list_tasks())
+
+    def _stop(self) -> list[Leftover]:
+        """Ends the services, workers first; what is left of them some seconds later."""
+        for service in (*self._workers, self.scheduler):
+            if service.alive:
+                service.signal(signal.SIGTERM)
+                _wait_if_possible(lambda: not service.alive, STOP_LIMIT)  # noqa: B023 - it is called at once
+        _wait_if_possible(lambda: not self._left(), _SETTLED)
+        return self._left()
+
+    def _left(self) -> list[Leftover]:
+        workers = [worker.folder for worker in self._workers]
+        return left_by_services(self.folder, workers, self._dsn, frozenset({os.getpid()}))
+
+
+@contextmanager
+def trial_on(database_url: str) -> Iterator[Trial]:
+    """A trial in a folder of its own, on a database of its own."""
+    with server_folder() as folder:
+        trial = Trial(folder, database_url)
+        try:
+            yield trial
+        finally:
+            trial.close()
+
+
+def _wait_if_possible(predicate: Callable[[], bool], within: float) -> None:
+    """What is not so by then is evidence."""
+    with suppress(pytest.fail.Exception):
+        wait_until(predicate, within=within, what="it may never be")
+
+
+def _instead(command: list[str], mutant: str | None) -> list[str]:
+    return command if mutant is None else [sys.executable, "-m", f"verification.chaos.mutants.{mutant}"]

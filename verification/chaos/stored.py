@@ -1,0 +1,97 @@
+"""What the database holds at the end, read as it is: past all of the product's code, by SQL of the checker's own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Status
+from verification.chaos.evidence import Event, Stored, StoredContent, StoredTask
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ROWS_AT_ONCE = 2_000
+
+# A revoked lease only bars its task: the state is the task's own.
+_TASKS = """
+    SELECT t.task_key, t.account_id, coalesce(l.status, t.status), p.request_id, p.topic, t.auto_approve, t.retry_count,
+        t.max_retries, t.content_id,
+        array_remove(ARRAY[
+            (SELECT 'ready' FROM ready AS r WHERE r.task_key = t.task_key),
+            (SELECT 'delayed' FROM delayed AS d WHERE d.task_key = t.task_key),
+            CASE WHEN l.task_key IS NOT NULL THEN 'leases' END], NULL)
+    FROM tasks AS t LEFT JOIN task_payloads AS p USING (task_key)
+    LEFT JOIN leases AS l ON l.task_key = t.task_key AND NOT l.revoked
+"""
+_EVENTS = """
+    SELECT task_key, previous_status, status, extract(epoch FROM event_time)::float8, attempt, coalesce(worker_id, ''),
+        reason, coalesce(message, '')
+    FROM task_events ORDER BY task_key, seq
+"""
+_CONTENTS = "SELECT content_id, task_key, account_id, body FROM contents"
+_POOL = "SELECT content_id FROM publish_pool"
+_LEASES = "SELECT task_key FROM leases"
+_CAPS = "SELECT account_id, max_concurrent_tasks FROM accounts WHERE max_concurrent_tasks > 0"
+
+
+def read_stored(dsn: str) -> Stored:
+    """All of it, as of one moment. `dsn` is libpq's, or a URL without a driver's name."""
+    connection = psycopg2.connect(dsn)
+    try:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        return _read(connection)
+    finally:
+        connection.close()
+
+
+def sha256(text: str) -> str:
+    """How bodies and topics are compared."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(connection: psycopg2.extensions.connection) -> Stored:
+    events: dict[str, list[Event]] = defaultdict(list)
+    for key, previous, status, *rest in _rows(connection, _EVENTS):
+        events[format_task_id(key)].append(Event(Status(previous), Status(status), *rest))
+    return Stored(
+        tasks={task.task_id: task for task in map(_task, _rows(connection, _TASKS))},
+        events=events,
+        contents=[_content(*row) for row in _rows(connection, _CONTENTS)],
+        pool=[content_id for (content_id,) in _rows(connection, _POOL)],
+        leases=[format_task_id(key) for (key,) in _rows(connection, _LEASES)],
+        caps=dict(_rows(connection, _CAPS)),
+    )
+
+
+def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]:
+    """Some at a time: all bodies of a long campaign need not be in memory at once."""
+    with connection.cursor(name="evidence") as cursor:
+        cursor.itersize = _ROWS_AT_ONCE
+        cursor.execute(sql)
+        yield from cursor
+
+
+def _task(row: Any) -> StoredTask:
+    key, account_id, status, request_id, topic, auto_approve, retry_count, max_retries, content_id, places = row
+    return StoredTask(
+        task_id=format_task_id(key),
+        account_id=account_id,
+        status=Status(status),
+        request_id=request_id,
+        topic_sha256=sha256(topic or ""),
+        auto_approve=auto_approve,
+        retry_count=retry_count,
+        max_retries=max_retries,
+        content_id=content_id,
+        places=tuple(places),
+    )
+
+
+def _content(content_id: int, key: int, account_id: int, body: str) -> StoredContent:
+    run = _UUID.search(body)
+    return StoredContent(content_id, format_task_id(key), account_id, sha256(body), run[0] if run else None)

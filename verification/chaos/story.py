@@ -1,0 +1,218 @@
+"""A short campaign made by hand, which keeps every promise, and the ways to change a little of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from scheduler_svc.domain.lifecycle import Status
+from verification.chaos.evidence import (
+    AnsweredTask,
+    Answers,
+    Cancel,
+    Event,
+    Evidence,
+    Fault,
+    Journals,
+    Run,
+    Stored,
+    StoredContent,
+    StoredTask,
+    Submit,
+    Unsure,
+    Watched,
+)
+
+S = Status
+ACCOUNT = 7
+"""It may have one task under way."""
+
+
+def task(task_id: str, status: Status = S.COMPLETED, content_id: int | None = None) -> StoredTask:
+    return StoredTask(task_id, ACCOUNT, status, f"request of {task_id}", f"topic of {task_id}", True, 0, 3, content_id)
+
+
+def run(name: str, task_id: str, worker: str, begin: float, end: float, *, killed: bool = False) -> Run:
+    """A run whose times of both clocks are alike."""
+    status, body = (None, None) if killed else (0, f"body of {name}")
+    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, given=not killed)
+
+
+def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (0, ""), reason: str = "") -> Event:
+    """`by` an attempt of a worker."""
+    return Event(source, target, time, *by, reason)
+
+
+def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
+    """An attempt that went well."""
+    by = attempt, worker
+    return [
+        move(S.PENDING, S.SUBMITTED, begin, by=by),
+        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=by),
+        move(S.PROCESSING, S.COMPLETED, end, by=by),
+    ]
+
+
+def lost(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
+    """An attempt that was lost with its worker."""
+    by = attempt, worker
+    return [
+        move(S.PENDING, S.SUBMITTED, begin, by=by),
+        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=by),
+        move(S.PROCESSING, S.FAILED, end, by=by, reason="WORKER_LOST"),
+        move(S.FAILED, S.PENDING, end, by=by, reason="REQUEUED"),
+    ]
+
+
+def content(content_id: int, task_id: str, of: str) -> StoredContent:
+    return StoredContent(content_id, task_id, ACCOUNT, f"body of {of}", of)
+
+
+SUBMITTED = move(S.NONE, S.PENDING, 0)
+EVENTS: Mapping[str, list[Event]] = {
+    "twice": [SUBMITTED, *lost(10, 1, "v", 20), *completed(21, 2, "w", 30)],
+    "once": [SUBMITTED, *completed(30, 1, "v", 40)],
+    "cancelled": [SUBMITTED, move(S.PENDING, S.CANCELLED, 5)],
+}
+_ALL = (task("twice", content_id=1), task("once", content_id=2), task("cancelled", S.CANCELLED))
+TASKS = {it.task_id: it for it in _ALL}
+RUNS = (
+    run("killed", "twice", "v", 11, 12, killed=True),
+    run("good", "twice", "w", 22, 29),
+    run("only", "once", "v", 31, 39),
+)
+
+
+def as_shown(stored: Stored, answers: Answers) -> Answers:
+    """The same answers, but of histories and contents, which are as they are stored."""
+    return replace(
+        answers,
+        histories={name: [(it.status, it.attempt) for it in events] for name, events in stored.events.items()},
+        bodies={content.task_id: content.body_sha256 for content in stored.contents},
+        pool=stored.pool,
+    )
+
+
+_STORED = Stored(
+    tasks=TASKS,
+    events=EVENTS,
+    contents=[content(1, "twice", "good"), content(2, "once", "only")],
+    pool=[1, 2],
+    caps={ACCOUNT: 1},
+)
+_ANSWERS = Answers(
+    tasks={name: AnsweredTask(it.status, ACCOUNT, it.topic_sha256) for name, it in TASKS.items()},
+    counts={account: {"completed": 2, "cancelled": 1} for account in (0, ACCOUNT)},
+)
+GOOD = Evidence(
+    Journals(
+        runs=RUNS,
+        submits=[Submit(name, f"request of {name}", ACCOUNT, f"topic of {name}", 0) for name in TASKS],
+        unsure=[Unsure("never came", ACCOUNT, "a topic", 0)],
+        cancels=[Cancel("cancelled", "cancelled", 5)],
+    ),
+    _STORED,
+    as_shown(_STORED, _ANSWERS),
+)
+
+
+def journaled(**changed: Any) -> Evidence:
+    return replace(GOOD, journals=replace(GOOD.journals, **changed))
+
+
+def stored(**changed: Any) -> Evidence:
+    """The API shows it, but for states and counts."""
+    now = replace(GOOD.stored, **changed)
+    return replace(GOOD, stored=now, answers=as_shown(now, GOOD.answers))
+
+
+def answered(**changed: Any) -> Evidence:
+    return replace(GOOD, answers=replace(GOOD.answers, **changed))
+
+
+def with_task(name: str, **changed: Any) -> Evidence:
+    return stored(tasks={**TASKS, name: replace(TASKS[name], **changed)})
+
+
+def with_run(name: str, **changed: Any) -> Evidence:
+    return journaled(runs=[replace(it, **changed) if it.run == name else it for it in RUNS])
+
+
+def with_history(name: str, events: list[Event]) -> Evidence:
+    return stored(events={**EVENTS, name: events})
+
+
+def with_event(name: str, index: int, **changed: Any) -> Evidence:
+    events = list(EVENTS[name])
+    events[index] = replace(events[index], **changed)
+    return with_history(name, events)
+
+
+def without(task_id: str) -> Evidence:
+    return stored(
+        tasks={name: it for name, it in TASKS.items() if name != task_id},
+        contents=[it for it in GOOD.stored.contents if it.task_id != task_id],
+        pool=[it.content_id for it in GOOD.stored.contents if it.task_id != task_id],
+    )
+
+
+def with_content(content_id: int, **changed: Any) -> Evidence:
+    rows = [replace(it, **changed) if it.content_id == content_id else it for it in GOOD.stored.contents]
+    return stored(contents=rows)
+
+
+def let_go(*faults: Fault) -> Evidence:
+    """The first run of `twice` had a result, and its worker came back without it."""
+    evidence = with_event("twice", 3, message="its worker does not hold it any more")
+    runs = [replace(it, status=0, body_sha256="lost", given=True, last=12) if it.run == "killed" else it for it in RUNS]
+    return replace(evidence, journals=replace(GOOD.journals, runs=runs, faults=faults))
+
+
+def with_twin(name: str) -> Evidence:
+    """One request_id has two tasks."""
+    twin = replace(TASKS[name], task_id="twin")
+    return stored(tasks={**TASKS, "twin": twin}, events={**EVENTS, "twin": EVENTS[name]})
+
+
+def unfinished(name: str) -> Evidence:
+    """A task that still waits, as all agree."""
+    waiting = with_history(name, [SUBMITTED])
+    tasks = {**TASKS, name: replace(TASKS[name], status=S.PENDING, places=("ready",))}
+    seen = {**GOOD.answers.tasks, name: replace(GOOD.answers.tasks[name], status=S.PENDING)}
+    counts = {account: {"completed": 2, "pending": 1} for account in (0, ACCOUNT)}
+    answers = replace(waiting.answers, tasks=seen, counts=counts)
+    return Evidence(replace(GOOD.journals, cancels=[]), replace(waiting.stored, tasks=tasks), answers)
+
+
+def stale_body() -> Evidence:
+    """The second attempt completed the task, with what the first one has made."""
+    runs = [replace(it, status=0, body_sha256="body of killed") if it.run == "killed" else it for it in RUNS]
+    return replace(
+        with_content(1, run="killed", body_sha256="body of killed"), journals=replace(GOOD.journals, runs=runs)
+    )
+
+
+def watched() -> list[Watched]:
+    """What a watcher of the account is told, task by task."""
+    return [
+        Watched(name, ACCOUNT, "" if it.previous is S.NONE else it.previous.label, it.status.label, it.time)
+        for name, events in EVENTS.items()
+        for it in events
+    ]
+
+
+def cancelled_by_force() -> Evidence:
+    """A task was cancelled in the middle of its run, which went on for half a second longer than it may."""
+    cancel = move(S.PROCESSING, S.CANCELLED, 33.5, by=(1, "v"), reason="CANCELLED_BY_CLIENT")
+    now = replace(
+        GOOD.stored,
+        tasks={**TASKS, "once": replace(TASKS["once"], status=S.CANCELLED, content_id=None)},
+        events={**EVENTS, "once": [*EVENTS["once"][:-1], cancel]},
+        contents=GOOD.stored.contents[:1],
+        pool=[1],
+    )
+    counts = {account: {"completed": 1, "cancelled": 2} for account in (0, ACCOUNT)}
+    tasks = {**GOOD.answers.tasks, "once": replace(GOOD.answers.tasks["once"], status=S.CANCELLED)}
+    answers = replace(as_shown(now, GOOD.answers), tasks=tasks, counts=counts)
+    return replace(GOOD, stored=now, answers=answers)

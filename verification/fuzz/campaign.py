@@ -1,0 +1,113 @@
+"""A campaign: its parts one after the other, the honest work beside them, and what is looked at meanwhile and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from statistics import median
+
+import sqlalchemy as sa
+
+from tests.integration.scheduling import INVARIANTS
+from verification.fuzz import parts
+from verification.fuzz.case import Who
+from verification.fuzz.gardener import Gardener
+from verification.fuzz.honest import Honest
+from verification.fuzz.known import Known
+from verification.fuzz.parts import Plan
+from verification.fuzz.pool import Job, Pool
+from verification.fuzz.report import Beside
+from verification.fuzz.services import HONEST_ACCOUNT, HOSTILE_ACCOUNTS, Services, growth, services
+from verification.fuzz.tally import Finding, Tally
+
+ALLOWED_GROWTH = 64.0
+"""MiB that a process may be larger at the end than after its warm-up."""
+ENOUGH_CALLS = 5_000
+"""Of an RPC, among which some have to be taken."""
+_SAY_EACH = 10.0
+"""Seconds between two lines of progress."""
+
+
+class Campaign:
+    """One run. `tally`, `seconds` and `beside` are complete once `run` has returned."""
+
+    def __init__(self, plan: Plan, processes: int, say: Callable[[str], None]) -> None:
+        """`say` gets a line of progress now and then."""
+        self._plan = plan
+        self._processes = processes
+        self._say = say
+        self._told: set[str] = set()
+        self.tally = Tally()
+        self.seconds: dict[str, float] = {}
+        """How long each part took."""
+        self.beside = Beside({}, 0, 0, 0)
+
+    def run(self) -> None:
+        """Attacks everything that the plan names."""
+        with services() as attacked, Pool(self._processes) as pool:
+            protected = frozenset({HONEST_ACCOUNT, attacked.worker_id})
+            self.tally.known = Known({"account_id": HOSTILE_ACCOUNTS}, protected)
+            honest = Honest(attacked.scheduler.target, attacked.honest_token)
+            gardener = Gardener(attacked.scheduler.target, attacked.tokens[Who.OPERATOR])
+            with honest.working(), gardener.tending():
+                calls = parts.calls(self._plan, attacked, lambda: self.tally.known)
+                self._part("calls", pool, calls, attacked, honest)
+                self._part("hostile peers", pool, parts.peers(self._plan, attacked), attacked, honest)
+                self._part("inputs", pool, parts.inputs(self._plan), attacked, honest)
+                self._part("old databases", pool, parts.databases(self._plan), attacked, honest)
+            self._look(attacked, honest, gardener)
+
+    def _part(self, name: str, pool: Pool, jobs: Iterable[Job], attacked: Services, honest: Honest) -> None:
+        begun = said = time.monotonic()
+
+        def take(done: Tally) -> None:
+            nonlocal said
+            self.tally.add(done)
+            self._tell_news(done)
+            attacked.sample()
+            if time.monotonic() - said > _SAY_EACH:
+                said = time.monotonic()
+                self._progress(name, said - begun, honest)
+
+        pool.work(jobs, take)
+        self.seconds[name] = time.monotonic() - begun
+        self._progress(name, self.seconds[name], honest)
+
+    def _tell_news(self, done: Tally) -> None:
+        """The first finding of each kind, as soon as it is there."""
+        for finding in done.findings:
+            if finding.kind not in self._told:
+                self._told.add(finding.kind)
+                self._say(f"found, case {finding.number}: {finding.kind}")
+
+    def _progress(self, name: str, seconds: float, honest: Honest) -> None:
+        cases, found = self.tally.cases, len(self.tally.findings)
+        self._say(f"{name}, {seconds:.0f} s: {cases:,} cases, {len(honest.seconds):,} honest tasks, {found} findings")
+
+    def _look(self, attacked: Services, honest: Honest, gardener: Gardener) -> None:
+        """What is wrong with the services, the database, the honest work, the memory."""
+        troubles = [*attacked.troubles(), *attacked.stop()]
+        for what in (*troubles, *honest.failures, *gardener.failures, *broken(attacked.database_url)):
+            self._find("services", what)
+        for name in self.tally.unanswered(ENOUGH_CALLS):
+            self._find(
+                name, f"no answer to any of more than {ENOUGH_CALLS:,} calls: the attack does not get past its checks"
+            )
+        grown = {name: growth(samples) for name, samples in attacked.memory.items()}
+        for name, (begin, end) in grown.items():
+            if end - begin > ALLOWED_GROWTH:
+                self._find("memory", f"the {name} has grown from {begin:.0f} to {end:.0f} MiB")
+        seconds = honest.seconds or [0.0]
+        self.beside = Beside(grown, len(honest.seconds), median(seconds), max(seconds))
+
+    def _find(self, target: str, what: str) -> None:
+        self.tally.find(Finding(target, what, self._plan.seed, 0))
+
+
+def broken(database_url: str) -> list[str]:
+    """What holds after every commit, and does not."""
+    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        found = {what: connection.execute(sa.text(query)).fetchmany(5) for what, query in INVARIANTS.items()}
+    engine.dispose()
+    return [f"not true any more: {what}: {rows}" for what, rows in found.items() if rows]

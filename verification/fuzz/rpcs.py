@@ -1,0 +1,74 @@
+"""Every RPC that the scheduler serves, from the descriptors: those of the contract, health, reflection and channelz.
+
+A new RPC is in the campaign as soon as it is in a .proto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_channelz.v1 import channelz_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from scheduler_svc.api.access.auth import MODULES
+from verification.fuzz.case import Who
+
+FOREIGN = (health_pb2, reflection_pb2, channelz_pb2)
+UNKNOWN = ("/contentgen.v1.TaskService/NoSuchRpc", "/no.such.Service/Rpc", "/x")
+"""Paths that lead nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """An RPC by its path, `/package.Service/Method`."""
+
+    path: str
+    method: MethodDescriptor
+    contract: bool
+    """Whether it is ours, so that its refusals have details."""
+
+    @property
+    def name(self) -> str:
+        """`Service/Method`."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def request(self) -> Descriptor:
+        return self.method.input_type
+
+    @property
+    def answer_class(self) -> type[Message]:
+        return GetMessageClass(self.method.output_type)
+
+    @property
+    def streams_requests(self) -> bool:
+        return self.method.client_streaming
+
+    @property
+    def streams_answers(self) -> bool:
+        return self.method.server_streaming
+
+    @property
+    def rightful(self) -> tuple[Who, ...]:
+        """Who may make this call, the honest left alone."""
+        if self.name in _FOR_ALL_ACCOUNTS or not self.contract:
+            return (Who.OPERATOR,)
+        return (Who.WORKER,) if self.name.startswith("WorkerService/") else (Who.TIED,)
+
+
+_FOR_ALL_ACCOUNTS = frozenset(
+    {"AccountService/CreateAccount", "WorkerPoolService/DrainWorker", "WorkerPoolService/ResizeWorker"}
+)
+"""What an operator of some accounts may not do at all. None of it touches the honest: their worker's id is secret."""
+
+RPCS: dict[str, Rpc] = {
+    path: Rpc(path, method, module in MODULES)
+    for module in (*MODULES, *FOREIGN)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+    for path in (f"/{service.full_name}/{method.name}",)
+}

@@ -1,0 +1,229 @@
+"""An account with a limit, and transactions side by side that let tasks in, claim and end them.
+
+Part of `verification.model`.
+
+The other half of the model: there a transaction is one step, here each statement of it is one (`transactions.py`), and
+there are neither streams nor workers: what is claimed may be reported at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+from scheduler_svc.application.accounts import update_account
+from scheduler_svc.application.dispatch.admission import settle
+from scheduler_svc.application.dispatch.claim import Room, claim
+from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
+from scheduler_svc.application.leases.report import Reported, Reports, TakenBack
+from scheduler_svc.application.tasks.ledger import SCHEDULED
+from scheduler_svc.application.tasks.steer import cancel_task
+from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Completed, End, Update
+from scheduler_svc.domain.lifecycle import OPEN, Status
+from verification.model import properties
+from verification.model.database import transaction
+from verification.model.explore import Edge, Event
+from verification.model.interning import Parts
+from verification.model.scheduler import DEFECTS, told
+from verification.model.tables import ACCOUNT, SessionRecord, Tables, submitted
+from verification.model.transactions import Row, UnderWay, Work, advanced, commit
+
+WORKER, SESSION = "A", 1
+TTL, LOSSES = 3.0, 3
+REPLICAS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How many tasks, what may happen to them, and how many transactions are under way at most."""
+
+    name: str
+    shows: str
+    faults: dict[str, int] = field(default_factory=dict)
+    tasks: int = 2
+    limits: tuple[int, ...] = (1,)
+    at_once: int = 2
+    scheduled: bool = False
+    """Whether the tasks wait for a time first, of an account that never had one ready."""
+
+
+class Call(NamedTuple):
+    """A transaction's name: what it does, and on which replica, or for which lease, or with which new limit."""
+
+    kind: str
+    replica: int = -1
+    lease: LeaseRef = LeaseRef(0, 0, 0)
+    limit: int = 0
+
+
+class Traffics(NamedTuple):
+    """A state: the tables, what may still happen once more, and what is under way."""
+
+    tables: int
+    budget: tuple[tuple[str, int], ...]
+    under_way: tuple[tuple[Call, int], ...] = ()
+
+
+class Interleaving:
+    """A system for `explore`."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        self._tables: Parts[Tables] = Parts()
+        self._transactions: Parts[UnderWay] = Parts()
+        self._steps: dict[tuple[int, Call, int, frozenset[Row]], int | str | None] = {}
+
+    # The system
+
+    def initial(self) -> Traffics:
+        """All tasks wait, and a worker takes what it is given."""
+        tables = submitted(self._traffic.tasks, 0, TTL, self._traffic.limits[0])
+        tables.sessions[WORKER] = SessionRecord(SESSION, 1)
+        if self._traffic.scheduled:
+            tables.delayed, tables.ready, tables.shares = dict.fromkeys(tables.ready, (1, SCHEDULED)), {}, {}
+        return Traffics(self._tables.number(tables), tuple(self._traffic.faults.items()))
+
+    def edges(self, state: Traffics) -> Iterator[Edge[Traffics]]:
+        """All that may happen next."""
+        for place in range(len(state.under_way)):
+            yield from self._goes_on(state, place)
+        if len(state.under_way) < self._traffic.at_once:
+            yield from self._begins(state)
+        if self.tables(state).leases and (spent := _spend(state, "expire")) is not None:
+            number, _ = self._tables.step(state.tables, "expire", lambda it: it.pass_time(TTL + 1))
+            yield Edge(Event("leases run out"), spent._replace(tables=number), True)
+
+    def wrong(self, state: Traffics) -> str | None:
+        """See `properties`."""
+        tables = self.tables(state)
+        return tables.broken or (properties.OVER_LIMIT if tables.over_limit else None)
+
+    def settled(self, state: Traffics) -> bool:
+        """Whether every task has ended, and nothing is under way."""
+        tables = self.tables(state)
+        return not (state.under_way or tables.leases or any(it.status in OPEN for it in tables.tasks.values()))
+
+    def tables(self, state: Traffics) -> Tables:
+        """What is committed."""
+        return self._tables[state.tables]
+
+    def transaction(self, number: int) -> UnderWay:
+        """The transaction of that number in a state."""
+        return self._transactions[number]
+
+    def statements(self) -> set[str]:
+        """The statements that ran in what was explored, and the calls that had to wait, as "claim waits"."""
+        ran = {name for one in self._transactions for name in one.asked}
+        return ran | {f"{call.kind} waits" for (_, call, *_), after in self._steps.items() if after is None}
+
+    # What may begin
+
+    def _begins(self, state: Traffics) -> Iterator[Edge[Traffics]]:
+        calls = {call for call, _ in state.under_way}
+        for call, fault in self._possible(state):
+            begun = _spend(state, fault) if fault else state
+            if begun is not None and call not in calls:
+                begun = begun._replace(under_way=(*state.under_way, (call, self._transactions.number(UnderWay()))))
+                yield from self._goes_on(begun, len(state.under_way), fault=fault is not None)
+
+    def _possible(self, state: Traffics) -> Iterator[tuple[Call, str | None]]:
+        """Each call that there is a reason for, and what it uses up of the things that may happen so many times."""
+        tables = self.tables(state)
+        for replica in range(REPLICAS):
+            if self._has_to_admit(state.tables):
+                yield Call("admission", replica), None
+            if tables.claimable:
+                yield Call("claim", replica), None
+        for lease in tables.leases.values():
+            yield Call("report", lease=lease.ref), None
+            yield Call("give back", lease=lease.ref), "give back"
+            yield Call("cancel", lease=lease.ref), "cancel"
+        for key, task in tables.tasks.items():
+            if (task.status, task.lease_end) == (Status.PENDING, End.LOST) and key not in tables.leases:
+                yield Call("report", lease=LeaseRef(key, task.attempt, task.fence or 0)), "late"
+        if tables.expired:
+            yield Call("reaper"), None
+        if tables.delayed.keys() - tables.leases.keys():
+            yield Call("due"), None
+        limits, changes = self._traffic.limits, self._traffic.faults.get("limit", 0)
+        yield Call("limit", limit=limits[(1 + changes - dict(state.budget).get("limit", 0)) % len(limits)]), "limit"
+
+    def _has_to_admit(self, tables: int) -> bool:
+        number, _ = self._tables.step(tables, "admission", lambda it: settle(transaction(it), ACCOUNT))
+        return number != tables
+
+    # What goes on
+
+    def _goes_on(self, state: Traffics, place: int, *, fault: bool = False) -> Iterator[Edge[Traffics]]:
+        """The next statement of a transaction, or its commit; nothing while it waits for a row."""
+        call, number = state.under_way[place]
+        others = (*state.under_way[:place], *state.under_way[place + 1 :])
+        event = Event(call.kind, call.replica, (call, number))
+        if self._transactions[number].ended:
+            tables, _ = self._tables.step(state.tables, (call.kind, number), lambda it: self._commit(it, call, number))
+            yield Edge(event, state._replace(tables=tables, under_way=others), fault)
+            return
+        held = frozenset().union(*(self._transactions[other].held for _, other in others))
+        after = self._after(state.tables, call, number, held)
+        if isinstance(after, int):
+            under_way = (*state.under_way[:place], (call, after), *state.under_way[place + 1 :])
+            yield Edge(event, state._replace(under_way=under_way), fault)
+        elif after is not None:
+            yield Edge(event, self._given_up(state._replace(under_way=others), after), fault)
+
+    def _after(self, tables: int, call: Call, number: int, held: frozenset[Row]) -> int | str | None:
+        """The transaction's number after its next statement; None where that waits, a text where it is given up."""
+        key = (tables, call, number, held)
+        if key not in self._steps:
+            self._steps[key] = self._computed(*key)
+        return self._steps[key]
+
+    def _computed(self, tables: int, call: Call, number: int, held: frozenset[Row]) -> int | str | None:
+        try:
+            one = advanced(_work(call), self._transactions[number], partial(self._tables.copy, tables), held)
+        except DomainError:
+            return ""
+        except DEFECTS as defect:
+            return told(defect)
+        return None if one is None else self._transactions.number(one)
+
+    def _given_up(self, state: Traffics, defect: str) -> Traffics:
+        tables, _ = self._tables.step(state.tables, ("broken", defect), lambda it: setattr(it, "broken", defect))
+        return state._replace(tables=tables)
+
+    def _commit(self, tables: Tables, call: Call, number: int) -> None:
+        commit(tables, self._transactions[number])
+        if call.kind == "claim" and self._transactions[number].writes:
+            tables.note_claim()
+
+
+def _work(call: Call) -> Work:
+    """The production code that a call runs."""
+    ref = call.lease
+    completed = Update(ref.lease_id, ref.attempt, ref, Completed(Result("a body")))
+    reports = Reports(TTL, LOSSES, max_deferrals=2)
+    works: dict[str, Work] = {
+        "admission": lambda tx: settle(tx, ACCOUNT),
+        "claim": lambda tx: claim(tx, [Room(WORKER, SESSION, 1, 1)], 1, TTL),
+        "report": lambda tx: reports.run_group(tx, [Reported((completed,))]),
+        "give back": lambda tx: reports.run_group(tx, [TakenBack((ref,))]),
+        "cancel": lambda tx: cancel_task(tx, ref.task_key, force=True),
+        "reaper": lambda tx: reap(tx, ReaperSettings(TTL, 1.0, LOSSES)),
+        "due": promote_due,
+        "limit": lambda tx: update_account(tx, ACCOUNT, AccountChange(max_concurrent_tasks=call.limit)),
+    }
+    return works[call.kind]
+
+
+def _spend(state: Traffics, what: str) -> Traffics | None:
+    """The state in which this may happen one time less; None where it may not happen any more."""
+    left = dict(state.budget)
+    if not left.get(what):
+        return None
+    return state._replace(budget=tuple((left | {what: left[what] - 1}).items()))

@@ -1,0 +1,245 @@
+"""The protocol with one rule taken out: each has to be found by the checker.
+
+A mutant replaces one decision of the production code for as long as a model is explored; nothing else of it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scheduler_svc.application.dispatch.claim import Room
+from scheduler_svc.application.leases import recover, report, sessions
+from scheduler_svc.application.leases.streams import Streams
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.records import ReadyRow
+from scheduler_svc.application.tasks import ledger
+from scheduler_svc.domain import fairness
+from scheduler_svc.domain import lease as rules
+from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
+from verification.model import properties, waiting
+from verification.model.explore import Exploration, System, explore
+from verification.model.interleaving import Traffic
+from verification.model.liveness import STUCK
+from verification.model.scenario import Scenario
+from verification.model.scenarios import system
+from verification.model.system import Model
+from verification.model.tables import Tables
+from verification.model.waiting import WindowRows
+from worker_svc.session import deadlines
+from worker_svc.session.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A rule taken out: `instead` stands where `owner`'s `decision` stood; in `scenario` it shows, as `shows_as`."""
+
+    name: str
+    rule: str
+    without: str
+    scenario: Scenario | Traffic
+    shows_as: str
+    owner: Any
+    decision: str
+    instead: Callable[..., Any]
+    fenced: bool = True
+
+    def explore(self) -> tuple[System[Any], Exploration[Any]]:
+        """The exploration, which ends at the counter-example."""
+        with replaced(self.owner, self.decision, self.instead):
+            model = self._model()
+            return model, explore(model)
+
+    def _model(self) -> System[Any]:
+        if isinstance(self.scenario, Scenario):
+            return Model(self.scenario, fenced=self.fenced)
+        return system(self.scenario)
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
+    """Another decision stands in its place for a while."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def _judge_without_fence(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+    """Any lease of the task will do."""
+    if lease is not None:
+        fold = replace(fold, ref=lease.ref)
+    return rules.judge(fold, lease, last)
+
+
+def _stated_without_number(
+    self: Capacity, number: int, free_slots: int, last_assignment: int, lapses_at: float
+) -> None:
+    """A state is taken as if it had known of all that was sent before it came."""
+    self.state_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
+    self.unread.clear()
+
+
+def _rooms_of_all_streams(self: Streams, now: float, _most: int) -> list[Room]:
+    """A replaced stream's room counts for its successor, too."""
+    return [
+        Room(worker_id, newest.session_key, newest.capacity.state_number, free)
+        for worker_id, newest in self._by_worker.items()
+        if (free := sum(it.capacity.free(now) for it in self._by_session.values() if it.worker_id == worker_id))
+    ]
+
+
+def _deadline_after_expiry(built_at: float, lease_ttl: float) -> float:
+    """It keeps no time to stop, and allows itself as long as a message may have taken."""
+    return built_at + lease_ttl + 1.0
+
+
+def _rewind_without_spool(self: Outbox) -> None:
+    """What was sent on the former stream is taken for delivered."""
+    self._sent.clear()
+    self._unanswered.clear()
+
+
+def _tick_without_outage(
+    row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float, *, runs_ahead: bool
+) -> ReaperRow:
+    """A gap in the ticks means nothing."""
+    return ReaperRow(max(row.stamp, now), row.expire_not_before)
+
+
+def _hello_without_number(*_: object) -> Opening:
+    """Any hello of the folder opens a session."""
+    return Opening.OPEN
+
+
+def _deadline_from_newest_state(self: deadlines.StateLog, state_number: int) -> float | None:
+    """The deadline of a new lease counts from the newest state, not from the one that its claim answers."""
+    state = self._states.get(self._newest)
+    return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
+
+
+def _never_ahead(gained: float, lease_ttl: float) -> bool:
+    """The database's clock is right, whatever it says."""
+    return False
+
+
+def _without_lock(self: WindowRows, account_id: int) -> bool:
+    """Who lets in does not keep others out."""
+    return False
+
+
+def _without_closing(self: WindowRows, account_id: int) -> None:
+    """A limit is only a number."""
+
+
+def _seats_without_revoked(tables: Tables) -> int:
+    """What was cancelled counts as gone."""
+    return sum(not lease.revoked for lease in tables.leases.values())
+
+
+_with_tags = ledger._with_tags
+
+
+def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
+    """Who had a tag has it again."""
+    given = zip(rows, _with_tags(tx, rows), strict=True)
+    return [new if old.tag is None else new._replace(tag=old.tag) for old, new in given]
+
+
+def _allot_without_places(
+    lines: Sequence[fairness.Line], seats: int | None, weight: float, aging: float = 0.0
+) -> list[int]:
+    """Each look fills the seats that no lease takes, whatever was let in for them before."""
+    return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]
+
+
+MUTANTS = (
+    Mutant(
+        "The fence is off", "invariant 3, rules 14 to 16",
+        "A report is judged by its task, whichever lease it names; the database compares neither attempt nor fence.",
+        Scenario("fence", "", {"partition": 1}, rival=True), properties.SUPERSEDED,
+        report, "judge", _judge_without_fence, fenced=False,
+    ),
+    Mutant(
+        "The state is unnumbered", "rule 6",
+        "A state does not say which assignment it has read: it counts as having read them all.",
+        Scenario("capacity", "", {"slow": 1}, tasks=2), properties.OVERFULL,
+        Capacity, "stated", _stated_without_number,
+    ),
+    Mutant(
+        "A replaced stream offers its room", "rules 3 and 6",
+        "A replica that has both of a worker's streams, the dead one and its successor, claims for the room of both.",
+        Scenario("replaced", "", {"cut": 1}, tasks=2, one_replica=True), properties.OVERFULL,
+        Streams, "rooms", _rooms_of_all_streams,
+    ),
+    Mutant(
+        "The worker stops its CLI only after the lease has run out", "rule 9",
+        "Its deadline keeps no time to stop, and adds as long as a message may have taken.",
+        Scenario("partition", "", {"partition": 1}), properties.OUTLIVES,
+        deadlines, "deadline", _deadline_after_expiry,
+    ),
+    Mutant(
+        "The spool is dropped at a reconnect", "rules 4 and 15",
+        "What was sent on the former stream counts as delivered, and is not sent again after a welcome.",
+        Scenario("streams", "", {"cut": 1}), STUCK,
+        Outbox, "rewind", _rewind_without_spool,
+    ),
+    Mutant(
+        "Leases run out during an outage", "rule 11",
+        "A gap in the reapers' ticks means nothing: whatever ran out meanwhile has run out.",
+        Scenario("outage", "", {"outage": 1}, loses_nothing=True), properties.LOST_RUN,
+        rules, "tick", _tick_without_outage,
+    ),
+    Mutant(
+        "A delayed hello opens a session", "rule 2",
+        "Session numbers are not compared: a hello that was delayed ends what its worker has been given since.",
+        Scenario("streams", "", {"cut": 1}), properties.OUTLIVES,
+        sessions, "judge_hello", _hello_without_number,
+    ),
+    Mutant(
+        "A new lease counts from the newest state", "rules 6 and 9",
+        "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
+        Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
+        deadlines.StateLog, "granted", _deadline_from_newest_state,
+    ),
+    Mutant(
+        "Nobody notices that the database's clock runs ahead", "rule 11",
+        "The reapers do not hold it against their own: jumps that are no longer than a tick count as time.",
+        Scenario("jumps", "", {"jump": 3}), properties.OUTLIVES,
+        recover, "is_ahead", _never_ahead,
+    ),
+    Mutant(
+        "Two replicas let in at once", "an account's limit",
+        "Who counts what an account runs, and lets more in, does not lock its row in `shares`.",
+        Traffic("admission", ""), properties.OVER_LIMIT,
+        WindowRows, "lock", _without_lock,
+    ),
+    Mutant(
+        "What is let in does not count", "an account's limit",
+        "A task that was let in and is not claimed yet takes no seat: each look lets one in for the same seat.",
+        Traffic("admission", ""), properties.OVER_LIMIT,
+        fairness, "allot", _allot_without_places,
+    ),
+    Mutant(
+        "A revoked lease does not count", "an account's limit, rule 17",
+        "What was cancelled counts as gone, though its CLI may still run.",
+        Traffic("cancel", "", {"cancel": 1}), properties.OVER_LIMIT,
+        waiting, "seats_taken", _seats_without_revoked,
+    ),
+    Mutant(
+        "What comes back keeps its place in a closed window", "an account's limit, rule 8",
+        "A lease that is given back leaves its task where it was, whatever the limit is by now.",
+        Traffic("lower", "", {"limit": 1, "give back": 1}, limits=(2, 1)), properties.OVER_LIMIT,
+        ledger, "_with_tags", _with_kept_tags,
+    ),
+    Mutant(
+        "A new limit does not close the window", "an account's limit",
+        "UpdateAccount changes the number, and what is just being added does not learn of it.",
+        Traffic("due", "", {"limit": 1}, limits=(0, 1), scheduled=True), properties.OVER_LIMIT,
+        WindowRows, "close", _without_closing,
+    ),
+)  # fmt: skip

@@ -1,0 +1,67 @@
+"""What has to hold in every state of the model, and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lifecycle import OPEN
+from verification.model.messages import named
+from verification.model.process import Process
+from verification.model.scenario import Scenario
+from verification.model.tables import Tables, TaskRecord
+
+TWO_RESULTS = "a task has two accepted results"
+SUPERSEDED = "a result of a superseded lease was accepted"
+REFUSED = "a result of the newest lease was refused, though nothing but time had ended that lease"
+OUTLIVES = "a CLI runs on a lease that the database does not count any more"
+TWO_RUNS = "two CLIs run for one task"
+OVERFULL = "a worker was given more leases than it had stated room for"
+DEFERRALS = "a task was deferred more often in a row than it may be"
+RETRIES = "a task was retried more often than it may be"
+OVER_LIMIT = "an account got more leases than its limit"
+LOST_RUN = "an outage cost a run"
+
+
+def wrong(scenario: Scenario, tables: Tables, processes: Sequence[Process], rival: Sequence[LeaseRef]) -> str | None:
+    """The first property that does not hold; None where all do."""
+    if tables.broken:
+        return tables.broken
+    if tables.over_limit:
+        return OVER_LIMIT
+    for task in tables.tasks.values():
+        if (found := _wrong_task(scenario, task)) is not None:
+            return found
+    return _wrong_runs(tables, processes, rival)
+
+
+def _wrong_task(scenario: Scenario, task: TaskRecord) -> str | None:
+    if len(task.accepted) > 1:
+        return TWO_RESULTS
+    if task.superseded:
+        return SUPERSEDED
+    if task.refused:
+        return REFUSED
+    if task.retry_count > task.max_retries or task.failures > task.max_retries + 1:
+        return RETRIES
+    if task.deferrals >= scenario.max_deferrals:
+        return DEFERRALS
+    return LOST_RUN if scenario.loses_nothing and task.losses else None
+
+
+def _wrong_runs(tables: Tables, processes: Sequence[Process], rival: Sequence[LeaseRef]) -> str | None:
+    counted = {named(lease.ref)[0] for lease in tables.leases.values()}
+    running = [lease_id for process in processes if process.awake for lease_id in process.running]
+    if not counted.issuperset(running):
+        return OUTLIVES
+    tasks = [lease_id.split("-")[1] for lease_id in (*running, *(named(ref)[0] for ref in rival))]
+    if len(set(tasks)) < len(tasks):
+        return TWO_RUNS
+    return OVERFULL if any(process.overfull for process in processes) else None
+
+
+def settled(tables: Tables, processes: Sequence[Process]) -> bool:
+    """Whether every task has ended, and no worker holds anything."""
+    if not tables.up or tables.leases or any(task.status in OPEN for task in tables.tasks.values()):
+        return False
+    return not any(len(process.book) or process.spool for process in processes)

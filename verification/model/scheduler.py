@@ -1,0 +1,198 @@
+"""The schedulers of the model: each request a transaction of the production application.
+
+A replica has no state that matters but its streams. Each stream of the model is its own replica's, unless its scenario
+has one replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from scheduler_svc.application.accounts import update_account
+from scheduler_svc.application.dispatch.admission import settle
+from scheduler_svc.application.dispatch.claim import Claimed, Room, claim
+from scheduler_svc.application.leases.endings import Inconsistent
+from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
+from scheduler_svc.application.leases.report import Reported, Reports, StateAck, Stated, TakenBack
+from scheduler_svc.application.leases.sessions import SessionSettings, open_session
+from scheduler_svc.application.tasks.steer import cancel_task, retry_task
+from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import (
+    Accepted,
+    Capacity,
+    Change,
+    Completed,
+    Deferred,
+    End,
+    Failed,
+    Outcome,
+    Processing,
+    Release,
+    Released,
+    Update,
+)
+from scheduler_svc.domain.lifecycle import IllegalMove, Status
+from scheduler_svc.domain.task import TaskError
+from scheduler_svc.domain.worker import Held
+from scheduler_svc.domain.worker import Hello as HelloRow
+from scheduler_svc.domain.worker import State as StateRow
+from verification.model.database import session_key, transaction
+from verification.model.interning import RolledBack
+from verification.model.messages import Hello, Report, State, Word, ref_of
+from verification.model.tables import ACCOUNT, Tables
+from worker_svc.session.outbox import Kind
+
+T = TypeVar("T")
+
+DEFECTS = (AssertionError, IllegalMove, Inconsistent)
+"""What the production code raises where it finds itself to be wrong."""
+
+
+class Stock(NamedTuple):
+    """A stream's capacity, frozen: the arguments of `Capacity`."""
+
+    state_number: int = 0
+    free_slots: int = 0
+    lapses_at: float = 0.0
+    assignments: int = 0
+    unread: tuple[tuple[int, int], ...] = ()
+
+    def thawed(self) -> Capacity:
+        """The production code's own."""
+        return Capacity(self.state_number, self.free_slots, self.lapses_at, self.assignments, dict(self.unread))
+
+
+def frozen(capacity: Capacity) -> Stock:
+    """The way back."""
+    unread = tuple(capacity.unread.items())
+    return Stock(capacity.state_number, capacity.free_slots, capacity.lapses_at, capacity.assignments, unread)
+
+
+class Application:
+    """The calls, each on tables that it changes. What the code itself finds to be wrong is noted on them."""
+
+    def __init__(self, lease_ttl: float, heartbeat_interval: float, max_losses: int, max_deferrals: int) -> None:
+        self._ttl = lease_ttl
+        self._reports = Reports(lease_ttl, max_losses, max_deferrals)
+        self._sessions = SessionSettings(lease_ttl, max_losses, "replica")
+        self._reaper = ReaperSettings(lease_ttl, heartbeat_interval, max_losses)
+
+    def hello(self, tables: Tables, worker_id: str, hello: Hello) -> tuple[int, tuple[str, ...]] | None:
+        """The session's key, and the leases to drop; None where the hello is refused."""
+        held = tuple(Held(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
+        who = (worker_id, worker_id, hello.session_number)
+        row = HelloRow(*who, "", "", 1, {}, "", "", held=held, lost=hello.lost)
+        opened = _call(tables, lambda: open_session(transaction(tables), row, self._sessions))
+        return None if opened is None else (session_key(worker_id, hello.session_number), opened.drop)
+
+    def state(self, tables: Tables, worker_id: str, key: int, state: State) -> tuple[str, ...] | None:
+        """The leases that are not renewed; None where the session is not open any more."""
+        held = tuple(Held(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in state.held)
+        row = StateRow(state.number, state.free_slots, held, state.last_assignment)
+        group = [Stated(worker_id, key, row)]
+        answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
+        return answers[0].not_renewed if answers and isinstance(answers[0], StateAck) else None
+
+    def report(self, tables: Tables, report: Report) -> tuple[tuple[str, int, int], ...]:
+        """An outcome for each update. A result that is refused for no reason is noted."""
+        entitled = [word for word in report.words if word.kind is Kind.COMPLETED and _is_entitled(tables, word)]
+        group = [Reported(tuple(map(_update, report.words)))]
+        answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
+        outcomes = (
+            answers[0] if answers and isinstance(answers[0], tuple) else (Outcome.LEASE_LOST,) * len(report.words)
+        )
+        for word, outcome in zip(report.words, outcomes, strict=True):
+            if word in entitled and outcome is Outcome.LEASE_LOST:
+                tables.tasks[ref_of(*word[:2]).task_key].refused = True
+        return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
+
+    def claim(self, tables: Tables, rooms: Sequence[Room]) -> Claimed | None:
+        """What the workers of one replica are granted."""
+        limit = sum(room.free for room in rooms)
+        claimed = _call(tables, lambda: claim(transaction(tables), rooms, limit, self._ttl))
+        if claimed is not None and claimed.grants:
+            tables.note_claim()
+        return claimed
+
+    def take_back(self, tables: Tables, refs: tuple[LeaseRef, ...]) -> None:
+        """Leases that their stream was never given."""
+        _call(tables, lambda: self._reports.run_group(transaction(tables), [TakenBack(refs)]))
+
+    def reap(self, tables: Tables, timed_out: int | None = None) -> None:
+        """A tick of the reaper."""
+        _call(tables, lambda: reap(transaction(tables, timed_out), self._reaper, tables.watch, _standing))
+
+    def promote(self, tables: Tables) -> None:
+        """What waits for a time may go on."""
+        _call(tables, lambda: promote_due(transaction(tables)))
+
+    def admit(self, tables: Tables) -> None:
+        """The admission loop's transaction for the account."""
+        _call(tables, lambda: settle(transaction(tables), ACCOUNT))
+
+    def limit(self, tables: Tables, tasks: int) -> None:
+        """UpdateAccount: so many may run at a time."""
+        change = AccountChange(max_concurrent_tasks=tasks)
+        _call(tables, lambda: update_account(transaction(tables), ACCOUNT, change))
+
+    def cancel(self, tables: Tables, task: int) -> None:
+        """CancelTask with force."""
+        _call(tables, lambda: cancel_task(transaction(tables), task, force=True))
+
+    def retry(self, tables: Tables, task: int) -> None:
+        """RetryTask."""
+        _call(tables, lambda: retry_task(transaction(tables), task, reset_retry_count=False))
+
+
+def _call(tables: Tables, call: Callable[[], T]) -> T | None:
+    """A transaction. One that is refused is rolled back; a defect stays on the tables for the checker to find."""
+    try:
+        return call()
+    except DomainError as refused:
+        raise RolledBack from refused
+    except DEFECTS as defect:
+        tables.broken = told(defect)
+        return None
+
+
+def told(defect: Exception) -> str:
+    """A defect that the code found, as the properties tell it."""
+    return f"{type(defect).__name__}: {defect}"
+
+
+def _standing() -> float:
+    """The model's clocks stand at 0: times are moved instead."""
+    return 0.0
+
+
+def _is_entitled(tables: Tables, word: Word) -> bool:
+    """Whether the result of this lease has to be taken: it is the newest, and at most its own time has ended it."""
+    ref = ref_of(word.lease_id, word.attempt)
+    task, lease = tables.tasks[ref.task_key], tables.leases.get(ref.task_key)
+    if task.status is not Status.PENDING or task.granted != ref.attempt:
+        return False
+    return not lease.revoked if lease is not None else task.lease_end is not End.REVOKED
+
+
+def _update(word: Word) -> Update:
+    return Update(word.lease_id, word.attempt, ref_of(word.lease_id, word.attempt), _change(word))
+
+
+def _change(word: Word) -> Change:
+    match word.kind:
+        case Kind.ACCEPTED:
+            return Accepted()
+        case Kind.PROCESSING:
+            return Processing()
+        case Kind.COMPLETED:
+            return Completed(Result("a body"))
+        case Kind.FAILED:
+            return Failed(TaskError("CREATOR_ERROR"))
+        case Kind.DEFERRED:
+            return Deferred(1.0)
+        case _:
+            return Released(Release.EXPIRED, word.started)

@@ -1,0 +1,178 @@
+"""The tables of the model's database, and what is kept beside them for the properties.
+
+Times are relative: "now" is 0 and `pass_time` moves everything into the past. What a property needs to know and
+production does not is kept beside it: see `TaskRecord`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from scheduler_svc.domain.clock import ClockWatch
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lifecycle import Status
+
+ACCOUNT = 1
+PRIORITY = 5
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """A row of `tasks`; below it what only the properties ask for."""
+
+    max_retries: int
+    status: Status = Status.PENDING
+    retry_count: int = 0
+    losses: int = 0
+    refusals: int = 0
+    deferrals: int = 0
+    attempt: int = 0
+    fence: int | None = None
+    lease_end: End = End.NONE
+    worker_id: str = ""
+
+    granted: int = 0
+    """The attempt of the newest lease."""
+    accepted: list[int] = field(default_factory=list)
+    """The attempts whose results were accepted."""
+    superseded: bool = False
+    """One of them was not the newest lease then."""
+    refused: bool = False
+    """A result of the newest lease was refused, though nothing had ended that lease but its own time."""
+    failures: int = 0
+    """Attempts that ended by a report of failure."""
+
+
+@dataclass(slots=True)
+class LeaseRecord:
+    """A row of `leases`; `expires` is in units of time from now."""
+
+    ref: LeaseRef
+    worker_id: str
+    expires: float
+    status: Status = Status.SUBMITTED
+    revoked: bool = False
+    named: bool = False
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """A row of `workers`; `silent_for` is in units of time."""
+
+    session_key: int
+    session_number: int
+    silent_for: float = 0.0
+
+
+class ReadyRecord(NamedTuple):
+    """A row of `ready`. `tagged`: in its account's window, so that it may be claimed; the tags' order is not kept."""
+
+    attempt: int
+    tagged: bool
+
+
+class ShareRecord(NamedTuple):
+    """The account's row of `shares`."""
+
+    closed: bool
+    backlog: bool
+
+
+@dataclass(slots=True)
+class Tables:
+    """The whole database. `up` is False while it is away."""
+
+    tasks: dict[int, TaskRecord]
+    ready: dict[int, ReadyRecord]
+    lease_ttl: float
+    fenced: bool
+    up: bool = True
+    broken: str = ""
+    """What the production code itself found to be inconsistent."""
+    delayed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    leases: dict[int, LeaseRecord] = field(default_factory=dict)
+    sessions: dict[str, SessionRecord] = field(default_factory=dict)
+    limits: dict[int, int] = field(default_factory=lambda: {ACCOUNT: 0})
+    """`max_concurrent_tasks` by account; 0 is none."""
+    shares: dict[int, ShareRecord] = field(default_factory=dict)
+    over_limit: bool = False
+    """A claim was committed by which an account got more leases than its limit."""
+    stamp: float = 0.0
+    guard: float = 0.0
+    watch: ClockWatch = field(init=False)
+    """What the reapers remember of the two clocks: kept with the database, for it is the model's only one."""
+
+    def __post_init__(self) -> None:
+        self.watch = ClockWatch(self.lease_ttl, 1.0)
+
+    def pass_time(self, units: float, *, database: bool = True, others: bool = True) -> None:
+        """Time goes on, by the database's clock and by all others; one of them may stand, or jump."""
+        _age(self.watch, units if others else 0.0, units if database else 0.0)
+        if database:
+            self._pass_time(units)
+
+    def _pass_time(self, units: float) -> None:
+        """What is past for good looks alike however long ago it was."""
+        for lease in self.leases.values():
+            lease.expires = max(lease.expires - units, -1.0)
+        for session in self.sessions.values():
+            session.silent_for = min(session.silent_for + units, self.lease_ttl)
+        self.stamp = max(self.stamp - units, -2.0)
+        self.guard = max(self.guard - units, 0.0)
+
+    @property
+    def expired(self) -> bool:
+        """Whether a lease has run out that no tick has ended."""
+        return any(lease.expires < 0 for lease in self.leases.values())
+
+    @property
+    def claimable(self) -> bool:
+        """Whether a claim would find anything."""
+        return any(row.tagged for row in self.ready.values())
+
+    def note_claim(self) -> None:
+        """A claim is committed."""
+        self.over_limit |= 0 < self.limits[ACCOUNT] < len(self.leases)
+
+
+def submitted(tasks: int, max_retries: int, lease_ttl: float, limit: int, *, fenced: bool = True) -> Tables:
+    """Tasks that wait; behind the window where their account has a limit."""
+    keys = range(1, tasks + 1)
+    tables = Tables({key: TaskRecord(max_retries) for key in keys}, {}, lease_ttl, fenced, limits={ACCOUNT: limit})
+    tables.ready = dict.fromkeys(keys, ReadyRecord(1, not limit))
+    tables.shares = {ACCOUNT: ShareRecord(limit > 0, limit > 0)}
+    return tables
+
+
+def pass_time(tables: Tables) -> None:
+    """A unit of time."""
+    tables.pass_time(1.0)
+
+
+def jump(tables: Tables) -> None:
+    """The database's clock goes on by a unit, and no other."""
+    tables.pass_time(1.0, others=False)
+
+
+def stand(tables: Tables) -> None:
+    """All clocks go on by a unit, but the database's."""
+    tables.pass_time(1.0, database=False)
+
+
+def set_up(tables: Tables) -> None:
+    """The database is back."""
+    tables.up = True
+
+
+def set_down(tables: Tables) -> None:
+    """The database goes away."""
+    tables.up = False
+
+
+def _age(watch: ClockWatch, own: float, database: float) -> None:
+    """Moves what is remembered into the past: then as now both clocks show 0. What is too old is forgotten."""
+    aged = [(at - own, ahead + own - database) for at, ahead in watch._lowest]
+    watch._lowest = deque((at, ahead) for at, ahead in aged if at >= -watch._window)

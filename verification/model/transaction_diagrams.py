@@ -1,0 +1,73 @@
+"""Transactions beside each other as lines of a sequence diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from verification.model.explore import CounterExample
+from verification.model.interleaving import Call, Interleaving, Traffics
+from verification.model.transactions import UnderWay
+
+_WHO = {
+    "report": "a report",
+    "give back": "a report",
+    "cancel": "CancelTask",
+    "reaper": "the reaper",
+    "due": "the due loop",
+    "limit": "UpdateAccount",
+}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+_SAYS: Mapping[str, Callable[[Any], str | None]] = {
+    "window.lock": lambda is_there: "locks the account's row" if is_there else None,
+    "window.close": lambda _: "closes the window",
+    "window.waitlist": lambda it: it and f"counts {_count(it.leases, 'lease')}, {it.lines[0].tagged} let in",
+    "window.let_in": lambda number: f"lets in {_count(number, 'task')}",
+    "window.untag": lambda number: f"takes {_count(number, 'task')} out of the window",
+    "leases.claim": lambda it: f"claims {', '.join(f'task {grant.ref.task_key}' for grant in it.grants) or 'nothing'}",
+    "leases.revoke": lambda number: f"revokes {_count(number, 'lease')}" if number else None,
+    "accounts.update": lambda change: f"sets the limit to {change.max_concurrent_tasks}",
+    "waiting.take_due": lambda due: f"takes {_count(len(due), 'task')} that became due",
+    "waiting.reserve": lambda turns: f"has places for {sum(turn.let_in for turn in turns.values())}",
+}
+
+
+def lines(model: Interleaving, found: CounterExample[Traffics]) -> Iterator[str]:
+    """The participants, what each step does, and what is wrong then."""
+    calls = [event.what[0] for event, _ in found.steps if isinstance(event.what, tuple)]
+    names = list(dict.fromkeys(map(_participant, calls)))
+    ids = {name: f"P{place}" for place, name in enumerate(names)}
+    yield from (f"participant {ids[name]} as {name}" for name in names)
+    yield "participant D as PostgreSQL"
+    for event, state in found.steps:
+        if not isinstance(event.what, tuple):
+            yield f"Note over D: {event.name}"
+            continue
+        call, before = event.what
+        after = next((number for other, number in state.under_way if other == call), None)
+        for said in _said(model.transaction(before), None if after is None else model.transaction(after)):
+            yield f"{ids[_participant(call)]}->>D: {said}"
+    yield f"Note over D: {found.wrong}"
+
+
+def _participant(call: Call) -> str:
+    return f"replica {call.replica + 1}" if call.replica >= 0 else _WHO[call.kind]
+
+
+def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
+    """What a step's statements did; without a transaction after it, it was the commit."""
+    if after is None:
+        yield "commits"
+        return
+    if after.seen and not before.seen:
+        yield "reads what there is"
+    begin = len(before.answers)
+    for name, answer in zip(after.asked[begin:], after.answers[begin:], strict=True):
+        said = _SAYS[name](answer) if name in _SAYS else None
+        if said:
+            yield said
