@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.pages import MAX_BYTES, Page
+from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest
 from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX
@@ -19,12 +19,12 @@ from scheduler_svc.domain.ids import KEY_MAX
 KIB = 1024
 
 
-def page(*scope: object, size: int = 0, token: str = "") -> Page[int]:
+def page(*scope: object, size: int = 0, token: str = "") -> PageRequest[int]:
     with Violations() as bad:
-        return Page.of(pb.ListTasksRequest(page_size=size, page_token=token), bad, *scope)
+        return PageRequest.of(pb.ListTasksRequest(page_size=size, page_token=token), bad, *scope)
 
 
-def cut(page: Page[int], numbers: list[int], topic: str = "") -> tuple[list[int], str]:
+def cut(page: PageRequest[int], numbers: list[int], topic: str = "") -> tuple[list[int], str]:
     rows, token = page.cut(numbers, lambda n: task_pb2.Task(account_id=n, topic=topic), lambda n: n)
     return [row.account_id for row in rows], token
 
@@ -67,12 +67,12 @@ def test_a_page_that_stopped_short_leads_on_from_there() -> None:
 
 def test_a_page_ends_before_it_grows_past_3_mib() -> None:
     numbers, token = cut(page("list", size=1_000), list(range(1_000, 0, -1)), topic="x" * 4 * KIB)
-    assert len(numbers) == MAX_BYTES // (4 * KIB + 10)
+    assert len(numbers) == MAX_PAGE_BYTES // (4 * KIB + 10)
     assert page("list", token=token).position == numbers[-1]
 
 
 def test_a_page_holds_one_item_however_large() -> None:
-    numbers, token = cut(page("list"), [2, 1], topic="x" * (MAX_BYTES + 1))
+    numbers, token = cut(page("list"), [2, 1], topic="x" * (MAX_PAGE_BYTES + 1))
     assert numbers == [2]
     assert token
 
@@ -90,16 +90,16 @@ def forged(value: object) -> str:
 
 @pytest.mark.parametrize("position", [0, -1, KEY_MAX + 1, 1.0, True, None, "1", [1]])
 def test_a_forged_position_is_refused(position: object) -> None:
-    scope = page("list").scope
+    scope = page("list").fingerprint
     assert page("list", token=forged([1, scope])).position == 1
     with pytest.raises(InvalidArgument):
         page("list", token=forged([position, scope]))
 
 
-def page_of_names(size: int = 0, token: str = "") -> Page[str]:
+def page_of_names(size: int = 0, token: str = "") -> PageRequest[str]:
     with Violations() as bad:
         request = pb.ListTasksRequest(page_size=size, page_token=token)
-        return Page.of_names(request, bad, "names", default_size=20_000)
+        return PageRequest.of_names(request, bad, "names", default_size=20_000)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0, 20_000), (1, 1), (1_001, 1_000)])
@@ -116,7 +116,7 @@ def test_a_name_may_be_the_position(name: str) -> None:
 
 @pytest.mark.parametrize("position", ["", 1, None, "n" * 201, "n\0", "n\ud800", ["n"]])
 def test_a_forged_name_is_refused(position: object) -> None:
-    scope = page_of_names().scope
+    scope = page_of_names().fingerprint
     assert page_of_names(token=forged(["n", scope])).position == "n"
     with pytest.raises(InvalidArgument):
         page_of_names(token=forged([position, scope]))

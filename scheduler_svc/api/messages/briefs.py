@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.validation import Violations, keyed
+from scheduler_svc.api.messages.validation import Violations, entry_path
 from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, TEXTS, Brief
 
 MAX_BYTES_OF_A_CHARACTER = 4
@@ -49,7 +49,7 @@ def _creator_options(options: Mapping[str, str], bad: Violations) -> dict[str, s
     if not options or not bad.count(field, len(options), 0, MAX_CREATOR_OPTIONS):
         return {}
     for key, value in options.items():
-        path = keyed(field, key)
+        path = entry_path(field, key)
         if len(key) > MAX_OPTION_KEY or not _OPTION_KEY.fullmatch(key):
             bad.add(path, f"must have a key of 1 to {MAX_OPTION_KEY} characters that matches [a-z][a-z0-9-]*")
         elif key in RESERVED_OPTIONS:

@@ -1,4 +1,4 @@
-"""SubmitTaskRequest as a NewTask: every bound checked, every default filled in. Part of `api`."""
+"""Converts a SubmitTaskRequest to a NewTask: checks bounds, fills in defaults. Part of `api`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEF
 
 MIN_TIMEOUT = timedelta(seconds=1)
 MAX_TIMEOUT = timedelta(days=3_650)
-"""The contract knows no upper bound; this one keeps every time that follows from it a time that can be stored."""
+"""Keeps every time that is computed from it storable."""
 MIN_BACKOFF = timedelta(milliseconds=1)
 MAX_BACKOFF = timedelta(days=30)
 
 
 def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
-    """The task to store; it may be stored only if nothing was added to `bad`."""
+    """The task to store, if `bad` stays empty."""
     given = request.HasField
     new = NewTask(
         account_id=request.account_id,
@@ -57,10 +57,10 @@ def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
     if multiplier is not None:
         bad.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
     initial = _wait("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
-    most = _wait("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
-    if initial is not None and most is not None and most < initial:
-        bad.add("max_backoff", "must be as long as initial_backoff, or longer")
-    return Backoff(initial, multiplier, most)
+    longest = _wait("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
+    if initial is not None and longest is not None and longest < initial:
+        bad.add("max_backoff", "must be at least initial_backoff")
+    return Backoff(initial, multiplier, longest)
 
 
 def _wait(field: str, message: Duration, bad: Violations) -> int:
