@@ -1,4 +1,4 @@
-"""What is read from gRPC core's trace of handshakes."""
+"""Failures found in gRPC core's trace of handshakes."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def read(*lines: str) -> list[HandshakeFailure]:
         ),
     ],
 )
-def test_an_error_and_the_address_below_it_are_a_failure(error: str, address: str, failure: HandshakeFailure) -> None:
+def test_an_error_and_its_address_make_a_failure(error: str, address: str, failure: HandshakeFailure) -> None:
     assert read(f"{BEGIN}error={error}", "=== Source Location Trace: ===", "src/core/x.cc:1", END % address) == [
         failure
     ]
 
 
-def test_a_handshake_that_goes_well_is_none() -> None:
+def test_a_successful_handshake_is_no_failure() -> None:
     good = f"{BEGIN}error=OK shutdown=false index=1, args={{grpc.internal.endpoint_peer_address=ipv4:127.0.0.1:1, x=1}}"
     assert read(good, END % "ipv4:127.0.0.1:2", "anything else") == []
 
 
-def test_within_a_window_some_are_told_and_the_others_counted() -> None:
+def test_failures_above_the_limit_of_a_window_are_counted() -> None:
     limit = LogLimit()
     assert limit.next_window(0.0) == 0
     assert [limit.allows() for _ in range(MAX_LOGGED + 3)] == [True] * MAX_LOGGED + [False] * 3

@@ -23,6 +23,7 @@ MAX_BACKOFF = timedelta(days=30)
 def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
     """The task to store, if `bad` stays empty."""
     given = request.HasField
+    bad.id("account_id", request.account_id)
     new = NewTask(
         account_id=request.account_id,
         brief=read_brief(request, bad),
@@ -36,15 +37,10 @@ def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
         labels=bad.labels("labels", request.labels),
         backoff=_backoff(request, bad),
     )
-    _check(new, bad)
-    return new
-
-
-def _check(new: NewTask, bad: Violations) -> None:
-    bad.id("account_id", new.account_id)
     bad.text("request_id", new.request_id, MAX_NAME)
     bad.number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
+    return new
 
 
 def _timeout(message: Duration, bad: Violations) -> timedelta:
