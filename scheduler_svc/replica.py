@@ -98,7 +98,7 @@ class Replica:
         self._in_flight = InFlight()
         self._streams = Streams()
         self._audience = WatchInterest()
-        self._doors: AuthInterceptor | None = None
+        self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._rereading: list[tuple[Rereading, Periodic]] = []
         self._told_away: set[str] = set()
@@ -120,7 +120,7 @@ class Replica:
         self._read_files()
         self._build()
         self._server = grpc_server.build(
-            self._services(), self.health, self._doors, in_flight=self._in_flight, limits=self._limits
+            self._services(), self.health, self._auth, in_flight=self._in_flight, limits=self._limits
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
         self._notifier.start()
@@ -140,15 +140,15 @@ class Replica:
         settings = self._settings
         if path := settings.tokens_file:
             self._watch_files("tokens", [path], lambda: self._use_tokens(path))
-            self._doors = AuthInterceptor(KnownTokens(read_tokens(path)))
+            self._auth = AuthInterceptor(KnownTokens(read_tokens(path)))
         if settings.tls:
             self._watch_files("certificates", Certificates.files(settings), self._use_certificates)
             self._certificates = Certificates(settings)
             self._expiry = Periodic("certificate", self._certificates.warn_of_expiry)
 
     def _use_tokens(self, path: Path) -> None:
-        assert self._doors
-        self._loop.call_soon_threadsafe(self._doors.use, KnownTokens(read_tokens(path)))
+        assert self._auth
+        self._loop.call_soon_threadsafe(self._auth.use, KnownTokens(read_tokens(path)))
 
     def _use_certificates(self) -> None:
         assert self._certificates
