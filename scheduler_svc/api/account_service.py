@@ -30,8 +30,6 @@ _MAX_VALUES = {
 
 
 class AccountService(AccountServiceServicer):
-    """Each RPC checks the request, calls the application and converts its result."""
-
     def __init__(self, reads: Calls, operators: Calls, dispatch_calls: Calls) -> None:
         """`dispatch_calls` run changes of what may be dispatched."""
         self._reads = reads

@@ -25,8 +25,6 @@ MIN_LEASE = timedelta(seconds=1)
 
 
 class ContentService(ContentServiceServicer):
-    """Each RPC checks the request, calls the application and converts its result."""
-
     def __init__(self, reads: Calls, writes: Calls) -> None:
         self._reads = reads
         self._writes = writes

@@ -20,8 +20,6 @@ _SCHEDULERS = "the schedulers, which serve all accounts"
 
 
 class SystemService(SystemServiceServicer):
-    """Each RPC checks the request, calls the application and converts its result."""
-
     def __init__(self, systems: Systems, settings: Settings, limits: Limits) -> None:
         self._systems = systems
         self._limits = _limits(settings, limits)

@@ -43,8 +43,6 @@ _KINDS: Mapping[str, CallKind] = {
 
 
 class _OpenCalls:
-    """The calls that one caller has in progress."""
-
     def __init__(self, max_receiving: int) -> None:
         self.counts: Counter[CallKind] = Counter()
         self.receiving = asyncio.Semaphore(max_receiving)

@@ -195,7 +195,6 @@ def _text(text: str, limit: int) -> str:
 
 
 def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
-    """The response to a hello."""
     return pb.LeaseResponse(
         welcome=pb.Welcome(
             lease_ttl=duration(timedelta(seconds=lease_ttl)),
@@ -212,7 +211,6 @@ def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, 
 
 
 def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
-    """A message to the worker."""
     match message:
         case streams.Assign(number, heartbeat_number, grants):
             response = pb.LeaseResponse(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number))

@@ -20,8 +20,6 @@ _WORKERS = "the workers, which serve all accounts"
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
-    """Each RPC checks the request, calls the application and converts its result."""
-
     def __init__(self, calls: Calls, dispatch_calls: Calls, lease_ttl: float) -> None:
         """`dispatch_calls` run changes of what may be dispatched; `lease_ttl` is in seconds."""
         self._calls = calls

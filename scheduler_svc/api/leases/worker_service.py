@@ -66,8 +66,6 @@ _log = structlog.get_logger(__name__)
 
 
 class WorkerService(WorkerServiceServicer):
-    """Opens sessions and handles their streams."""
-
     def __init__(
         self,
         calls: Calls,
@@ -141,7 +139,6 @@ class WorkerService(WorkerServiceServicer):
             self._reports.tell(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
-        """Submits a message to the group committer of reports."""
         return self._reports.submit(item)
 
     def heartbeat_committed(self, stream: WorkerStream, heartbeat: Heartbeat, received: float) -> None:
@@ -183,7 +180,6 @@ class _StreamHandler:
         self._end(None if isinstance(error, aio.BaseError) else error)  # gRPC's own mean that the stream has ended
 
     def _end(self, error: BaseException | None) -> None:
-        """Ends the stream if it has not ended yet."""
         if self._ended.done():
             return
         if error is None:

@@ -68,7 +68,6 @@ def fill_task(message: pb.Task, it: Task) -> None:
 
 
 def _fill_backoff(message: pb.Task, it: Backoff) -> None:
-    """Sets what the submit set."""
     if it.initial_ms is not None:
         message.initial_backoff.FromMilliseconds(it.initial_ms)
     if it.multiplier is not None:
@@ -78,7 +77,6 @@ def _fill_backoff(message: pb.Task, it: Backoff) -> None:
 
 
 def _fill_attempts(message: pb.Task, it: Task) -> None:
-    """Sets what its attempts leave behind."""
     message.attempt = it.attempt
     message.retry_count = it.retry_count
     message.worker_id = it.worker_id

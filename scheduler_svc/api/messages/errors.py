@@ -62,17 +62,15 @@ INTERNAL = ErrorStatus(Code.INTERNAL, "INTERNAL")
 
 
 def missing_message() -> domain.InvalidArgument:
-    """A new error, since one that is raised twice collects tracebacks."""
+    """A new error each time, as of `undecodable_message`: one that is raised again collects tracebacks."""
     return domain.InvalidArgument([domain.Violation("", "the call must have one message, and has none")])
 
 
 def undecodable_message() -> domain.InvalidArgument:
-    """A new error, too."""
     return domain.InvalidArgument([domain.Violation("", "the bytes are not a message of this RPC's request type")])
 
 
 def status_of(error: domain.DomainError) -> Status:
-    """The status of `error`, with its details."""
     row = ERROR_STATUSES[type(error)]
     details: list[Message] = [_error_info(row, error.metadata)]
     if isinstance(error, domain.InvalidArgument):

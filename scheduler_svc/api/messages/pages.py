@@ -30,8 +30,6 @@ Position = TypeVar("Position", int, str)
 
 
 class ListRequest(Protocol):
-    """The request message of a list."""
-
     @property
     def page_size(self) -> int: ...
     @property

@@ -27,7 +27,6 @@ def timestamp(time: datetime | None) -> Timestamp | None:
 
 
 def set_timestamp(message: Timestamp, time: datetime) -> None:
-    """The same, in place."""
     since = time - _EPOCH
     message.seconds, message.nanos = since.days * _DAY + since.seconds, since.microseconds * 1000
 
@@ -42,7 +41,6 @@ def duration(length: timedelta | None) -> Duration | None:
 
 
 def set_duration(message: Duration, length: timedelta) -> None:
-    """The same, in place."""
     message.seconds, message.nanos = length.days * _DAY + length.seconds, length.microseconds * 1000
 
 

@@ -57,7 +57,6 @@ class Violations:
             self.add(field, f"is required: 1 to {limit:,} characters, not only whitespace")
 
     def required(self, field: str, value: str) -> None:
-        """A text that is not empty."""
         if not value:
             self.add(field, "is required")
 
@@ -67,12 +66,10 @@ class Violations:
             self.add(field, f"must be {minimum:,} to {maximum:,}, is {value:,}")
 
     def id(self, field: str, value: int) -> None:
-        """An id that is required."""
         if value < 1:
             self.add(field, f"is required: 1 or more, is {value}")
 
     def account_filter(self, field: str, value: int) -> None:
-        """The id of an account, or 0 for all."""
         if value < 0:
             self.add(field, f"must be an account's id, or 0 for all, is {value}")
 
@@ -92,7 +89,6 @@ class Violations:
         return time
 
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
-        """Labels to store or to look for."""
         if not labels or not self.count(field, len(labels), 0, MAX_LABELS):
             return {}
         for key, value in labels.items():

@@ -23,8 +23,6 @@ _log = structlog.get_logger(__name__)
 
 
 class Certificates:
-    """The PEM files of the settings."""
-
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError if the files are not certificates, or do not match."""
         assert settings.tls_cert
@@ -38,7 +36,6 @@ class Certificates:
 
     @staticmethod
     def files(settings: Settings) -> list[Path]:
-        """The files that the settings name."""
         return [path for path in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if path]
 
     def reread(self) -> None:

@@ -21,8 +21,6 @@ _REASON = re.compile(r"OPENSSL_internal:(\w+)(?:: (?!Invalid certificate verific
 
 @dataclass(frozen=True, slots=True)
 class HandshakeFailure:
-    """One failed handshake."""
-
     caller: str
     """host:port."""
     reason: str

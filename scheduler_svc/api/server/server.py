@@ -56,8 +56,6 @@ def _options() -> list[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services besides health, reflection and channelz."""
-
     task: task_service_pb2_grpc.TaskServiceServicer
     worker: worker_service_pb2_grpc.WorkerServiceServicer
     worker_pool: worker_pool_service_pb2_grpc.WorkerPoolServiceServicer

@@ -52,13 +52,12 @@ def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
     multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
     if multiplier is not None:
         bad.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
-    initial = _wait("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
-    longest = _wait("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
+    initial = _wait_ms("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
+    longest = _wait_ms("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
     if initial is not None and longest is not None and longest < initial:
         bad.add("max_backoff", "must be at least initial_backoff")
     return Backoff(initial, multiplier, longest)
 
 
-def _wait(field: str, message: Duration, bad: Violations) -> int:
-    """Milliseconds."""
+def _wait_ms(field: str, message: Duration, bad: Violations) -> int:
     return bad.duration(field, message, MIN_BACKOFF, MAX_BACKOFF) // MIN_BACKOFF

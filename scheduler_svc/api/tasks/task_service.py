@@ -47,8 +47,6 @@ _MAX_ADDED_BYTES = 256
 
 
 class TaskService(TaskServiceServicer):
-    """Each RPC checks the request, calls the application and converts its result."""
-
     def __init__(
         self,
         reads: Calls,
