@@ -23,14 +23,15 @@ RESERVED_OPTIONS = _ARGUMENTS | {"type", "mode", "task-id", "json", "version", "
 """Options that the worker sets itself, or that make the CLI do something else."""
 
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9-]*")
+_CHECKS = [(name, limit, name == "topic") for name, limit in MAX_LENGTHS.items()]
 _texts_of = attrgetter(*TEXTS)
 
 
 def read_brief(request: pb.SubmitTaskRequest, bad: Violations) -> Brief:
     """The brief of a submit; what is wrong with it is added to `bad`."""
     brief = Brief.of(_texts_of(request), _creator_options(request.creator_options, bad))
-    for text, (name, most) in zip(brief.texts, MAX_LENGTHS.items(), strict=True):
-        bad.text(name, text, most, required=name == "topic")
+    for text, (name, limit, required) in zip(brief.texts, _CHECKS, strict=True):
+        bad.text(name, text, limit, required=required)
     characters = len(brief.topic) + len(brief.requirements)
     if characters * MAX_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES and (held := brief.prompt_bytes) > MAX_PROMPT_BYTES:
         text = f"must have at most {MAX_PROMPT_BYTES:,} bytes of UTF-8 together with topic, has {held:,}"

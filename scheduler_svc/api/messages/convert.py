@@ -28,8 +28,9 @@ _COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
 def task(it: Task, reason: PendingReason = PendingReason.NONE) -> pb.Task:
     """A whole task; `reason` is for GetTask only."""
-    message = pb.Task(requirements=it.brief.requirements, pending_reason=_pending_reason(reason))
-    fill_task(message, it)
+    message = listed_task(it)
+    message.requirements = it.brief.requirements
+    message.pending_reason = _pending_reason(reason)
     return message
 
 
