@@ -13,7 +13,6 @@ from typing import Any, Generic, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from contentgen.client.connection import open_aio_channel
 from contentgen.client.errors import RequestError, request_error
@@ -52,7 +51,7 @@ class AioTransport(Transport):
         self._check_open()
         made = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", rpc)
         with _failures():
-            return await made(request, timeout=self.timeout + waits, metadata=self._metadata)
+            return _readable(await made(request, timeout=self.timeout + waits, metadata=self._metadata))
 
     def stream(
         self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
@@ -81,8 +80,6 @@ def _failures() -> Iterator[None]:
         raise request_error(error) from error
     except grpc.aio.UsageError as error:
         raise ValueError(CLOSED) from error
-    except DecodeError as error:
-        raise RequestError(f"an answer that can't be read: {error}", code="INTERNAL") from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -90,9 +87,19 @@ def _failures() -> Iterator[None]:
         raise RequestError("the call was closed by the client", code="CANCELLED") from error  # by `close`, not the task
 
 
+def _readable(answer: Response | None) -> Response:
+    """`answer`; grpc.aio has None for one that it can't read."""
+    if answer is None:
+        raise RequestError("the answer can't be read", code="INTERNAL")
+    return answer
+
+
 class AioStream(Generic[Response]):
     def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Response]) -> None:
         self._call = call
+
+    def __del__(self) -> None:
+        self._call.cancel()  # grpc.aio goes on with a call that nobody has any more
 
     async def connected(self) -> bool | None:
         with _failures():
@@ -105,7 +112,7 @@ class AioStream(Generic[Response]):
     async def read(self) -> Response | None:
         with _failures():
             answer = await self._call.read()
-        return None if answer is grpc.aio.EOF else cast("Response", answer)
+        return None if answer is grpc.aio.EOF else _readable(cast("Response", answer))
 
     def cancel(self) -> object:
         return self._call.cancel()
