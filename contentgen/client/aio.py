@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import Any, Generic, cast
 
 import grpc
@@ -37,13 +36,18 @@ class AioTransport(Transport):
         self._credentials = credentials
         self._given = channel
         self._made: grpc.aio.Channel | None = None
+        self._stubs: Stubs | None = None
 
-    @cached_property
-    def stubs(self) -> Stubs:  # not before there is a loop: a channel is bound to it
-        if self._given is None:
-            self._check_open()
-            self._made = open_aio_channel(self._target, self._credentials)
-        return Stubs(cast("grpc.Channel", self._given or self._made))
+    @property
+    def stubs(self) -> Stubs:
+        if self._stubs is None:  # made when the loop runs that the channel belongs to
+            self._stubs = Stubs(cast("grpc.Channel", self._given or self._make_channel()))
+        return self._stubs
+
+    def _make_channel(self) -> grpc.aio.Channel:
+        self._check_open()
+        self._made = open_aio_channel(self._target, self._credentials)
+        return self._made
 
     async def call(
         self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0

@@ -69,9 +69,8 @@ class ContentGenerationClient(_AllMethods, Blocking):
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
-        self._transport: BlockingTransport = BlockingTransport(
-            target, token=token, credentials=credentials, timeout=timeout, channel=channel
-        )
+        transport = BlockingTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
+        self._transport, self._close = transport, transport.close
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +80,7 @@ class ContentGenerationClient(_AllMethods, Blocking):
 
     def close(self) -> None:
         """Ends what is under way, watches too, in whichever thread. Calls after it raise ValueError."""
-        self._transport.close()
+        self._close()
 
 
 class AsyncContentGenerationClient(_AllMethods, Asyncio):
@@ -116,9 +115,8 @@ class AsyncContentGenerationClient(_AllMethods, Asyncio):
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
-        self._transport: AioTransport = AioTransport(
-            target, token=token, credentials=credentials, timeout=timeout, channel=channel
-        )
+        transport = AioTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
+        self._transport, self._close = transport, transport.close
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,4 +126,4 @@ class AsyncContentGenerationClient(_AllMethods, Asyncio):
 
     async def close(self) -> None:
         """Ends what is under way, watches too. Calls after it raise ValueError."""
-        await self._transport.close()
+        await self._close()

@@ -23,16 +23,22 @@ def ended(task: Task) -> bool:
 
 
 def use(client: ContentGenerationClient) -> Content | None:
-    statuses: list[TaskStatus] = [task["status"] for task in client.iter_tasks(status=["failed", "timeout"])]
+    statuses: set[TaskStatus] = set()
+    for task in client.iter_tasks(status=["failed", "timeout"]):
+        statuses.add(task["status"])
     with client.watch(["a"], until_ended=True) as events:
-        statuses += [event["task"]["status"] for event in events]
+        for event in events:
+            statuses.add(event["task"]["status"])
     return client.get_content(client.wait("a", timeout=1.5)["content_id"])
 
 
 async def use_async(client: AsyncContentGenerationClient) -> Content | None:
-    statuses: list[TaskStatus] = [task["status"] async for task in client.iter_tasks(status="failed")]
+    statuses: set[TaskStatus] = set()
+    async for task in client.iter_tasks(status="failed"):
+        statuses.add(task["status"])
     async with client.watch(["a"], until_ended=True) as events:
-        statuses += [event["task"]["status"] async for event in events]
+        async for event in events:
+            statuses.add(event["task"]["status"])
     return await client.get_content((await client.wait("a", timeout=1.5))["content_id"])
 """
 
