@@ -194,7 +194,7 @@ async def test_a_worker_is_told_to_drain(pool: WorkerPoolServiceAsyncStub, worke
     drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
     assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
     await worker.read("drain")
-    assert (await worker.state(3)).wanted.drain
+    assert (await worker.state(3)).desired_state.drain
 
 
 async def test_an_unknown_worker_is_not_found(pool: WorkerPoolServiceAsyncStub) -> None:
@@ -216,7 +216,7 @@ async def test_a_worker_is_told_of_its_new_number_of_slots(
     answer = await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=7)
     assert (answer["worker"]["worker_id"], answer["worker"]["slots"], answer["worker"]["running"]) == ("w1", 7, True)
     assert (await worker.read("resize")).resize.slots == 7
-    assert (await worker.state(3)).wanted.slots == 7
+    assert (await worker.state(3)).desired_state.slots == 7
     assert (await shown(pool)).slots == 7
 
     again = await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=7))
@@ -227,13 +227,13 @@ async def test_a_new_number_of_slots_holds_until_that_process_ends(
     channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
 ) -> None:
     async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
-        assert not worker.welcome.wanted.HasField("slots")
+        assert not worker.welcome.desired_state.HasField("slots")
     await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=1))  # while it is away
     async with ScriptedWorker(channel, hello(process_id="p1", session_number=2)) as worker:
-        assert worker.welcome.wanted.slots == 1
+        assert worker.welcome.desired_state.slots == 1
     async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)) as worker:
-        assert not worker.welcome.wanted.HasField("slots")
-        assert not (await worker.state(3)).wanted.HasField("slots")
+        assert not worker.welcome.desired_state.HasField("slots")
+        assert not (await worker.state(3)).desired_state.HasField("slots")
     assert (await shown(pool)).slots == 3
 
 
@@ -254,7 +254,7 @@ async def test_slots_have_bounds(channel: aio.Channel, worker: ScriptedWorker, s
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=slots)
     assert refusal.fields == ["slots"]
-    assert not (await worker.state(3)).wanted.HasField("slots")
+    assert not (await worker.state(3)).desired_state.HasField("slots")
 
 
 async def test_whom_to_resize_is_checked_too(channel: aio.Channel) -> None:
