@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from contentgen.client import *  # noqa: F403 - the names of its `__all__`
+else:
+    _PACKAGES = {"cli", "client", "stack", "v1"}
 
-_PACKAGES = {"cli", "client", "stack", "v1"}
+    def __getattr__(name: str) -> Any:
+        """Loads the client when one of its names is first asked for: the services import `contentgen.v1` alone."""
+        if name not in _PACKAGES:
+            from contentgen import client
 
-
-def __getattr__(name: str) -> Any:
-    """Loads the client when one of its names is first asked for: the services import `contentgen.v1` alone."""
-    if name not in _PACKAGES:
-        from contentgen import client
-
-        if name in client.__all__:
-            return getattr(client, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            if name in client.__all__:
+                return getattr(client, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

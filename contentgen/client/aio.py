@@ -84,6 +84,8 @@ def _failures() -> Iterator[None]:
         raise request_error(error) from error
     except grpc.aio.UsageError as error:
         raise ValueError(CLOSED) from error
+    except grpc.aio.BaseError as error:
+        raise RequestError(str(error), code="INTERNAL") from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

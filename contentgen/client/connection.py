@@ -6,29 +6,13 @@ Layer: client, below the transports.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
 from contentgen.client.errors import raised_for
 from contentgen.client.retry_policy import service_config
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-
-
-class _PageRequest(Protocol):
-    page_token: str
-
-
-class _Page(Protocol):
-    @property
-    def next_page_token(self) -> str: ...
-
-
-PageRequest = TypeVar("PageRequest", bound=_PageRequest)
-Page = TypeVar("Page", bound=_Page)
+from contentgen.client.transport import Page, PageRequest, Request, Response
 
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),

@@ -18,8 +18,6 @@ from contentgen.v1 import task_service_pb2 as pb
 
 PAGE_SIZE = 200
 
-Statuses = TaskStatus | Sequence[TaskStatus] | None
-
 
 class TaskMethods(Methods):
     @Unary
@@ -149,7 +147,7 @@ class TaskMethods(Methods):
     async def list_tasks(
         self,
         account_id: int | None = None,
-        status: Statuses = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
         limit: int = 50,
         *,
         labels: Mapping[str, str] | None = None,
@@ -165,7 +163,7 @@ class TaskMethods(Methods):
     def iter_tasks(
         self,
         account_id: int | None = None,
-        status: Statuses = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
         *,
         labels: Mapping[str, str] | None = None,
         page_size: int = PAGE_SIZE,
@@ -188,7 +186,11 @@ class TaskMethods(Methods):
         return self._tasks(account_id, status, labels, page_size)
 
     def _tasks(
-        self, account_id: int | None, status: Statuses, labels: Mapping[str, str] | None, page_size: int
+        self,
+        account_id: int | None,
+        status: TaskStatus | Sequence[TaskStatus] | None,
+        labels: Mapping[str, str] | None,
+        page_size: int,
     ) -> Pages[Task]:
         request = pb.ListTasksRequest(
             account_id=account_id or 0, statuses=task_statuses(status), labels=labels, page_size=page_size
@@ -233,7 +235,7 @@ class TaskMethods(Methods):
         return documents.task_stats(await self._call(self._stubs.tasks.GetTaskStats, request))
 
 
-def task_statuses(status: Statuses) -> list[task_pb2.TaskStatus.ValueType]:
+def task_statuses(status: TaskStatus | Sequence[TaskStatus] | None) -> list[task_pb2.TaskStatus.ValueType]:
     """Raises ValueError for a state that does not exist."""
     names = [status] if isinstance(status, str) else status or ()
     return [documents.value(documents.TASK_STATUS, name) for name in names]

@@ -6,6 +6,7 @@ that of the blocking client never does, so that `run` takes a coroutine to its e
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -25,6 +26,7 @@ Response = TypeVar("Response")
 Response_co = TypeVar("Response_co", covariant=True)
 T = TypeVar("T")
 
+_TOKEN = re.compile(r"[!-~]+")
 CLOSED = "the client is closed: make a new one"
 
 
@@ -72,6 +74,8 @@ class Transport(ABC):
 
     def __init__(self, token: str | None, timeout: float) -> None:
         """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait."""
+        if token and not _TOKEN.fullmatch(token):
+            raise ValueError("token should be one word of printable ASCII, without a line end")
         self.timeout = timeout
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._lock = threading.Lock()

@@ -174,12 +174,15 @@ def _bytes(answer: Message | bytes) -> bytes:
 
 
 @contextmanager
-def scripted_scheduler(threads: int = THREADS) -> Iterator[ScriptedScheduler]:
-    """One that serves so many calls at once; all of its calls have ended when it has."""
+def scripted_scheduler(
+    threads: int = THREADS, credentials: grpc.ServerCredentials | None = None
+) -> Iterator[ScriptedScheduler]:
+    """One that serves so many calls at once, in plaintext or TLS; all of its calls have ended when it has."""
     scheduler = ScriptedScheduler()
     with ThreadPoolExecutor(threads, THREAD_NAME) as executor:
         server = grpc.server(executor, scheduler.handlers())
-        port = server.add_insecure_port("127.0.0.1:0")
+        address = "127.0.0.1:0"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         server.start()
         scheduler.target = f"127.0.0.1:{port}"
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -28,6 +29,7 @@ from contentgen import (
 )
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
+from tests.contract.certificates import make_certificates
 from tests.contract.clients import KINDS, opened
 from tests.contract.scripted_scheduler import AWAY, SILENCE, Refused, ScriptedScheduler, scripted_scheduler
 from tests.waiting import wait_until
@@ -91,6 +93,17 @@ def test_nobody_at_the_target_is_unavailable(kind: str) -> None:
     assert raised.value.reason == ""
 
 
+def test_a_call_goes_over_tls(kind: str, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    ca, key, certificate = ((tmp_path / name).read_bytes() for name in ("ca.pem", "server.key", "server.pem"))
+    with scripted_scheduler(credentials=grpc.ssl_server_credentials([(key, certificate)])) as scheduler:
+        scheduler.will("PollTask", pb.PollTaskResponse(status=PENDING.status))
+        with opened(kind, scheduler.target, credentials=grpc.ssl_channel_credentials(ca)) as client:
+            assert client.poll_single_task(TASK) == "pending"
+        with opened(kind, scheduler.target, timeout=2) as client, pytest.raises(RequestError):
+            client.cancel_task(TASK)
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [
@@ -137,6 +150,13 @@ def test_an_answer_that_cannot_be_read_is_an_exception_of_the_client(
     with pytest.raises(RequestError) as raised:
         client.get_task_status(TASK)
     assert raised.value.code == "INTERNAL"
+
+
+@pytest.mark.parametrize("token", ["two words", "a line end\n", "密码"])
+def test_a_token_that_cannot_be_sent_is_refused_at_once(kind: str, token: str) -> None:
+    with pytest.raises(ValueError, match="token should be") as raised, opened(kind, "127.0.0.1:1", token=token):
+        pytest.fail("it was taken")
+    assert token not in str(raised.value)
 
 
 def test_a_closed_client_says_so(client: ContentGenerationClient) -> None:

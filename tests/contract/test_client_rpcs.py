@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import grpc
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen import ContentGenerationClient, Unavailable
+from contentgen import ContentGenerationClient, PermissionDenied, Unavailable
 from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.retry_policy import RETRIED
 from contentgen.v1 import account_service_pb2 as account_pb
@@ -20,7 +21,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.clients import KINDS, opened
-from tests.contract.scripted_scheduler import AWAY, SERVICES, SILENCE, ScriptedScheduler, scripted_scheduler
+from tests.contract.scripted_scheduler import AWAY, SERVICES, SILENCE, Refused, ScriptedScheduler, scripted_scheduler
 
 TIMEOUT = 5.0
 SLACK = 2.0
@@ -207,6 +208,17 @@ def test_an_update_changes_what_is_given(scheduler: ScriptedScheduler, client: C
     client.update_account(1, max_priority=0, active=False)
     [request] = scheduler.requests("UpdateAccount")
     assert list(request.update_mask.paths) == ["max_priority", "active"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_that_fails_raises_an_exception_of_the_client(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+) -> None:
+    refused = Refused(grpc.StatusCode.PERMISSION_DENIED, "not for you", "ROLE_FORBIDDEN")
+    scheduler.will(method, [refused] if method == "WatchTasks" else refused)
+    with pytest.raises(PermissionDenied, match="not for you") as raised:
+        RPCS[method].call(client)
+    assert raised.value.reason == "ROLE_FORBIDDEN"
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method in SAFE])

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from contentgen import AsyncContentGenerationClient, ContentGenerationClient
+import contentgen
+from contentgen import AsyncContentGenerationClient, ContentGenerationClient, client
+from contentgen.client import errors
 
 
 def methods(client: type) -> dict[str, Callable[..., Any]]:
@@ -47,7 +49,19 @@ def test_both_clients_are_made_with_the_same_arguments() -> None:
     assert list(blocking.parameters) == list(asyncio.parameters)
 
 
+def test_every_exception_can_be_imported_from_the_package() -> None:
+    raised = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
+    own = {name for name in raised if getattr(errors, name).__module__ == errors.__name__}
+    assert own <= set(client.__all__)
+    assert all(issubclass(getattr(contentgen, name), contentgen.ContentGenerationError) for name in own)
+
+
+def test_what_the_package_does_not_have_is_named() -> None:
+    with pytest.raises(AttributeError, match="module 'contentgen' has no attribute 'Cleint'"):
+        _ = contentgen.Cleint  # type: ignore[attr-defined]
+
+
 def test_a_method_of_an_instance_is_bound() -> None:
-    with ContentGenerationClient("127.0.0.1:1") as client:
-        assert client.wait.__self__ is client  # type: ignore[attr-defined] # a bound method at run time
-        assert list(inspect.signature(client.wait).parameters) == ["task_id", "timeout", "check"]
+    with ContentGenerationClient("127.0.0.1:1") as made:
+        assert made.wait.__self__ is made  # type: ignore[attr-defined] # a bound method at run time
+        assert list(inspect.signature(made.wait).parameters) == ["task_id", "timeout", "check"]

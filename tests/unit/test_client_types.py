@@ -66,6 +66,9 @@ async def use_async(client: AsyncContentGenerationClient, error: InvalidStateExc
     for task in client.iter_tasks():  # attr-defined
         print(task)
     print(error.state)  # attr-defined
+
+
+from contentgen import ContentGeneratoinClient  # attr-defined
 """
 
 
