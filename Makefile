@@ -95,9 +95,9 @@ audit: ## look for known vulnerabilities in what is locked
 bench: $(STAMP) ## measure submit, drain and idle latency
 	@$(PY) -m benchmarks $(ARGS)
 
-gen: $(STAMP) ## make the stubs in protos/gen anew
-	@rm -rf contentgen && mkdir -p protos/gen
-	@$(call PROTOC,protos/gen)
+gen: $(STAMP) ## make the stubs in contentgen/v1 anew
+	@rm -f contentgen/v1/*_pb2*
+	@$(call PROTOC,.)
 
 baseline: $(STAMP) ## accept the protos as the released API
 	@$(BUF) build protos --exclude-source-info -o $(BASELINE)
