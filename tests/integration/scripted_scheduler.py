@@ -27,6 +27,8 @@ class Stream:
         self.metadata = dict(metadata)
         self.heard: list[pb.LeaseRequest] = []
         self.over = asyncio.Event()
+        self.wanted = pb.Wanted()
+        """What its acknowledgements of states say, where a test says nothing else."""
         self._inbox: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
         self._outbox: asyncio.Queue[pb.LeaseResponse | None] = asyncio.Queue()
         self._answering: asyncio.Task[None] | None = None
@@ -94,7 +96,7 @@ class Stream:
         """A state is committed."""
         self.send(
             acknowledgement=pb.Acknowledgement(
-                state_number=number, not_renewed_leases=not_renewed, wanted=wanted or pb.Wanted()
+                state_number=number, not_renewed_leases=not_renewed, wanted=wanted or self.wanted
             )
         )
 

@@ -112,9 +112,9 @@ class Conversation:
             case "cancel":
                 self._worker.revoked([message.cancel.lease_id], message.cancel.reason)
             case "drain":
-                self._worker.drain()
+                self._worker.want_drain(True)
             case "resize":
-                self._heed(pb.Wanted(slots=message.resize.slots))
+                self._worker.resize(message.resize.slots)
             case "poll_now":
                 self._worker.poll_now(message.poll_now.poll_id)
             case "part_received":
