@@ -152,6 +152,7 @@ def test_contents_are_reviewed_one_by_one(scheduler: Scheduler) -> None:
         wait_until(lambda: review.output.count("comment") == 2, within=PATIENCE_S, what="it asks for a comment")
         review.type("\n")
         review.wait_for("content 2 is rejected")
+        wait_until(lambda: review.output.count("(q)uit") == 5, within=PATIENCE_S, what="the third is shown")
         review.type("q")
         assert review.ended()[0] == 0
     contents = json.loads(run(scheduler.target, "-o", "json", "content", "list")[1])
