@@ -59,6 +59,7 @@ class Stack:
         self._interrupts = interrupts
         self._scheduler: list[Service] = []
         self._workers: list[Service] = []
+        self._killed: Service | None = None
         self.target = ""
 
     def __enter__(self) -> Self:
@@ -104,7 +105,23 @@ class Stack:
         """Raises Interrupted where a signal came, StackError where a service has ended by itself."""
         self._interrupts.check()
         for service in (*self._scheduler, *self._workers):
-            service.check()
+            if service is not self._killed:
+                service.check()
+
+    def kill_worker(self, worker_id: str) -> None:
+        """Kills the worker that has this id; it is missed until `restart_worker`. Raises StackError if none has."""
+        named = f'"worker_id": "{worker_id}"'
+        killed = next((worker for worker in self._workers if named in worker.log_text()), None)
+        if killed is None:
+            raise StackError(f"no worker has the id {worker_id}", self._logs)
+        self._killed = killed
+        killed.kill()
+
+    def restart_worker(self) -> None:
+        """Starts the worker again that was killed, if one was."""
+        if self._killed is not None:
+            self._killed.start()
+            self._killed = None
 
     def keep_up(self, say: Callable[[str], None], pause: float) -> Never:
         """Starts workers again that end by themselves, and tells `say`; looks each `pause` seconds.
