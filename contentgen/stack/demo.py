@@ -25,7 +25,7 @@ LIMIT = 60.0
 GRACE = 0.5
 """Seconds: where all went well nothing runs any more, and else nobody needs it."""
 
-Document = dict[str, Any]
+Document = Mapping[str, Any]
 
 
 class Part(NamedTuple):
