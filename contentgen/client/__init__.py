@@ -32,6 +32,7 @@ from contentgen.client.errors import (
 from contentgen.client.results import (
     Account,
     Content,
+    DispatchStatus,
     PendingReason,
     PollStats,
     PublishPoolEntry,
@@ -60,6 +61,7 @@ __all__ = [
     "CreatorCLINotFoundException",
     "CreatorException",
     "DeadlineExceeded",
+    "DispatchStatus",
     "FailedPrecondition",
     "FieldViolation",
     "InvalidArgument",

@@ -178,6 +178,7 @@ def worker(message: worker_pool_service_pb2.Worker) -> results.Worker:
         "creator_version": message.creator_version or None,
         "scheduler_id": message.scheduler_id,
         "running": message.running and not message.draining,
+        "connected": message.connected,
         "draining": message.draining,
         "queue_size": message.queue_size,
         "slots": message.slots,
@@ -189,6 +190,10 @@ def worker(message: worker_pool_service_pb2.Worker) -> results.Worker:
         "unhealthy_since": _time(message, "unhealthy_time"),
         "last_error": message.last_error or None,
     }
+
+
+def dispatch_status(message: worker_pool_service_pb2.GetDispatchStatusResponse) -> results.DispatchStatus:
+    return {"all_paused": message.all_paused, "paused_account_ids": list(message.paused_account_ids)}
 
 
 def system(message: system_service_pb2.GetSystemResponse) -> results.System:

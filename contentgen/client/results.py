@@ -175,6 +175,8 @@ class Worker(TypedDict):
     scheduler_id: str
     running: bool
     """Connected and not draining."""
+    connected: bool
+    """Its stream is open. A worker that was stopped is not connected, and may still be `draining`."""
     draining: bool
     queue_size: int
     """Leases ahead of a slot."""
@@ -199,6 +201,13 @@ class WorkerPool(TypedDict):
     """Pending tasks."""
     total_slots: int
     worker_statuses: list[Worker]
+
+
+class DispatchStatus(TypedDict):
+    """What is paused."""
+
+    all_paused: bool
+    paused_account_ids: list[int]
 
 
 class Lane(TypedDict):

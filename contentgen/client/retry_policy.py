@@ -37,7 +37,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     ),
     _CONTENTS: ("GetContent", "ListContents", "ListPublishPool"),
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
-    _POOL: ("GetWorkerPool",),
+    _POOL: ("GetWorkerPool", "GetDispatchStatus"),
     _SYSTEM: ("GetSystem",),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor

@@ -9,7 +9,7 @@ import grpc
 from contentgen.client import documents
 from contentgen.client.connection import Caller
 from contentgen.client.methods import Methods, Unary
-from contentgen.client.results import Worker, WorkerPool
+from contentgen.client.results import DispatchStatus, Worker, WorkerPool
 from contentgen.client.transport import Pages
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
@@ -32,7 +32,9 @@ class WorkerPoolMethods(Methods):
 
     @Unary
     async def drain_worker(self, worker_id: str) -> Worker:
-        """Lets a worker finish what runs and take nothing new, until its process ends. Returns it, perhaps still busy.
+        """Lets a worker finish what runs and take nothing new, until `undrain_worker` or the end of its process.
+
+        Returns the worker, perhaps still busy.
 
         Raises:
             ResourceNotFoundException: the worker does not exist.
@@ -42,6 +44,19 @@ class WorkerPoolMethods(Methods):
         """
         request = pb.DrainWorkerRequest(worker_id=worker_id)
         return documents.worker((await self._call(self._stubs.pool.DrainWorker, request)).worker)
+
+    @Unary
+    async def undrain_worker(self, worker_id: str) -> Worker:
+        """Undoes a `drain_worker`. Returns the worker, which follows within a heartbeat interval.
+
+        Raises:
+            ResourceNotFoundException: the worker does not exist.
+
+        Example:
+            >>> worker = client.undrain_worker(worker_id)
+        """
+        request = pb.UndrainWorkerRequest(worker_id=worker_id)
+        return documents.worker((await self._call(self._stubs.pool.UndrainWorker, request)).worker)
 
     @Unary
     async def resize_worker(self, worker_id: str, slots: int) -> Worker:
@@ -79,6 +94,18 @@ class WorkerPoolMethods(Methods):
             >>> client.resume_dispatch(account_id=1)
         """
         await self._call(self._stubs.pool.ResumeDispatch, pb.ResumeDispatchRequest(account_id=account_id or 0))
+
+    @Unary
+    async def get_dispatch_status(self) -> DispatchStatus:
+        """Returns what is paused. A token that is tied to accounts sees only these, and the pause of everything.
+
+        Example:
+            >>> if client.get_dispatch_status()["all_paused"]:
+            ...     client.resume_dispatch()
+        """
+        return documents.dispatch_status(
+            await self._call(self._stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
+        )
 
 
 def whole_pool(

@@ -1,4 +1,4 @@
-"""The Python client over a real server on a real database; it is synchronous, so it works in threads of the test."""
+"""Both clients over a real server on a real database; they block, so they work in threads of the test."""
 
 from __future__ import annotations
 

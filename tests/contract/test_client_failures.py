@@ -1,4 +1,4 @@
-"""The client's calls where a scheduler is away, silent, newer or wrong, against a server that does as a test says."""
+"""Both clients' calls to a scheduler that is away, silent, newer or wrong: a server that does as a test says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's watches and polls over real servers on a real database."""
+"""Both clients' watches and polls over real servers on a real database."""
 
 from __future__ import annotations
 

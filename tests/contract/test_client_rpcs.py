@@ -155,9 +155,13 @@ RPCS: dict[str, Rpc] = {
         unset=PAGE | {"page_size"},
     ),
     "DrainWorker": Rpc(lambda client: client.drain_worker("w1"), pool_pb.DrainWorkerResponse(worker=WORKER)),
+    "UndrainWorker": Rpc(lambda client: client.undrain_worker("w1"), pool_pb.UndrainWorkerResponse(worker=WORKER)),
     "ResizeWorker": Rpc(lambda client: client.resize_worker("w1", 4), pool_pb.ResizeWorkerResponse(worker=WORKER)),
     "PauseDispatch": Rpc(lambda client: client.pause_dispatch(1), pool_pb.PauseDispatchResponse()),
     "ResumeDispatch": Rpc(lambda client: client.resume_dispatch(1), pool_pb.ResumeDispatchResponse()),
+    "GetDispatchStatus": Rpc(
+        lambda client: client.get_dispatch_status(), pool_pb.GetDispatchStatusResponse(all_paused=True)
+    ),
     "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
 }
 METHODS = [method.name for service in SERVICES for method in service.methods]

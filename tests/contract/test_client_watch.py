@@ -1,4 +1,4 @@
-"""The client's watch, against a server whose streams break as a test says."""
+"""Both clients' watches, against a server whose streams break as a test says."""
 
 from __future__ import annotations
 

@@ -77,6 +77,7 @@ PAIRS = [
         added=frozenset({"total_slots"}),
         left_out=PAGES,
     ),
+    Pair(worker_pool_service_pb2.GetDispatchStatusResponse, results.DispatchStatus, documents.dispatch_status),
     Pair(system_service_pb2.GetSystemResponse, results.System, documents.system),
 ]
 WITHIN = [
