@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import structlog
 
 from scheduler_svc.config import Settings, SettingsError
-from scheduler_svc.validity import first_end, told
 
 EXPIRY_CHECK_INTERVAL = 86_400.0
 """Seconds."""
+EXPIRY_WARNING = timedelta(days=14)
+"""The remaining validity below which a certificate is logged."""
 
 _log = structlog.get_logger(__name__)
 
@@ -45,8 +46,8 @@ class Certificates:
     async def warn_of_expiry(self) -> float:
         """Logs each file whose certificates have expired or expire soon. Returns the seconds until the next check."""
         for name, path in self._files.items():
-            end = first_end(await asyncio.to_thread(path.read_bytes))
-            if end and (expiry := told(end, datetime.now(UTC))):
+            end = earliest_expiry(await asyncio.to_thread(path.read_bytes))
+            if end and (expiry := describe_expiry(end, datetime.now(UTC))):
                 _log.warning(f"a certificate {expiry}", action="certificate", setting=name, file=str(path))
         return EXPIRY_CHECK_INTERVAL
 
@@ -89,3 +90,24 @@ class Certificates:
             except OSError as error:
                 problems.append(f"CONTENTGEN_TLS_CLIENT_CA={self._client_ca}: must be a PEM file ({error})")
         return problems
+
+
+def earliest_expiry(pem: bytes) -> datetime | None:
+    """When the first of the certificates in a PEM document expires. Returns None if they can't be read."""
+    from cryptography import x509  # a scheduler without TLS does not need it
+
+    try:
+        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
+    except ValueError:
+        return None
+
+
+def describe_expiry(end: datetime, now: datetime) -> str | None:
+    """That a certificate has expired, or expires soon. Returns None if it is valid for longer."""
+    if end - now > EXPIRY_WARNING:
+        return None
+    day = f"{end:%Y-%m-%d %H:%M} UTC"
+    if end <= now:
+        return f"expired on {day}"
+    days = (end - now).days
+    return f"expires on {day}, in {days} day{'' if days == 1 else 's'}"
