@@ -13,7 +13,7 @@ from tests.contract.http2 import Connection, connected, frame
 
 ADDRESS = "127.0.0.2"
 """Honest callers have another one: where no token is asked, limits are counted by address."""
-LONGEST_S = 120.0
+MAX_S = 120.0
 GET_TASK = "/contentgen.v1.TaskService/GetTask"
 _AT_ONCE = 100
 
@@ -32,7 +32,7 @@ async def slow_messages(peer: Connection) -> None:
 async def half_handshakes(peer: Connection) -> None:
     """Says half of a preface, and waits to be cut off."""
     await peer.write(http2.PREFACE[:10])
-    await peer.closed(LONGEST_S)
+    await peer.closed(MAX_S)
 
 
 async def pings(peer: Connection) -> None:
@@ -43,7 +43,7 @@ async def pings(peer: Connection) -> None:
 
 async def settings(peer: Connection) -> None:
     await peer.greet()
-    reading = asyncio.create_task(peer.closed(LONGEST_S))
+    reading = asyncio.create_task(peer.closed(MAX_S))
     try:
         while not reading.done():
             await peer.write(_AT_ONCE * frame(http2.SETTINGS))
@@ -114,7 +114,7 @@ async def _main(arguments: argparse.Namespace) -> None:
         count, attack = ATTACKS[arguments.attack]
         attacks = [asyncio.create_task(_again_and_again(attack, arguments.port)) for _ in range(count)]
     with suppress(TimeoutError):
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(MAX_S):
             await stdin.read()
     for each in attacks:
         each.cancel()

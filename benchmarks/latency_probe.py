@@ -51,7 +51,7 @@ class _Probe:
         await self.acknowledged_state()
 
     async def acknowledged_state(self) -> None:
-        while not (await anext(self._messages)).acknowledgement.state_number:
+        while not (await anext(self._messages)).acknowledgement.heartbeat_number:
             pass
 
 

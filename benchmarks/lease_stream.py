@@ -111,10 +111,10 @@ class LeaseStream:
         """Says what it would take and what it holds."""
         self._states += 1
         self._room_told = self._depth - len(self._held)
-        state = pb.State(
+        state = pb.Heartbeat(
             number=self._states,
             free_slots=self._room_told,
             held_leases=self._held.values(),
             last_assignment=self._last_assignment,
         )
-        self._outgoing.put_nowait(pb.LeaseRequest(state=state))
+        self._outgoing.put_nowait(pb.LeaseRequest(heartbeat=state))

@@ -40,13 +40,13 @@ from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.line_file import LineFile
 from scheduler_svc.store.engine.lineage import Lineage
-from scheduler_svc.store.engine.sessions import check_sessions
+from scheduler_svc.store.engine.session_check import check_sessions
 from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
 
 SUPERVISE_INTERVAL = 0.5
 OPEN_FILES = 16_384
 """What `Limits.connections` needs, and room."""
-END_WITHIN = 9.0
+END_TIMEOUT = 9.0
 """Seconds of a drain at most: where the database does not answer, something waits for it for ever."""
 LINGER = 0.1
 """Seconds in which the last answers reach their callers."""
@@ -126,7 +126,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     supervisor.cancel()
     drain = asyncio.create_task(replica.drain())
     again = asyncio.create_task(signals.get())
-    await asyncio.wait({drain, again}, timeout=END_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({drain, again}, timeout=END_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
         why = "told again" if again.done() else "it takes too long"
         _log.warning("not waiting for the drain", action="stop", why=why, waits_for=_where(drain))

@@ -19,7 +19,7 @@ from scheduler_svc.config import (
     settings_parser,
 )
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
-from scheduler_svc.store.engine.sessions import check_sessions
+from scheduler_svc.store.engine.session_check import check_sessions
 from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, migrate, scripts
 
 DONE = 0

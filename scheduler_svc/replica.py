@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
-from scheduler_svc.api.access.auth import Doors, Keys
+from scheduler_svc.api.access.auth import AuthInterceptor, Keys
 from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
@@ -27,7 +27,7 @@ from scheduler_svc.api.tasks.task_service import TaskService
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.leases.recover import ReaperSettings
-from scheduler_svc.application.leases.report import Answer, Item, Reported, Reports, TakenBack, report_keys
+from scheduler_svc.application.leases.report import Answer, Item, ReportItem, Reports, UnsentLeases, report_keys
 from scheduler_svc.application.leases.sessions import SessionSettings
 from scheduler_svc.application.leases.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.application.signals import Signals, StoppedAttempt
@@ -36,9 +36,9 @@ from scheduler_svc.application.tasks.bulk import Bulk
 from scheduler_svc.application.tasks.polling import Polls
 from scheduler_svc.application.tasks.submit import Submit, Submits
 from scheduler_svc.application.tasks.waiting import Waiters
-from scheduler_svc.application.watch.audience import Audience
-from scheduler_svc.application.watch.tail import Tail
-from scheduler_svc.application.watch.watching import Watches
+from scheduler_svc.application.watch.change_feed import ChangeFeed
+from scheduler_svc.application.watch.interest import WatchInterest
+from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.ids import format_task_id
@@ -48,7 +48,7 @@ from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
-from scheduler_svc.loops.lane import Lane
+from scheduler_svc.loops.group_committer import GroupCommitter
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
@@ -72,7 +72,7 @@ MAX_WAITING_SUBMITS = 100_000
 """Tasks that wait for their group's turn, or a hundred MiB; then submits of who has a share of it are refused."""
 SUBMIT_PATIENCE = 8.0
 """Seconds that a submit waits for a lock that somebody else holds: callers wait 10 s by default."""
-DRAIN_WITHIN = 7.0
+DRAIN_TIMEOUT = 7.0
 """Seconds that the claim and the calls in flight get once this replica goes away."""
 SERVERS_INTERVAL = 10.0
 """Seconds between two looks at all servers that DATABASE_URL names."""
@@ -97,8 +97,8 @@ class Replica:
         self.health = Health()
         self._in_flight = InFlight()
         self._streams = Streams()
-        self._audience = Audience()
-        self._doors: Doors | None = None
+        self._audience = WatchInterest()
+        self._doors: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._rereading: list[tuple[Rereading, Periodic]] = []
         self._told_away: set[str] = set()
@@ -140,7 +140,7 @@ class Replica:
         settings = self._settings
         if path := settings.tokens_file:
             self._watch_files("tokens", [path], lambda: self._use_tokens(path))
-            self._doors = Doors(Keys(read_tokens(path)))
+            self._doors = AuthInterceptor(Keys(read_tokens(path)))
         if settings.tls:
             self._watch_files("certificates", Certificates.files(settings), self._use_certificates)
             self._certificates = Certificates(settings)
@@ -177,7 +177,7 @@ class Replica:
         )
         self._admission = Admission(pools.dispatch, needed)
         reports = Reports(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals)
-        self._reports: Lane[Item, Answer] = Lane(
+        self._reports: GroupCommitter[Item, Answer] = GroupCommitter(
             "report",
             pools.lane(),
             reports.run_group,
@@ -192,12 +192,12 @@ class Replica:
             pools.lane(),
             self._streams,
             settings.lease_ttl,
-            lambda refs: self._reports.tell(TakenBack(tuple(refs))),
+            lambda refs: self._reports.tell(UnsentLeases(tuple(refs))),
             self._admission,
             supervision=needed,
         )
         submits = Submits(settings.max_queue_size)
-        self._submits: Lane[Submit, tuple[Task, ...]] = Lane(
+        self._submits: GroupCommitter[Submit, tuple[Task, ...]] = GroupCommitter(
             "submit",
             pools.lane(),
             submits.run_group,
@@ -208,11 +208,11 @@ class Replica:
             keys=lambda item: {task.account_id for task in item.tasks},
             caller=CALLER.get,
             supervision=needed,
-            errand=self._dispatcher.turn,
+            errand=self._dispatcher.inline_claim,
         )
         self._waiters = Waiters(pools.reads)
         self._polls = Polls(pools.operators)
-        self._tail = Tail(pools.watches, self._audience)
+        self._tail = ChangeFeed(pools.watches, self._audience)
         tail_loop = Periodic("watch", self._tail.run_once, needed)
         self._tail.driven_by(tail_loop.wake)
         engine = pools.alone()
@@ -292,7 +292,7 @@ class Replica:
                 self._streams,
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
-                room=self._dispatcher.room,
+                room=self._dispatcher.capacity_added,
             ),
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
             content=ContentService(pools.reads, pools.writes),
@@ -386,12 +386,12 @@ class Replica:
             self._told_away.add(why)
             _log.warning("the database is away", action="store", reason=why)
 
-    async def stop(self, *, within: float = DRAIN_WITHIN) -> None:
+    async def stop(self, *, within: float = DRAIN_TIMEOUT) -> None:
         """Drains, and ends the server. Calls that come in that moment are CANCELLED, unless the process just ends."""
         await self.drain(within=within)
         await self._server.stop(None)
 
-    async def drain(self, *, within: float = DRAIN_WITHIN) -> None:
+    async def drain(self, *, within: float = DRAIN_TIMEOUT) -> None:
         """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed.
 
         Whoever calls after that is told to call another replica, until the server or the process ends.
@@ -400,7 +400,7 @@ class Replica:
             return
         self.health.drain()
         deadline = self._loop.time() + within
-        await self._dispatcher.rest(within)  # else workers would leave before they have read what they are given
+        await self._dispatcher.quiesce(within)  # else workers would leave before they have read what they are given
         await asyncio.sleep(SETTLE)
         self._streams.send_away()
         self._waiters.close()
@@ -445,7 +445,7 @@ def _tasks(item: Submit) -> int:
 
 def _updates(item: Item) -> int:
     """The weight of a message in a group: its updates, or more where their results are large."""
-    if not isinstance(item, Reported):
+    if not isinstance(item, ReportItem):
         return 1
     results = [update.change.result for update in item.updates if isinstance(update.change, Completed)]
     characters = sum(len(result.body) + len(result.html_body) for result in results)

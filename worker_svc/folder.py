@@ -40,7 +40,7 @@ GUARD_WAIT = 60.0
 """Seconds that the guard of a killed worker is given to end that worker's CLIs."""
 
 _POLL = 0.05
-_LONGEST_NAME = 200
+_MAX_NAME = 200
 _NUMBER_WIDTH = 20
 
 
@@ -134,8 +134,8 @@ def take_folder(
 def folder_name(worker_id: str) -> str:
     """Name of the sub-folder of a given worker id: never a path, never one of the numbers that others take."""
     name = quote(worker_id, safe="")
-    if len(name) > _LONGEST_NAME:  # cut alone it might be another id's too
-        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(worker_id.encode()).hexdigest()[:16]}"
+    if len(name) > _MAX_NAME:  # cut alone it might be another id's too
+        name = f"{name[:_MAX_NAME]}-{hashlib.sha256(worker_id.encode()).hexdigest()[:16]}"
     return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
 
 

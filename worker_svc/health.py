@@ -23,20 +23,20 @@ from worker_svc.outcome import Deferred, Failed, Outcome, Reason
 
 QUICK = 10.0
 """Seconds: a run that fails sooner than this says more about the CLI than about its task."""
-MOST_QUICK_FAILURES = 5
+MAX_QUICK_FAILURES = 5
 """Tasks that fail quickly, one after the other, and so open the circuit."""
-MOST_OF_AN_ACCOUNT = 3
+MAX_OF_AN_ACCOUNT = 3
 """So many of them may be one account's, where the worker gets other accounts' tasks too."""
 LATELY = 100
 """Leases in a row of one account after which the worker counts as getting no other's; so many failures in a row open
 the circuit, whosever they are."""
 FIRST_PAUSE = 1.0
 """Seconds between the opening and the first try."""
-LONGEST_PAUSE = 300.0
+MAX_PAUSE = 300.0
 """Seconds between two tries at most; the pause doubles with each try that fails."""
 MAX_ERROR = 500
 """Characters of an error that are kept to be shown."""
-_MOST_DOUBLINGS = 16
+_MAX_DOUBLINGS = 16
 
 
 class Circuit(Enum):
@@ -87,7 +87,7 @@ class Breaker:
         self._tried: str | None = None
 
     @property
-    def room(self) -> int | None:
+    def capacity(self) -> int | None:
         """Leases that may be taken beyond those that are held; None: the breaker sets no bound."""
         if self.circuit is Circuit.CLOSED:
             return None
@@ -95,7 +95,7 @@ class Breaker:
 
     def admit(self, lease: Leased) -> bool:
         """Whether a lease may take its place; where one is to be tried, this is the one."""
-        if self.room == 0:
+        if self.capacity == 0:
             return False
         if self.circuit is Circuit.HALF_OPEN:
             self._tried = lease.lease_id
@@ -153,8 +153,8 @@ class Breaker:
     def _is_to_blame(self) -> bool:
         """Whether what failed in a row speaks against the CLI, and not against the tasks."""
         by_account = Counter(account_id for account_id in self._row.values() if account_id is not None)
-        most = MOST_OF_AN_ACCOUNT if self._others_for else MOST_QUICK_FAILURES
-        return sum(min(n, most) for n in by_account.values()) >= MOST_QUICK_FAILURES or len(self._row) >= LATELY
+        most = MAX_OF_AN_ACCOUNT if self._others_for else MAX_QUICK_FAILURES
+        return sum(min(n, most) for n in by_account.values()) >= MAX_QUICK_FAILURES or len(self._row) >= LATELY
 
     def _decide(self, lease: Leased, outcome: Outcome) -> None:
         self._tried = None
@@ -166,7 +166,7 @@ class Breaker:
 
     def _open(self, why: str, *, longer: bool = True) -> None:
         self._openings += longer
-        bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._openings - 1, _MOST_DOUBLINGS))
+        bound = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(self._openings - 1, _MAX_DOUBLINGS))
         self.pause = random.uniform(max(FIRST_PAUSE, bound / 2), bound)  # noqa: S311 - spreads tries, keeps no secret
         self.circuit = Circuit.OPEN
         self.last_error = why[:MAX_ERROR]

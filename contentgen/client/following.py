@@ -16,7 +16,7 @@ from contentgen.client.watch import Watch
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
-LONGEST_WAIT = 60.0
+MAX_WAIT = 60.0
 """Seconds of one WaitTask: proxies cut calls that are silent for long, so a long wait is several."""
 POLL_LIMIT = 10.0
 """Seconds that the scheduler gives workers to answer a poll."""
@@ -41,7 +41,7 @@ class FollowingMethods(Connected):
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            waits = LONGEST_WAIT if end is None else min(max(end - time.monotonic(), 0.0), LONGEST_WAIT)
+            waits = MAX_WAIT if end is None else min(max(end - time.monotonic(), 0.0), MAX_WAIT)
             request = pb.WaitTaskRequest(task_id=task_id, timeout=duration(waits))
             task = self._connection.call(self._connection.tasks.WaitTask, request, waits=waits).task
             if task.HasField("end_time") or (end is not None and time.monotonic() >= end):

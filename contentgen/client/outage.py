@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 FIRST_CEILING = 0.2
-LONGEST_CEILING = 5.0
+MAX_CEILING = 5.0
 """Seconds: a pause is anything from 0 to a ceiling that doubles (full jitter), so that watchers do not come as one."""
 _DOUBLINGS = 10
 
@@ -54,6 +54,6 @@ class Outage:
             self._since = now
         if self._limit is not None and now - self._since >= self._limit:
             return None
-        ceiling = min(FIRST_CEILING * 2 ** min(self._failures, _DOUBLINGS), LONGEST_CEILING)
+        ceiling = min(FIRST_CEILING * 2 ** min(self._failures, _DOUBLINGS), MAX_CEILING)
         self._failures += 1
         return self._jitter(0, ceiling)

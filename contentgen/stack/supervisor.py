@@ -12,7 +12,7 @@ from contentgen.stack.processes import Service
 
 FIRST_PAUSE = 1.0
 """Seconds before a service is started again; doubled each time that it ends soon after its start."""
-LONGEST_PAUSE = 30.0
+MAX_PAUSE = 30.0
 _SOON = 60.0
 
 
@@ -40,7 +40,7 @@ class Supervisor:
 
     def _next_pause(self, now: float) -> float:
         pause = FIRST_PAUSE if now - self._started_at > _SOON else self._pause
-        self._pause = min(2 * pause, LONGEST_PAUSE)
+        self._pause = min(2 * pause, MAX_PAUSE)
         name, status, log = self._service.name, self._service.status, self._service.former_log
         self._say(
             f"the {name} has ended with status {status}; it is started again in {pause:g} s, its log moves to {log}"

@@ -126,7 +126,7 @@ class LeaseRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     REPORT_PART_FIELD_NUMBER: _builtins.int
@@ -135,7 +135,7 @@ class LeaseRequest(_message.Message):
         """First on every stream, and only there."""
 
     @_builtins.property
-    def state(self) -> Global___State:
+    def heartbeat(self) -> Global___Heartbeat:
         """The heartbeat."""
 
     @_builtins.property
@@ -148,22 +148,22 @@ class LeaseRequest(_message.Message):
 
     @_builtins.property
     def report_part(self) -> Global___ReportPart:
-        """A piece of a report (rule 22). Only to a scheduler whose welcome said `takes_parts`; an older one refuses it."""
+        """A piece of a report (rule 22). Only to a scheduler whose welcome said `accepts_report_parts`; an older one refuses it."""
 
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
-        state: Global___State | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
         report: Global___Report | None = ...,
         draining: Global___Draining | None = ...,
         report_part: Global___ReportPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "state", "report", "draining", "report_part"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "report", "draining", "report_part"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -311,7 +311,7 @@ class Hello(_message.Message):
     HELD_LEASES_FIELD_NUMBER: _builtins.int
     LOST_LEASES_FIELD_NUMBER: _builtins.int
     PROCESS_ID_FIELD_NUMBER: _builtins.int
-    HEEDS_SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
+    ACCEPTS_SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Required: stable name of the worker."""
     folder_id: _builtins.str
@@ -330,7 +330,7 @@ class Hello(_message.Message):
     """What the CLI's `--version` said; may be empty."""
     process_id: _builtins.str
     """Random id of this process. What was wanted of a former one (drain, slots) is forgotten when it changes."""
-    heeds_skipped_leases: _builtins.bool
+    accepts_skipped_leases: _builtins.bool
     """Whether it heeds `Acknowledgement.skipped_leases`. Unset, as by an older worker: a State that names a lease which is
     locked in the database is acknowledged once that lock is gone, and renews nothing until then.
     """
@@ -363,18 +363,18 @@ class Hello(_message.Message):
         held_leases: _abc.Iterable[Global___HeldLease] | None = ...,
         lost_leases: _abc.Iterable[_builtins.str] | None = ...,
         process_id: _builtins.str = ...,
-        heeds_skipped_leases: _builtins.bool = ...,
+        accepts_skipped_leases: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["creator_path", b"creator_path", "creator_version", b"creator_version", "folder_id", b"folder_id", "heeds_skipped_leases", b"heeds_skipped_leases", "held_leases", b"held_leases", "hostname", b"hostname", "labels", b"labels", "lost_leases", b"lost_leases", "process_id", b"process_id", "session_number", b"session_number", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_skipped_leases", b"accepts_skipped_leases", "creator_path", b"creator_path", "creator_version", b"creator_version", "folder_id", b"folder_id", "held_leases", b"held_leases", "hostname", b"hostname", "labels", b"labels", "lost_leases", b"lost_leases", "process_id", b"process_id", "session_number", b"session_number", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
-class State(_message.Message):
+class Heartbeat(_message.Message):
     """Capacity and heartbeat; renews the leases that it names."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -423,7 +423,7 @@ class State(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___State: _TypeAlias = State  # noqa: Y015
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class Report(_message.Message):
@@ -528,7 +528,7 @@ class LeaseUpdate(_message.Message):
 
     @_builtins.property
     def deferred(self) -> Global___Deferred:
-        """Its CLI asked to come back later. Only where the Welcome said `takes_deferrals`."""
+        """Its CLI asked to come back later. Only where the Welcome said `accepts_deferrals`."""
 
     def __init__(
         self,
@@ -747,7 +747,7 @@ class Draining(_message.Message):
 Global___Draining: _TypeAlias = Draining  # noqa: Y015
 
 @_typing.final
-class Wanted(_message.Message):
+class DesiredState(_message.Message):
     """What is wanted of a worker, as the database has it."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -772,7 +772,7 @@ class Wanted(_message.Message):
     _WhichOneofArgType__slots: _TypeAlias = _typing.Literal["_slots", b"_slots"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__slots) -> _WhichOneofReturnType__slots | None: ...
 
-Global___Wanted: _TypeAlias = Wanted  # noqa: Y015
+Global___DesiredState: _TypeAlias = DesiredState  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -784,18 +784,18 @@ class Welcome(_message.Message):
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     KEEP_LEASES_FIELD_NUMBER: _builtins.int
     DROP_LEASES_FIELD_NUMBER: _builtins.int
-    WANTED_FIELD_NUMBER: _builtins.int
+    DESIRED_STATE_FIELD_NUMBER: _builtins.int
     SCHEDULER_ID_FIELD_NUMBER: _builtins.int
-    TAKES_DEFERRALS_FIELD_NUMBER: _builtins.int
-    TAKES_PARTS_FIELD_NUMBER: _builtins.int
+    ACCEPTS_DEFERRALS_FIELD_NUMBER: _builtins.int
+    ACCEPTS_REPORT_PARTS_FIELD_NUMBER: _builtins.int
     SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
     """Replica that answers; for logs."""
-    takes_deferrals: _builtins.bool
+    accepts_deferrals: _builtins.bool
     """Whether this scheduler knows the update `deferred`. Unset: one of a version before it, to which a deferral is
     reported as `failed`.
     """
-    takes_parts: _builtins.bool
+    accepts_report_parts: _builtins.bool
     """Whether reports may come in parts (rule 22). False from a scheduler that does not know them."""
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
@@ -814,7 +814,7 @@ class Welcome(_message.Message):
         """Named leases that are not: stop their CLIs; a result that is spooled is sent and judged all the same."""
 
     @_builtins.property
-    def wanted(self) -> Global___Wanted:
+    def desired_state(self) -> Global___DesiredState:
         """What is wanted of it; always set."""
 
     @_builtins.property
@@ -830,15 +830,15 @@ class Welcome(_message.Message):
         heartbeat_interval: _duration_pb2.Duration | None = ...,
         keep_leases: _abc.Iterable[_builtins.str] | None = ...,
         drop_leases: _abc.Iterable[_builtins.str] | None = ...,
-        wanted: Global___Wanted | None = ...,
+        desired_state: Global___DesiredState | None = ...,
         scheduler_id: _builtins.str = ...,
-        takes_deferrals: _builtins.bool = ...,
-        takes_parts: _builtins.bool = ...,
+        accepts_deferrals: _builtins.bool = ...,
+        accepts_report_parts: _builtins.bool = ...,
         skipped_leases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl", "wanted", b"wanted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "skipped_leases", b"skipped_leases", "takes_deferrals", b"takes_deferrals", "takes_parts", b"takes_parts", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_deferrals", b"accepts_deferrals", "accepts_report_parts", b"accepts_report_parts", "desired_state", b"desired_state", "drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "skipped_leases", b"skipped_leases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -851,11 +851,11 @@ class Assignment(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
-    STATE_NUMBER_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_NUMBER_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1, rising within a stream."""
-    state_number: _builtins.int
+    heartbeat_number: _builtins.int
     """The newest state that was committed before the claim began; the deadline of these leases runs from its making."""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedLease]:
@@ -865,12 +865,12 @@ class Assignment(_message.Message):
         self,
         *,
         number: _builtins.int = ...,
-        state_number: _builtins.int = ...,
+        heartbeat_number: _builtins.int = ...,
         leases: _abc.Iterable[Global___AssignedLease] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "number", b"number", "state_number", b"state_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_number", b"heartbeat_number", "leases", b"leases", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -952,13 +952,13 @@ class Acknowledgement(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    STATE_NUMBER_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_NUMBER_FIELD_NUMBER: _builtins.int
     NOT_RENEWED_LEASES_FIELD_NUMBER: _builtins.int
-    WANTED_FIELD_NUMBER: _builtins.int
+    DESIRED_STATE_FIELD_NUMBER: _builtins.int
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
-    state_number: _builtins.int
+    heartbeat_number: _builtins.int
     """The state that is committed; 0: this answers a report."""
     report_number: _builtins.int
     """The report that is committed; 0: this answers a state."""
@@ -969,7 +969,7 @@ class Acknowledgement(_message.Message):
         """
 
     @_builtins.property
-    def wanted(self) -> Global___Wanted:
+    def desired_state(self) -> Global___DesiredState:
         """What is wanted of it; unset in the answer to a report."""
 
     @_builtins.property
@@ -985,16 +985,16 @@ class Acknowledgement(_message.Message):
     def __init__(
         self,
         *,
-        state_number: _builtins.int = ...,
+        heartbeat_number: _builtins.int = ...,
         not_renewed_leases: _abc.Iterable[_builtins.str] | None = ...,
-        wanted: Global___Wanted | None = ...,
+        desired_state: Global___DesiredState | None = ...,
         report_number: _builtins.int = ...,
         results: _abc.Iterable[Global___UpdateResult] | None = ...,
         skipped_leases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_renewed_leases", b"not_renewed_leases", "report_number", b"report_number", "results", b"results", "skipped_leases", b"skipped_leases", "state_number", b"state_number", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "heartbeat_number", b"heartbeat_number", "not_renewed_leases", b"not_renewed_leases", "report_number", b"report_number", "results", b"results", "skipped_leases", b"skipped_leases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

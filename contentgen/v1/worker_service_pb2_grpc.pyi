@@ -48,16 +48,16 @@ class WorkerServiceStub:
       worker                                                      scheduler
       Hello(session_number 7)                                ->
                                                              <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
-      State(1, free_slots 3, last_assignment 0)              ->
+      Heartbeat(1, free_slots 3, last_assignment 0)              ->
                                                              <-   Acknowledgement(state 1)
                                                              <-   Assignment(1, for state 1: lease A)
       Report(1: A accepted, A processing)                    ->
                                                              <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
-      State(2, free_slots 2, last_assignment 1, holds A)     ->
+      Heartbeat(2, free_slots 2, last_assignment 1, holds A)     ->
                                                              <-   Acknowledgement(state 2, not renewed: none)
       Report(2: A completed with its result)                 ->
                                                              <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
-      State(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+      Heartbeat(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
 
     SESSIONS
 
@@ -179,7 +179,7 @@ class WorkerServiceStub:
     come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
     counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
     row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
-    is. A scheduler whose Welcome does not say `takes_deferrals` knows no such update, and would end the stream: report
+    is. A scheduler whose Welcome does not say `accepts_deferrals` knows no such update, and would end the stream: report
     `failed`, CREATOR_ERROR, to that one.
 
     15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
@@ -230,7 +230,7 @@ class WorkerServiceStub:
     more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
     stream on which nothing comes for three heartbeat intervals is dead.
 
-    22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
+    22. Where the Welcome says `accepts_report_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
     carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
     answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
     get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
@@ -238,7 +238,7 @@ class WorkerServiceStub:
     time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
     stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
     while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
-    than three times as long. A scheduler that does not say `takes_parts` gets Reports whole.
+    than three times as long. A scheduler that does not say `accepts_report_parts` gets Reports whole.
 
     23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
     what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
@@ -280,16 +280,16 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       worker                                                      scheduler
       Hello(session_number 7)                                ->
                                                              <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
-      State(1, free_slots 3, last_assignment 0)              ->
+      Heartbeat(1, free_slots 3, last_assignment 0)              ->
                                                              <-   Acknowledgement(state 1)
                                                              <-   Assignment(1, for state 1: lease A)
       Report(1: A accepted, A processing)                    ->
                                                              <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
-      State(2, free_slots 2, last_assignment 1, holds A)     ->
+      Heartbeat(2, free_slots 2, last_assignment 1, holds A)     ->
                                                              <-   Acknowledgement(state 2, not renewed: none)
       Report(2: A completed with its result)                 ->
                                                              <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
-      State(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+      Heartbeat(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
 
     SESSIONS
 
@@ -411,7 +411,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
     counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
     row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
-    is. A scheduler whose Welcome does not say `takes_deferrals` knows no such update, and would end the stream: report
+    is. A scheduler whose Welcome does not say `accepts_deferrals` knows no such update, and would end the stream: report
     `failed`, CREATOR_ERROR, to that one.
 
     15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
@@ -462,7 +462,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
     stream on which nothing comes for three heartbeat intervals is dead.
 
-    22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
+    22. Where the Welcome says `accepts_report_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
     carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
     answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
     get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
@@ -470,7 +470,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
     stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
     while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
-    than three times as long. A scheduler that does not say `takes_parts` gets Reports whole.
+    than three times as long. A scheduler that does not say `accepts_report_parts` gets Reports whole.
 
     23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
     what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
@@ -515,16 +515,16 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           worker                                                      scheduler
           Hello(session_number 7)                                ->
                                                                  <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
-          State(1, free_slots 3, last_assignment 0)              ->
+          Heartbeat(1, free_slots 3, last_assignment 0)              ->
                                                                  <-   Acknowledgement(state 1)
                                                                  <-   Assignment(1, for state 1: lease A)
           Report(1: A accepted, A processing)                    ->
                                                                  <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
-          State(2, free_slots 2, last_assignment 1, holds A)     ->
+          Heartbeat(2, free_slots 2, last_assignment 1, holds A)     ->
                                                                  <-   Acknowledgement(state 2, not renewed: none)
           Report(2: A completed with its result)                 ->
                                                                  <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
-          State(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+          Heartbeat(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
 
         SESSIONS
 
@@ -646,7 +646,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
         counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
         row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
-        is. A scheduler whose Welcome does not say `takes_deferrals` knows no such update, and would end the stream: report
+        is. A scheduler whose Welcome does not say `accepts_deferrals` knows no such update, and would end the stream: report
         `failed`, CREATOR_ERROR, to that one.
 
         15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
@@ -697,7 +697,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
         stream on which nothing comes for three heartbeat intervals is dead.
 
-        22. Where the Welcome says `takes_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
+        22. Where the Welcome says `accepts_report_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
         carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
         answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
         get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
@@ -705,7 +705,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
         stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
         while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
-        than three times as long. A scheduler that does not say `takes_parts` gets Reports whole.
+        than three times as long. A scheduler that does not say `accepts_report_parts` gets Reports whole.
 
         23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
         what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and

@@ -15,7 +15,7 @@ from scheduler_svc.application import accounts
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.account import AccountChange, Quotas
-from scheduler_svc.domain.bounds import MOST_PRIORITY
+from scheduler_svc.domain.bounds import MAX_PRIORITY
 
 DEFAULT_WEIGHT = 1.0
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
@@ -26,7 +26,7 @@ MAX_PATHS = 100
 _MOST = {
     "max_concurrent_tasks": MAX_INT32,
     "max_pending_tasks": MAX_INT32,
-    "max_priority": MOST_PRIORITY,
+    "max_priority": MAX_PRIORITY,
     "max_starts_per_minute": MAX_INT32,
 }
 

@@ -21,7 +21,7 @@ from scheduler_svc.domain.content import ReviewDecision, ReviewStatus, publicati
 MAX_REMARK = 2_000
 """Characters of a reviewer's comment, or of a publisher's error."""
 DEFAULT_LEASE = timedelta(minutes=10)
-LEAST_LEASE = timedelta(seconds=1)
+MIN_LEASE = timedelta(seconds=1)
 
 
 class ContentService(ContentServiceServicer):
@@ -81,7 +81,7 @@ class ContentService(ContentServiceServicer):
             bad.account_filter("account_id", request.account_id)
             bad.number("limit", request.limit, 0, MAX_ITEMS)
             if request.HasField("lease"):
-                lease = bad.duration("lease", request.lease, LEAST_LEASE, LONGEST)
+                lease = bad.duration("lease", request.lease, MIN_LEASE, LONGEST)
         scope = caller().about(request.account_id)
         claimed = await self._writes.run(publishing.claim_pool, scope, request.limit or 1, lease)
         return pb.ClaimPublishPoolResponse(entries=map(convert.pool_entry, claimed))

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Concatenate, ParamSpec, TypeVar
 
+from scheduler_svc.application.fair_executor import OURSELVES, FairExecutor
 from scheduler_svc.application.ports import Database, Tx
-from scheduler_svc.application.turns import OURSELVES, Turns
 from scheduler_svc.domain.errors import WaitedTooLong
 from scheduler_svc.domain.system import LaneState
 
@@ -30,7 +30,7 @@ class Calls:
     def __init__(self, database: Database, threads: int) -> None:
         """At most `threads` run at once; further ones wait for their caller's turn."""
         self._database = database
-        self._turns = Turns(threads)
+        self._turns = FairExecutor(threads)
         self._open: dict[object, float] = {}
 
     async def run(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -17,8 +17,8 @@ from scheduler_svc.application.records import (
     DelayedRow,
     EndedAttempt,
     EventRow,
-    Heard,
-    HeardBack,
+    HeartbeatAnswer,
+    HeartbeatRow,
     LabelRow,
     LeaseChange,
     LineMark,
@@ -43,7 +43,6 @@ from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, ReviewStatus
-from scheduler_svc.domain.horizon import Look
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
@@ -51,7 +50,8 @@ from scheduler_svc.domain.poll import Fate, RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.system import DatabaseState, LockHolder, ReplicaState
 from scheduler_svc.domain.task import Task, TaskEvent
-from scheduler_svc.domain.worker import Hello, Wanted, Worker
+from scheduler_svc.domain.watermark import Snapshot
+from scheduler_svc.domain.worker import DesiredState, Hello, Worker
 
 R = TypeVar("R")
 
@@ -190,8 +190,8 @@ class WorkersPort(Protocol):
     """See `store/workers.py`."""
 
     def lock(self, worker_id: str) -> SessionRow | None: ...
-    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, Wanted] | None: ...
-    def hear(self, rows: Sequence[Heard]) -> dict[int, HeardBack]: ...
+    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, DesiredState] | None: ...
+    def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]: ...
     def set_draining(self, worker_id: str, session_key: int) -> None: ...
     def close(self, worker_id: str, session_key: int) -> None: ...
     def want_drain(self, worker_id: str, *, drain: bool) -> int: ...
@@ -273,7 +273,7 @@ class ChangesPort(Protocol):
 
     def last(self) -> int: ...
     def place(self) -> tuple[str, int]: ...
-    def look(self) -> Look: ...
+    def look(self) -> Snapshot: ...
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]: ...
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]: ...
     def page_of_account(

@@ -14,7 +14,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.task import Task
-from scheduler_svc.domain.worker import Wanted
+from scheduler_svc.domain.worker import DesiredState
 
 
 class NewTaskRow(NamedTuple):
@@ -329,7 +329,7 @@ class ClaimedRows(NamedTuple):
     urgent: frozenset[int]
 
 
-class Heard(NamedTuple):
+class HeartbeatRow(NamedTuple):
     """A session that was heard of."""
 
     worker_id: str
@@ -338,10 +338,10 @@ class Heard(NamedTuple):
     last_error: str = ""
 
 
-class HeardBack(NamedTuple):
+class HeartbeatAnswer(NamedTuple):
     """What the acknowledgement of a state needs."""
 
-    wanted: Wanted
+    desired_state: DesiredState
     has_revoked: bool
 
 

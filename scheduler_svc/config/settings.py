@@ -26,7 +26,7 @@ from scheduler_svc.config.values import (
 PREFIX = "CONTENTGEN_"
 HOUR = 3_600.0
 DAY = 86_400.0
-LONGEST_HEARTBEAT_INTERVAL = 10.0
+MAX_HEARTBEAT_INTERVAL = 10.0
 
 
 class Settings(BaseSettings):
@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     @property
     def heartbeat_interval(self) -> float:
         """Seconds between two states of a worker, at most: a third of the lease time, or 10 s where that is shorter."""
-        return min(self.lease_ttl / 3, LONGEST_HEARTBEAT_INTERVAL)
+        return min(self.lease_ttl / 3, MAX_HEARTBEAT_INTERVAL)
 
     @property
     def lock_wait(self) -> float:

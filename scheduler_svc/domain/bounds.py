@@ -12,8 +12,8 @@ MAX_REQUIREMENTS = 20_000
 MAX_TONE = 200
 MAX_PROMPT_BYTES = 64 * 1024
 """Of topic and requirements together, in UTF-8."""
-LEAST_PRIORITY = 1
-MOST_PRIORITY = 10
+MIN_PRIORITY = 1
+MAX_PRIORITY = 10
 MAX_RETRIES = 100
 MAX_MULTIPLIER = 100
 """By how much each wait before a retry may be longer than the one before."""

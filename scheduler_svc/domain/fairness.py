@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
-from scheduler_svc.domain.bounds import MOST_PRIORITY
+from scheduler_svc.domain.bounds import MAX_PRIORITY
 
 WINDOW = 3_000
 """How far, in shares, an account's tags may run ahead of a priority's virtual time: about as many tasks."""
@@ -30,7 +30,7 @@ URGENT = 1_000
 """The shares ahead below which the next claim waits for that: it may take as many tasks."""
 EACH_CLAIM = float("-inf")
 """The tag from which on a claim says so, where each has to: the starts of its account are counted."""
-MOST_BENT = 32
+MAX_TAG_GAP = 32
 """Shares that an account's tags may be further ahead than its tasks are many: what left without being served."""
 
 
@@ -51,11 +51,11 @@ class Line:
 
     def most(self, weight: float) -> int:
         """How many tasks the window holds or could hold now, were there seats for all of them."""
-        return self.tagged + min(self.untagged, room(self.finish, self.now, weight))
+        return self.tagged + min(self.untagged, tag_space(self.finish, self.now, weight))
 
-    def bent(self, weight: float) -> bool:
+    def has_tag_gap(self, weight: float) -> bool:
         """Whether so many left without being served that the others would wait too long for their turns."""
-        return (self.finish - self.now) * weight > self.tagged + MOST_BENT
+        return (self.finish - self.now) * weight > self.tagged + MAX_TAG_GAP
 
 
 def tags(finish_after: float, count: int, weight: float = 1.0) -> list[float]:
@@ -65,7 +65,7 @@ def tags(finish_after: float, count: int, weight: float = 1.0) -> list[float]:
     return [start + i * share for i in range(count)]
 
 
-def room(finish: float, now: float, weight: float) -> int:
+def tag_space(finish: float, now: float, weight: float) -> int:
     """How many tasks of an account get a tag that is less than `WINDOW` of its shares ahead of the virtual time."""
     return max(0, ceil(WINDOW - (max(finish, now) - now) * weight))
 
@@ -80,7 +80,7 @@ def effective(priority: int, wait: float, aging: float) -> int:
 
     A claim computes the same, in `store/ageing.py`.
     """
-    return min(MOST_PRIORITY, priority + int(max(0.0, wait) // aging)) if aging else priority
+    return min(MAX_PRIORITY, priority + int(max(0.0, wait) // aging)) if aging else priority
 
 
 class _Bid(NamedTuple):

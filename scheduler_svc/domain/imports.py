@@ -155,7 +155,7 @@ def task(row: OldRow) -> ImportedTask:
         requirements=requirements,
         tone=row.text("tone", bounds.MAX_TONE),
         status=status,
-        priority=_within(row.number("priority"), DEFAULT_PRIORITY, bounds.LEAST_PRIORITY, bounds.MOST_PRIORITY),
+        priority=_within(row.number("priority"), DEFAULT_PRIORITY, bounds.MIN_PRIORITY, bounds.MAX_PRIORITY),
         auto_approve=row.flag("auto_approve", True),
         retry_count=_within(row.number("retry_count"), 0, 0, max_retries),
         max_retries=max_retries,
@@ -207,12 +207,12 @@ def content_of_result(of: ImportedTask) -> ImportedContent:
 def entry(row: OldRow) -> ImportedEntry:
     """An entry of the publish pool; a claim of the old application's publisher is none here. Raises LeftOut."""
     old_id = row.old_id
-    old = _within(row.number("priority"), DEFAULT_PRIORITY, bounds.LEAST_PRIORITY, bounds.MOST_PRIORITY)
+    old = _within(row.number("priority"), DEFAULT_PRIORITY, bounds.MIN_PRIORITY, bounds.MAX_PRIORITY)
     status = _named(row, "status", _PUBLISH_STATUSES)
     return ImportedEntry(
         old_id=old_id,
         old_content_id=row.required_number("content_id"),
-        priority=bounds.LEAST_PRIORITY + bounds.MOST_PRIORITY - old,  # there the smaller is the more urgent
+        priority=bounds.MIN_PRIORITY + bounds.MAX_PRIORITY - old,  # there the smaller is the more urgent
         schedule_time=row.time("scheduled_at"),
         status=status,
         error=row.text("last_error")[:MAX_ERROR] if status is PublishStatus.FAILED else "",

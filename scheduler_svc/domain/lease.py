@@ -225,28 +225,28 @@ class Capacity:
     Free to grant is what the newest committed state says, less the leases of assignments that it had not read.
     """
 
-    state_number: int = 0
+    heartbeat_number: int = 0
     free_slots: int = 0
     lapses_at: float = 0.0
     assignments: int = 0
     unread: dict[int, int] = field(default_factory=dict)
 
-    def stated(self, number: int, free_slots: int, last_assignment: int, lapses_at: float) -> None:
+    def heartbeat(self, number: int, free_slots: int, last_assignment: int, lapses_at: float) -> None:
         """A state is committed. One that is not the newest changes nothing."""
-        if number <= self.state_number:
+        if number <= self.heartbeat_number:
             return
-        self.state_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
+        self.heartbeat_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
         for assignment in [n for n in self.unread if n <= last_assignment]:
             del self.unread[assignment]
 
     @property
-    def room(self) -> int:
+    def remaining(self) -> int:
         """Leases that may be granted until the stated capacity lapses."""
         return max(0, self.free_slots - sum(self.unread.values()))
 
     def free(self, now: float) -> int:
         """Leases that may be granted now; 0 where the stated capacity has lapsed."""
-        return self.room if now < self.lapses_at else 0
+        return self.remaining if now < self.lapses_at else 0
 
     def assigned(self, leases: int) -> int:
         """Counts an assignment of so many leases; returns its number."""

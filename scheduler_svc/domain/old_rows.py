@@ -15,7 +15,7 @@ from enum import IntEnum
 _SHOWN = 40
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
-MOST_ID = 10**18 - 1
+MAX_ID = 10**18 - 1
 """The largest number that is read, and the negative of the smallest."""
 MAX_DOCUMENT = 8 * 1024 * 1024
 """Characters of a JSON document: the largest result that is stored, escaped. What it is parsed into may take fifty

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from scheduler_svc.domain.ids import LeaseRef
 
 
-class Held(NamedTuple):
+class HeldLease(NamedTuple):
     """A lease that a worker names. `ref` is None where its id can't be one of ours: it is answered as lost."""
 
     lease_id: str
@@ -31,21 +31,21 @@ class Hello:
     creator_path: str
     creator_version: str
     process_id: str = ""
-    held: tuple[Held, ...] = ()
+    held: tuple[HeldLease, ...] = ()
     lost: tuple[str, ...] = ()  # lease ids
     identity: str = ""
     """Whose token the stream carries; empty where none are asked."""
-    heeds_skipped: bool = False
+    accepts_skipped: bool = False
     """Whether it can be told that a lease is locked, and neither renewed nor lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Heartbeat:
     """A heartbeat: capacity, and every lease that the worker holds."""
 
     number: int
     free_slots: int
-    held: tuple[Held, ...]
+    held: tuple[HeldLease, ...]
     last_assignment: int
     last_poll: int = 0
     """The number of the last poll that it answers; 0: none, or none that is known."""
@@ -55,7 +55,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredState:
     """What the database wants of a worker."""
 
     slots: int | None = None

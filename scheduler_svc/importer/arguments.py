@@ -11,7 +11,7 @@ from scheduler_svc.config import Settings, SettingsError, settings_of, settings_
 
 _SETTINGS = ("data_dir", "pg_bindir")
 _DAY = 86_400
-_MOST_OF_A_NAME = 500
+_MAX_OF_A_NAME = 500
 _PAIR = re.compile(r"(-?\d{1,18})=([1-9]\d{0,17})")
 
 _DESCRIPTION = """Takes accounts, tasks, contents and the publish pool over from the old application's database, which
@@ -78,8 +78,8 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
 
 
 def _name(source: str | None) -> str | None:
-    if source is not None and (not source.isprintable() or not 1 <= len(source) <= _MOST_OF_A_NAME):
-        raise SettingsError([f"--source={source[:40]!r}: must be 1 to {_MOST_OF_A_NAME} printable characters"])
+    if source is not None and (not source.isprintable() or not 1 <= len(source) <= _MAX_OF_A_NAME):
+        raise SettingsError([f"--source={source[:40]!r}: must be 1 to {_MAX_OF_A_NAME} printable characters"])
     return source
 
 

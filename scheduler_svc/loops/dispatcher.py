@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from scheduler_svc.application.dispatch.claim import Claimed, Room, claim
+from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
 from scheduler_svc.application.leases.streams import ReconnectOrder, Streams
 from scheduler_svc.application.ports import Database
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
@@ -65,14 +65,14 @@ class Dispatcher:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lane-claim")
         self._wake = asyncio.Event()
         self._numbers = itertools.count(1)
-        self._hints = self._heeded = 0
-        self._hopeful = True
-        self._quiet = asyncio.Event()
+        self._last_hint = self._seen_hint = 0
+        self._may_have_work = True
+        self._idle = asyncio.Event()
         """Set while no claim is under way."""
-        self._quiet.set()
+        self._idle.set()
         self._defect: Exception | None = None
         self._busy_since = 0.0
-        self._resting = False
+        self._quiescing = False
         self._supervision = supervision or Supervision()
         self._stopping = asyncio.Event()
         self._sessions = FEW_SESSIONS
@@ -84,12 +84,12 @@ class Dispatcher:
         running = self._supervision.run_async("dispatcher", self._run, self._stopping)
         self._task = asyncio.create_task(running, name="dispatcher")
 
-    async def rest(self, within: float) -> None:
+    async def quiesce(self, within: float) -> None:
         """Claims no more; returns once what was under way is handed over, or after so many seconds."""
-        self._resting = True
+        self._quiescing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await self._quiet.wait()
+                await self._idle.wait()
 
     async def stop(self) -> None:
         """Ends after its own claim that is under way."""
@@ -108,22 +108,22 @@ class Dispatcher:
 
     def note_hint(self) -> None:
         """The same, said by any thread; `wake` is to follow on the event loop."""
-        self._hints = next(self._numbers)
+        self._last_hint = next(self._numbers)
 
     def wake(self) -> None:
         """Looks for what was hinted at, unless a claim has done so already."""
-        if self._hints != self._heeded:
-            self._hopeful = True
+        if self._last_hint != self._seen_hint:
+            self._may_have_work = True
             self._wake.set()
 
-    def room(self) -> None:
+    def capacity_added(self) -> None:
         """A worker has room."""
-        if self._hopeful:
+        if self._may_have_work:
             self._wake.set()
 
     def state(self) -> LaneState:
         """How it stands: whether a claim is under way, and since when."""
-        age = 0.0 if self._quiet.is_set() else time.monotonic() - self._busy_since
+        age = 0.0 if self._idle.is_set() else time.monotonic() - self._busy_since
         return LaneState(age, math.inf)
 
     async def _run(self) -> None:
@@ -136,7 +136,7 @@ class Dispatcher:
             except TimeoutError:
                 self.hint()
             self._wake.clear()
-            while not self._stopping.is_set() and self._hopeful and await self.run_once():
+            while not self._stopping.is_set() and self._may_have_work and await self.run_once():
                 pass
             defect, self._defect = self._defect, None
             if defect:
@@ -147,10 +147,10 @@ class Dispatcher:
         if rooms := self._begin():
             outcome = await asyncio.get_running_loop().run_in_executor(self._executor, self._claim, rooms)
             self._end(rooms, outcome)
-            return self._hopeful
+            return self._may_have_work
         return False
 
-    def turn(self) -> Callable[[], None] | None:
+    def inline_claim(self) -> Callable[[], None] | None:
         """The next claim, for a thread that is about to commit what may be claimed; None where there can't be one.
 
         That thread saves the way to ours, which on an idle machine is a good part of what a claim costs. It must call
@@ -161,48 +161,48 @@ class Dispatcher:
             return None
         return lambda: _call_soon(loop, self._end, rooms, self._claim(rooms))
 
-    def _begin(self) -> list[Room]:
+    def _begin(self) -> list[SessionCapacity]:
         """Those that one claim is for; empty where nobody has room, and while another claim is under way."""
-        if self._resting or self._stopping.is_set() or self._task is None or not self._quiet.is_set():
+        if self._quiescing or self._stopping.is_set() or self._task is None or not self._idle.is_set():
             return []
-        if rooms := self._streams.rooms(asyncio.get_running_loop().time(), self._sessions):
+        if rooms := self._streams.capacities(asyncio.get_running_loop().time(), self._sessions):
             self._occupy()
         return rooms
 
     def _occupy(self) -> None:
         """No claim begins until `_quiet` is set again."""
-        self._quiet.clear()
+        self._idle.clear()
         self._busy_since = time.monotonic()
 
-    def _claim(self, rooms: Sequence[Room]) -> _Outcome:
-        hints = self._hints
+    def _claim(self, rooms: Sequence[SessionCapacity]) -> _Outcome:
+        hints = self._last_hint
         try:
             return hints, self._database.run(lambda tx: claim(tx, rooms, MAX_CLAIM, self._ttl))
         except Exception as error:  # noqa: BLE001 - `_end` sorts them, on the event loop
             return hints, error
 
-    def _end(self, rooms: Sequence[Room], outcome: _Outcome) -> None:
-        self._heeded, claimed = outcome
-        self._quiet.set()
+    def _end(self, rooms: Sequence[SessionCapacity], outcome: _Outcome) -> None:
+        self._seen_hint, claimed = outcome
+        self._idle.set()
         match claimed:
             case Claimed():
-                self._hand_over(claimed, {room.session_key: room.state_number for room in rooms})
-                self._hopeful = claimed.full or self._hints != self._heeded
+                self._hand_over(claimed, {room.session_key: room.heartbeat_number for room in rooms})
+                self._may_have_work = claimed.full or self._last_hint != self._seen_hint
                 self._sessions = min(4 * self._sessions, MAX_CLAIM) if claimed.full else FEW_SESSIONS
                 self._admission.ask(claimed.short)
                 if claimed.urgent:
                     self._occupy()
                     self._filling = asyncio.create_task(self._fill(claimed.urgent), name="fill")
-                elif self._hopeful:
+                elif self._may_have_work:
                     self._wake.set()
             case LockTimeout() | StatementTimeout():  # nothing was claimed
-                self._hopeful = False
+                self._may_have_work = False
                 asyncio.get_running_loop().call_later(RETRY, self.hint)
             case StoreUnavailable():
                 self._ask_anew(rooms)  # the timer, or the listener once it is back, will hint again
-                self._hopeful = False
+                self._may_have_work = False
             case error:
-                self._hopeful = False
+                self._may_have_work = False
                 self._defect = error
                 self._wake.set()
 
@@ -211,11 +211,11 @@ class Dispatcher:
         try:
             await self._admission.settle(accounts)
         finally:
-            self._quiet.set()
-            if self._hopeful:
+            self._idle.set()
+            if self._may_have_work:
                 self._wake.set()
 
-    def _ask_anew(self, rooms: Sequence[Room]) -> None:
+    def _ask_anew(self, rooms: Sequence[SessionCapacity]) -> None:
         """The claim may be committed all the same: a new hello of each worker gives back what it never got."""
         for room in rooms:
             if stream := self._streams.get(room.session_key):
@@ -230,7 +230,7 @@ class Dispatcher:
                 stream.assign(states[session_key], grants)
         for session_key in claimed.closed:
             if stream := self._streams.get(session_key):
-                stream.close_room()
+                stream.close_capacity()
         self._set_aside(claimed.busy)
 
     def _set_aside(self, sessions: frozenset[int]) -> None:
@@ -240,7 +240,7 @@ class Dispatcher:
             if stream := self._streams.get(session_key):
                 stream.busy_until = loop.time() + BUSY_PAUSE
         if sessions:
-            loop.call_later(BUSY_PAUSE, self.room)
+            loop.call_later(BUSY_PAUSE, self.capacity_added)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.leases.recover import (
     ReaperSettings,
     fold_counts,
@@ -18,6 +17,7 @@ from scheduler_svc.application.leases.recover import (
     reap,
     uncover_tags,
 )
+from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 
@@ -53,7 +53,7 @@ def reaper(
     One that does not answer within an interval counts as away.
     """
     watch = ClockWatch(settings.lease_ttl, settings.heartbeat_interval)
-    caution = Caution(calls)
+    caution = SkipLocked(calls)
     ran_ahead = False
 
     async def run_once() -> float:
@@ -81,7 +81,7 @@ def reaper(
 
 def due(calls: Calls) -> Run:
     """Lets be claimed what has waited for its time; sleeps until the next one is due, or a signal."""
-    caution = Caution(calls)
+    caution = SkipLocked(calls)
 
     async def run_once() -> float:
         promoted = await caution.run(promote_due)

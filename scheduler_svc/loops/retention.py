@@ -11,7 +11,7 @@ from scheduler_svc.application import retention
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.retention import Position, Sweep
 
-LONGEST_REST = 3_600.0
+MAX_REST = 3_600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -58,4 +58,4 @@ class Retention:
 
 def rest(ages: Iterable[timedelta]) -> float:
     """Seconds between two rounds: a tenth of what the shortest of these is kept for, within 1 s and an hour."""
-    return min([LONGEST_REST, *(max(age.total_seconds() / 10, 1.0) for age in ages)])
+    return min([MAX_REST, *(max(age.total_seconds() / 10, 1.0) for age in ages)])

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.horizon import Look
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.watermark import Snapshot
 from scheduler_svc.store.engine.batch import array
-from scheduler_svc.store.engine.looked_up import task
+from scheduler_svc.store.engine.keyed_lookups import task
 from scheduler_svc.store.engine.rows import Statements
 
 _LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
@@ -81,12 +81,12 @@ class Changes(Statements):
         origin, last = self._row(_PLACE)
         return origin, last
 
-    def look(self) -> Look:
+    def look(self) -> Snapshot:
         """The last number, and then which transactions run: see `domain.horizon`."""
         last = self.last()
         self._session.hold_back(_TAKE_ID, {})
         own, oldest = self._row(_OLDEST)
-        return Look(last, own, oldest)
+        return Snapshot(last, own, oldest)
 
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
         """Moves with numbers above `after`, up to `until`, as number, task and account."""

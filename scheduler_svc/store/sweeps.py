@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from scheduler_svc.store.engine.looked_up import leased
+from scheduler_svc.store.engine.keyed_lookups import leased
 from scheduler_svc.store.engine.rows import Statements
 
 _TAKE_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.retention'))")

@@ -68,7 +68,7 @@ class ScriptedWorker:
         """The same without waiting for the acknowledgement."""
         self._states += 1
         held = [pb.HeldLease(lease_id=it.lease_id, attempt=it.attempt, stage=stage) for it in self.held.values()]
-        state = pb.State(
+        state = pb.Heartbeat(
             number=self._states,
             free_slots=free_slots,
             held_leases=held,
@@ -77,7 +77,7 @@ class ScriptedWorker:
             unhealthy=self.last_error is not None,
             last_error=self.last_error or "",
         )
-        await self.write(pb.LeaseRequest(state=state))
+        await self.write(pb.LeaseRequest(heartbeat=state))
 
     async def tell(self, *updates: pb.LeaseUpdate) -> None:
         """Reports without waiting for what becomes of it."""

@@ -91,7 +91,7 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_ren
 ) -> None:
     """Of one worker: its States and hellos go on."""
     await submitted(tasks, account, 2)
-    async with ScriptedWorker(channel, hello(heeds_skipped_leases=True)) as worker:
+    async with ScriptedWorker(channel, hello(accepts_skipped_leases=True)) as worker:
         await worker.state(2)
         while len(worker.held) < 2:
             await worker.assigned()
@@ -103,13 +103,13 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_ren
             assert list(acknowledged.skipped_leases) == [locked.lease_id]
             assert not acknowledged.not_renewed_leases
             names = [worker_pb.HeldLease(lease_id=it.lease_id, attempt=1) for it in (locked, other)]
-            again = hello(session_number=2, heeds_skipped_leases=True, held_leases=names)
+            again = hello(session_number=2, accepts_skipped_leases=True, held_leases=names)
             async with ScriptedWorker(channel, again) as successor:
                 assert sorted(successor.welcome.keep_leases) == sorted(worker.held)
                 assert await successor.complete(other) == COMMITTED
                 successor.held = {locked.lease_id: locked}
                 assert list((await successor.state(0)).skipped_leases) == [locked.lease_id]
-        third = hello(session_number=3, heeds_skipped_leases=True, held_leases=names[:1])
+        third = hello(session_number=3, accepts_skipped_leases=True, held_leases=names[:1])
         async with ScriptedWorker(channel, third) as successor:
             assert list(successor.welcome.keep_leases) == [locked.lease_id]
             assert await successor.complete(locked) == COMMITTED

@@ -161,7 +161,7 @@ async def test_lease_streams_are_counted_apart(channel: aio.Channel) -> None:
 
 
 async def test_a_lease_stream_without_a_hello_ends(channel: aio.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_service, "HELLO_WITHIN", 0.2)
+    monkeypatch.setattr(worker_service, "HELLO_TIMEOUT", 0.2)
     stream = WorkerServiceStub(channel).Lease(metadata=of("a"))
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         answer: worker_pb.LeaseResponse | Any = await stream.read()

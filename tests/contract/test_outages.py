@@ -171,10 +171,10 @@ async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url
             other = WorkerServiceStub(channel).Lease()
             await other.write(worker_pb.LeaseRequest(hello=hello(worker_id="w2", folder_id="f2")))
             await other.read()
-        await stream.write(worker_pb.LeaseRequest(state=worker_pb.State(number=1)))
+        await stream.write(worker_pb.LeaseRequest(heartbeat=worker_pb.Heartbeat(number=1)))
         answer = await stream.read()
         assert isinstance(answer, worker_pb.LeaseResponse)
-        assert answer.acknowledgement.state_number == 1
+        assert answer.acknowledgement.heartbeat_number == 1
         assert not stopping.done()
         await stream.done_writing()
         async with asyncio.timeout(PATIENCE_S / 2):

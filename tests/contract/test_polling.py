@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SERVICE = "contentgen.v1.TaskService"
 UNKNOWN = "task-000000000000beef"
-MOST_S = 10.0
+MAX_S = 10.0
 """Seconds that the contract gives a call."""
 SOON_S = 5.0
 """Seconds in which nothing that waits for a worker's silence could end."""
@@ -202,7 +202,7 @@ async def test_the_silent_count_as_errors_and_hold_nobody_for_longer_than_10_s(
         await worker.state(0)
         assert await all_of_them == {"total": 3, "completed": 1, "still_running": 1, "error": 1}
         assert await one == {"status": "TASK_STATUS_PROCESSING"}
-        assert time.monotonic() - begun < MOST_S
+        assert time.monotonic() - begun < MAX_S
 
 
 async def test_a_poll_waits_for_a_worker_that_is_just_dialling_anew(

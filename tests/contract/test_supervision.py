@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.application.leases.report import TakenBack
+from scheduler_svc.application.leases.report import UnsentLeases
 from scheduler_svc.loops.dispatcher import Dispatcher
-from scheduler_svc.loops.lane import Lane
+from scheduler_svc.loops.group_committer import GroupCommitter
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
@@ -64,8 +64,8 @@ def _named(name: str) -> Callable[[Any], bool]:
 
 
 PARTS = {
-    "lane-submit": throwing(Lane, "_process", lambda lane: lane.name == "submit"),
-    "lane-report": throwing(Lane, "_process", lambda lane: lane.name == "report"),
+    "lane-submit": throwing(GroupCommitter, "_process", lambda lane: lane.name == "submit"),
+    "lane-report": throwing(GroupCommitter, "_process", lambda lane: lane.name == "report"),
     "dispatcher": throwing(Dispatcher, "run_once"),
     "listener": throwing(PgNotifications, "wait"),
     "notifier": throwing(PgNotifier, "send"),
@@ -119,7 +119,7 @@ async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done
             replica._admission.look()
             replica._dispatcher.hint()
             replica._notifications.interrupt()
-            replica._reports.tell(TakenBack(()))
+            replica._reports.tell(UnsentLeases(()))
             await asyncio.gather(tasks.SubmitTask(request), return_exceptions=True)
 
 

@@ -195,7 +195,7 @@ async def test_a_worker_is_told_to_drain(pool: WorkerPoolServiceAsyncStub, worke
     drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
     assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
     await worker.read("drain")
-    assert (await worker.state(3)).wanted.drain
+    assert (await worker.state(3)).desired_state.drain
 
 
 async def test_a_drain_is_taken_back(
@@ -204,11 +204,11 @@ async def test_a_drain_is_taken_back(
     await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))
     await worker.read("drain")
     await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
-    assert (await worker.state(0)).wanted.drain
+    assert (await worker.state(0)).desired_state.drain
     answer = (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker
     assert (answer.draining, answer.running, answer.connected) == (False, True, True)
     assert len(await worker.take()) == 1
-    assert not (await worker.state(2)).wanted.drain
+    assert not (await worker.state(2)).desired_state.drain
 
 
 async def test_a_worker_that_is_being_stopped_is_shown_as_draining_whatever_is_wanted(
@@ -247,7 +247,7 @@ async def test_a_worker_is_told_of_its_new_number_of_slots(
     answer = await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=7)
     assert (answer["worker"]["worker_id"], answer["worker"]["slots"], answer["worker"]["running"]) == ("w1", 7, True)
     assert (await worker.read("resize")).resize.slots == 7
-    assert (await worker.state(3)).wanted.slots == 7
+    assert (await worker.state(3)).desired_state.slots == 7
     assert (await shown(pool)).slots == 7
 
     again = await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=7))
@@ -258,13 +258,13 @@ async def test_a_new_number_of_slots_holds_until_that_process_ends(
     channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
 ) -> None:
     async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
-        assert not worker.welcome.wanted.HasField("slots")
+        assert not worker.welcome.desired_state.HasField("slots")
     await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=1))  # while it is away
     async with ScriptedWorker(channel, hello(process_id="p1", session_number=2)) as worker:
-        assert worker.welcome.wanted.slots == 1
+        assert worker.welcome.desired_state.slots == 1
     async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)) as worker:
-        assert not worker.welcome.wanted.HasField("slots")
-        assert not (await worker.state(3)).wanted.HasField("slots")
+        assert not worker.welcome.desired_state.HasField("slots")
+        assert not (await worker.state(3)).desired_state.HasField("slots")
     assert (await shown(pool)).slots == 3
 
 
@@ -285,7 +285,7 @@ async def test_slots_have_bounds(channel: aio.Channel, worker: ScriptedWorker, s
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=slots)
     assert refusal.fields == ["slots"]
-    assert not (await worker.state(3)).wanted.HasField("slots")
+    assert not (await worker.state(3)).desired_state.HasField("slots")
 
 
 async def test_whom_to_resize_is_checked_too(channel: aio.Channel) -> None:

@@ -43,8 +43,8 @@ async def test_a_hello_is_welcomed_with_the_times_to_keep(worker: ScriptedWorker
     assert worker.welcome.lease_ttl == Duration(seconds=120)
     assert worker.welcome.heartbeat_interval == Duration(seconds=10)
     assert worker.welcome.scheduler_id == replica.scheduler_id
-    assert not worker.welcome.wanted.drain
-    assert worker.welcome.takes_deferrals
+    assert not worker.welcome.desired_state.drain
+    assert worker.welcome.accepts_deferrals
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_a_stream_is_sent_to_another_replica_after_a_while_and_goes_on_unt
     monkeypatch.setattr(worker_service, "ROTATE_AFTER", (0.1, 0.2))
     async with ScriptedWorker(channel) as worker:
         await worker.read("reconnect")
-        assert (await worker.state(free_slots=0)).state_number == 1
+        assert (await worker.state(free_slots=0)).heartbeat_number == 1
 
 
 async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that(
@@ -123,7 +123,8 @@ async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that
 
 
 @pytest.mark.parametrize(
-    "first", [pb.LeaseRequest(), pb.LeaseRequest(state=pb.State(number=1)), pb.LeaseRequest(report=pb.Report(number=1))]
+    "first",
+    [pb.LeaseRequest(), pb.LeaseRequest(heartbeat=pb.Heartbeat(number=1)), pb.LeaseRequest(report=pb.Report(number=1))],
 )
 async def test_a_stream_begins_with_a_hello(channel: aio.Channel, first: pb.LeaseRequest) -> None:
     call = WorkerServiceStub(channel).Lease()
@@ -393,7 +394,7 @@ def result_of(lease: pb.AssignedLease, number: int, body: str) -> pb.Report:
 async def test_a_report_may_come_in_parts_with_others_in_between(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
-    assert worker.welcome.takes_parts
+    assert worker.welcome.accepts_report_parts
     await submitted(tasks, account, 2)
     leases = list(await worker.take(2))
     while len(leases) < 2:

@@ -9,7 +9,7 @@ from contentgen.v1 import task_pb2
 from tests.e2e.client import Client, request
 from tests.e2e.stack import Stack
 from tests.waiting import wait_until
-from worker_svc.health import MOST_QUICK_FAILURES
+from worker_svc.health import MAX_QUICK_FAILURES
 
 TASKS = 30
 _CREATOR = """#!/bin/sh
@@ -63,7 +63,7 @@ def test_beside_a_worker_that_is_well_all_tasks_complete_and_the_ill_one_takes_f
     failed = [event for task_id in task_ids for event in client.history(task_id) if event.reason == "CREATOR_ERROR"]
     assert {event.worker_id for event in failed} == {"ill"}
     tries = len(ill.events("worker.probing"))
-    assert MOST_QUICK_FAILURES <= len(failed) <= MOST_QUICK_FAILURES + slots - 1 + tries
+    assert MAX_QUICK_FAILURES <= len(failed) <= MAX_QUICK_FAILURES + slots - 1 + tries
     assert len(failed) < TASKS / 2
     workers = client.workers()
     assert (workers["ill"].unhealthy, workers["ill"].last_error) == (True, ERROR)

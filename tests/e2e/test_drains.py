@@ -20,7 +20,7 @@ from tests.frozen_backends import frozen_backends
 from tests.waiting import wait_until, wait_until_gone
 
 LEASE = 60.0
-SPOOLED_WITHIN = 15.0
+SPOOLED_TIMEOUT = 15.0
 """Seconds that a worker without a scheduler is promised to take at most, once nothing runs."""
 WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass")
 
@@ -100,7 +100,7 @@ def test_a_worker_that_is_told_to_end_while_the_scheduler_is_gone_leaves_its_res
     scheduler.kill() if how == "killed" else scheduler.freeze()
     worker.signal(signal.SIGTERM)
     wait_until(lambda: stack.journal.ended(task_id), within=15, what="the CLI has ended by itself")
-    worker.ended(within=SPOOLED_WITHIN)
+    worker.ended(within=SPOOLED_TIMEOUT)
 
     [left] = worker.events("spool.left")
     assert (left["results"], left["tasks"]) == (1, [task_id])

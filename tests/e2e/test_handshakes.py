@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.api.server.handshakes import MOST_TOLD
+from scheduler_svc.api.server.handshakes import MAX_TOLD
 from tests.contract.certificates import make_certificates
 from tests.e2e.stack import Scheduler, Stack
 from tests.waiting import wait_until
@@ -96,7 +96,7 @@ def test_a_failed_handshake_is_an_event(
 
 
 def test_a_flood_of_them_is_counted(stack: Stack, scheduler: Scheduler) -> None:
-    number = 4 * MOST_TOLD
+    number = 4 * MAX_TOLD
     for _ in range(number):
         plaintext(scheduler, stack.folder)
 

@@ -56,7 +56,7 @@ class DeafWorker:
         held = [worker_pb.HeldLease(lease_id=f"lease-{key:016x}-{1:08x}", attempt=1) for key in range(NAMES)]
         for number in range(1, STATES + 1):
             self.written, self._moved_at = number, time.monotonic()
-            yield worker_pb.LeaseRequest(state=worker_pb.State(number=number, held_leases=held))
+            yield worker_pb.LeaseRequest(heartbeat=worker_pb.Heartbeat(number=number, held_leases=held))
         self.over.wait()
 
     def rests(self) -> bool:

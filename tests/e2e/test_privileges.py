@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.store.engine import server
+from scheduler_svc.store.engine import server_check as server
 from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.e2e.stack import running_stack
 from tests.guides import DOCS, snippets
@@ -179,7 +179,7 @@ def test_a_schema_that_is_missing_is_refused(documented: Place) -> None:
 
 def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from scheduler_svc.config import SettingsError
-    from scheduler_svc.store.engine.sessions import check_sessions
+    from scheduler_svc.store.engine.session_check import check_sessions
 
     monkeypatch.setattr(server, "OLDEST", 99)
     with pytest.raises(SettingsError, match=r"leads to PostgreSQL \d+: versions 99 to \d+ are supported"):

@@ -6,7 +6,7 @@ from tests.e2e.stack import EMBEDDED, Stack
 from tests.failed_restart import fail_restart
 from tests.waiting import wait_until
 
-BACK_WITHIN = 60.0
+BACK_TIMEOUT = 60.0
 """Seconds: ten of looks, the restart, and those of a busy machine."""
 
 
@@ -18,11 +18,11 @@ def test_a_scheduler_survives_a_database_that_stands_still(stack: Stack) -> None
     fail_restart(scheduler.data_dir / "postgres" / "data")
 
     wait_until(
-        lambda: len(scheduler.events("postgres")) == begun + 2, within=BACK_WITHIN, what="it has started another"
+        lambda: len(scheduler.events("postgres")) == begun + 2, within=BACK_TIMEOUT, what="it has started another"
     )
     refused, back = scheduler.events("postgres")[begun:]
     assert "refuses everybody" in refused["event"]
     assert "is there" in back["event"]
     assert refused["pid"] != back["pid"]
     stack.worker("worker", scheduler).start()
-    assert client.wait_completed_over_outage(task_id, within=BACK_WITHIN).attempt == 1
+    assert client.wait_completed_over_outage(task_id, within=BACK_TIMEOUT).attempt == 1

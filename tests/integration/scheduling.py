@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.accounts import create_account, update_account
 from scheduler_svc.application.dispatch.admission import look, settle
-from scheduler_svc.application.dispatch.claim import Claimed, Room, claim
+from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
 from scheduler_svc.application.dispatch.pauses import pause_dispatch, resume_dispatch
 from scheduler_svc.application.leases.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import Reported, Reports, StateAck, Stated, TakenBack
-from scheduler_svc.application.leases.sessions import Opened, SessionSettings, open_session
+from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, Reports, UnsentLeases
+from scheduler_svc.application.leases.sessions import OpenedSession, SessionSettings, open_session
 from scheduler_svc.application.records import Grant, TaskPage
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.application.tasks import query, steer
@@ -39,7 +39,7 @@ from scheduler_svc.domain.lease import (
     Update,
 )
 from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
-from scheduler_svc.domain.worker import Held, Hello, State
+from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, make_engine
 
 TTL = 120.0
@@ -60,8 +60,8 @@ def released(reason: Release = Release.DRAINING, *, started: bool = False) -> Re
     return Released(reason, started)
 
 
-def held(refs: Iterable[LeaseRef]) -> tuple[Held, ...]:
-    return tuple(Held(ref.lease_id, ref) for ref in refs)
+def held(refs: Iterable[LeaseRef]) -> tuple[HeldLease, ...]:
+    return tuple(HeldLease(ref.lease_id, ref) for ref in refs)
 
 
 def new_task(**fields: Any) -> NewTask:
@@ -179,7 +179,7 @@ class Scheduling:
         names: Iterable[LeaseRef] = (),
         lost: Iterable[LeaseRef] = (),
         identity: str = "",
-    ) -> Opened:
+    ) -> OpenedSession:
         """A hello with the next session number; its session is what `claim` and `state` then speak for."""
         hello = Hello(
             worker_id=worker_id,
@@ -196,7 +196,7 @@ class Scheduling:
             lost=tuple(ref.lease_id for ref in lost),
             identity=identity,
         )
-        opened: Opened = self.run(open_session, hello, SessionSettings(TTL, MAX_LOSSES, "replica"))
+        opened: OpenedSession = self.run(open_session, hello, SessionSettings(TTL, MAX_LOSSES, "replica"))
         self.sessions[worker_id] = opened.session_key
         return opened
 
@@ -204,19 +204,19 @@ class Scheduling:
         """Leases for a worker that has so much room; says hello for it where it has not."""
         if worker_id not in self.sessions:
             self.hello(worker_id)
-        grants = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count)).grants
+        grants = self.claim_for(SessionCapacity(worker_id, self.sessions[worker_id], 1, count)).grants
         return [grant.ref for own in grants.values() for grant in own]
 
     def serve(self, count: int, worker_id: str = "w") -> list[Grant]:
         """Grants to a worker in the order of dispatch; as the dispatcher does, windows are filled after each claim."""
         if worker_id not in self.sessions:
             self.hello(worker_id)
-        claimed = self.claim_for(Room(worker_id, self.sessions[worker_id], 1, count))
+        claimed = self.claim_for(SessionCapacity(worker_id, self.sessions[worker_id], 1, count))
         for account_id in sorted(claimed.short):
             self.run(settle, account_id)
         return [grant for own in claimed.grants.values() for grant in own]
 
-    def claim_for(self, *rooms: Room, limit: int = 1_000) -> Claimed:
+    def claim_for(self, *rooms: SessionCapacity, limit: int = 1_000) -> Claimed:
         claimed: Claimed = self.run(claim, rooms, limit, TTL)
         return claimed
 
@@ -229,26 +229,26 @@ class Scheduling:
 
     def report(self, ref: LeaseRef, *changes: Change) -> list[Outcome]:
         updates = tuple(Update(ref.lease_id, ref.attempt, ref, change) for change in changes)
-        (outcomes,) = self.report_group(Reported(updates))
+        (outcomes,) = self.report_group(ReportItem(updates))
         return list(outcomes)
 
     def end(self, ref: LeaseRef, change: Change) -> Outcome:
         """The outcome of one update."""
         return self.report(ref, change)[0]
 
-    def stated(self, worker_id: str, names: Iterable[LeaseRef]) -> Stated:
-        return Stated(worker_id, self.sessions[worker_id], State(next(self._numbers), 0, held(names), 0))
+    def stated(self, worker_id: str, names: Iterable[LeaseRef]) -> HeartbeatItem:
+        return HeartbeatItem(worker_id, self.sessions[worker_id], Heartbeat(next(self._numbers), 0, held(names), 0))
 
-    def state(self, *names: LeaseRef, worker_id: str = "w") -> StateAck:
+    def state(self, *names: LeaseRef, worker_id: str = "w") -> HeartbeatAck:
         """A heartbeat that names these leases."""
         (ack,) = self.report_group(self.stated(worker_id, names))
         if isinstance(ack, DomainError):
             raise ack
-        assert isinstance(ack, StateAck)
+        assert isinstance(ack, HeartbeatAck)
         return ack
 
     def take_back(self, *refs: LeaseRef) -> None:
-        self.report_group(TakenBack(refs))
+        self.report_group(UnsentLeases(refs))
 
     def report_group(self, *group: Any) -> list[Any]:
         answers: list[Any] = self.run(self._reports.run_group, group)

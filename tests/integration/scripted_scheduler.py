@@ -27,7 +27,7 @@ class Stream:
         self.metadata = dict(metadata)
         self.heard: list[pb.LeaseRequest] = []
         self.over = asyncio.Event()
-        self.wanted = pb.Wanted()
+        self.desired_state = pb.DesiredState()
         """What its acknowledgements of states say, where a test says nothing else."""
         self._inbox: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
         self._outbox: asyncio.Queue[pb.LeaseResponse | None] = asyncio.Queue()
@@ -74,29 +74,31 @@ class Stream:
         heartbeat: float = 0.5,
         keep: Iterable[str] = (),
         drop: Iterable[str] = (),
-        wanted: pb.Wanted | None = None,
+        wanted: pb.DesiredState | None = None,
         *,
-        takes_deferrals: bool = True,
-        takes_parts: bool = False,
+        accepts_deferrals: bool = True,
+        accepts_report_parts: bool = False,
         skipped: Iterable[str] = (),
     ) -> None:
         """Opens the session. The lease time is long beside a test, the heartbeat short."""
-        welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, wanted=wanted, scheduler_id="scripted")
-        welcome.takes_deferrals, welcome.takes_parts = takes_deferrals, takes_parts
+        welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, desired_state=wanted, scheduler_id="scripted")
+        welcome.accepts_deferrals, welcome.accepts_report_parts = accepts_deferrals, accepts_report_parts
         welcome.skipped_leases.extend(skipped)
         welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
         welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat))
         self.send(welcome=welcome)
 
-    def assign(self, number: int, state_number: int, *leases: pb.AssignedLease) -> None:
-        """Hands leases over that were claimed on the capacity of a state."""
-        self.send(assignment=pb.Assignment(number=number, state_number=state_number, leases=leases))
+    def assign(self, number: int, heartbeat_number: int, *leases: pb.AssignedLease) -> None:
+        """Hands leases over that were claimed on the capacity of a heartbeat."""
+        self.send(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number, leases=leases))
 
-    def ack_state(self, number: int, not_renewed: Iterable[str] = (), wanted: pb.Wanted | None = None) -> None:
-        """A state is committed."""
+    def ack_heartbeat(
+        self, number: int, not_renewed: Iterable[str] = (), wanted: pb.DesiredState | None = None
+    ) -> None:
+        """A heartbeat is committed."""
         self.send(
             acknowledgement=pb.Acknowledgement(
-                state_number=number, not_renewed_leases=not_renewed, wanted=wanted or self.wanted
+                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=wanted or self.desired_state
             )
         )
 
@@ -119,8 +121,8 @@ class Stream:
         states, reports = self._answers
         self.heard.append(message)
         self._inbox.put_nowait(message)
-        if states and message.HasField("state"):
-            self.ack_state(message.state.number)
+        if states and message.HasField("heartbeat"):
+            self.ack_heartbeat(message.heartbeat.number)
         if reports and message.HasField("report"):
             self.ack_report(message.report)
 

@@ -240,23 +240,23 @@ def test_a_stream_of_a_higher_priority_does_not_starve_a_lower_one(ageing: Sched
 
 
 def test_without_ageing_it_does(scheduling: Scheduling) -> None:
-    assert starved_for(scheduling) == MOST_ROUNDS
+    assert starved_for(scheduling) == MAX_ROUNDS
 
 
 ROUND = 20.0
-MOST_ROUNDS = 60
+MAX_ROUNDS = 60
 
 
 def starved_for(scheduling: Scheduling) -> int:
     """How many are served before the one of priority 1."""
     (low,) = scheduling.fill(1, 1, priority=1)
     scheduling.fill(1, 2, priority=8)
-    for served in range(MOST_ROUNDS):
+    for served in range(MAX_ROUNDS):
         scheduling.age(ROUND)
         scheduling.fill(1, 1, priority=8)
         if order(scheduling, 1) == [low]:
             return served
-    return MOST_ROUNDS
+    return MAX_ROUNDS
 
 
 class TestSeats:

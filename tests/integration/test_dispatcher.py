@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.streams import Assign, Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.worker import State
+from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import FEW_SESSIONS, Dispatcher
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
@@ -52,8 +52,8 @@ class Floor:
     def state(self, stream: WorkerStream, number: int, free_slots: int, last_assignment: int = 0) -> None:
         """A state is committed, and the dispatcher told that there may be room."""
         lapses_at = asyncio.get_running_loop().time() + 60
-        stream.stated(State(number, free_slots, (), last_assignment), lapses_at)
-        self.dispatcher.room()
+        stream.heartbeat(Heartbeat(number, free_slots, (), last_assignment), lapses_at)
+        self.dispatcher.capacity_added()
 
 
 async def assigned(stream: WorkerStream) -> Assign:
@@ -76,7 +76,7 @@ async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
 
 async def rested(floor: Floor) -> None:
     """Until it has looked and found nothing more."""
-    await wait_until_async(lambda: not floor.dispatcher._hopeful, within=WAIT_S, what="the dispatcher rests")
+    await wait_until_async(lambda: not floor.dispatcher._may_have_work, within=WAIT_S, what="the dispatcher rests")
 
 
 async def test_a_hint_with_room_is_an_assignment_that_names_the_state(floor: Floor, scheduling: Scheduling) -> None:
@@ -87,7 +87,7 @@ async def test_a_hint_with_room_is_an_assignment_that_names_the_state(floor: Flo
     leases: list[int] = []
     while len(leases) < 2:
         message = await assigned(stream)
-        assert message.state_number == 7
+        assert message.heartbeat_number == 7
         leases += [grant.ref.task_key for grant in message.grants]
     assert leases == keys[:2]
 
@@ -108,16 +108,16 @@ async def test_a_turn_is_one_claim_by_the_thread_that_takes_it(floor: Floor, sch
     stream = floor.connect("w")
     floor.state(stream, 3, free_slots=2)
     await rested(floor)
-    turn = floor.dispatcher.turn()
+    turn = floor.dispatcher.inline_claim()
     assert turn is not None
-    assert floor.dispatcher.turn() is None, "a claim is under way"
+    assert floor.dispatcher.inline_claim() is None, "a claim is under way"
     before = len(floor.statements)
     key = scheduling.submit_one()
     floor.dispatcher.note_hint()
     turn()  # it is for another thread, but none is needed
     floor.dispatcher.wake()
     message = await assigned(stream)
-    assert (message.state_number, [grant.ref.task_key for grant in message.grants]) == (3, [key])
+    assert (message.heartbeat_number, [grant.ref.task_key for grant in message.grants]) == (3, [key])
     await rested(floor)
     assert len(floor.statements) == before + 1, "the hint was heeded by that claim already"
 
@@ -134,19 +134,19 @@ async def test_a_stream_that_its_successor_replaced_here_offers_no_room(floor: F
     while len(leases) < 4:
         leases += [grant.ref.task_key for grant in (await assigned(again)).grants]
     assert leases == keys[:4]
-    assert floor.streams.rooms(0.0, 100) == []
+    assert floor.streams.capacities(0.0, 100) == []
 
 
 async def test_without_room_there_is_no_turn(floor: Floor) -> None:
     floor.connect("w")
-    assert floor.dispatcher.turn() is None
+    assert floor.dispatcher.inline_claim() is None
 
 
 async def test_a_hint_that_comes_while_a_turn_is_taken_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w")
     floor.state(stream, 1, free_slots=2)
     await rested(floor)
-    turn = floor.dispatcher.turn()
+    turn = floor.dispatcher.inline_claim()
     assert turn is not None
     turn()  # it finds nothing, and has not said so yet
     key = scheduling.submit_one()
@@ -195,7 +195,9 @@ async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, schedul
     scheduling.hello("w")  # at another replica
     key = scheduling.submit_one()
     floor.dispatcher.hint()
-    await wait_until_async(lambda: not floor.streams.rooms(0.0, 1), within=WAIT_S, what="the old session is closed")
+    await wait_until_async(
+        lambda: not floor.streams.capacities(0.0, 1), within=WAIT_S, what="the old session is closed"
+    )
     other = floor.connect("v")
     floor.state(other, 1, free_slots=1)
     assert (await assigned(other)).grants[0].ref.task_key == key
@@ -237,7 +239,7 @@ async def test_each_of_many_workers_gets_what_waits(floor: Floor, scheduling: Sc
     streams = [floor.connect(f"w{number}") for number in range(3 * FEW_SESSIONS)]
     keys = scheduling.fill(1, len(streams))
     for stream in streams:
-        stream.stated(State(1, 1, (), 0), asyncio.get_running_loop().time() + 60)
+        stream.heartbeat(Heartbeat(1, 1, (), 0), asyncio.get_running_loop().time() + 60)
     floor.dispatcher.hint()
     got = [await assigned(stream) for stream in streams]
     assert sorted(grant.ref.task_key for message in got for grant in message.grants) == keys
@@ -248,7 +250,7 @@ async def test_a_claim_touches_only_workers_that_get_something(floor: Floor, sch
     """The emptiest of them first, however many are idle."""
     streams = {f"w{number}": floor.connect(f"w{number}") for number in range(FEW_SESSIONS)}
     for number, stream in enumerate(streams.values()):
-        stream.stated(State(1, 1 + number, (), 0), asyncio.get_running_loop().time() + 60)
+        stream.heartbeat(Heartbeat(1, 1 + number, (), 0), asyncio.get_running_loop().time() + 60)
     scheduling.fill(1, 2)
     floor.dispatcher.hint()
     emptiest = sorted(streams, key=lambda name: streams[name].capacity.free_slots)[-2:]

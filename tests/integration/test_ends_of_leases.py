@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler_svc.application.leases.recover import ReaperSettings, reap
-from scheduler_svc.application.leases.report import Stated
+from scheduler_svc.application.leases.report import HeartbeatItem
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
@@ -362,7 +362,7 @@ class TestRevoked:
 
     def test_a_replaced_session_s_state_does_not(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         scheduling.state(revoked)
-        old: Stated = scheduling.stated("w", [])
+        old: HeartbeatItem = scheduling.stated("w", [])
         scheduling.hello(names=[revoked])
         scheduling.report_group(old)
         assert not self.free(scheduling, revoked)

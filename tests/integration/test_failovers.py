@@ -13,10 +13,10 @@ from psycopg2.extensions import make_dsn
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch.audience import Audience
+from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.changes import Selection
-from scheduler_svc.application.watch.tail import Tail
-from scheduler_svc.application.watch.watching import Watch, Watches
+from scheduler_svc.application.watch.interest import WatchInterest
+from scheduler_svc.application.watch.watches import Watch, Watches
 from scheduler_svc.domain.errors import ResumeTokenExpired
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.cluster import Databases
@@ -36,9 +36,9 @@ class Address:
         self._moved = False
         self._engine = make_engine(before, 2)
         sa.event.listen(self._engine, "do_connect", self._connect)
-        audience = Audience()
+        audience = WatchInterest()
         self.calls = Calls(PgDatabase(self._engine, lambda _: None, lambda _: None, audience), 2)
-        self.tail = Tail(self.calls, audience)
+        self.tail = ChangeFeed(self.calls, audience)
         self.watches = Watches(self.calls, self.tail)
         for url in self._databases:
             self._run(url, SOMEBODY)
@@ -84,7 +84,7 @@ async def watch(address: Address) -> AsyncIterator[Watch]:
         yield watch
 
 
-async def _look(tail: Tail) -> None:
+async def _look(tail: ChangeFeed) -> None:
     while True:
         await tail.run_once()
         await asyncio.sleep(0)

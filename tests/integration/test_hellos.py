@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.dispatch.claim import Room
+from scheduler_svc.application.dispatch.claim import SessionCapacity
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Outcome
@@ -25,7 +25,7 @@ def test_a_hello_of_the_same_folder_replaces_the_session(scheduling: Scheduling)
     scheduling.submit_one()
     second = scheduling.hello(number=2)
     assert second.session_key != first.session_key
-    claimed = scheduling.claim_for(Room("w", first.session_key, 1, 1))
+    claimed = scheduling.claim_for(SessionCapacity("w", first.session_key, 1, 1))
     assert not claimed.grants
     assert set(claimed.closed) == {first.session_key}
 
@@ -177,17 +177,17 @@ class TestRevokedLeases:
 def test_what_is_wanted_of_a_process_holds_until_that_process_ends(scheduling: Scheduling) -> None:
     scheduling.hello()
     scheduling.sql("UPDATE workers SET wanted_drain = true")
-    assert scheduling.hello().wanted.drain
-    assert scheduling.state().wanted.drain
+    assert scheduling.hello().desired_state.drain
+    assert scheduling.state().desired_state.drain
     scheduling.sql("UPDATE workers SET process_id = 'the one before'")
-    assert not scheduling.hello().wanted.drain
+    assert not scheduling.hello().desired_state.drain
 
 
 def test_a_worker_that_is_to_drain_is_given_nothing(scheduling: Scheduling) -> None:
     scheduling.hello()
     scheduling.submit_one()
     scheduling.sql("UPDATE workers SET wanted_drain = true")
-    claimed = scheduling.claim_for(Room("w", scheduling.sessions["w"], 1, 1))
+    claimed = scheduling.claim_for(SessionCapacity("w", scheduling.sessions["w"], 1, 1))
     assert not claimed.grants
     assert set(claimed.closed) == {scheduling.sessions["w"]}
     assert claimed.full  # nobody looked, so there may be more

@@ -36,11 +36,11 @@ TAGGED = 20_000
 ROWS = 10
 PAGE = 50
 # A row costs three or four pages for each index that it is looked up in, or written to.
-MOST_A_ROW = 60
-MOST_A_PAGE = 20 * PAGE
+MAX_A_ROW = 60
+MAX_A_PAGE = 20 * PAGE
 NUMBERS_BYTES = 16
 """Of an account and a content."""
-MOST_A_LOOK = 12
+MAX_A_LOOK = 12
 """Pages to find out whether a task matches: an index or two, and its row."""
 SLOTS = [("w", 1)] * ROWS
 DUE = 500
@@ -293,7 +293,7 @@ AGED: dict[str, Callable[[PgTx], Any]] = {"claim": HOT["claim"], "settle": LONGE
 @pytest.mark.parametrize("what", HOT)
 def test_a_hot_statement_reads_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
     for plan in backlog.plans(backlog.hot, HOT[what]):
-        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_A_ROW * ROWS, plan
         assert not plan.scanned, plan
 
 
@@ -307,7 +307,7 @@ def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
 def test_a_claim_with_ageing_reads_the_head_of_each_priority(backlog: Backlog) -> None:
     """As many of each as there are slots, by the index of the order; then those that it takes, by their keys."""
     (plan,) = backlog.plans(backlog.hot, AGED["claim"], AGING)
-    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_A_ROW * ROWS, plan
     assert plan.found_by("ready_order") == WITH_TAGS * ROWS, plan
     assert plan.found_by("ready_pkey") == 2 * ROWS, plan
     assert sum(rows for _, rows in plan.read("ready")) == (WITH_TAGS + 2) * ROWS
@@ -319,7 +319,7 @@ def test_behind_what_another_replica_holds_such_a_claim_reads_on_along_the_same_
         other.exec_driver_sql(f"{BEGIN}; SELECT FROM ready WHERE task_key <= 30000 + 10 * {ROWS} FOR UPDATE")
         (plan,) = backlog.plans(backlog.hot, AGED["claim"], AGING)
         other.exec_driver_sql("ROLLBACK")
-    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_A_ROW * ROWS, plan
     assert plan.found_by("ready_order") == WITH_TAGS * ROWS + ROWS, plan
     assert not plan.scanned, plan
 
@@ -327,7 +327,7 @@ def test_behind_what_another_replica_holds_such_a_claim_reads_on_along_the_same_
 def test_a_hello_reads_its_worker_s_leases_only(backlog: Backlog) -> None:
     """On the connections of calls, whose plans are made anew: 10 of 5,000."""
     (plan,) = backlog.plans(backlog.cold, HOT["lock a worker's"])
-    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_A_ROW * ROWS, plan
     assert plan.found_by("leases_by_worker") == ROWS, plan
 
 
@@ -361,7 +361,7 @@ def test_with_ageing_the_waits_are_read_where_seats_are_few(backlog: Backlog, ac
 
 def test_new_tags_are_given_to_an_account_s_own_tasks(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, LONGER["new tags"])
-    assert plan.buffers <= MOST_A_ROW * TAGGED / 10
+    assert plan.buffers <= MAX_A_ROW * TAGGED / 10
     assert not plan.scanned
 
 
@@ -413,7 +413,7 @@ def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: 
     make, late = LISTS_OF_TWO[what]
     for before in (None, late):
         (plan,) = backlog.plans(backlog.cold, make(before))
-        assert plan.buffers <= 2 * MOST_A_PAGE, plan
+        assert plan.buffers <= 2 * MAX_A_PAGE, plan
         assert not plan.scanned, plan
 
 
@@ -429,8 +429,8 @@ def test_a_page_of_several_accounts_carries_no_content_that_is_not_on_it(backlog
 def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str) -> None:
     make, late = LISTS[what]
     (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
-    assert first.buffers <= MOST_A_PAGE, first
-    assert later.buffers <= MOST_A_PAGE, later
+    assert first.buffers <= MAX_A_PAGE, first
+    assert later.buffers <= MAX_A_PAGE, later
 
 
 FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]]] = {
@@ -457,7 +457,7 @@ def test_a_page_of_what_has_to_be_looked_up_is_bounded(backlog: Backlog, what: s
     plans = backlog.plans(getattr(backlog, engine), filtered(what))
     assert len(plans) == 2
     for plan in plans:
-        assert plan.buffers <= MOST_A_LOOK * EXAMINED + MOST_A_PAGE, plan
+        assert plan.buffers <= MAX_A_LOOK * EXAMINED + MAX_A_PAGE, plan
         assert not set(plan.scanned) - {"leases"}, plan
 
 
@@ -468,7 +468,7 @@ def test_a_page_of_contents_by_their_review_is_bounded(backlog: Backlog, status:
     plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, status, None, PAGE))
     assert len(plans) == 2
     for plan in plans:
-        assert plan.buffers <= MOST_A_LOOK * CONTENTS_EXAMINED, plan
+        assert plan.buffers <= MAX_A_LOOK * CONTENTS_EXAMINED, plan
         assert not plan.scanned, plan
 
 
@@ -479,7 +479,7 @@ def test_a_claim_of_the_pool_looks_at_no_row_that_is_not_due(backlog: Backlog, a
     assert (f"Index Scan {index}", ROWS) in plan.read("publish_pool"), plan
     assert not plan.scanned, plan
     # besides what each row costs, the head of the index that is scheduled for later: some 200 entries a page
-    assert plan.buffers <= MOST_A_ROW * ROWS + SCHEDULED / 100, plan
+    assert plan.buffers <= MAX_A_ROW * ROWS + SCHEDULED / 100, plan
 
 
 def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:
@@ -491,7 +491,7 @@ def test_what_became_of_attempts_is_looked_up_task_by_task(backlog: Backlog) -> 
     for begin in (20_001, 31_001):  # those that run on, those that do not
         attempts = [RunningAttempt(key, 1, "w") for key in range(begin, begin + ROWS)]
         (plan,) = backlog.plans(backlog.cold, partial(fates, attempts))
-        assert plan.buffers <= MOST_A_ROW * ROWS + MOST_A_PAGE, plan  # and the leases, of which there are few
+        assert plan.buffers <= MAX_A_ROW * ROWS + MAX_A_PAGE, plan  # and the leases, of which there are few
         assert "task_events" not in plan.scanned
 
 
@@ -502,26 +502,26 @@ def fates(attempts: list[RunningAttempt], tx: PgTx) -> Any:
 def test_bulk_calls_find_what_has_ended_by_its_index(backlog: Backlog) -> None:
     for account_id in (0, 1):
         first, later = (backlog.plans(backlog.cold, partial(ended_page, account_id, after))[0] for after in (0, 19_000))
-        assert max(first.buffers, later.buffers) <= MOST_A_PAGE, (first, later)
+        assert max(first.buffers, later.buffers) <= MAX_A_PAGE, (first, later)
         assert not first.scanned
 
 
 def test_a_clean_up_reads_a_few_pages_a_row(backlog: Backlog) -> None:
     keys = range(10, 10 + ROWS)
     for plan in backlog.plans(backlog.cold, lambda tx: tx.ended.lock(keys, tx.now) and tx.ended.delete(keys)):
-        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_A_ROW * ROWS, plan
         assert not set(plan.scanned) & {"tasks", "task_payloads", "task_labels", "task_events", "request_ids"}, plan
 
 
 def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.ended.forget_requests(ROWS))
-    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_A_ROW * ROWS, plan
     assert not plan.scanned, plan
 
 
 def test_the_retention_reads_what_is_due_by_its_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.lock_ended(None, timedelta(0), ROWS))
-    assert plan.buffers <= MOST_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_A_ROW * ROWS, plan
     assert plan.read("tasks") == [("Index Scan tasks_ended", ROWS)]
     (plan,) = backlog.plans(backlog.cold, lambda tx: [tx.sweeps.lock_ended(None, timedelta(hours=1), ROWS)])
     assert plan.buffers <= ROWS, "nothing is due"
@@ -532,7 +532,7 @@ def test_the_retention_reads_what_is_due_by_its_index(backlog: Backlog) -> None:
 def test_contents_are_locked_and_deleted_by_their_keys(backlog: Backlog) -> None:
     ids = range(10, 10 + ROWS)
     for plan in backlog.plans(backlog.cold, partial(lock_and_delete, ids)):
-        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_A_ROW * ROWS, plan
         assert not plan.scanned, plan
 
 
@@ -560,7 +560,7 @@ WATCHED: dict[str, Callable[[PgTx], Any]] = {
 @pytest.mark.parametrize("what", WATCHED)
 def test_watchers_read_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
     for plan in backlog.plans(backlog.hot, WATCHED[what]):
-        assert plan.buffers <= MOST_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_A_ROW * ROWS, plan
         assert not set(plan.scanned) - {"event_seq"}, plan
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.leases.report import Reported, StateAck, Stated
+from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem
 from scheduler_svc.application.leases.worker_pool import resize_worker
 from scheduler_svc.application.tasks.polling import Asked, ask_running, ask_task
 from scheduler_svc.domain.access import Scope
@@ -16,7 +16,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Processing, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import Fate
-from scheduler_svc.domain.worker import State
+from scheduler_svc.domain.worker import Heartbeat
 from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
 
 ALL = 0
@@ -33,14 +33,14 @@ class Polling:
         asked: Asked = self._scheduling.run(ask_running, Scope.of(account_id))
         return asked
 
-    def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> Stated:
-        state = State(next(self._numbers), 0, held(names), 0, poll)
-        return Stated(worker_id, self._scheduling.sessions[worker_id], state)
+    def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> HeartbeatItem:
+        state = Heartbeat(next(self._numbers), 0, held(names), 0, poll)
+        return HeartbeatItem(worker_id, self._scheduling.sessions[worker_id], state)
 
-    def answer(self, poll: int, worker_id: str = "w") -> StateAck:
+    def answer(self, poll: int, worker_id: str = "w") -> HeartbeatAck:
         """The acknowledgement of a state that answers a poll."""
         (ack,) = self._scheduling.report_group(self.stated(poll, worker_id=worker_id))
-        assert isinstance(ack, StateAck)
+        assert isinstance(ack, HeartbeatAck)
         return ack
 
     def answered(self, poll: int, *workers: str) -> set[str]:
@@ -55,7 +55,7 @@ class Polling:
 
     def is_asked_for(self) -> Any:
         """The poll that the worker would be told of by its next acknowledgement."""
-        return self.answer(0).wanted.poll
+        return self.answer(0).desired_state.poll
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ def test_an_unanswered_poll_comes_again_with_each_acknowledgement_and_welcome(
     assert polling.is_asked_for() == 0
     asked = polling.ask().number
     assert polling.is_asked_for() == asked
-    assert scheduling.hello(names=[ref]).wanted.poll == asked
+    assert scheduling.hello(names=[ref]).desired_state.poll == asked
     polling.answer(asked)
     assert polling.is_asked_for() == 0
-    assert scheduling.hello(names=[ref]).wanted.poll == 0
+    assert scheduling.hello(names=[ref]).desired_state.poll == 0
 
 
 def test_nobody_is_asked_for_what_nobody_waits_for_any_more(scheduling: Scheduling, polling: Polling) -> None:
@@ -140,7 +140,7 @@ def test_nobody_is_asked_for_what_nobody_waits_for_any_more(scheduling: Scheduli
     asked = polling.ask().number
     scheduling.sql("UPDATE workers SET poll_time = now() - interval '10 seconds'")
     assert polling.is_asked_for() == 0
-    assert scheduling.hello(names=[ref]).wanted.poll == 0
+    assert scheduling.hello(names=[ref]).desired_state.poll == 0
     polling.answer(asked)
     assert polling.answered(asked) == set()
 
@@ -161,7 +161,7 @@ def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Schedulin
     ref = scheduling.start()
     asked = polling.ask()
     told = len(scheduling.told)
-    scheduling.report_group(Reported((Update(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
+    scheduling.report_group(ReportItem((Update(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
     (signals,) = scheduling.told[told:]
     assert (signals.ended, signals.answered) == ([ref.task_key], [("w", asked.number)])
     assert polling.fates(asked) == {"COMPLETED": 1}
@@ -224,7 +224,7 @@ def test_another_number_of_slots_is_wanted_from_then_on(scheduling: Scheduling) 
     worker = scheduling.run(resize_worker, "w", 7, TTL)
     assert worker.slots == 7
     assert scheduling.told[-1].resized == [("w", 7)]
-    assert scheduling.state().wanted.slots == 7
-    assert scheduling.hello().wanted.slots == 7
+    assert scheduling.state().desired_state.slots == 7
+    assert scheduling.hello().desired_state.slots == 7
     with pytest.raises(NotFound):
         scheduling.run(resize_worker, "none", 7, TTL)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.dispatch.claim import Room, claim
+from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.leases import recover
 from scheduler_svc.application.leases.recover import Reaped
-from scheduler_svc.application.leases.report import Reported, Reports
+from scheduler_svc.application.leases.report import ReportItem, Reports
 from scheduler_svc.application.tasks import steer
 from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
@@ -48,12 +48,12 @@ def passed_over(scheduling: Scheduling, first: Callable[[PgTx], Any]) -> list[Re
 def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Callable[[PgTx], Any]:
     if worker_id not in scheduling.sessions:
         scheduling.hello(worker_id)
-    room = Room(worker_id, scheduling.sessions[worker_id], 1, count)
+    room = SessionCapacity(worker_id, scheduling.sessions[worker_id], 1, count)
     return lambda tx: claim(tx, [room], 100, TTL)
 
 
 def reports_result(ref: LeaseRef) -> Callable[[PgTx], Any]:
-    reported = Reported((Update(ref.lease_id, ref.attempt, ref, RESULT),))
+    reported = ReportItem((Update(ref.lease_id, ref.attempt, ref, RESULT),))
     return lambda tx: Reports(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
 
 

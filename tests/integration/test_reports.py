@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.leases.report import Reported
+from scheduler_svc.application.leases.report import ReportItem
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
@@ -68,8 +68,8 @@ def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
     refs = scheduling.claim(4)
     changes: list[Change] = [RESULT, FAILURE, released(), Processing()]
     answers = scheduling.report_group(
-        *(Reported((Update(r.lease_id, r.attempt, r, c),)) for r, c in zip(refs, changes, strict=True)),
-        Reported((Update("lease-of-nobody", 1, None, RESULT),)),
+        *(ReportItem((Update(r.lease_id, r.attempt, r, c),)) for r, c in zip(refs, changes, strict=True)),
+        ReportItem((Update("lease-of-nobody", 1, None, RESULT),)),
     )
     assert answers == [(COMMITTED,)] * 4 + [(LOST,)]
     found = {ref.task_key: scheduling.task(ref.task_key).status.label for ref in refs}
@@ -192,7 +192,7 @@ class TestLate:
         refs = [scheduling.start() for _ in range(5)]
         scheduling.lose(*refs)
         scheduling.claim(worker_id="v")  # the first one's task
-        answers = scheduling.report_group(*(Reported((Update(r.lease_id, 1, r, RESULT),)) for r in refs))
+        answers = scheduling.report_group(*(ReportItem((Update(r.lease_id, 1, r, RESULT),)) for r in refs))
         assert sorted(answer[0] for answer in answers) == [COMMITTED] * 4 + [LOST]
 
 

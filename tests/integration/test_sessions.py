@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.config import SettingsError
-from scheduler_svc.store.engine.sessions import check_sessions
+from scheduler_svc.store.engine.session_check import check_sessions
 from scheduler_svc.store.engine.transactions import make_engine
 from tests.integration.pooler import DEAF, SESSION, TRANSACTION, Pooler, pooled
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_svc.application.leases.recover import raise_floors
-from scheduler_svc.domain.fairness import MOST_BENT, REFILL, WINDOW
+from scheduler_svc.domain.fairness import MAX_TAG_GAP, REFILL, WINDOW
 from tests.integration.scheduling import FAILURE, Scheduling, new_task
 
 LONG = 3 * WINDOW
@@ -119,7 +119,7 @@ def test_cancelled_tasks_leave_no_gap(scheduling: Scheduling, other: int) -> Non
     scheduling.admit()
     order = served(scheduling, 200)
     first = order.index(1)
-    assert first <= 2 * MOST_BENT
+    assert first <= 2 * MAX_TAG_GAP
     assert most_off(order[first:], 1, 0.5) <= 1
 
 
@@ -130,7 +130,7 @@ def test_a_window_that_was_cancelled_is_filled_again(scheduling: Scheduling, oth
         scheduling.cancel(key)
     scheduling.admit()
     assert tagged(scheduling, 1) == WINDOW - 400
-    assert served(scheduling, 100).count(1) == pytest.approx(50, abs=MOST_BENT)
+    assert served(scheduling, 100).count(1) == pytest.approx(50, abs=MAX_TAG_GAP)
 
 
 def test_a_backlog_that_was_cancelled_keeps_nothing_back(scheduling: Scheduling) -> None:

@@ -9,7 +9,7 @@ import pytest
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.integration.scripted_scheduler import lease, scripted_scheduler
 from tests.integration.worker_process import lease_in, worker_process
-from worker_svc.health import MOST_QUICK_FAILURES
+from worker_svc.health import MAX_QUICK_FAILURES
 
 
 def defers(lease_id: str, attempt: int = 1) -> pb.AssignedLease:
@@ -21,13 +21,13 @@ async def test_it_is_reported_and_gives_the_slot_back(tmp_path: Path, profile: s
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CREATOR_PROFILE=profile, CONTENTGEN_SLOTS="1") as process:
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            stream.assign(1, state.number, defers("a"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, defers("a"))
             update = await stream.update("deferred", "a")
             assert (update.attempt, update.deferred.retry_after.ToMilliseconds()) == (1, 2_500)
             assert update.deferred.message == "demo creator: the model is over its quota"
-            state = await stream.until("state", lambda s: not s.held_leases)
-            assert state.free_slots == 1
+            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
+            assert heartbeat.free_slots == 1
             assert process.leftovers() == set()
             assert [lease_in(event) for event in process.events("lease.deferred")] == [("task-a", "a", 1)]
 
@@ -36,11 +36,11 @@ async def test_it_does_not_count_against_the_cli(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1"):
             stream, _ = await scheduler.session()
-            for number in range(1, MOST_QUICK_FAILURES + 2):
-                state = await stream.until("state", lambda s: s.free_slots > 0 and not s.held_leases)
-                stream.assign(number, state.number, defers(f"a{number}"))
+            for number in range(1, MAX_QUICK_FAILURES + 2):
+                heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
+                stream.assign(number, heartbeat.number, defers(f"a{number}"))
                 await stream.update("deferred", f"a{number}")
-            assert not any(message.state.unhealthy for message in stream.heard)
+            assert not any(message.heartbeat.unhealthy for message in stream.heard)
 
 
 async def test_it_outlives_the_worker(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ async def test_it_outlives_the_worker(tmp_path: Path) -> None:
         with worker_process(tmp_path, scheduler.target) as process:
             stream, _ = await scheduler.session()
             stream.answer_all(reports=False)
-            state = await stream.until("state")
-            stream.assign(1, state.number, defers("a"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, defers("a"))
             await stream.update("deferred", "a")
             process.kill()
         with worker_process(tmp_path, scheduler.target) as process:
@@ -57,7 +57,7 @@ async def test_it_outlives_the_worker(tmp_path: Path) -> None:
             assert [(it.lease_id, it.stage) for it in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
             assert not hello.lost_leases
             assert (await again.update("deferred", "a")).deferred.retry_after.ToMilliseconds() == 2_500
-            await again.until("state", lambda s: not s.held_leases)
+            await again.until("heartbeat", lambda s: not s.held_leases)
             assert process.leftovers() == set()
 
 
@@ -65,10 +65,10 @@ async def test_a_scheduler_of_the_version_before_is_told_of_a_failure(tmp_path: 
     """One that knows `deferred` hears of it again as that: which one the next stream leads to, nobody knows."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
-            stream, _ = await scheduler.session(takes_deferrals=False)
+            stream, _ = await scheduler.session(accepts_deferrals=False)
             stream.answer_all(reports=False)
-            state = await stream.until("state")
-            stream.assign(1, state.number, defers("a", attempt=3))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, defers("a", attempt=3))
             update = await stream.update("failed", "a")
             assert (update.attempt, update.failed.error.reason) == (3, "CREATOR_ERROR")
             assert update.failed.error.message.endswith(": demo creator: the model is over its quota")
@@ -76,4 +76,4 @@ async def test_a_scheduler_of_the_version_before_is_told_of_a_failure(tmp_path: 
             stream.end()
             again, _ = await scheduler.session(keep=["a"])
             await again.update("deferred", "a")
-            await again.until("state", lambda s: not s.held_leases)
+            await again.until("heartbeat", lambda s: not s.held_leases)

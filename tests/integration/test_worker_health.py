@@ -12,7 +12,7 @@ import pytest
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
 from tests.integration.worker_process import WorkerProcess, lease_in, worker_process
-from worker_svc.health import MOST_QUICK_FAILURES
+from worker_svc.health import MAX_QUICK_FAILURES
 
 ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
 _CREATOR = """#!/bin/sh
@@ -66,18 +66,18 @@ def worker_with(creator: Creator, target: str, **settings: str) -> Iterator[Work
         yield worker
 
 
-async def falls_ill(stream: Stream) -> pb.State:
-    """Gives it tasks until it says that it is unhealthy; that state."""
-    for number in range(1, MOST_QUICK_FAILURES + 1):
-        state = await stream.until("state", lambda s: s.free_slots > 0 and not s.held_leases)
-        assert not state.unhealthy
-        stream.assign(number, state.number, lease(f"ill-{number}"))
+async def falls_ill(stream: Stream) -> pb.Heartbeat:
+    """Gives it tasks until it says that it is unhealthy; that heartbeat."""
+    for number in range(1, MAX_QUICK_FAILURES + 1):
+        heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
+        assert not heartbeat.unhealthy
+        stream.assign(number, heartbeat.number, lease(f"ill-{number}"))
     return await unhealthy(stream)
 
 
-async def unhealthy(stream: Stream, free_slots: int = 0) -> pb.State:
-    state: pb.State = await stream.until("state", lambda s: s.unhealthy and s.free_slots == free_slots)
-    return state
+async def unhealthy(stream: Stream, free_slots: int = 0) -> pb.Heartbeat:
+    heartbeat: pb.Heartbeat = await stream.until("heartbeat", lambda s: s.unhealthy and s.free_slots == free_slots)
+    return heartbeat
 
 
 def named(lease_id: str) -> tuple[str, str, int]:
@@ -96,7 +96,7 @@ def released_at(stream: Stream, lease_id: str) -> int:
 
 
 def first_unhealthy_at(stream: Stream) -> int:
-    return next(i for i, message in enumerate(stream.heard) if message.state.unhealthy)
+    return next(i for i, message in enumerate(stream.heard) if message.heartbeat.unhealthy)
 
 
 async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_path: Path) -> None:
@@ -108,20 +108,20 @@ async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_p
             fell_ill_at = time.monotonic()
             assert (ill.free_slots, ill.last_error) == (0, ERROR)
 
-            state = await unhealthy(stream, free_slots=1)
+            heartbeat = await unhealthy(stream, free_slots=1)
             assert time.monotonic() - fell_ill_at > 0.5, "the first pause is a second"
-            stream.assign(6, state.number, lease("tried-in-vain"))
+            stream.assign(6, heartbeat.number, lease("tried-in-vain"))
             await stream.update("failed", "tried-in-vain")
-            state = await unhealthy(stream, free_slots=0)
+            heartbeat = await unhealthy(stream, free_slots=0)
             failed_again_at = time.monotonic()
-            state = await unhealthy(stream, free_slots=1)
+            heartbeat = await unhealthy(stream, free_slots=1)
             assert time.monotonic() - failed_again_at > 0.8, "the second one is up to two"
 
             creator.mend()
-            stream.assign(7, state.number, lease("tried"))
+            stream.assign(7, heartbeat.number, lease("tried"))
             await stream.update("completed", "tried")
-            state = await stream.until("state", lambda s: not s.unhealthy and not s.held_leases)
-            assert (state.free_slots, state.last_error) == (3, "")
+            heartbeat = await stream.until("heartbeat", lambda s: not s.unhealthy and not s.held_leases)
+            assert (heartbeat.free_slots, heartbeat.last_error) == (3, "")
 
             (event, again) = worker.events("worker.unhealthy")
             assert (event["reason"], event["exit_code"], event["next_try_in"]) == ("CREATOR_ERROR", "3", 1.0)
@@ -139,15 +139,15 @@ async def test_what_waits_is_given_back_behind_a_state_and_does_not_count(tmp_pa
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target, CONTENTGEN_QUEUE_SIZE="6") as worker:
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            assert state.free_slots == 7
-            names = [f"runs-{n}" for n in range(MOST_QUICK_FAILURES)] + ["waits-1", "waits-2"]
-            stream.assign(1, state.number, *map(lease, names))
+            heartbeat = await stream.until("heartbeat")
+            assert heartbeat.free_slots == 7
+            names = [f"runs-{n}" for n in range(MAX_QUICK_FAILURES)] + ["waits-1", "waits-2"]
+            stream.assign(1, heartbeat.number, *map(lease, names))
             for name in ("waits-1", "waits-2"):
                 update = await stream.update("released", name)
                 assert update.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
                 assert first_unhealthy_at(stream) < released_at(stream, name)
-            first = stream.heard[first_unhealthy_at(stream)].state
+            first = stream.heard[first_unhealthy_at(stream)].heartbeat
             assert first.free_slots == 0
             assert {it.lease_id for it in first.held_leases} >= {"waits-1", "waits-2"}
             assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}
@@ -161,18 +161,18 @@ async def test_what_was_on_its_way_goes_back_and_a_try_that_is_cancelled_decides
             ill = await falls_ill(stream)
             stream.assign(6, ill.number - 1, lease("late"))
             assert (await stream.update("released", "late")).released.reason == pb.RELEASE_REASON_DRAINING
-            state = await unhealthy(stream, free_slots=1)
-            assert state.last_assignment == 6
+            heartbeat = await unhealthy(stream, free_slots=1)
+            assert heartbeat.last_assignment == 6
 
             creator.hang()
-            stream.assign(7, state.number, lease("cancelled"))
-            state = await unhealthy(stream, free_slots=0)
+            stream.assign(7, heartbeat.number, lease("cancelled"))
+            heartbeat = await unhealthy(stream, free_slots=0)
             stream.send(cancel=pb.Cancel(lease_id="cancelled", reason="CANCELLED_BY_CLIENT"))
             await stream.update("released", "cancelled")
-            state = await unhealthy(stream, free_slots=1)
+            heartbeat = await unhealthy(stream, free_slots=1)
             creator.mend()
             creator.go_on()
-            stream.assign(8, state.number, lease("tried"))
+            stream.assign(8, heartbeat.number, lease("tried"))
             await stream.update("completed", "tried")
             assert len(worker.events("worker.unhealthy")) == 1
 
@@ -183,16 +183,16 @@ async def test_tasks_of_one_account_that_fail_at_once_leave_it_to_others(tmp_pat
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("another-s", account_id=2))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("another-s", account_id=2))
             await stream.update("completed", "another-s")
             creator.break_again()
-            state = await stream.until("state", lambda s: s.last_assignment == 1 and not s.held_leases)
-            for number in range(2, 2 + 2 * MOST_QUICK_FAILURES):
-                stream.assign(number, state.number, lease(f"bad-{number}"))
+            heartbeat = await stream.until("heartbeat", lambda s: s.last_assignment == 1 and not s.held_leases)
+            for number in range(2, 2 + 2 * MAX_QUICK_FAILURES):
+                stream.assign(number, heartbeat.number, lease(f"bad-{number}"))
                 await stream.update("failed", f"bad-{number}")
-                state = await stream.until("state", lambda s: s.free_slots > 0 and not s.held_leases)
-                assert not state.unhealthy
+                heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
+                assert not heartbeat.unhealthy
             assert not worker.events("worker.unhealthy")
 
 
@@ -201,11 +201,11 @@ async def test_tasks_that_failed_on_another_worker_too_say_nothing_of_this_one(t
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:
             stream, _ = await scheduler.session()
-            for number in range(1, 1 + 2 * MOST_QUICK_FAILURES):
-                state = await stream.until("state", lambda s: s.free_slots > 0 and not s.held_leases)
-                assert not state.unhealthy
-                stream.assign(number, state.number, lease(f"bad-{number}", attempt=2, failed_elsewhere=True))
-            await stream.update("failed", f"bad-{2 * MOST_QUICK_FAILURES}")
+            for number in range(1, 1 + 2 * MAX_QUICK_FAILURES):
+                heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
+                assert not heartbeat.unhealthy
+                stream.assign(number, heartbeat.number, lease(f"bad-{number}", attempt=2, failed_elsewhere=True))
+            await stream.update("failed", f"bad-{2 * MAX_QUICK_FAILURES}")
             assert not worker.events("worker.unhealthy")
 
 
@@ -218,13 +218,13 @@ async def test_no_task_is_tried_while_the_cli_can_t_even_say_its_version(tmp_pat
             asked = creator.asked
             creator.refuse_to_start(127)
             unusable = "exited with status 127"
-            state = await stream.until("state", lambda s: unusable in s.last_error)
-            assert (state.unhealthy, state.free_slots) == (True, 0)
+            heartbeat = await stream.until("heartbeat", lambda s: unusable in s.last_error)
+            assert (heartbeat.unhealthy, heartbeat.free_slots) == (True, 0)
             assert creator.asked > asked
             creator.refuse_to_start(0)
             creator.mend()
-            state = await unhealthy(stream, free_slots=1)
-            stream.assign(6, state.number, lease("tried"))
+            heartbeat = await unhealthy(stream, free_slots=1)
+            stream.assign(6, heartbeat.number, lease("tried"))
             await stream.update("completed", "tried")
             assert worker.events("worker.unusable")
 
@@ -237,11 +237,11 @@ async def test_a_cli_that_vanishes_ends_it_at_once(tmp_path: Path, profile: str)
         with worker_with(creator, scheduler.target, CREATOR_PROFILE=profile):
             stream, _ = await scheduler.session()
             creator.path.unlink()
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("a"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("a"))
             assert (await stream.update("failed", "a")).failed.error.reason == "CREATOR_CLI_NOT_FOUND"
-            state = await unhealthy(stream, free_slots=0)
-            assert state.last_error.startswith("CREATOR_CLI_NOT_FOUND: ")
+            heartbeat = await unhealthy(stream, free_slots=0)
+            assert heartbeat.last_error.startswith("CREATOR_CLI_NOT_FOUND: ")
 
 
 async def test_a_new_stream_hears_of_it_and_a_new_process_begins_healthy(tmp_path: Path) -> None:
@@ -252,10 +252,10 @@ async def test_a_new_stream_hears_of_it_and_a_new_process_begins_healthy(tmp_pat
             await falls_ill(stream)
             stream.end()
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            assert (state.number, state.unhealthy, state.last_error) == (1, True, ERROR)
+            heartbeat = await stream.until("heartbeat")
+            assert (heartbeat.number, heartbeat.unhealthy, heartbeat.last_error) == (1, True, ERROR)
             worker.kill()
         with worker_with(creator, scheduler.target):
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            assert (state.unhealthy, state.free_slots) == (False, 1)
+            heartbeat = await stream.until("heartbeat")
+            assert (heartbeat.unhealthy, heartbeat.free_slots) == (False, 1)

@@ -12,7 +12,7 @@ from tests.waiting import wait_until_async
 FOR_EVER = "600"
 REFERENCE = {"CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": FOR_EVER}
 
-# Answers `status` by what is in the file `state` of its task; hangs while there is a file `hang`.
+# Answers `status` by what is in the file `heartbeat` of its task; hangs while there is a file `hang`.
 _CREATOR = """\
 #!/bin/sh
 for option; do case "$option" in --task-id=*) id=${{option#*=}} ;; esac; done
@@ -20,7 +20,7 @@ echo "$1 $id" >> {folder}/calls
 case "$1" in
     status)
         while [ -e {folder}/hang-$id ]; do sleep 0.02; done
-        printf '{{"status": "%s", "progress": %d}}' "$(cat {folder}/state-$id || echo running)" 7 ;;
+        printf '{{"status": "%s", "progress": %d}}' "$(cat {folder}/heartbeat-$id || echo running)" 7 ;;
     result) echo '{{"content": "an article"}}' ;;
 esac
 """
@@ -35,8 +35,8 @@ class Creator:
         self.path.write_text(_CREATOR.format(folder=folder))
         self.path.chmod(0o755)
 
-    def becomes(self, name: str, state: str) -> None:
-        (self._folder / f"state-task-{name}").write_text(state)
+    def becomes(self, name: str, heartbeat: str) -> None:
+        (self._folder / f"heartbeat-task-{name}").write_text(heartbeat)
 
     def hangs(self, name: str) -> None:
         (self._folder / f"hang-task-{name}").touch()
@@ -49,9 +49,9 @@ class Creator:
 
 
 async def running(stream: Stream, *names: str) -> None:
-    """Assigns leases on the first state, and returns once their CLIs run and wait for their next question."""
-    state = await stream.until("state")
-    stream.assign(1, state.number, *(lease(name) for name in names))
+    """Assigns leases on the first heartbeat, and returns once their CLIs run and wait for their next question."""
+    heartbeat = await stream.until("heartbeat")
+    stream.assign(1, heartbeat.number, *(lease(name) for name in names))
     for name in names:
         await stream.update("progress", name)
 
@@ -60,15 +60,17 @@ def poll(stream: Stream, poll_id: str) -> None:
     stream.send(poll_now=pb.PollNow(poll_id=poll_id))
 
 
-async def answer(stream: Stream, poll_id: str) -> pb.State:
-    """The first state that answers this poll."""
-    state: pb.State = await stream.until("state", lambda it: it.last_poll_id == poll_id)
-    return state
+async def answer(stream: Stream, poll_id: str) -> pb.Heartbeat:
+    """The first heartbeat that answers this poll."""
+    heartbeat: pb.Heartbeat = await stream.until("heartbeat", lambda it: it.last_poll_id == poll_id)
+    return heartbeat
 
 
 def said_before(stream: Stream, kind: str, poll_id: str) -> list[str]:
-    """The leases that an update of `kind` was told of, before the state that answers this poll."""
-    at = next(i for i, it in enumerate(stream.heard) if it.HasField("state") and it.state.last_poll_id == poll_id)
+    """The leases that an update of `kind` was told of, before the heartbeat that answers this poll."""
+    at = next(
+        i for i, it in enumerate(stream.heard) if it.HasField("heartbeat") and it.heartbeat.last_poll_id == poll_id
+    )
     reports = [it.report for it in stream.heard[:at] if it.HasField("report")]
     return [update.lease_id for it in reports for update in it.updates if update.WhichOneof("update") == kind]
 
@@ -83,10 +85,10 @@ async def test_a_poll_is_answered_behind_what_the_clis_said_to_it(tmp_path: Path
             creator.becomes("b", "failed")
 
             poll(stream, "17")
-            state = await answer(stream, "17")
+            heartbeat = await answer(stream, "17")
             assert said_before(stream, "completed", "17") == ["a"]
             assert said_before(stream, "failed", "17") == ["b"]
-            assert {held.lease_id for held in state.held_leases} >= {"c"}
+            assert {held.lease_id for held in heartbeat.held_leases} >= {"c"}
             assert creator.calls("status", "c") == 2
 
 
@@ -94,7 +96,7 @@ async def test_a_worker_that_holds_nothing_answers_at_once(tmp_path: Path) -> No
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(heartbeat=60.0)
-            await stream.until("state")
+            await stream.until("heartbeat")
             poll(stream, "1")
             await answer(stream, "1")
 
@@ -125,7 +127,7 @@ async def test_a_poll_that_comes_while_a_cli_is_asked_asks_it_once_more(tmp_path
             await wait_until_async(lambda: creator.calls("status", "a") == 2, within=5, what="the CLI is asked")
             poll(stream, "2")
             stream.send(resize=pb.Resize(slots=2))  # heard once this is stated, and so is the poll before it
-            await stream.until("state", lambda it: it.free_slots == 1)
+            await stream.until("heartbeat", lambda it: it.free_slots == 1)
             creator.hangs_no_more("a")
             await answer(stream, "2")
             assert creator.calls("status", "a") == 3
@@ -149,25 +151,25 @@ async def test_a_run_that_is_never_asked_holds_no_answer(tmp_path: Path) -> None
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(heartbeat=60.0)
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("a", demo_seconds=FOR_EVER))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("a", demo_seconds=FOR_EVER))
             await stream.update("processing", "a")
             poll(stream, "1")
-            state = await answer(stream, "1")
-            assert [held.stage for held in state.held_leases] == [pb.LEASE_STAGE_PROCESSING]
+            heartbeat = await answer(stream, "1")
+            assert [held.stage for held in heartbeat.held_leases] == [pb.LEASE_STAGE_PROCESSING]
 
 
 async def test_another_stream_is_told_of_no_poll_of_the_last_one(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(heartbeat=60.0)
-            await stream.until("state")
+            await stream.until("heartbeat")
             poll(stream, "1")
             await answer(stream, "1")
             stream.send(reconnect=pb.Reconnect())
             stream, _ = await scheduler.session(heartbeat=60.0)
-            state = await stream.until("state")
-            assert state.last_poll_id == ""
+            heartbeat = await stream.until("heartbeat")
+            assert heartbeat.last_poll_id == ""
             poll(stream, "1")
             await answer(stream, "1")
 
@@ -176,24 +178,24 @@ async def test_fewer_slots_are_stated_at_once_and_let_what_runs_run_on(tmp_path:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="3") as worker:
             stream, _ = await scheduler.session(heartbeat=60.0)
-            state = await stream.until("state")
-            assert state.free_slots == 3
-            stream.assign(1, state.number, lease("a", demo_seconds="1"), lease("b", demo_seconds="1"))
+            heartbeat = await stream.until("heartbeat")
+            assert heartbeat.free_slots == 3
+            stream.assign(1, heartbeat.number, lease("a", demo_seconds="1"), lease("b", demo_seconds="1"))
             for name in "ab":
                 await stream.update("processing", name)
             stream.send(resize=pb.Resize(slots=1))
-            state = await stream.until("state", lambda it: it.last_assignment == 1 and it.free_slots == 0)
-            assert len(state.held_leases) == 2
+            heartbeat = await stream.until("heartbeat", lambda it: it.last_assignment == 1 and it.free_slots == 0)
+            assert len(heartbeat.held_leases) == 2
             for name in "ab":
                 await stream.update("completed", name)
-            state = await stream.until("state", lambda it: it.free_slots > 0)
-            assert state.free_slots == 1
+            heartbeat = await stream.until("heartbeat", lambda it: it.free_slots > 0)
+            assert heartbeat.free_slots == 1
 
-            stream.assign(2, state.number, lease("c", demo_seconds=FOR_EVER), lease("d"))
+            stream.assign(2, heartbeat.number, lease("c", demo_seconds=FOR_EVER), lease("d"))
             await stream.update("processing", "c")
             poll(stream, "1")
-            state = await answer(stream, "1")
-            stages = {held.lease_id: held.stage for held in state.held_leases}
+            heartbeat = await answer(stream, "1")
+            stages = {held.lease_id: held.stage for held in heartbeat.held_leases}
             assert stages["d"] == pb.LEASE_STAGE_QUEUED
             assert len(worker.clis()) == 1
 
@@ -203,9 +205,9 @@ async def test_more_slots_start_what_waits(tmp_path: Path) -> None:
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
         with worker_process(tmp_path, scheduler.target, **settings):
             stream, _ = await scheduler.session(heartbeat=60.0)
-            state = await stream.until("state")
-            stream.assign(1, state.number, *(lease(name, demo_seconds=FOR_EVER) for name in "ab"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, *(lease(name, demo_seconds=FOR_EVER) for name in "ab"))
             await stream.update("processing", "a")
-            stream.ack_state(state.number, wanted=pb.Wanted(slots=3))
+            stream.ack_heartbeat(heartbeat.number, wanted=pb.DesiredState(slots=3))
             await stream.update("processing", "b")
-            await stream.until("state", lambda it: it.free_slots == 2)
+            await stream.until("heartbeat", lambda it: it.free_slots == 2)

@@ -21,7 +21,7 @@ from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Outcome
 from worker_svc.runner import Program, Runner
-from worker_svc.session.keeper import Keeper
+from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Stage
 from worker_svc.session.worker import Worker
 from worker_svc.slots import Slots
@@ -56,7 +56,9 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
     runner = Runner(guard, Program.found(sys.executable, (), {}, creator.needs), creator, scratch)
     with ThreadPoolExecutor(1) as disk:
         worker = Worker(
-            Slots(1, 1), runner, lambda on_health: Keeper(Spool(spool, disk), StartedMarks(started, disk), on_health)
+            Slots(1, 1),
+            runner,
+            lambda on_health: DurableJournal(Spool(spool, disk), StartedMarks(started, disk), on_health),
         )
         try:
             yield worker, guard

@@ -17,9 +17,9 @@ FOR_EVER = "600"
 
 
 async def running(stream: Stream, worker: WorkerProcess, *leases: pb.AssignedLease) -> list[int]:
-    """Assigns leases on the first state and waits until their CLIs run; the numbers of all processes."""
-    state = await stream.until("state")
-    stream.assign(1, state.number, *leases)
+    """Assigns leases on the first heartbeat and waits until their CLIs run; the numbers of all processes."""
+    heartbeat = await stream.until("heartbeat")
+    stream.assign(1, heartbeat.number, *leases)
     for assigned in leases:
         await stream.update("processing", assigned.lease_id)
     return [cli.pid for cli in worker.clis()]
@@ -40,16 +40,16 @@ async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
             assert "demo-creator" in hello.creator_version
             assert not hello.held_leases
 
-            state = await stream.until("state")
-            assert (state.number, state.free_slots, state.last_assignment) == (1, 3, 0)
-            stream.assign(1, state.number, lease("a", topic="--help", demo_seconds="0.1"))
+            heartbeat = await stream.until("heartbeat")
+            assert (heartbeat.number, heartbeat.free_slots, heartbeat.last_assignment) == (1, 3, 0)
+            stream.assign(1, heartbeat.number, lease("a", topic="--help", demo_seconds="0.1"))
             result = (await stream.update("completed", "a")).completed.result
             assert "--help" in result.body
             assert [u.lease_id for u in stream.updates("accepted")] == ["a"]
             assert [u.lease_id for u in stream.updates("processing")] == ["a"]
 
-            state = await stream.until("state", lambda s: not s.held_leases)
-            assert (state.free_slots, state.last_assignment) == (3, 1)
+            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
+            assert (heartbeat.free_slots, heartbeat.last_assignment) == (3, 1)
             assert worker.leftovers() == set()
             worker.term()
             assert await worker.ended() == 0
@@ -60,18 +60,18 @@ async def test_a_queue_ahead_of_the_slots_is_stated_and_worked_off_in_order(tmp_
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "2"}
         with worker_process(tmp_path, scheduler.target, **settings):
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            assert state.free_slots == 3
-            stream.assign(1, state.number, *(lease(name, demo_seconds="0.7") for name in "abc"))
-            state = await stream.until("state", lambda s: len(s.held_leases) == 3)
-            stages = {held.lease_id: held.stage for held in state.held_leases}
+            heartbeat = await stream.until("heartbeat")
+            assert heartbeat.free_slots == 3
+            stream.assign(1, heartbeat.number, *(lease(name, demo_seconds="0.7") for name in "abc"))
+            heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 3)
+            stages = {held.lease_id: held.stage for held in heartbeat.held_leases}
             assert (stages["b"], stages["c"]) == (pb.LEASE_STAGE_QUEUED, pb.LEASE_STAGE_QUEUED)
             assert stages["a"] in (pb.LEASE_STAGE_ACCEPTED, pb.LEASE_STAGE_PROCESSING)
-            assert (state.free_slots, state.last_assignment) == (0, 1)
+            assert (heartbeat.free_slots, heartbeat.last_assignment) == (0, 1)
             await stream.update("completed", "c")
             assert [u.lease_id for u in stream.updates("completed")] == ["a", "b", "c"]
-            state = await stream.until("state", lambda s: not s.held_leases)
-            assert state.free_slots == 3
+            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
+            assert heartbeat.free_slots == 3
 
 
 async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp_path: Path) -> None:
@@ -79,16 +79,16 @@ async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
             stream, hello = await scheduler.session()
             stream.answer_all(reports=False)
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("a", demo_seconds="0.1"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("a", demo_seconds="0.1"))
             report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
-            state = await stream.until("state", lambda s: s.free_slots == 1 and s.held_leases)
-            assert [(held.lease_id, held.stage) for held in state.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 1 and s.held_leases)
+            assert [(held.lease_id, held.stage) for held in heartbeat.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
             assert worker.leftovers() == {"spool/1.batch"}
             for number in range(1, report.number):
                 stream.ack_report(next(m.report for m in stream.heard if m.report.number == number))
             stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
-            await stream.until("state", lambda s: not s.held_leases)
+            await stream.until("heartbeat", lambda s: not s.held_leases)
             assert worker.leftovers() == set()
             [event] = worker.events("lease.answered")
             assert (event["outcome"], event["worker_id"]) == ("lease_lost", hello.worker_id)
@@ -102,8 +102,8 @@ async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -
         body.chmod(0o755)
         with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(body)):
             stream, _ = await scheduler.session(heartbeat=60.0)
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("a"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("a"))
             report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
             assert len(report.updates) == 1
             assert len(report.updates[0].completed.result.body) == 1_500_000
@@ -111,7 +111,7 @@ async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -
             at = next(
                 i for i, m in enumerate(stream.heard) if m.HasField("report") and m.report.number == report.number
             )
-            assert kinds[at - 1] == "state"
+            assert kinds[at - 1] == "heartbeat"
 
 
 async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_between(tmp_path: Path) -> None:
@@ -120,14 +120,14 @@ async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_
         journal = {"CREATOR_DEMO_JOURNAL": str(tmp_path / "journal"), "CREATOR_ENV": "CREATOR_DEMO_JOURNAL"}
         settings = {"CREATOR_CLI_PATH": str(creator), "CREATOR_PROFILE": "json", **journal}
         with worker_process(tmp_path, scheduler.target, **settings):
-            stream, _ = await scheduler.session(takes_parts=True)
-            state = await stream.until("state", lambda s: s.free_slots > 1)
-            stream.assign(1, state.number, lease("large", characters="1500000"), lease("small", seconds="0.5"))
+            stream, _ = await scheduler.session(accepts_report_parts=True)
+            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 1)
+            stream.assign(1, heartbeat.number, lease("large", characters="1500000"), lease("small", seconds="0.5"))
             part = await stream.until("report_part")
             assert not part.last
             for _ in range(3):  # the part is not answered yet
-                state = await stream.until("state", lambda s: s.last_assignment == 1)
-                assert (state.free_slots, "large" in {held.lease_id for held in state.held_leases}) == (0, True)
+                heartbeat = await stream.until("heartbeat", lambda s: s.last_assignment == 1)
+                assert (heartbeat.free_slots, "large" in {held.lease_id for held in heartbeat.held_leases}) == (0, True)
             await stream.update("completed", "small")
             assert [message.HasField("report_part") for message in stream.heard].count(True) == 1
             data, sizes = part.data, [len(part.data)]
@@ -143,8 +143,8 @@ async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_
             assert sizes[:-1] == sorted(sizes[:-1])
             assert sizes[-2] > 8 * sizes[0], "they grow where the link is quick"
             stream.ack_report(report)
-            state = await stream.until("state", lambda s: not s.held_leases)
-            assert state.free_slots > 0
+            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
+            assert heartbeat.free_slots > 0
 
 
 async def test_progress_is_told_at_most_once_a_second(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ async def test_progress_is_told_at_most_once_a_second(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(creator)):
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("a"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("a"))
             begun = time.monotonic()
             await stream.update("completed", "a")
             told = [update.progress.percent for update in stream.updates("progress")]
@@ -176,8 +176,8 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
             if how == "cancel":
                 stream.send(cancel=pb.Cancel(lease_id="a", reason="CANCELLED_BY_CLIENT"))
             elif how == "not renewed":
-                state = await stream.until("state", lambda s: len(s.held_leases) == 2)
-                stream.ack_state(state.number, not_renewed=["a"])
+                heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 2)
+                stream.ack_heartbeat(heartbeat.number, not_renewed=["a"])
             else:
                 report = pb.Report(number=1, updates=[pb.LeaseUpdate(lease_id="a", attempt=1)])
                 stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
@@ -187,8 +187,8 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
             assert len(worker.clis()) == 1
             assert [lease_in(event) for event in worker.events("lease.revoked")] == [("task-a", "a", 1)]
             stream.answer_all()
-            state = await stream.until("state", lambda s: s.free_slots == 2)
-            assert "b" in [held.lease_id for held in state.held_leases]
+            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 2)
+            assert "b" in [held.lease_id for held in heartbeat.held_leases]
 
 
 async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(tmp_path: Path) -> None:
@@ -200,17 +200,20 @@ async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(t
             await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
             stream.send(cancel=pb.Cancel(lease_id="a"))
             stream.ack_report(await stream.until("report", lambda it: it.updates[-1].HasField("released")))
-            state = await stream.until("state", lambda it: not it.held_leases)
-            stream.assign(2, state.number, lease("b", demo_seconds=FOR_EVER), lease("a", attempt=2))
+            heartbeat = await stream.until("heartbeat", lambda it: not it.held_leases)
+            stream.assign(2, heartbeat.number, lease("b", demo_seconds=FOR_EVER), lease("a", attempt=2))
             await stream.update("processing", "b")
             lost = pb.UpdateResult(lease_id="a", attempt=1, outcome=pb.UPDATE_OUTCOME_LEASE_LOST)
             stream.send(
                 acknowledgement=pb.Acknowledgement(
-                    state_number=state.number, wanted=pb.Wanted(slots=2), report_number=1, results=[lost]
+                    heartbeat_number=heartbeat.number,
+                    desired_state=pb.DesiredState(slots=2),
+                    report_number=1,
+                    results=[lost],
                 )
             )
             stream.answer_all()
-            await stream.until("state", lambda it: it.free_slots == 1 and len(it.held_leases) == 1)
+            await stream.until("heartbeat", lambda it: it.free_slots == 1 and len(it.held_leases) == 1)
             released = stream.updates("released")[-1]
             assert (released.lease_id, released.attempt, released.released.started) == ("a", 2, False)
 
@@ -224,16 +227,16 @@ async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_
         with worker_process(tmp_path, scheduler.target, **settings) as worker:
             stream, _ = await scheduler.session(lease_ttl=5.0)
             stream.answer_all(states=False)
-            state = await stream.until("state")
+            heartbeat = await stream.until("heartbeat")
             built_at = time.monotonic()
-            stream.assign(1, state.number, lease("a", demo_seconds=FOR_EVER))
+            stream.assign(1, heartbeat.number, lease("a", demo_seconds=FOR_EVER))
             released = await stream.update("released", "a")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
             assert time.monotonic() - built_at < 5.0, "the lease can run out elsewhere from then on"
             assert not worker.clis()
             stream.answer_all()
-            state = await stream.until("state", lambda s: not s.held_leases)
-            stream.assign(2, state.number, lease("b", demo_seconds="0.1"))
+            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
+            stream.assign(2, heartbeat.number, lease("b", demo_seconds="0.1"))
             await stream.update("completed", "b")
 
 
@@ -241,8 +244,8 @@ async def test_acknowledged_states_let_a_run_outlast_the_lease_time(tmp_path: Pa
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(lease_ttl=2.0, heartbeat=0.3)
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("a", demo_seconds="4"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("a", demo_seconds="4"))
             await stream.update("completed", "a")
             assert stream.updates("released") == []
 
@@ -251,8 +254,8 @@ async def test_what_comes_too_late_is_given_back_unstarted(tmp_path: Path) -> No
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
-            first = await stream.until("state")
-            await stream.until("state", lambda s: s.number > first.number + 6)  # more than the lease time later
+            first = await stream.until("heartbeat")
+            await stream.until("heartbeat", lambda s: s.number > first.number + 6)  # more than the lease time later
             stream.assign(1, first.number, lease("a"))
             released = await stream.update("released", "a")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=False)
@@ -275,8 +278,8 @@ async def test_what_waits_longer_than_it_may_run_is_given_back(tmp_path: Path) -
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
         with worker_process(tmp_path, scheduler.target, **settings):
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("runs", demo_seconds=FOR_EVER), lease("waits", timeout=1.0))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("runs", demo_seconds=FOR_EVER), lease("waits", timeout=1.0))
             released = await stream.update("released", "waits")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_QUEUED_TOO_LONG, started=False)
 
@@ -285,13 +288,13 @@ async def test_a_cli_that_fails_is_the_task_s_error(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
+            heartbeat = await stream.until("heartbeat")
             stream.assign(
-                1, state.number, lease("a", demo_fail="exit"), lease("b", demo_fail="fork", demo_seconds="0.1")
+                1, heartbeat.number, lease("a", demo_fail="exit"), lease("b", demo_fail="fork", demo_seconds="0.1")
             )
             error = (await stream.update("failed", "a")).failed.error
             assert (error.reason, error.details["exit_code"]) == ("CREATOR_ERROR", "3")
-            await stream.until("state", lambda s: not s.held_leases)
+            await stream.until("heartbeat", lambda s: not s.held_leases)
             assert [u.lease_id for u in stream.updates("completed")] == ["b"]
             assert not worker.clis(), "what the CLI left behind ended with its run"
             assert worker.leftovers() == set()
@@ -307,15 +310,15 @@ async def test_a_disk_that_refuses_costs_no_result_and_takes_no_task(tmp_path: P
                 (folder / name).rename(folder / f"{name}.away")
             assert (await stream.update("completed", "a")).completed.result.body
             assert lease_in(worker.events("spool.refused")[0]) == ("task-a", "a", 1)
-            state = await stream.until("state", lambda s: not s.held_leases)
-            assert state.free_slots == 0
+            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
+            assert heartbeat.free_slots == 0
 
-            stream.assign(2, state.number, lease("b", demo_seconds="0.1"))
+            stream.assign(2, heartbeat.number, lease("b", demo_seconds="0.1"))
             released = await stream.update("released", "b")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_REFUSED, started=False)
 
             for name in ("spool", "started"):
                 (folder / f"{name}.away").rename(folder / name)
-            state = await stream.until("state", lambda s: s.free_slots == 3)
-            stream.assign(3, state.number, lease("b", attempt=2, demo_seconds="0.1"))
+            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 3)
+            stream.assign(3, heartbeat.number, lease("b", attempt=2, demo_seconds="0.1"))
             await stream.update("completed", "b")

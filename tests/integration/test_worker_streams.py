@@ -45,8 +45,8 @@ async def test_a_new_stream_finds_everything_as_it_was(tmp_path: Path, how: str)
             report = await again.until("report")
             told = [update.WhichOneof("update") for update in report.updates]
             assert told[:2] == ["accepted", "processing"], "sent again, in order"
-            state = await again.until("state")
-            assert (state.number, state.free_slots, state.last_assignment) == (1, 2, 0)
+            heartbeat = await again.until("heartbeat")
+            assert (heartbeat.number, heartbeat.free_slots, heartbeat.last_assignment) == (1, 2, 0)
             assert [cli.pid for cli in worker.clis()] == clis, "the CLI is the same process"
             await again.update("completed", "a")
 
@@ -56,10 +56,10 @@ async def test_a_heartbeat_interval_that_nobody_means_is_not_believed(tmp_path: 
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(heartbeat=interval, lease_ttl=300e9)
-            await stream.until("state")
+            await stream.until("heartbeat")
             stream.end()
             again, _ = await scheduler.session()
-            await again.until("state")
+            await again.until("heartbeat")
             opened = worker.events("session.opened")
             assert 0 < opened[0]["heartbeat_interval"] <= 60
             assert not worker.events("stream.fault")
@@ -70,9 +70,9 @@ async def test_slots_that_no_worker_may_have_are_not_believed(tmp_path: Path, sl
     """They would outlast the stream, in each hello: a scheduler refuses one that names more than 1,000."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="2"):
-            stream, _ = await scheduler.session(wanted=pb.Wanted(slots=slots))
+            stream, _ = await scheduler.session(wanted=pb.DesiredState(slots=slots))
             stream.send(resize=pb.Resize(slots=slots))
-            await stream.until("state")
+            await stream.until("heartbeat")
             stream.end()
             _, hello = await scheduler.session()
             assert hello.slots == 2
@@ -83,8 +83,8 @@ async def test_a_dropped_lease_is_stopped_but_a_spooled_result_is_sent_all_the_s
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
             stream.answer_all(reports=False)
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("done", demo_seconds="0.1"), lease("runs", demo_seconds=FOR_EVER))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("done", demo_seconds="0.1"), lease("runs", demo_seconds=FOR_EVER))
             await stream.update("completed", "done")
             stream.end()
             again, hello = await scheduler.session(drop=["done", "runs"])
@@ -125,8 +125,8 @@ async def test_a_spooled_result_outlives_the_worker(tmp_path: Path) -> None:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, first = await scheduler.session()
             stream.answer_all(reports=False)
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("a", attempt=4, demo_seconds="0.1"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("a", attempt=4, demo_seconds="0.1"))
             body = (await stream.update("completed", "a")).completed.result.body
             worker.kill()
         with worker_process(tmp_path, scheduler.target) as worker:
@@ -143,8 +143,8 @@ async def test_a_spooled_result_outlives_the_worker(tmp_path: Path) -> None:
             assert "task_id" not in event, "the spool does not know it"
             update = await again.update("completed", "a")
             assert (update.attempt, update.completed.result.body) == (4, body)
-            state = await again.until("state", lambda s: not s.held_leases)
-            assert state.free_slots == 3
+            heartbeat = await again.until("heartbeat", lambda s: not s.held_leases)
+            assert heartbeat.free_slots == 3
             assert worker.leftovers() == set()
 
 
@@ -181,16 +181,16 @@ async def test_term_gives_back_what_waits_and_finishes_what_runs(tmp_path: Path)
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
         with worker_process(tmp_path, scheduler.target, **settings) as worker:
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
-            stream.assign(1, state.number, lease("runs", demo_seconds="1.5"), lease("waits"))
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, lease("runs", demo_seconds="1.5"), lease("waits"))
             await stream.update("processing", "runs")
             worker.term()
             await stream.until("draining")
             released = await stream.update("released", "waits")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
-            state = await stream.until("state", lambda s: len(s.held_leases) == 1)
-            assert state.free_slots == 0
-            stream.assign(2, state.number, lease("late"))
+            heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 1)
+            assert heartbeat.free_slots == 0
+            stream.assign(2, heartbeat.number, lease("late"))
             assert not (await stream.update("released", "late")).released.started
             await stream.update("completed", "runs")
             assert await worker.ended() == 0
@@ -202,15 +202,15 @@ async def test_an_idle_worker_that_is_told_to_end_leaves_no_lease_behind(tmp_pat
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
-            state = await stream.until("state")
+            heartbeat = await stream.until("heartbeat")
             stream.answer_all(states=False)
             worker.term()
             await stream.until("draining")
-            closed = await stream.until("state", lambda s: s.free_slots == 0)
-            stream.assign(1, state.number, lease("a"))
-            stream.ack_state(closed.number)
+            closed = await stream.until("heartbeat", lambda s: s.free_slots == 0)
+            stream.assign(1, heartbeat.number, lease("a"))
+            stream.ack_heartbeat(closed.number)
             assert not (await stream.update("released", "a")).released.started
-            stream.ack_state((await stream.until("state")).number)
+            stream.ack_heartbeat((await stream.until("heartbeat")).number)
             assert await worker.ended() == 0
 
 
@@ -245,15 +245,15 @@ async def test_the_drain_time_out_does_what_a_second_term_does(tmp_path: Path) -
 async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_path: Path, how: str) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
-            wanted = pb.Wanted(drain=True)
+            wanted = pb.DesiredState(drain=True)
             stream, _ = await scheduler.session(wanted=wanted if how == "welcome" else None)
-            stream.wanted = wanted
+            stream.desired_state = wanted
             if how == "message":
                 stream.send(drain=pb.Drain())
             elif how == "acknowledgement":
-                stream.ack_state((await stream.until("state")).number, wanted=wanted)
-            first = await stream.until("state", lambda s: s.free_slots == 0)
-            await stream.until("state", lambda s: s.free_slots == 0 and s.number > first.number + 3)
+                stream.ack_heartbeat((await stream.until("heartbeat")).number, wanted=wanted)
+            first = await stream.until("heartbeat", lambda s: s.free_slots == 0)
+            await stream.until("heartbeat", lambda s: s.free_slots == 0 and s.number > first.number + 3)
             worker.term()
             assert await worker.ended() == 0
 
@@ -261,17 +261,17 @@ async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_p
 async def test_a_drain_that_is_not_wanted_any_more_is_over_and_a_stop_is_for_good(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
-            stream, _ = await scheduler.session(wanted=pb.Wanted(drain=True))
-            stream.wanted = pb.Wanted(drain=True)
-            await stream.until("state", lambda s: s.free_slots == 0)
-            stream.wanted = pb.Wanted()
-            open_state = await stream.until("state", lambda s: s.free_slots > 0)
+            stream, _ = await scheduler.session(wanted=pb.DesiredState(drain=True))
+            stream.desired_state = pb.DesiredState(drain=True)
+            await stream.until("heartbeat", lambda s: s.free_slots == 0)
+            stream.desired_state = pb.DesiredState()
+            open_state = await stream.until("heartbeat", lambda s: s.free_slots > 0)
             stream.assign(1, open_state.number, lease("a", demo_seconds=FOR_EVER))
             await stream.update("processing", "a")
             assert not any(message.HasField("draining") for message in stream.heard), "it was not to be stopped"
             worker.term()
             await stream.until("draining")
-            await stream.until("state", lambda s: s.free_slots == 0)
+            await stream.until("heartbeat", lambda s: s.free_slots == 0)
             worker.term()
             await stream.update("released", "a")
             assert await worker.ended() == 0
@@ -368,8 +368,8 @@ async def test_a_stopped_worker_has_its_runs_ended_and_serves_on(tmp_path: Path)
                 worker.process.send_signal(signal.SIGCONT)
             released = await stream.update("released", "a")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
-            state = await stream.until("state", lambda s: not s.held_leases)
-            stream.assign(2, state.number, lease("b", demo_seconds="0.1"))
+            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
+            stream.assign(2, heartbeat.number, lease("b", demo_seconds="0.1"))
             await stream.update("completed", "b")
 
 
@@ -388,5 +388,5 @@ async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before
                 worker.process.send_signal(signal.SIGCONT)
             assert "paid for" in (await stream.update("completed", "ends")).completed.result.body
             assert (await stream.update("released", "endless")).released.reason == pb.RELEASE_REASON_EXPIRED
-            await stream.until("state", lambda s: not s.held_leases)
+            await stream.until("heartbeat", lambda s: not s.held_leases)
             assert worker.leftovers() == set()

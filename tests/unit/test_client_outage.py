@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contentgen.client.outage import FIRST_CEILING, LONGEST_CEILING, Outage
+from contentgen.client.outage import FIRST_CEILING, MAX_CEILING, Outage
 
 
 class Clock:
@@ -23,7 +23,7 @@ def test_the_ceiling_doubles_up_to_the_longest_and_the_pause_is_anywhere_below_i
     outage = Outage(None, 10.0, clock=Clock(), jitter=jitter)
     pauses = [outage.pause() for _ in range(2_000)]
     assert pauses[:6] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.25]
-    assert pauses[-1] == LONGEST_CEILING / 4
+    assert pauses[-1] == MAX_CEILING / 4
     assert {low for low, _ in drawn} == {0}
 
 

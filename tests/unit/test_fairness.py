@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.fairness import MOST_BENT, REFILL, WINDOW, Line, allot, effective, refill, room, tags
+from scheduler_svc.domain.fairness import MAX_TAG_GAP, REFILL, WINDOW, Line, allot, effective, refill, tag_space, tags
 
 
 def test_the_first_tag_is_where_the_account_s_finish_was() -> None:
@@ -47,12 +47,12 @@ WEIGHTS = st.sampled_from([0.001, 0.25, 1.0, 3.0, 1_000.0])
 @given(now=st.floats(0, 1e9), weight=WEIGHTS)
 def test_an_idle_account_has_room_for_a_whole_window(now: float, weight: float) -> None:
     for finish in (0.0, now / 2, now):
-        assert room(finish, now, weight) == WINDOW
+        assert tag_space(finish, now, weight) == WINDOW
 
 
 @given(now=st.floats(0, 1e6), weight=WEIGHTS, count=st.integers(0, 2 * WINDOW))
 def test_what_has_a_tag_is_no_further_ahead_than_the_window(now: float, weight: float, count: int) -> None:
-    left = room(now + count / weight, now, weight)
+    left = tag_space(now + count / weight, now, weight)
     assert left == pytest.approx(max(0, WINDOW - count), abs=1)
 
 
@@ -175,8 +175,8 @@ def test_no_stream_of_a_higher_priority_keeps_a_seat_from_a_task_for_ever(
 
 @pytest.mark.parametrize("weight", [0.25, 1.0, 4.0])
 def test_tags_are_bent_once_more_have_left_than_a_few(weight: float) -> None:
-    for left, bent in ((MOST_BENT, False), (MOST_BENT + 1, True)):
-        assert Line(5, 100 / weight, 0.0, 100 - left, 0).bent(weight) is bent
+    for left, bent in ((MAX_TAG_GAP, False), (MAX_TAG_GAP + 1, True)):
+        assert Line(5, 100 / weight, 0.0, 100 - left, 0).has_tag_gap(weight) is bent
 
 
 class Queue:
@@ -191,7 +191,7 @@ class Queue:
 
     def _fill(self, account: str) -> None:
         weight, now = self._weights[account], self._waiting[0][0] if self._waiting else 0.0
-        count = room(self._finish[account], now, weight)
+        count = tag_space(self._finish[account], now, weight)
         self._finish[account] = max(self._finish[account], now) + count / weight
         for tag in tags(self._finish[account], count, weight):
             heapq.heappush(self._waiting, (tag, account))

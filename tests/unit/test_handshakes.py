@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.api.server.handshakes import MOST_TOLD, WINDOW, Failure, Failures, Limit
+from scheduler_svc.api.server.handshakes import MAX_TOLD, WINDOW, Failure, Failures, Limit
 
 BEGIN = "I1127 08:12:05.889937    5744 handshaker.cc:155] CallNextHandshakerLocked: "
 SSL = (
@@ -54,7 +54,7 @@ def test_a_handshake_that_goes_well_is_none() -> None:
 def test_within_a_window_some_are_told_and_the_others_counted() -> None:
     limit = Limit()
     assert limit.over(0.0) == 0
-    assert [limit.admits() for _ in range(MOST_TOLD + 3)] == [True] * MOST_TOLD + [False] * 3
+    assert [limit.admits() for _ in range(MAX_TOLD + 3)] == [True] * MAX_TOLD + [False] * 3
     assert limit.over(WINDOW - 0.1) == 0
     assert limit.over(WINDOW) == 3
     assert limit.admits()

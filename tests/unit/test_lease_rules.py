@@ -161,29 +161,29 @@ class TestCapacity:
 
     def test_what_is_stated_is_free_until_it_lapses(self) -> None:
         capacity = Capacity()
-        capacity.stated(1, free_slots=3, last_assignment=0, lapses_at=15.0)
+        capacity.heartbeat(1, free_slots=3, last_assignment=0, lapses_at=15.0)
         assert (capacity.free(14.9), capacity.free(15.0)) == (3, 0)
 
     def test_an_assignment_that_was_not_read_counts_ended_or_not(self) -> None:
         capacity = Capacity()
-        capacity.stated(1, free_slots=3, last_assignment=0, lapses_at=15.0)
+        capacity.heartbeat(1, free_slots=3, last_assignment=0, lapses_at=15.0)
         assert capacity.assigned(2) == 1
-        capacity.stated(2, free_slots=3, last_assignment=0, lapses_at=25.0)
+        capacity.heartbeat(2, free_slots=3, last_assignment=0, lapses_at=25.0)
         assert capacity.free(20.0) == 1
-        capacity.stated(3, free_slots=1, last_assignment=1, lapses_at=35.0)
+        capacity.heartbeat(3, free_slots=1, last_assignment=1, lapses_at=35.0)
         assert capacity.free(30.0) == 1
 
     def test_a_state_that_is_not_the_newest_changes_nothing(self) -> None:
         capacity = Capacity()
-        capacity.stated(2, free_slots=1, last_assignment=0, lapses_at=15.0)
-        capacity.stated(1, free_slots=9, last_assignment=5, lapses_at=99.0)
+        capacity.heartbeat(2, free_slots=1, last_assignment=0, lapses_at=15.0)
+        capacity.heartbeat(1, free_slots=9, last_assignment=5, lapses_at=99.0)
         assert (capacity.free(14.0), capacity.free(16.0)) == (1, 0)
 
     def test_a_worker_that_states_less_than_it_was_sent_gets_nothing(self) -> None:
         capacity = Capacity()
-        capacity.stated(1, free_slots=5, last_assignment=0, lapses_at=15.0)
+        capacity.heartbeat(1, free_slots=5, last_assignment=0, lapses_at=15.0)
         capacity.assigned(5)
-        capacity.stated(2, free_slots=2, last_assignment=0, lapses_at=25.0)
+        capacity.heartbeat(2, free_slots=2, last_assignment=0, lapses_at=25.0)
         assert capacity.free(20.0) == 0
 
 
@@ -201,7 +201,7 @@ def test_never_more_is_granted_than_was_stated_less_what_was_not_read(data: st.D
             number += 1
             states.append((number, slots - sum(held), last_read))
         elif step == "commit" and states:
-            capacity.stated(*states.pop(0), lapses_at=1.0)
+            capacity.heartbeat(*states.pop(0), lapses_at=1.0)
         elif step == "grant" and (free := capacity.free(now=0.0)):
             leases = data.draw(st.integers(1, free))
             on_the_way.append((capacity.assigned(leases), leases))

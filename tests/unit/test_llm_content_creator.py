@@ -16,7 +16,8 @@ import pytest
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import load, progress
 from worker_svc.creators.base import Job, Settings
-from worker_svc.creators.llm_content_creator import said, stored
+from worker_svc.creators.llm_content_creator import database as stored
+from worker_svc.creators.llm_content_creator import stdout as said
 from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"

@@ -11,7 +11,7 @@ from scheduler_svc.application.leases.streams import (
     MAX_ASSIGNMENT_BYTES,
     MAX_UNSENT_ASSIGNMENTS,
     MAX_UNSENT_ORDERS,
-    AckState,
+    AcknowledgeHeartbeat,
     Assign,
     CancelLease,
     DrainOrder,
@@ -22,7 +22,7 @@ from scheduler_svc.application.leases.streams import (
 )
 from scheduler_svc.application.records import Grant
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.worker import State, Wanted
+from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 LATER = 10.0
 LARGE = 64 * 1024
@@ -37,7 +37,7 @@ def grants(count: int, topic: str = "a topic", start: int = 1) -> list[Grant]:
 
 def with_room(worker_id: str, session_key: int, free_slots: int) -> WorkerStream:
     stream = WorkerStream(worker_id, session_key)
-    stream.stated(State(1, free_slots, (), 0), LATER)
+    stream.heartbeat(Heartbeat(1, free_slots, (), 0), LATER)
     return stream
 
 
@@ -50,7 +50,7 @@ def test_leases_are_cut_by_number_and_numbered_on() -> None:
     sent = grants(2 * MAX_ASSIGNMENT + 1)
     stream.assign(1, sent)
     parts = assignments(stream)
-    assert [(part.number, part.state_number, len(part.grants)) for part in parts] == [
+    assert [(part.number, part.heartbeat_number, len(part.grants)) for part in parts] == [
         (1, 1, MAX_ASSIGNMENT),
         (2, 1, MAX_ASSIGNMENT),
         (3, 1, 1),
@@ -79,10 +79,10 @@ async def test_what_was_not_handed_to_the_stream_is_known() -> None:
     stream = with_room("w", 1, 10)
     stream.assign(1, grants(2))
     assert isinstance(await stream.next(), Assign)  # this one may have arrived
-    stream.send(AckState(1, (), (), Wanted()))
+    stream.send(AcknowledgeHeartbeat(1, (), (), DesiredState()))
     stream.assign(1, grants(3, start=10))
     acknowledged, assigned = stream.unsent()
-    assert isinstance(acknowledged, AckState)
+    assert isinstance(acknowledged, AcknowledgeHeartbeat)
     assert isinstance(assigned, Assign)
     assert [grant.ref.task_key for grant in assigned.grants] == [10, 11, 12]
     assert stream.unsent() == []
@@ -105,7 +105,7 @@ async def take(stream: WorkerStream, count: int) -> list[Outgoing]:
 
 
 def rooms(streams: Streams, most: int = 10, now: float = 0.0) -> list[tuple[str, int]]:
-    return [(room.worker_id, room.free) for room in streams.rooms(now, most)]
+    return [(room.worker_id, room.free) for room in streams.capacities(now, most)]
 
 
 def test_rooms_are_those_of_the_streams_that_have_some() -> None:
@@ -125,7 +125,7 @@ def test_few_rooms_are_those_of_the_emptiest_and_each_has_its_turn() -> None:
     assert rooms(streams, 2) == [("v", 3), ("u", 2)]
     added["v"].assign(1, grants(1))
     assert rooms(streams) == [("u", 2), ("w", 2), ("v", 2)]
-    added["u"].stated(State(2, 2, (), 0), LATER)
+    added["u"].heartbeat(Heartbeat(2, 2, (), 0), LATER)
     assert rooms(streams, 1) == [("u", 2)], "a heartbeat does not put it behind the others"
 
 
@@ -135,10 +135,10 @@ def test_who_is_gone_or_closed_has_no_room() -> None:
     for stream in (gone, closed, replaced):
         streams.add(stream)
     streams.remove(gone)
-    gone.stated(State(2, 1, (), 0), LATER)  # committed after its stream was gone
-    closed.close_room()
+    gone.heartbeat(Heartbeat(2, 1, (), 0), LATER)  # committed after its stream was gone
+    closed.close_capacity()
     assert rooms(streams) == [("w", 1)]
-    closed.stated(State(2, 4, (), 0), LATER)
+    closed.heartbeat(Heartbeat(2, 4, (), 0), LATER)
     assert rooms(streams) == [("v", 4), ("w", 1)]
 
 
@@ -147,7 +147,7 @@ def test_who_lapsed_has_room_again_once_it_states_some() -> None:
     stream = with_room("w", 1, 2)
     streams.add(stream)
     assert rooms(streams, now=LATER) == []
-    stream.stated(State(2, 2, (), 0), 2 * LATER)
+    stream.heartbeat(Heartbeat(2, 2, (), 0), 2 * LATER)
     assert rooms(streams, now=LATER) == [("w", 2)]
 
 
@@ -169,14 +169,14 @@ async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing
         relieved += 1
 
     stream = WorkerStream("w", 1, relieved=note)
-    stream.stated(State(1, 100, (), 0), LATER)
+    stream.heartbeat(Heartbeat(1, 100, (), 0), LATER)
     streams.add(stream)
     for key in range(1, MAX_UNSENT_ASSIGNMENTS + 1):
-        assert streams.rooms(0.0, 100)
+        assert streams.capacities(0.0, 100)
         stream.assign(1, grants(1, start=key))
-    assert streams.rooms(0.0, 100) == []
+    assert streams.capacities(0.0, 100) == []
     await stream.next()
-    assert (relieved, len(streams.rooms(0.0, 100))) == (1, 1)
+    assert (relieved, len(streams.capacities(0.0, 100))) == (1, 1)
     await stream.next()
     assert relieved == 1
 
@@ -194,9 +194,9 @@ def test_a_replaced_session_offers_no_room(order: tuple[int, int]) -> None:
     streams = Streams()
     for session_key in order:
         streams.add(with_room("w", session_key, 4))
-    assert [(room.session_key, room.free) for room in streams.rooms(0.0, 100)] == [(2, 4)]
+    assert [(room.session_key, room.free) for room in streams.capacities(0.0, 100)] == [(2, 4)]
     streams.remove(found(streams, 2))
-    assert streams.rooms(0.0, 100) == [], "its successor is gone, it stays replaced"
+    assert streams.capacities(0.0, 100) == [], "its successor is gone, it stays replaced"
 
 
 def found(streams: Streams, session_key: int) -> WorkerStream:

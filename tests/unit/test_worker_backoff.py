@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_svc.session.backoff import FIRST, LONGEST_UNTOLD, Backoff
+from worker_svc.session.backoff import FIRST, MAX_UNTOLD, Backoff
 
 
 def pauses(backoff: Backoff, number: int = 200) -> list[float]:
@@ -11,7 +11,7 @@ def pauses(backoff: Backoff, number: int = 200) -> list[float]:
 
 def test_no_pause_is_longer_than_a_heartbeat_interval() -> None:
     backoff = Backoff()
-    assert max(pauses(backoff)) <= LONGEST_UNTOLD
+    assert max(pauses(backoff)) <= MAX_UNTOLD
     backoff.longest = 0.5
     assert max(pauses(backoff)) <= 0.5
     backoff.longest = 10.0
@@ -22,7 +22,7 @@ def test_the_first_pause_is_short_and_is_so_again_after_a_stream_that_lasted() -
     backoff = Backoff()
     assert backoff.pause() <= FIRST
     pauses(backoff)
-    backoff.succeeded(lasted=LONGEST_UNTOLD)
+    backoff.succeeded(lasted=MAX_UNTOLD)
     assert backoff.pause() <= FIRST
 
 

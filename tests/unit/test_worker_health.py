@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from worker_svc.health import (
     FIRST_PAUSE,
     LATELY,
-    LONGEST_PAUSE,
     MAX_ERROR,
-    MOST_QUICK_FAILURES,
+    MAX_PAUSE,
+    MAX_QUICK_FAILURES,
     QUICK,
     Breaker,
     Circuit,
@@ -56,7 +56,7 @@ def state_of(breaker: Breaker) -> Circuit:
     return breaker.circuit
 
 
-def quick_failures(breaker: Breaker, number: int = MOST_QUICK_FAILURES) -> None:
+def quick_failures(breaker: Breaker, number: int = MAX_QUICK_FAILURES) -> None:
     for _ in range(number):
         run(breaker, Lease(), ILL)
 
@@ -81,7 +81,7 @@ def tried(breaker: Breaker, outcome: Outcome, lasted: float = 0.1) -> None:
 
 def test_a_new_worker_takes_whatever_there_is_room_for() -> None:
     breaker = Breaker()
-    assert (state_of(breaker), breaker.room, breaker.last_error) == (Circuit.CLOSED, None, "")
+    assert (state_of(breaker), breaker.capacity, breaker.last_error) == (Circuit.CLOSED, None, "")
     assert breaker.admit(A)
     assert breaker.admit(B)
 
@@ -91,14 +91,14 @@ def test_five_quick_failures_in_a_row_open_it() -> None:
     quick_failures(breaker, 4)
     assert breaker.admit(A)
     quick_failures(breaker, 1)
-    assert (state_of(breaker), breaker.room) == (Circuit.OPEN, 0)
+    assert (state_of(breaker), breaker.capacity) == (Circuit.OPEN, 0)
     assert breaker.last_error == "CREATOR_ERROR: the CLI exited with status 3"
     assert not breaker.admit(A)
 
 
 def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
     breaker = Breaker()
-    for _ in range(MOST_QUICK_FAILURES):
+    for _ in range(MAX_QUICK_FAILURES):
         breaker.ran(Lease(), REFUSED, 0.1)
     assert state_of(breaker) is Circuit.CLOSED
     quick_failures(breaker, 4)
@@ -106,7 +106,7 @@ def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
     quick_failures(breaker, 1)
     assert state_of(breaker) is Circuit.OPEN
     tried(breaker, REFUSED)
-    assert (state_of(breaker), breaker.room) == (Circuit.HALF_OPEN, 1)
+    assert (state_of(breaker), breaker.capacity) == (Circuit.HALF_OPEN, 1)
     tried(breaker, WELL)
     assert state_of(breaker) is Circuit.CLOSED
 
@@ -161,7 +161,7 @@ def test_nor_do_they_with_one_failure_of_another_account() -> None:
 
 def test_two_accounts_open_it_as_soon_as_one_alone() -> None:
     breaker = Breaker()
-    for n in range(MOST_QUICK_FAILURES):
+    for n in range(MAX_QUICK_FAILURES):
         assert state_of(breaker) is Circuit.CLOSED
         run(breaker, Lease(account_id=1 + n % 2), ILL)
     assert state_of(breaker) is Circuit.OPEN
@@ -172,7 +172,7 @@ def test_another_account_s_tasks_are_forgotten_after_a_while() -> None:
     run(breaker, Lease(account_id=2))
     for _ in range(LATELY):
         run(breaker, Lease())
-    quick_failures(breaker, MOST_QUICK_FAILURES - 1)
+    quick_failures(breaker, MAX_QUICK_FAILURES - 1)
     assert state_of(breaker) is Circuit.CLOSED
     quick_failures(breaker, 1)
     assert state_of(breaker) is Circuit.OPEN
@@ -185,17 +185,17 @@ def test_not_before_that(between: int) -> None:
         run(breaker, Lease(account_id=account_id))
     for _ in range(between):
         run(breaker, Lease())
-    quick_failures(breaker, MOST_QUICK_FAILURES - 1)
+    quick_failures(breaker, MAX_QUICK_FAILURES - 1)
     assert state_of(breaker) is Circuit.CLOSED
     quick_failures(breaker, 1)
-    assert state_of(breaker) is (Circuit.OPEN if between + MOST_QUICK_FAILURES > LATELY else Circuit.CLOSED)
+    assert state_of(breaker) is (Circuit.OPEN if between + MAX_QUICK_FAILURES > LATELY else Circuit.CLOSED)
 
 
 def test_tasks_that_failed_elsewhere_too_are_at_fault_themselves() -> None:
     breaker = Breaker()
-    for _ in range(LATELY - MOST_QUICK_FAILURES):
+    for _ in range(LATELY - MAX_QUICK_FAILURES):
         run(breaker, Lease(failed_elsewhere=True), ILL)
-    quick_failures(breaker, MOST_QUICK_FAILURES - 1)
+    quick_failures(breaker, MAX_QUICK_FAILURES - 1)
     assert state_of(breaker) is Circuit.CLOSED, "but they don't start the count anew"
     run(breaker, Lease(failed_elsewhere=True), ILL)
     assert state_of(breaker) is Circuit.OPEN, "nothing but failures for so long speaks against the CLI after all"
@@ -217,7 +217,7 @@ def test_where_the_cli_can_t_be_run_no_task_is_tried() -> None:
     assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "it is not there")
     for _ in range(20):
         breaker.unusable("it is not there")
-    assert breaker.pause >= LONGEST_PAUSE / 2
+    assert breaker.pause >= MAX_PAUSE / 2
     tried(breaker, WELL)
     breaker.unusable("late news")
     assert state_of(breaker) is Circuit.CLOSED
@@ -233,16 +233,16 @@ def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
 def test_after_the_pause_one_lease_is_tried_and_no_other_is_taken() -> None:
     breaker = opened()
     breaker.try_again()
-    assert (state_of(breaker), breaker.room) == (Circuit.HALF_OPEN, 1)
+    assert (state_of(breaker), breaker.capacity) == (Circuit.HALF_OPEN, 1)
     assert breaker.admit(A)
-    assert breaker.room == 0
+    assert breaker.capacity == 0
     assert not breaker.admit(B)
 
 
 def test_one_try_that_completes_closes_it() -> None:
     breaker = opened()
     tried(breaker, WELL)
-    assert (state_of(breaker), breaker.room, breaker.last_error) == (Circuit.CLOSED, None, "")
+    assert (state_of(breaker), breaker.capacity, breaker.last_error) == (Circuit.CLOSED, None, "")
     quick_failures(breaker, 4)
     assert state_of(breaker) is Circuit.CLOSED, "the count begins anew"
 
@@ -268,7 +268,7 @@ def test_what_is_deferred_neither_counts_nor_ends_the_count() -> None:
 def test_a_try_that_is_deferred_decides_nothing() -> None:
     breaker = opened()
     tried(breaker, LATER)
-    assert (state_of(breaker), breaker.room) == (Circuit.HALF_OPEN, 1)
+    assert (state_of(breaker), breaker.capacity) == (Circuit.HALF_OPEN, 1)
 
 
 def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
@@ -276,9 +276,9 @@ def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
     breaker.try_again()
     assert breaker.admit(A)
     breaker.over("another")
-    assert breaker.room == 0
+    assert breaker.capacity == 0
     breaker.over(A.lease_id)
-    assert breaker.room == 1
+    assert breaker.capacity == 1
     assert breaker.admit(B)
 
 
@@ -290,7 +290,7 @@ def test_a_run_that_began_before_decides_nothing(outcome: Outcome) -> None:
     assert (state_of(breaker), breaker.pause, breaker.last_error) == (Circuit.OPEN, pause, error)
     breaker.try_again()
     breaker.ran(Lease("older"), outcome, 60.0)
-    assert breaker.room == 1
+    assert breaker.capacity == 1
 
 
 def test_pauses_double_from_one_second_to_five_minutes_and_begin_anew_after_a_success() -> None:
@@ -299,7 +299,7 @@ def test_pauses_double_from_one_second_to_five_minutes_and_begin_anew_after_a_su
     for _ in range(30):
         tried(breaker, ILL)
         pauses.append(breaker.pause)
-    bounds = [min(LONGEST_PAUSE, FIRST_PAUSE * 2**n) for n in range(31)]
+    bounds = [min(MAX_PAUSE, FIRST_PAUSE * 2**n) for n in range(31)]
     assert pauses[0] == FIRST_PAUSE
     assert all(max(FIRST_PAUSE, bound / 2) <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
     assert len(set(pauses[-10:])) > 1, "workers that fell ill at once don't try at once"
@@ -324,8 +324,8 @@ def test_it_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outc
         if state_of(breaker) is Circuit.OPEN:
             break
         breaker.ran(Lease(), outcome, lasted)
-        last = history[max(0, n - MOST_QUICK_FAILURES) : n]
-        in_a_row = len(last) == MOST_QUICK_FAILURES and all(it is not WELL and took < QUICK for it, took in last)
+        last = history[max(0, n - MAX_QUICK_FAILURES) : n]
+        in_a_row = len(last) == MAX_QUICK_FAILURES and all(it is not WELL and took < QUICK for it, took in last)
         assert (state_of(breaker) is Circuit.OPEN) == (outcome is GONE or in_a_row)
 
 
@@ -333,7 +333,7 @@ def test_it_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outc
 def test_while_it_is_not_closed_never_more_than_one_is_tried(steps: list[str]) -> None:
     breaker, under_way = opened(), list[Lease]()
     for step in steps:
-        if breaker.room is None:
+        if breaker.capacity is None:
             break
         if step == "offer":
             offered = Lease()
@@ -347,4 +347,4 @@ def test_while_it_is_not_closed_never_more_than_one_is_tried(steps: list[str]) -
             if step != "stopped":
                 breaker.ran(lease, WELL if step == "well" else ILL, 1.0)
             breaker.over(lease.lease_id)
-        assert len(under_way) + (breaker.room or 0) <= 1
+        assert len(under_way) + (breaker.capacity or 0) <= 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from worker_svc.session.outbox import (
     FIRST_PAUSE,
     LARGE,
-    LONGEST_PAUSE,
+    MAX_PAUSE,
     MAX_REPORT_BYTES,
     MAX_REPORT_UPDATES,
     STUCK_AFTER,
@@ -150,7 +150,7 @@ def test_once_three_streams_ended_under_one_it_is_tried_now_and_then() -> None:
     assert stream_ends(outbox, at=100.0) == [stuck]
     assert not outbox, "there is nothing to send but what is stuck"
     assert (outbox.stuck, outbox.ends_under(stuck)) == ([stuck], STUCK_AFTER)
-    for pause in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE):
+    for pause in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE, MAX_PAUSE, MAX_PAUSE):
         assert outbox.alone_due_at() == 100.0 + pause
         assert take_alone(outbox, 9, at=100.0 + pause - 1) == []
         assert take_alone(outbox, 9, at=100.0 + pause) == [stuck]
@@ -173,7 +173,7 @@ def test_once_it_is_acknowledged_nothing_is_stuck() -> None:
     for number in range(STUCK_AFTER):
         take_alone(outbox, number)
         stream_ends(outbox)
-    sent = take_alone(outbox, 9, at=LONGEST_PAUSE)
+    sent = take_alone(outbox, 9, at=MAX_PAUSE)
     assert len(outbox.acknowledged(9, answers(sent))) == 1
     assert outbox.stuck == []
     outbox.add(update("a", Kind.COMPLETED, SUSPECT))

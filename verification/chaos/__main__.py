@@ -20,7 +20,7 @@ from verification.chaos.options import Options
 from verification.chaos.plan import KINDS, Fault, plan
 from verification.chaos.report import publish, table
 
-_MOST_WRONG = 100
+_MAX_WRONG = 100
 """Lines: who sees a hundred has seen enough; --json has them all."""
 _NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
 
@@ -77,7 +77,7 @@ def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
         _say(f"PostgreSQL itself stood still {result.stood_still} times, let nobody in and was ended for it")
     for name, times in result.came_up_late.items():
         _say(f"{name} ended {times} times before it served, and was started again")
-    for wrong in result.wrong[:_MOST_WRONG]:
+    for wrong in result.wrong[:_MAX_WRONG]:
         _say(f"WRONG: {wrong}")
     _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
     if chosen.json:

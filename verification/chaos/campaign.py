@@ -44,11 +44,11 @@ from verification.chaos.strikes import Strikes
 from verification.chaos.watchers import Watchers
 
 _CLIENTS = 4
-_MOST_OPEN = 40
+_MAX_OPEN = 40
 """Tasks that may be open before clients wait: a lost task should find a free slot soon, so that losses are measured."""
-_HEALTHY_WITHIN = 60.0
-_ENDED_WITHIN = 240.0
-_GONE_WITHIN = 10.0
+_HEALTHY_TIMEOUT = 60.0
+_ENDED_TIMEOUT = 240.0
+_GONE_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class _Campaign:
             settings.seed,
             rate=settings.submits_per_second,
             clients=_CLIENTS,
-            busy=lambda: self._progress.open_tasks > _MOST_OPEN,
+            busy=lambda: self._progress.open_tasks > _MAX_OPEN,
         )
         self._prober = Prober(fleet.target, clients, f"{settings.seed}-probe")
         self._health = HealthWatch(fleet.direct_targets, Appender(fleet.folder / HEALTH_JOURNAL))
@@ -150,9 +150,9 @@ class _Campaign:
         """All is whole again: what is open has to end by itself, only that nobody waits for the pauses of retries."""
         self._say("no more faults: waiting until all is up and every task has ended")
         with self._noted():
-            self._fleet.await_health(_HEALTHY_WITHIN)
+            self._fleet.await_health(_HEALTHY_TIMEOUT)
         with self._noted(), ContentGenerationClient(self._fleet.target) as client:
-            wait_until(lambda: self._all_ended(client), within=_ENDED_WITHIN, what="every task has ended")
+            wait_until(lambda: self._all_ended(client), within=_ENDED_TIMEOUT, what="every task has ended")
 
     def _all_ended(self, client: ContentGenerationClient) -> bool:
         for task_id in self._progress.waiting():
@@ -188,7 +188,7 @@ class _Campaign:
 
     def _settled(self, look: Callable[[], list[Leftover]]) -> list[Leftover]:
         """What is left after the moment that the kernel may take."""
-        until = time.monotonic() + _GONE_WITHIN
+        until = time.monotonic() + _GONE_TIMEOUT
         while (left := look()) and time.monotonic() < until:
             time.sleep(0.1)
         return left

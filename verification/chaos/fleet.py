@@ -35,7 +35,7 @@ WORKER_LOSSES = "1000"
 _WORKERS_DISK = 32 << 20
 _POSTGRES_DISK = 1 << 30
 _LOOK_EVERY = 0.25
-_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+_PAUSE, _MAX_PAUSE = 0.5, 5.0
 _READY_LIMIT = 60.0
 _STEADY = 10.0
 """Seconds: what has run for so long is started again at once."""
@@ -107,7 +107,7 @@ class Member:
         if self.service.alive:
             return None
         lived = time.monotonic() - self._started_at
-        self._pause = _PAUSE if lived > _STEADY else min(2 * self._pause or _PAUSE, _LONGEST_PAUSE)
+        self._pause = _PAUSE if lived > _STEADY else min(2 * self._pause or _PAUSE, _MAX_PAUSE)
         if lived < self._pause:
             return None
         ended = Ended(self.service.name, self.service.exit_status, lived, self.service.served)

@@ -16,7 +16,7 @@ EVERYTHING = "everything"
 POSTGRES = "postgres"
 _RECOVERY = 3.0
 """Seconds that a victim is left alone after a fault, to come back and to be there for a while."""
-_LONGEST_GAP = 5.0
+_MAX_GAP = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def _faults(
 ) -> Iterator[Fault]:
     free_at = dict.fromkeys(victims, 0.0)
     at = 0.0
-    while (at := at + min(chance.expovariate(rate), _LONGEST_GAP)) < seconds:
+    while (at := at + min(chance.expovariate(rate), _MAX_GAP)) < seconds:
         kind = chance.choices(kinds, [kind.weight for kind in kinds])[0]
         if kind.group == EVERYTHING:
             at = max(at, *free_at.values())

@@ -21,7 +21,7 @@ from verification.chaos.scene import MissedError, Scene, Strike
 _EXIT_LIMIT = 30.0
 """Seconds in which a service has to end that was told to, or a worker without its guard, on a busy machine."""
 _GUARD_WAKES_FIRST = 0.1
-_GIVEN_UP_WITHIN = 1.5
+_GIVEN_UP_TIMEOUT = 1.5
 """Seconds after a guard's thaw in which its worker may still kill it: it may just have been a moment too late."""
 
 
@@ -130,7 +130,7 @@ def _guard_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
 
 def _is_given_up(guard: psutil.Process) -> bool:
     with suppress(pytest.fail.Exception):
-        wait_until_gone(lambda: living([guard]), within=_GIVEN_UP_WITHIN, what="its worker has killed it")
+        wait_until_gone(lambda: living([guard]), within=_GIVEN_UP_TIMEOUT, what="its worker has killed it")
         return True
     return False
 

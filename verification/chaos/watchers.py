@@ -16,7 +16,7 @@ from contentgen.client import ContentGenerationClient, Watch
 from verification.chaos.evidence import Watched
 from verification.chaos.journals import Appender
 
-_CAUGHT_UP_WITHIN = 30.0
+_CAUGHT_UP_TIMEOUT = 30.0
 _POLL = 0.1
 
 
@@ -60,7 +60,7 @@ class Watchers:
             thread.join()
 
     def _await(self, reached: Callable[[], bool]) -> None:
-        until = time.monotonic() + _CAUGHT_UP_WITHIN
+        until = time.monotonic() + _CAUGHT_UP_TIMEOUT
         while not reached() and time.monotonic() < until:
             time.sleep(_POLL)
 

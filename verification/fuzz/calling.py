@@ -19,7 +19,7 @@ from grpc import aio
 from verification.fuzz.case import Case, Who
 from verification.fuzz.rpcs import RPCS
 
-MOST_ANSWERS = 10
+MAX_ANSWERS = 10
 """Messages that are read of a stream before the caller hangs up."""
 GRACE = 30.0
 """Seconds beyond its deadline after which a call that has no end yet is stuck."""
@@ -108,7 +108,7 @@ async def _read(call: Any, answers: list[bytes]) -> None:
     if isinstance(call, aio.UnaryUnaryCall):
         answers.append(await call)
         return
-    while len(answers) < MOST_ANSWERS and (answer := await call.read()) is not aio.EOF:
+    while len(answers) < MAX_ANSWERS and (answer := await call.read()) is not aio.EOF:
         answers.append(answer)
 
 
@@ -139,7 +139,7 @@ class _Conversation:
         try:
             for answer in call:
                 answers.append(answer)
-                if len(answers) == MOST_ANSWERS:
+                if len(answers) == MAX_ANSWERS:
                     self._hang_up(call)
         except grpc.RpcError:
             pass

@@ -16,7 +16,7 @@ _WRONGFUL_CHANCE = 0.08
 _SHORT_DEADLINES = (0.0, -1.0, 0.001, 0.01, 0.1, 1.0)
 _WAITS = 0.3
 """Seconds that a call may take which would wait for minutes for something to happen."""
-_MOST_REQUESTS = 6
+_MAX_REQUESTS = 6
 
 
 def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
@@ -47,7 +47,7 @@ def every_path() -> list[str]:
 
 def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple[bytes, ...]]:
     """What is sent, and how it was made: messages, of which one may be spoilt."""
-    count = source.randint(1, _MOST_REQUESTS) if rpc.streams_requests else 1
+    count = source.randint(1, _MAX_REQUESTS) if rpc.streams_requests else 1
     told = [message(rpc.request, known, source).SerializeToString() for _ in range(count)]
     if source.random() >= RAW_CHANCE:
         return "structured", tuple(told)

@@ -32,13 +32,13 @@ from verification.fuzz.lying import Liar, how_it_ends
 from verification.fuzz.services import alarms
 from verification.fuzz.tally import Finding, Tally
 from worker_svc.config import MAX_SLOTS
-from worker_svc.health import LONGEST_PAUSE
+from worker_svc.health import MAX_PAUSE
 
 TARGET = "hostile scheduler"
 SLOTS = 3
 AT_ONCE = 3
 """Workers that are deceived at the same time."""
-MOST_MEMORY = 200 << 20
+MAX_MEMORY = 200 << 20
 """Bytes of a deceived worker: it holds 10,000 leases now and then."""
 MESSAGES = 200
 """Of a hostile stream, at most."""
@@ -89,7 +89,7 @@ def lie(order: LieOrder) -> Tally:
     for number, lies in enumerate(all_lies):
         tally.statuses[TARGET]["recovered"] += lies.said.pop("lives", 0)
         tally.further.update({f"{what} of the hostile scheduler": count for what, count in lies.said.items()})
-        if max(lies.memory, default=0) > MOST_MEMORY:
+        if max(lies.memory, default=0) > MAX_MEMORY:
             lies.troubles.append(f"a deceived worker had {max(lies.memory) >> 20} MiB")
         for trouble in lies.troubles:
             tally.find(Finding(TARGET, _shortened(trouble), order.seed, number, f"the last lies to worker {number}"))
@@ -234,7 +234,7 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     hello = await stream.hello()
     assert 1 <= hello.slots <= MAX_SLOTS, f"its hello names {hello.slots} slots, which every scheduler refuses"
     stream.answer_all()
-    wanted = pb.Wanted(slots=SLOTS)
+    wanted = pb.DesiredState(slots=SLOTS)
     stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], wanted=wanted)
     free = lambda state: state.free_slots >= SLOTS and not state.held_leases  # noqa: E731
     state = await _state(stream, lambda it: it.free_slots > 0 and not it.held_leases)
@@ -253,17 +253,17 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     assert worker.exit_status == 0, f"it ended with status {worker.exit_status}"
 
 
-async def _state(stream: Stream, wanted: Callable[[pb.State], bool]) -> pb.State:
+async def _state(stream: Stream, wanted: Callable[[pb.Heartbeat], bool]) -> pb.Heartbeat:
     """The next state that is `wanted`. One whose tasks were made to fail may have to take its longest pause first."""
-    last = pb.State()
+    last = pb.Heartbeat()
     begun = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(_WITHIN) as limit:
             while not wanted(last):
                 message = await stream._inbox.get()
-                if message.HasField("state"):
-                    last = message.state
-                    limit.reschedule(begun + _WITHIN + (LONGEST_PAUSE if last.unhealthy else 0.0))
+                if message.HasField("heartbeat"):
+                    last = message.heartbeat
+                    limit.reschedule(begun + _WITHIN + (MAX_PAUSE if last.unhealthy else 0.0))
     except TimeoutError:
         raise AssertionError(f"{last.free_slots} slots are free, {len(last.held_leases)} leases held: {last}") from None
     return last

@@ -170,14 +170,14 @@ class _Session:
         """Mostly with a number that rises, and with some of what it holds."""
         source = self._source
         self._number += 1 if source.random() < 0.9 else source.choice((0, -3, 2**20))
-        state = pb.State(
+        state = pb.Heartbeat(
             number=max(self._number, -(2**31)),
             free_slots=source.choice((0, 1, 5, 50)) if source.random() < 0.98 else source.choice((-1, 2**31 - 1)),
             last_assignment=source.choice((self._assignment, self._assignment, 0, 2**31 - 1, -1)),
             last_poll_id=source.choice(("", "1", "9" * 18, "9" * 30, "x")),
         )
         self._name(state.held_leases, named=True)
-        return self._say(pb.LeaseRequest(state=state))
+        return self._say(pb.LeaseRequest(heartbeat=state))
 
     def _name(self, field: Any, *, named: bool) -> None:
         """Leases: its own, others', made up; rarely more than anyone may hold."""
@@ -246,7 +246,7 @@ class _Session:
             return self._say(pb.LeaseRequest(report_part=part))
         if chance < 0.8:
             return self._state()
-        told = pb.LeaseRequest(state=pb.State(number=1)).SerializeToString()
+        told = pb.LeaseRequest(heartbeat=pb.Heartbeat(number=1)).SerializeToString()
         data = spoil(told, pb.LeaseRequest.DESCRIPTOR, source)[1]
         self.said.append(data)
         return data

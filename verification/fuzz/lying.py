@@ -27,7 +27,7 @@ _HEARTBEATS = (-1, 0, *(1,) * 50, 315_576_000_000)
 _TIMEOUTS = (-(2**40), -1, 0, 1, 60, 60, 60, 2**40)
 _MANY = 10_000
 _OPTIONS = ("seconds", "characters", "mode", "task-id", "", "a=b", "-", "\0", "人", "x" * 300)
-MOST_LEASES = 300
+MAX_LEASES = 300
 """Of one stream that are nearly right, and may so start a CLI."""
 
 
@@ -45,9 +45,9 @@ class Liar:
 
     def heard(self, request: pb.LeaseRequest) -> None:
         """What the worker says: numbers and leases to speak of."""
-        if request.HasField("state"):
-            self._state = request.state.number
-            self._held = [(it.lease_id, it.attempt) for it in request.state.held_leases]
+        if request.HasField("heartbeat"):
+            self._state = request.heartbeat.number
+            self._held = [(it.lease_id, it.attempt) for it in request.heartbeat.held_leases]
         elif request.HasField("report"):
             self._reports.append(request.report)
         elif request.HasField("hello"):
@@ -64,8 +64,8 @@ class Liar:
         welcome.heartbeat_interval.nanos = source.choice((0, 0, -(2**31), 2**31 - 1))
         welcome.keep_leases.extend(self._ids())
         welcome.drop_leases.extend(self._ids())
-        welcome.takes_parts = source.random() < 0.3
-        welcome.wanted.slots = source.choice((0, 1, 3, 3, 3, -1, 2**31 - 1))
+        welcome.accepts_report_parts = source.random() < 0.3
+        welcome.desired_state.slots = source.choice((0, 1, 3, 3, 3, -1, 2**31 - 1))
         return pb.LeaseResponse(welcome=welcome).SerializeToString()
 
     def next(self) -> bytes:
@@ -90,17 +90,17 @@ class Liar:
         source = self._source
         self._assignment += source.choice((1, 1, 1, 0, -1, 1_000))
         state = source.choice((self._state, self._state, self._state, self._state - 1, 0, -1, 2**31 - 1))
-        assignment = pb.Assignment(number=max(-(2**31), min(self._assignment, 2**31 - 1)), state_number=state)
+        assignment = pb.Assignment(number=max(-(2**31), min(self._assignment, 2**31 - 1)), heartbeat_number=state)
         if source.random() < 0.01:
             return self._flood(assignment)
         for _ in range(source.choice((0, 1, 1, 2, 5))):
-            if len(self._leases) < MOST_LEASES:
+            if len(self._leases) < MAX_LEASES:
                 self._fill(assignment.leases.add())
         return pb.LeaseResponse(assignment=assignment).SerializeToString()
 
     def _flood(self, assignment: pb.Assignment) -> bytes:
         """More leases than any worker holds, of which none is of any use."""
-        assignment.state_number = 0
+        assignment.heartbeat_number = 0
         for number in range(_MANY):
             assignment.leases.add(lease_id=f"flood-{self._stream}-{number}", attempt=1)
         return pb.LeaseResponse(assignment=assignment).SerializeToString()
@@ -130,10 +130,10 @@ class Liar:
 
     def _acknowledge_state(self) -> bytes:
         source = self._source
-        ack = pb.Acknowledgement(state_number=source.choice((self._state, self._state, self._state + 1, 0, -1)))
+        ack = pb.Acknowledgement(heartbeat_number=source.choice((self._state, self._state, self._state + 1, 0, -1)))
         ack.not_renewed_leases.extend(self._ids())
         if source.random() < 0.1:
-            ack.wanted.slots = source.choice((0, 1, 3, -5))
+            ack.desired_state.slots = source.choice((0, 1, 3, -5))
         return pb.LeaseResponse(acknowledgement=ack).SerializeToString()
 
     def _acknowledge_report(self) -> bytes:
@@ -182,7 +182,7 @@ def _is_order_to_drain(told: bytes) -> bool:
         read = pb.LeaseResponse.FromString(told)
     except DecodeError:
         return False
-    return read.HasField("drain") or read.welcome.wanted.drain or read.acknowledgement.wanted.drain
+    return read.HasField("drain") or read.welcome.desired_state.drain or read.acknowledgement.desired_state.drain
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ WILDNESS = (0.0, 0.0, 0.05, 0.1, 0.3, 1.0)
 """The chance of each field to be hostile; one of these a message."""
 _DEEPEST = 6
 _MANY = (1_000, 1_001, 3_000)
-_MOST_ITEMS = 6_000
+_MAX_ITEMS = 6_000
 """Of all lists and maps of a message: lists of lists would grow beyond what any connection carries."""
-_LARGEST = values.MOST_BYTES - 4_096
+_LARGEST = values.MAX_BYTES - 4_096
 
 
 def message(descriptor: Descriptor, known: Known, source: random.Random) -> Message:
@@ -35,7 +35,7 @@ class _Filling:
 
     def __init__(self, known: Known, source: random.Random, wild: float) -> None:
         self._known, self._source, self._wild = known, source, wild
-        self._room = _MOST_ITEMS
+        self._room = _MAX_ITEMS
         self._left_out = source.choice((0.0, 0.1, 0.5))
 
     def fill(self, made: Message, depth: int = 0) -> None:

@@ -23,7 +23,7 @@ STRETCH = 2_000
 SESSIONS = 25
 INPUTS_AT_ONCE = 1_000
 DATABASES = 25
-MOST_DATABASES = 250
+MAX_DATABASES = 250
 """Each takes a second of a core, and the shapes come again after 46."""
 TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, cases.TARGET)
 """All that can be attacked, by name."""
@@ -60,7 +60,7 @@ class Plan:
     @property
     def databases(self) -> int:
         """Of the old application, to import."""
-        return min(self.calls // 400, MOST_DATABASES) if self._wants(cases.TARGET) else 0
+        return min(self.calls // 400, MAX_DATABASES) if self._wants(cases.TARGET) else 0
 
     def _wants(self, name: str) -> bool:
         return not self.only or name.endswith(self.only)

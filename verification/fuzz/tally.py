@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from verification.fuzz.known import Known
 
-MOST_FINDINGS = 20
+MAX_FINDINGS = 20
 """Of one kind that are kept; more of it say nothing new."""
 _UNANSWERABLE = frozenset({"Channelz/GetChannel", "Channelz/GetSubchannel"})
 """A scheduler calls nobody, so it has no channels."""
@@ -58,7 +58,7 @@ class Tally:
 
     def find(self, finding: Finding) -> None:
         """Keeps it, unless there are enough of its kind."""
-        if sum(known.kind == finding.kind for known in self.findings) < MOST_FINDINGS:
+        if sum(known.kind == finding.kind for known in self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
 
     def add(self, other: Tally) -> None:

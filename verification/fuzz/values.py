@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from verification.fuzz.known import Known
 
-MOST_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """Of a message, by gRPC's default."""
 _INT32 = (0, 1, -1, 2, 3, 10, 50, 999, 1_000, 1_001, 2**15, 2**31 - 1, -(2**31))
 _INT64 = (*_INT32, 2**31, 2**32, 2**53 + 1, 2**63 - 1, -(2**63))

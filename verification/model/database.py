@@ -19,8 +19,8 @@ from scheduler_svc.application.records import (
     CompletedTask,
     EndedAttempt,
     Grant,
-    Heard,
-    HeardBack,
+    HeartbeatAnswer,
+    HeartbeatRow,
     LeaseChange,
     LiveLease,
     Named,
@@ -32,7 +32,7 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End, ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.worker import Hello, Wanted
+from scheduler_svc.domain.worker import DesiredState, Hello
 from verification.model.tables import ACCOUNT, PRIORITY, LeaseRecord, SessionRecord, Tables
 from verification.model.waiting import AccountRows, Reads, WaitingRows, WindowRows
 
@@ -230,16 +230,16 @@ class _Workers:
         row = self._tables.sessions.get(worker_id)
         return None if row is None else SessionRow(worker_id, row.session_number, "", row.silent_for)
 
-    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, Wanted] | None:
+    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, DesiredState] | None:
         key = session_key(hello.worker_id, hello.session_number)
         self._tables.sessions[hello.worker_id] = SessionRecord(key, hello.session_number)
-        return key, Wanted()
+        return key, DesiredState()
 
-    def hear(self, rows: Sequence[Heard]) -> dict[int, HeardBack]:
+    def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]:
         open_now = [row for row in rows if self._tables.sessions[row.worker_id].session_key == row.session_key]
         for row in open_now:
             self._tables.sessions[row.worker_id].silent_for = 0.0
-        return {row.session_key: HeardBack(Wanted(), self._has_revoked(row.worker_id)) for row in open_now}
+        return {row.session_key: HeartbeatAnswer(DesiredState(), self._has_revoked(row.worker_id)) for row in open_now}
 
     def _has_revoked(self, worker_id: str) -> bool:
         return any(lease.revoked for lease in self._tables.leases.values() if lease.worker_id == worker_id)

@@ -156,7 +156,9 @@ def _downward(message: ToWorker) -> str:
         case Welcome():
             return f"Welcome{_named(', drop', tuple((lease_id, 0) for lease_id in message.drop))}"
         case Assignment():
-            return f"Assignment {message.number} for state {message.state_number}{_named(', lease', message.leases)}"
+            return (
+                f"Assignment {message.number} for state {message.heartbeat_number}{_named(', lease', message.leases)}"
+            )
         case StateAcknowledged():
             lost = tuple((lease_id, 0) for lease_id in message.not_renewed)
             return f"Acknowledgement of state {message.number}{_named(', not renewed', lost)}"

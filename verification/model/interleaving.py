@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from scheduler_svc.application.accounts import update_account
 from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.dispatch.claim import Room, claim
+from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import Reported, Reports, TakenBack
+from scheduler_svc.application.leases.report import ReportItem, Reports, UnsentLeases
 from scheduler_svc.application.tasks.ledger import SCHEDULED
 from scheduler_svc.application.tasks.steer import cancel_task
 from scheduler_svc.domain.account import AccountChange
@@ -210,9 +210,9 @@ def _work(call: Call) -> Work:
     reports = Reports(TTL, LOSSES, max_deferrals=2)
     works: dict[str, Work] = {
         "admission": lambda tx: settle(tx, ACCOUNT),
-        "claim": lambda tx: claim(tx, [Room(WORKER, SESSION, 1, 1)], 1, TTL),
-        "report": lambda tx: reports.run_group(tx, [Reported((completed,))]),
-        "give back": lambda tx: reports.run_group(tx, [TakenBack((ref,))]),
+        "claim": lambda tx: claim(tx, [SessionCapacity(WORKER, SESSION, 1, 1)], 1, TTL),
+        "report": lambda tx: reports.run_group(tx, [ReportItem((completed,))]),
+        "give back": lambda tx: reports.run_group(tx, [UnsentLeases((ref,))]),
         "cancel": lambda tx: cancel_task(tx, ref.task_key, force=True),
         "reaper": lambda tx: reap(tx, ReaperSettings(TTL, 1.0, LOSSES)),
         "due": promote_due,

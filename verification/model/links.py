@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scheduler_svc.application.dispatch.claim import Claimed, Room
+from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity
 from scheduler_svc.application.leases.streams import Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
 from verification.model.messages import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
@@ -33,12 +33,12 @@ class Link(NamedTuple):
 def stated(link: Link, end: End, state: State, not_renewed: tuple[str, ...]) -> Link:
     """A state is committed: it is acknowledged, and its capacity counts."""
     capacity = end.stock.thawed()
-    capacity.stated(state.number, state.free_slots, state.last_assignment, LAPSE)
+    capacity.heartbeat(state.number, state.free_slots, state.last_assignment, LAPSE)
     acknowledged = StateAcknowledged(state.number, not_renewed)
     return link._replace(down=(*link.down, acknowledged), end=end._replace(stock=frozen(capacity)))
 
 
-def rooms(worker_id: str, *streams: Link | None) -> list[Room]:
+def rooms(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
     """What a replica that has these streams of a worker, the older one first, would claim; nothing while it claims."""
     ends = [link.end for link in streams if link is not None and link.end is not None]
     if any(end.claimed is not None for end in ends):
@@ -48,7 +48,7 @@ def rooms(worker_id: str, *streams: Link | None) -> list[Room]:
         stream = WorkerStream(worker_id, end.session_key)
         stream.capacity = end.stock.thawed()
         known.add(stream)
-    return known.rooms(0.0, 100)
+    return known.capacities(0.0, 100)
 
 
 def claimed(link: Link, claim: Claimed | None) -> Link:
@@ -61,7 +61,7 @@ def claimed(link: Link, claim: Claimed | None) -> Link:
     if not (grants := claim.grants.get(end.session_key)):
         return link
     refs = tuple(grant.ref for grant in grants)
-    return link._replace(end=end._replace(claimed=(end.stock.state_number, refs)))
+    return link._replace(end=end._replace(claimed=(end.stock.heartbeat_number, refs)))
 
 
 def handed_over(link: Link) -> Link:
@@ -69,9 +69,9 @@ def handed_over(link: Link) -> Link:
     end = link.end
     assert end is not None, "only an open stream is written to"
     assert end.claimed is not None, "only what is claimed is handed over"
-    state_number, refs = end.claimed
+    heartbeat_number, refs = end.claimed
     capacity = end.stock.thawed()
-    assignment = Assignment(capacity.assigned(len(refs)), state_number, tuple(map(named, refs)))
+    assignment = Assignment(capacity.assigned(len(refs)), heartbeat_number, tuple(map(named, refs)))
     return link._replace(down=(*link.down, assignment), end=End(end.session_key, frozen(capacity)))
 
 
@@ -88,7 +88,7 @@ def renumbered(link: Link, states: int, assignments: int) -> Link:
     assert link.end is not None, "only an open stream is renumbered"
     stock = link.end.stock
     fewer = stock._replace(
-        state_number=stock.state_number - states,
+        heartbeat_number=stock.heartbeat_number - states,
         assignments=stock.assignments - assignments,
         unread=tuple((number - assignments, leases) for number, leases in stock.unread),
     )

@@ -54,7 +54,7 @@ class ReportAcknowledged(NamedTuple):
 
 class Assignment(NamedTuple):
     number: int
-    state_number: int
+    heartbeat_number: int
     leases: tuple[tuple[str, int], ...]
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scheduler_svc.application.dispatch.claim import Room
+from scheduler_svc.application.dispatch.claim import SessionCapacity
 from scheduler_svc.application.leases import recover, report, sessions
 from scheduler_svc.application.leases.streams import Streams
 from scheduler_svc.application.ports import Tx
@@ -76,18 +76,18 @@ def _judge_without_fence(fold: Fold, lease: LeaseRow | None, last: LastEnd | Non
     return rules.judge(fold, lease, last)
 
 
-def _stated_without_number(
+def _heartbeat_without_number(
     self: Capacity, number: int, free_slots: int, last_assignment: int, lapses_at: float
 ) -> None:
-    """A state is taken as if it had known of all that was sent before it came."""
-    self.state_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
+    """A heartbeat is taken as if it had known of all that was sent before it came."""
+    self.heartbeat_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
     self.unread.clear()
 
 
-def _rooms_of_all_streams(self: Streams, now: float, _most: int) -> list[Room]:
-    """A replaced stream's room counts for its successor, too."""
+def _capacities_of_all_streams(self: Streams, now: float, _most: int) -> list[SessionCapacity]:
+    """A replaced stream's capacity counts for its successor, too."""
     return [
-        Room(worker_id, newest.session_key, newest.capacity.state_number, free)
+        SessionCapacity(worker_id, newest.session_key, newest.capacity.heartbeat_number, free)
         for worker_id, newest in self._by_worker.items()
         if (free := sum(it.capacity.free(now) for it in self._by_session.values() if it.worker_id == worker_id))
     ]
@@ -116,7 +116,7 @@ def _hello_without_number(*_: object) -> Opening:
     return Opening.OPEN
 
 
-def _deadline_from_newest_state(self: deadlines.StateLog, state_number: int) -> float | None:
+def _deadline_from_newest_state(self: deadlines.StateLog, heartbeat_number: int) -> float | None:
     """The deadline of a new lease counts from the newest state, not from the one that its claim answers."""
     state = self._states.get(self._newest)
     return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
@@ -165,16 +165,16 @@ MUTANTS = (
         report, "judge", _judge_without_fence, fenced=False,
     ),
     Mutant(
-        "The state is unnumbered", "rule 6",
-        "A state does not say which assignment it has read: it counts as having read them all.",
+        "The heartbeat is unnumbered", "rule 6",
+        "A heartbeat does not say which assignment it has read: it counts as having read them all.",
         Scenario("capacity", "", {"slow": 1}, tasks=2), properties.OVERFULL,
-        Capacity, "stated", _stated_without_number,
+        Capacity, "heartbeat", _heartbeat_without_number,
     ),
     Mutant(
-        "A replaced stream offers its room", "rules 3 and 6",
-        "A replica that has both of a worker's streams, the dead one and its successor, claims for the room of both.",
+        "A replaced stream offers its capacity", "rules 3 and 6",
+        "A replica that has both of a worker's streams, the dead one and its successor, claims for both.",
         Scenario("replaced", "", {"cut": 1}, tasks=2, one_replica=True), properties.OVERFULL,
-        Streams, "rooms", _rooms_of_all_streams,
+        Streams, "capacities", _capacities_of_all_streams,
     ),
     Mutant(
         "The worker stops its CLI only after the lease has run out", "rule 9",

@@ -48,7 +48,7 @@ class Stream:
 
     log: StateLog
     welcomed: bool = False
-    state_number: int = 0
+    heartbeat_number: int = 0
     stated_for: float = inf
     known_free: int = 0
     last_assignment: int = 0
@@ -92,10 +92,10 @@ class Process:
     def state(self) -> State:
         """Says what it holds and would take."""
         stream = self._open_stream()
-        stream.state_number += 1
-        stream.stated_for, stream.known_free = 0.0, self.slots.free(self.breaker.room)
-        stream.log.built(stream.state_number, tuple(lease.lease_id for lease in self.book), 0.0)
-        return State(stream.state_number, stream.known_free, self._held(), stream.last_assignment)
+        stream.heartbeat_number += 1
+        stream.stated_for, stream.known_free = 0.0, self.slots.free(self.breaker.capacity)
+        stream.log.built(stream.heartbeat_number, tuple(lease.lease_id for lease in self.book), 0.0)
+        return State(stream.heartbeat_number, stream.known_free, self._held(), stream.last_assignment)
 
     def report(self) -> Report:
         """Sends what waits in the outbox."""
@@ -172,8 +172,8 @@ class Process:
     def renumber(self) -> tuple[int, int]:
         """Lets a quiet stream's numbers begin anew; returns by how much states and assignments went down."""
         stream = self._open_stream()
-        states, assignments = stream.state_number - 1, stream.last_assignment
-        stream.state_number, stream.last_assignment, stream.report_number = 1, 0, 0
+        states, assignments = stream.heartbeat_number - 1, stream.last_assignment
+        stream.heartbeat_number, stream.last_assignment, stream.report_number = 1, 0, 0
         log = stream.log
         log._states = {number - states: built for number, built in log._states.items()}
         log._newest, log._newest_answered = log._newest - states, log._newest_answered - states
@@ -204,7 +204,7 @@ class Process:
         stream = self._open_stream()
         stream.last_assignment = message.number
         stream.known_free = max(0, stream.known_free - len(message.leases))
-        until = stream.log.granted(message.state_number)
+        until = stream.log.granted(message.heartbeat_number)
         for lease_id, attempt in message.leases:
             lease = Lease(lease_id, attempt, lease_id, inf, 0.0, 0.0 if until is None else until)
             if self.book.assign(lease):
@@ -285,7 +285,7 @@ class Process:
         stream = self.stream
         if not self.open or stream is None or stream.log.awaits_answer:
             return False
-        return stream.stated_for >= 1.0 or self.slots.worth_stating(stream.known_free, self.breaker.room)
+        return stream.stated_for >= 1.0 or self.slots.worth_stating(stream.known_free, self.breaker.capacity)
 
     @property
     def pauses(self) -> bool:

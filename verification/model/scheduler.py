@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeVar
 
 from scheduler_svc.application.accounts import update_account
 from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.dispatch.claim import Claimed, Room, claim
-from scheduler_svc.application.leases.endings import Inconsistent
+from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
 from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import Reported, Reports, StateAck, Stated, TakenBack
+from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, Reports, UnsentLeases
+from scheduler_svc.application.leases.resolve_attempts import Inconsistent
 from scheduler_svc.application.leases.sessions import SessionSettings, open_session
 from scheduler_svc.application.tasks.steer import cancel_task, retry_task
 from scheduler_svc.domain.account import AccountChange
@@ -37,9 +37,9 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.lifecycle import IllegalMove, Status
 from scheduler_svc.domain.task import TaskError
-from scheduler_svc.domain.worker import Held
+from scheduler_svc.domain.worker import Heartbeat as StateRow
+from scheduler_svc.domain.worker import HeldLease
 from scheduler_svc.domain.worker import Hello as HelloRow
-from scheduler_svc.domain.worker import State as StateRow
 from verification.model.database import session_key, transaction
 from verification.model.interning import RolledBack
 from verification.model.messages import Hello, Report, State, Word, ref_of
@@ -55,7 +55,7 @@ DEFECTS = (AssertionError, IllegalMove, Inconsistent)
 class Stock(NamedTuple):
     """A stream's capacity, frozen: the arguments of `Capacity`."""
 
-    state_number: int = 0
+    heartbeat_number: int = 0
     free_slots: int = 0
     lapses_at: float = 0.0
     assignments: int = 0
@@ -63,13 +63,13 @@ class Stock(NamedTuple):
 
     def thawed(self) -> Capacity:
         """The production code's own."""
-        return Capacity(self.state_number, self.free_slots, self.lapses_at, self.assignments, dict(self.unread))
+        return Capacity(self.heartbeat_number, self.free_slots, self.lapses_at, self.assignments, dict(self.unread))
 
 
 def frozen(capacity: Capacity) -> Stock:
     """The way back."""
     unread = tuple(capacity.unread.items())
-    return Stock(capacity.state_number, capacity.free_slots, capacity.lapses_at, capacity.assignments, unread)
+    return Stock(capacity.heartbeat_number, capacity.free_slots, capacity.lapses_at, capacity.assignments, unread)
 
 
 class Application:
@@ -83,7 +83,7 @@ class Application:
 
     def hello(self, tables: Tables, worker_id: str, hello: Hello) -> tuple[int, tuple[str, ...]] | None:
         """The session's key, and the leases to drop; None where the hello is refused."""
-        held = tuple(Held(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
+        held = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
         who = (worker_id, worker_id, hello.session_number)
         row = HelloRow(*who, "", "", 1, {}, "", "", held=held, lost=hello.lost)
         opened = _call(tables, lambda: open_session(transaction(tables), row, self._sessions))
@@ -91,16 +91,16 @@ class Application:
 
     def state(self, tables: Tables, worker_id: str, key: int, state: State) -> tuple[str, ...] | None:
         """The leases that are not renewed; None where the session is not open any more."""
-        held = tuple(Held(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in state.held)
+        held = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in state.held)
         row = StateRow(state.number, state.free_slots, held, state.last_assignment)
-        group = [Stated(worker_id, key, row)]
+        group = [HeartbeatItem(worker_id, key, row)]
         answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
-        return answers[0].not_renewed if answers and isinstance(answers[0], StateAck) else None
+        return answers[0].not_renewed if answers and isinstance(answers[0], HeartbeatAck) else None
 
     def report(self, tables: Tables, report: Report) -> tuple[tuple[str, int, int], ...]:
         """An outcome for each update. A result that is refused for no reason is noted."""
         entitled = [word for word in report.words if word.kind is Kind.COMPLETED and _is_entitled(tables, word)]
-        group = [Reported(tuple(map(_update, report.words)))]
+        group = [ReportItem(tuple(map(_update, report.words)))]
         answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
         outcomes = (
             answers[0] if answers and isinstance(answers[0], tuple) else (Outcome.LEASE_LOST,) * len(report.words)
@@ -110,7 +110,7 @@ class Application:
                 tables.tasks[ref_of(*word[:2]).task_key].refused = True
         return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
 
-    def claim(self, tables: Tables, rooms: Sequence[Room]) -> Claimed | None:
+    def claim(self, tables: Tables, rooms: Sequence[SessionCapacity]) -> Claimed | None:
         """What the workers of one replica are granted."""
         limit = sum(room.free for room in rooms)
         claimed = _call(tables, lambda: claim(transaction(tables), rooms, limit, self._ttl))
@@ -120,7 +120,7 @@ class Application:
 
     def take_back(self, tables: Tables, refs: tuple[LeaseRef, ...]) -> None:
         """Leases that their stream was never given."""
-        _call(tables, lambda: self._reports.run_group(transaction(tables), [TakenBack(refs)]))
+        _call(tables, lambda: self._reports.run_group(transaction(tables), [UnsentLeases(refs)]))
 
     def reap(self, tables: Tables, timed_out: int | None = None) -> None:
         """A tick of the reaper."""

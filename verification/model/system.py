@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from scheduler_svc.application.dispatch.claim import Room
+from scheduler_svc.application.dispatch.claim import SessionCapacity
 from scheduler_svc.domain.lifecycle import Status
 from verification.model import links, properties
 from verification.model.database import session_key
@@ -39,7 +39,7 @@ A = TypeVar("A")
 
 RIVAL = "R"
 RIVAL_SESSION = session_key(RIVAL, 1)
-RIVAL_ROOM = Room(RIVAL, RIVAL_SESSION, 0, 1)
+RIVAL_ROOM = SessionCapacity(RIVAL, RIVAL_SESSION, 0, 1)
 
 
 class Model:
@@ -387,7 +387,7 @@ class Model:
         link, stream = whole.links[who], self.process(whole, who).stream
         if link is None or stream is None or link.up or link.down or link.end is None or link.end.claimed:
             return whole
-        if not stream.welcomed or stream.state_number < 2:
+        if not stream.welcomed or stream.heartbeat_number < 2:
             return whole
         whole, (states, assignments) = self._on_process(whole, who, ("renumber",), Process.renumber)
         return linked(whole, who, links.renumbered(link, states, assignments))

@@ -23,7 +23,7 @@ from worker_svc.guard.process.clock import now
 from worker_svc.guard.process.marks import kill_marked
 from worker_svc.guard.process.sweep import kill_below
 from worker_svc.guard.process.wire import Channel, Closed, Document
-from worker_svc.guard.vigil import LOOK_INTERVAL, Vigil, patience
+from worker_svc.guard.watchdog import LOOK_INTERVAL, Watchdog, patience
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
@@ -69,7 +69,7 @@ class Guard:
         self._channel = channel
         self._owner = owner
         self._grace = grace
-        self._vigil = Vigil()
+        self._vigil = Watchdog()
         self._next_look: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
         self._closing = False

@@ -9,22 +9,22 @@ import random
 
 FIRST = 0.2
 """Seconds: the bound of the first pause."""
-LONGEST_UNTOLD = 2.0
+MAX_UNTOLD = 2.0
 """Seconds: the longest pause as long as no scheduler has said its heartbeat interval."""
-_MOST_DOUBLINGS = 16
+_MAX_DOUBLINGS = 16
 
 
 class Backoff:
     """The pauses of one worker. Failures never make it give up."""
 
     def __init__(self) -> None:
-        self.longest = LONGEST_UNTOLD
+        self.longest = MAX_UNTOLD
         """Seconds: no pause is longer; the heartbeat interval once it is known."""
         self._failures = 0
 
     def pause(self) -> float:
         """Seconds until the next try; the pauses of many workers are spread over the whole of it."""
-        bound = min(self.longest, FIRST * 2 ** min(self._failures, _MOST_DOUBLINGS))
+        bound = min(self.longest, FIRST * 2 ** min(self._failures, _MAX_DOUBLINGS))
         self._failures += 1
         return random.uniform(0, bound)  # noqa: S311 - spreads reconnects, keeps no secret
 

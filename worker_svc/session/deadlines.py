@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-MOST_TIME_TO_STOP = 10.0
+MAX_TIME_TO_STOP = 10.0
 """Seconds: with the default lease time, what is left after TERM and KILL is ample."""
 
 
-LONGEST_GRACE = 3.0
+MAX_GRACE = 3.0
 """Seconds that a CLI gets to end by itself."""
 
 
 def time_to_stop(lease_ttl: float) -> float:
     """How long before a lease may run out elsewhere its CLI is told to stop: a third of its time, 10 s at most."""
-    return min(lease_ttl / 3, MOST_TIME_TO_STOP)
+    return min(lease_ttl / 3, MAX_TIME_TO_STOP)
 
 
 def grace(lease_ttl: float) -> float:
     """Seconds between TERM and KILL: half of the time to stop, so that KILL has the other half; 3 s at most."""
-    return min(time_to_stop(lease_ttl) / 2, LONGEST_GRACE)
+    return min(time_to_stop(lease_ttl) / 2, MAX_GRACE)
 
 
 def deadline(built_at: float, lease_ttl: float) -> float:
@@ -69,9 +69,9 @@ class StateLog:
         self._states[number] = _Built(now, named)
         self._newest = number
 
-    def granted(self, state_number: int) -> float | None:
+    def granted(self, heartbeat_number: int) -> float | None:
         """The deadline of leases that were claimed on that state; None where it is too old to give any time."""
-        state = self._states.get(state_number)
+        state = self._states.get(heartbeat_number)
         return None if state is None else deadline(state.at, self._lease_ttl)
 
     def acknowledged(self, number: int, not_renewed: Iterable[str]) -> Renewal | None:

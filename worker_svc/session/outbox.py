@@ -21,7 +21,7 @@ SUSPECT = 16 * 1024
 """Bytes from which an update may be what its stream ended by."""
 STUCK_AFTER = 3
 """Streams that end under one update before it is tried only now and then."""
-FIRST_PAUSE, LONGEST_PAUSE = 30.0, 300.0
+FIRST_PAUSE, MAX_PAUSE = 30.0, 300.0
 """Seconds between two tries of an update that is stuck: each ends the stream. They double."""
 
 
@@ -175,7 +175,7 @@ class Outbox:
                 continue
             ends = self._ends[_key(update)] = self.ends_under(update) + 1
             if ends >= STUCK_AFTER:
-                self._due[_key(update)] = at + min(FIRST_PAUSE * 2 ** (ends - STUCK_AFTER), LONGEST_PAUSE)
+                self._due[_key(update)] = at + min(FIRST_PAUSE * 2 ** (ends - STUCK_AFTER), MAX_PAUSE)
                 stuck.append(update)
         return stuck
 

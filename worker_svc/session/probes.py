@@ -38,9 +38,9 @@ class Probes:
         self._waiting: asyncio.Task[None] | None = None
 
     @property
-    def room(self) -> int | None:
+    def capacity(self) -> int | None:
         """Leases that may be taken beyond those that are held; None: no bound."""
-        return self._breaker.room
+        return self._breaker.capacity
 
     @property
     def is_open(self) -> bool:

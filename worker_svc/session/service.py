@@ -26,8 +26,8 @@ from worker_svc.guard import Guard, GuardLostError, now
 from worker_svc.runner import CliUnusableError, Program, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials
-from worker_svc.session.keeper import Keeper
-from worker_svc.session.link import Introduction, Link
+from worker_svc.session.durable_journal import DurableJournal
+from worker_svc.session.scheduler_connection import Introduction, SchedulerConnection
 from worker_svc.session.wire import Creator
 from worker_svc.session.worker import Worker
 from worker_svc.slots import Slots
@@ -93,7 +93,9 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
             who = folder.identity
             introduction = Introduction(who.worker_id, who.folder_id, uuid4().hex, platform.node(), version, creator)
             signals.on_hangup(credentials.order)
-            link = Link(worker, introduction, Dialer(settings.scheduler, credentials), folder.next_session)
+            link = SchedulerConnection(
+                worker, introduction, Dialer(settings.scheduler, credentials), folder.next_session
+            )
             return await _Service(guard, worker, link, credentials, settings.drain_timeout).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
@@ -137,14 +139,14 @@ async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Crea
 def _worker(settings: Settings, folder: WorkerFolder, runner: Runner, disk: Executor) -> Worker:
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
     slots = Slots(settings.slots, settings.queue_size)
-    return Worker(slots, runner, lambda on_health: Keeper(spool, marks, on_health))
+    return Worker(slots, runner, lambda on_health: DurableJournal(spool, marks, on_health))
 
 
 class _Service:
     """Everything that runs until the end, and the end."""
 
     def __init__(
-        self, guard: Guard, worker: Worker, link: Link, credentials: Credentials, drain_timeout: float
+        self, guard: Guard, worker: Worker, link: SchedulerConnection, credentials: Credentials, drain_timeout: float
     ) -> None:
         self._guard = guard
         self._worker = worker

@@ -165,7 +165,7 @@ def hello(
             creator_version=creator.version,
             held_leases=_held(held),
             lost_leases=lost,
-            heeds_skipped_leases=True,
+            accepts_skipped_leases=True,
         )
     )
 
@@ -182,7 +182,7 @@ def state(
 ) -> pb.LeaseRequest:
     """The heartbeat."""
     return pb.LeaseRequest(
-        state=pb.State(
+        heartbeat=pb.Heartbeat(
             number=number,
             free_slots=free_slots,
             held_leases=_held(held),
@@ -194,10 +194,10 @@ def state(
     )
 
 
-def report(number: int, updates: Iterable[Update], *, takes_deferrals: bool) -> pb.LeaseRequest:
+def report(number: int, updates: Iterable[Update], *, accepts_deferrals: bool) -> pb.LeaseRequest:
     """A batch of updates. A scheduler that does not take deferrals is told what it knows: a failure."""
     messages = [
-        update.message if takes_deferrals or update.kind is not Kind.DEFERRED else _as_failure(update.message)
+        update.message if accepts_deferrals or update.kind is not Kind.DEFERRED else _as_failure(update.message)
         for update in updates
     ]
     return pb.LeaseRequest(report=pb.Report(number=number, updates=messages))

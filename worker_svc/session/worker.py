@@ -16,9 +16,9 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.session import wire
-from worker_svc.session.carrier import Carrier, Runs
 from worker_svc.session.deadlines import Renewal, grace
-from worker_svc.session.keeper import Keeper
+from worker_svc.session.durable_journal import DurableJournal
+from worker_svc.session.lease_executor import LeaseExecutor, Runs
 from worker_svc.session.leases import Act, Lease, LeaseBook, Stop
 from worker_svc.session.outbox import Answer, Outbox, Update
 from worker_svc.session.polls import Polls
@@ -39,7 +39,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Worker:
     """Everything that a worker holds. `on_change` is called whenever there may be something to say."""
 
-    def __init__(self, slots: Slots, runs: Runs, keeper: Callable[[Callable[[], None]], Keeper]) -> None:
+    def __init__(self, slots: Slots, runs: Runs, keeper: Callable[[Callable[[], None]], DurableJournal]) -> None:
         self.book = LeaseBook()
         self.slots = slots
         self.outbox = Outbox()
@@ -53,7 +53,7 @@ class Worker:
         """Set once the scheduler can send no lease any more, as far as this stream knows."""
         self.keeper = keeper(self._changed)
         self._runs = runs
-        self._carrier = Carrier(self.book, runs, self.keeper, self._reporter, self.probes.ran)
+        self._carrier = LeaseExecutor(self.book, runs, self.keeper, self._reporter, self.probes.ran)
         self._jobs: dict[str, pb.AssignedLease] = {}
         self._carrying: dict[str, asyncio.Task[Update]] = {}
         self._reporters: dict[str, LeaseReporter] = {}
@@ -76,11 +76,11 @@ class Worker:
 
     def free_slots(self) -> int:
         """What a state says: leases that it would take now."""
-        return 0 if self.closed else self.slots.free(self.probes.room)
+        return 0 if self.closed else self.slots.free(self.probes.capacity)
 
     def worth_stating(self, known: int) -> bool:
         """Whether a state should go out at once, when the scheduler can know of `known` free places at most."""
-        return self.slots.worth_stating(known, self.probes.room)
+        return self.slots.worth_stating(known, self.probes.capacity)
 
     @property
     def draining(self) -> bool:

@@ -24,7 +24,7 @@ Workers = Sequence[pool_pb.Worker]
 
 NEARLY_FULL = 0.9
 _SAMPLE = 5
-_MOST_SUBMITTED = 10_000
+_MAX_SUBMITTED = 10_000
 _DAY = 86_400.0
 _NAMED = 3
 """Of many things, as many are named."""
@@ -182,7 +182,7 @@ def submitted(connection: Connection, stuck_after: float) -> Iterator[Finding]:
     """Tasks whose CLI has not started for `stuck_after` seconds after a worker got them."""
     request = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_SUBMITTED], page_size=PAGE_SIZE)
     pages = connection.call.pages(connection.tasks.ListTasks, request)
-    tasks = [document(task) for page in pages for task in page.tasks][:_MOST_SUBMITTED]
+    tasks = [document(task) for page in pages for task in page.tasks][:_MAX_SUBMITTED]
     stuck = [it for it in tasks if it["submit_time"] and cells.seconds_since(it["submit_time"]) > stuck_after]
     if stuck:
         named = _some([f"{it['task_id']} on {it['worker_id']}" for it in stuck])

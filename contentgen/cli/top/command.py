@@ -25,7 +25,7 @@ Once = Annotated[
     bool, typer.Option("--once", help="One frame, after two readings an interval apart; so it is in a pipe too.")
 ]
 
-LEAST_INTERVAL = 0.1
+MIN_INTERVAL = 0.1
 _ROWS_ONCE = 10
 _LINES_BESIDE = 14
 """Lines of a frame that are no tasks: heads, titles, a few workers."""
@@ -50,8 +50,8 @@ def top(session: Session, account: OnlyAccount = None, interval: Interval = "2s"
     account, and the workers are everyone's. With --output jsonl each reading is a line.
     """
     pause = values.seconds(interval)
-    if pause < LEAST_INTERVAL:
-        raise typer.BadParameter(f"--interval should be {LEAST_INTERVAL:g} s at least")
+    if pause < MIN_INTERVAL:
+        raise typer.BadParameter(f"--interval should be {MIN_INTERVAL:g} s at least")
     whose = session.accounts(account)
     before = read(session.connection, whose)
     if session.output.format is Format.JSONL and not once:

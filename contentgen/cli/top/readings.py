@@ -15,7 +15,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
-MOST_TASKS = 50
+MAX_TASKS = 50
 """Of running tasks, and of recent failures."""
 
 _RUNNING = (task_pb2.TASK_STATUS_PROCESSING, task_pb2.TASK_STATUS_SUBMITTED)
@@ -64,7 +64,7 @@ def _pool(connection: Connection) -> Document:
 
 
 def _tasks(connection: Connection, account: int, statuses: Sequence[task_pb2.TaskStatus.ValueType]) -> list[Document]:
-    request = pb.ListTasksRequest(account_id=account, statuses=statuses, page_size=MOST_TASKS)
+    request = pb.ListTasksRequest(account_id=account, statuses=statuses, page_size=MAX_TASKS)
     return [document(task) for task in connection.call(connection.tasks.ListTasks, request).tasks]
 
 

@@ -108,7 +108,7 @@ class Keys:
         return hashlib.blake2b(digest, key=self._secret, digest_size=16).digest()
 
 
-class Doors(aio.ServerInterceptor):
+class AuthInterceptor(aio.ServerInterceptor):
     """Stands before every handler; a call that it refuses is answered before its request is read."""
 
     def __init__(self, keys: Keys) -> None:

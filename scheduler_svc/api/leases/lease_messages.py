@@ -16,7 +16,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.messages.times import duration
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application.leases import streams
-from scheduler_svc.application.leases.sessions import Opened
+from scheduler_svc.application.leases.sessions import OpenedSession
 from scheduler_svc.application.records import Grant
 from scheduler_svc.domain.content import MAX_RESULT_BYTES, Result
 from scheduler_svc.domain.errors import InvalidArgument, Violation
@@ -34,7 +34,7 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.retry import DEFAULT_PAUSE
 from scheduler_svc.domain.task import Progress, TaskError
-from scheduler_svc.domain.worker import Held, Hello, State, Wanted
+from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
 
 MAX_HELD = 10_000
 MAX_IMAGES = 1_000
@@ -75,19 +75,19 @@ def hello(message: pb.Hello) -> Hello:
         process_id=message.process_id,
         held=_held(message.held_leases),
         lost=tuple(message.lost_leases),
-        heeds_skipped=message.heeds_skipped_leases,
+        accepts_skipped=message.accepts_skipped_leases,
     )
 
 
-def state(message: pb.State) -> State:
+def state(message: pb.Heartbeat) -> Heartbeat:
     """Raises InvalidArgument, naming every bad field."""
     with Violations() as bad:
         if message.number < 1:
-            bad.add("state.number", "must be 1 or more, and rise")
+            bad.add("heartbeat.number", "must be 1 or more, and rise")
         if message.free_slots < 0:
-            bad.add("state.free_slots", "must be 0 or more")
-        _bounded(bad, "state.held_leases", message.held_leases)
-    return State(
+            bad.add("heartbeat.free_slots", "must be 0 or more")
+        _bounded(bad, "heartbeat.held_leases", message.held_leases)
+    return Heartbeat(
         number=message.number,
         free_slots=message.free_slots,
         held=_held(message.held_leases),
@@ -111,9 +111,9 @@ def _bounded(bad: Violations, field: str, items: Sequence[object]) -> None:
         bad.add(field, f"must name at most {MAX_HELD:,} leases")
 
 
-def _held(named: Sequence[pb.HeldLease]) -> tuple[Held, ...]:
+def _held(named: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:
     """How far each is, is known by its reports."""
-    return tuple(Held(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
+    return tuple(HeldLease(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
 
 
 def updates(report: pb.Report) -> tuple[Update, ...]:
@@ -194,7 +194,7 @@ def _text(text: str, most: int) -> str:
     return text.replace("\0", "")[:most]
 
 
-def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
+def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
     """The answer to a hello."""
     return pb.LeaseResponse(
         welcome=pb.Welcome(
@@ -202,10 +202,10 @@ def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, schedul
             heartbeat_interval=duration(timedelta(seconds=heartbeat_interval)),
             keep_leases=opened.keep,
             drop_leases=opened.drop,
-            wanted=_wanted(opened.wanted),
+            desired_state=_wanted(opened.desired_state),
             scheduler_id=scheduler_id,
-            takes_deferrals=True,
-            takes_parts=True,
+            accepts_deferrals=True,
+            accepts_report_parts=True,
             skipped_leases=opened.skipped,
         )
     )
@@ -214,21 +214,21 @@ def welcome(opened: Opened, lease_ttl: float, heartbeat_interval: float, schedul
 def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
     """A message to the worker."""
     match message:
-        case streams.Assign(number, state_number, grants):
-            response = pb.LeaseResponse(assignment=pb.Assignment(number=number, state_number=state_number))
+        case streams.Assign(number, heartbeat_number, grants):
+            response = pb.LeaseResponse(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number))
             for grant in grants:
                 _fill(response.assignment.leases.add(), grant)
             return response
-        case streams.AckState(number, not_renewed, skipped, wanted):
+        case streams.AcknowledgeHeartbeat(number, not_renewed, skipped, wanted):
             return pb.LeaseResponse(
                 acknowledgement=pb.Acknowledgement(
-                    state_number=number,
+                    heartbeat_number=number,
                     not_renewed_leases=not_renewed,
                     skipped_leases=skipped,
-                    wanted=_wanted(wanted),
+                    desired_state=_wanted(wanted),
                 )
             )
-        case streams.AckReport(number, outcomes):
+        case streams.AcknowledgeReport(number, outcomes):
             response = pb.LeaseResponse(acknowledgement=pb.Acknowledgement(report_number=number))
             add = response.acknowledgement.results.add
             for lease_id, attempt, outcome in outcomes:
@@ -262,8 +262,8 @@ _OUTCOMES = (
 )
 
 
-def _wanted(wanted: Wanted) -> pb.Wanted:
-    return pb.Wanted(slots=wanted.slots, drain=wanted.drain)
+def _wanted(wanted: DesiredState) -> pb.DesiredState:
+    return pb.DesiredState(slots=wanted.slots, drain=wanted.drain)
 
 
 def _fill(lease: pb.AssignedLease, grant: Grant) -> None:

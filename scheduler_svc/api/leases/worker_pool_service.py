@@ -14,7 +14,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.dispatch import pauses
 from scheduler_svc.application.leases import worker_pool
 
-MOST_WORKERS = 20_000
+MAX_WORKERS = 20_000
 """Workers that one answer holds at most, where nobody asks for less; an answer's bytes end it before that, mostly."""
 _WORKERS = "the workers, which serve all accounts"
 
@@ -30,7 +30,7 @@ class WorkerPoolService(WorkerPoolServiceServicer):
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
         with Violations() as bad:
-            page = Page.of_names(request, bad, "GetWorkerPool", default_size=MOST_WORKERS)
+            page = Page.of_names(request, bad, "GetWorkerPool", default_size=MAX_WORKERS)
         found = await self._calls.run(
             worker_pool.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
         )

@@ -23,22 +23,22 @@ from scheduler_svc.api.leases import lease_messages as convert
 from scheduler_svc.api.leases.report_parts import ReportParts
 from scheduler_svc.api.server.headers import sent
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.leases.report import (
     Answer,
+    HeartbeatAck,
+    HeartbeatItem,
     Item,
-    Reported,
-    StateAck,
-    Stated,
+    ReportItem,
     StreamEnded,
-    TakenBack,
-    TakesNothingNew,
+    UnsentLeases,
+    WorkerDraining,
 )
 from scheduler_svc.application.leases.reporters import Reporter
 from scheduler_svc.application.leases.sessions import SessionSettings, open_session
+from scheduler_svc.application.leases.stream_backlog import StreamBacklog
 from scheduler_svc.application.leases.streams import (
-    AckReport,
-    AckState,
+    AcknowledgeHeartbeat,
+    AcknowledgeReport,
     Answered,
     Assign,
     PartReceived,
@@ -47,12 +47,12 @@ from scheduler_svc.application.leases.streams import (
     Streams,
     WorkerStream,
 )
-from scheduler_svc.application.leases.under_way import UnderWay
 from scheduler_svc.application.ports import GroupCommit
+from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.domain.errors import InvalidArgument, Violation
-from scheduler_svc.domain.worker import State
+from scheduler_svc.domain.worker import Heartbeat
 
-HELLO_WITHIN = 10.0
+HELLO_TIMEOUT = 10.0
 CAPACITY_LAPSES_AFTER = 1.5
 """Heartbeat intervals after which a stated capacity counts no more."""
 ROTATE_AFTER = (20 * 60.0, 40 * 60.0)
@@ -78,7 +78,7 @@ class WorkerService(WorkerServiceServicer):
         room: Callable[[], None],
     ) -> None:
         """`room` says that a worker has stated room for more."""
-        self._caution = Caution(calls)
+        self._caution = SkipLocked(calls)
         self._reports = reports
         self._streams = streams
         self._settings = settings
@@ -98,19 +98,19 @@ class WorkerService(WorkerServiceServicer):
         """Takes the hello, opens the session and answers with the welcome."""
         first: object = aio.EOF
         with suppress(TimeoutError):
-            async with asyncio.timeout(HELLO_WITHIN):
+            async with asyncio.timeout(HELLO_TIMEOUT):
                 first = await context.read()
         if not isinstance(first, pb.LeaseRequest) or first.WhichOneof("message") != "hello":
-            text = f"the first message of a stream must be a hello, within {HELLO_WITHIN:g} s"
+            text = f"the first message of a stream must be a hello, within {HELLO_TIMEOUT:g} s"
             raise InvalidArgument([Violation("message", text)])
         hello = replace(convert.hello(first.hello), identity=caller().name)
         with self._streams.hello(hello.worker_id) as told:
             opened = await self._caution.run(open_session, hello, self._settings)
             stream = WorkerStream(
-                hello.worker_id, opened.session_key, relieved=self._room, heeds_skipped=hello.heeds_skipped
+                hello.worker_id, opened.session_key, relieved=self._room, heeds_skipped=hello.accepts_skipped
             )
-            if opened.wanted.poll:
-                stream.send(PollOrder(opened.wanted.poll))
+            if opened.desired_state.poll:
+                stream.send(PollOrder(opened.desired_state.poll))
             for order in told:
                 stream.order(order)
             self._streams.add(stream)
@@ -132,15 +132,15 @@ class WorkerService(WorkerServiceServicer):
         """Gives back what was granted but never handed to the stream."""
         unsent = [message for message in stream.unsent() if isinstance(message, Assign)]
         if unsent:
-            self._reports.tell(TakenBack(tuple(grant.ref for message in unsent for grant in message.grants)))
+            self._reports.tell(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Puts a message into the report lane."""
         return self._reports.submit(item)
 
-    def stated(self, stream: WorkerStream, state: State, received: float) -> None:
+    def stated(self, stream: WorkerStream, state: Heartbeat, received: float) -> None:
         """A state is committed."""
-        stream.stated(state, received + CAPACITY_LAPSES_AFTER * self._heartbeat_interval)
+        stream.heartbeat(state, received + CAPACITY_LAPSES_AFTER * self._heartbeat_interval)
         self._room()
 
 
@@ -154,7 +154,7 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._over.add_done_callback(_look_at)
-        self._under_way = UnderWay()
+        self._under_way = StreamBacklog()
         self._parts = ReportParts()
         self._reporter = Reporter(stream.worker_id, caller().name)
 
@@ -204,35 +204,37 @@ class _Conversation:
     async def _read(self) -> None:
         while isinstance(request := await self._context.read(), pb.LeaseRequest):
             match request.WhichOneof("message"):
-                case "state":
-                    await self._under_way.enter(len(request.state.held_leases))
-                    self._take_state(convert.state(request.state))
+                case "heartbeat":
+                    await self._under_way.enter(len(request.heartbeat.held_leases))
+                    self._take_state(convert.state(request.heartbeat))
                 case "report":
                     await self._take_report(request.report)
                 case "report_part":
                     await self._take_part(request.report_part)
                 case "draining":
                     await self._under_way.enter(0)
-                    drains = TakesNothingNew(self._stream.worker_id, self._stream.session_key)
+                    drains = WorkerDraining(self._stream.worker_id, self._stream.session_key)
                     self._take(drains, lambda _: self._under_way.leave(0))
                 case _:
                     raise InvalidArgument(
                         [Violation("message", "must be state, report, report_part or draining after the hello")]
                     )
 
-    def _take_state(self, state: State) -> None:
+    def _take_state(self, state: Heartbeat) -> None:
         received = self._loop.time()
 
         def committed(ack: Any) -> None:
-            assert isinstance(ack, StateAck)
+            assert isinstance(ack, HeartbeatAck)
             self._service.stated(self._stream, state, received)
             names = len(state.held)
-            self._stream.send(AckState(state.number, ack.not_renewed, ack.skipped, ack.wanted, names=names))
-            if ack.wanted.poll > state.last_poll:
-                self._stream.send(PollOrder(ack.wanted.poll))
+            self._stream.send(
+                AcknowledgeHeartbeat(state.number, ack.not_renewed, ack.skipped, ack.desired_state, names=names)
+            )
+            if ack.desired_state.poll > state.last_poll:
+                self._stream.send(PollOrder(ack.desired_state.poll))
 
         stream = self._stream
-        self._take(Stated(stream.worker_id, stream.session_key, state, stream.heeds_skipped), committed)
+        self._take(HeartbeatItem(stream.worker_id, stream.session_key, state, stream.heeds_skipped), committed)
 
     async def _take_part(self, part: pb.ReportPart) -> None:
         if (report := self._parts.add(part)) is not None:
@@ -247,9 +249,9 @@ class _Conversation:
 
         def committed(outcomes: Any) -> None:
             named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
-            self._stream.send(AckReport(number, named))
+            self._stream.send(AcknowledgeReport(number, named))
 
-        self._take(Reported(updates, self._reporter), committed)
+        self._take(ReportItem(updates, self._reporter), committed)
 
     def _take(self, item: Item, committed: Callable[[Any], None]) -> None:
         def answered(future: asyncio.Future[Answer]) -> None:

@@ -21,7 +21,7 @@ from scheduler_svc.domain.ids import KEY_MAX
 DEFAULT_SIZE = 50
 MAX_SIZE = 1_000
 MAX_BYTES = 3 * 1024 * 1024
-_LONGEST_TOKEN = 4_000
+_MAX_TOKEN = 4_000
 """Characters: a position may be a name of 200, each of which JSON may write as twelve."""
 
 Item = TypeVar("Item")
@@ -112,7 +112,7 @@ def _token(position: int | str, fingerprint: str) -> str:
 
 def _position(token: str, fingerprint: str) -> object:
     """What a token says; None where it is none of this list."""
-    if len(token) > _LONGEST_TOKEN:
+    if len(token) > _MAX_TOKEN:
         return None
     try:
         position, scope = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))

@@ -12,8 +12,8 @@ _DAY = 86_400
 _BILLION = 1_000_000_000
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
-_LONGEST_SECONDS = 315_576_000_000
-LONGEST = timedelta(seconds=_LONGEST_SECONDS)
+_MAX_SECONDS = 315_576_000_000
+LONGEST = timedelta(seconds=_MAX_SECONDS)
 """10,000 years: the longest that a Duration may be."""
 
 
@@ -55,6 +55,6 @@ def datetime_of(message: Timestamp) -> datetime | None:
 
 def timedelta_of(message: Duration) -> timedelta | None:
     """The length, cut to microseconds; None where it is negative or out of protobuf's range."""
-    if not (0 <= message.seconds <= _LONGEST_SECONDS and 0 <= message.nanos < _BILLION):
+    if not (0 <= message.seconds <= _MAX_SECONDS and 0 <= message.nanos < _BILLION):
         return None
     return timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)

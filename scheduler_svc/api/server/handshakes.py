@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-MOST_TOLD = 10
+MAX_TOLD = 10
 """Failures that are told within a window; the rest of it is counted."""
 WINDOW = 10.0
 """Seconds."""
@@ -54,7 +54,7 @@ def _reason(error: str) -> str:
 
 @dataclass(slots=True)
 class Limit:
-    """At most MOST_TOLD failures a window."""
+    """At most MAX_TOLD failures a window."""
 
     left_out: int = 0
     """Failures of this window that are not told."""
@@ -64,9 +64,9 @@ class Limit:
     def admits(self) -> bool:
         """Whether a failure may be told; otherwise it is counted."""
         self._told += 1
-        if self._told > MOST_TOLD:
+        if self._told > MAX_TOLD:
             self.left_out += 1
-        return self._told <= MOST_TOLD
+        return self._told <= MAX_TOLD
 
     def over(self, now: float) -> int:
         """Begins a new window where the old one is over; returns how many failures that one left out."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from scheduler_svc.domain.errors import ShuttingDown
 
-CUT_WITHIN = 1.0
+CUT_TIMEOUT = 1.0
 """Seconds that calls which are cut off may take to say so."""
 
 
@@ -49,7 +49,7 @@ class InFlight:
             self._cut |= self._tasks
             for task in self._cut:
                 task.cancel()
-            await self._ended(CUT_WITHIN)
+            await self._ended(CUT_TIMEOUT)
 
     async def _ended(self, within: float) -> bool:
         if self._tasks:

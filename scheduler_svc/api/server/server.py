@@ -18,9 +18,9 @@ from contentgen.v1 import (
     worker_pool_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
-from scheduler_svc.api.access.auth import MODULES, Doors
+from scheduler_svc.api.access.auth import MODULES, AuthInterceptor
 from scheduler_svc.api.server.certificates import Certificates
-from scheduler_svc.api.server.guard import Guard
+from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
 from scheduler_svc.api.server.health_service import HealthService
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
@@ -69,7 +69,7 @@ class Services:
 def build(
     services: Services,
     health: Health,
-    doors: Doors | None = None,
+    doors: AuthInterceptor | None = None,
     in_flight: InFlight | None = None,
     limits: Limits | None = None,
 ) -> aio.Server:
@@ -78,7 +78,7 @@ def build(
     Without doors everyone who reaches it may do everything. `in_flight` gets to know each call.
     """
     limits = limits or Limits()
-    guard = Guard(in_flight or InFlight(), limits)
+    guard = ErrorInterceptor(in_flight or InFlight(), limits)
     server = aio.server(
         interceptors=[doors, guard] if doors else [guard],
         options=(*_options(), *limits.options()),

@@ -11,16 +11,16 @@ from google.protobuf.duration_pb2 import Duration
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations, keyed
 from scheduler_svc.domain.bounds import (
-    LEAST_PRIORITY,
     MAX_CATEGORY,
     MAX_KEYWORDS,
     MAX_MULTIPLIER,
+    MAX_PRIORITY,
     MAX_PROMPT_BYTES,
     MAX_REQUIREMENTS,
     MAX_RETRIES,
     MAX_TONE,
     MAX_TOPIC,
-    MOST_PRIORITY,
+    MIN_PRIORITY,
 )
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NewTask
@@ -28,11 +28,11 @@ from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEF
 MAX_CREATOR_OPTIONS = 32
 MAX_OPTION_KEY = 63
 MAX_OPTION_VALUE = 1_000
-LEAST_TIMEOUT = timedelta(seconds=1)
-MOST_TIMEOUT = timedelta(days=3_650)
+MIN_TIMEOUT = timedelta(seconds=1)
+MAX_TIMEOUT = timedelta(days=3_650)
 """The contract knows no upper bound; this one keeps every time that follows from it a time that can be stored."""
-LEAST_BACKOFF = timedelta(milliseconds=1)
-MOST_BACKOFF = timedelta(days=30)
+MIN_BACKOFF = timedelta(milliseconds=1)
+MAX_BACKOFF = timedelta(days=30)
 
 RESERVED_OPTIONS = frozenset(
     {"type", "mode", "task-id", "topic", "requirements", "tone", "keywords", "json", "version", "help"}
@@ -40,7 +40,7 @@ RESERVED_OPTIONS = frozenset(
 """What the worker sets itself, or what would make the CLI do something else."""
 
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9-]*")
-MOST_BYTES_OF_A_CHARACTER = 4
+MAX_BYTES_OF_A_CHARACTER = 4
 
 
 def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
@@ -76,9 +76,9 @@ def _check(new: NewTask, bad: Violations) -> None:
     bad.text("requirements", new.requirements, MAX_REQUIREMENTS)
     bad.text("tone", new.tone, MAX_TONE)
     bad.text("request_id", new.request_id, MAX_NAME)
-    bad.number("priority", new.priority, LEAST_PRIORITY, MOST_PRIORITY)
+    bad.number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
-    if (len(new.topic) + len(new.requirements)) * MOST_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES:
+    if (len(new.topic) + len(new.requirements)) * MAX_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES:
         _check_bytes(new, bad)
 
 
@@ -90,7 +90,7 @@ def _check_bytes(new: NewTask, bad: Violations) -> None:
 
 
 def _timeout(message: Duration, bad: Violations) -> timedelta:
-    return bad.duration("timeout", message, LEAST_TIMEOUT, MOST_TIMEOUT)
+    return bad.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
 
 
 def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
@@ -107,7 +107,7 @@ def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
 
 def _wait(field: str, message: Duration, bad: Violations) -> int:
     """Milliseconds."""
-    return bad.duration(field, message, LEAST_BACKOFF, MOST_BACKOFF) // LEAST_BACKOFF
+    return bad.duration(field, message, MIN_BACKOFF, MAX_BACKOFF) // MIN_BACKOFF
 
 
 def _creator_options(options: Mapping[str, str], bad: Violations) -> dict[str, str]:

@@ -19,7 +19,7 @@ from scheduler_svc.api.messages.times import LONGEST
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.api.server.headers import sent
 from scheduler_svc.api.tasks import watching
-from scheduler_svc.api.tasks.submits import MOST_BYTES_OF_A_CHARACTER, new_task
+from scheduler_svc.api.tasks.submits import MAX_BYTES_OF_A_CHARACTER, new_task
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import ownership, query, steer
 from scheduler_svc.application.tasks.bulk import Bulk
@@ -27,7 +27,7 @@ from scheduler_svc.application.tasks.polling import Polls
 from scheduler_svc.application.tasks.submit import Submit, SubmitLane
 from scheduler_svc.application.tasks.waiting import Waiters
 from scheduler_svc.application.watch.watcher import Overrun
-from scheduler_svc.application.watch.watching import Watches
+from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
@@ -36,7 +36,7 @@ from scheduler_svc.domain.task import NewTask
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_WAIT = timedelta(seconds=30)
-LONGEST_WAIT = timedelta(minutes=10)
+MAX_WAIT = timedelta(minutes=10)
 DEFAULT_BULK_LIMIT = 1_000
 DEFAULT_CLEANUP_DAYS = 7
 MAX_CLEANUP_DAYS = 365_000
@@ -140,7 +140,7 @@ class TaskService(TaskServiceServicer):
             if request.HasField("timeout"):
                 timeout = bad.duration("timeout", request.timeout, timedelta(0), LONGEST)
         key = await self._own(request.task_id)
-        task = await self._waiters.wait(key, min(timeout, LONGEST_WAIT).total_seconds())
+        task = await self._waiters.wait(key, min(timeout, MAX_WAIT).total_seconds())
         return pb.WaitTaskResponse(task=convert.task(task))
 
     async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
@@ -248,7 +248,7 @@ def _most_of_an_answer(new: NewTask) -> int:
     """Bytes that a task takes in an answer at most: cheaper than to know how many they are."""
     labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
     texts = len(new.topic) + len(new.keywords) + len(new.category) + len(new.tone) + len(new.request_id)
-    return (texts + labels) * MOST_BYTES_OF_A_CHARACTER + _ADDED_BY_SUBMIT
+    return (texts + labels) * MAX_BYTES_OF_A_CHARACTER + _ADDED_BY_SUBMIT
 
 
 def _check_answer_fits(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:

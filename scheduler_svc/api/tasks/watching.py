@@ -16,7 +16,7 @@ from scheduler_svc.application.watch.changes import Position, Selection
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import KEY_MAX, parse_task_id
 
-_LONGEST_TOKEN = 250
+_MAX_TOKEN = 250
 """What fits into the metadata of an error."""
 
 
@@ -62,7 +62,7 @@ def token(position: Position, origin: str, watched: Selection) -> str:
 
 
 def _read(text: str, watched: Selection) -> tuple[Position, str] | None:
-    if len(text) > _LONGEST_TOKEN:
+    if len(text) > _MAX_TOKEN:
         return None
     try:
         number, key, listing, origin, fingerprint = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))

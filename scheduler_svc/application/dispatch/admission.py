@@ -15,7 +15,7 @@ from scheduler_svc.domain.start_quota import StartQuota
 
 BATCH = 1_000
 """Tasks that one transaction lets in at most."""
-MOST_ACCOUNTS = 500
+MAX_ACCOUNTS = 500
 """Accounts that one look finds at most; the next look goes on after them."""
 
 
@@ -50,7 +50,7 @@ def _straightened(tx: Tx, account_id: int, *, reweighted: bool) -> Waitlist | No
     present = _waitlist(tx, account_id)
     if present is None:
         return None
-    bent = [line for line in present.lines if line.bent(present.weight) or (reweighted and line.tagged)]
+    bent = [line for line in present.lines if line.has_tag_gap(present.weight) or (reweighted and line.tagged)]
     for line in bent:
         tx.window.renew(account_id, line.priority, line.now, present.weight)
     return _waitlist(tx, account_id) if bent else present
@@ -126,6 +126,6 @@ class Outlook:
 
 def look(tx: Tx, after: int) -> Outlook:
     """What a replica should know that was told nothing: of a bounded number of accounts with ids above `after`."""
-    waiting = tx.window.accounts_with_backlog(after, MOST_ACCOUNTS)
+    waiting = tx.window.accounts_with_backlog(after, MAX_ACCOUNTS)
     limited = frozenset(tx.window.accounts_with_limit())
-    return Outlook(waiting, len(waiting) == MOST_ACCOUNTS, limited, tx.start_quotas.ajar())
+    return Outlook(waiting, len(waiting) == MAX_ACCOUNTS, limited, tx.start_quotas.ajar())

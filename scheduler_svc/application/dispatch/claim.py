@@ -11,12 +11,12 @@ from scheduler_svc.domain.lease import share_out
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class SessionCapacity:
     """What one session would take now, as its state of that number says."""
 
     worker_id: str
     session_key: int
-    state_number: int
+    heartbeat_number: int
     free: int
     half_open: bool = False
     """Its worker's CLI may be broken, and one task is to try it."""
@@ -39,7 +39,7 @@ class Claimed:
     urgent: frozenset[int] = frozenset()
 
 
-def claim(tx: Tx, rooms: Sequence[Room], limit: int, ttl: float) -> Claimed:
+def claim(tx: Tx, rooms: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
     Before that one goes to each that is half open: on a quiet fleet others would always be emptier, and a worker whose

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from scheduler_svc.application.imports.contents import content_row
 from scheduler_svc.application.imports.ports import ImportedContentRow, ImportedTaskRow
-from scheduler_svc.application.leases.endings import error_json
+from scheduler_svc.application.leases.resolve_attempts import error_json
 from scheduler_svc.application.records import LabelRow, PayloadRow
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain import imports

@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from scheduler_svc.application.leases.endings import EndedLease, end_attempts, let_go
+from scheduler_svc.application.leases.resolve_attempts import EndedLease, end_attempts, let_go
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.clock import ClockWatch, is_ahead
-from scheduler_svc.domain.ending import Cause, lost
 from scheduler_svc.domain.lease import End, ReaperRow
 from scheduler_svc.domain.lifecycle import Move
+from scheduler_svc.domain.resolution import Cause, lost
 from scheduler_svc.domain.retry import TASK_TIMEOUT
 from scheduler_svc.domain.task import TaskError
 

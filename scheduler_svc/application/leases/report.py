@@ -7,14 +7,21 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
-from scheduler_svc.application.leases.endings import EndedLease, Inconsistent, end_attempts, gone, let_go, record
 from scheduler_svc.application.leases.reporters import UNKNOWN, Reporter, Said, foreign
+from scheduler_svc.application.leases.resolve_attempts import (
+    EndedLease,
+    Inconsistent,
+    end_attempts,
+    gone,
+    let_go,
+    record,
+)
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import (
     CompletedTask,
     ContentRow,
-    Heard,
-    HeardBack,
+    HeartbeatAnswer,
+    HeartbeatRow,
     LeaseChange,
     LiveLease,
     Named,
@@ -25,7 +32,6 @@ from scheduler_svc.application.records import (
 )
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain.content import SUMMARY_LENGTH, Result, ReviewStatus
-from scheduler_svc.domain.ending import Cause, reported
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -44,21 +50,22 @@ from scheduler_svc.domain.lease import (
     judge,
 )
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.worker import State, Wanted
+from scheduler_svc.domain.resolution import Cause, reported
+from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class HeartbeatItem:
     """A session's state. Answered by StateAck, or SessionReplaced."""
 
     worker_id: str
     session_key: int
-    state: State
-    heeds_skipped: bool = False
+    heartbeat: Heartbeat
+    accepts_skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
+class ReportItem:
     """A batch of updates. Answered by an outcome for each."""
 
     updates: tuple[Update, ...]
@@ -66,7 +73,7 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenBack:
+class UnsentLeases:
     """Leases that were committed but never handed to their stream (rule 7)."""
 
     refs: tuple[LeaseRef, ...]
@@ -81,7 +88,7 @@ class StreamEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class TakesNothingNew:
+class WorkerDraining:
     """The worker said that it drains."""
 
     worker_id: str
@@ -89,33 +96,33 @@ class TakesNothingNew:
 
 
 @dataclass(frozen=True, slots=True)
-class StateAck:
+class HeartbeatAck:
     """The state is committed: all that it named is renewed, but for `not_renewed`, which is not the worker's any more,
     and `skipped`, which somebody else holds.
     """
 
     not_renewed: tuple[str, ...]
-    wanted: Wanted
+    desired_state: DesiredState
     skipped: tuple[str, ...] = ()
 
 
-Item = Stated | Reported | TakenBack | StreamEnded | TakesNothingNew
-Answer = StateAck | tuple[Outcome, ...] | None | DomainError
+Item = HeartbeatItem | ReportItem | UnsentLeases | StreamEnded | WorkerDraining
+Answer = HeartbeatAck | tuple[Outcome, ...] | None | DomainError
 
 
 def report_keys(item: Item) -> Iterable[Hashable]:
     """What of a message must not change its order: what is said of one lease, and of one session."""
     match item:
-        case Reported():
+        case ReportItem():
             return {update.ref for update in item.updates}
-        case TakenBack():
+        case UnsentLeases():
             return item.refs
         case _:
             return (item.session_key,)
 
 
-def _heard(worker_id: str, session_key: int, state: State) -> Heard:
-    return Heard(worker_id, session_key, state.unhealthy, state.last_error)
+def _heard(worker_id: str, session_key: int, state: Heartbeat) -> HeartbeatRow:
+    return HeartbeatRow(worker_id, session_key, state.unhealthy, state.last_error)
 
 
 class Reports:
@@ -131,11 +138,11 @@ class Reports:
         for item in group:
             if isinstance(item, StreamEnded):
                 tx.workers.close(item.worker_id, item.session_key)
-            elif isinstance(item, TakesNothingNew):
+            elif isinstance(item, WorkerDraining):
                 tx.workers.set_draining(item.worker_id, item.session_key)
-        stated = [item for item in group if isinstance(item, Stated)]
-        sessions = {it.session_key: _heard(it.worker_id, it.session_key, it.state) for it in stated}
-        heard = tx.workers.hear(sorted(sessions.values())) if sessions else {}
+        stated = [item for item in group if isinstance(item, HeartbeatItem)]
+        sessions = {it.session_key: _heard(it.worker_id, it.session_key, it.heartbeat) for it in stated}
+        heard = tx.workers.record_heartbeats(sorted(sessions.values())) if sessions else {}
         _answer_polls(tx, stated, heard)
         applied = self._apply(tx, group)
         acks = self._renew(tx, stated, heard, applied.ended)
@@ -144,10 +151,10 @@ class Reports:
     def _renew(
         self,
         tx: Tx,
-        stated: Sequence[Stated],
-        heard: Mapping[int, HeardBack],
+        stated: Sequence[HeartbeatItem],
+        heard: Mapping[int, HeartbeatAnswer],
         ended: set[LeaseRef],
-    ) -> dict[int, StateAck | DomainError]:
+    ) -> dict[int, HeartbeatAck | DomainError]:
         """Renews what the states name; acks by the identity of the item.
 
         A lease that this group ended is not the worker's to stop, whatever a state of the same group says of it.
@@ -160,17 +167,17 @@ class Reports:
             if ended_of := tx.leases.settle_revoked(revoked, named):
                 gone(tx, ended_of)
         return {
-            id(item): _ack(item, heard[item.session_key].wanted, renewed, skipped)
+            id(item): _ack(item, heard[item.session_key].desired_state, renewed, skipped)
             if item.session_key in heard
             else SessionReplaced(item.worker_id)
             for item in stated
         }
 
-    def _renew_named(self, tx: Tx, live: Sequence[Stated], ended: set[LeaseRef]) -> Renewed:
+    def _renew_named(self, tx: Tx, live: Sequence[HeartbeatItem], ended: set[LeaseRef]) -> Renewed:
         """Renews but for what `ended`; locked leases are passed over where the worker can be told so."""
         both = Renewed(set(ended), set())
         for skip_locked in (False, True):
-            named = _named(item for item in live if item.heeds_skipped is skip_locked)
+            named = _named(item for item in live if item.accepts_skipped is skip_locked)
             if to_renew := sorted(one for one in named if LeaseRef(*one[:3]) not in ended):
                 renewed, skipped = tx.leases.renew(to_renew, self._ttl, skip_locked=skip_locked)
                 both.renewed.update(renewed)
@@ -179,9 +186,9 @@ class Reports:
 
     def _apply(self, tx: Tx, group: Sequence[Item]) -> _Applied:
         """Judges each lease's folded updates under its lock, and writes what they do."""
-        reports = [item for item in group if isinstance(item, Reported)]
+        reports = [item for item in group if isinstance(item, ReportItem)]
         refs = {update.ref for item in reports for update in item.updates if update.ref is not None}
-        taken_back = {ref for item in group if isinstance(item, TakenBack) for ref in item.refs}
+        taken_back = {ref for item in group if isinstance(item, UnsentLeases) for ref in item.refs}
         if not refs and not taken_back:
             return _Applied({}, set(), set())
         live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *taken_back)}))
@@ -213,12 +220,12 @@ class _Applied(NamedTuple):
     strange: set[Said]
 
 
-def _said_with_tokens(reports: Iterable[Reported]) -> set[Said]:
+def _said_with_tokens(reports: Iterable[ReportItem]) -> set[Said]:
     """Who says something of which lease, where that has an identity: without tokens everyone may report anything."""
     return {(it.by, update.ref) for it in reports if it.by.identity for update in it.updates if update.ref is not None}
 
 
-def _heeded(reports: Iterable[Reported], strange: set[Said]) -> Iterable[Update]:
+def _heeded(reports: Iterable[ReportItem], strange: set[Said]) -> Iterable[Update]:
     for item in reports:
         if strange:
             yield from (update for update in item.updates if (item.by, update.ref) not in strange)
@@ -226,13 +233,13 @@ def _heeded(reports: Iterable[Reported], strange: set[Said]) -> Iterable[Update]
             yield from item.updates
 
 
-def _answer_polls(tx: Tx, stated: Sequence[Stated], heard: Mapping[int, HeardBack]) -> None:
+def _answer_polls(tx: Tx, stated: Sequence[HeartbeatItem], heard: Mapping[int, HeartbeatAnswer]) -> None:
     """Records which polls these states answer. What the workers saw came before, or comes in this transaction."""
     newest: dict[str, int] = {}
     for item in stated:
-        wanted = heard[item.session_key].wanted.poll if item.session_key in heard else 0
-        if 0 < item.state.last_poll <= wanted:
-            newest[item.worker_id] = max(item.state.last_poll, newest.get(item.worker_id, 0))
+        wanted = heard[item.session_key].desired_state.poll if item.session_key in heard else 0
+        if 0 < item.heartbeat.last_poll <= wanted:
+            newest[item.worker_id] = max(item.heartbeat.last_poll, newest.get(item.worker_id, 0))
     if newest:
         tx.signals.answered += tx.polls.answer([PollAnswer(*it) for it in sorted(newest.items())])
 
@@ -246,10 +253,10 @@ _OUTCOMES = {
 }
 
 
-def _answer(item: Item, acks: Mapping[int, StateAck | DomainError], applied: _Applied) -> Answer:
-    if isinstance(item, Stated):
+def _answer(item: Item, acks: Mapping[int, HeartbeatAck | DomainError], applied: _Applied) -> Answer:
+    if isinstance(item, HeartbeatItem):
         return acks[id(item)]
-    if isinstance(item, Reported):
+    if isinstance(item, ReportItem):
         return tuple(_outcome(item.by, update.ref, applied) for update in item.updates)
     return None
 
@@ -260,13 +267,13 @@ def _outcome(by: Reporter, ref: LeaseRef | None, applied: _Applied) -> Outcome:
     return applied.outcomes[ref]
 
 
-def _named(stated: Iterable[Stated]) -> set[Named]:
-    return {Named(*held.ref, item.worker_id) for item in stated for held in item.state.held if held.ref}
+def _named(stated: Iterable[HeartbeatItem]) -> set[Named]:
+    return {Named(*held.ref, item.worker_id) for item in stated for held in item.heartbeat.held if held.ref}
 
 
-def _ack(item: Stated, wanted: Wanted, renewed: set[LeaseRef], skipped: set[LeaseRef]) -> StateAck:
-    others = [held for held in item.state.held if held.ref not in renewed]
-    return StateAck(
+def _ack(item: HeartbeatItem, wanted: DesiredState, renewed: set[LeaseRef], skipped: set[LeaseRef]) -> HeartbeatAck:
+    others = [held for held in item.heartbeat.held if held.ref not in renewed]
+    return HeartbeatAck(
         tuple(held.lease_id for held in others if held.ref not in skipped),
         wanted,
         tuple(held.lease_id for held in others if held.ref in skipped),

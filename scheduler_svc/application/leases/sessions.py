@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler_svc.application.leases.endings import EndedLease, end_attempts, let_go
+from scheduler_svc.application.leases.resolve_attempts import EndedLease, end_attempts, let_go
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease, Named
 from scheduler_svc.application.tasks.ledger import Ledger
-from scheduler_svc.domain.ending import Cause, lost
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.lease import End, Opening, judge_hello
 from scheduler_svc.domain.lifecycle import Move, Status
+from scheduler_svc.domain.resolution import Cause, lost
 from scheduler_svc.domain.retry import WORKER_LOST
 from scheduler_svc.domain.task import TaskError
-from scheduler_svc.domain.worker import Hello, Wanted
+from scheduler_svc.domain.worker import DesiredState, Hello
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedSession:
     """An open session: which of the named leases are still the worker's, which are not, and what is wanted of it.
 
     `skipped`: those that the worker has lost, and that somebody else has locked, so that nothing is known of it yet.
@@ -27,7 +27,7 @@ class Opened:
     session_key: int
     keep: tuple[str, ...]
     drop: tuple[str, ...]
-    wanted: Wanted
+    desired_state: DesiredState
     skipped: tuple[str, ...] = ()
 
 
@@ -40,7 +40,7 @@ class SessionSettings:
     scheduler_id: str
 
 
-def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: bool = False) -> Opened:
+def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: bool = False) -> OpenedSession:
     """Raises WorkerIdInUse, or SessionReplaced where this hello was delayed and a newer one is open.
 
     `cautious`: a lease that somebody else has locked stays as it is, kept where it is named: a State will tell. One
@@ -59,7 +59,7 @@ def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: b
     revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in named)
     if revoked:
         tx.leases.settle_revoked([hello.worker_id], revoked)
-    return Opened(
+    return OpenedSession(
         session_key,
         tuple(held.lease_id for held in hello.held if held.ref in own),
         tuple(held.lease_id for held in hello.held if held.ref not in own),
@@ -74,7 +74,7 @@ def _locked(tx: Tx, worker_id: str, free: list[LiveLease]) -> list[LiveLease]:
     return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in own]
 
 
-def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Wanted, bool]:
+def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, DesiredState, bool]:
     """The session, what is wanted of the worker, and whether the id was another identity's, whose leases end then."""
     while True:
         present = tx.workers.lock(hello.worker_id)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from scheduler_svc.application.dispatch.claim import Room
-from scheduler_svc.application.dispatch.rooms import Rooms
+from scheduler_svc.application.dispatch.capacities import SessionCapacities
+from scheduler_svc.application.dispatch.claim import SessionCapacity
 from scheduler_svc.application.records import Grant
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lease import Capacity, Outcome
-from scheduler_svc.domain.worker import State, Wanted
+from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 MAX_ASSIGNMENT = 500
 MAX_ASSIGNMENT_BYTES = 2 * 1024 * 1024
@@ -31,24 +31,24 @@ class Assign:
     """New leases."""
 
     number: int
-    state_number: int
+    heartbeat_number: int
     grants: tuple[Grant, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AckState:
+class AcknowledgeHeartbeat:
     """A state is committed."""
 
-    state_number: int
+    heartbeat_number: int
     not_renewed: tuple[str, ...]
     skipped: tuple[str, ...]
-    wanted: Wanted
+    desired_state: DesiredState
     names: int = 0
     """How many leases the state named."""
 
 
 @dataclass(frozen=True, slots=True)
-class AckReport:
+class AcknowledgeReport:
     """A report is committed: an outcome for each (lease id, attempt)."""
 
     report_number: int
@@ -102,7 +102,7 @@ class ReconnectOrder:
 
 
 Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder
-Answered = AckState | AckReport | PartReceived
+Answered = AcknowledgeHeartbeat | AcknowledgeReport | PartReceived
 Outgoing = Assign | Answered | Order
 
 
@@ -132,22 +132,22 @@ class WorkerStream:
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
-    def stated(self, state: State, lapses_at: float) -> None:
+    def heartbeat(self, state: Heartbeat, lapses_at: float) -> None:
         """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
-        self.capacity.stated(state.number, state.free_slots, state.last_assignment, lapses_at)
-        if state.number == self.capacity.state_number:
+        self.capacity.heartbeat(state.number, state.free_slots, state.last_assignment, lapses_at)
+        if state.number == self.capacity.heartbeat_number:
             self.unhealthy = state.unhealthy
         self.room_changed(self)
 
-    def close_room(self) -> None:
+    def close_capacity(self) -> None:
         """Its session may be given nothing more, until it states otherwise."""
         self.capacity.free_slots = 0
         self.room_changed(self)
 
-    def assign(self, state_number: int, grants: Sequence[Grant]) -> None:
+    def assign(self, heartbeat_number: int, grants: Sequence[Grant]) -> None:
         """Sends leases that are committed, in as many messages as they need."""
         for part in _parts(grants):
-            self.send(Assign(self.capacity.assigned(len(part)), state_number, tuple(part)))
+            self.send(Assign(self.capacity.assigned(len(part)), heartbeat_number, tuple(part)))
         self.room_changed(self)
 
     def send(self, message: Outgoing) -> None:
@@ -217,7 +217,7 @@ class Streams:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
         self._hellos: dict[str, list[list[Order]]] = {}
-        self._rooms = Rooms()
+        self._rooms = SessionCapacities()
         self._closed = False
 
     @contextmanager
@@ -248,7 +248,7 @@ class Streams:
 
     def _note_room(self, stream: WorkerStream) -> None:
         if self._by_session.get(stream.session_key) is stream:
-            self._rooms.put(stream.session_key, stream.capacity.room, first=stream.unhealthy)
+            self._rooms.put(stream.session_key, stream.capacity.remaining, first=stream.unhealthy)
 
     def remove(self, stream: WorkerStream) -> None:
         """The stream is gone."""
@@ -261,20 +261,20 @@ class Streams:
         """The stream of a session, if it is here and open."""
         return self._by_session.get(session_key)
 
-    def rooms(self, now: float, most: int) -> list[Room]:
+    def capacities(self, now: float, most: int) -> list[SessionCapacity]:
         """Who would take something now: the `most` emptiest of them, after those that are half open.
 
         Of each worker its newest session, since that has replaced the others.
         """
-        rooms: list[Room] = []
+        rooms: list[SessionCapacity] = []
         lapsed: list[int] = []
         for session_key in self._rooms:
             stream = self._by_session[session_key]
             if not (free := stream.capacity.free(now)):
                 lapsed.append(session_key)
             elif self._may_be_given(stream, now):
-                state = stream.capacity.state_number
-                rooms.append(Room(stream.worker_id, session_key, state, free, stream.unhealthy))
+                state = stream.capacity.heartbeat_number
+                rooms.append(SessionCapacity(stream.worker_id, session_key, state, free, stream.unhealthy))
             if len(rooms) == most:
                 break
         for session_key in lapsed:

@@ -9,8 +9,8 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.leases.recover import ReaperSettings, time_out
+from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.application.tasks.steer import retry_batch
 from scheduler_svc.domain.access import Scope
@@ -22,7 +22,7 @@ class Bulk:
 
     def __init__(self, calls: Calls, reaper: ReaperSettings) -> None:
         self._calls = calls
-        self._caution = Caution(calls)
+        self._caution = SkipLocked(calls)
         self._reaper = reaper
 
     async def handle_timeouts(self, scope: Scope) -> int:

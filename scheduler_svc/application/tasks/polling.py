@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.caution import Caution
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound, ShuttingDown
@@ -76,7 +76,7 @@ class Polls:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._caution = Caution(calls)
+        self._caution = SkipLocked(calls)
         self._waits: set[_Wait] = set()
         self._closed = False
 

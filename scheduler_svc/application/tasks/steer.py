@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from scheduler_svc.application.leases.endings import EndedLease, Inconsistent, end_attempts, error_json
+from scheduler_svc.application.leases.resolve_attempts import EndedLease, Inconsistent, end_attempts, error_json
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import Batch, LiveLease, TaskRow, Waiting
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.ending import Cause
 from scheduler_svc.domain.errors import InvalidState, NotFound, RetriesExhausted
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import RETRYABLE, RUNNING, Move, Status
+from scheduler_svc.domain.resolution import Cause
 from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT, RETRY_TASK
 from scheduler_svc.domain.task import Task, TaskError
 

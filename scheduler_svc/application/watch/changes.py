@@ -16,10 +16,10 @@ from scheduler_svc.application.tasks import query
 from scheduler_svc.domain import change
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import NotFound, ResumeTokenExpired
-from scheduler_svc.domain.horizon import Look
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import TaskEvent
+from scheduler_svc.domain.watermark import Snapshot
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,7 +102,7 @@ def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
     return position.listing or cleaned == position.number or tx.changes.has(position.key, position.number)
 
 
-def look(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Look | None]:
+def look(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Snapshot | None]:
     """The history, and how far its moves are settled: None where none was drawn after `position`.
 
     Tells the other replicas, where asked to, that this one wants to hear of moves. Raises ResumeTokenExpired where the

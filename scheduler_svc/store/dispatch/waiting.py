@@ -10,7 +10,7 @@ from scheduler_svc.application.records import DelayedRow, ReadyRow, Turn, Waitin
 from scheduler_svc.domain.fairness import REFILL, WINDOW
 from scheduler_svc.store.dispatch.floors import GIVE_TAGS, virtual_time
 from scheduler_svc.store.engine.batch import Batch, Insert, array
-from scheduler_svc.store.engine.looked_up import leased
+from scheduler_svc.store.engine.keyed_lookups import leased
 from scheduler_svc.store.engine.rows import Statements
 
 _GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")

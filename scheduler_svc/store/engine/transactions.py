@@ -16,7 +16,7 @@ from psycopg2 import errors as pg_errors
 from psycopg2 import extensions
 
 from scheduler_svc.application.signals import Signals
-from scheduler_svc.application.watch.audience import Audience
+from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.changes import Changes
@@ -251,7 +251,7 @@ class PgDatabase:
         engine: sa.Engine,
         told: Callable[[Signals], None],
         away: Callable[[str], None],
-        audience: Audience | None = None,
+        audience: WatchInterest | None = None,
         *,
         aging: float = 0.0,
     ) -> None:
@@ -265,7 +265,7 @@ class PgDatabase:
         self._engine = engine
         self._told = told
         self._away = away
-        self._audience = audience or Audience()
+        self._audience = audience or WatchInterest()
         self._aging = aging
 
     def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:

@@ -18,7 +18,7 @@ from scheduler_svc.store.dispatch.ageing import AGED_HEAD, AGED_ORDER
 from scheduler_svc.store.dispatch.floors import floor
 from scheduler_svc.store.dispatch.pauses import MAY_CLAIM
 from scheduler_svc.store.engine.batch import Batch, array
-from scheduler_svc.store.engine.looked_up import leased, payload, task
+from scheduler_svc.store.engine.keyed_lookups import leased, payload, task
 from scheduler_svc.store.engine.rows import Session, Statements
 from scheduler_svc.store.scopes import account_filter
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import Heard, HeardBack
+from scheduler_svc.application.records import HeartbeatAnswer, HeartbeatRow
 from scheduler_svc.domain.lease import SessionRow
 from scheduler_svc.domain.poll import PATIENCE
-from scheduler_svc.domain.worker import Hello, Wanted, Worker
+from scheduler_svc.domain.worker import DesiredState, Hello, Worker
 from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
 
@@ -114,7 +114,7 @@ class Workers(Statements):
         row = self._row(_LOCK, worker_id=worker_id)
         return None if row is None else SessionRow(row[0], row[1], row[2], float(row[3]), row[4])
 
-    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, Wanted] | None:
+    def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, DesiredState] | None:
         """Opens a session; without `replace` only where there was none (None: another one was quicker)."""
         row = self._row(
             _OPEN,
@@ -132,12 +132,12 @@ class Workers(Statements):
             scheduler_id=scheduler_id,
             replace=replace,
         )
-        return None if row is None else (row[0], Wanted(*row[1:]))
+        return None if row is None else (row[0], DesiredState(*row[1:]))
 
-    def hear(self, rows: Sequence[Heard]) -> dict[int, HeardBack]:
+    def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]:
         """Notes states; returns what is wanted, by session. Sessions that are missing have been replaced."""
         found = self._rows(_HEAR, **_HEARD.bind(rows))
-        return {session: HeardBack(Wanted(*wanted), revoked) for session, *wanted, revoked in found}
+        return {session: HeartbeatAnswer(DesiredState(*wanted), revoked) for session, *wanted, revoked in found}
 
     def set_draining(self, worker_id: str, session_key: int) -> None:
         """The worker said that it takes nothing new."""

@@ -27,12 +27,12 @@ from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, prin
 
 _WAL_HEADER = slice(18, 20)
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}
-_MOST_BYTES_OF_A_VALUE = 32 * 1024 * 1024
+_MAX_BYTES_OF_A_VALUE = 32 * 1024 * 1024
 """In SQLite, where a view or a computed column makes gigabytes of a file of some bytes."""
-_MOST_BYTES_OF_SQLITE = 192 * 1024 * 1024
+_MAX_BYTES_OF_SQLITE = 192 * 1024 * 1024
 """Of its own memory, in which all values of a row stand before one of them is read. SQLite has it for the process."""
-_MOST_BYTES_OF_A_ROW = 64 * 1024 * 1024
-_MOST_BYTES_OF_ROWS = 32 * 1024 * 1024
+_MAX_BYTES_OF_A_ROW = 64 * 1024 * 1024
+_MAX_BYTES_OF_ROWS = 32 * 1024 * 1024
 """Of more than one together, since what is made of each adds to it; beyond that they are read in parts."""
 _LOCK_PATIENCE = 5.0
 _STEPS = 100_000
@@ -43,7 +43,7 @@ _WARY = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA mmap_size = 0",
-    f"PRAGMA hard_heap_limit = {_MOST_BYTES_OF_SQLITE}",
+    f"PRAGMA hard_heap_limit = {_MAX_BYTES_OF_SQLITE}",
 )
 # A time before or beyond Python's is judged by its reader; the driver would refuse the row for it.
 _TIME_AS_TEXT = extensions.new_type((1082, 1114, 1184), "TIME_AS_TEXT", lambda text, _cursor: text)
@@ -166,10 +166,10 @@ class _Room:
 
     def _hold(self, size: int) -> None:
         self._held += size
-        if self._held > _MOST_BYTES_OF_A_ROW and not self._rows:
-            raise _TooLarge(f"its row has more than {_MOST_BYTES_OF_A_ROW >> 20} MiB")
-        if self._held > _MOST_BYTES_OF_ROWS and self._rows:
-            raise _TooLarge(f"its rows have more than {_MOST_BYTES_OF_ROWS >> 20} MiB together")
+        if self._held > _MAX_BYTES_OF_A_ROW and not self._rows:
+            raise _TooLarge(f"its row has more than {_MAX_BYTES_OF_A_ROW >> 20} MiB")
+        if self._held > _MAX_BYTES_OF_ROWS and self._rows:
+            raise _TooLarge(f"its rows have more than {_MAX_BYTES_OF_ROWS >> 20} MiB together")
 
 
 def _engine(url: sa.URL, patience: _Patience, room: _Room) -> sa.Engine:
@@ -203,7 +203,7 @@ def _open_sqlite(path: Path, patience: _Patience, room: _Room) -> sqlite3.Connec
     wait = min(_LOCK_PATIENCE, patience.seconds)
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=wait)
     connection.text_factory, connection.row_factory = room.text, room.row
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES_OF_A_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES_OF_A_VALUE)
     connection.set_progress_handler(patience.is_over, _STEPS)
     for pragma in _WARY:
         connection.execute(pragma)
@@ -249,7 +249,7 @@ def _readable(engine: sa.Engine, patience: _Patience, *, rows: bool = False) -> 
 def _said(error: Exception) -> str:
     """The driver's first line, as it can be shown: it quotes names that the file gives."""
     if isinstance(error, MemoryError):
-        return f"SQLite would need more than {_MOST_BYTES_OF_SQLITE >> 20} MiB of memory for it"
+        return f"SQLite would need more than {_MAX_BYTES_OF_SQLITE >> 20} MiB of memory for it"
     first = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip().partition("\n")[0]
     return printable(first)
 

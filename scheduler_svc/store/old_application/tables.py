@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.old_rows import MOST_ID, Kind, OldRow, RowsUnreadable, SourceUnreadable
+from scheduler_svc.domain.old_rows import MAX_ID, Kind, OldRow, RowsUnreadable, SourceUnreadable
 from scheduler_svc.store.old_application.source import OldSource, open_source
 
 _REQUIRED = {
@@ -39,7 +39,7 @@ _OPTIONAL = {
 }  # fmt: skip
 """What is asked for and may be missing. Whatever is not named here is never read."""
 
-_MOST_BYTES_AT_ONCE = 32 * 1024 * 1024
+_MAX_BYTES_AT_ONCE = 32 * 1024 * 1024
 """Of rows that a server hands over, as UTF-8, of which Python may make four times as much; a larger page is halved."""
 _ROWS_AT_ONCE = 20
 """That are fetched from a server."""
@@ -82,7 +82,7 @@ class OldDatabase:
         table = self._tables[kind]
         if table is None:
             return []
-        least = -MOST_ID if after is None else after + 1
+        least = -MAX_ID if after is None else after + 1
         query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= least)
         with self._source.reading() as connection:
             ids = [int(row[0]) for row in connection.execute(query.order_by(table.c.id).limit(limit))]
@@ -131,8 +131,8 @@ class OldDatabase:
         texts = [sa.func.coalesce(sa.func.octet_length(sa.cast(column, sa.Text)), 0) for column in rows.c]
         with self._source.reading(rows=True) as connection:
             size = connection.execute(sa.select(sa.func.sum(sum(texts, sa.literal(0))))).scalar() or 0
-        if size > _MOST_BYTES_AT_ONCE:
-            raise RowsUnreadable(f"its row has more than {_MOST_BYTES_AT_ONCE >> 20} MiB")
+        if size > _MAX_BYTES_AT_ONCE:
+            raise RowsUnreadable(f"its row has more than {_MAX_BYTES_AT_ONCE >> 20} MiB")
 
     def _copies(self, table: sa.TableClause, rows: Iterable[Mapping[str, object]]) -> dict[object, int]:
         """How many rows of the table have each of these keys."""
@@ -160,7 +160,7 @@ class OldDatabase:
 
     def _has_id(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
         """In SQLite anything may stand in any column, and numbers are below all else."""
-        fits = table.c.id.between(sa.literal_column(str(-MOST_ID)), sa.literal_column(str(MOST_ID)))
+        fits = table.c.id.between(sa.literal_column(str(-MAX_ID)), sa.literal_column(str(MAX_ID)))
         return sa.and_(sa.func.typeof(table.c.id) == "integer", fits) if self._is_sqlite else fits
 
     @property

@@ -17,7 +17,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
 from scheduler_svc.store.engine.batch import Batch, array
-from scheduler_svc.store.engine.looked_up import payload
+from scheduler_svc.store.engine.keyed_lookups import payload
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 from scheduler_svc.store.tasks import task_lists

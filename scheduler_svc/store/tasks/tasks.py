@@ -11,7 +11,7 @@ from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.batch import Batch, Insert, array
-from scheduler_svc.store.engine.looked_up import task
+from scheduler_svc.store.engine.keyed_lookups import task
 from scheduler_svc.store.engine.rows import Statements
 
 _TASKS = Insert(

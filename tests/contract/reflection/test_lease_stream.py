@@ -48,7 +48,7 @@ async def test_a_hello_is_welcomed(reflected: Reflected) -> None:
         welcome = (await stream.read())["welcome"]
     assert (welcome["lease_ttl"], welcome["heartbeat_interval"]) == ("120s", "10s")
     assert (welcome["keep_leases"], welcome["drop_leases"]) == ([], [NO_LEASE["lease_id"], "\0"])
-    assert welcome["wanted"] == {"drain": False}
+    assert welcome["desired_state"] == {"drain": False}
     assert welcome["scheduler_id"]
 
 
@@ -63,12 +63,12 @@ async def test_a_task_runs_through_a_stream(world: World) -> None:
     "first",
     [
         {},
-        {"state": {"number": 1}},
+        {"heartbeat": {"number": 1}},
         {"report": {"number": 1}},
         {"report_part": {"report_number": 1, "data": "CAE=", "last": True}},
         {"draining": {}},
     ],
-    ids=["nothing", "state", "report", "part of a report", "draining"],
+    ids=["nothing", "heartbeat", "report", "part of a report", "draining"],
 )
 async def test_a_stream_begins_with_a_hello(reflected: Reflected, first: dict[str, Any]) -> None:
     async with await reflected.stream(LEASE) as stream:
@@ -118,10 +118,10 @@ async def test_every_field_of_a_hello_is_checked(reflected: Reflected) -> None:
     [
         ({}, "message"),
         ({"hello": {}}, "message"),
-        ({"state": {}}, "state.number"),
-        ({"state": {"number": -1}}, "state.number"),
-        ({"state": {"number": 1, "free_slots": -1}}, "state.free_slots"),
-        ({"state": {"number": 1, "held_leases": [NO_LEASE] * 10_001}}, "state.held_leases"),
+        ({"heartbeat": {}}, "heartbeat.number"),
+        ({"heartbeat": {"number": -1}}, "heartbeat.number"),
+        ({"heartbeat": {"number": 1, "free_slots": -1}}, "heartbeat.free_slots"),
+        ({"heartbeat": {"number": 1, "held_leases": [NO_LEASE] * 10_001}}, "heartbeat.held_leases"),
         ({"report": {"number": 1, "updates": [NO_LEASE]}}, "report.updates[0].update"),
         (
             {"report": {"number": 1, "updates": [{**NO_LEASE, "processing": {}}, {**NO_LEASE, "released": {}}]}},
@@ -164,11 +164,11 @@ async def test_updates_of_leases_that_are_none_are_lost(reflected: Reflected) ->
         assert [result["outcome"] for result in results] == ["UPDATE_OUTCOME_LEASE_LOST"] * len(updates)
 
 
-async def test_a_state_names_what_is_not_renewed(reflected: Reflected) -> None:
+async def test_a_heartbeat_acknowledgement_names_what_is_not_renewed(reflected: Reflected) -> None:
     async with welcomed(reflected) as stream:
-        await stream.write(state={"number": 1, "held_leases": [NO_LEASE], "last_poll_id": "no poll"})
+        await stream.write(heartbeat={"number": 1, "held_leases": [NO_LEASE], "last_poll_id": "no poll"})
         acknowledged = (await stream.read())["acknowledgement"]
-        assert (acknowledged["state_number"], acknowledged["not_renewed_leases"]) == (1, [NO_LEASE["lease_id"]])
+        assert (acknowledged["heartbeat_number"], acknowledged["not_renewed_leases"]) == (1, [NO_LEASE["lease_id"]])
 
 
 async def test_an_id_in_use_is_refused_with_who_has_it(reflected: Reflected) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 EXAMPLES = settings(max_examples=25)
 CANCELLED, PENDING = "TASK_STATUS_CANCELLED", "TASK_STATUS_PENDING"
 
-MOST_PAGES = 50
+MAX_PAGES = 50
 """More than any example makes, one row a page."""
 
 SIZES = st.integers(1, 4)
@@ -36,7 +36,7 @@ FILTERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
 async def pages(world: World, rpc: str, rows: str, **request: Any) -> AsyncIterator[list[dict[str, Any]]]:
     """One page after the other; what the test does between two of them happens between two calls."""
     token = ""
-    for _ in range(MOST_PAGES):
+    for _ in range(MAX_PAGES):
         answer = await world.reflected.call(rpc, page_token=token, **request)
         yield answer.get(rows, [])
         token = answer.get("next_page_token", "")

@@ -140,7 +140,7 @@ def test_what_answers_tell_is_asked_for_again_but_nothing_of_the_honest() -> Non
 def test_a_liar_tells_the_same_lies_to_one_who_says_the_same() -> None:
     def lies(stream: int) -> list[bytes]:
         liar = Liar(1, stream)
-        liar.heard(worker_pb.LeaseRequest(state=worker_pb.State(number=3)))
+        liar.heard(worker_pb.LeaseRequest(heartbeat=worker_pb.Heartbeat(number=3)))
         return [liar.first(), *(liar.next() for _ in range(CASES))]
 
     assert lies(1) == lies(1) != lies(2)
@@ -161,8 +161,8 @@ def test_no_lie_orders_a_worker_to_drain_not_by_spoiled_bytes_either() -> None:
         with suppress(DecodeError):
             told = worker_pb.LeaseResponse.FromString(lie)
             assert not told.HasField("drain")
-            assert not told.welcome.wanted.drain
-            assert not told.acknowledgement.wanted.drain
+            assert not told.welcome.desired_state.drain
+            assert not told.acknowledgement.desired_state.drain
 
 
 @pytest.mark.parametrize("name", INPUTS)

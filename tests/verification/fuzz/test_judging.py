@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
-from scheduler_svc.api.server.guard import Guard
+from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
 from scheduler_svc.api.server.in_flight import InFlight
 from verification.fuzz.attack import Order, attack
 from verification.fuzz.calling import Ending
@@ -23,7 +23,7 @@ from verification.fuzz.judging import REFUSALS, wrong_with
 from verification.fuzz.known import Known
 from verification.fuzz.report import write_findings
 from verification.fuzz.services import alarms, growth
-from verification.fuzz.tally import MOST_FINDINGS, Finding, Tally
+from verification.fuzz.tally import MAX_FINDINGS, Finding, Tally
 
 GET = Case("/contentgen.v1.TaskService/GetTask", 1, 2, "structured", Who.TIED, (b"",), PATIENT)
 
@@ -76,7 +76,7 @@ async def test_a_server_with_defects_is_found_out() -> None:
         raise RuntimeError("a defect")
 
     handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(broken)
-    server = aio.server(interceptors=[Guard(InFlight())])
+    server = aio.server(interceptors=[ErrorInterceptor(InFlight())])
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler("contentgen.v1.TaskService", {"GetTask": handler})]
     )
@@ -99,7 +99,7 @@ def test_a_finding_is_written_with_what_reproduces_it(tmp_path: Path) -> None:
         tally.find(Finding("a", "the same", 1, number, "how", (b"\x01\xff",)))
     tally.find(Finding("b", "another", 1, 7))
     written = write_findings(tally.findings, tmp_path / "findings")
-    assert len(written) == MOST_FINDINGS + 1
+    assert len(written) == MAX_FINDINGS + 1
     first = json.loads(written[0].read_text())
     assert (first["target"], first["seed"], first["case"], first["data"]) == ("a", 1, 0, ["01ff"])
 

@@ -19,7 +19,7 @@ from verification.fuzz.old_databases import verdict
 from verification.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of
 from verification.fuzz.old_databases.draft import draft, honest
 from verification.fuzz.old_databases.running import WITHIN, Ended
-from verification.fuzz.old_databases.verdict import LEFT_OUT, MOST_MIB, REFUSED, Snapshot
+from verification.fuzz.old_databases.verdict import LEFT_OUT, MAX_MIB, REFUSED, Snapshot
 
 IN_FILES = [number for number, name in enumerate(SHAPES) if SHAPES[name].other_types is None]
 
@@ -96,7 +96,7 @@ HONEST = Shape(honest=True)
         Ended(REFUSED, "", f"can't read {SECRET}", 1.0, 100.0),
         Ended(REFUSED, "", "\x1b[2J", 1.0, 100.0),
         Ended(0, "", "something", 1.0, 100.0),
-        Ended(0, "", "", 1.0, MOST_MIB + 1),
+        Ended(0, "", "", 1.0, MAX_MIB + 1),
     ],
 )
 def test_what_must_not_come_of_an_import_is_found(ended: Ended) -> None:

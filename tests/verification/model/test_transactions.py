@@ -8,7 +8,7 @@ import pytest
 
 from scheduler_svc.application.accounts import update_account
 from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.dispatch.claim import Room, claim
+from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.steer import cancel_task
 from scheduler_svc.domain.account import AccountChange
@@ -52,7 +52,7 @@ def admit(tx: Tx) -> None:
 
 
 def take_one(tx: Tx) -> None:
-    claim(tx, [Room(WORKER, SESSION, 1, 1)], 1, TTL)
+    claim(tx, [SessionCapacity(WORKER, SESSION, 1, 1)], 1, TTL)
 
 
 def limit_to_one(tx: Tx) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from worker_svc.guard.vigil import Vigil
+from worker_svc.guard.watchdog import Watchdog
 from worker_svc.main import main
 
 if __name__ == "__main__":
-    with patch.object(Vigil, "overdue", lambda *_: None):
+    with patch.object(Watchdog, "overdue", lambda *_: None):
         main()

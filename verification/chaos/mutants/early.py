@@ -9,32 +9,34 @@ import time
 from typing import Any
 from unittest.mock import patch
 
-from scheduler_svc.application.leases.report import Reported
+from scheduler_svc.application.leases.report import ReportItem
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.submit import Submit
 from scheduler_svc.domain.lease import Completed
-from scheduler_svc.loops.lane import Lane, _Entry
+from scheduler_svc.loops.group_committer import GroupCommitter, _Entry
 from scheduler_svc.main import main
 
 COMMIT_TAKES = 60.0
 """Seconds in which whoever was answered already can be disappointed: whoever tries that kills the process in time."""
 
-_work_on = Lane._work_on
+_work_on = GroupCommitter._work_on
 
 
-def main_with_early_answers(of: type[Submit | Reported]) -> None:
+def main_with_early_answers(of: type[Submit | ReportItem]) -> None:
     """The scheduler, whose submits or reported results are acknowledged before they are committed."""
 
-    def answer_early(self: Lane[Any, Any], tx: Tx, group: list[_Entry[Any, Any]]) -> list[tuple[_Entry[Any, Any], Any]]:
+    def answer_early(
+        self: GroupCommitter[Any, Any], tx: Tx, group: list[_Entry[Any, Any]]
+    ) -> list[tuple[_Entry[Any, Any], Any]]:
         answers = _work_on(self, tx, group)
         if any(isinstance(entry.item, of) and _matters(entry.item) for entry in group):
             self._resolve(answers)
             time.sleep(COMMIT_TAKES)
         return answers
 
-    with patch.object(Lane, "_work_on", answer_early):
+    with patch.object(GroupCommitter, "_work_on", answer_early):
         main()
 
 
-def _matters(item: Submit | Reported) -> bool:
+def _matters(item: Submit | ReportItem) -> bool:
     return isinstance(item, Submit) or any(isinstance(update.change, Completed) for update in item.updates)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from unittest.mock import patch
 
-from scheduler_svc.application.leases.report import Item, Reported, Reports, _Applied
+from scheduler_svc.application.leases.report import Item, ReportItem, Reports, _Applied
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.domain.ids import LeaseRef
@@ -20,13 +20,13 @@ _apply = Reports._apply
 
 
 def _apply_without_fence(self: Reports, tx: Tx, group: Sequence[Item]) -> _Applied:
-    refs = {update.ref for item in group if isinstance(item, Reported) for update in item.updates if update.ref}
+    refs = {update.ref for item in group if isinstance(item, ReportItem) for update in item.updates if update.ref}
     live = tx.leases.lock(sorted({ref.task_key for ref in refs})) if refs else {}
-    applied = _apply(self, tx, [_renamed(item, live) if isinstance(item, Reported) else item for item in group])
+    applied = _apply(self, tx, [_renamed(item, live) if isinstance(item, ReportItem) else item for item in group])
     return applied._replace(outcomes={ref: applied.outcomes[_present(ref, live)] for ref in refs})
 
 
-def _renamed(item: Reported, live: Mapping[int, LiveLease]) -> Reported:
+def _renamed(item: ReportItem, live: Mapping[int, LiveLease]) -> ReportItem:
     return replace(item, updates=tuple(_with_present_lease(update, live) for update in item.updates))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.leases.report import Reported
+from scheduler_svc.application.leases.report import ReportItem
 from verification.chaos.mutants.early import main_with_early_answers
 
 if __name__ == "__main__":
-    main_with_early_answers(Reported)
+    main_with_early_answers(ReportItem)

@@ -39,8 +39,8 @@ def guard_main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> 
 
 if __name__ == "__main__":
     from worker_svc.guard import client
-    from worker_svc.guard.vigil import Vigil
+    from worker_svc.guard.watchdog import Watchdog
     from worker_svc.main import main
 
-    with patch.object(client, "_PROGRAM", _PROGRAM), patch.object(Vigil, "overdue", lambda *_: None):
+    with patch.object(client, "_PROGRAM", _PROGRAM), patch.object(Watchdog, "overdue", lambda *_: None):
         main()

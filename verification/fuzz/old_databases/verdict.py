@@ -19,7 +19,7 @@ from verification.fuzz.old_databases.running import WITHIN, Ended
 ALL_TAKEN, LEFT_OUT, REFUSED = 0, 3, 78
 _LEFT_OUT = "left out: "
 _PROGRESS = re.compile(r"(accounts|tasks|contents|pool entries) [0-9,]+ of [0-9,]+ \(")
-MOST_MIB = 700.0
+MAX_MIB = 700.0
 """Of memory that an import may have."""
 _KINDS = {"accounts": 1, "tasks": 2, "contents": 3, "pool entries": 4}
 _TABLES = {
@@ -85,7 +85,7 @@ def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
         yield f"the secret is told: {ended.err[-2_000:]}"
     if strange := {char for char in ended.out + ended.err if not (char.isprintable() or char == "\n")}:
         yield f"it shows {strange!r}"
-    if ended.peak_mib > MOST_MIB:
+    if ended.peak_mib > MAX_MIB:
         yield f"it had {ended.peak_mib:.0f} MiB of memory"
     said = [line for line in ended.err.splitlines() if not _PROGRESS.match(line)]
     if (ended.status == REFUSED) != bool(said):

@@ -16,8 +16,9 @@ from typing import Any
 
 from worker_svc.creators import deferral
 from worker_svc.creators.base import Cli, Completed, Creator, Job, Needs, Reporter, Settings, arguments, call
-from worker_svc.creators.llm_content_creator import said, stored
-from worker_svc.creators.llm_content_creator.stored import Stored, TooLargeError
+from worker_svc.creators.llm_content_creator import database as stored
+from worker_svc.creators.llm_content_creator import stdout as said
+from worker_svc.creators.llm_content_creator.database import StoredRun, TooLargeError
 from worker_svc.outcome import Failed, Outcome, Reason, failed, of_document, of_exit
 
 NO_REQUIREMENTS = "无特别要求"
@@ -110,7 +111,7 @@ def _outcome(done: Completed, database: Path, settings: Settings) -> Outcome:
     return _result(said.Output(done.stdout), run, settings, stderr)
 
 
-def _result(output: said.Output, run: Stored, settings: Settings, stderr: str) -> Outcome:
+def _result(output: said.Output, run: StoredRun, settings: Settings, stderr: str) -> Outcome:
     state = output.state_of(run.task_id)
     if state is None:
         return _invalid("the CLI exited with status 0 and did not say how its run had ended", stderr)
@@ -126,7 +127,7 @@ def _result(output: said.Output, run: Stored, settings: Settings, stderr: str) -
     return of_document(document, settings.max_result, stderr)
 
 
-def _why(output: said.Output, run: Stored) -> str:
+def _why(output: said.Output, run: StoredRun) -> str:
     step = output.failed_step()
     return (f" in {step}" if step else "") + (f": {run.error}" if run.error else "")
 

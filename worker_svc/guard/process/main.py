@@ -18,7 +18,7 @@ from typing import Any
 
 from worker_svc.guard.process import kernel, launch, marks
 from worker_svc.guard.process.clock import now
-from worker_svc.guard.process.family import Family, signal_child
+from worker_svc.guard.process.process_tree import ProcessTree, signal_child
 from worker_svc.guard.process.runs import DEADLINE, TOLD, Cli, Run
 from worker_svc.guard.process.wire import Channel, Closed, Document
 
@@ -42,7 +42,7 @@ class GuardProcess:
         self._owner = owner
         self._grace = grace
         self._worker_lives = True
-        self._family = Family(os.getpid(), owner, subreaper)
+        self._family = ProcessTree(os.getpid(), owner, subreaper)
         self._runs: dict[str, Run] = {}
         self._clis: dict[int, Cli] = {}  # by the worker's number, until its end is told
         self._verdicts: dict[int, Cli] = {}

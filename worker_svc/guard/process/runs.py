@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 
-from worker_svc.guard.process.family import Family
+from worker_svc.guard.process.process_tree import ProcessTree
 
 TOLD = "told"
 DEADLINE = "deadline"
@@ -60,7 +60,7 @@ class Run:
         """Let the run end from the next step on; the first cause counts."""
         self.ended_by = self.ended_by or cause
 
-    def step(self, now: float, grace: float, family: Family) -> None:
+    def step(self, now: float, grace: float, family: ProcessTree) -> None:
         """One step towards the end, just after a survey of the family: over, or TERM, or once `grace` is over KILL.
 
         KILL is sent again and again: what was forked meanwhile has a parent that dies, so it becomes a child of the

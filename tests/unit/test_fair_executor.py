@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.application.turns import OURSELVES, Turns
+from scheduler_svc.application.fair_executor import OURSELVES, FairExecutor
 from tests.waiting import wait_until
 
 WITHIN_S = 10
@@ -55,13 +55,13 @@ def work() -> Iterator[Work]:
     work.end_all()
 
 
-def submit(turns: Turns, work: Work, *names: str) -> list[Future[Any]]:
+def submit(turns: FairExecutor, work: Work, *names: str) -> list[Future[Any]]:
     """Calls whose caller is their name without its number."""
     return [turns.submit(name.rstrip("0123456789"), work.call(name)) for name in names]
 
 
 def test_callers_take_turns_however_many_calls_one_of_them_makes(work: Work) -> None:
-    turns = Turns(1)
+    turns = FairExecutor(1)
     submit(turns, work, "a1")
     work.until_begun("a1")
     submit(turns, work, "a2", "a3", "a4", "b1", "b2", "c1")
@@ -71,7 +71,7 @@ def test_callers_take_turns_however_many_calls_one_of_them_makes(work: Work) -> 
 
 
 def test_a_thread_goes_to_who_holds_the_fewest(work: Work) -> None:
-    turns = Turns(4)
+    turns = FairExecutor(4)
     submit(turns, work, "a1", "a2", "a3", "a4", "a5")
     work.until_begun("a1", "a2", "a3")
     submit(turns, work, "b1", "b2", "b3")
@@ -84,7 +84,7 @@ def test_a_thread_goes_to_who_holds_the_fewest(work: Work) -> None:
 
 
 def test_one_thread_is_kept_from_each_caller(work: Work) -> None:
-    turns = Turns(3)
+    turns = FairExecutor(3)
     submit(turns, work, *(f"a{i}" for i in range(100)))
     work.until_begun("a0", "a1")
     (cheap,) = submit(turns, work, "b")
@@ -96,7 +96,7 @@ def test_one_thread_is_kept_from_each_caller(work: Work) -> None:
 
 
 def test_the_replica_itself_may_have_all_threads(work: Work) -> None:
-    turns = Turns(2)
+    turns = FairExecutor(2)
     for name in "xyz":
         turns.submit(OURSELVES, work.call(name))
     work.until_begun("x", "y")
@@ -106,7 +106,7 @@ def test_the_replica_itself_may_have_all_threads(work: Work) -> None:
 
 
 def test_what_is_cancelled_or_refused_before_its_turn_never_runs(work: Work) -> None:
-    turns = Turns(1)
+    turns = FairExecutor(1)
     runs, cancelled, refused, last = submit(turns, work, "a1", "a2", "a3", "a4")
     work.until_begun("a1")
     cancelled.cancel()
@@ -121,7 +121,7 @@ def test_what_is_cancelled_or_refused_before_its_turn_never_runs(work: Work) -> 
 
 
 def test_an_error_is_its_caller_s_and_the_thread_goes_on(work: Work) -> None:
-    turns = Turns(1)
+    turns = FairExecutor(1)
 
     def fail() -> None:
         raise KeyError("x")
@@ -141,7 +141,7 @@ def test_an_error_is_its_caller_s_and_the_thread_goes_on(work: Work) -> None:
 def test_whatever_comes_all_of_it_runs_in_each_caller_s_order(
     threads: int, whose: list[str], given_up: set[int]
 ) -> None:
-    turns, ran, lock = Turns(threads), list[int](), Lock()
+    turns, ran, lock = FairExecutor(threads), list[int](), Lock()
 
     def call(number: int) -> Callable[[], None]:
         def run() -> None:

@@ -12,8 +12,8 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EndedAttempt, LiveLease, TaskRow
 from scheduler_svc.application.signals import StoppedAttempt
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, Ledger
-from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, sequel
 from scheduler_svc.domain.lifecycle import Move, Status
+from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, resolve
 from scheduler_svc.domain.task import TaskError
 
 
@@ -73,14 +73,14 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     counters = Counters(
         task.retry_count, task.max_retries, task.auto_retry, task.losses, task.refusals, task.deferrals, task.backoff
     )
-    then = sequel(status, item.cause, counters, max_losses=max_losses, jitter=random.random())  # noqa: S311 - a spread
+    then = resolve(status, item.cause, counters, max_losses=max_losses, jitter=random.random())  # noqa: S311 - a spread
     for step in then.steps:
         count = then.retry_count if step.target is Status.PENDING else None
         record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message, retry_count=count)
     _place(tx, ledger, lease, then, barred=item.revoke)
     if item.cause.move is not Move.GIVE_BACK:
         tx.signals.stopped.append(StoppedAttempt(lease.ref, lease.worker_id, item.cause.reason, then.status))
-    if then.place is Place.NOWHERE:
+    if then.requeue is Requeue.NOWHERE:
         tx.signals.ended.append(lease.ref.task_key)
     return EndedAttempt(
         *lease.ref,
@@ -97,15 +97,15 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     )
 
 
-def _place(tx: Tx, ledger: Ledger, lease: LiveLease, then: Sequel, *, barred: bool) -> None:
+def _place(tx: Tx, ledger: Ledger, lease: LiveLease, then: Resolution, *, barred: bool) -> None:
     place = (lease.ref.task_key, lease.account_id, lease.priority, lease.ref.attempt + 1, lease.timeout_ms)
-    keeps = then.place in (Place.KEPT, Place.KEPT_LATER)
+    keeps = then.requeue in (Requeue.KEPT, Requeue.KEPT_LATER)
     tag = lease.tag if keeps else None
-    if then.place in (Place.BACKOFF, Place.KEPT_LATER):
+    if then.requeue in (Requeue.BACKOFF, Requeue.KEPT_LATER):
         ledger.delay(*place, until=tx.now + timedelta(seconds=then.delay), cause=BACKOFF, tag=tag)
-    elif then.place is not Place.NOWHERE and barred:
+    elif then.requeue is not Requeue.NOWHERE and barred:
         ledger.delay(*place, until=tx.now, cause=BARRED, tag=tag)
-    elif then.place is not Place.NOWHERE:
+    elif then.requeue is not Requeue.NOWHERE:
         ledger.enqueue(*place, tag=tag)
 
 

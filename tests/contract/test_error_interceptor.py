@@ -23,7 +23,7 @@ from contentgen.v1.worker_service_pb2_grpc import (
     WorkerServiceStub,
     add_WorkerServiceServicer_to_server,
 )
-from scheduler_svc.api.server.guard import Guard
+from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
 from scheduler_svc.api.server.headers import sent
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
@@ -90,7 +90,7 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
 
 @asynccontextmanager
 async def served(scripted: Scripted, in_flight: InFlight | None = None) -> AsyncIterator[aio.Channel]:
-    server = aio.server(interceptors=[Guard(in_flight or InFlight())])
+    server = aio.server(interceptors=[ErrorInterceptor(in_flight or InFlight())])
     add_TaskServiceServicer_to_server(scripted, server)
     add_WorkerServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")

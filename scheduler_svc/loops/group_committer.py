@@ -59,7 +59,7 @@ class _Entry(Generic[T, R]):
     who: str
 
 
-class Lane(Generic[T, R]):
+class GroupCommitter(Generic[T, R]):
     """One thread, one transaction at a time, one answer an item."""
 
     def __init__(

@@ -8,7 +8,7 @@ ANNOUNCE_INTERVAL = 10.0
 """Seconds between two announcements of a replica that has watchers."""
 
 
-class Audience:
+class WatchInterest:
     """One a replica; read by all of its threads."""
 
     def __init__(self) -> None:

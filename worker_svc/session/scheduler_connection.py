@@ -20,12 +20,12 @@ from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.backoff import Backoff
 from worker_svc.session.channel import Dialer
-from worker_svc.session.conversation import Call, Conversation, SentAwayError, StreamEndedError, read, write
+from worker_svc.session.lease_stream import Call, LeaseStream, SentAwayError, StreamEndedError, read, write
+from worker_svc.session.outbound_policy import OutboundPolicy
 from worker_svc.session.refusal import error_info, log_refusal
-from worker_svc.session.speaker import Speaker
 from worker_svc.session.worker import Worker
 
-SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT = 0.05, 60.0
+SHORTEST_HEARTBEAT, MAX_HEARTBEAT = 0.05, 60.0
 """Seconds: a scheduler that says less, or more, is not believed. No pause before a reconnect is longer, and gRPC
 takes none that is out of its range.
 """
@@ -47,7 +47,7 @@ class Introduction:
     creator: wire.Creator
 
 
-class Link:
+class SchedulerConnection:
     """The worker's stream, one at a time."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Link:
         self._backoff = Backoff()
         self.connected = False
         """Whether a session is open."""
-        self._conversation: Conversation | None = None
+        self._conversation: LeaseStream | None = None
         self._wake = asyncio.Event()
         worker.on_change = self._wake.set
 
@@ -127,7 +127,7 @@ class Link:
 
     async def _converse(self, call: Call, welcome: pb.Welcome, target: str) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
-        heartbeat = min(max(SHORTEST_HEARTBEAT, wire.seconds(welcome.heartbeat_interval)), LONGEST_HEARTBEAT)
+        heartbeat = min(max(SHORTEST_HEARTBEAT, wire.seconds(welcome.heartbeat_interval)), MAX_HEARTBEAT)
         _log.info(
             "a session is open",
             action="session.opened",
@@ -139,17 +139,17 @@ class Link:
             dropped=len(welcome.drop_leases),
         )
         self._worker.welcomed(welcome.drop_leases, lease_ttl)
-        self._heed(welcome.wanted)
-        speaker = Speaker(
+        self._heed(welcome.desired_state)
+        speaker = OutboundPolicy(
             self._worker,
             lease_ttl,
             heartbeat,
             now(),
-            takes_deferrals=welcome.takes_deferrals,
-            takes_parts=welcome.takes_parts,
+            accepts_deferrals=welcome.accepts_deferrals,
+            accepts_report_parts=welcome.accepts_report_parts,
         )
         opened_at, self._backoff.longest, self.connected = now(), heartbeat, True
-        self._conversation = Conversation(call, self._worker, speaker, self._heed)
+        self._conversation = LeaseStream(call, self._worker, speaker, self._heed)
         try:
             await self._conversation.run(self._wake, heartbeat)
         except (StreamEndedError, grpc.aio.AioRpcError) as ended:
@@ -160,7 +160,7 @@ class Link:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)
 
-    def _heed(self, wanted: pb.Wanted) -> None:
+    def _heed(self, wanted: pb.DesiredState) -> None:
         """What the database wants of this worker."""
         self._worker.resize(wanted.slots)
         self._worker.want_drain(wanted.drain)

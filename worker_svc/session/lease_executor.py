@@ -18,7 +18,7 @@ from worker_svc.guard import GuardLostError, now
 from worker_svc.outcome import Outcome, Reason, failed
 from worker_svc.runner import CannotRunError, Run, RunExpiredError
 from worker_svc.session import wire
-from worker_svc.session.keeper import Keeper
+from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Lease, LeaseBook, Stop
 from worker_svc.session.outbox import Update
 
@@ -49,14 +49,14 @@ class Runs(Protocol):
         ...
 
 
-class Carrier:
+class LeaseExecutor:
     """Takes leases through their runs; `book` says which of them are to be stopped."""
 
     def __init__(
         self,
         book: LeaseBook,
         runs: Runs,
-        keeper: Keeper,
+        keeper: DurableJournal,
         report_on: Callable[[Lease], Reporter],
         ran: Callable[[Lease, Outcome, float], None],
     ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from scheduler_svc.application.leases.under_way import MAX_MESSAGES, MAX_NAMES, UnderWay
+from scheduler_svc.application.leases.stream_backlog import MAX_MESSAGES, MAX_NAMES, StreamBacklog
 
 
-async def taken(under_way: UnderWay, names: int) -> bool:
+async def taken(under_way: StreamBacklog, names: int) -> bool:
     """Whether a message is taken at once."""
     entering = asyncio.create_task(under_way.enter(names))
     await asyncio.sleep(0)
@@ -19,7 +19,7 @@ async def taken(under_way: UnderWay, names: int) -> bool:
 
 
 async def test_so_many_messages_are_taken_ahead_of_their_answers() -> None:
-    under_way = UnderWay()
+    under_way = StreamBacklog()
     for _ in range(MAX_MESSAGES):
         assert await taken(under_way, 1)
     assert not await taken(under_way, 1)
@@ -29,7 +29,7 @@ async def test_so_many_messages_are_taken_ahead_of_their_answers() -> None:
 
 
 async def test_so_are_so_many_names() -> None:
-    under_way = UnderWay()
+    under_way = StreamBacklog()
     assert await taken(under_way, MAX_NAMES - 1)
     assert await taken(under_way, 1)
     assert not await taken(under_way, 1)
@@ -38,7 +38,7 @@ async def test_so_are_so_many_names() -> None:
 
 
 async def test_one_alone_is_always_taken() -> None:
-    under_way = UnderWay()
+    under_way = StreamBacklog()
     assert await taken(under_way, 3 * MAX_NAMES)
     assert not await taken(under_way, 0)
     under_way.leave(3 * MAX_NAMES)
@@ -46,7 +46,7 @@ async def test_one_alone_is_always_taken() -> None:
 
 
 async def test_who_waits_goes_on_once_there_is_room() -> None:
-    under_way = UnderWay()
+    under_way = StreamBacklog()
     await under_way.enter(MAX_NAMES)
     waiting = asyncio.create_task(under_way.enter(2))
     await asyncio.sleep(0)

@@ -29,7 +29,7 @@ class TooLargeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRun:
     """The one run of a working folder."""
 
     task_id: str
@@ -44,7 +44,7 @@ class Stored:
     """0 to 10; None where it is not stored, as version 0.2.0 never does (it says it on stdout)."""
 
 
-def read(path: Path, limit: int) -> Stored:
+def read(path: Path, limit: int) -> StoredRun:
     """What the database at `path` says of its run.
 
     Raises TooLargeError where more than `limit` bytes are stored, sqlite3.Error where it is no such database,
@@ -59,14 +59,14 @@ def read(path: Path, limit: int) -> Stored:
             raise TooLargeError(f"the CLI stored more than {_LARGEST_VALUE} bytes as one value: {error}") from None
 
 
-def _run(database: sqlite3.Connection, limit: int) -> Stored:
+def _run(database: sqlite3.Connection, limit: int) -> StoredRun:
     _check_size(database, limit)
     run = database.execute("SELECT id, error_message FROM tasks ORDER BY created_at DESC LIMIT 1").fetchone()
     if run is None:
         raise ValueError("it holds no run")
     task_id, error = run
     images = _latest(database, task_id, "image")
-    return Stored(
+    return StoredRun(
         task_id=str(task_id),
         error=str(error or ""),
         article=_latest(database, task_id, "article"),

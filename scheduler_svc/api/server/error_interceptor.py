@@ -37,7 +37,7 @@ Read = Callable[[Any, Context, asyncio.Semaphore], Awaitable[object]]
 log = structlog.get_logger(__name__)
 
 
-class Guard(aio.ServerInterceptor):
+class ErrorInterceptor(aio.ServerInterceptor):
     """Takes asynchronous handlers of all four shapes. Each is wrapped once, at its first call."""
 
     def __init__(self, in_flight: InFlight, limits: Limits | None = None) -> None:

@@ -21,7 +21,7 @@ Runs = frozenset[str]
 _Key = tuple[int, int]
 
 
-class Family:
+class ProcessTree:
     """The processes below this one, with the runs that they belong to."""
 
     def __init__(self, pid: int, owner: str, subreaper: bool) -> None:

@@ -19,7 +19,7 @@ OURSELVES = ""
 """Who calls where nobody does: the replica's own loops."""
 
 
-class Turns:
+class FairExecutor:
     """A bounded executor that is fair between callers, who are told apart by name. Any thread may use it.
 
     One thread is kept from each caller, so that who has little to do never waits for all of another's slow calls.

@@ -11,7 +11,7 @@ _Group = tuple[bool, int]
 """Whether its sessions are asked before all others, and the room of each."""
 
 
-class Rooms:
+class SessionCapacities:
     """Sessions that have room, in groups of the same room."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ _PROBE = "probe"
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class Keeper:
+class DurableJournal:
     """Marks and endings, and whether the disk takes them."""
 
     def __init__(self, spool: Spool, marks: StartedMarks, on_health: Callable[[], None]) -> None:

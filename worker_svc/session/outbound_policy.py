@@ -23,7 +23,7 @@ REPORT_PAUSE = 0.1
 """Seconds between reports above that: acknowledgements that are slow, or don't come, hold nothing back for long."""
 
 
-class Speaker:
+class OutboundPolicy:
     """What one stream has said, and says next."""
 
     def __init__(
@@ -33,12 +33,12 @@ class Speaker:
         heartbeat_interval: float,
         at: float,
         *,
-        takes_deferrals: bool,
-        takes_parts: bool,
+        accepts_deferrals: bool,
+        accepts_report_parts: bool,
     ) -> None:
         self._worker = worker
-        self._takes_deferrals = takes_deferrals
-        self._takes_parts = takes_parts
+        self._takes_deferrals = accepts_deferrals
+        self._takes_parts = accepts_report_parts
         self._parts = Parts(heartbeat_interval)
         self._states = StateLog(lease_ttl)
         self._heartbeat_interval = heartbeat_interval
@@ -85,19 +85,19 @@ class Speaker:
         times = (self._state_due_at, paced, self._worker.outbox.alone_due_at())
         return min(time for time in times if time > at)
 
-    def assigned(self, number: int, leases: int, state_number: int) -> float | None:
+    def assigned(self, number: int, leases: int, heartbeat_number: int) -> float | None:
         """An assignment was read; the deadline of its leases, None where it comes too late."""
         self._last_assignment = number
         self._known_free = max(0, self._known_free - leases)
-        return self._states.granted(state_number)
+        return self._states.granted(heartbeat_number)
 
-    def acknowledged(self, state_number: int, not_renewed: Iterable[str]) -> Renewal | None:
+    def acknowledged(self, heartbeat_number: int, not_renewed: Iterable[str]) -> Renewal | None:
         """A state is committed."""
-        if self._told_draining and state_number > self._last_open_state:
+        if self._told_draining and heartbeat_number > self._last_open_state:
             self._states_to_quiesce -= 1
             if self._states_to_quiesce == 0:
                 self._worker.quiesced.set()
-        return self._states.acknowledged(state_number, not_renewed)
+        return self._states.acknowledged(heartbeat_number, not_renewed)
 
     def received(self, report_number: int, at: float) -> None:
         """A part of a report is there."""
@@ -158,7 +158,7 @@ class Speaker:
         if not taken:
             return None
         self._report_number, self._reported_at, self._stated_for_large = number, at, False
-        message = wire.report(number, taken, takes_deferrals=self._takes_deferrals)
+        message = wire.report(number, taken, accepts_deferrals=self._takes_deferrals)
         if self._takes_parts and sum(update.size for update in taken) > self._parts.size:
             self._parts.begin(number, message.report.SerializeToString())
             part = self._parts.next(at)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.dispatch.rooms import Rooms
+from scheduler_svc.application.dispatch.capacities import SessionCapacities
 
 
 def test_a_session_that_is_asked_first_comes_before_emptier_ones() -> None:
-    rooms = Rooms()
+    rooms = SessionCapacities()
     rooms.put(1, 100)
     rooms.put(2, 1, first=True)
     assert list(rooms) == [2, 1]

@@ -12,7 +12,7 @@ from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
 from scheduler_svc.domain.task import TaskError
 
 
-class Place(Enum):
+class Requeue(Enum):
     """Where a task goes on."""
 
     NOWHERE = "nowhere"  # it has ended
@@ -67,12 +67,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequel:
+class Resolution:
     """What follows an attempt's end."""
 
     status: Status
     steps: tuple[Step, ...]
-    place: Place
+    requeue: Requeue
     retry_count: int
     losses: int
     refusals: int
@@ -100,7 +100,7 @@ def lost(message: str) -> Cause:
     return Cause(Move.LOSE, End.LOST, retry.WORKER_LOST, TaskError(retry.WORKER_LOST, message))
 
 
-def sequel(status: Status, cause: Cause, counters: Counters, *, max_losses: int, jitter: float) -> Sequel:
+def resolve(status: Status, cause: Cause, counters: Counters, *, max_losses: int, jitter: float) -> Resolution:
     """What follows when an attempt in `status` ends for `cause`; `jitter` in [0, 1)."""
     if cause.deferral is not None:
         return _after_deferral(status, cause.deferral, counters, jitter)
@@ -115,13 +115,13 @@ def sequel(status: Status, cause: Cause, counters: Counters, *, max_losses: int,
             return _after_failure(status, cause, counters, jitter)
 
 
-def _ended(status: Status, cause: Cause, counters: Counters) -> Sequel:
+def _ended(status: Status, cause: Cause, counters: Counters) -> Resolution:
     target = after(status, cause.move)
     step = Step(status, target, cause.reason, cause.error.message if cause.error else "")
-    return Sequel(target, (step,), Place.NOWHERE, counters.retry_count, 0, 0, error=cause.error)
+    return Resolution(target, (step,), Requeue.NOWHERE, counters.retry_count, 0, 0, error=cause.error)
 
 
-def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: float) -> Sequel:
+def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
     ended = _ended(status, cause, counters)
     retries = retry.retries_by_itself(
         cause.reason,
@@ -139,17 +139,17 @@ def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: flo
         retry.AUTO_RETRY,
         f"retry {number} of {counters.max_retries} in {delay:.0f} s",
     )
-    return Sequel(Status.PENDING, (*ended.steps, again), Place.BACKOFF, number, 0, 0, delay, cause.error)
+    return Resolution(Status.PENDING, (*ended.steps, again), Requeue.BACKOFF, number, 0, 0, delay, cause.error)
 
 
-def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: int) -> Sequel:
+def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: int) -> Resolution:
     losses = counters.losses + (1 if cause.counted else 0)
     ended = _ended(status, cause, counters)
     if cause.counted and losses >= max_losses:
-        return Sequel(
+        return Resolution(
             ended.status,
             ended.steps,
-            Place.NOWHERE,
+            Requeue.NOWHERE,
             counters.retry_count,
             losses,
             counters.refusals,
@@ -157,10 +157,10 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
             deferrals=counters.deferrals,
         )
     again = Step(ended.status, after(ended.status, Move.RETRY), retry.REQUEUED, "at once; no retry is consumed")
-    return Sequel(
+    return Resolution(
         Status.PENDING,
         (*ended.steps, again),
-        Place.READY,
+        Requeue.READY,
         counters.retry_count,
         losses,
         counters.refusals,
@@ -169,21 +169,25 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
     )
 
 
-def _after_give_back(status: Status, cause: Cause, counters: Counters, jitter: float) -> Sequel:
+def _after_give_back(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
     retries, losses, deferrals = counters.retry_count, counters.losses, counters.deferrals
     if not cause.refused:
         step = Step(status, after(status, Move.GIVE_BACK), cause.reason)
-        return Sequel(Status.PENDING, (step,), Place.KEPT, retries, losses, counters.refusals, deferrals=deferrals)
+        return Resolution(
+            Status.PENDING, (step,), Requeue.KEPT, retries, losses, counters.refusals, deferrals=deferrals
+        )
     refusals = counters.refusals + 1
     delay = retry.refusal_wait(refusals)
     if delay is None:
         error = TaskError(retry.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
         return _after_failure(status, Cause(Move.FAIL, cause.end, error.reason, error), counters, jitter)
     step = Step(status, after(status, Move.GIVE_BACK), cause.reason, f"offered again in {delay:.0f} s")
-    return Sequel(Status.PENDING, (step,), Place.KEPT_LATER, retries, losses, refusals, delay, deferrals=deferrals)
+    return Resolution(
+        Status.PENDING, (step,), Requeue.KEPT_LATER, retries, losses, refusals, delay, deferrals=deferrals
+    )
 
 
-def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitter: float) -> Sequel:
+def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitter: float) -> Resolution:
     """The CLI ran, so that the rows of losses and refusals end. The task keeps no place: it comes back when it may."""
     deferrals = counters.deferrals + 1
     said = f": {deferral.asked.message}" if deferral.asked.message else ""
@@ -192,4 +196,4 @@ def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitt
         return _after_failure(status, Cause(Move.FAIL, End.FAILED, error.reason, error), counters, jitter)
     delay = retry.pause(deferral.asked.pause, jitter)
     step = Step(status, after(status, Move.DEFER), retry.DEFERRED, f"offered again in {delay:.0f} s{said}")
-    return Sequel(Status.PENDING, (step,), Place.BACKOFF, counters.retry_count, 0, 0, delay, deferrals=deferrals)
+    return Resolution(Status.PENDING, (step,), Requeue.BACKOFF, counters.retry_count, 0, 0, delay, deferrals=deferrals)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """The last number drawn; after that the look's own transaction id; after that the oldest one still running.
 
     The own transaction runs too, so `oldest` is `own` where nobody older runs.
@@ -21,13 +21,13 @@ class Look(NamedTuple):
     oldest: int
 
 
-class Horizon:
+class Watermark:
     """What looks have found so far."""
 
     def __init__(self) -> None:
-        self._unsettled: Look | None = None
+        self._unsettled: Snapshot | None = None
 
-    def settled(self, look: Look) -> int | None:
+    def settled(self, look: Snapshot) -> int | None:
         """The highest number that is known to be settled by this look; None where it does not show any.
 
         A look that does not settle its own last number is kept until a later one does: under load there is always

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.domain import retry
-from scheduler_svc.domain.ending import Cause, Counters, Place, Sequel, lost, sequel
-from scheduler_svc.domain.ending import reported as reported_by
 from scheduler_svc.domain.lease import Deferred, End, Failed, Release, Released
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Move, Status
+from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, lost, resolve
+from scheduler_svc.domain.resolution import reported as reported_by
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import TaskError
 
@@ -41,11 +41,11 @@ def reported(ending: Failed | Released | Deferred, started: bool) -> Cause:
     return reported_by(ending, started, MAX_DEFERRALS)
 
 
-def follow(status: Status, cause: Cause, used: Counters | None = None) -> Sequel:
-    return sequel(status, cause, used or counters(), max_losses=MAX_LOSSES, jitter=0.5)
+def follow(status: Status, cause: Cause, used: Counters | None = None) -> Resolution:
+    return resolve(status, cause, used or counters(), max_losses=MAX_LOSSES, jitter=0.5)
 
 
-def moves(then: Sequel) -> list[tuple[Status, Status]]:
+def moves(then: Resolution) -> list[tuple[Status, Status]]:
     return [(step.source, step.target) for step in then.steps]
 
 
@@ -53,7 +53,7 @@ def moves(then: Sequel) -> list[tuple[Status, Status]]:
 def test_a_failure_is_retried_after_a_backoff(status: Status) -> None:
     then = follow(status, reported(Failed(CREATOR_ERROR), started=True), counters(retry_count=1))
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
-    assert (then.status, then.place, then.retry_count, then.delay) == (Status.PENDING, Place.BACKOFF, 2, 60.0)
+    assert (then.status, then.requeue, then.retry_count, then.delay) == (Status.PENDING, Requeue.BACKOFF, 2, 60.0)
     assert then.error == CREATOR_ERROR
     assert [step.reason for step in then.steps] == ["CREATOR_ERROR", "AUTO_RETRY"]
 
@@ -79,7 +79,7 @@ def test_a_timeout_is_retried_likewise(status: Status) -> None:
 def test_a_failure_with_no_retry_to_come_ends_the_task(status: Status, used: Counters, error: TaskError) -> None:
     then = follow(status, reported(Failed(error), started=True), used)
     assert moves(then) == [(status, Status.FAILED)]
-    assert (then.status, then.place, then.retry_count) == (Status.FAILED, Place.NOWHERE, used.retry_count)
+    assert (then.status, then.requeue, then.retry_count) == (Status.FAILED, Requeue.NOWHERE, used.retry_count)
 
 
 @running
@@ -88,7 +88,7 @@ def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry
     used = counters(retry_count=3, max_retries=3, auto_retry=auto_retry, losses=3)
     then = follow(status, lost("its lease ran out"), used)
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
-    assert (then.place, then.delay, then.retry_count, then.losses) == (Place.READY, 0.0, 3, 4)
+    assert (then.requeue, then.delay, then.retry_count, then.losses) == (Requeue.READY, 0.0, 3, 4)
     assert then.error is not None
     assert then.error.reason == "WORKER_LOST"
 
@@ -97,14 +97,14 @@ def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry
 def test_the_fifth_loss_in_a_row_stays_failed(status: Status) -> None:
     then = follow(status, lost("its lease ran out"), counters(losses=4))
     assert moves(then) == [(status, Status.FAILED)]
-    assert (then.status, then.place, then.losses) == (Status.FAILED, Place.NOWHERE, 5)
+    assert (then.status, then.requeue, then.losses) == (Status.FAILED, Requeue.NOWHERE, 5)
 
 
 def test_what_is_given_back_after_its_cli_had_started_is_no_counted_loss() -> None:
     cause = reported(Released(Release.EXPIRED, started=True), started=True)
     then = follow(Status.PROCESSING, cause, counters(losses=4))
     assert moves(then) == [(Status.PROCESSING, Status.FAILED), (Status.FAILED, Status.PENDING)]
-    assert (then.place, then.losses, then.retry_count) == (Place.READY, 4, 0)
+    assert (then.requeue, then.losses, then.retry_count) == (Requeue.READY, 4, 0)
     assert cause.end is End.RELEASED
 
 
@@ -113,7 +113,7 @@ def test_what_is_given_back_unstarted_keeps_its_place(reason: Release) -> None:
     used = counters(retry_count=1, losses=2, refusals=3)
     then = follow(Status.SUBMITTED, reported(Released(reason, started=False), started=False), used)
     assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
-    assert (then.place, then.delay) == (Place.KEPT, 0.0)
+    assert (then.requeue, then.delay) == (Requeue.KEPT, 0.0)
     assert (then.retry_count, then.losses, then.refusals) == (1, 2, 3)
     assert then.error is None
     assert then.steps[0].reason == reason.name
@@ -124,14 +124,14 @@ def test_a_refused_task_keeps_its_place_and_waits(refusals: int, seconds: float)
     cause = reported(Released(Release.REFUSED, started=False), started=False)
     then = follow(Status.SUBMITTED, cause, counters(refusals=refusals))
     assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
-    assert (then.place, then.delay, then.refusals) == (Place.KEPT_LATER, seconds, refusals + 1)
+    assert (then.requeue, then.delay, then.refusals) == (Requeue.KEPT_LATER, seconds, refusals + 1)
 
 
 def test_the_tenth_refusal_in_a_row_fails_the_task_for_good() -> None:
     cause = reported(Released(Release.REFUSED, started=False), started=False)
     then = follow(Status.SUBMITTED, cause, counters(refusals=9))
     assert moves(then) == [(Status.SUBMITTED, Status.FAILED)]
-    assert (then.status, then.place) == (Status.FAILED, Place.NOWHERE)
+    assert (then.status, then.requeue) == (Status.FAILED, Requeue.NOWHERE)
     assert then.error is not None
     assert then.error.reason == "NO_WORKER_ACCEPTS"
 
@@ -148,7 +148,7 @@ def test_a_deferred_attempt_waits_as_long_as_was_asked_and_consumes_no_retry(sta
     cause = reported(Deferred(20.0, "over its quota"), started=True)
     then = follow(status, cause, counters(3, 3, auto_retry, losses=4, refusals=9, deferrals=1))
     assert moves(then) == [(status, Status.PENDING)]
-    assert (then.status, then.place, then.delay) == (Status.PENDING, Place.BACKOFF, 21.0)
+    assert (then.status, then.requeue, then.delay) == (Status.PENDING, Requeue.BACKOFF, 21.0)
     assert (then.retry_count, then.losses, then.refusals, then.deferrals) == (3, 0, 0, 2)
     assert (then.error, cause.end) == (None, End.RELEASED)
     assert then.steps[0].reason == "DEFERRED"
@@ -159,7 +159,7 @@ def test_a_deferred_attempt_waits_as_long_as_was_asked_and_consumes_no_retry(sta
 def test_the_last_deferral_in_a_row_is_a_failure_that_is_retried(status: Status) -> None:
     then = follow(status, reported(Deferred(20.0), started=True), counters(deferrals=MAX_DEFERRALS - 1))
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
-    assert (then.place, then.delay, then.retry_count, then.deferrals) == (Place.BACKOFF, 30.0, 1, 0)
+    assert (then.requeue, then.delay, then.retry_count, then.deferrals) == (Requeue.BACKOFF, 30.0, 1, 0)
     assert then.error == TaskError("DEFERRED", "the CLI asked 3 times in a row to come back later")
 
 
@@ -167,7 +167,7 @@ def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
     used = counters(max_retries=0, deferrals=MAX_DEFERRALS - 1)
     then = follow(Status.PROCESSING, reported(Deferred(20.0), started=True), used)
     assert moves(then) == [(Status.PROCESSING, Status.FAILED)]
-    assert (then.status, then.place) == (Status.FAILED, Place.NOWHERE)
+    assert (then.status, then.requeue) == (Status.FAILED, Requeue.NOWHERE)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_forced_cancel_ends_the_task(status: Status) -> None:
     cause = Cause(Move.CANCEL_BY_FORCE, End.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED)
     then = follow(status, cause, counters(retry_count=2))
     assert moves(then) == [(status, Status.CANCELLED)]
-    assert (then.place, then.retry_count, then.error) == (Place.NOWHERE, 2, CANCELLED)
+    assert (then.requeue, then.retry_count, then.error) == (Requeue.NOWHERE, 2, CANCELLED)
 
 
 errors = st.sampled_from(["CREATOR_ERROR", "TASK_TIMEOUT", "RESULT_TOO_LARGE", "SOMETHING_NEW"]).map(TaskError)
@@ -229,14 +229,14 @@ def test_whatever_ends_the_steps_are_legal_moves_that_lead_to_the_status(
     cause: Cause, used: Counters, jitter: float
 ) -> None:
     status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
-    then = sequel(status, cause, used, max_losses=MAX_LOSSES, jitter=jitter)
+    then = resolve(status, cause, used, max_losses=MAX_LOSSES, jitter=jitter)
     path = [status, *(step.target for step in then.steps)]
     assert [step.source for step in then.steps] == path[:-1]
     assert path[-1] is then.status
     assert set(moves(then)) <= MOVES
-    assert (then.place is Place.NOWHERE) == (then.status is not Status.PENDING)
+    assert (then.requeue is Requeue.NOWHERE) == (then.status is not Status.PENDING)
     assert used.retry_count <= then.retry_count <= used.max_retries
-    assert (then.delay > 0) == (then.place in (Place.BACKOFF, Place.KEPT_LATER))
+    assert (then.delay > 0) == (then.requeue in (Requeue.BACKOFF, Requeue.KEPT_LATER))
     assert then.deferrals < MAX_DEFERRALS
 
 
@@ -246,4 +246,4 @@ def test_a_retry_is_consumed_only_where_the_cli_failed_or_timed_out(cause: Cause
     then = follow(status, cause, used)
     if then.retry_count != used.retry_count:
         assert cause.move in (Move.FAIL, Move.TIME_OUT) or used.deferrals == MAX_DEFERRALS - 1
-        assert then.place is Place.BACKOFF
+        assert then.requeue is Requeue.BACKOFF

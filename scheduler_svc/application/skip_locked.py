@@ -15,7 +15,7 @@ LASTS = 10.0
 """Seconds after a lock was met in which the same work begins cautious: else it would wait for that lock each time."""
 
 
-class Caution:
+class SkipLocked:
     """For one kind of work that takes `cautious`."""
 
     def __init__(self, calls: Calls) -> None:

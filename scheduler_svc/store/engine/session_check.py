@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine.connecting import connect
 from scheduler_svc.store.engine.lineage import Lineage
-from scheduler_svc.store.engine.server import check_server
+from scheduler_svc.store.engine.server_check import check_server
 
 LOOKS = 5
 """How often two connections are compared: a pooler may give both the right session by chance."""

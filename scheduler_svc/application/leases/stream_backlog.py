@@ -12,7 +12,7 @@ MAX_NAMES = 10_000
 """Leases named by states, and updates of reports: a state of so many takes 4 MB until its answer is sent."""
 
 
-class UnderWay:
+class StreamBacklog:
     """The messages of a stream that were read and whose answers are not written yet."""
 
     def __init__(self) -> None:

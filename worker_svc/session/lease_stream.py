@@ -15,10 +15,10 @@ from structlog.typing import FilteringBoundLogger
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.guard import now
 from worker_svc.session import wire
-from worker_svc.session.speaker import Speaker
+from worker_svc.session.outbound_policy import OutboundPolicy
 from worker_svc.session.worker import Worker
 
-LONGEST_SILENCE = 30.0
+MAX_SILENCE = 30.0
 """Seconds without a word from the scheduler, or three heartbeat intervals if that is longer: then a stream counts as
 dead, whatever gRPC thinks of it. A replica that hangs is left in time to reach another."""
 
@@ -51,10 +51,12 @@ async def write(call: Call, message: pb.LeaseRequest) -> None:
         raise StreamEndedError("it was over before all was written") from None
 
 
-class Conversation:
+class LeaseStream:
     """What goes on between a welcome and the end of its stream."""
 
-    def __init__(self, call: Call, worker: Worker, speaker: Speaker, heed: Callable[[pb.Wanted], None]) -> None:
+    def __init__(
+        self, call: Call, worker: Worker, speaker: OutboundPolicy, heed: Callable[[pb.DesiredState], None]
+    ) -> None:
         self._call = call
         self._worker = worker
         self._speaker = speaker
@@ -66,7 +68,7 @@ class Conversation:
         """Runs until the stream ends: raises StreamEndedError or AioRpcError."""
         tasks = [
             asyncio.create_task(self._listen()),
-            asyncio.create_task(self._speak(wake, max(LONGEST_SILENCE, 3 * heartbeat_interval))),
+            asyncio.create_task(self._speak(wake, max(MAX_SILENCE, 3 * heartbeat_interval))),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -126,16 +128,16 @@ class Conversation:
                 _log.debug("a message that this worker does not know", action="stream.unknown", message=unknown)
 
     def _assigned(self, assignment: pb.Assignment) -> None:
-        deadline = self._speaker.assigned(assignment.number, len(assignment.leases), assignment.state_number)
+        deadline = self._speaker.assigned(assignment.number, len(assignment.leases), assignment.heartbeat_number)
         self._worker.assigned(assignment.leases, deadline)
 
     def _acknowledged(self, ack: pb.Acknowledgement) -> None:
-        if ack.state_number:
-            renewal = self._speaker.acknowledged(ack.state_number, [*ack.not_renewed_leases, *ack.skipped_leases])
+        if ack.heartbeat_number:
+            renewal = self._speaker.acknowledged(ack.heartbeat_number, [*ack.not_renewed_leases, *ack.skipped_leases])
             if renewal is not None:
                 self._worker.renewed(renewal)
             self._worker.revoked(ack.not_renewed_leases, "LEASE_LOST")
-            self._heed(ack.wanted)
+            self._heed(ack.desired_state)
             self._worker.on_change()  # the next state may have waited for this answer
         if ack.report_number:
             self._worker.reported(ack.report_number, wire.answers(ack.results))

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.guard.vigil import LOOK_INTERVAL, Vigil, patience
+from worker_svc.guard.watchdog import LOOK_INTERVAL, Watchdog, patience
 from worker_svc.session.deadlines import grace, time_to_stop
 
 PATIENCE = 1.0
 
 
-def watching(deadline: float) -> Vigil:
-    vigil = Vigil()
+def watching(deadline: float) -> Watchdog:
+    vigil = Watchdog()
     vigil.opened("run", deadline, 0.0)
     return vigil
 
 
-def first_overdue(vigil: Vigil, begin: float, end: float) -> float | None:
+def first_overdue(vigil: Watchdog, begin: float, end: float) -> float | None:
     """When the look comes that finds a run overdue, of one each interval."""
     looks = (begin + n * LOOK_INTERVAL for n in range(round((end - begin) / LOOK_INTERVAL) + 1))
     return next((at for at in looks if vigil.overdue(at, PATIENCE) is not None), None)
@@ -64,6 +64,6 @@ def test_a_worker_that_stood_still_gives_the_guard_a_moment() -> None:
 
 
 def test_a_run_that_begins_past_its_deadline_gives_the_guard_as_long() -> None:
-    vigil = Vigil()
+    vigil = Watchdog()
     vigil.opened("run", 5.0, 60.0)
     assert first_overdue(vigil, 60.0, 70.0) == pytest.approx(61.0, abs=2 * LOOK_INTERVAL)

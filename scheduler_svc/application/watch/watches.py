@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.watch import changes
+from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.changes import PAGE, Opened, Position, Selection
-from scheduler_svc.application.watch.tail import Tail
 from scheduler_svc.domain.change import TaskChange
 
 
 class Watch:
     """One stream. `position` is that of the last change that was yielded, in the history that `origin` names."""
 
-    def __init__(self, calls: Calls, tail: Tail, selection: Selection, opened: Opened, position: Position) -> None:
+    def __init__(
+        self, calls: Calls, tail: ChangeFeed, selection: Selection, opened: Opened, position: Position
+    ) -> None:
         self.origin = opened.origin
         self.position = position
         self._calls = calls
@@ -75,7 +77,7 @@ class Watch:
 class Watches:
     """Where watches begin."""
 
-    def __init__(self, calls: Calls, tail: Tail) -> None:
+    def __init__(self, calls: Calls, tail: ChangeFeed) -> None:
         self._calls = calls
         self._tail = tail
 

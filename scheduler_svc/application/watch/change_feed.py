@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch.audience import ANNOUNCE_INTERVAL, Audience
 from scheduler_svc.application.watch.changes import Selection
+from scheduler_svc.application.watch.interest import ANNOUNCE_INTERVAL, WatchInterest
 from scheduler_svc.application.watch.watcher import Watcher
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import (
@@ -24,24 +24,24 @@ from scheduler_svc.domain.errors import (
     StoreUnavailable,
     TooManyWatchers,
 )
-from scheduler_svc.domain.horizon import Horizon
+from scheduler_svc.domain.watermark import Watermark
 
 MAX_WATCHERS = 5_000
 """Watchers that one replica takes."""
 RELIEF = 0.5
 """Seconds that watchers with half a buffer hold the tail back, before they have to take what comes."""
 REST = 0.02
-"""Seconds between two looks at least; they double, up to LONGEST_REST, while nothing more is settled."""
-LONGEST_REST = 1.0
+"""Seconds between two looks at least; they double, up to MAX_REST, while nothing more is settled."""
+MAX_REST = 1.0
 
 
-class Tail:
+class ChangeFeed:
     """Everything up to `position` was handed out to those who watched by then; all of it is of one history."""
 
-    def __init__(self, calls: Calls, audience: Audience) -> None:
+    def __init__(self, calls: Calls, audience: WatchInterest) -> None:
         self._calls = calls
         self._audience = audience
-        self._horizon = Horizon()
+        self._horizon = Watermark()
         self._position: int | None = None
         self._origin: str | None = None
         self._by_task: defaultdict[int, set[Watcher]] = defaultdict(set)
@@ -179,7 +179,7 @@ class Tail:
             raise StoreUnavailable("the database went back to an earlier state; go on with the last resume token")
         settled = self._horizon.settled(look)
         if settled is None:
-            self._rest = min(2 * self._rest, LONGEST_REST)
+            self._rest = min(2 * self._rest, MAX_REST)
         else:
             self._rest = REST
             await self._advance(settled)
@@ -224,7 +224,7 @@ class Tail:
     def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
         """`awaited`: what those are told who wait for a position, where it is something else."""
         self._position = self._origin = None
-        self._horizon = Horizon()
+        self._horizon = Watermark()
         for watcher in self._watchers:
             watcher.fail(failure())
         for _, future in self._awaited:

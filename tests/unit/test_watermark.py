@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from scheduler_svc.domain.horizon import Horizon, Look
+from scheduler_svc.domain.watermark import Snapshot, Watermark
 
 
 class Database:
@@ -36,7 +36,7 @@ class Database:
         return list(self._running)
 
 
-def look_at(database: Database, meanwhile: int = 0) -> Look:
+def look_at(database: Database, meanwhile: int = 0) -> Snapshot:
     """A look, between whose two steps others may begin and draw."""
     last = database.last
     for _ in range(meanwhile):
@@ -44,11 +44,11 @@ def look_at(database: Database, meanwhile: int = 0) -> Look:
     own = database.begin()
     oldest = min(database.running())
     database.commit(own)
-    return Look(last, own, oldest)
+    return Snapshot(last, own, oldest)
 
 
 def test_at_rest_all_is_settled() -> None:
-    database, horizon = Database(), Horizon()
+    database, horizon = Database(), Watermark()
     own = database.begin()
     database.draw(own)
     assert horizon.settled(look_at(database)) is None
@@ -57,7 +57,7 @@ def test_at_rest_all_is_settled() -> None:
 
 
 def test_what_is_settled_is_known_though_there_is_always_somebody_running() -> None:
-    database, horizon = Database(), Horizon()
+    database, horizon = Database(), Watermark()
     first = database.begin()
     database.draw(first)
     assert horizon.settled(look_at(database)) is None
@@ -74,7 +74,7 @@ def test_what_is_settled_is_known_though_there_is_always_somebody_running() -> N
 def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
     for seed in range(200):
         dice = random.Random(seed)
-        database, horizon = Database(), Horizon()
+        database, horizon = Database(), Watermark()
         found = 0
         for _ in range(100):
             running = database.running()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 LOOK_INTERVAL = 0.1
 """Seconds between two looks, while a run is open."""
-_LONGEST_GAP = 3 * LOOK_INTERVAL
+_MAX_GAP = 3 * LOOK_INTERVAL
 """Seconds between two looks that count at most: in the rest of a longer gap the worker stood still, too."""
 
 
@@ -34,7 +34,7 @@ class _Run:
     told_to_end: bool = False
 
 
-class Vigil:
+class Watchdog:
     """The runs that the guard has still to end, and how long it is late."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Vigil:
 
     def overdue(self, at: float, patience: float) -> str | None:
         """A run that the guard should have ended `patience` seconds ago; None where there is none."""
-        gap, self._looked_at = min(at - self._looked_at, _LONGEST_GAP), at
+        gap, self._looked_at = min(at - self._looked_at, _MAX_GAP), at
         for run in self._runs.values():
             run.waited += max(0.0, min(gap, at - run.deadline))
         return next((name for name, run in self._runs.items() if run.waited >= patience), None)

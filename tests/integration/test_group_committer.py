@@ -24,8 +24,8 @@ from scheduler_svc.domain.errors import (
     TooManyCalls,
     WaitedTooLong,
 )
-from scheduler_svc.loops import lane as lane_module
-from scheduler_svc.loops.lane import SHARES, Errand, Lane
+from scheduler_svc.loops import group_committer as lane_module
+from scheduler_svc.loops.group_committer import SHARES, Errand, GroupCommitter
 from scheduler_svc.store.engine.timeouts import Timeouts
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
 from tests.foreign_locks import locked_rows, locked_table
@@ -71,10 +71,10 @@ async def running(
     lock_patience: float = WAIT_S,
     keys: Callable[[int], Iterable[Hashable]] = lambda _: (),
     caller: Callable[[], str] | None = None,
-) -> AsyncIterator[Lane[int, int]]:
+) -> AsyncIterator[GroupCommitter[int, int]]:
     engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
     database = PgDatabase(engine, _told, lambda _: None)
-    lane: Lane[int, int] = Lane(
+    lane: GroupCommitter[int, int] = GroupCommitter(
         "test",
         database,
         work,
@@ -98,7 +98,7 @@ def _told(_: Signals) -> None:
     pass
 
 
-async def gathered(lane: Lane[int, int], work: Accounts, items: Sequence[int]) -> list[int | BaseException]:
+async def gathered(lane: GroupCommitter[int, int], work: Accounts, items: Sequence[int]) -> list[int | BaseException]:
     """The answers to a first item, and to the others, which gather meanwhile."""
     first = lane.submit(items[0])
     await wait_until_async(lambda: work.groups, within=WAIT_S, what="the first is under way")
