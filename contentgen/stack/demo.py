@@ -27,7 +27,7 @@ LEASE_TTL = 5
 GRACE = 0.5
 """Seconds: where all went well nothing runs any more, and else nobody needs it."""
 
-Document = dict[str, Any]
+Document = Mapping[str, Any]
 
 
 class Part(NamedTuple):

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Never, Self, TypeVar
 
-import grpc
-
+from contentgen.client import RequestError
 from contentgen.stack.interrupts import Interrupts
 from contentgen.stack.processes import Service, StackError, end
 from contentgen.stack.supervisor import Supervisor
@@ -74,7 +73,7 @@ class Stack:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            if isinstance(error, grpc.RpcError):
+            if isinstance(error, RequestError):
                 self._explain(error)
         finally:
             self._end()
@@ -97,11 +96,10 @@ class Stack:
         finally:
             end(self._scheduler, self._grace, self._interrupts)
 
-    def _explain(self, error: grpc.RpcError) -> None:
+    def _explain(self, error: RequestError) -> None:
         """Raises StackError: a call failed, since a service is gone or for the reason that it gives."""
         self.check()
-        assert isinstance(error, grpc.Call)
-        raise StackError(f"a call failed: {error.code().name} {error.details()}", self._scheduler[0].log) from error
+        raise StackError(f"a call failed: {error.code} {error.message}", self._scheduler[0].log) from error
 
     def check(self) -> None:
         """Raises Interrupted where a signal came, StackError where a service has ended by itself."""

@@ -24,8 +24,8 @@ for module in pkgutil.iter_modules(client.__path__, "contentgen.client."):
 with client.ContentGenerationClient("127.0.0.1:1", timeout=0.2) as made:
     try:
         made.cancel_task("task-0")
-    except client.client.grpc.RpcError as error:
-        print(error.code().name, client.__file__)
+    except client.Unavailable as error:
+        print(error.code, client.__file__)
 """
 PROGRAMS = {
     "worker": ("contentgen-worker", ("scheduler_svc", "sqlalchemy", "psycopg2"), "--creator-cli-path"),
