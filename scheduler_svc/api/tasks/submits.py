@@ -22,7 +22,7 @@ from scheduler_svc.domain.bounds import (
     MAX_TOPIC,
     MIN_PRIORITY,
 )
-from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NewTask
 
 MAX_CREATOR_OPTIONS = 32
@@ -93,7 +93,7 @@ def _timeout(message: Duration, bad: Violations) -> timedelta:
     return bad.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
 
 
-def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
+def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> RetryBackoff:
     given = request.HasField
     multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
     if multiplier is not None:
@@ -102,7 +102,7 @@ def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
     most = _wait("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
     if initial is not None and most is not None and most < initial:
         bad.add("max_backoff", "must be as long as initial_backoff, or longer")
-    return Backoff(initial, multiplier, most)
+    return RetryBackoff(initial, multiplier, most)
 
 
 def _wait(field: str, message: Duration, bad: Violations) -> int:
