@@ -1,4 +1,4 @@
-"""A task as it is submitted and as it is read. Times are aware datetimes in UTC, durations are timedeltas."""
+"""Tasks as they are submitted and as they are read. Times are aware datetimes in UTC, durations are timedeltas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class NewTask(NamedTuple):
-    """A valid submit: every default filled in, every bound checked."""
+    """A valid submit, with all defaults filled in."""
 
     account_id: int
     topic: str
@@ -44,21 +44,21 @@ class NewTask(NamedTuple):
     backoff: RetryBackoff = DEFAULT_BACKOFF
 
     def fingerprint(self) -> bytes:
-        """16 bytes that differ where the payload differs; what `request_id` is compared by."""
+        """Returns 16 bytes that identify the payload, to compare submits with the same `request_id`."""
         payload: list[object] = [
             self.topic, self.keywords, self.category, self.requirements, self.tone, self.priority, self.auto_approve,
             self.max_retries, self.auto_retry, self.timeout.total_seconds(),
             self.schedule_time.isoformat() if self.schedule_time else None,
             sorted(self.labels.items()), sorted(self.creator_options.items()),
         ]  # fmt: skip
-        if self.backoff != DEFAULT_BACKOFF:  # else as the version before has it: a submit may be repeated to this one
+        if self.backoff != DEFAULT_BACKOFF:  # else as in the version before: a repeat may cross an upgrade
             payload.append(self.backoff)
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptProgress:
-    """How far an attempt is: percent 0 to 100, a step's name, a text."""
+    """How far an attempt is. `percent` is 0 to 100."""
 
     percent: int = 0
     step: str = ""
@@ -67,17 +67,15 @@ class AttemptProgress:
 
 @dataclass(frozen=True, slots=True)
 class TaskError:
-    """Why an attempt did not complete."""
-
     reason: str
     message: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
 
 
 class Task(NamedTuple):
-    """A task as a reader sees it. Without `requirements` where it comes from a list.
+    """A task as a reader sees it. Without `requirements` if it comes from a list.
 
-    What has a default here is what its attempts and its end leave behind.
+    Fields with a default are set by attempts and by the task's end.
     """
 
     task_key: int
@@ -113,22 +111,20 @@ class Task(NamedTuple):
 
     @property
     def task_id(self) -> str:
-        """The public id."""
         return format_task_id(self.task_key)
 
     @property
     def lease_id(self) -> str:
-        """The public id of the present lease; empty where none is held."""
         return "" if self.fence is None else format_lease_id(self.task_key, self.fence)
 
     @property
     def ended(self) -> bool:
-        """Completed, cancelled, or failed/timeout with no retry to come."""
+        """Whether it is completed, cancelled, or failed or timed out without a retry to come."""
         return self.end_time is not None
 
 
 class PendingReason(IntEnum):
-    """Why a task is still pending, in the order in which they are asked; the numbers of the contract."""
+    """Why a task is pending, in the order in which they are checked. The numbers are the contract's."""
 
     NONE = 0
     BACKOFF = 1
@@ -141,7 +137,7 @@ class PendingReason(IntEnum):
 
 
 class TaskEvent(NamedTuple):
-    """One move of a task's history; `seq` orders them. `retry_count` is None but for moves back to pending."""
+    """One move of a task's history, ordered by `seq`. `retry_count` is None except for moves back to pending."""
 
     seq: int
     task_key: int
@@ -157,7 +153,6 @@ class TaskEvent(NamedTuple):
 
     @property
     def lease_id(self) -> str:
-        """The public id of the lease it belongs to; empty where none is involved."""
         return "" if self.fence is None else format_lease_id(self.task_key, self.fence)
 
 

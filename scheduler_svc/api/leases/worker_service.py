@@ -107,7 +107,7 @@ class WorkerService(WorkerServiceServicer):
         with self._streams.hello(hello.worker_id) as told:
             opened = await self._caution.run(open_session, hello, self._settings)
             stream = WorkerStream(
-                hello.worker_id, opened.session_key, relieved=self._room, accepts_skipped=hello.accepts_skipped
+                hello.worker_id, opened.session_key, on_relieved=self._room, accepts_skipped=hello.accepts_skipped
             )
             if opened.desired_state.poll:
                 stream.send(PollOrder(opened.desired_state.poll))
@@ -130,7 +130,7 @@ class WorkerService(WorkerServiceServicer):
 
     def take_back(self, stream: WorkerStream) -> None:
         """Gives back what was granted but never handed to the stream."""
-        unsent = [message for message in stream.unsent() if isinstance(message, Assign)]
+        unsent = [message for message in stream.take_unsent() if isinstance(message, Assign)]
         if unsent:
             self._reports.post(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
 
