@@ -95,7 +95,7 @@ def test_a_claim_skips_what_another_one_takes() -> None:
 def test_who_waits_acts_on_what_it_read_before_and_finds_what_is_left_of_it() -> None:
     database = Database(True, True, limit=2)
     claims = database.until(take_one, "leases.claim")
-    chose = database.step(limit_to_one, database.until(limit_to_one, "window.waitlist"))
+    chose = database.step(limit_to_one, database.until(limit_to_one, "window.account_queue"))
     assert chose is not None
     assert chose.seen == ([2],)
     commit(database.tables, claims)
