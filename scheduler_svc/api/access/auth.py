@@ -29,7 +29,7 @@ from contentgen.v1 import (
 from scheduler_svc.api.access.open_streams import OpenStreams
 from scheduler_svc.api.messages.errors import status_of
 from scheduler_svc.config.tokens import TokenLine
-from scheduler_svc.domain.access import ANYONE, Identity, Role, Scope
+from scheduler_svc.domain.access import ANYONE, CallerIdentity, Role, Scope
 from scheduler_svc.domain.errors import DomainError, TokenInvalid
 
 Request = TypeVar("Request")
@@ -75,11 +75,11 @@ OPEN = frozenset(
 )
 """Methods that need no token: health, for load balancers."""
 
-_caller: ContextVar[Identity] = ContextVar("caller", default=ANYONE)
+_caller: ContextVar[CallerIdentity] = ContextVar("caller", default=ANYONE)
 _log = structlog.get_logger(__name__)
 
 
-def caller() -> Identity:
+def caller() -> CallerIdentity:
     """The identity that makes the current call."""
     return _caller.get()
 
@@ -93,13 +93,13 @@ class KnownTokens:
 
     def __init__(self, lines: Iterable[TokenLine]) -> None:
         self._secret = secrets.token_bytes(32)
-        self._known: dict[bytes, tuple[bytes, Identity]] = {}
+        self._known: dict[bytes, tuple[bytes, CallerIdentity]] = {}
         for line in lines:
             digest = bytes.fromhex(line.sha256)
-            identity = Identity(line.name, Role(line.role), Scope(line.accounts))
+            identity = CallerIdentity(line.name, Role(line.role), Scope(line.accounts))
             self._known[self._keyed(digest)] = (digest, identity)
 
-    def identify(self, digest: bytes) -> Identity | None:
+    def identify(self, digest: bytes) -> CallerIdentity | None:
         """The identity whose token has this SHA-256. Returns None if unknown."""
         known, identity = self._known.get(self._keyed(digest), (bytes(32), None))
         return identity if hmac.compare_digest(known, digest) else None
@@ -113,7 +113,7 @@ class AuthInterceptor(aio.ServerInterceptor):
 
     def __init__(self, tokens: KnownTokens) -> None:
         self._tokens = tokens
-        self._streams: OpenStreams[tuple[bytes, Identity]] = OpenStreams()
+        self._streams: OpenStreams[tuple[bytes, CallerIdentity]] = OpenStreams()
 
     def use(self, tokens: KnownTokens) -> None:
         """Accepts these tokens from the next call on; ends streams whose token is gone or has another identity."""
@@ -138,7 +138,7 @@ class AuthInterceptor(aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         return handler and self._streams.handler(handler, credential)
 
-    def _authenticate(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, Identity]:
+    def _authenticate(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, CallerIdentity]:
         """The hash of the caller's token, and its identity. Raises TokenInvalid, RoleForbidden."""
         digest = hashlib.sha256(_bearer(metadata).encode()).digest()
         identity = self._tokens.identify(digest)

@@ -33,7 +33,7 @@ from scheduler_svc.application.leases.report import (
     UnsentLeases,
     WorkerDraining,
 )
-from scheduler_svc.application.leases.reporters import Reporter
+from scheduler_svc.application.leases.reporters import ReportSource
 from scheduler_svc.application.leases.sessions import SessionSettings, open_session
 from scheduler_svc.application.leases.stream_backlog import StreamBacklog
 from scheduler_svc.application.leases.streams import (
@@ -49,7 +49,7 @@ from scheduler_svc.application.leases.streams import (
 )
 from scheduler_svc.application.ports import GroupCommit
 from scheduler_svc.application.skip_locked import SkipLocked
-from scheduler_svc.domain.errors import InvalidArgument, Violation
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.domain.worker import Heartbeat
 
 HELLO_TIMEOUT = 10.0
@@ -101,15 +101,15 @@ class WorkerService(WorkerServiceServicer):
                 first = await context.read()
         if not isinstance(first, pb.LeaseRequest) or first.WhichOneof("message") != "hello":
             text = f"the first message of a stream must be a hello, within {HELLO_TIMEOUT:g} s"
-            raise InvalidArgument([Violation("message", text)])
+            raise InvalidArgument([FieldViolation("message", text)])
         hello = replace(lease_messages.hello(first.hello), identity=caller().name)
         with self._streams.hello(hello.worker_id) as orders:
             opened = await self._skip_locked.run(open_session, hello, self._settings)
             stream = WorkerStream(
                 hello.worker_id,
                 opened.session_key,
-                relieved=self._capacity_changed,
-                heeds_skipped=hello.accepts_skipped,
+                on_relieved=self._capacity_changed,
+                accepts_skipped=hello.accepts_skipped,
             )
             if opened.desired_state.poll:
                 stream.send(PollOrder(opened.desired_state.poll))
@@ -130,13 +130,13 @@ class WorkerService(WorkerServiceServicer):
     def _close(self, stream: WorkerStream) -> None:
         self._streams.remove(stream)
         self.release_unsent(stream)
-        self._reports.tell(StreamEnded(stream.worker_id, stream.session_key))
+        self._reports.post(StreamEnded(stream.worker_id, stream.session_key))
 
     def release_unsent(self, stream: WorkerStream) -> None:
         """Releases the leases that were granted and never sent."""
-        unsent = [message for message in stream.unsent() if isinstance(message, Assign)]
+        unsent = [message for message in stream.take_unsent() if isinstance(message, Assign)]
         if unsent:
-            self._reports.tell(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
+            self._reports.post(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         return self._reports.submit(item)
@@ -159,7 +159,7 @@ class _StreamHandler:
         self._ended.add_done_callback(_retrieve_exception)
         self._backlog = StreamBacklog()
         self._parts = ReportParts()
-        self._reporter = Reporter(stream.worker_id, caller().name)
+        self._reporter = ReportSource(stream.worker_id, caller().name)
 
     async def run(self) -> None:
         """Returns when the worker ends the stream; raises any other cause of its end."""
@@ -219,7 +219,11 @@ class _StreamHandler:
                     self._submit(drains, lambda _: self._backlog.leave(0))
                 case _:
                     raise InvalidArgument(
-                        [Violation("message", "must be heartbeat, report, report_part or draining after the hello")]
+                        [
+                            FieldViolation(
+                                "message", "must be heartbeat, report, report_part or draining after the hello"
+                            )
+                        ]
                     )
 
     def _submit_heartbeat(self, heartbeat: Heartbeat) -> None:
@@ -236,7 +240,7 @@ class _StreamHandler:
                 self._stream.send(PollOrder(ack.desired_state.poll))
 
         stream = self._stream
-        self._submit(HeartbeatItem(stream.worker_id, stream.session_key, heartbeat, stream.heeds_skipped), committed)
+        self._submit(HeartbeatItem(stream.worker_id, stream.session_key, heartbeat, stream.accepts_skipped), committed)
 
     async def _add_part(self, part: pb.ReportPart) -> None:
         if (report := self._parts.add(part)) is not None:

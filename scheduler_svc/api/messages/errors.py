@@ -63,11 +63,11 @@ INTERNAL = ErrorStatus(Code.INTERNAL, "INTERNAL")
 
 def missing_message() -> domain.InvalidArgument:
     """A new error each time, as of `undecodable_message`: one that is raised again collects tracebacks."""
-    return domain.InvalidArgument([domain.Violation("", "the call must have one message, and has none")])
+    return domain.InvalidArgument([domain.FieldViolation("", "the call must have one message, and has none")])
 
 
 def undecodable_message() -> domain.InvalidArgument:
-    return domain.InvalidArgument([domain.Violation("", "the bytes are not a message of this RPC's request type")])
+    return domain.InvalidArgument([domain.FieldViolation("", "the bytes are not a message of this RPC's request type")])
 
 
 def status_of(error: domain.DomainError) -> Status:
@@ -100,7 +100,7 @@ def _error_info(row: ErrorStatus, metadata: Mapping[str, str]) -> ErrorInfo:
     return ErrorInfo(reason=row.reason, domain=DOMAIN, metadata=shown)
 
 
-def _bad_request(violations: tuple[domain.Violation, ...]) -> BadRequest:
+def _bad_request(violations: tuple[domain.FieldViolation, ...]) -> BadRequest:
     """As many violations as fit; the last entry counts the others."""
     request = BadRequest()
     size = 0

@@ -1,6 +1,6 @@
-"""Pauses of dispatch, of an account or (0) of everything: two separate switches, and both last over restarts.
+"""Pauses of dispatch, of an account or (0) of everything: separate switches, which survive restarts.
 
-A pause of everything is read by each claim. A pause of an account takes its tasks out of what claims read.
+Each claim reads the pause of everything. A pause of an account takes its tags away, so claims don't see its tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class DispatchStatus(NamedTuple):
 
 
 def pause_dispatch(tx: Tx, account_id: int) -> None:
-    """From the commit on nothing more of it is leased. Raises NotFound."""
+    """Pauses: nothing more is leased from the commit on. Raises NotFound."""
     if account_id != ALL_ACCOUNTS:
         get_account(tx, account_id)
     tx.pauses.add(account_id)
@@ -32,7 +32,7 @@ def pause_dispatch(tx: Tx, account_id: int) -> None:
 
 
 def resume_dispatch(tx: Tx, account_id: int) -> None:
-    """Ends a pause of the same `account_id`. Raises NotFound."""
+    """Ends the pause with the same `account_id`. Raises NotFound."""
     if account_id != ALL_ACCOUNTS:
         get_account(tx, account_id)
     tx.pauses.remove(account_id)

@@ -1,6 +1,5 @@
-"""What an import needs of both databases, and the rows that it hands over; the fields stand in the order of the SQL's.
-
-The other ports are in `ports.py`.
+"""The ports of an import to both databases, and the rows it inserts. Their fields are in the order of the SQL's
+columns.
 """
 
 from __future__ import annotations
@@ -9,12 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from scheduler_svc.domain.old_rows import Kind, OldRow
+from scheduler_svc.domain.old_rows import OldRow, RowKind
 
 
 class ImportedAccountRow(NamedTuple):
-    """An insert into `accounts` under an id that is known."""
-
     account_id: int
     name: str
     active: bool
@@ -22,7 +19,7 @@ class ImportedAccountRow(NamedTuple):
 
 
 class ImportedTaskRow(NamedTuple):
-    """An insert into `tasks` of one that was submitted, and may have ended, elsewhere; `error` as JSON."""
+    """An insert into `tasks`, of a task that may have ended in the old application; `error` as JSON."""
 
     task_key: int
     account_id: int
@@ -45,7 +42,7 @@ class ImportedTaskRow(NamedTuple):
 
 
 class ImportedContentRow(NamedTuple):
-    """An insert into `contents` of one that was made elsewhere; images as JSON."""
+    """An insert into `contents`; images as JSON."""
 
     content_id: int
     account_id: int
@@ -64,7 +61,7 @@ class ImportedContentRow(NamedTuple):
 
 
 class ImportedEntryRow(NamedTuple):
-    """An insert into `publish_pool` of an entry that may have ended elsewhere."""
+    """An insert into `publish_pool`, of an entry that may have ended in the old application."""
 
     content_id: int
     account_id: int
@@ -74,23 +71,19 @@ class ImportedEntryRow(NamedTuple):
     error: str
 
 
-class PoolStanding(NamedTuple):
-    """What an entry of the publish pool needs to know of its content."""
-
+class PoolCandidate(NamedTuple):
     account_id: int
     approved: bool
     in_pool: bool
 
 
 class ImportsPort(Protocol):
-    """See `store/imports.py`."""
-
     def find_source(self, name: str) -> int | None: ...
     def use_source(self, name: str) -> int | None: ...
     def add_source(self, name: str) -> int: ...
     def sources(self) -> list[str]: ...
-    def known(self, source_id: int, kind: Kind, old_ids: Iterable[int]) -> dict[int, int]: ...
-    def remember(self, source_id: int, kind: Kind, ids: Mapping[int, int]) -> None: ...
+    def known(self, source_id: int, kind: RowKind, old_ids: Iterable[int]) -> dict[int, int]: ...
+    def remember(self, source_id: int, kind: RowKind, ids: Mapping[int, int]) -> None: ...
     def lock_accounts(self) -> None: ...
     def account_names(self, ids: Iterable[int]) -> dict[int, str]: ...
     def next_account_ids(self, count: int) -> list[int]: ...
@@ -98,21 +91,21 @@ class ImportsPort(Protocol):
     def insert_tasks(self, rows: Sequence[ImportedTaskRow]) -> None: ...
     def next_content_ids(self, count: int) -> list[int]: ...
     def insert_contents(self, rows: Sequence[ImportedContentRow]) -> None: ...
-    def pool_standing(self, content_ids: Iterable[int]) -> dict[int, PoolStanding]: ...
+    def pool_candidates(self, content_ids: Iterable[int]) -> dict[int, PoolCandidate]: ...
     def insert_entries(self, rows: Sequence[ImportedEntryRow]) -> None: ...
 
 
 class OldApplication(Protocol):
-    """The database that is imported, as it stood when it was opened. See `store/old_application.py`.
+    """The database that is imported, as of its opening. See `store/old_application/source.py`.
 
-    All raise SourceUnreadable; those that hand over rows, or tell of rows by their keys, RowsUnreadable too. Rows whose
-    keys are no whole numbers of 18 digits at most count in `count` and `without_id` alone.
+    All methods raise SourceUnreadable; those that return rows, or find rows by keys, also RowsUnreadable. Rows whose
+    keys are no integers of at most 18 digits count only in `count` and `without_id`.
     """
 
-    def count(self, kind: Kind) -> int: ...
-    def without_id(self, kind: Kind) -> int: ...
-    def ids(self, kind: Kind, after: int | None, limit: int) -> list[int]: ...
-    def rows(self, kind: Kind, ids: Iterable[int]) -> list[OldRow]: ...
+    def count(self, kind: RowKind) -> int: ...
+    def without_id(self, kind: RowKind) -> int: ...
+    def ids(self, kind: RowKind, after: int | None, limit: int) -> list[int]: ...
+    def rows(self, kind: RowKind, ids: Iterable[int]) -> list[OldRow]: ...
     def contents_of(self, task_ids: Iterable[str]) -> list[OldRow]: ...
     def in_pool(self, content_ids: Iterable[int]) -> set[int]: ...
     def rejected(self, content_ids: Iterable[int]) -> set[int]: ...

@@ -1,7 +1,4 @@
-"""A task that was submitted elsewhere, as it is stored: its rows, and the history that leads to where it stands.
-
-Part of `application.imports`.
-"""
+"""The rows of an imported task, and the history that leads to its state."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.imports import ImportedContent, ImportedTask
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import DEFAULT_TIMEOUT
 
@@ -25,8 +22,8 @@ REASON = "IMPORTED"
 _TIMEOUT_MS = round(DEFAULT_TIMEOUT.total_seconds() * 1000)
 
 
-class Placed(NamedTuple):
-    """A task with what it gets here. `attempt` counts those that have ended; `fence` None: none has."""
+class PlacedTask(NamedTuple):
+    """A task with its new key and ids. `attempt` counts ended attempts; `fence` None: there are none."""
 
     task: ImportedTask
     key: int
@@ -38,8 +35,8 @@ class Placed(NamedTuple):
     content_id: int
 
 
-def record(ledger: Ledger, one: Placed) -> None:
-    """Its history, recorded now with the old times as the messages; and its place, where it is to run."""
+def record(ledger: Ledger, one: PlacedTask) -> None:
+    """Records the task's history as of now, with the old times as messages, and enqueues a pending task."""
     ref = None if one.fence is None else LeaseRef(one.key, one.attempt, one.fence)
     for source, target, time in _path(one.task, one.create_time):
         of_lease = ref if target not in (Status.PENDING, Status.CANCELLED) else None
@@ -50,7 +47,6 @@ def record(ledger: Ledger, one: Placed) -> None:
 
 
 def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, Status, datetime | None]]:
-    """The moves that lead to where the task stands."""
     yield Status.NONE, Status.PENDING, create_time
     if task.status is Status.CANCELLED:
         yield Status.PENDING, Status.CANCELLED, task.end_time
@@ -63,10 +59,9 @@ def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, S
         yield last, task.status, task.end_time
 
 
-def task_row(one: Placed) -> ImportedTaskRow:
-    """Of `tasks`."""
+def task_row(one: PlacedTask) -> ImportedTaskRow:
     task = one.task
-    ended = End.COMPLETED if task.status is Status.COMPLETED else End.FAILED if one.attempt else End.NONE
+    ended = LeaseEnd.COMPLETED if task.status is Status.COMPLETED else LeaseEnd.FAILED if one.attempt else LeaseEnd.NONE
     return ImportedTaskRow(
         task_key=one.key,
         account_id=one.account_id,
@@ -89,24 +84,22 @@ def task_row(one: Placed) -> ImportedTaskRow:
     )
 
 
-def payload_row(one: Placed) -> PayloadRow:
-    """Of `task_payloads`."""
+def payload_row(one: PlacedTask) -> PayloadRow:
     return PayloadRow(one.key, one.task.brief, _labels(one))
 
 
-def label_rows(one: Placed) -> Iterator[LabelRow]:
-    """Of `task_labels`."""
+def label_rows(one: PlacedTask) -> Iterator[LabelRow]:
     return (LabelRow(name, value, one.key) for name, value in _labels(one).items())
 
 
-def _labels(one: Placed) -> dict[str, str]:
+def _labels(one: PlacedTask) -> dict[str, str]:
     old_content_id = one.content.old_id if one.content else one.task.old_content_id
     labels = {imports.OLD_TASK_ID: one.task.old_task_id}
     return labels | ({imports.OLD_CONTENT_ID: str(old_content_id)} if old_content_id else {})
 
 
-def content_rows(one: Placed) -> Iterator[ImportedContentRow]:
-    """Of `contents`, where it is completed: with what only its result knows."""
+def content_rows(one: PlacedTask) -> Iterator[ImportedContentRow]:
+    """Of a completed task, with the fields that only its result has."""
     if one.content is not None:
         create_time = one.content.create_time or one.task.end_time or one.create_time
         row = content_row(one.content, one.content_id, one.account_id, one.key, create_time)

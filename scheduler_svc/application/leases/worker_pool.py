@@ -1,4 +1,4 @@
-"""The workers across all replicas."""
+"""GetWorkerPool, DrainWorker, ResizeWorker: the workers of all replicas."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.worker import Worker, WorkerPool
+from scheduler_svc.domain.worker import PoolWorker, WorkerPool
 
 
 def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) -> WorkerPool:
-    """Workers heard of within the last hour, with ids above `after`; pending tasks are those of these accounts."""
+    """Returns workers active within the last hour with ids above `after`, and counts; pending tasks are those of
+    `scope`.
+    """
     pending = tx.counts.read(scope).get(Status.PENDING, 0)
     connected, active = tx.workers.count(lease_ttl)
     workers = tx.workers.list(lease_ttl, after, limit)
@@ -19,30 +21,30 @@ def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) 
     return WorkerPool(tuple(workers), connected, active, pending)
 
 
-def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
-    """Records that a worker should drain; it is told at once, and by each acknowledgement. Raises NotFound."""
+def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
+    """Sets that a worker drains; it gets an order at once, and the state with each acknowledgement. Raises NotFound."""
     if not tx.workers.want_drain(worker_id, drain=True):
         raise NotFound("worker", worker_id)
     tx.signals.drained.append(worker_id)
     return _worker(tx, worker_id, lease_ttl)
 
 
-def undrain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
-    """Takes back `drain_worker`; the next acknowledgement tells the worker. Raises NotFound."""
+def undrain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
+    """Undoes `drain_worker`; the worker learns it from the next acknowledgement. Raises NotFound."""
     if not tx.workers.want_drain(worker_id, drain=False):
         raise NotFound("worker", worker_id)
     return _worker(tx, worker_id, lease_ttl)
 
 
-def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> Worker:
-    """Records how many slots a worker should have; it is told as by `drain_worker`. Raises NotFound."""
+def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> PoolWorker:
+    """Sets a worker's number of slots, which it learns as in `drain_worker`. Raises NotFound."""
     if not tx.workers.want_slots(worker_id, slots):
         raise NotFound("worker", worker_id)
     tx.signals.resized.append((worker_id, slots))
     return _worker(tx, worker_id, lease_ttl)
 
 
-def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
+def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
     worker = tx.workers.get(worker_id, lease_ttl)
     assert worker is not None
     return worker

@@ -1,7 +1,7 @@
-"""The tail: one reader a replica of what moves, which hands each change to the watchers that want it.
+"""The change feed, one a replica: reads the moves of tasks and passes each change to the watchers that want it.
 
-It looks when it is told that something moved, here or elsewhere, and each few seconds in case that was lost; whatever
-the number of watchers, a look is one or two queries. Lives on the event loop; `loops/periodic.py` runs it.
+It reads when a signal says that something moved, and every few seconds in case a signal was lost. A round is one or two
+queries, however many watchers there are. Lives on the event loop; a `Periodic` runs it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from scheduler_svc.domain.watermark import Watermark
 
 MAX_WATCHERS = 5_000
 """Watchers that one replica takes."""
-RELIEF = 0.5
-"""Seconds that watchers with half a buffer hold the tail back, before they have to take what comes."""
-REST = 0.02
-"""Seconds between two looks at least; they double, up to MAX_REST, while nothing more is settled."""
-MAX_REST = 1.0
+RELIEF_TIMEOUT = 0.5
+"""Seconds that watchers with half a buffer hold the feed back, before they have to take what comes."""
+MIN_INTERVAL = 0.02
+"""Seconds between two rounds; they double, up to MAX_INTERVAL, while nothing more is settled."""
+MAX_INTERVAL = 1.0
 
 
 class ChangeFeed:
-    """Everything up to `position` was handed out to those who watched by then; all of it is of one history."""
+    """Everything up to `position` has been passed to the present watchers; all of it belongs to one history."""
 
-    def __init__(self, calls: Calls, audience: WatchInterest) -> None:
+    def __init__(self, calls: Calls, interest: WatchInterest) -> None:
         self._calls = calls
-        self._audience = audience
-        self._horizon = Watermark()
+        self._interest = interest
+        self._watermark = Watermark()
         self._position: int | None = None
         self._origin: str | None = None
         self._by_task: defaultdict[int, set[Watcher]] = defaultdict(set)
@@ -49,16 +49,16 @@ class ChangeFeed:
         self._watchers: set[Watcher] = set()
         self._admitted = 0
         self._awaited: set[tuple[int, asyncio.Future[None]]] = set()
-        self._turn = asyncio.Lock()
+        self._page_lock = asyncio.Lock()
         self._relief = asyncio.Event()
         self._wake: Callable[[], None] = lambda: None
-        self._rest = REST
+        self._interval = MIN_INTERVAL
         self._not_before = self._announce_at = 0.0
         self._closed = False
 
     @property
     def position(self) -> int:
-        """Raises ShuttingDown, StoreUnavailable."""
+        """The number up to which changes were passed on. Raises ShuttingDown, StoreUnavailable."""
         if self._closed:
             raise ShuttingDown
         if self._position is None:
@@ -66,35 +66,35 @@ class ChangeFeed:
         return self._position
 
     def driven_by(self, wake: Callable[[], None]) -> None:
-        """`wake` makes `run_once` run soon."""
+        """Sets the callback that makes `run_once` run soon."""
         self._wake = wake
 
     def hint(self) -> None:
-        """Something may have moved."""
-        if self._audience.here:
+        """Runs soon: a task may have moved."""
+        if self._interest.here:
             self._wake()
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """A watch begins, and ends with the block. Raises ShuttingDown, TooManyWatchers."""
+        """Counts a watch for the length of the block. Raises ShuttingDown, TooManyWatchers."""
         if self._closed:
             raise ShuttingDown
         if self._admitted >= MAX_WATCHERS:
             raise TooManyWatchers(MAX_WATCHERS)
         self._admitted += 1
-        self._audience.here = True
+        self._interest.here = True
         try:
             yield
         finally:
             self._admitted -= 1
             if not self._admitted:
-                self._audience.here = False
-                self._position = self._origin = None  # they would grow old
+                self._interest.here = False
+                self._position = self._origin = None  # else they would go stale
 
     async def reach(self, number: int) -> None:
-        """Waits until everything up to `number`, which was drawn already, is settled and handed out.
+        """Waits until everything up to `number`, which is drawn already, is settled and passed on.
 
-        For those who are admitted. Raises ShuttingDown, StoreUnavailable.
+        Call it within `admitted`. Raises ShuttingDown, StoreUnavailable.
         """
         if self._position is not None and self._position >= number:
             return
@@ -110,12 +110,12 @@ class ChangeFeed:
     async def joined(
         self, selection: Selection, accounts: frozenset[int], origin: str
     ) -> AsyncIterator[tuple[Watcher, int]]:
-        """A watcher that gets every change above the number beside it, in the history that `origin` names.
+        """Adds a watcher; yields it and the number after which it gets every change of the history `origin`.
 
         Raises ResumeTokenExpired, ShuttingDown, StoreUnavailable.
         """
         watcher = Watcher(selection, accounts, self._relief.set)
-        async with self._turn:  # not while a page is being read for those who watched before
+        async with self._page_lock:  # not while a page is read for the present watchers
             start = self.position
             if self._origin != origin:
                 raise ResumeTokenExpired
@@ -144,61 +144,63 @@ class ChangeFeed:
         for key in watcher.selection.keys:
             yield self._by_task, key
 
-    def _wanted(self, task_key: int, account_id: int) -> bool:
+    def _is_watched(self, task_key: int, account_id: int) -> bool:
         return task_key in self._by_task or account_id in self._by_account
 
     async def run_once(self) -> float | None:
-        """Hands out what is settled. Returns the seconds until it should look by itself (None: nobody watches)."""
-        if not self._audience.here:
+        """Passes on what is settled. Returns the seconds until the next round (None: nobody watches)."""
+        if not self._interest.here:
             return None
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._not_before - loop.time()))
         try:
-            behind = await self._look(loop.time())
+            behind = await self._advance(loop.time())
         except StoreUnavailable as error:
             message = error.message
             self._end_all(lambda: StoreUnavailable(message))
             raise
         except ResumeTokenExpired:
             self._end_all(ResumeTokenExpired, awaited=StoreUnavailable)
-            return REST
-        self._not_before = loop.time() + self._rest
-        if not self._audience.here:
+            return MIN_INTERVAL
+        self._not_before = loop.time() + self._interval
+        if not self._interest.here:
             self._position = self._origin = None
-        return self._rest if behind else ANNOUNCE_INTERVAL
+        return self._interval if behind else ANNOUNCE_INTERVAL
 
-    async def _look(self, now: float) -> bool:
-        """Hands out what is settled; whether something was drawn that is not."""
+    async def _advance(self, now: float) -> bool:
+        """Passes on what is settled; returns whether more was drawn than is settled."""
         announce = now >= self._announce_at
         if announce:
             self._announce_at = now + ANNOUNCE_INTERVAL
-        self._origin, look = await self._calls.run(changes.look, self._position, self._origin, announce=announce)
-        if look is None:
+        self._origin, snapshot = await self._calls.run(
+            changes.read_snapshot, self._position, self._origin, announce=announce
+        )
+        if snapshot is None:
             return False
-        if self._position is not None and look.last < self._position:
+        if self._position is not None and snapshot.last < self._position:
             raise StoreUnavailable("the database went back to an earlier state; go on with the last resume token")
-        settled = self._horizon.settled(look)
+        settled = self._watermark.settled(snapshot)
         if settled is None:
-            self._rest = min(2 * self._rest, MAX_REST)
+            self._interval = min(2 * self._interval, MAX_INTERVAL)
         else:
-            self._rest = REST
-            await self._advance(settled)
-        return settled != look.last
+            self._interval = MIN_INTERVAL
+            await self._hand_out_to(settled)
+        return settled != snapshot.last
 
-    async def _advance(self, until: int) -> None:
+    async def _hand_out_to(self, until: int) -> None:
         while self._position is None or self._position < until:
-            async with self._turn:
-                self._position = await self._hand_out(until)
+            async with self._page_lock:
+                self._position = await self._hand_out_page(until)
                 self._arrive(self._position)
             await self._until_relieved()
 
-    async def _hand_out(self, until: int) -> int:
-        """Hands out the next page; returns the number up to which that goes."""
+    async def _hand_out_page(self, until: int) -> int:
+        """Passes on the next page; returns the number up to which it goes."""
         if self._position is None or not self._watchers:
             return until
-        assert self._origin is not None, "a look came before"
+        assert self._origin is not None, "a snapshot came before"
         page, cleaned = await self._calls.run(
-            changes.in_history, self._origin, changes.read_all, self._position, until, self._wanted
+            changes.in_history, self._origin, changes.read_all, self._position, until, self._is_watched
         )
         for change in page.changes:
             for watcher in (*self._by_task.get(change.task.task_key, ()), *self._by_account.get(_account(change), ())):
@@ -214,17 +216,17 @@ class ChangeFeed:
                 future.set_result(None)
 
     async def _until_relieved(self) -> None:
-        """Watchers that read at all get the time to; those that don't can't hold up the others for long."""
+        """Gives watchers that read the time to; those that don't read can't hold up the others for long."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(RELIEF):
+            async with asyncio.timeout(RELIEF_TIMEOUT):
                 while any(watcher.crowded for watcher in self._watchers):
                     self._relief.clear()
                     await self._relief.wait()
 
     def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
-        """`awaited`: what those are told who wait for a position, where it is something else."""
+        """Fails all watchers; `awaited` is the failure of callers of `reach`, if it is another one."""
         self._position = self._origin = None
-        self._horizon = Watermark()
+        self._watermark = Watermark()
         for watcher in self._watchers:
             watcher.fail(failure())
         for _, future in self._awaited:
@@ -232,7 +234,7 @@ class ChangeFeed:
                 future.set_exception((awaited or failure)())
 
     def close(self) -> None:
-        """This replica goes away: every watcher is told to go on at another one."""
+        """Ends every watch with ShuttingDown."""
         self._closed = True
         self._end_all(ShuttingDown)
 

@@ -24,22 +24,22 @@ from scheduler_svc.domain.watermark import Snapshot
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAGE = 500
+MAX_PAGE = 500
 """Moves, or present states, that one transaction reads."""
-CHUNK = 20_000
-"""Moves of all accounts among which one transaction looks for those of one; it takes a tenth of a second."""
+MAX_SCAN = 20_000
+"""Moves of all accounts in which one transaction looks for those of one account; that takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which tasks are watched: these, in the order of their keys, or all of an account."""
+    """The watched tasks: these, in the order of their keys, or all of an account."""
 
     keys: tuple[int, ...] = ()
     account_id: int = 0
 
 
 class Position(NamedTuple):
-    """How far a watch is: the number and the task of the last move that was sent.
+    """A watch's position: the number and the task of the last move sent.
 
     While it is `listing`, present states are sent, all as of the number, and `key` is the task of the last one.
     """
@@ -49,8 +49,8 @@ class Position(NamedTuple):
     listing: bool
 
 
-class Opened(NamedTuple):
-    """What a watch begins with: the database's history, the last number drawn in it, the accounts of its tasks."""
+class OpenedWatch(NamedTuple):
+    """A watch at its start: the database's history, the last number drawn in it, the accounts of its tasks."""
 
     origin: str
     last: int
@@ -58,26 +58,23 @@ class Opened(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Changes in their order, and the number or key up to which everything was read (`full`: there may be more)."""
+class ChangePage:
+    """Changes in order, and the number or key up to which all were read (`full`: there may be more)."""
 
     changes: list[TaskChange]
     end: int
     full: bool
 
 
-def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | None) -> Opened:
-    """Checks that there is what is to be watched, and that the moves after a position in a history are there.
-
-    Raises NotFound, ResumeTokenExpired.
-    """
+def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | None) -> OpenedWatch:
+    """Opens a watch, anew or after a position in a history. Raises NotFound, ResumeTokenExpired."""
     accounts = _accounts(tx, selection)
-    present, last = tx.changes.place()
+    origin, last = tx.changes.head()
     if resumed is not None:
-        position, origin = resumed
-        if origin != present or position.number > last or not _is_kept(tx, selection, position):
+        position, resumed_origin = resumed
+        if resumed_origin != origin or position.number > last or not _is_kept(tx, selection, position):
             raise ResumeTokenExpired
-    return Opened(present, last, accounts)
+    return OpenedWatch(origin, last, accounts)
 
 
 def _accounts(tx: Tx, selection: Selection) -> frozenset[int]:
@@ -91,60 +88,59 @@ def _accounts(tx: Tx, selection: Selection) -> frozenset[int]:
 
 
 def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
-    """Whether no move after this position was deleted.
+    """Returns whether no move after this position was deleted.
 
-    A task goes with all of its moves, so tasks that are there have theirs. A position whose own move is neither there
-    nor the last one deleted is of another history.
+    A task is deleted with all of its moves, so a task that exists has all of them. If a position's move neither exists
+    nor is the last one deleted, the position belongs to another history.
     """
-    cleaned = tx.changes.cleaned_to(selection.account_id) if selection.account_id else 0
-    if cleaned > position.number:
+    deleted_to = tx.changes.cleaned_to(selection.account_id) if selection.account_id else 0
+    if deleted_to > position.number:
         return False
-    return position.listing or cleaned == position.number or tx.changes.has(position.key, position.number)
+    return position.listing or deleted_to == position.number or tx.changes.has(position.key, position.number)
 
 
-def look(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Snapshot | None]:
-    """The history, and how far its moves are settled: None where none was drawn after `position`.
+def read_snapshot(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Snapshot | None]:
+    """Returns the history, and a snapshot if a number was drawn after `position`.
 
-    Tells the other replicas, where asked to, that this one wants to hear of moves. Raises ResumeTokenExpired where the
-    history is not `origin` (None: the first look).
+    `announce`: signals to other replicas that this one has watchers. Raises ResumeTokenExpired if the history is not
+    `origin` (None: the first snapshot).
     """
     tx.signals.watching = announce
-    present, last = tx.changes.place()
+    present, last = tx.changes.head()
     if origin not in {None, present}:
         raise ResumeTokenExpired
-    return present, None if last == position else tx.changes.look()
+    return present, None if last == position else tx.changes.snapshot()
 
 
 def in_history(tx: Tx, origin: str, read: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What `read` finds, if that is of the history that `origin` names.
+    """Returns what `read` finds. Raises ResumeTokenExpired if the database's history is not `origin`.
 
-    Pages are read on whatever connection there is, and after a failover that leads to another history, from which
-    moves that the last page told may be missing. Raises ResumeTokenExpired.
+    After a failover a pooled connection may lead to another history, which may lack moves of the last page.
     """
-    if tx.changes.place()[0] != origin:
+    if tx.changes.head()[0] != origin:
         raise ResumeTokenExpired
     return read(tx, *args, **kwargs)
 
 
-def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool]) -> tuple[Page, frozenset[int]]:
-    """Changes of numbers above `after`, of those that are `wanted` by task and account. Up to `until` all is settled.
+def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool]) -> tuple[ChangePage, frozenset[int]]:
+    """Returns changes above `after` of the tasks and accounts that are `wanted`; everything up to `until` is settled.
 
-    Beside them the accounts of which moves after `after` were deleted, maybe before they could be read.
+    Also returns the accounts with moves after `after` that were deleted, maybe before they could be read.
     """
-    rows = tx.changes.page(after, until, PAGE)
+    rows = tx.changes.page(after, until, MAX_PAGE)
     chosen = {number: key for number, key, account_id in rows if wanted(key, account_id)}
     page = _page(tx, until, [row[0] for row in rows], chosen)
     return page, tx.changes.cleaned_since(after)
 
 
-def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
-    """The same of one selection. Raises ResumeTokenExpired where moves of it were deleted."""
+def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> ChangePage:
+    """Like `read_all` for one selection. Raises ResumeTokenExpired if moves of it were deleted."""
     if selection.account_id:
-        moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, CHUNK, PAGE)
+        moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, MAX_SCAN, MAX_PAGE)
         page = _page(tx, read_to, list(moves), moves)
         gone = selection.account_id in tx.changes.cleaned_since(after)
     else:
-        chosen = dict(tx.changes.page_of(selection.keys, after, until, PAGE))
+        chosen = dict(tx.changes.page_of(selection.keys, after, until, MAX_PAGE))
         page = _page(tx, until, list(chosen), chosen)
         gone = len(tx.changes.accounts(selection.keys)) < len(selection.keys)
     if gone:
@@ -152,18 +148,18 @@ def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
     return page
 
 
-def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> Page:
-    """The changes of the chosen ones, by number, of a page of all numbers up to `until`."""
-    full = len(numbers) == PAGE
+def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> ChangePage:
+    """Returns the changes of the chosen numbers, of a page of all numbers up to `until`."""
+    full = len(numbers) == MAX_PAGE
     found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
     found.sort(key=lambda it: it.number)
-    return Page(found, numbers[-1] if full else until, full)
+    return ChangePage(found, numbers[-1] if full else until, full)
 
 
-def read_present(tx: Tx, selection: Selection, number: int, after: int) -> Page:
-    """Present states as of `number`, of keys above `after`: of the tasks named, or of those that had not ended.
+def read_present(tx: Tx, selection: Selection, number: int, after: int) -> ChangePage:
+    """Returns present states as of `number`, of keys above `after`: of the named tasks, or of the account's open ones.
 
-    What was submitted later is left out, since its first move follows.
+    Later submits are left out, since their first moves follow.
     """
     keys = _next_keys(tx, selection, after)
     latest = _changes(tx, keys, lambda history: {max((it.seq for it in history if it.seq <= number), default=0)})
@@ -172,17 +168,19 @@ def read_present(tx: Tx, selection: Selection, number: int, after: int) -> Page:
         for it in latest
         if not (selection.account_id and it.task.ended)
     ]
-    return Page(listed, keys[-1] if keys else after, full=len(keys) == PAGE)
+    return ChangePage(listed, keys[-1] if keys else after, full=len(keys) == MAX_PAGE)
 
 
 def _next_keys(tx: Tx, selection: Selection, after: int) -> list[int]:
     if selection.account_id:
-        return tx.changes.open_tasks(selection.account_id, after, PAGE)
-    return [key for key in selection.keys if key > after][:PAGE]
+        return tx.changes.open_tasks(selection.account_id, after, MAX_PAGE)
+    return [key for key in selection.keys if key > after][:MAX_PAGE]
 
 
 def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]], Container[int]]) -> list[TaskChange]:
-    """The changes of those `numbers` of each history, task by task. What was cleaned up meanwhile is not among them."""
+    """Returns the changes with those `numbers` of each history, task by task, without tasks that were deleted
+    meanwhile.
+    """
     if not keys:
         return []
     tasks, histories = tx.task_reads.listed(keys), tx.task_reads.histories(keys)

@@ -1,4 +1,4 @@
-"""WatchTasks: the present states, then what was missed, page by page, then what the tail hands out."""
+"""WatchTasks: present states, then missed changes page by page, then changes from the feed."""
 
 from __future__ import annotations
 
@@ -8,46 +8,45 @@ from contextlib import asynccontextmanager
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.change_feed import ChangeFeed
-from scheduler_svc.application.watch.changes import PAGE, Opened, Position, Selection
+from scheduler_svc.application.watch.changes import MAX_PAGE, OpenedWatch, Position, Selection
 from scheduler_svc.domain.change import TaskChange
 
 
-class Watch:
-    """One stream. `position` is that of the last change that was yielded, in the history that `origin` names."""
+class TaskWatch:
+    """One stream. `position` is that of the last change yielded, in the history `origin`."""
 
     def __init__(
-        self, calls: Calls, tail: ChangeFeed, selection: Selection, opened: Opened, position: Position
+        self, calls: Calls, feed: ChangeFeed, selection: Selection, opened: OpenedWatch, position: Position
     ) -> None:
         self.origin = opened.origin
         self.position = position
         self._calls = calls
-        self._tail = tail
+        self._feed = feed
         self._selection = selection
         self._accounts = opened.accounts
         self._read_to = position.number
         self._listed_to, self._listed = position.key, not position.listing
 
     async def changes(self) -> AsyncGenerator[TaskChange, None]:
-        """Every change, without end; `position` is each one's while it is yielded.
+        """Yields every change, without end; meanwhile `position` is that change's.
 
-        Raises ResumeTokenExpired where moves were deleted before they could be read, or the database's history has
-        become another one (a standby was promoted), Overrun where the caller takes them too slowly, StoreUnavailable,
-        ShuttingDown.
+        Raises ResumeTokenExpired if moves were deleted before they were read, or the database's history changed (a
+        standby was promoted); Overrun if the caller is too slow; StoreUnavailable; ShuttingDown.
         """
         while not self._listed:
             for change in await self._present():
                 self.position = self.position._replace(key=change.task.task_key)
                 yield change
-        while self._tail.position - self._read_to > PAGE:  # what moves meanwhile would fill the buffer
-            for change in await self._missed(self._tail.position):
+        while self._feed.position - self._read_to > MAX_PAGE:  # else moves meanwhile would fill the buffer
+            for change in await self._missed(self._feed.position):
                 yield self._at(change)
-        async with self._tail.joined(self._selection, self._accounts, self.origin) as (watcher, start):
+        async with self._feed.joined(self._selection, self._accounts, self.origin) as (watcher, start):
             while self._read_to < start:
                 for change in await self._missed(start):
                     yield self._at(change)
             while True:
                 change = await watcher.next()
-                if change.number > self._read_to:  # a token may be ahead of this replica's tail
+                if change.number > self._read_to:  # a token may be ahead of this replica's feed
                     yield self._at(change)
 
     async def _present(self) -> list[TaskChange]:
@@ -75,20 +74,20 @@ class Watch:
 
 
 class Watches:
-    """Where watches begin."""
+    """Opens watches."""
 
-    def __init__(self, calls: Calls, tail: ChangeFeed) -> None:
+    def __init__(self, calls: Calls, feed: ChangeFeed) -> None:
         self._calls = calls
-        self._tail = tail
+        self._feed = feed
 
     @asynccontextmanager
-    async def open(self, selection: Selection, resumed: tuple[Position, str] | None) -> AsyncIterator[Watch]:
-        """A watch that goes on after a position in the history that the text names, or begins anew.
+    async def open(self, selection: Selection, resumed: tuple[Position, str] | None) -> AsyncIterator[TaskWatch]:
+        """Opens a watch anew, or after a position in a history.
 
         Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ShuttingDown.
         """
-        with self._tail.admitted():
+        with self._feed.admitted():
             opened = await self._calls.run(changes.open_watch, selection, resumed)
-            await self._tail.reach(opened.last)
+            await self._feed.reach(opened.last)
             position = resumed[0] if resumed else Position(opened.last, 0, listing=True)
-            yield Watch(self._calls, self._tail, selection, opened, position)
+            yield TaskWatch(self._calls, self._feed, selection, opened, position)

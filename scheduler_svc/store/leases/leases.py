@@ -7,12 +7,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import ClaimedRows, CompletedTask, Grant, LeaseChange, LiveLease, Named, Renewed
+from scheduler_svc.application.records import (
+    ClaimedRows,
+    CompletedTask,
+    Grant,
+    LeaseChange,
+    LiveLease,
+    NamedLease,
+    RenewalResult,
+)
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.dispatch.ageing import AGED_HEAD, AGED_ORDER
 from scheduler_svc.store.dispatch.floors import floor
@@ -123,7 +131,7 @@ _CLAIM_SQL = f"""
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
         g.timeout_ms, p.labels, t.auto_approve,
-        coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false), {BRIEF}
+        coalesce(t.lease_end = {int(LeaseEnd.FAILED)} AND t.worker_id <> g.worker_id, false), {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """
@@ -327,9 +335,9 @@ class Leases(Statements):
         found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
         return [_live(row) for row in found]
 
-    def renew(self, named: Sequence[Named], ttl: float, *, skip_locked: bool = False) -> Renewed:
+    def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
         """Renews what is live and its worker's own; `skip_locked`: but for what somebody else holds."""
-        outcome = Renewed(set(), set())
+        outcome = RenewalResult(set(), set())
         for *ref, skipped in self._rows(_RENEW_FREE if skip_locked else _RENEW, ttl=ttl, **_NAMED.bind(named)):
             if not skipped:
                 outcome.renewed.add(LeaseRef(*ref))
