@@ -41,7 +41,8 @@ from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.line_file import LineFile
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.session_check import check_sessions
-from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema
+from scheduler_svc.store.schema.migrate import MigrationStuck, check_rights, migrate
 
 SUPERVISE_INTERVAL = 0.5
 OPEN_FILES = 16_384
@@ -79,7 +80,7 @@ def main() -> None:
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
         _serve(settings)
-    except (SettingsError, PostgresError, SchemaTooNew) as error:
+    except (SettingsError, PostgresError, UnsupportedSchema) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
     except MigrationStuck as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler_svc.backups.programs import ProgramFailed, Programs
-from scheduler_svc.store.schema.compatibility import Declared
+from scheduler_svc.store.schema.compatibility import Declaration
 
 _MAGIC = b"PGDMP"
 _ENTRIES = re.compile(r"^;\s+TOC Entries: (\d+)", re.MULTILINE)
@@ -16,8 +16,8 @@ _SERVER = re.compile(r"^;\s+Dumped from database version: (\d+)", re.MULTILINE)
 _OURS = ("alembic_version", "tasks", "leases", "reaper")
 # The columns in the order in which the migrations made them.
 _REVISION = re.compile(r"^COPY public\.alembic_version .*;\n(\S+)", re.MULTILINE)
-_DECLARED = re.compile(
-    r'^COPY public\.schema_compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
+_DECLARATION = re.compile(
+    r'^COPY public\.compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
 )
 
 
@@ -34,7 +34,7 @@ class Archive:
     server: int
     entries: int
     revision: str
-    declared: Declared | None
+    declaration: Declaration | None
 
 
 def read_archive(path: Path, programs: Programs) -> Archive:
@@ -45,7 +45,7 @@ def read_archive(path: Path, programs: Programs) -> Archive:
         missing = [table for table in _OURS if f" TABLE public {table} " not in contents]
         if missing:
             raise CannotRestore(f"{path} is a dump of some other database: it has no table {', '.join(missing)}")
-        tables = [f"--table={table}" for table in ("alembic_version", "schema_compatibility")]
+        tables = [f"--table={table}" for table in ("alembic_version", "compatibility")]
         rows = programs.read("pg_restore", "--data-only", *tables, "--file=-", str(path))
     except ProgramFailed as error:
         raise CannotRestore(f"{path} can't be read as a backup; is it whole?\n{error}") from None
@@ -55,10 +55,9 @@ def read_archive(path: Path, programs: Programs) -> Archive:
     )
     if not (entries and made and server and revision):
         raise CannotRestore(f"{path} does not say when, by which version and of which schema it was made")
-    declared = _DECLARED.search(rows)
-    return Archive(
-        path, made[1], int(server[1]), int(entries[1]), revision[1], Declared(*declared.groups()) if declared else None
-    )
+    declared = _DECLARATION.search(rows)
+    declaration = Declaration(*declared.groups()) if declared else None
+    return Archive(path, made[1], int(server[1]), int(entries[1]), revision[1], declaration)
 
 
 def _check_begin(path: Path) -> None:

@@ -18,7 +18,8 @@ from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.store.engine.databases import Client, Databases
 from scheduler_svc.store.engine.restored import Sums, begin_anew
-from scheduler_svc.store.schema.migrate import SchemaTooNew, check_compatible, scripts, upgrade
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
+from scheduler_svc.store.schema.migrate import scripts, upgrade
 
 LEAVE = 3.0
 """Seconds that clients of the database are given to go."""
@@ -28,12 +29,9 @@ _POLL = 0.1
 
 def check_schema(archive: Archive) -> None:
     """Raises CannotRestore where the backup's schema is one that this version may not run on."""
-    known = [script.revision for script in scripts()]
-    if archive.revision in known:
-        return
     try:
-        check_compatible(archive.revision, archive.declared, known[-1])
-    except SchemaTooNew as error:
+        check_compatible(archive.revision, archive.declaration, scripts()[-1].revision)
+    except UnsupportedSchema as error:
         raise CannotRestore(f"{archive.path}: {error}") from None
 
 

@@ -23,7 +23,8 @@ from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
 from scheduler_svc.store.old_application.source import name_of, read_url
 from scheduler_svc.store.old_application.tables import open_old_application
-from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, upgrade
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema
+from scheduler_svc.store.schema.migrate import MigrationStuck, upgrade
 from scheduler_svc.store.schema.privileges import check_may_import
 
 ALL_TAKEN = 0
@@ -39,7 +40,7 @@ def import_command(arguments: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names are Chinese too, whatever the terminal can show
     try:
         return _import(read_arguments(arguments))
-    except (SettingsError, CannotImport, PostgresError, SchemaTooNew) as error:
+    except (SettingsError, CannotImport, PostgresError, UnsupportedSchema) as error:
         print(error, file=sys.stderr)
         return EXIT_STATUS
     except (StoreUnavailable, MigrationStuck, sa.exc.OperationalError) as error:

@@ -28,7 +28,7 @@ _CONTENTS = sa.text("""
 _FORGET_WORKERS = sa.text("""
     DELETE FROM workers WHERE worker_id = ANY(ARRAY(
         SELECT worker_id FROM workers
-        WHERE heard_time < now() - make_interval(secs => :age) AND worker_id NOT IN (SELECT worker_id FROM leases)
+        WHERE heartbeat_time < now() - make_interval(secs => :age) AND worker_id NOT IN (SELECT worker_id FROM leases)
         ORDER BY worker_id LIMIT :limit FOR UPDATE SKIP LOCKED))
 """)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -232,27 +233,36 @@ def test_a_backup_of_a_newer_schema_is_restored_where_that_runs_this_code_only(s
     engine = sa.create_engine(site.url, poolclass=sa.NullPool)
     upgrade(engine, migrations=later.folder)
     site.back_up()
-    with pytest.raises(CannotRestore, match=rf"schema 0091, made by contentgen .*this version knows schema {NEWEST}"):
+    with pytest.raises(CannotRestore, match=rf"schema 0091, made by contentgen .*this one knows schema {NEWEST}"):
         site.restore()
-    site.sql("UPDATE schema_compatibility SET oldest_code = :newest", newest=NEWEST)
+    site.sql("UPDATE compatibility SET oldest_code = :newest", newest=NEWEST)
     site.back_up(overwrite=True)
     assert site.restore().sums.accounts == 1
     assert site.sql("SELECT version_num FROM alembic_version") == [("0091",)]
 
 
-def test_a_backup_of_an_older_schema_is_migrated(site: Site, empty_db_url: str, tmp_path: Path) -> None:
-    older = LaterMigrations(tmp_path)
-    (newest,) = (older.folder / "versions").glob(f"{NEWEST}*.py")
-    newest.unlink()
-    upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool), migrations=older.folder)
-    back_up(empty_db_url, site.file, site.programs, site.progress, overwrite=False)
+def test_a_backup_of_an_older_schema_is_migrated(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is restored by a version to come, which has one migration more."""
+    later = LaterMigrations(tmp_path)
+    later.add("0090", execute("ALTER TABLE accounts ADD COLUMN later TEXT"))
+    site.back_up()
+    monkeypatch.setattr("scheduler_svc.backups.restore.upgrade", partial(upgrade, migrations=later.folder))
     site.restore()
-    assert site.sql("SELECT version_num FROM alembic_version") == [(NEWEST,)]
+    assert site.sql("SELECT version_num, later FROM alembic_version, accounts") == [("0090", None)]
+
+
+@pytest.mark.parametrize("before_the_release", ["0001", "0018"])
+def test_a_backup_from_before_the_first_release_is_refused(site: Site, before_the_release: str) -> None:
+    site.sql("ALTER TABLE compatibility RENAME TO schema_compatibility")
+    site.sql("UPDATE alembic_version SET version_num = :revision", revision=before_the_release)
+    site.back_up()
+    with pytest.raises(CannotRestore, match=rf"schema {before_the_release} without a declaration"):
+        site.restore()
 
 
 def test_a_server_of_an_older_major_version_is_told(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_archive(backed_up.file, backed_up.programs)
-    newer = archive.Archive(found.path, found.made, 99, found.entries, found.revision, found.declared)
+    newer = archive.Archive(found.path, found.made, 99, found.entries, found.revision, found.declaration)
     with pytest.raises(CannotRestore, match=r"was made on PostgreSQL 99, and the server is \d+: restore into"):
         restore(backed_up.url, newer, backed_up.programs, backed_up.progress, replace=True)
     assert backed_up.names() == ["before", "after"]

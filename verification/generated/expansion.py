@@ -22,8 +22,8 @@ from scheduler_svc.store.schema.migrate import MIGRATIONS, scripts, upgrade
 from tests.cluster import throwaway_server
 from verification.generated.catalog import Thing, catalog
 
-BASELINE = "0008"
-"""The schema of the first release; what came before had nobody to be compatible with."""
+BASELINE = "0001"
+"""The schema of the first release."""
 
 _NO_INDEX = ("column", "constraint", "sequence")
 _FILES = sa.text(

@@ -1,7 +1,7 @@
 """What accounts with `max_starts_per_minute` have started lately. Read with the account's window, in one snapshot.
 
 Whoever counts an account's starts holds its rows in `shares`. Who takes a task out without claiming it does not: so
-`let_in` is only ever added to, and never set.
+`tagged` is only ever added to, and never set.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
 
 _ADD = sa.text("""
-    INSERT INTO start_quotas (account_id, let_in, times, counts) VALUES (:account_id, 0, '{}', '{}')
+    INSERT INTO start_quotas (account_id, tagged, times, counts) VALUES (:account_id, 0, '{}', '{}')
     ON CONFLICT DO NOTHING
 """)
 _REMOVE = sa.text("DELETE FROM start_quotas WHERE account_id = :account_id")
 _COUNT = sa.text("""
-    INSERT INTO start_quotas AS q (account_id, let_in, times, counts)
+    INSERT INTO start_quotas AS q (account_id, tagged, times, counts)
     VALUES (:account_id, :more, CAST(:times AS timestamptz[]), CAST(:counts AS integer[]))
-    ON CONFLICT (account_id) DO UPDATE SET let_in = q.let_in + excluded.let_in, times = excluded.times,
+    ON CONFLICT (account_id) DO UPDATE SET tagged = q.tagged + excluded.tagged, times = excluded.times,
         counts = excluded.counts
 """)
 _TAGS = Batch(account_id="bigint", tags="integer")
 _GIVE_BACK = sa.text(f"""
-    UPDATE start_quotas AS q SET let_in = q.let_in - r.tags FROM {_TAGS.source}
+    UPDATE start_quotas AS q SET tagged = q.tagged - r.tags FROM {_TAGS.source}
     WHERE q.account_id = r.account_id AND q.account_id = ANY(ARRAY(
         SELECT account_id FROM start_quotas WHERE account_id = ANY(CAST(:account_id AS bigint[]))
         ORDER BY account_id FOR UPDATE))

@@ -30,12 +30,12 @@ _RESERVE = sa.text(f"""
                 OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
         FROM {_GROUPS.source} JOIN accounts AS a USING (account_id) JOIN clock USING (priority)
     )
-    INSERT INTO shares AS s (account_id, priority, finish, let_in, backlog, closed, refill)
+    INSERT INTO shares AS s (account_id, priority, finish, tagged, backlog, closed, refill)
     SELECT account_id, priority, now + n / weight, n, n < count, closed,
         CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL}) / weight END
     FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {WINDOW}) END AS n FROM r) AS r
     ORDER BY account_id, priority
-    ON CONFLICT (account_id, priority) DO UPDATE SET (finish, let_in, backlog, refill) = (
+    ON CONFLICT (account_id, priority) DO UPDATE SET (finish, tagged, backlog, refill) = (
         SELECT CASE WHEN n > 0 THEN start + n / weight ELSE s.finish END, n, s.backlog OR n < count,
             CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL}) / weight
                 ELSE s.refill END
@@ -48,7 +48,7 @@ _RESERVE = sa.text(f"""
             ) AS r
         ) AS r)
     RETURNING s.account_id, s.priority, s.finish,
-        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.let_in,
+        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.tagged,
         (SELECT clock.now FROM clock WHERE clock.priority = s.priority), s.closed
 """)
 

@@ -55,7 +55,7 @@ _WAITLIST_SQL = f"""
             max_starts_per_minute, clock_timestamp() AS now
         FROM accounts WHERE account_id = :account_id
     )
-    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, a.max_starts_per_minute, a.now, q.let_in, q.times,
+    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, a.max_starts_per_minute, a.now, q.tagged, q.times,
         q.counts, s.priority, s.finish,
         {virtual_time("s.priority")} AS now,
         (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
@@ -63,7 +63,7 @@ _WAITLIST_SQL = f"""
             SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
             ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged{{waits}}
     FROM a LEFT JOIN LATERAL (
-        SELECT let_in, times, counts FROM start_quotas AS x
+        SELECT tagged, times, counts FROM start_quotas AS x
         WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
     LATERAL (
         SELECT account_id, priority, finish FROM shares AS x

@@ -55,11 +55,11 @@ _CLAIM_SQL = f"""
     sessions AS MATERIALIZED (SELECT DISTINCT worker_id, session_key FROM slots),
     present AS MATERIALIZED (
         SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
-        WHERE NOT w.wanted_drain
+        WHERE NOT w.desired_drain
     ),
     open AS MATERIALIZED (
         SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
-        WHERE NOT w.wanted_drain FOR KEY SHARE OF w SKIP LOCKED
+        WHERE NOT w.desired_drain FOR KEY SHARE OF w SKIP LOCKED
     ),
     shut AS MATERIALIZED (SELECT session_key FROM sessions EXCEPT SELECT session_key FROM open),
     takers AS MATERIALIZED (

@@ -17,19 +17,19 @@ from scheduler_svc.store.engine.rows import Statements
 
 # The poll that it is to be asked again for, in case it never got it; nobody waits for longer.
 _UNANSWERED_POLL = f"""
-    CASE WHEN w.wanted_poll > w.last_poll AND w.poll_time > now() - interval '{PATIENCE:g} seconds'
-        THEN w.wanted_poll ELSE 0 END
+    CASE WHEN w.requested_poll > w.answered_poll AND w.poll_time > now() - interval '{PATIENCE:g} seconds'
+        THEN w.requested_poll ELSE 0 END
 """
 
 # Two first hellos of one id at once: the loser of the insert waits for the winner, and finds its row.
 _LOCK = sa.text("""
-    SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heard_time), identity
+    SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heartbeat_time), identity
     FROM workers WHERE worker_id = :worker_id FOR UPDATE
 """)
 _OPEN = sa.text(f"""
     INSERT INTO workers AS w (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
-        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
-        wanted_slots, wanted_drain, identity)
+        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
+        desired_slots, desired_drain, identity)
     VALUES (:worker_id, nextval('session_seq'), :folder_id, :session_number, :process_id, :hostname, :version, :slots,
         CAST(:labels AS jsonb), :creator_path, :creator_version, :scheduler_id, true, false, now(), now(), NULL,
         false, :identity)
@@ -40,13 +40,13 @@ _OPEN = sa.text(f"""
         creator_version = excluded.creator_version, scheduler_id = excluded.scheduler_id, connected = true,
         identity = excluded.identity,
         draining = CASE WHEN w.process_id = excluded.process_id THEN w.draining ELSE false END,
-        connect_time = now(), heard_time = now(),
-        wanted_slots = CASE WHEN w.process_id = excluded.process_id THEN w.wanted_slots END,
-        wanted_drain = w.process_id = excluded.process_id AND w.wanted_drain,
+        connect_time = now(), heartbeat_time = now(),
+        desired_slots = CASE WHEN w.process_id = excluded.process_id THEN w.desired_slots END,
+        desired_drain = w.process_id = excluded.process_id AND w.desired_drain,
         unhealthy_time = CASE WHEN w.process_id = excluded.process_id THEN w.unhealthy_time END,
         last_error = CASE WHEN w.process_id = excluded.process_id THEN w.last_error END
     WHERE :replace
-    RETURNING session_key, wanted_slots, wanted_drain, {_UNANSWERED_POLL}
+    RETURNING session_key, desired_slots, desired_drain, {_UNANSWERED_POLL}
 """)
 
 _HEARD = Batch(worker_id="text", session_key="bigint", unhealthy="boolean", last_error="text")
@@ -54,7 +54,7 @@ _HEARD = Batch(worker_id="text", session_key="bigint", unhealthy="boolean", last
 # not written: a stranger's lock must not stop the renewals, and a hello that holds it ends what it does not keep.
 _HEAR = sa.text(f"""
     WITH open AS MATERIALIZED (
-        SELECT w.worker_id, w.session_key, r.unhealthy, r.last_error, w.wanted_slots, w.wanted_drain,
+        SELECT w.worker_id, w.session_key, r.unhealthy, r.last_error, w.desired_slots, w.desired_drain,
             {_UNANSWERED_POLL} AS poll
         FROM {_HEARD.source}, LATERAL (
             SELECT * FROM workers AS x WHERE x.worker_id = r.worker_id AND x.session_key = r.session_key OFFSET 0) AS w
@@ -64,25 +64,25 @@ _HEAR = sa.text(f"""
         ORDER BY worker_id FOR NO KEY UPDATE SKIP LOCKED
     ),
     noted AS (
-        UPDATE workers AS w SET heard_time = now(), last_error = open.last_error,
+        UPDATE workers AS w SET heartbeat_time = now(), last_error = open.last_error,
             unhealthy_time = CASE WHEN open.unhealthy THEN coalesce(w.unhealthy_time, now()) END
         FROM open WHERE w.worker_id = ANY(ARRAY(SELECT worker_id FROM free))
             AND w.worker_id = open.worker_id AND w.session_key = open.session_key
     )
-    SELECT session_key, wanted_slots, wanted_drain, poll,
+    SELECT session_key, desired_slots, desired_drain, poll,
         EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = open.worker_id)
     FROM open
 """)
 
 _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")
 _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
-_WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = true WHERE worker_id = :worker_id")
-_WANT_SLOTS = sa.text("UPDATE workers SET wanted_slots = :slots WHERE worker_id = :worker_id")
+_WANT_DRAIN = sa.text("UPDATE workers SET desired_drain = true WHERE worker_id = :worker_id")
+_WANT_SLOTS = sa.text("UPDATE workers SET desired_slots = :slots WHERE worker_id = :worker_id")
 
 _IDENTITIES = sa.text("SELECT worker_id, identity FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))")
 
-_CONNECTED = "w.connected AND w.heard_time > now() - make_interval(secs => :ttl)"
-_LATELY = "w.heard_time > now() - interval '1 hour'"
+_CONNECTED = "w.connected AND w.heartbeat_time > now() - make_interval(secs => :ttl)"
+_LATELY = "w.heartbeat_time > now() - interval '1 hour'"
 _COUNT = sa.text(f"""
     SELECT count(*), count(*) FILTER (WHERE w.worker_id IN (
         SELECT worker_id FROM leases WHERE NOT revoked AND accept_time IS NOT NULL))
@@ -91,8 +91,8 @@ _COUNT = sa.text(f"""
 
 # What it holds is counted where it stands: in the leases. How one does that is gone, nobody knows.
 _SHOWN = f"""
-    SELECT w.worker_id, w.hostname, w.version, c.connected, coalesce(w.wanted_slots, w.slots), coalesce(l.busy, 0),
-        coalesce(l.queued, 0), w.draining OR w.wanted_drain, w.connect_time, w.heard_time, w.scheduler_id,
+    SELECT w.worker_id, w.hostname, w.version, c.connected, coalesce(w.desired_slots, w.slots), coalesce(l.busy, 0),
+        coalesce(l.queued, 0), w.draining OR w.desired_drain, w.connect_time, w.heartbeat_time, w.scheduler_id,
         w.creator_version, w.labels, CASE WHEN c.connected THEN w.unhealthy_time END,
         CASE WHEN c.connected THEN coalesce(w.last_error, '') ELSE '' END
     FROM workers AS w

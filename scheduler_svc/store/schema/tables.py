@@ -159,7 +159,7 @@ shares = sa.Table(
     sa.Column("priority", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("finish", DOUBLE_PRECISION, nullable=False),
     # of the last tasks that became ready, how many got a tag: so the statement that decides it can say so
-    sa.Column("let_in", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("tagged", sa.Integer, nullable=False, server_default="0"),
     # some wait without a tag: no later one may overtake them
     sa.Column("backlog", sa.Boolean, nullable=False, server_default=sa.false()),
     # the account has a limit or is paused: what becomes ready gets no tag, and is let in as that allows
@@ -196,7 +196,7 @@ start_quotas = sa.Table(
     metadata,
     sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
     # its tasks with a tag when its starts were last counted: what has lost it since, and was not cancelled, has started
-    sa.Column("let_in", sa.Integer, nullable=False),
+    sa.Column("tagged", sa.Integer, nullable=False),
     # oldest first: so many starts, none of them later than that
     sa.Column("times", ARRAY(TIME), nullable=False),
     sa.Column("counts", ARRAY(sa.Integer), nullable=False),
@@ -366,13 +366,13 @@ workers = sa.Table(
     sa.Column("connected", sa.Boolean, nullable=False),
     sa.Column("draining", sa.Boolean, nullable=False),
     sa.Column("connect_time", TIME, nullable=False),
-    sa.Column("heard_time", TIME, nullable=False),
-    sa.Column("wanted_slots", sa.Integer),
-    sa.Column("wanted_drain", sa.Boolean, nullable=False),
+    sa.Column("heartbeat_time", TIME, nullable=False),
+    sa.Column("desired_slots", sa.Integer),
+    sa.Column("desired_drain", sa.Boolean, nullable=False),
     # the newest poll that it was asked for, and when; the newest that it has answered
-    sa.Column("wanted_poll", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("requested_poll", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("poll_time", TIME),
-    sa.Column("last_poll", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("answered_poll", sa.BigInteger, nullable=False, server_default="0"),
     # the name of the token that opened the session; empty: no tokens were asked
     sa.Column("identity", sa.Text, nullable=False, server_default=""),
     # since when it says that it is unhealthy, and why; null where it does not
@@ -458,8 +458,8 @@ imported = sa.Table(
 )
 
 # What a scheduler of an older version reads before it runs on a schema that it does not know: see `compatibility`.
-schema_compatibility = sa.Table(
-    "schema_compatibility",
+compatibility = sa.Table(
+    "compatibility",
     metadata,
     sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
     sa.Column("oldest_code", sa.Text, nullable=False),

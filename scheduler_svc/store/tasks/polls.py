@@ -29,7 +29,7 @@ _ASK_SQL = """
         ORDER BY worker_id FOR NO KEY UPDATE {skip}
     ),
     noted AS (
-        UPDATE workers AS w SET wanted_poll = greatest(w.wanted_poll, poll.number), poll_time = now()
+        UPDATE workers AS w SET requested_poll = greatest(w.requested_poll, poll.number), poll_time = now()
         FROM poll, asked WHERE w.worker_id = asked.worker_id
     )
     SELECT number FROM poll
@@ -39,13 +39,13 @@ _ASK, _ASK_FREE = (sa.text(_ASK_SQL.format(skip=skip)) for skip in ("", "SKIP LO
 # Nothing that was not asked for is an answer: a database that was restored has numbered anew.
 _ANSWERS = Batch(worker_id="text", poll="bigint")
 _ANSWER = sa.text(f"""
-    UPDATE workers AS w SET last_poll = r.poll
-    FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.last_poll AND r.poll <= w.wanted_poll
-    RETURNING w.worker_id, w.last_poll
+    UPDATE workers AS w SET answered_poll = r.poll
+    FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.answered_poll AND r.poll <= w.requested_poll
+    RETURNING w.worker_id, w.answered_poll
 """)
 
 _ANSWERED = sa.text("""
-    SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[])) AND last_poll >= :poll
+    SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[])) AND answered_poll >= :poll
 """)
 
 # An attempt that has ended and was taken up late has two ends: the later one counts. `+ 0`, lest the order be taken

@@ -62,14 +62,14 @@ _WAITS_FOR = sa.text("""
             SELECT FROM leases AS l WHERE l.account_id = a.account_id LIMIT nullif(a.max_concurrent_tasks, 0)) AS l
         ) = a.max_concurrent_tasks AND a.max_concurrent_tasks > 0,
         CASE WHEN a.max_starts_per_minute > 0 THEN (
-            SELECT coalesce(sum(s.n), 0) + greatest(0, q.let_in - (
+            SELECT coalesce(sum(s.n), 0) + greatest(0, q.tagged - (
                     SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND r.tag IS NOT NULL))
             FROM start_quotas AS q LEFT JOIN LATERAL unnest(q.times, q.counts) AS s(time, n)
                 ON s.time > clock_timestamp() - interval '1 minute'
-            WHERE q.account_id = a.account_id GROUP BY q.let_in
+            WHERE q.account_id = a.account_id GROUP BY q.tagged
         ) >= a.max_starts_per_minute ELSE false END,
         EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id)),
-        EXISTS (SELECT FROM workers WHERE connected AND heard_time > now() - make_interval(secs => :ttl))
+        EXISTS (SELECT FROM workers WHERE connected AND heartbeat_time > now() - make_interval(secs => :ttl))
     FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key
 """)
 
