@@ -60,8 +60,8 @@ _HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :n
 
 _OPEN = sa.text(f"""
     SELECT task_key FROM tasks
-    WHERE (account_id, status, task_key) > (:account_id, {int(Status.PENDING)}, :after)
-        AND (account_id, status, task_key) < (:account_id, {int(Status.PENDING) + 1}, 0)
+    WHERE (account_id, status, task_key) > (:account_id, {Status.PENDING}, :after)
+        AND (account_id, status, task_key) < (:account_id, {Status.PENDING + 1}, 0)
     ORDER BY account_id, status, task_key LIMIT :limit
 """)
 _ACCOUNTS = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")

@@ -17,6 +17,7 @@ from scheduler_svc.application.imports.ports import (
     ImportedTaskRow,
     PoolStanding,
 )
+from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.old_rows import ImportRefused, Kind
 from scheduler_svc.store.contents.contents import CONTENT_COLUMNS
 from scheduler_svc.store.engine.batch import Insert, array
@@ -76,8 +77,8 @@ _TASKS = Insert(
 _NEXT_CONTENT_IDS = sa.text("SELECT nextval('content_seq') FROM generate_series(1, :count)")
 _CONTENTS = Insert("contents", **CONTENT_COLUMNS, review_comment="text", create_time="timestamptz")
 # The contents are locked, so that none is reviewed, and so put into the pool, meanwhile.
-_POOL_STANDING = sa.text("""
-    SELECT c.content_id, c.account_id, c.review_status = 2,
+_POOL_STANDING = sa.text(f"""
+    SELECT c.content_id, c.account_id, c.review_status = {ReviewStatus.APPROVED},
         EXISTS (SELECT FROM publish_pool AS p WHERE p.content_id = c.content_id)
     FROM contents AS c WHERE c.content_id = ANY(CAST(:ids AS bigint[])) ORDER BY c.content_id FOR SHARE
 """)
@@ -116,11 +117,11 @@ class Imports(Statements):
     def known(self, source_id: int, kind: Kind, old_ids: Iterable[int]) -> dict[int, int]:
         """Those of these rows that were taken, each with what it is here."""
         ids = array("bigint", old_ids)
-        return dict(self._rows(_KNOWN, source_id=source_id, kind=int(kind), ids=ids))
+        return dict(self._rows(_KNOWN, source_id=source_id, kind=kind, ids=ids))
 
     def remember(self, source_id: int, kind: Kind, ids: Mapping[int, int]) -> None:
         """These rows are taken. The unique key refuses one that was before."""
-        self._session.insert(_REMEMBER, [(source_id, int(kind), old_id, new_id) for old_id, new_id in ids.items()])
+        self._session.insert(_REMEMBER, [(source_id, kind, old_id, new_id) for old_id, new_id in ids.items()])
 
     def lock_accounts(self) -> None:
         """Lets no other account be made before this transaction ends."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 
 from scheduler_svc.domain.content import ReviewStatus
+from scheduler_svc.store.schema.tables import NOT_APPROVED
 from scheduler_svc.store.scopes import EACH_ACCOUNT
 
 EXAMINED = 5_000
@@ -20,9 +21,8 @@ EXAMINED = 5_000
 _NEWEST = "ORDER BY content_id DESC"
 _OWN_NEWEST = "ORDER BY account_id DESC, content_id DESC"
 _OWN = "(account_id, content_id) >= (a.own, :floor) AND (account_id, content_id) < (a.own, :before)"
-_WAITS = "review_status <> 2"
 # By the columns of its index, so that the planner does not read the whole table, whatever its statistics say.
-_ALL_WAITING = f"{_WAITS} AND (account_id, content_id) > (0, 0)"
+_ALL_WAITING = f"{NOT_APPROVED} AND (account_id, content_id) > (0, 0)"
 
 
 @lru_cache(maxsize=20)
@@ -31,7 +31,7 @@ def floor(review_status: ReviewStatus, *, of_accounts: bool) -> sa.TextClause:
 
     `skipped` is one less than the contents that it looks at, of each account.
     """
-    waits = f" AND {_WAITS}" if _waits(review_status) else ""
+    waits = f" AND {NOT_APPROVED}" if _waits(review_status) else ""
     last = "OFFSET :skipped LIMIT 1"
     if of_accounts:
         each = f"SELECT content_id FROM contents WHERE {_OWN}{waits} {_OWN_NEWEST} {last}"
@@ -72,4 +72,4 @@ def _condition(review_status: ReviewStatus | None) -> str:
     """By a literal, so that the partial index of what is not approved can serve."""
     if review_status is None:
         return ""
-    return f" AND review_status = {int(review_status)}" + (f" AND {_WAITS}" if _waits(review_status) else "")
+    return f" AND review_status = {review_status}" + (f" AND {NOT_APPROVED}" if _waits(review_status) else "")

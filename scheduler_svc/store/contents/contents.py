@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
+from scheduler_svc.domain.task import DEFAULT_PRIORITY
 from scheduler_svc.store.contents import content_lists
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
@@ -32,19 +33,20 @@ _LATEST = 9_223_372_036_854_775_807
 # Only what waits for a review is decided, so that of two decisions at a time the second finds nothing.
 _DECIDE = sa.text(f"""
     UPDATE contents SET review_status = :outcome, review_comment = :comment
-    WHERE content_id = :content_id AND review_status = 1 RETURNING {_WHOLE}
+    WHERE content_id = :content_id AND review_status = {ReviewStatus.PENDING_REVIEW} RETURNING {_WHOLE}
 """)
 
 # Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
-_OFFER = sa.text("""
+_OFFER = sa.text(f"""
     INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
-    SELECT c.content_id, c.account_id, coalesce(t.priority, 5), t.schedule_time
+    SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}), t.schedule_time
     FROM contents AS c LEFT JOIN tasks AS t USING (task_key) WHERE c.content_id = :content_id
 """)
 
 # Nothing sweeps what ran out: whoever reads it sees it pending, and the claim takes it as if it were.
-_POOL = """content_id, account_id, priority, schedule_time,
-    CASE WHEN status = 2 AND claim_expire_time <= now() THEN 1 ELSE status END AS status, error, claim_id"""
+_POOL = f"""content_id, account_id, priority, schedule_time,
+    CASE WHEN status = {PublishStatus.PUBLISHING} AND claim_expire_time <= now() THEN {PublishStatus.PENDING}
+        ELSE status END AS status, error, claim_id"""
 
 _GET_ENTRY = sa.text(f"SELECT {_POOL} FROM publish_pool WHERE content_id = :content_id")
 
@@ -65,7 +67,7 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     return sa.text(f"""
         WITH due AS MATERIALIZED ({head}),
         claimed AS (
-            UPDATE publish_pool SET status = 2, claim_id = 'claim-' || gen_random_uuid(),
+            UPDATE publish_pool SET status = {PublishStatus.PUBLISHING}, claim_id = 'claim-' || gen_random_uuid(),
                 claim_expire_time = now() + make_interval(secs => :lease)
             WHERE content_id = ANY(ARRAY(SELECT content_id FROM due)) RETURNING {_POOL}
         )
@@ -90,7 +92,8 @@ _DELETE = sa.text("""
 # The fence: no claim but the latest, and that only while it holds.
 _END_CLAIM = sa.text(f"""
     UPDATE publish_pool SET status = :status, error = :error, claim_expire_time = NULL
-    WHERE content_id = :content_id AND claim_id = :claim_id AND status = 2 AND claim_expire_time > now()
+    WHERE content_id = :content_id AND claim_id = :claim_id AND status = {PublishStatus.PUBLISHING}
+        AND claim_expire_time > now()
     RETURNING {_POOL}
 """)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.store.engine.rows import Statements
 
 _LOCK = "hashtext('contentgen.ready_floors')"
@@ -39,7 +40,8 @@ _NO_TAG_IS_GIVEN = sa.text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
 _RAISE = sa.text(f"""
     INSERT INTO ready_floors AS f (priority, tag)
     SELECT priority, tag FROM (
-        SELECT p.priority, {virtual_time("p.priority")} AS tag FROM generate_series(1, 10) AS p(priority)) AS p
+        SELECT p.priority, {virtual_time("p.priority")} AS tag
+        FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority)) AS p
     WHERE tag > {floor("p.priority")} AND tag > 0
     ON CONFLICT (priority) DO UPDATE SET tag = excluded.tag WHERE excluded.tag > f.tag
 """)

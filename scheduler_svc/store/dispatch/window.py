@@ -12,6 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import LineMark, Waitlist
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.start_quota import StartQuota, Starts
 from scheduler_svc.store.dispatch.floors import GIVE_TAGS, floor, virtual_time
@@ -19,9 +20,10 @@ from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Session, Statements
 
 # All priorities, used or not, so that a task of a new one finds the account closed.
-_CLOSE = sa.text("""
+_CLOSE = sa.text(f"""
     INSERT INTO shares AS s (account_id, priority, finish, closed)
-    SELECT :account_id, priority, 0, true FROM generate_series(1, 10) AS priority ORDER BY priority
+    SELECT :account_id, priority, 0, true FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS priority
+    ORDER BY priority
     ON CONFLICT (account_id, priority) DO UPDATE SET closed = true
 """)
 _LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
@@ -67,7 +69,8 @@ _WAITLIST_SQL = f"""
         WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
     LATERAL (
         SELECT account_id, priority, finish FROM shares AS x
-        WHERE (x.account_id, x.priority) >= (a.account_id, 1) AND (x.account_id, x.priority) <= (a.account_id, 10)
+        WHERE (x.account_id, x.priority) >= (a.account_id, {MIN_PRIORITY})
+            AND (x.account_id, x.priority) <= (a.account_id, {MAX_PRIORITY})
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
 """
 _WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))

@@ -8,7 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import ClaimedRows, CompletedTask, Grant, LeaseChange, LiveLease, Named, Renewed
+from scheduler_svc.application.tasks.ledger import READY
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
@@ -35,7 +37,7 @@ from scheduler_svc.store.scopes import account_filter
 _SLOTS = Batch(worker_id="text", session_key="bigint")
 _HEAD = f"""
     head AS MATERIALIZED (
-        SELECT w.* FROM generate_series(10, 1, -1) AS p(priority), LATERAL (
+        SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
             SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
             ORDER BY r.priority DESC, r.tag, r.task_key
@@ -81,13 +83,13 @@ _CLAIM_SQL = f"""
         INSERT INTO leases
             (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
             expire_time)
-        SELECT task_key, attempt, fence, worker_id, 2, account_id, priority, tag, timeout_ms,
+        SELECT task_key, attempt, fence, worker_id, {Status.SUBMITTED}, account_id, priority, tag, timeout_ms,
             now(), now() + make_interval(secs => CAST(:ttl AS float8) + 1)
         FROM grants ORDER BY task_key
     ),
     event AS (
         INSERT INTO task_events (task_key, previous_status, status, attempt, fence, worker_id, reason)
-        SELECT task_key, 1, 2, attempt, fence, worker_id, 'LEASED' FROM grants
+        SELECT task_key, {Status.PENDING}, {Status.SUBMITTED}, attempt, fence, worker_id, 'LEASED' FROM grants
     ),
     lines AS MATERIALIZED (
         SELECT account_id, priority, count(*) AS n, max(tag) AS tag FROM grants GROUP BY account_id, priority
@@ -109,7 +111,8 @@ _CLAIM_SQL = f"""
     ),
     delta AS (
         INSERT INTO count_deltas (account_id, kind, n)
-        SELECT account_id, kind, sign * n FROM moved, (VALUES (1, -1), (2, 1), (8, -1)) AS k(kind, sign)
+        SELECT account_id, kind, sign * n
+        FROM moved, (VALUES ({Status.PENDING}, -1), ({Status.SUBMITTED}, 1), ({READY}, -1)) AS k(kind, sign)
     )
     SELECT ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
         ARRAY(SELECT session_key FROM shut INTERSECT SELECT session_key FROM present) AS busy,
@@ -123,7 +126,7 @@ _CLAIM_SQL = f"""
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
         g.timeout_ms, p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels,
-        t.auto_approve, coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false)
+        t.auto_approve, coalesce(t.lease_end = {End.FAILED} AND t.worker_id <> g.worker_id, false)
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """
@@ -232,7 +235,7 @@ _UPDATE = sa.text(f"""
     UPDATE leases AS l SET
         accept_time = CASE WHEN r.accepted THEN coalesce(l.accept_time, now()) ELSE l.accept_time END,
         start_time = CASE WHEN r.processing THEN coalesce(l.start_time, now()) ELSE l.start_time END,
-        status = CASE WHEN r.processing THEN 3 ELSE l.status END,
+        status = CASE WHEN r.processing THEN {Status.PROCESSING} ELSE l.status END,
         percent = coalesce(r.percent, l.percent), step = coalesce(r.step, l.step),
         message = coalesce(r.message, l.message)
     FROM {_CHANGE.source}, LATERAL (
@@ -262,20 +265,22 @@ _COMPLETE = sa.text(f"""
         RETURNING task_key, attempt, fence, worker_id, claim_time, coalesce(start_time, now()) AS start_time,
             nextval('content_seq') AS content_id
     )
-    UPDATE tasks AS t SET status = 4, lease_end = 1, attempt = gone.attempt, fence = gone.fence,
-        worker_id = gone.worker_id, submit_time = gone.claim_time, start_time = gone.start_time, end_time = now(),
-        content_id = gone.content_id, error = NULL, losses = 0, refusals = 0
+    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {End.COMPLETED},
+        attempt = gone.attempt, fence = gone.fence, worker_id = gone.worker_id, submit_time = gone.claim_time,
+        start_time = gone.start_time, end_time = now(), content_id = gone.content_id,
+        error = NULL, losses = 0, refusals = 0
     FROM gone, {payload("gone")}, {task("gone", "place")}
-    WHERE t.ctid = place.ctid AND t.status + 0 = 1 AND t.attempt < gone.attempt
+    WHERE t.ctid = place.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < gone.attempt
     {_COMPLETED}
 """)
-# A late result has no lease any more; its task still names it as the last one, which ran out (4).
+# A late result has no lease any more; its task still names it as the last one, which expired.
 _COMPLETE_LATE = sa.text(f"""
-    UPDATE tasks AS t SET status = 4, lease_end = 1, start_time = coalesce(t.start_time, now()), end_time = now(),
+    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {End.COMPLETED},
+        start_time = coalesce(t.start_time, now()), end_time = now(),
         content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
     FROM {_REFS.source}, {payload("r")}, {task("r", "place")}
-    WHERE t.ctid = place.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = 1
-        AND t.lease_end = 4
+    WHERE t.ctid = place.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = {Status.PENDING}
+        AND t.lease_end = {End.LOST}
         AND NOT {leased("t")}
     {_COMPLETED}
 """)

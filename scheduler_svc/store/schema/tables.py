@@ -8,10 +8,17 @@ hot tables: each would cost a look-up a row, and rows leave only through `store`
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB, TIMESTAMP
 
+from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.content import PublishStatus, ReviewStatus
+from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import MOVES, Status
+from scheduler_svc.domain.old_rows import Kind
 
 metadata = sa.MetaData(
     naming_convention={
@@ -41,8 +48,15 @@ content_sequence = sa.Sequence("content_seq", metadata=metadata)
 poll_sequence = sa.Sequence("poll_seq", metadata=metadata)
 
 
+_PRIORITY = f"priority BETWEEN {MIN_PRIORITY} AND {MAX_PRIORITY}"
+
+
 def _among(column: str, *statuses: Status) -> str:
-    return f"{column} IN ({', '.join(str(int(s)) for s in statuses)})"
+    return f"{column} IN ({', '.join(str(status) for status in statuses)})"
+
+
+def _any_of(column: str, enum: type[IntEnum]) -> str:
+    return f"{column} BETWEEN {min(enum)} AND {max(enum)}"
 
 
 def _legal_moves() -> str:
@@ -102,13 +116,13 @@ tasks = sa.Table(
     sa.CheckConstraint(
         _among("status", Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED), "status"
     ),
-    sa.CheckConstraint("priority BETWEEN 1 AND 10", "priority"),
+    sa.CheckConstraint(_PRIORITY, "priority"),
     sa.CheckConstraint("retry_count BETWEEN 0 AND max_retries", "retries"),
     sa.CheckConstraint("timeout_ms >= 1000", "timeout"),
-    sa.CheckConstraint(f"(status = {int(Status.PENDING)}) = (end_time IS NULL)", "end_time"),
-    sa.CheckConstraint(f"(status = {int(Status.COMPLETED)}) = (content_id IS NOT NULL)", "content"),
-    sa.CheckConstraint("(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = 0)", "last_lease"),
-    sa.CheckConstraint(f"status <> {int(Status.COMPLETED)} OR lease_end = 1", "completed_by_lease"),
+    sa.CheckConstraint(f"(status = {Status.PENDING}) = (end_time IS NULL)", "end_time"),
+    sa.CheckConstraint(f"(status = {Status.COMPLETED}) = (content_id IS NOT NULL)", "content"),
+    sa.CheckConstraint(f"(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = {End.NONE})", "last_lease"),
+    sa.CheckConstraint(f"status <> {Status.COMPLETED} OR lease_end = {End.COMPLETED}", "completed_by_lease"),
     sa.Index("tasks_by_status", "status", "task_key"),
     sa.Index("tasks_by_account", "account_id", "status", "task_key"),
     # what the retention looks at, and nothing that waits
@@ -232,7 +246,7 @@ delayed = sa.Table(
     sa.Column("due_time", TIME, nullable=False),
     sa.Column("cause", sa.SmallInteger, nullable=False),
     sa.CheckConstraint("attempt > 0", "attempt"),
-    sa.CheckConstraint("cause BETWEEN 1 AND 3", "cause"),
+    sa.CheckConstraint(f"cause BETWEEN {SCHEDULED} AND {BARRED}", "cause"),
     sa.Index("delayed_due", "due_time", "task_key"),
     postgresql_with=_CHURN,
 )
@@ -260,7 +274,7 @@ leases = sa.Table(
     sa.Column("message", sa.Text),
     sa.CheckConstraint(_among("status", Status.SUBMITTED, Status.PROCESSING), "status"),
     sa.CheckConstraint(
-        f"(status = {int(Status.PROCESSING)}) = (start_time IS NOT NULL)"
+        f"(status = {Status.PROCESSING}) = (start_time IS NOT NULL)"
         " AND (start_time IS NULL OR accept_time IS NOT NULL)",
         "stage",
     ),
@@ -299,6 +313,9 @@ cleaned_events = sa.Table(
     sa.Index("cleaned_events_by_seq", "seq"),
 )
 
+# The statements that use the index of what is not approved must spell this alike.
+NOT_APPROVED = f"review_status <> {ReviewStatus.APPROVED}"
+
 contents = sa.Table(
     "contents",
     metadata,
@@ -316,15 +333,15 @@ contents = sa.Table(
     sa.Column("review_status", sa.SmallInteger, nullable=False),
     sa.Column("review_comment", sa.Text, nullable=False, server_default=""),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
-    sa.CheckConstraint("review_status BETWEEN 1 AND 3", "review_status"),
+    sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),
-    sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text("review_status <> 2")),
+    sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )
 
-# What the claim's statement and its indexes must spell alike.
-PUBLISHABLE = "status IN (1, 2)"
+# The statement that claims and its indexes must spell these alike.
+PUBLISHABLE = f"status IN ({PublishStatus.PENDING}, {PublishStatus.PUBLISHING})"
 PUBLISH_TIME = "coalesce(claim_expire_time, schedule_time, '-infinity')"
 _CLAIM_ORDER = (sa.text("priority DESC"), "content_id", sa.text(PUBLISH_TIME))
 
@@ -335,13 +352,17 @@ publish_pool = sa.Table(
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("priority", sa.SmallInteger, nullable=False),
     sa.Column("schedule_time", TIME),
-    sa.Column("status", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("status", sa.SmallInteger, nullable=False, server_default=str(PublishStatus.PENDING)),
     sa.Column("error", sa.Text, nullable=False, server_default=""),
     sa.Column("claim_id", sa.Text, nullable=False, server_default=""),
     sa.Column("claim_expire_time", TIME),
-    sa.CheckConstraint("status BETWEEN 1 AND 4", "status"),
-    sa.CheckConstraint("priority BETWEEN 1 AND 10", "priority"),
-    sa.CheckConstraint("(status = 2) = (claim_expire_time IS NOT NULL) AND (status <> 2 OR claim_id <> '')", "claim"),
+    sa.CheckConstraint(_any_of("status", PublishStatus), "status"),
+    sa.CheckConstraint(_PRIORITY, "priority"),
+    sa.CheckConstraint(
+        f"(status = {PublishStatus.PUBLISHING}) = (claim_expire_time IS NOT NULL)"
+        f" AND (status <> {PublishStatus.PUBLISHING} OR claim_id <> '')",
+        "claim",
+    ),
     sa.Index("publish_pool_by_account", "account_id", "content_id"),
     # what a claim may take, in its order; with the time within, what is not due costs no look at its row
     sa.Index("publish_pool_claims", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),
@@ -454,7 +475,7 @@ imported = sa.Table(
     sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("old_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("new_id", sa.BigInteger, nullable=False),
-    sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
+    sa.CheckConstraint(_any_of("kind", Kind), "kind"),
 )
 
 # What a scheduler of an older version reads before it runs on a schema that it does not know: see `compatibility`.

@@ -20,14 +20,15 @@ _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
 
 # `+ 0`: these are found by their keys, whatever the statistics say of a status. What another call has locked is just
 # being moved: it is passed over.
-_RETRYABLE = "t.status + 0 IN (5, 6) AND t.retry_count < t.max_retries"
+_RETRYABLE = f"t.status + 0 IN ({Status.FAILED}, {Status.TIMEOUT}) AND t.retry_count < t.max_retries"
 _LOCK_RETRYABLE = sa.text(f"""
     SELECT {DECISION_COLUMNS} FROM tasks AS t WHERE {_THESE} AND {_RETRYABLE}
     ORDER BY t.task_key LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
 _RETRY = sa.text(f"""
     UPDATE tasks AS t
-    SET status = 1, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0, deferrals = 0
+    SET status = {Status.PENDING}, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0,
+        deferrals = 0
     WHERE {_THESE} AND {_RETRYABLE}
 """)
 
@@ -133,6 +134,6 @@ def _range(status: Status, *, of_accounts: bool) -> str:
     """Whole rows of the index's columns are compared, so that no other index looks as good to the planner."""
     columns, own = ("account_id, status, task_key", "a.own, ") if of_accounts else ("status, task_key", "")
     return (
-        f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{int(status)}, :after)"
-        f" AND ({columns}) < ({own}{int(status) + 1}, 0) ORDER BY {columns} LIMIT :limit"
+        f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{status}, :after)"
+        f" AND ({columns}) < ({own}{status + 1}, 0) ORDER BY {columns} LIMIT :limit"
     )

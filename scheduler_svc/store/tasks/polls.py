@@ -55,10 +55,11 @@ _FATES = sa.text(f"""
     SELECT worker_id, status, count(*) FROM (
         SELECT r.worker_id, CASE
             WHEN EXISTS (SELECT FROM leases AS l
-                WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND NOT l.revoked) THEN 2
+                WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND NOT l.revoked) THEN {Status.SUBMITTED}
             ELSE coalesce((SELECT e.status FROM task_events AS e
-                WHERE e.task_key = r.task_key AND e.attempt = r.attempt AND e.status IN (4, 5, 6)
-                ORDER BY e.seq + 0 DESC LIMIT 1), 0)
+                WHERE e.task_key = r.task_key AND e.attempt = r.attempt
+                    AND e.status IN ({Status.COMPLETED}, {Status.FAILED}, {Status.TIMEOUT})
+                ORDER BY e.seq + 0 DESC LIMIT 1), {Status.NONE})
             END AS status
         FROM {_ATTEMPTS.source}
     ) AS fates GROUP BY worker_id, status

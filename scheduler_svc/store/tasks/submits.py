@@ -7,21 +7,23 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import AccountStanding, RequestId, Standing
+from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.history import unfolded
 
 # What is pending by a count: of one account, or of the days from one on.
-_PENDING = """
+_PENDING = f"""
         SELECT coalesce(sum(n), 0)::bigint AS n FROM (
-            SELECT n FROM task_counts AS k WHERE k.account_id {which} AND k.kind = 1
+            SELECT n FROM task_counts AS k WHERE k.account_id {{which}} AND k.kind = {Status.PENDING}
             UNION ALL
-            {deltas}
+            {{deltas}}
         ) AS c
 """
 # One row even where no account is found: what is pending, of all accounts together (0), and the time.
 _OF_ACCOUNT, _OF_ALL = (
-    _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, 1)) for account_id in ("a.account_id", "0")
+    _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, Status.PENDING))
+    for account_id in ("a.account_id", "0")
 )
 _STANDING = sa.text(f"""
     SELECT now(), p.n, a.account_id, a.active, a.max_priority, a.max_pending_tasks,
@@ -31,7 +33,7 @@ _STANDING = sa.text(f"""
 """)
 # A range of the days from then on, each of them a negative account (see `schema.task_counts`).
 _LATER = "<= -CAST(:day AS bigint)"
-_LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = 1"
+_LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = {Status.PENDING}"
 _SCHEDULED_FROM = sa.text(_PENDING.format(which=_LATER, deltas=_LATER_DELTAS))
 _KEYS = sa.text("SELECT nextval('key_seq')")
 

@@ -105,9 +105,9 @@ def _own(of: str, asked: Asked) -> list[str]:
 
 def _stands(status: Status) -> str:
     if status in RUNNING:
-        lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {int(status)}"
+        lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {status}"
         return f"EXISTS (SELECT FROM leases AS l WHERE {lease} OFFSET 0)"
-    own = f"t.status = {int(status)}"
+    own = f"t.status = {status}"
     return f"({own} AND {_NOT_LEASED})" if status is Status.PENDING else own
 
 
@@ -129,7 +129,7 @@ def _ranges(asked: Asked, conditions: list[str], part: str, *, leased: bool = Fa
 def _running(status: Status, of_accounts: bool, conditions: str) -> str:
     own = "t.account_id = a.own AND " if of_accounts else ""
     return (
-        f"SELECT t.task_key FROM leases AS t WHERE {conditions}{own}NOT t.revoked AND t.status = {int(status)}"
+        f"SELECT t.task_key FROM leases AS t WHERE {conditions}{own}NOT t.revoked AND t.status = {status}"
         " AND t.task_key >= :floor AND t.task_key < :before ORDER BY t.task_key DESC"
     )
 
@@ -141,7 +141,7 @@ def _range(status: Status, of_accounts: bool, conditions: str) -> str:
     newer tasks of other states or accounts.
     """
     columns, values = ("t.account_id, ", "a.own, ") if of_accounts else ("", "")
-    columns, values = f"({columns}t.status, t.task_key)", f"({values}{int(status)}, {{}})"
+    columns, values = f"({columns}t.status, t.task_key)", f"({values}{status}, {{}})"
     return (
         f"SELECT t.task_key FROM tasks AS t WHERE {conditions}{columns} >= {values.format(':floor')}"
         f" AND {columns} < {values.format(':before')} ORDER BY {columns.strip('()').replace(',', ' DESC,')} DESC"

@@ -91,9 +91,9 @@ _HISTORIES = sa.text(f"""
 """)
 
 # The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
-_OLDEST = """
+_OLDEST = f"""
     SELECT extract(epoch FROM now() - t.create_time) AS age FROM tasks AS t
-    WHERE {scope} t.status = 1 AND NOT EXISTS
+    WHERE {{scope}} t.status = {Status.PENDING} AND NOT EXISTS
         (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked)
     ORDER BY t.task_key LIMIT 1
 """

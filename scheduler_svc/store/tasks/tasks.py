@@ -78,22 +78,23 @@ _END_ATTEMPTS = sa.text(f"""
     UPDATE tasks AS t SET
         attempt = r.attempt, fence = r.fence, lease_end = r.lease_end, status = r.status, worker_id = r.worker_id,
         submit_time = r.submit_time, start_time = r.start_time,
-        end_time = CASE WHEN r.status = 1 THEN NULL ELSE now() END,
+        end_time = CASE WHEN r.status = {Status.PENDING} THEN NULL ELSE now() END,
         retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, deferrals = r.deferrals,
         error = coalesce(r.error, t.error)
     FROM {_ENDED.source}, {task("r", "place")}
-    WHERE t.ctid = place.ctid AND t.status + 0 = 1 AND t.attempt < r.attempt
+    WHERE t.ctid = place.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < r.attempt
 """)
 
 # Only a task that waits: the caller has removed it from where it waited.
-_CANCEL_WAITING = sa.text("""
-    UPDATE tasks SET status = 7, end_time = now(), error = CAST(:error AS jsonb)
-    WHERE task_key = :task_key AND status = 1
+_CANCEL_WAITING = sa.text(f"""
+    UPDATE tasks SET status = {Status.CANCELLED}, end_time = now(), error = CAST(:error AS jsonb)
+    WHERE task_key = :task_key AND status = {Status.PENDING}
 """)
 
 # Only from the state that the caller saw under the row's lock.
-_RETRY = sa.text("""
-    UPDATE tasks SET status = 1, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0, deferrals = 0
+_RETRY = sa.text(f"""
+    UPDATE tasks SET status = {Status.PENDING}, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0,
+        deferrals = 0
     WHERE task_key = :task_key AND status = :status
 """)
 
