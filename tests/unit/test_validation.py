@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.api.messages import times
+from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS
 from scheduler_svc.api.messages.validation import Violations, keyed, task_key
-from scheduler_svc.api.tasks.submits import RESERVED_OPTIONS, new_task
+from scheduler_svc.api.tasks.submits import new_task
+from scheduler_svc.domain.brief import MAX_LENGTHS, Brief
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -41,7 +43,7 @@ def test_what_is_left_out_gets_the_contracts_defaults() -> None:
     new = read(submit())
     assert new == NewTask(
         account_id=1,
-        topic="a topic",
+        brief=Brief("a topic"),
         priority=5,
         auto_approve=True,
         max_retries=3,
@@ -71,11 +73,7 @@ def test_what_is_given_is_kept_zeros_too() -> None:
     )
     assert new == NewTask(
         account_id=1,
-        topic="a topic",
-        keywords="a,b",
-        category="news",
-        requirements="short",
-        tone="dry",
+        brief=Brief("a topic", "a,b", "news", "short", "dry", {"length": "800"}),
         priority=10,
         auto_approve=False,
         max_retries=0,
@@ -84,8 +82,11 @@ def test_what_is_given_is_kept_zeros_too() -> None:
         schedule_time=datetime(2027, 1, 15, 8, 0, 0, 1, tzinfo=UTC),
         request_id="once",
         labels={"team": "a"},
-        creator_options={"length": "800"},
     )
+
+
+def test_a_brief_has_a_length_for_each_text() -> None:
+    assert (*MAX_LENGTHS, "creator_options") == Brief._fields
 
 
 def test_every_bad_field_is_named_at_once() -> None:
@@ -125,33 +126,36 @@ def test_every_bad_field_is_named_at_once() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("field", "most"),
-    [("topic", 4_000), ("keywords", 2_000), ("category", 200), ("tone", 200), ("request_id", 200)],
-)
+@pytest.mark.parametrize(("field", "most"), [("topic", 4_000), ("keywords", 2_000), ("category", 200), ("tone", 200)])
 @pytest.mark.parametrize("character", ["a", "题", "😀"])
 def test_bounds_are_in_code_points(field: str, most: int, character: str) -> None:
-    assert getattr(read(submit(**{field: character * most})), field) == character * most
+    assert getattr(read(submit(**{field: character * most})).brief, field) == character * most
     assert bad_fields(submit(**{field: character * (most + 1)})) == {
         field: f"must have at most {most:,} characters, has {most + 1:,}"
     }
 
 
+def test_a_request_id_holds_200_characters() -> None:
+    assert read(submit(request_id="😀" * 200)).request_id == "😀" * 200
+    said = "must have at most 200 characters, has 201"
+    assert bad_fields(submit(request_id="😀" * 201)) == {"request_id": said}
+
+
 def test_requirements_hold_20000_characters() -> None:
-    assert len(read(submit(requirements="r" * 20_000)).requirements) == 20_000
+    assert len(read(submit(requirements="r" * 20_000)).brief.requirements) == 20_000
     assert bad_fields(submit(requirements="r" * 20_001)).keys() == {"requirements"}
 
 
 def test_topic_and_requirements_hold_64_kib_together() -> None:
     topic = "😀" * 4_000
     room = (64 * 1024 - 4 * 4_000) // 4
-    assert read(submit(topic=topic, requirements="😀" * room)).topic == topic
+    assert read(submit(topic=topic, requirements="😀" * room)).brief.topic == topic
     assert bad_fields(submit(topic=topic, requirements="😀" * room + "a")).keys() == {"requirements"}
 
 
 @pytest.mark.parametrize("topic", ["--help", "$(rm -rf /)", "'\"\\", "a\nb", "😀", "\u202e", "x" * 4_000])
 def test_a_hostile_topic_is_a_topic(topic: str) -> None:
-    assert read(submit(topic=topic)).topic == topic
+    assert read(submit(topic=topic)).brief.topic == topic
 
 
 @pytest.mark.parametrize("topic", ["", " ", "\t\r\n", "\u3000\u00a0"])
@@ -213,7 +217,7 @@ def test_creator_options_take_only_free_keys(key: str) -> None:
 
 def test_creator_options_are_bounded() -> None:
     options = {f"option-{i}": "v" * 1_000 for i in range(32)}
-    assert read(submit(creator_options=options)).creator_options == options
+    assert read(submit(creator_options=options)).brief.creator_options == options
     assert bad_fields(submit(creator_options=options | {"one-more": ""})).keys() == {"creator_options"}
     assert len(bad_fields(submit(creator_options={"a": "v" * 1_001, "b" * 64: ""}))) == 2
 
@@ -300,11 +304,11 @@ def test_any_request_is_a_task_within_all_bounds_or_invalid(fields: dict[str, ob
         new = read(pb.SubmitTaskRequest(**fields))  # type: ignore[arg-type]
     except InvalidArgument:
         return
-    texts = [new.topic, new.keywords, new.category, new.requirements, new.tone, new.request_id]
-    texts += [*new.labels, *new.labels.values(), *new.creator_options, *new.creator_options.values()]
+    options = new.brief.creator_options
+    texts = [*new.brief.texts, new.request_id, *new.labels, *new.labels.values(), *options, *options.values()]
     assert not any("\0" in text for text in texts)
     assert new.account_id >= 1
-    assert new.topic.strip()
+    assert new.brief.topic.strip()
     assert 1 <= new.priority <= 10
     assert new.timeout >= timedelta(seconds=1)
     assert new.fingerprint() == new.fingerprint()

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.messages.briefs import fill_brief
 from scheduler_svc.api.messages.times import duration
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application.leases import streams
@@ -272,16 +273,12 @@ def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
     lease.attempt = grant.ref.attempt
     lease.timeout.FromMilliseconds(grant.timeout_ms)
     lease.failed_elsewhere = grant.failed_elsewhere
-    if grant.creator_options:
-        lease.creator_options.update(grant.creator_options)
+    if grant.brief.creator_options:
+        lease.creator_options.update(grant.brief.creator_options)
     task = lease.task
     task.task_id = format_task_id(grant.ref.task_key)
     task.account_id = grant.account_id
-    task.topic = grant.topic
-    task.keywords = grant.keywords
-    task.category = grant.category
-    task.requirements = grant.requirements
-    task.tone = grant.tone
+    fill_brief(task, grant.brief)
     task.priority = grant.priority
     task.auto_approve = grant.auto_approve
     task.status = task_pb2.TASK_STATUS_SUBMITTED

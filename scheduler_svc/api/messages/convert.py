@@ -10,6 +10,7 @@ from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_service_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from scheduler_svc.api.messages.briefs import LISTED_TEXTS, fill_brief
 from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.change import TaskChange
@@ -27,7 +28,7 @@ _COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
 def task(it: Task, reason: PendingReason = PendingReason.NONE) -> pb.Task:
     """All that is known of a task; GetTask adds the reason."""
-    message = pb.Task(requirements=it.requirements, pending_reason=_pending_reason(reason))
+    message = pb.Task(requirements=it.brief.requirements, pending_reason=_pending_reason(reason))
     fill_task(message, it)
     return message
 
@@ -43,10 +44,7 @@ def fill_task(message: pb.Task, it: Task) -> None:
     """A task without `requirements`, field by field: half of what a constructor costs. What is not set stays unset."""
     message.task_id = it.task_id
     message.account_id = it.account_id
-    message.topic = it.topic
-    message.keywords = it.keywords
-    message.category = it.category
-    message.tone = it.tone
+    fill_brief(message, it.brief, LISTED_TEXTS)
     message.priority = it.priority
     message.auto_approve = it.auto_approve
     message.status = _status(it.status)

@@ -14,12 +14,13 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
+from scheduler_svc.api.messages.briefs import MAX_BYTES_OF_A_CHARACTER
 from scheduler_svc.api.messages.pages import MAX_BYTES, Page
 from scheduler_svc.api.messages.times import LONGEST
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.api.server.headers import sent
 from scheduler_svc.api.tasks import watching
-from scheduler_svc.api.tasks.submits import MAX_BYTES_OF_A_CHARACTER, new_task
+from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import ownership, query, steer
 from scheduler_svc.application.tasks.bulk import Bulk
@@ -247,8 +248,8 @@ def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
 def _most_of_an_answer(new: NewTask) -> int:
     """Bytes that a task takes in an answer at most: cheaper than to know how many they are."""
     labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
-    texts = len(new.topic) + len(new.keywords) + len(new.category) + len(new.tone) + len(new.request_id)
-    return (texts + labels) * MAX_BYTES_OF_A_CHARACTER + _ADDED_BY_SUBMIT
+    texts = sum(map(len, new.brief.texts)) - len(new.brief.requirements)
+    return (texts + len(new.request_id) + labels) * MAX_BYTES_OF_A_CHARACTER + _ADDED_BY_SUBMIT
 
 
 def _check_answer_fits(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:

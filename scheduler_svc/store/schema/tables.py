@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB
 
 from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.content import PublishStatus, ReviewStatus
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import MOVES, Status
@@ -134,11 +135,7 @@ task_payloads = sa.Table(
     "task_payloads",
     metadata,
     sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("topic", sa.Text, nullable=False),
-    sa.Column("keywords", sa.Text, nullable=False),
-    sa.Column("category", sa.Text, nullable=False),
-    sa.Column("requirements", sa.Text, nullable=False),
-    sa.Column("tone", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in TEXTS),
     sa.Column("labels", JSONB),
     sa.Column("creator_options", JSONB),
     sa.Column("request_id", sa.Text),
