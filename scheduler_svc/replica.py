@@ -58,9 +58,9 @@ from scheduler_svc.loops.stalls import Stalls
 from scheduler_svc.loops.supervision import GIVE_UP_AFTER, Supervision
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.engine.lineage import Lineage
-from scheduler_svc.store.engine.maintenance import PgMaintenance
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase
+from scheduler_svc.store.sweeps import PgMaintenance
 
 GROUP_TASKS = 2_000
 """Tasks or updates that one group holds, at most and a little more."""

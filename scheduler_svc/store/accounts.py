@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.store.engine.access_paths import account_filter
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.scopes import account_filter
 
 _COLUMNS = """
     account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
@@ -20,6 +20,7 @@ _INSERT = sa.text(f"""
     VALUES (:name, :max_concurrent_tasks, :weight, :max_pending_tasks, :max_priority, :max_starts_per_minute)
     RETURNING {_COLUMNS}
 """)
+"""Creates an account."""
 # What is not to change is NULL.
 _UPDATE = sa.text(f"""
     UPDATE accounts SET name = coalesce(CAST(:name AS text), name),
@@ -31,12 +32,15 @@ _UPDATE = sa.text(f"""
     WHERE account_id = :account_id
     RETURNING {_COLUMNS}
 """)
+"""Changes the settings of an account that are given."""
 _GET = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
+"""Reads one account."""
 _LIST = sa.text(f"""
     SELECT {_COLUMNS} FROM accounts
     WHERE account_id > :after AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
     ORDER BY account_id LIMIT :limit
 """)
+"""Reads a page of accounts, by id."""
 
 
 class Accounts(Statements):

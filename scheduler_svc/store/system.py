@@ -17,12 +17,16 @@ _ANNOUNCE = sa.text("""
     ON CONFLICT (scheduler_id) DO UPDATE SET
         heartbeat_time = now(), serving = excluded.serving, lanes = excluded.lanes
 """)
+"""Stores how a replica stands; deletes those that have been silent for a day."""
 _WITHDRAW = sa.text("DELETE FROM replicas WHERE scheduler_id = :scheduler_id")
+"""Deletes a replica's row."""
 _REPLICAS = sa.text("""
     SELECT scheduler_id, version, start_time, heartbeat_time, serving, lanes FROM replicas
     WHERE heartbeat_time > now() - interval '1 hour' ORDER BY scheduler_id LIMIT 1000
 """)
+"""Reads the replicas."""
 _DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
+"""Reads PostgreSQL's version and the database's size."""
 
 # A session, `b`, as `LockHolder` has it, but for its tables and whether they are waited for.
 _SESSION = """
@@ -45,6 +49,7 @@ _HOLDERS = sa.text(f"""
         AND NOT EXISTS (SELECT FROM pg_stat_activity AS x WHERE x.pid = b.pid AND x.wait_event_type = 'Lock')
     {_OLDEST_FIRST}
 """)
+"""Finds the sessions that others wait for."""
 
 # What holds row locks shows its table's lock only. Ours are gone in milliseconds, or the replica is frozen.
 _LONG_LOCKS = sa.text(f"""
@@ -56,6 +61,7 @@ _LONG_LOCKS = sa.text(f"""
         AND c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
     {_OLDEST_FIRST}
 """)
+"""Finds the sessions that have held locks for long."""
 
 
 class SystemStatements(Statements):

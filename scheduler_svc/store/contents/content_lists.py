@@ -8,12 +8,13 @@ where such are asked for, which have an index of their own.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import sqlalchemy as sa
 
 from scheduler_svc.domain.content import ReviewStatus
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
 from scheduler_svc.store.schema.tables import NOT_APPROVED
-from scheduler_svc.store.scopes import EACH_ACCOUNT
 
 EXAMINED = 5_000
 """Contents of which a page finds out whether they match: a few ms."""
@@ -27,9 +28,9 @@ _ALL_WAITING = f"{NOT_APPROVED} AND (account_id, content_id) > (0, 0)"
 
 @lru_cache(maxsize=20)
 def floor(review_status: ReviewStatus, *, of_accounts: bool) -> sa.TextClause:
-    """Down to which content a page looks, and whether it looks at all that is not approved; from `floor` on.
+    """Finds the content down to which a page reads, and whether few contents are not approved.
 
-    `skipped` is one less than the contents that it looks at, of each account.
+    `skipped` is one less than the number of contents that a page reads, of each account.
     """
     waits = f" AND {NOT_APPROVED}" if _waits(review_status) else ""
     last = "OFFSET :skipped LIMIT 1"
@@ -45,11 +46,17 @@ def floor(review_status: ReviewStatus, *, of_accounts: bool) -> sa.TextClause:
 
 @lru_cache(maxsize=20)
 def page(
-    table: str, columns: str, review_status: ReviewStatus | None = None, *, of_accounts: bool, few: bool = False
+    table: Literal["contents", "publish_pool"],
+    columns: str,
+    review_status: ReviewStatus | None = None,
+    *,
+    of_accounts: bool,
+    few: bool = False,
 ) -> sa.TextClause:
-    """The newest `limit` from `floor` on, below `before`. `few`: few contents are not approved, and are looked through.
+    """Reads a page of contents, or of the publish pool: the newest `limit` from `floor` on, below `before`.
 
-    Of accounts each one's newest are looked at, but for their numbers alone: of a hundred accounts most go again.
+    `few`: few contents are not approved, so all of those are read. Of several accounts the newest ids of each are
+    merged first: of a hundred accounts most rows are not on the page.
     """
     condition = _condition(review_status)
     if few:

@@ -18,8 +18,8 @@ from scheduler_svc.store.engine.rows import Statements
 
 _LOCK = "hashtext('contentgen.ready_floors')"
 
-GIVE_TAGS = f"SELECT pg_advisory_xact_lock_shared({_LOCK})"
-"""What comes before the statement that reads the virtual time, and gives tags. A statement apart: it sees the floor."""
+GIVE_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+"""Locks the floors, before the statement that reads the virtual time and assigns tags."""
 
 
 def floor(priority: str) -> str:
@@ -37,6 +37,7 @@ def virtual_time(priority: str) -> str:
 
 
 _NO_TAG_IS_GIVEN = sa.text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+"""Locks out transactions that assign tags, if none does."""
 _RAISE = sa.text(f"""
     INSERT INTO ready_floors AS f (priority, tag)
     SELECT priority, tag FROM (
@@ -45,11 +46,13 @@ _RAISE = sa.text(f"""
     WHERE tag > {floor("p.priority")} AND tag > 0
     ON CONFLICT (priority) DO UPDATE SET tag = excluded.tag WHERE excluded.tag > f.tag
 """)
+"""Raises each floor to the virtual time of its priority."""
 _LOWER = sa.text("""
     UPDATE ready_floors AS f SET tag = w.tag FROM ready_floors AS g, LATERAL (
         SELECT tag FROM ready AS w WHERE w.priority = g.priority AND w.tag < g.tag ORDER BY w.tag LIMIT 1) AS w
     WHERE f.priority = g.priority AND w.tag < f.tag
 """)
+"""Lowers the floors that hide a task."""
 
 
 class Floors(Statements):

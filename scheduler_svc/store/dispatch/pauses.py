@@ -13,8 +13,11 @@ MAY_CLAIM = f"""pg_try_advisory_xact_lock_shared({_LOCK})
 """What a claim asks first. A pause of everything waits for claims that are under way; later ones do not wait for it."""
 
 _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
+"""Waits for the claims under way, and locks out later ones."""
 _ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
+"""Pauses dispatch of an account, or of everything."""
 _REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
+"""Resumes dispatch."""
 
 
 class Pauses(Statements):

@@ -18,13 +18,16 @@ _ADD = sa.text("""
     INSERT INTO start_quotas (account_id, tagged, times, counts) VALUES (:account_id, 0, '{}', '{}')
     ON CONFLICT DO NOTHING
 """)
+"""Begins to count an account's starts."""
 _REMOVE = sa.text("DELETE FROM start_quotas WHERE account_id = :account_id")
+"""Stops counting an account's starts."""
 _COUNT = sa.text("""
     INSERT INTO start_quotas AS q (account_id, tagged, times, counts)
     VALUES (:account_id, :more, CAST(:times AS timestamptz[]), CAST(:counts AS integer[]))
     ON CONFLICT (account_id) DO UPDATE SET tagged = q.tagged + excluded.tagged, times = excluded.times,
         counts = excluded.counts
 """)
+"""Stores an account's starts within the last minute."""
 _TAGS = Batch(account_id="bigint", tags="integer")
 _GIVE_BACK = sa.text(f"""
     UPDATE start_quotas AS q SET tagged = q.tagged - r.tags FROM {_TAGS.source}
@@ -32,10 +35,12 @@ _GIVE_BACK = sa.text(f"""
         SELECT account_id FROM start_quotas WHERE account_id = ANY(CAST(:account_id AS bigint[]))
         ORDER BY account_id FOR UPDATE))
 """)
+"""Notes tags of tasks that were removed without a claim."""
 _AJAR = sa.text("""
     SELECT account_id FROM start_quotas AS q WHERE EXISTS (
         SELECT FROM shares AS s WHERE s.account_id = q.account_id AND NOT s.closed OFFSET 0)
 """)
+"""Finds accounts with a quota whose tasks get tags at once."""
 
 
 class StartQuotas(Statements):

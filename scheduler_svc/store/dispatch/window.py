@@ -26,7 +26,9 @@ _CLOSE = sa.text(f"""
     ORDER BY priority
     ON CONFLICT (account_id, priority) DO UPDATE SET closed = true
 """)
+"""Closes an account: what becomes ready gets no tag."""
 _LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
+"""Locks an account's shares, against others who assign or remove its tags."""
 
 # Ranges of one index each, written so that no other one can serve them, whatever the statistics say.
 _TAGGED = """
@@ -74,6 +76,7 @@ _WAITLIST_SQL = f"""
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
 """
 _WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))
+"""Reads what waits of an account, with its limits and the tags of each priority."""
 # Of each priority no more are looked at than could have all the seats, in its order. Tags are given and taken along it,
 # so these are the same tasks whichever of them have one by now.
 _SEATS = "least(:most, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
@@ -92,6 +95,7 @@ _WAITLIST_AGED = sa.text(
         ELSE '{{}}' END AS waits"""
     )
 )
+"""The same with the waits of its oldest tasks, where priorities rise with the wait."""
 
 # Locks what it can have of them; an account is held by somebody else where it can't have all.
 _HELD = sa.text("""
@@ -102,6 +106,7 @@ _HELD = sa.text("""
     SELECT account_id FROM shares AS s WHERE account_id = ANY(CAST(:accounts AS bigint[]))
     GROUP BY account_id HAVING count(*) > (SELECT count(*) FROM free WHERE free.account_id = s.account_id)
 """)
+"""Locks several accounts' shares; finds those that another session holds."""
 
 _MOVE_FINISH = """
     UPDATE shares SET finish = {{finish}} WHERE (account_id, priority) >= ({account_id}, {priority})
@@ -120,6 +125,7 @@ _LET_IN = sa.text(f"""
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
     UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
 """)
+"""Assigns tags to the oldest tasks without one."""
 # The last ones of the window; a claim that is under way is waited for, and then has what it took.
 _UNTAG = sa.text(f"""
     WITH chosen AS MATERIALIZED (
@@ -133,6 +139,7 @@ _UNTAG = sa.text(f"""
     moved AS ({_MOVE_FINISH.format(finish="coalesce((SELECT min(tag) FROM held), finish)")})
     UPDATE ready SET tag = NULL WHERE task_key = ANY(ARRAY(SELECT task_key FROM held))
 """)
+"""Removes the tags of the last tasks."""
 # What is locked is just being claimed or cancelled.
 _RENEW = sa.text(f"""
     WITH chosen AS MATERIALIZED (
@@ -143,6 +150,7 @@ _RENEW = sa.text(f"""
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
     UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
 """)
+"""Assigns new tags to all tasks that have one, in the same order."""
 
 _MARKS = Batch(priority="smallint", backlog="boolean", refill="float8")
 _MARK = sa.text(f"""
@@ -152,6 +160,7 @@ _MARK = sa.text(f"""
         AND (s.account_id, s.priority) <= (CAST(:account_id AS bigint), r.priority)
         AND (s.backlog, s.closed, s.refill) IS DISTINCT FROM (r.backlog, CAST(:closed AS boolean), r.refill)
 """)
+"""Stores how the priorities of an account stand."""
 
 # From account to account, one look at the index each, however many tasks they have.
 _WITH_BACKLOG = sa.text("""
@@ -167,7 +176,9 @@ _WITH_BACKLOG = sa.text("""
     WHERE account_id IS NOT NULL AND NOT EXISTS (SELECT FROM pauses AS p WHERE p.account_id = found.account_id)
     LIMIT :limit
 """)
+"""Finds accounts with tasks that wait without a tag."""
 _WITH_LIMIT = sa.text("SELECT account_id FROM accounts WHERE max_concurrent_tasks > 0")
+"""Finds accounts with a limit of concurrent tasks."""
 
 
 class Window(Statements):

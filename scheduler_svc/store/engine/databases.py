@@ -15,16 +15,22 @@ _UNFINISHED = "contentgen_restoring_"
 _REPLACED = "contentgen_replaced_"
 
 _TAKE_TURN = sa.text("SELECT pg_try_advisory_lock(:lock)")
+"""Locks out other restores on this server, if none runs."""
 _LEFT = sa.text("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)")
+"""Finds the databases that a killed restore left."""
 _EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+"""Checks whether a database exists."""
 _SESSIONS = sa.text("""
     SELECT pid, coalesce(application_name, ''), coalesce(host(client_addr), 'this machine') FROM pg_stat_activity
     WHERE datname = :name AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY backend_start
 """)
+"""Finds the sessions on a database."""
 _HAS_TABLES = sa.text("""
     SELECT EXISTS (SELECT FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace)
 """)
+"""Checks whether a database has tables."""
 _MAJOR = sa.text("SELECT CAST(current_setting('server_version_num') AS integer) / 10000")
+"""Reads the server's major version."""
 
 
 class Client(NamedTuple):

@@ -21,10 +21,11 @@ from psycopg2 import extensions
 from scheduler_svc.store.engine.line_file import LineFile
 from scheduler_svc.store.engine.servers import Servers
 
-_LINE = """
+_LINE = sa.text("""
     SELECT (SELECT system_identifier FROM pg_control_system()), CASE WHEN NOT pg_is_in_recovery()
         THEN CAST(CAST('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS bit(32)) AS integer) END
-"""
+""")
+"""Reads the server's system and timeline."""
 
 LOOK_TIMEOUT = 2
 """Seconds that a look gives a server to let it in."""
@@ -168,7 +169,7 @@ def _name(connection: extensions.connection) -> str:
 def _line(connection: extensions.connection) -> Line:
     connection.autocommit = True  # no BEGIN, which costs a round trip, and which some poolers refuse
     with connection.cursor() as cursor:
-        cursor.execute(_LINE)
+        cursor.execute(_LINE.text)
         row = cursor.fetchone()
     connection.autocommit = False
     assert row

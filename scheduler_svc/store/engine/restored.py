@@ -9,7 +9,9 @@ import sqlalchemy as sa
 # The stamp is that of the last tick before the backup. As after any gap, nothing expires for a lease time from the
 # first tick on: workers have time to come back, and say what they hold.
 _OPEN_A_GAP = sa.text("UPDATE reaper SET stamp = to_timestamp(0)")
+"""Makes the reaper wait a lease time after a restore."""
 _NOBODY_IS_CONNECTED = sa.text("UPDATE workers SET connected = false WHERE connected")
+"""Marks all workers as disconnected after a restore."""
 # Numbers that were handed out after the backup are not handed out again: a content or an account that somebody has
 # remembered would become another one. So many a second may have been drawn, and ten minutes for clocks that differ.
 # Tasks need none of this, for their keys have the time in them; leases have random fences.
@@ -22,10 +24,12 @@ _SKIP_NUMBERS = sa.text("""
         (CAST(pg_get_serial_sequence('accounts', 'account_id') AS regclass), 100)
     ) AS s(name, most_a_second)
 """)
+"""Advances the sequences past the ids that were drawn after the backup."""
 _SUMS = sa.text("""
     SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM tasks), (SELECT count(*) FROM leases),
         (SELECT count(*) FROM contents)
 """)
+"""Counts what a restored database holds."""
 
 
 class Sums(NamedTuple):

@@ -35,14 +35,14 @@ class Session:
 
     def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
         """Runs a statement now."""
-        self.hold_back(_sql(statement), parameters)
+        self.hold_back(statement, parameters)
         return self._send()
 
     def execute_alone(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
         """Runs the one statement that is the whole transaction: it commits by itself."""
         assert self._held_back == [BEGIN], "it is the whole transaction, with the connection's own lock time-out"
         self._held_back = []
-        self.hold_back(_sql(statement), parameters)
+        self.hold_back(statement, parameters)
         self.committing = True
         result = self._send()
         self._held_back = [BEGIN]
@@ -53,15 +53,18 @@ class Session:
         if not rows:
             return
         if len(rows) < COPY_FROM:
-            self.hold_back(insert.sql, insert.bind(rows))
+            self._append(insert.sql, insert.bind(rows))
             return
         if self._held_back:
             self._send()
         with self._driver.cursor() as cursor:
             cursor.copy_expert(insert.copy, _Pieces(insert.pieces(rows)))
 
-    def hold_back(self, sql: str, parameters: dict[str, Any]) -> None:
-        """Runs a statement whose outcome nobody asks for, with the next one that is run; parameters as `%(name)s`."""
+    def hold_back(self, statement: sa.TextClause, parameters: dict[str, Any]) -> None:
+        """Runs a statement whose outcome nobody needs, together with the next one."""
+        self._append(driver_sql(statement), parameters)
+
+    def _append(self, sql: str, parameters: dict[str, Any]) -> None:
         if self._prepared is not None:
             preparation, sql = self._prepared.call(sql)
             self._held_back += preparation
@@ -97,8 +100,8 @@ class _Pieces:
 
 
 @lru_cache(maxsize=1_000)
-def _sql(statement: sa.TextClause) -> str:
-    """A statement with the driver's parameters."""
+def driver_sql(statement: sa.TextClause) -> str:
+    """A statement with the driver's parameters, `%(name)s`."""
     return str(statement.compile(dialect=_DIALECT))
 
 

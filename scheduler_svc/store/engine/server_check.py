@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 import structlog
 
 from scheduler_svc.config import SettingsError
@@ -11,11 +12,12 @@ from scheduler_svc.config import SettingsError
 OLDEST, NEWEST = 15, 18
 """PostgreSQL's major versions that are supported."""
 
-_SERVER = """
+_SERVER = sa.text("""
     SELECT CAST(current_setting('server_version_num') AS integer) / 10000, pg_is_in_recovery(),
         CAST(current_setting('transaction_read_only') AS boolean), quote_ident(current_user),
         quote_ident(current_database())
-"""
+""")
+"""Reads the version and the role of the server."""
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +35,7 @@ class Server(NamedTuple):
 def check_server(connection: Any) -> None:
     """Of the driver's connection. Raises SettingsError where it is too old, a standby, or read-only for this role."""
     with connection.cursor() as cursor:
-        cursor.execute(_SERVER)
+        cursor.execute(_SERVER.text)
         server = Server(*cursor.fetchone())
     if server.major > NEWEST:
         _log.warning("this version of PostgreSQL was not tried", action="store", found=server.major, newest=NEWEST)

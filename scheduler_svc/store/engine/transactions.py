@@ -32,8 +32,7 @@ from scheduler_svc.store.engine.lineage import Lineage, OtherLine
 from scheduler_svc.store.engine.rows import Session
 from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.imports import Imports
-from scheduler_svc.store.leases.leases import Leases
-from scheduler_svc.store.leases.reaper import Reaper
+from scheduler_svc.store.leases.leases import Leases, Reaper
 from scheduler_svc.store.leases.workers import Workers
 from scheduler_svc.store.sweeps import Sweeps
 from scheduler_svc.store.system import SystemStatements
@@ -45,6 +44,7 @@ from scheduler_svc.store.tasks.task_reads import TaskReads
 from scheduler_svc.store.tasks.tasks import Tasks
 
 _NOW = sa.text("SELECT now()")
+"""Reads the transaction's time."""
 _ATTEMPTS = 5
 
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always

@@ -26,6 +26,7 @@ _LOCK = sa.text("""
     SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heartbeat_time), identity
     FROM workers WHERE worker_id = :worker_id FOR UPDATE
 """)
+"""Locks and reads a worker's session."""
 _OPEN = sa.text(f"""
     INSERT INTO workers AS w (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
         labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
@@ -48,6 +49,7 @@ _OPEN = sa.text(f"""
     WHERE :replace
     RETURNING session_key, desired_slots, desired_drain, {_UNANSWERED_POLL}
 """)
+"""Opens a session of a worker."""
 
 _HEARD = Batch(worker_id="text", session_key="bigint", unhealthy="boolean", last_error="text")
 # Only the session that is open; what an old stream still says is not taken. A row that somebody has locked is read and
@@ -73,13 +75,19 @@ _HEAR = sa.text(f"""
         EXISTS (SELECT FROM leases AS l WHERE l.revoked AND l.worker_id = open.worker_id)
     FROM open
 """)
+"""Stores heartbeats; reads the desired states."""
 
 _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")
+"""Notes that a worker drains."""
 _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
+"""Notes that a session's stream has ended."""
 _WANT_DRAIN = sa.text("UPDATE workers SET desired_drain = true WHERE worker_id = :worker_id")
+"""Asks a worker to drain."""
 _WANT_SLOTS = sa.text("UPDATE workers SET desired_slots = :slots WHERE worker_id = :worker_id")
+"""Sets a worker's desired slots."""
 
 _IDENTITIES = sa.text("SELECT worker_id, identity FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))")
+"""Reads which tokens opened the sessions of some workers."""
 
 _CONNECTED = "w.connected AND w.heartbeat_time > now() - make_interval(secs => :ttl)"
 _LATELY = "w.heartbeat_time > now() - interval '1 hour'"
@@ -88,6 +96,7 @@ _COUNT = sa.text(f"""
         SELECT worker_id FROM leases WHERE NOT revoked AND accept_time IS NOT NULL))
     FROM workers AS w WHERE {_LATELY} AND {_CONNECTED}
 """)
+"""Counts connected and active workers."""
 
 # What it holds is counted where it stands: in the leases. How one does that is gone, nobody knows.
 _SHOWN = f"""
@@ -103,7 +112,9 @@ _SHOWN = f"""
     ) AS l ON l.worker_id = w.worker_id
 """
 _LIST = sa.text(f"{_SHOWN} WHERE {_LATELY} AND w.worker_id > :after ORDER BY w.worker_id LIMIT :limit")
+"""Reads a page of workers, by id."""
 _GET = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
+"""Reads one worker."""
 
 
 class Workers(Statements):

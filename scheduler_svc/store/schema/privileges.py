@@ -32,10 +32,12 @@ _FIND_MISSING = sa.text("""
         ELSE has_function_privilege(to_regprocedure(w.name), w.privilege)
     END IS NOT TRUE ORDER BY w.privilege, w.name
 """)
+"""Finds the privileges that the role lacks."""
 _ROLE = sa.text("""
     SELECT quote_ident(current_user), quote_ident(current_schema()), current_setting('search_path'),
         (SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass('alembic_version'))
 """)
+"""Reads the role, its schema, and who owns the tables."""
 
 FORBIDDEN = (pg_errors.InsufficientPrivilege, pg_errors.InvalidSchemaName)
 """What a role without the rights gets of PostgreSQL."""

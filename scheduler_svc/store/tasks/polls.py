@@ -10,15 +10,17 @@ from scheduler_svc.application.records import PollAnswer
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import Fate, RunningAttempt
+from scheduler_svc.store.engine.access_paths import account_filter
 from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.scopes import account_filter
 
 _RUNNING = sa.text("""
     SELECT task_key, attempt, worker_id FROM leases
     WHERE NOT revoked AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
 """)
+"""Reads the attempts that workers hold."""
 _RUNNING_OF_TASK = sa.text("SELECT task_key, attempt, worker_id FROM leases WHERE task_key = :task_key AND NOT revoked")
+"""Reads the attempt of a task that a worker holds."""
 
 # The number is taken after the attempts were read, and before anyone can ask for it: a worker that answers it, or a
 # later one, has looked after that. Of two that ask at once, whoever commits last does not take the later one back.
@@ -34,7 +36,10 @@ _ASK_SQL = """
     )
     SELECT number FROM poll
 """
-_ASK, _ASK_FREE = (sa.text(_ASK_SQL.format(skip=skip)) for skip in ("", "SKIP LOCKED"))
+_ASK = sa.text(_ASK_SQL.format(skip=""))
+"""Draws the number of a poll, and notes which workers it asks."""
+_ASK_FREE = sa.text(_ASK_SQL.format(skip="SKIP LOCKED"))
+"""The same, without workers that another session has locked."""
 
 # Nothing that was not asked for is an answer: a database that was restored has numbered anew.
 _ANSWERS = Batch(worker_id="text", poll="bigint")
@@ -43,10 +48,12 @@ _ANSWER = sa.text(f"""
     FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.answered_poll AND r.poll <= w.requested_poll
     RETURNING w.worker_id, w.answered_poll
 """)
+"""Stores which polls workers have answered."""
 
 _ANSWERED = sa.text("""
     SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[])) AND answered_poll >= :poll
 """)
+"""Finds workers that have answered a poll."""
 
 # An attempt that has ended and was taken up late has two ends: the later one counts. `+ 0`, lest the order be taken
 # from the index of all numbers.
@@ -64,6 +71,7 @@ _FATES = sa.text(f"""
         FROM {_ATTEMPTS.source}
     ) AS fates GROUP BY worker_id, status
 """)
+"""Reads how attempts ended, by worker."""
 
 
 class Polls(Statements):

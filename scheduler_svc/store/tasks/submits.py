@@ -31,11 +31,14 @@ _STANDING = sa.text(f"""
     FROM ({_OF_ALL}) AS p
     LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
 """)
+"""Reads what bounds a submit: the time, the pending tasks, the accounts."""
 # A range of the days from then on, each of them a negative account (see `schema.task_counts`).
 _LATER = "<= -CAST(:day AS bigint)"
 _LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = {Status.PENDING}"
 _SCHEDULED_FROM = sa.text(_PENDING.format(which=_LATER, deltas=_LATER_DELTAS))
+"""Counts the pending tasks that are scheduled from a day on."""
 _KEYS = sa.text("SELECT nextval('key_seq')")
+"""Draws a block of task keys."""
 
 _REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
 # The unique key decides between concurrent submits of one id: the later one waits for the earlier one's commit.
@@ -46,16 +49,19 @@ _REMEMBER = sa.text(f"""
     ON CONFLICT DO NOTHING
     RETURNING task_key
 """)
+"""Remembers new request ids."""
 # What is answered by an id must not be forgotten meanwhile.
 _KNOWN = sa.text(f"""
     SELECT q.account_id, q.request_id, q.task_key, q.fingerprint
     FROM request_ids AS q JOIN {_REQUEST.source} USING (account_id, request_id)
     FOR KEY SHARE OF q
 """)
+"""Reads and locks known request ids."""
 _FORGET = sa.text(f"""
     DELETE FROM request_ids AS q USING {_REQUEST.source}
     WHERE q.account_id = r.account_id AND q.request_id = r.request_id AND q.task_key = r.task_key
 """)
+"""Deletes request ids that this transaction remembered."""
 
 
 class Submits(Statements):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from scheduler_svc.domain.lifecycle import RUNNING, Status
-from scheduler_svc.store.scopes import EACH_ACCOUNT
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
 
 EXAMINED = 5_000
 """Tasks of which a page finds out whether they match: some 20 ms."""
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
 @lru_cache(maxsize=200)
 def floors(asked: Asked) -> sa.TextClause:
-    """For each walk the key down to which a page looks, from `before` and no further than `floor`, where it ends.
+    """Finds, for each condition, the key down to which a page reads if it walks by that condition.
 
     `skipped` is one less than the tasks of a label that a page looks at, `skipped_each` that of each range.
     """

@@ -16,10 +16,9 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, payload
 from scheduler_svc.store.engine.batch import Batch, array
-from scheduler_svc.store.engine.keyed_lookups import payload
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 from scheduler_svc.store.tasks import task_lists
 from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
 from scheduler_svc.store.tasks.task_lists import Asked
@@ -46,7 +45,9 @@ _LISTED = _COLUMNS.format(brief=LISTED_BRIEF)
 
 _THESE = "WHERE t.task_key = ANY(CAST(:keys AS bigint[]))"
 _GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
+"""Reads tasks whole."""
 _GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
+"""Reads tasks without their requirements."""
 
 # A task that was cleaned up, as its request_id keeps it: without its payload, and no lease is left.
 _REQUESTS = Batch(account_id="bigint", request_id="text")
@@ -56,6 +57,7 @@ _CLEANED_UP = sa.text(f"""
         LEFT JOIN task_payloads AS p ON false LEFT JOIN leases AS l ON false
     WHERE q.cleaned_task IS NOT NULL
 """)
+"""Reads deleted tasks as their request ids keep them."""
 
 _WAITS_FOR = sa.text("""
     SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
@@ -73,9 +75,12 @@ _WAITS_FOR = sa.text("""
         EXISTS (SELECT FROM workers WHERE connected AND heartbeat_time > now() - make_interval(secs => :ttl))
     FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key
 """)
+"""Reads what a task may be waiting for."""
 
 _EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
+"""Checks whether a task exists."""
 _ACCOUNTS_OF = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+"""Reads the accounts of some tasks."""
 _EVENT_COLUMNS = """
     seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
     coalesce(message, ''), retry_count
@@ -87,9 +92,11 @@ _EVENTS = sa.text(f"""
     WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {_LATEST})
     ORDER BY task_key, seq LIMIT :limit
 """)
+"""Reads a page of a task's history."""
 _HISTORIES = sa.text(f"""
     SELECT {_EVENT_COLUMNS} FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key, seq
 """)
+"""Reads the histories of tasks."""
 
 # The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
 _OLDEST = f"""
@@ -99,10 +106,12 @@ _OLDEST = f"""
     ORDER BY t.task_key LIMIT 1
 """
 _OLDEST_OF_ALL = sa.text(_OLDEST.format(scope=""))
+"""Reads the age of the oldest pending task."""
 _OLDEST_OF_ACCOUNTS = sa.text(f"""
     SELECT k.age FROM {EACH_ACCOUNT}, LATERAL ({_OLDEST.format(scope="t.account_id = a.own AND")}) AS k
     ORDER BY k.age DESC LIMIT 1
 """)
+"""Reads the age of the oldest pending task of some accounts."""
 
 
 class TaskReads(Statements):
@@ -183,6 +192,7 @@ class TaskReads(Statements):
 
 @lru_cache(maxsize=200)
 def _page(asked: Asked, walk: int) -> sa.TextClause:
+    """Reads a page of tasks, without their requirements."""
     keys = task_lists.keys(asked, walk)
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow, PayloadRow, TaskRow
 from scheduler_svc.domain.lease import End
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.engine.access_paths import task
 from scheduler_svc.store.engine.batch import Batch, Insert, array
-from scheduler_svc.store.engine.keyed_lookups import task
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.payloads import PAYLOADS, stored
 
@@ -30,7 +30,9 @@ _TASKS = Insert(
     backoff_multiplier="float8",
     max_backoff_ms="bigint",
 )
+"""Inserts pending tasks."""
 _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
+"""Inserts the labels of tasks."""
 
 DECISION_COLUMNS = """
     task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, deferrals,
@@ -38,12 +40,15 @@ DECISION_COLUMNS = """
     initial_backoff_ms, backoff_multiplier, max_backoff_ms
 """
 _PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+"""Reads what decisions about tasks need."""
 _LOCK = sa.text(
     f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
     " FOR NO KEY UPDATE"
 )
+"""Locks tasks, and reads the same."""
 
 _LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
+"""The same, without tasks that another session has locked."""
 
 _ENDED = Batch(
     task_key="bigint",
@@ -73,12 +78,14 @@ _END_ATTEMPTS = sa.text(f"""
     FROM {_ENDED.source}, {task("r", "place")}
     WHERE t.ctid = place.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < r.attempt
 """)
+"""Ends attempts that did not complete, and moves their tasks."""
 
 # Only a task that waits: the caller has removed it from where it waited.
 _CANCEL_WAITING = sa.text(f"""
     UPDATE tasks SET status = {Status.CANCELLED}, end_time = now(), error = CAST(:error AS jsonb)
     WHERE task_key = :task_key AND status = {Status.PENDING}
 """)
+"""Cancels a task that waits."""
 
 # Only from the state that the caller saw under the row's lock.
 _RETRY = sa.text(f"""
@@ -86,6 +93,7 @@ _RETRY = sa.text(f"""
         deferrals = 0
     WHERE task_key = :task_key AND status = :status
 """)
+"""Retries a task."""
 
 
 class Tasks(Statements):
