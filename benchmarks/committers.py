@@ -12,7 +12,7 @@ import psycopg2
 import sqlalchemy as sa
 
 from benchmarks.goals import Figure
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.store.engine.notifications import PgNotifier
 
@@ -35,7 +35,7 @@ async def figures(url: str, committers: int) -> list[Figure]:
     ways: dict[str, tuple[str, Told]] = {
         "no hint": (_WRITE, lambda: None),
         "NOTIFY in each": (_WRITE_AND_NOTIFY, lambda: None),
-        "hints after them": (_WRITE, lambda: notifier.tell(Signals(ready=True))),
+        "hints after them": (_WRITE, lambda: notifier.notify(CommitSignals(ready=True))),
     }
     try:
         rates = await asyncio.to_thread(_rates, engine, committers, ways)

@@ -88,7 +88,7 @@ def _look_at_due(database: PgDatabase) -> int:
     sweep = retention.ended_tasks(YEAR)
 
     def look(tx: Tx, position: datetime) -> datetime | None:
-        swept = retention.in_turn(tx, sweep, position)
+        swept = retention.sweep_exclusively(tx, sweep, position)
         return swept.position if swept and swept.more and isinstance(swept.position, datetime) else None
 
     return _walk(database, look, LONG_AGO)

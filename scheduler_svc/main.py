@@ -117,7 +117,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     _open_files()
     replica = Replica(settings, url, lineage=lineage)
     if settings.tokens_file or settings.tls:
-        loop.add_signal_handler(signal.SIGHUP, replica.reread_files)
+        loop.add_signal_handler(signal.SIGHUP, replica.reload_files)
     _calm_the_collector()
     port = await replica.start()
     address = str(Address(settings.listen.host, port))
@@ -192,7 +192,7 @@ async def _supervise(postgres: EmbeddedPostgres | None, health: Health) -> None:
         if not postgres.alive():
             _log.error("the embedded PostgreSQL ended; starting it again", action="postgres")
             await _restart(postgres)
-        elif not health.store_there and await asyncio.to_thread(postgres.stands_still):
+        elif not health.store_available and await asyncio.to_thread(postgres.stands_still):
             _log.error(
                 "the embedded PostgreSQL refuses everybody and does not recover; ending it, to start it again",
                 action="postgres",

@@ -1,4 +1,4 @@
-"""The replica's threads and connections, apart by purpose: what one kind of work holds up is its own. For `replica`."""
+"""The replica's threads and connections, one pool a purpose, so that no kind of work holds up another."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, HOT_TIMEOUT, Time
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 
 READ_THREADS = 4
-"""For what clients read; one of them is kept from each caller."""
+"""For clients' reads; one caller may have all but one of them."""
 DISPATCH_LOCK_TIMEOUT = 0.5
-"""Seconds: the next claim may wait for an account to be let in, so one that somebody else holds is tried again."""
+"""Seconds. The next claim may wait for an account to be settled, so one that another session has locked is retried."""
 
 
 class Pools:
-    """Makes them, and closes them. Each thread has a connection of its own, opened when it is first used."""
+    """Creates and closes them. Each thread has a connection of its own, opened on first use."""
 
     def __init__(
         self,
@@ -30,9 +30,9 @@ class Pools:
         statement_timeout: float,
         lineage: Lineage,
     ) -> None:
-        """`database` runs transactions on an engine. Seconds: what a wait for a lock, and a client's call, may take.
+        """`database` makes a database of an engine; `lineage` refuses a server that is not the fleet's.
 
-        `lineage` refuses a server that is not the fleet's.
+        `lock_timeout`, `statement_timeout`: seconds for a wait for a lock, and for a statement of a client's call.
         """
         self._lineage = lineage
         self._url = url
@@ -41,21 +41,21 @@ class Pools:
         self._engines: list[sa.Engine] = []
         self._calls: list[Calls] = []
         self.reads = self._pool(READ_THREADS, statement_timeout)
-        """What clients read."""
+        """Clients' reads."""
         self.writes = self._pool(2, statement_timeout)
-        """What clients change one by one: it may wait for a row's lock, and reads never do."""
+        """Clients' writes to single rows: they may wait for a row's lock, which reads never do."""
         self.operators = self._pool(2, HOT_TIMEOUT)
-        """Operators' calls, and what goes through many tasks batch by batch."""
+        """Operators' calls, and work on many tasks batch by batch."""
         self.sessions = self._pool(4, statement_timeout)
         """Hellos."""
         self.watches = self._pool(2, HOT_TIMEOUT, hot=True)
-        """Watchers, however many come back at once."""
+        """Watchers, of which many may come back at once."""
         self.loops = self._pool(2, HOT_TIMEOUT, hot=True)
-        """The timed loops: a reaper that waits for clients would take that for an outage."""
+        """Timed loops: a reaper that waited for clients would take that for an outage."""
         self.dispatch = self._pool(1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT)
-        """What decides who may run: the dispatcher waits for it."""
+        """Admission, for which the dispatcher may wait."""
         self.diagnosis = self._pool(1, statement_timeout)
-        """Looks for whoever holds the others up."""
+        """The search for sessions that hold locks, while other pools are blocked."""
 
     def _pool(self, threads: int, statement: float, *, hot: bool = False, lock_timeout: float | None = None) -> Calls:
         timeouts = Timeouts(lock_timeout or self._lock_timeout, statement)
@@ -68,21 +68,21 @@ class Pools:
         self._engines.append(engine)
         return engine
 
-    def lane(self) -> PgDatabase:
-        """For a thread of its own that writes much at once."""
+    def committer(self) -> PgDatabase:
+        """Returns a database for a group committer's thread."""
         return self._database(self._engine(1, Timeouts(self._lock_timeout, HOT_TIMEOUT), hot=True))
 
-    def alone(self) -> sa.Engine:
-        """For what nobody waits for."""
+    def background(self) -> sa.Engine:
+        """Returns an engine for work that nobody waits for."""
         return self._engine(1, Timeouts(self._lock_timeout, ALONE_TIMEOUT))
 
     async def close(self) -> None:
-        """Waits for what runs, and closes all connections."""
+        """Waits for the calls under way, then closes all connections."""
         for calls in self._calls:
             await asyncio.to_thread(calls.close)
         self.dispose()
 
     def dispose(self) -> None:
-        """Closes the connections."""
+        """Closes all connections."""
         for engine in self._engines:
             engine.dispose()

@@ -1,11 +1,10 @@
-"""One replica: its lanes, loops, streams and server, put together and taken down in order. Used by `main` and tests."""
+"""One replica: builds its loops, streams and server, and starts and stops them in order. For `main` and tests."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import uuid
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -27,63 +26,65 @@ from scheduler_svc.api.tasks.task_service import TaskService
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.leases.recover import ReaperSettings
-from scheduler_svc.application.leases.report import Answer, Item, ReportItem, Reports, UnsentLeases, report_keys
+from scheduler_svc.application.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
 from scheduler_svc.application.leases.sessions import SessionSettings
-from scheduler_svc.application.leases.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
-from scheduler_svc.application.signals import Signals, StoppedAttempt
-from scheduler_svc.application.system import Systems
+from scheduler_svc.application.leases.streams import Streams
+from scheduler_svc.application.signals import CommitSignals
+from scheduler_svc.application.system import SystemStatus
 from scheduler_svc.application.tasks.bulk import Bulk
-from scheduler_svc.application.tasks.polling import Polls
-from scheduler_svc.application.tasks.submit import Submit, Submits
+from scheduler_svc.application.tasks.polling import PollWaiters
+from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.tasks.waiting import Waiters
 from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
-from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lease import Completed
+from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.system import ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
+from scheduler_svc.loops.file_reload import FileReload
 from scheduler_svc.loops.group_committer import GroupCommitter
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
-from scheduler_svc.loops.rereading import Rereading
 from scheduler_svc.loops.retention import Retention
-from scheduler_svc.loops.stalls import Stalls
-from scheduler_svc.loops.supervision import GIVE_UP_AFTER, Supervision
+from scheduler_svc.loops.service import Service
+from scheduler_svc.loops.signal_router import SignalRouter
+from scheduler_svc.loops.stalls import StallCheck
+from scheduler_svc.loops.store_watch import StoreWatch
+from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase
 from scheduler_svc.store.sweeps import PgMaintenance
 
-GROUP_TASKS = 2_000
-"""Tasks or updates that one group holds, at most and a little more."""
-LARGE_RESULT = 16 * 1024
-"""Characters of a result that weigh as much as an update: a group holds 32 million at most and a little more."""
-LARGE_TASK = 1024
-"""Bytes of a submit that weigh as much as a task: a group holds 2 MiB and one call more at most."""
+MAX_GROUP_WEIGHT = 2_000
+"""Tasks or updates of one group, or a little more."""
+RESULT_CHARACTERS_PER_WEIGHT = 16 * 1024
+"""Characters of results that weigh as much as an update: a group holds up to 32 million, or a little more."""
+SUBMIT_BYTES_PER_WEIGHT = 1024
+"""Bytes of a submit that weigh as much as a task: a group holds up to 2 MiB, and one call more."""
 MAX_WAITING_SUBMITS = 100_000
-"""Tasks that wait for their group's turn, or a hundred MiB; then submits of who has a share of it are refused."""
-SUBMIT_PATIENCE = 8.0
-"""Seconds that a submit waits for a lock that somebody else holds: callers wait 10 s by default."""
+"""Tasks that wait for their group, or a hundred MiB; beyond it, submits of callers with a share of it are refused."""
+MAX_SUBMIT_LOCK_WAIT = 8.0
+"""Seconds that a submit waits for a lock of another session: clients wait 10 s by default."""
 DRAIN_TIMEOUT = 7.0
-"""Seconds that the claim and the calls in flight get once this replica goes away."""
+"""Seconds for the claim and the calls in flight to end when this replica drains."""
 SERVERS_INTERVAL = 10.0
-"""Seconds between two looks at all servers that DATABASE_URL names."""
-SETTLE = 0.1
-"""Seconds in which calls are still taken: who watches its health goes elsewhere meanwhile."""
+"""Seconds between two checks of all servers that DATABASE_URL names."""
+SETTLE_TIMEOUT = 0.1
+"""Seconds in which a draining replica still takes calls, while clients that watch its health leave."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Replica:
-    """A scheduler on one database. `start` and `stop` on the event loop, once each."""
+    """A scheduler on one database. Call `start` and `stop` once each, on the event loop."""
 
     def __init__(
         self, settings: Settings, database_url: str, limits: Limits | None = None, lineage: Lineage | None = None
@@ -97,164 +98,192 @@ class Replica:
         self.health = Health()
         self._in_flight = InFlight()
         self._streams = Streams()
-        self._audience = WatchInterest()
-        self._doors: AuthInterceptor | None = None
+        self._interest = WatchInterest()
+        self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
-        self._rereading: list[tuple[Rereading, Periodic]] = []
-        self._told_away: set[str] = set()
+        self._file_reloads: list[FileReload] = []
         self.port = 0
         self.failed: asyncio.Future[str] | None = None
-        """Done, with its name, once a part that the replica needs is given up: it serves no more."""
-
-    def _database(self, engine: sa.Engine) -> PgDatabase:
-        aging = self._settings.priority_aging
-        return PgDatabase(engine, self._told_by_thread, self._away_by_thread, self._audience, aging=aging)
+        """Done, with the part's name, once a part that the replica needs is given up: it serves no more."""
 
     async def start(self) -> int:
-        """Serves from the return on; returns the port.
+        """Serves, and returns the port.
 
-        Raises SettingsError where it can't listen, or its tokens or certificates can't be used.
+        Raises SettingsError if it can't listen, or its tokens or certificates can't be used.
         """
         self._loop = asyncio.get_running_loop()
         self.failed = self._loop.create_future()
-        self._read_files()
+        self._load_files()
         self._build()
         self._server = grpc_server.build(
-            self._services(), self.health, self._doors, in_flight=self._in_flight, limits=self._limits
+            self._grpc_services(), self.health, self._auth, in_flight=self._in_flight, limits=self._limits
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
-        self._notifier.start()
-        self._submits.start()
-        self._reports.start()
-        self._dispatcher.start()
-        self._admission.start()
-        self._listener.start()
-        for loop in self._periodics:
-            loop.start()
+        for service in self._services:
+            service.start()
+        for service in self._services:
+            await service.started.wait()
         await self._server.start()
-        self.health.store(True)  # its migrations have just run
+        self.health.set_store_available(True)  # its migrations have just run
         return self.port
 
-    def _read_files(self) -> None:
-        """The tokens and certificates, now and whenever they change."""
+    def _load_files(self) -> None:
+        """Loads the tokens and certificates, now and whenever they change."""
         settings = self._settings
         if path := settings.tokens_file:
-            self._watch_files("tokens", [path], lambda: self._use_tokens(path))
-            self._doors = AuthInterceptor(Keys(read_tokens(path)))
+            self._file_reloads.append(FileReload("tokens", [path], lambda: self._use_tokens(path)))
+            self._auth = AuthInterceptor(Keys(read_tokens(path)))
         if settings.tls:
-            self._watch_files("certificates", Certificates.files(settings), self._use_certificates)
+            files = Certificates.files(settings)
+            self._file_reloads.append(FileReload("certificates", files, self._use_certificates))
             self._certificates = Certificates(settings)
             self._expiry = Periodic("certificate", self._certificates.warn_of_expiry)
 
     def _use_tokens(self, path: Path) -> None:
-        assert self._doors
-        self._loop.call_soon_threadsafe(self._doors.use, Keys(read_tokens(path)))
+        assert self._auth
+        self._loop.call_soon_threadsafe(self._auth.use, Keys(read_tokens(path)))
 
     def _use_certificates(self) -> None:
         assert self._certificates
         self._certificates.reread()
         self._loop.call_soon_threadsafe(self._expiry.wake)
 
-    def _watch_files(self, what: str, files: Sequence[Path], reread: Callable[[], None]) -> None:
-        rereading = Rereading(what, files, reread)
-        self._rereading.append((rereading, Periodic(f"reread-{what}", rereading.run_once)))
-
-    def reread_files(self) -> None:
-        """Reads tokens and certificates again, changed or not; where they can't be used, the former stay."""
-        for rereading, loop in self._rereading:
-            rereading.order()
-            loop.wake()
+    def reload_files(self) -> None:
+        """Loads tokens and certificates again, changed or not. Files that can't be used change nothing."""
+        for file_reload in self._file_reloads:
+            file_reload.reload()
 
     def _build(self) -> None:
+        """The pools, then what runs on them, then the router that connects them."""
         settings = self._settings
-        needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_AFTER)
-        self._pools = pools = Pools(
+        self._pools = Pools(
             self._url,
             self._database,
             lock_timeout=settings.lock_wait,
             statement_timeout=settings.statement_timeout,
             lineage=self._lineage,
         )
-        self._admission = Admission(pools.dispatch, needed)
-        reports = Reports(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals)
-        self._reports: GroupCommitter[Item, Answer] = GroupCommitter(
-            "report",
-            pools.lane(),
-            reports.run_group,
-            weight=_updates,
-            max_weight=GROUP_TASKS,
-            max_waiting=None,  # each stream bounds what it has under way
-            lock_patience=settings.lease_ttl,  # then the leases in question have run out
-            keys=report_keys,
-            supervision=needed,
-        )
-        self._dispatcher = Dispatcher(
-            pools.lane(),
-            self._streams,
-            settings.lease_ttl,
-            lambda refs: self._reports.tell(UnsentLeases(tuple(refs))),
-            self._admission,
-            supervision=needed,
-        )
-        submits = Submits(settings.max_queue_size)
-        self._submits: GroupCommitter[Submit, tuple[Task, ...]] = GroupCommitter(
-            "submit",
-            pools.lane(),
-            submits.run_group,
-            weight=_tasks,
-            max_weight=GROUP_TASKS,
-            max_waiting=MAX_WAITING_SUBMITS,
-            lock_patience=SUBMIT_PATIENCE,
-            keys=lambda item: {task.account_id for task in item.tasks},
-            caller=CALLER.get,
-            supervision=needed,
-            errand=self._dispatcher.inline_claim,
-        )
-        self._waiters = Waiters(pools.reads)
-        self._polls = Polls(pools.operators)
-        self._tail = ChangeFeed(pools.watches, self._audience)
-        tail_loop = Periodic("watch", self._tail.run_once, needed)
-        self._tail.driven_by(tail_loop.wake)
-        engine = pools.alone()
-        self._notifier = Notifier(PgNotifier(engine, self._lineage), self.scheduler_id, needed)
+        self._needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_TIMEOUT)
+        self._build_committers()
+        self._build_waiters()
+        engine = self._pools.background()
+        self._notifier = Notifier(PgNotifier(engine, self._lineage), self.scheduler_id, self._needed)
         self._notifications = PgNotifications(engine, self._lineage)
-        self._listener = Listener(
+        periodics = self._build_periodics(engine)
+        listener = Listener(
             self._notifications,
             self.scheduler_id,
-            told=self._told_elsewhere,
-            back=self._look_anew,
-            supervision=needed,
+            on_signals=self._router.notified,
+            on_connected=self._router.reread_all,
+            supervision=self._needed,
         )
-        self._housekeeping = recovery.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
-        reaper = recovery.reaper(pools.loops, self._reaper_settings(), self._store_there)
-        self._reaper = Periodic("reap", reaper, needed)
-        self._due = Periodic("due", recovery.due(pools.loops), needed)
+        self._services: list[Service] = [  # a service that another one uses comes before it: they stop in reverse
+            self._notifier,
+            listener,
+            self._reports,
+            self._submits,
+            *periodics,
+            self._admission,
+            self._dispatcher,
+        ]
+
+    def _database(self, engine: sa.Engine) -> PgDatabase:
+        aging = self._settings.priority_aging
+        return PgDatabase(engine, self._committed, self._store_away_by_thread, self._interest, aging=aging)
+
+    def _build_committers(self) -> None:
+        settings, pools = self._settings, self._pools
+        self._admission = Admission(pools.dispatch, self._needed)
+        self._reports: GroupCommitter[Item, Answer] = GroupCommitter(
+            "report",
+            pools.committer(),
+            ReportWork(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals).run_group,
+            weight=_report_weight,
+            max_weight=MAX_GROUP_WEIGHT,
+            max_waiting=None,  # each stream bounds its backlog
+            max_lock_wait=settings.lease_ttl,  # by then the leases in question have expired
+            keys=report_keys,
+            supervision=self._needed,
+        )
+        self._dispatcher = Dispatcher(
+            pools.committer(),
+            self._streams,
+            settings.lease_ttl,
+            lambda refs: self._reports.post(UnsentLeases(tuple(refs))),
+            self._admission,
+            supervision=self._needed,
+        )
+        self._submits: GroupCommitter[SubmitItem, tuple[Task, ...]] = GroupCommitter(
+            "submit",
+            pools.committer(),
+            SubmitWork(settings.max_queue_size).run_group,
+            weight=_submit_weight,
+            max_weight=MAX_GROUP_WEIGHT,
+            max_waiting=MAX_WAITING_SUBMITS,
+            max_lock_wait=MAX_SUBMIT_LOCK_WAIT,
+            keys=lambda item: {task.account_id for task in item.tasks},
+            caller=CALLER.get,
+            supervision=self._needed,
+            after_commit=self._dispatcher.inline_claim,
+        )
         self._lanes = {
             "submits": self._submits.state,
             "reports": self._reports.state,
             "claims": self._dispatcher.state,
             "hellos": pools.sessions.state,
         }
-        self._systems = Systems(pools.diagnosis, self._state, settings.heartbeat_interval)
-        stalls = Stalls(self._lanes, self.health, settings.heartbeat_interval, self._systems.lock_holders)
-        housekeeping = Periodic("housekeeping", self._housekeeping.run_once)
-        self._floors = recovery.Floors(pools.loops)
-        self._periodics = [
+
+    def _build_waiters(self) -> None:
+        """What serves callers that wait: for tasks, for polls, for changes."""
+        self._waiters = Waiters(self._pools.reads)
+        self._polls = PollWaiters(self._pools.operators)
+        self._feed = ChangeFeed(self._pools.watches, self._interest)
+        self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings.heartbeat_interval)
+
+    def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
+        """Also builds the router, which wakes several of them."""
+        settings, pools, needed = self._settings, self._pools, self._needed
+        due = Periodic("due", recovery.due(pools.loops), needed)
+        housekeeping = recovery.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
+        floors = recovery.FloorRaiser(pools.loops)
+        watch = Periodic("watch", self._feed.run_once, needed)
+        self._feed.driven_by(watch.wake)
+        self._router = SignalRouter(
+            self._loop,
+            self._interest,
+            self._notifier,
+            self._dispatcher,
+            self._admission,
+            due,
+            (housekeeping, floors),
+            self._feed,
+            self._waiters,
+            self._polls,
+            self._streams,
+        )
+        self._store_watch = StoreWatch(self.health, on_back=self._router.reread_all, on_away=self._wake_reaper)
+        reap = recovery.reaper(pools.loops, self._reaper_settings(), self._store_watch.note)
+        self._reaper = Periodic("reap", reap, needed)
+        stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
+        retention = Retention(
+            pools.operators, tasks=_age(settings.retention), contents=_age(settings.content_retention)
+        )
+        return [
             self._reaper,
-            self._due,
-            housekeeping,
-            tail_loop,
-            Periodic("floors", self._floors.run_once),
+            due,
+            Periodic("housekeeping", housekeeping.run_once),
+            watch,
+            Periodic("floors", floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
-            Periodic("presence", self._systems.run_once),
-            Periodic("servers", self._look_at_servers),
+            Periodic("presence", self._system_status.run_once),
+            Periodic("servers", self._check_servers),
+            Periodic("retention", retention.run_once),
+            *self._file_reloads,
+            *([self._expiry] if self._certificates else []),
         ]
-        self._periodics += [loop for _, loop in self._rereading]
-        if self._certificates:
-            self._periodics.append(self._expiry)
-        ages = _age(settings.retention), _age(settings.content_retention)
-        retention = Retention(pools.operators, tasks=ages[0], contents=ages[1])
-        self._periodics.append(Periodic("retention", retention.run_once))
+
+    def _wake_reaper(self) -> None:
+        self._reaper.wake()
 
     def _state(self) -> ReplicaState:
         lanes = {name: state() for name, state in self._lanes.items()}
@@ -262,8 +291,8 @@ class Replica:
             self.scheduler_id, version("contentgen-grpc"), self._start_time, None, self.health.serving, lanes
         )
 
-    async def _look_at_servers(self) -> float:
-        """A standby that was promoted while this replica's connections to its old primary lived on."""
+    async def _check_servers(self) -> float:
+        """Notices a standby that was promoted while this replica's connections to the old primary live on."""
         await asyncio.to_thread(self._lineage.look, self._url)
         return SERVERS_INTERVAL
 
@@ -271,7 +300,7 @@ class Replica:
         settings = self._settings
         return ReaperSettings(settings.lease_ttl, settings.heartbeat_interval, settings.max_worker_losses)
 
-    def _services(self) -> grpc_server.Services:
+    def _grpc_services(self) -> grpc_server.Services:
         settings = self._settings
         pools = self._pools
         bulk = Bulk(pools.operators, self._reaper_settings())
@@ -281,7 +310,7 @@ class Replica:
                 pools.writes,
                 self._submits,
                 waiters=self._waiters,
-                watches=Watches(pools.watches, self._tail),
+                watches=Watches(pools.watches, self._feed),
                 polls=self._polls,
                 bulk=bulk,
                 lease_ttl=settings.lease_ttl,
@@ -297,126 +326,51 @@ class Replica:
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
             content=ContentService(pools.reads, pools.writes),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
-            system=SystemService(self._systems, settings, self._limits),
+            system=SystemService(self._system_status, settings, self._limits),
         )
 
-    def _told_by_thread(self, signals: Signals) -> None:
-        if signals.ready:
-            self._dispatcher.note_hint()
-        if signals.for_others or (signals.moved and self._audience.elsewhere):
-            self._notifier.tell(signals)
-        self._loop.call_soon_threadsafe(self._told_here, signals)
+    def _committed(self, signals: CommitSignals) -> None:
+        self._router.committed(signals)
 
-    def _away_by_thread(self, why: str) -> None:
-        self._notifier.missed()  # of a commit whose outcome is unknown
-        self._loop.call_soon_threadsafe(self._store_there, False, why)
+    def _store_away_by_thread(self, reason: str) -> None:
+        self._notifier.notify_missed()  # the outcome of a commit may be unknown
+        self._loop.call_soon_threadsafe(self._store_watch.away, reason)
 
     def _gave_up_by_thread(self, part: str) -> None:
         self._loop.call_soon_threadsafe(self._gave_up, part)
 
     def _gave_up(self, part: str) -> None:
-        """Whoever runs this replica ends it: nothing else brings that part back."""
+        """The caller of `start` ends the replica: nothing else brings that part back."""
         assert self.failed is not None
-        self.health.stall(True)
+        self.health.set_stalled(True)
         if not self.failed.done():
             self.failed.set_result(part)
 
-    def _told_here(self, signals: Signals) -> None:
-        """A transaction of this replica is committed."""
-        if signals.watching:
-            return
-        self._housekeeping.moved(len(signals.ended) + 1)
-        self._floors.moved(len(signals.ended) + 1)
-        for attempt in signals.stopped:
-            _log_stopped(attempt)
-        if signals.ready:
-            self._dispatcher.wake()
-        self._tell(signals)
-
-    def _told_elsewhere(self, signals: Signals) -> None:
-        """A transaction of another replica is committed."""
-        if signals.watching:
-            self._audience.heard()
-        if signals.missed:
-            self._look_anew()
-        elif signals.ready:
-            self._dispatcher.hint()
-        self._tell(signals)
-
-    def _tell(self, signals: Signals) -> None:
-        if signals.moved:
-            self._tail.hint()
-        if signals.due:
-            self._due.wake()
-        self._admission.told(signals)
-        self._waiters.wake(signals.ended)
-        for worker_id, lease_id, reason in signals.cancelled:
-            self._streams.tell(worker_id, CancelLease(lease_id, reason))
-        for worker_id in signals.drained:
-            self._streams.tell(worker_id, DrainOrder())
-        for worker_id, slots in signals.resized:
-            self._streams.tell(worker_id, ResizeOrder(slots))
-        for worker_id, poll in signals.polled:
-            self._streams.tell(worker_id, PollOrder(poll))
-        self._polls.answered(signals.answered)
-
-    def _look_anew(self) -> None:
-        """Signals may have been missed: what they were about is in the rows."""
-        self._dispatcher.hint()
-        self._due.wake()
-        self._admission.look()
-        self._waiters.wake_all()
-        self._tail.hint()
-
-    def _store_there(self, there: bool, why: str = "it does not answer in time") -> None:
-        before = self.health.store_there
-        self.health.store(there)
-        if there and not before:
-            self._told_away.clear()
-            _log.info("the database is there", action="store")
-            self._look_anew()
-        elif not there:
-            self._tell_away(why)
-            if before:
-                self._reaper.wake()
-
-    def _tell_away(self, why: str) -> None:
-        """Each reason once while the database is away: the first one may be that the connection broke."""
-        if why not in self._told_away:
-            self._told_away.add(why)
-            _log.warning("the database is away", action="store", reason=why)
-
     async def stop(self, *, within: float = DRAIN_TIMEOUT) -> None:
-        """Drains, and ends the server. Calls that come in that moment are CANCELLED, unless the process just ends."""
+        """Drains and ends the server. Calls that come at that moment fail with CANCELLED."""
         await self.drain(within=within)
         await self._server.stop(None)
 
     async def drain(self, *, within: float = DRAIN_TIMEOUT) -> None:
-        """Readiness off, workers sent elsewhere, calls in flight finished, groups flushed, connections closed.
+        """Sends workers and clients to other replicas, ends the calls in flight, stops all loops.
 
-        Whoever calls after that is told to call another replica, until the server or the process ends.
+        Later calls fail with UNAVAILABLE until the server or the process ends.
         """
         if self.health.draining:
             return
         self.health.drain()
         deadline = self._loop.time() + within
-        await self._dispatcher.quiesce(within)  # else workers would leave before they have read what they are given
-        await asyncio.sleep(SETTLE)
-        self._streams.send_away()
+        await self._dispatcher.quiesce(within)  # else workers would leave before they have read their last leases
+        await asyncio.sleep(SETTLE_TIMEOUT)
+        self._streams.send_reconnects()
         self._waiters.close()
         self._polls.close()
-        self._tail.close()
+        self._feed.close()
         await self._in_flight.end(max(0.0, deadline - self._loop.time()))
-        await self._dispatcher.stop()
-        await self._admission.stop()
-        for loop in self._periodics:
-            await loop.stop()
-        await self._submits.stop()
-        await self._reports.stop()
-        await self._listener.stop()
-        if self.health.store_there:
-            await self._systems.withdraw()
-        await self._notifier.stop()
+        for service in reversed(self._services):
+            await service.stop()
+        if self.health.store_available:
+            await self._system_status.withdraw()
         await self._pools.close()
         self._notifications.dispose()
 
@@ -425,28 +379,15 @@ def _age(seconds: float | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)
 
 
-def _log_stopped(attempt: StoppedAttempt) -> None:
-    _log.info(
-        "an attempt ended without a result",
-        action="attempt.stopped",
-        task_id=format_task_id(attempt.ref.task_key),
-        lease_id=attempt.ref.lease_id,
-        attempt=attempt.ref.attempt,
-        worker_id=attempt.worker_id,
-        reason=attempt.reason,
-        status=attempt.status.name.lower(),
-    )
+def _submit_weight(item: SubmitItem) -> int:
+    """Returns the number of tasks, or more if they are large."""
+    return max(len(item.tasks), item.size // SUBMIT_BYTES_PER_WEIGHT)
 
 
-def _tasks(item: Submit) -> int:
-    """The weight of a call in a group: its tasks, or more where they are large."""
-    return max(len(item.tasks), item.size // LARGE_TASK)
-
-
-def _updates(item: Item) -> int:
-    """The weight of a message in a group: its updates, or more where their results are large."""
+def _report_weight(item: Item) -> int:
+    """Returns the number of updates, or more if their results are large."""
     if not isinstance(item, ReportItem):
         return 1
-    results = [update.change.result for update in item.updates if isinstance(update.change, Completed)]
+    results = [update.change.result for update in item.updates if isinstance(update.change, AttemptCompleted)]
     characters = sum(len(result.body) + len(result.html_body) for result in results)
-    return max(1, len(item.updates), characters // LARGE_RESULT)
+    return max(1, len(item.updates), characters // RESULT_CHARACTERS_PER_WEIGHT)

@@ -14,7 +14,7 @@ from scheduler_svc.api.messages.times import LONGEST
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application import publishing
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.tasks import ownership, query
+from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.content import ReviewDecision, ReviewStatus, publication
 
@@ -100,7 +100,7 @@ class ContentService(ContentServiceServicer):
         """Raises NotFound where the content is another account's."""
         scope = caller().scope
         if scope != ALL:
-            await self._reads.run(ownership.own_content, scope, content_id)
+            await self._reads.run(query.require_own_content, scope, content_id)
 
 
 def _decision(value: int, bad: Violations) -> ReviewDecision:

@@ -12,7 +12,7 @@ from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages.times import duration, timestamp
 from scheduler_svc.api.server.limits import Limits
-from scheduler_svc.application.system import Systems
+from scheduler_svc.application.system import SystemStatus
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState
 
@@ -22,7 +22,7 @@ _SCHEDULERS = "the schedulers, which serve all accounts"
 class SystemService(SystemServiceServicer):
     """Each RPC: check the request, make the application call, convert the answer."""
 
-    def __init__(self, systems: Systems, settings: Settings, limits: Limits) -> None:
+    def __init__(self, systems: SystemStatus, settings: Settings, limits: Limits) -> None:
         self._systems = systems
         self._limits = _limits(settings, limits)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Concatenate, ParamSpec, TypeVar
 
-from scheduler_svc.application.fair_executor import OURSELVES, FairExecutor
+from scheduler_svc.application.fair_executor import INTERNAL_CALLER, FairExecutor
 from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.domain.errors import WaitedTooLong
 from scheduler_svc.domain.system import LaneState
@@ -17,10 +17,10 @@ from scheduler_svc.domain.system import LaneState
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PATIENCE = 10.0
+QUEUE_TIMEOUT = 10.0
 """Seconds that a call waits for its turn."""
 
-CALLER: ContextVar[str] = ContextVar("caller of the replica", default=OURSELVES)
+CALLER: ContextVar[str] = ContextVar("caller of the replica", default=INTERNAL_CALLER)
 """On whose behalf the running task calls; set where a call comes in."""
 
 
@@ -37,10 +37,10 @@ class Calls:
         """Runs `work(tx, …)` and commits. Raises what it raises, StoreUnavailable and WaitedTooLong."""
         who = CALLER.get()
         call = self._turns.submit(who, lambda: self._database.run(lambda tx: work(tx, *args, **kwargs)))
-        if who == OURSELVES:  # nobody could be told
+        if who == INTERNAL_CALLER:  # nobody could be told
             return await asyncio.wrap_future(call)
         loop = asyncio.get_running_loop()
-        over = loop.call_later(PATIENCE, self._turns.refuse, who, call, WaitedTooLong(PATIENCE))
+        over = loop.call_later(QUEUE_TIMEOUT, self._turns.refuse, who, call, WaitedTooLong(QUEUE_TIMEOUT))
         self._open[call] = time.monotonic()
         try:
             return await asyncio.wrap_future(call)

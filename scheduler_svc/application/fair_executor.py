@@ -15,7 +15,7 @@ from typing import Any
 
 Work = Callable[[], Any]
 
-OURSELVES = ""
+INTERNAL_CALLER = ""
 """Who calls where nobody does: the replica's own loops."""
 
 
@@ -83,7 +83,7 @@ class FairExecutor:
             return None
 
     def _who_is_next(self) -> str | None:
-        may = (who for who in self._waiting if who == OURSELVES or self._running[who] < self._most)
+        may = (who for who in self._waiting if who == INTERNAL_CALLER or self._running[who] < self._most)
         return min(may, key=self._running.__getitem__, default=None)
 
 

@@ -10,7 +10,7 @@ class Health:
     """Lives on the event loop; who subscribes is told each change."""
 
     def __init__(self) -> None:
-        self._store_there = False
+        self._store_available = False
         self._draining = False
         self._stalled = False
         self._callbacks: list[Callable[[bool], None]] = []
@@ -18,12 +18,12 @@ class Health:
     @property
     def serving(self) -> bool:
         """Whether calls are welcome."""
-        return self._store_there and not self._stalled and not self._draining
+        return self._store_available and not self._stalled and not self._draining
 
     @property
-    def store_there(self) -> bool:
+    def store_available(self) -> bool:
         """Whether the database answered last."""
-        return self._store_there
+        return self._store_available
 
     @property
     def draining(self) -> bool:
@@ -34,12 +34,12 @@ class Health:
         """`callback` gets each new value of `serving`."""
         self._callbacks.append(callback)
 
-    def store(self, there: bool) -> None:
+    def set_store_available(self, there: bool) -> None:
         """The database answers, or does not."""
         with self._telling():
-            self._store_there = there
+            self._store_available = there
 
-    def stall(self, stalled: bool) -> None:
+    def set_stalled(self, stalled: bool) -> None:
         """Some of the work that a replica is there for stands still, or none does."""
         with self._telling():
             self._stalled = stalled

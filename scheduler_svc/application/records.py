@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import Content
-from scheduler_svc.domain.fairness import Line
+from scheduler_svc.domain.fairness import Flow
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.worker import DesiredState
@@ -68,19 +68,19 @@ class TaskRow(NamedTuple):
     timeout_ms: int
     attempt: int
     fence: int | None
-    lease_end: End
+    lease_end: LeaseEnd
     worker_id: str
     initial_backoff_ms: int | None = None
     backoff_multiplier: float | None = None
     max_backoff_ms: int | None = None
 
     @property
-    def backoff(self) -> Backoff:
+    def backoff(self) -> RetryBackoff:
         """How long it waits before a retry."""
-        return Backoff(self.initial_backoff_ms, self.backoff_multiplier, self.max_backoff_ms)
+        return RetryBackoff(self.initial_backoff_ms, self.backoff_multiplier, self.max_backoff_ms)
 
 
-class Batch(NamedTuple):
+class BatchResult(NamedTuple):
     """How many tasks a batch of a bulk call moved, deleted or counted; the last key it looked at (None: no more)."""
 
     moved: int
@@ -184,7 +184,7 @@ class DelayedRow(NamedTuple):
     cause: int
 
 
-class Waiting(NamedTuple):
+class DequeuedTask(NamedTuple):
     """A task taken out of `ready` or `delayed`; `cause` 0 means it was ready, and has no `due_time`."""
 
     task_key: int
@@ -197,7 +197,7 @@ class Waiting(NamedTuple):
     due_time: datetime | None = None
 
 
-class Turn(NamedTuple):
+class TagReservation(NamedTuple):
     """What an account may add to a priority: tags for `let_in` of the tasks that it asked for, up to `finish`.
 
     `closed`: its limit, or a pause, decides instead; what comes back keeps no tag then.
@@ -210,7 +210,7 @@ class Turn(NamedTuple):
     closed: bool
 
 
-class Waitlist(NamedTuple):
+class AccountQueue(NamedTuple):
     """What waits of one account, its highest priority first, and what decides how much of it may run.
 
     `limit` 0 means none; `leases` are counted only where there is one, revoked ones too. `quota` is there where so many
@@ -221,17 +221,17 @@ class Waitlist(NamedTuple):
     limit: int
     paused: bool
     leases: int
-    lines: tuple[Line, ...]
+    flows: tuple[Flow, ...]
     quota: StartQuota | None = None
     aging: float = 0.0
 
     @property
     def tagged(self) -> int:
         """How many of its tasks have a tag."""
-        return sum(line.tagged for line in self.lines)
+        return sum(line.tagged for line in self.flows)
 
 
-class LineMark(NamedTuple):
+class FlowMark(NamedTuple):
     """Whether tasks of a priority wait without a tag; from which tag on a claim asks for more (None: it does not)."""
 
     priority: int
@@ -343,7 +343,7 @@ class PollAnswer(NamedTuple):
     poll: int
 
 
-class Named(NamedTuple):
+class NamedLease(NamedTuple):
     """A lease that a worker's state names."""
 
     task_key: int
@@ -352,7 +352,7 @@ class Named(NamedTuple):
     worker_id: str
 
 
-class AccountStanding(NamedTuple):
+class SubmitAccount(NamedTuple):
     """What a submit needs to know of an account; its pending tasks are counted only where they are limited."""
 
     account_id: int
@@ -362,19 +362,19 @@ class AccountStanding(NamedTuple):
     pending: int
 
 
-class Renewed(NamedTuple):
+class RenewalResult(NamedTuple):
     """What a renewal came to; `skipped`: somebody else holds these leases' rows."""
 
     renewed: set[LeaseRef]
     skipped: set[LeaseRef]
 
 
-class Standing(NamedTuple):
+class SubmitContext(NamedTuple):
     """What a group of submits needs to know: the transaction's start, how many are pending, the accounts that exist."""
 
     now: datetime
     pending: int
-    accounts: dict[int, AccountStanding]
+    accounts: dict[int, SubmitAccount]
 
 
 class RequestId(NamedTuple):

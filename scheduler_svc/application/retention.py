@@ -14,9 +14,9 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 
-BATCH = 500
+MAX_BATCH = 500
 """Rows that one transaction looks at."""
-WORKERS_KEPT = timedelta(days=7)
+WORKER_RETENTION = timedelta(days=7)
 """How long a worker that is silent is remembered."""
 
 Position = datetime | int | None
@@ -34,7 +34,7 @@ class Swept(NamedTuple):
 Sweep = Callable[[Tx, Position], Swept]
 
 
-def in_turn(tx: Tx, sweep: Sweep, position: Position) -> Swept | None:
+def sweep_exclusively(tx: Tx, sweep: Sweep, position: Position) -> Swept | None:
     """One batch; None where another replica is at work."""
     return sweep(tx, position) if tx.sweeps.take_turn() else None
 
@@ -43,9 +43,9 @@ def ended_tasks(age: timedelta) -> Sweep:
     """Tasks that ended so long ago, oldest first. What another call is just moving is left to it."""
 
     def sweep(tx: Tx, since: Position) -> Swept:
-        due = tx.sweeps.lock_ended(since if isinstance(since, datetime) else None, age, BATCH)
+        due = tx.sweeps.lock_ended(since if isinstance(since, datetime) else None, age, MAX_BATCH)
         cleanup.delete(tx, [key for key, _ in due])
-        return Swept(len(due), len(due) == BATCH, due[-1][1] if due else None)
+        return Swept(len(due), len(due) == MAX_BATCH, due[-1][1] if due else None)
 
     return sweep
 
@@ -58,12 +58,12 @@ def old_contents(age: timedelta) -> Sweep:
 
     def sweep(tx: Tx, after: Position) -> Swept:
         until = tx.now - age
-        page = tx.sweeps.contents(after if isinstance(after, int) else 0, BATCH)
+        page = tx.sweeps.contents(after if isinstance(after, int) else 0, MAX_BATCH)
         old = [content_id for content_id, create_time in page if create_time <= until]
         standing = tx.contents.lock(old) if old else {}
         gone = [content_id for content_id, entry in standing.items() if _may_go(entry, until)]
         tx.contents.delete(gone)
-        return Swept(len(gone), len(old) == BATCH, old[-1] if old else None)
+        return Swept(len(gone), len(old) == MAX_BATCH, old[-1] if old else None)
 
     return sweep
 
@@ -78,21 +78,21 @@ def _may_go(entry: PoolEntry | None, until: datetime) -> bool:
 
 def silent_workers(tx: Tx, _: Position) -> Swept:
     """Workers that were silent for a week and hold no lease."""
-    deleted = tx.sweeps.forget_workers(WORKERS_KEPT, BATCH)
-    return Swept(deleted, deleted == BATCH)
+    deleted = tx.sweeps.forget_workers(WORKER_RETENTION, MAX_BATCH)
+    return Swept(deleted, deleted == MAX_BATCH)
 
 
 def old_requests(tx: Tx, _: Position) -> Swept:
     """Request ids of tasks that were cleaned up, once they need not be remembered any more."""
-    deleted = tx.ended.forget_requests(BATCH)
-    return Swept(deleted, deleted == BATCH)
+    deleted = tx.ended.forget_requests(MAX_BATCH)
+    return Swept(deleted, deleted == MAX_BATCH)
 
 
 def old_imports(age: timedelta) -> Sweep:
     """Which rows of old databases were taken, of those that nothing was imported from for so long."""
 
     def sweep(tx: Tx, _: Position) -> Swept:
-        deleted = tx.sweeps.forget_imports(age, BATCH)
-        return Swept(deleted, deleted == BATCH)
+        deleted = tx.sweeps.forget_imports(age, MAX_BATCH)
+        return Swept(deleted, deleted == MAX_BATCH)
 
     return sweep

@@ -24,7 +24,7 @@ class StoppedAttempt(NamedTuple):
 
 
 @dataclass(slots=True)
-class Signals:
+class CommitSignals:
     """Collected while a transaction runs. What is for one worker, or about one, names it first."""
 
     ready: bool = False
@@ -43,7 +43,7 @@ class Signals:
     """Accounts got a limit, or lost it."""
     admit: set[int] = field(default_factory=set)
     """Accounts whose waiting tasks may have to be let in. This replica does it: the others are not told."""
-    later: dict[int, float] = field(default_factory=dict)
+    admit_later: dict[int, float] = field(default_factory=dict)
     """The same, in so many seconds: a minute after attempts of an account started, as many may start again."""
     released: set[int] = field(default_factory=set)
     """Accounts of which leases ended: where they have a limit, the same."""
@@ -53,12 +53,12 @@ class Signals:
     """Some signals were dropped before they were told: who hears this looks at all rows anew."""
 
     @classmethod
-    def look_anew(cls) -> Signals:
+    def reread_all(cls) -> CommitSignals:
         """Stands for signals that were dropped. A replica of the version before follows the other flags."""
         return cls(ready=True, due=True, moved=True, limits=True, missed=True)
 
     def __bool__(self) -> bool:
-        return self.for_others or bool(self.admit or self.later or self.released or self.stopped)
+        return self.for_others or bool(self.admit or self.admit_later or self.released or self.stopped)
 
     @property
     def for_others(self) -> bool:
@@ -71,7 +71,7 @@ class Signals:
         """How many items the lists hold that others want to know."""
         return sum(len(getattr(self, kind)) for kind in _LISTS)
 
-    def add(self, later: Signals) -> None:
+    def add(self, later: CommitSignals) -> None:
         """Adds what others want to know of a later transaction."""
         for flag in _FLAGS:
             if getattr(later, flag):
@@ -107,11 +107,11 @@ def _packed(items: Iterable[tuple[str, object]]) -> list[dict[str, list[object]]
     return parts
 
 
-def parse(payload: str) -> tuple[str, Signals]:
+def parse(payload: str) -> tuple[str, CommitSignals]:
     """The origin and the signals of a notification."""
     told = json.loads(payload)
     told.setdefault("moved", True)  # a replica of the version before does not say
     said: dict[str, Any] = {name: told.get(name, False) for name in _FLAGS}
     for kind in _LISTS:
         said[kind] = [tuple(it) if isinstance(it, list) else it for it in told.get(kind, ())]
-    return told["from"], Signals(**said)
+    return told["from"], CommitSignals(**said)

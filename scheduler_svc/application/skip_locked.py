@@ -11,7 +11,7 @@ from scheduler_svc.domain.errors import LockTimeout
 
 R = TypeVar("R")
 
-LASTS = 10.0
+SKIP_INTERVAL = 10.0
 """Seconds after a lock was met in which the same work begins cautious: else it would wait for that lock each time."""
 
 
@@ -28,5 +28,5 @@ class SkipLocked:
             try:
                 return await self._calls.run(work, *arguments)
             except LockTimeout:
-                self._until = time.monotonic() + LASTS
+                self._until = time.monotonic() + SKIP_INTERVAL
         return await self._calls.run(work, *arguments, cautious=True)

@@ -12,14 +12,14 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.system import LockHolder, ReplicaState, System
 
-LOOKS_FOR = 1.0
+LOCK_HOLDERS_TIMEOUT = 1.0
 """Seconds: what is set aside is tried again twice in that time, and waits for its lock some 50 ms each time."""
-_PAUSE = 0.02
-LONG = 5.0
+_LOCK_HOLDERS_INTERVAL = 0.02
+LONG_LOCK_LIMIT = 5.0
 """Seconds for which a session may hold locks before it is told of, though nothing was seen to wait for them."""
 
 
-class Systems:
+class SystemStatus:
     """Tells of this replica, and of the others. Lives on the event loop."""
 
     def __init__(self, calls: Calls, own: Callable[[], ReplicaState], interval: float) -> None:
@@ -52,15 +52,15 @@ class Systems:
         own = self._own()
         replicas = {it.scheduler_id: it for it in tx.system.replicas()} | {own.scheduler_id: own}
         shown = tuple(replicas[name] for name in sorted(replicas))
-        holders = _merged(tx.system.lock_holders(), tx.system.long_locks(LONG))
+        holders = _merged(tx.system.lock_holders(), tx.system.long_locks(LONG_LOCK_LIMIT))
         return System(shown, holders, tx.system.database())
 
     async def lock_holders(self) -> list[LockHolder]:
         """The sessions that ours wait for, the longest transaction first; empty where none is seen in time."""
-        until = time.monotonic() + LOOKS_FOR
+        until = time.monotonic() + LOCK_HOLDERS_TIMEOUT
         try:
             while not (found := await self._calls.run(_holders)) and time.monotonic() < until:  # noqa: ASYNC110
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_LOCK_HOLDERS_INTERVAL)
         except StoreUnavailable:
             return []
         return found

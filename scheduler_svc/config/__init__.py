@@ -4,10 +4,9 @@ The lowest layer: every other module may be given `Settings`, and none reads the
 """
 
 from scheduler_svc.config.command_line import read_settings, settings_of, settings_parser
-from scheduler_svc.config.errors import EXIT_STATUS, SettingsError, UsageError
 from scheduler_svc.config.logs import configure_logging
 from scheduler_svc.config.notices import notices
-from scheduler_svc.config.settings import Settings
+from scheduler_svc.config.settings import EXIT_STATUS, Settings, SettingsError, UsageError
 from scheduler_svc.config.values import Address, check_place
 
 __all__ = [

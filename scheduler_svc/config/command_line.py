@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from scheduler_svc.config.errors import SettingsError, UsageError
-from scheduler_svc.config.settings import PREFIX, Settings
+from scheduler_svc.config.settings import PREFIX, Settings, SettingsError, UsageError
 
 SECRETS = frozenset({"database_url"})
 """Settings without a flag: a command line is for everyone to read."""

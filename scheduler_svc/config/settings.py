@@ -5,6 +5,7 @@ A field's docstring is its text in `--help`: what it means, its unit, its defaul
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,9 +25,23 @@ from scheduler_svc.config.values import (
 )
 
 PREFIX = "CONTENTGEN_"
+EXIT_STATUS = 78
+"""The exit status of a process whose settings are wrong: EX_CONFIG of sysexits.h."""
 HOUR = 3_600.0
 DAY = 86_400.0
 MAX_HEARTBEAT_INTERVAL = 10.0
+
+
+class SettingsError(Exception):
+    """Invalid settings. `problems` has one line for each, with what it should be."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class UsageError(SettingsError):
+    """An invalid command line."""
 
 
 class Settings(BaseSettings):

@@ -35,7 +35,7 @@ ALL = Scope()
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class CallerIdentity:
     """A caller. `name` is empty where no tokens are asked; `scope` holds the accounts that it is tied to."""
 
     name: str
@@ -61,5 +61,5 @@ class Identity:
             raise AccountForbidden(self.name, what)
 
 
-ANYONE = Identity("", Role.OPERATOR)
+ANYONE = CallerIdentity("", Role.OPERATOR)
 """Whoever calls where no tokens are asked: everyone who reaches the port may do everything."""

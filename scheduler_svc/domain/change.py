@@ -25,7 +25,7 @@ class TaskChange:
 
 
 @dataclass(slots=True)
-class _Course:
+class _ReplayedState:
     """What a history says so far."""
 
     attempt: int = 0
@@ -35,7 +35,7 @@ class _Course:
     retry_count: int = 0
     failure: TaskEvent | None = None
 
-    def go_on(self, event: TaskEvent) -> None:
+    def apply(self, event: TaskEvent) -> None:
         match event.status:
             case Status.PENDING:
                 self.retry_count = event.retry_count or 0
@@ -58,10 +58,10 @@ def changes(task: Task, history: Sequence[TaskEvent], numbers: Container[int]) -
     taken from `task`, the present: progress and `timeout_time` where the move's attempt still runs, and the details of
     the last error.
     """
-    course = _Course()
+    course = _ReplayedState()
     last_failure = max((event.seq for event in history if _is_failure(event)), default=0)
     for i, event in enumerate(history):
-        course.go_on(event)
+        course.apply(event)
         if event.seq not in numbers:
             continue
         then = history[i + 1] if i + 1 < len(history) else None
@@ -74,7 +74,7 @@ def _is_failure(event: TaskEvent) -> bool:
     return event.status in RETRYABLE or event.status is Status.CANCELLED
 
 
-def _as_of(task: Task, course: _Course, event: TaskEvent, *, will_retry: bool, details: int) -> Task:
+def _as_of(task: Task, course: _ReplayedState, event: TaskEvent, *, will_retry: bool, details: int) -> Task:
     """`details`: the number of the failure whose details `task` has."""
     running = event.status in RUNNING
     still_runs = running and task.status in RUNNING and (task.attempt, task.fence) == (event.attempt, event.fence)

@@ -53,7 +53,7 @@ class PublishStatus(IntEnum):
         return self.name.lower()
 
 
-class Result(NamedTuple):
+class TaskResult(NamedTuple):
     """What a worker reports with `completed`."""
 
     body: str

@@ -18,7 +18,7 @@ class DomainError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class FieldViolation:
     """One bad field: its path in the request, and what it should be."""
 
     field: str
@@ -28,7 +28,7 @@ class Violation:
 class InvalidArgument(DomainError):
     """A request with bad fields: all of them are named."""
 
-    def __init__(self, violations: Iterable[Violation]) -> None:
+    def __init__(self, violations: Iterable[FieldViolation]) -> None:
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
 

@@ -28,14 +28,14 @@ REFILL = 2_000
 """The shares ahead below which a window with tasks behind it is filled again."""
 URGENT = 1_000
 """The shares ahead below which the next claim waits for that: it may take as many tasks."""
-EACH_CLAIM = float("-inf")
+REFILL_ALWAYS = float("-inf")
 """The tag from which on a claim says so, where each has to: the starts of its account are counted."""
 MAX_TAG_GAP = 32
 """Shares that an account's tags may be further ahead than its tasks are many: what left without being served."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Flow:
     """The tasks of one account and priority at one moment: how many have a tag, and how many wait for one.
 
     `finish` is the account's virtual finish there, `now` the virtual time of the priority. `waits` are the seconds for
@@ -49,7 +49,7 @@ class Line:
     untagged: int
     waits: Sequence[float] = ()
 
-    def most(self, weight: float) -> int:
+    def window_limit(self, weight: float) -> int:
         """How many tasks the window holds or could hold now, were there seats for all of them."""
         return self.tagged + min(self.untagged, tag_space(self.finish, self.now, weight))
 
@@ -92,7 +92,7 @@ class _Bid(NamedTuple):
     tasks: int
 
 
-def allot(lines: Sequence[Line], seats: int | None, weight: float, aging: float = 0.0) -> list[int]:
+def allot(flows: Sequence[Flow], seats: int | None, weight: float, aging: float = 0.0) -> list[int]:
     """How many tasks of each line should have a tag, where so many seats are free for them; None means no limit.
 
     Lines stand in the order of their priorities. Those tasks get the seats that compete highest, and between equals
@@ -100,9 +100,9 @@ def allot(lines: Sequence[Line], seats: int | None, weight: float, aging: float 
     has the longest wait in it, and so on: its order is its own.
     """
     if seats is None:
-        return [line.most(weight) for line in lines]
-    wanted = [0] * len(lines)
-    bids = [bid for number, line in enumerate(lines) for bid in _bids(number, line, line.most(weight), aging)]
+        return [line.window_limit(weight) for line in flows]
+    wanted = [0] * len(flows)
+    bids = [bid for number, line in enumerate(flows) for bid in _bids(number, line, line.window_limit(weight), aging)]
     for bid in sorted(bids, key=lambda bid: (-bid.effective, -bid.wait, bid.line)):
         count = min(bid.tasks, seats)
         wanted[bid.line] += count
@@ -110,7 +110,7 @@ def allot(lines: Sequence[Line], seats: int | None, weight: float, aging: float 
     return wanted
 
 
-def _bids(number: int, line: Line, most: int, aging: float) -> Iterator[_Bid]:
+def _bids(number: int, line: Flow, most: int, aging: float) -> Iterator[_Bid]:
     waits = line.waits[:most]
     for wait in waits:
         yield _Bid(effective(line.priority, wait, aging), wait, number, 1)

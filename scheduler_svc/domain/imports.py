@@ -71,7 +71,7 @@ class ImportedAccount(NamedTuple):
     create_time: datetime | None
 
 
-class Result(NamedTuple):
+class OldResult(NamedTuple):
     """What a task's `result` still has that its content row has not, and a text in case that row is gone."""
 
     body: str = ""
@@ -98,7 +98,7 @@ class ImportedTask(NamedTuple):
     start_time: datetime | None
     end_time: datetime | None
     error: TaskError | None
-    result: Result
+    result: OldResult
 
 
 class ImportedContent(NamedTuple):
@@ -253,11 +253,11 @@ def _error(row: OldRow, status: Status) -> TaskError | None:
     return TaskError(_REASONS[status], message)
 
 
-def _result(document: object) -> Result:
+def _result(document: object) -> OldResult:
     """What there is of it; a result of any other shape counts as none."""
     if not isinstance(document, Mapping):
-        return Result()
-    return Result(
+        return OldResult()
+    return OldResult(
         body=_storable(document.get("content")),
         html_body=_storable(document.get("htmlContent")),
         images=_images(document.get("images")),

@@ -11,13 +11,13 @@ from enum import Enum, IntEnum
 from types import UnionType
 from typing import NamedTuple
 
-from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import Progress, TaskError
+from scheduler_svc.domain.task import AttemptProgress, TaskError
 
 
-class End(IntEnum):
+class LeaseEnd(IntEnum):
     """How a task's last ended lease ended; kept on the task, since it decides what may still come (rules 15, 16)."""
 
     NONE = 0
@@ -46,30 +46,30 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AttemptAccepted:
     """Taken into a slot."""
 
 
 @dataclass(frozen=True, slots=True)
-class Processing:
+class AttemptStarted:
     """The CLI has started."""
 
 
-class Completed(NamedTuple):
+class AttemptCompleted(NamedTuple):
     """Ended with a result."""
 
-    result: Result
+    result: TaskResult
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class AttemptFailed:
     """Ended with an error; reason TASK_TIMEOUT makes it a timeout."""
 
     error: TaskError
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class AttemptReleased:
     """Given back."""
 
     reason: Release
@@ -77,18 +77,18 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class Deferred:
+class AttemptDeferred:
     """The CLI asked to come back after `pause` seconds; `message` is for people."""
 
     pause: float
     message: str = ""
 
 
-Ending = Completed | Failed | Released | Deferred
-Change = Accepted | Processing | Progress | Ending
+Ending = AttemptCompleted | AttemptFailed | AttemptReleased | AttemptDeferred
+Change = AttemptAccepted | AttemptStarted | AttemptProgress | Ending
 
 
-class Update(NamedTuple):
+class LeaseUpdate(NamedTuple):
     """One update of a report. `ref` is None where the lease id can't be one of ours."""
 
     lease_id: str
@@ -98,13 +98,13 @@ class Update(NamedTuple):
 
 
 @dataclass(slots=True)
-class Fold:
+class FoldedUpdates:
     """All updates of one lease in a group, folded in their order (rule 14); what comes after an end is ignored."""
 
     ref: LeaseRef
     accepted: bool = False
     processing: bool = False
-    progress: Progress | None = None
+    progress: AttemptProgress | None = None
     ending: Ending | None = None
 
     def add(self, change: Change) -> None:
@@ -112,11 +112,11 @@ class Fold:
         if self.ending is not None:
             return
         match change:
-            case Accepted():
+            case AttemptAccepted():
                 self.accepted = True
-            case Processing():
+            case AttemptStarted():
                 self.accepted = self.processing = True
-            case Progress():
+            case AttemptProgress():
                 self.progress = change
             case _:
                 self.ending = change
@@ -136,7 +136,7 @@ class LastEnd:
     status: Status  # PENDING for every open task
     attempt: int
     fence: int
-    end: End
+    end: LeaseEnd
 
 
 class Verdict(Enum):
@@ -149,10 +149,10 @@ class Verdict(Enum):
     LOST = "lost"
 
 
-_ENDED_BY: Mapping[End, type[Ending] | UnionType] = {
-    End.COMPLETED: Completed,
-    End.FAILED: Failed,
-    End.RELEASED: Released | Deferred,
+_ENDED_BY: Mapping[LeaseEnd, type[Ending] | UnionType] = {
+    LeaseEnd.COMPLETED: AttemptCompleted,
+    LeaseEnd.FAILED: AttemptFailed,
+    LeaseEnd.RELEASED: AttemptReleased | AttemptDeferred,
 }
 """What a lease's own updates end it by. A hello that doesn't name it releases it too; it takes no result after that.
 
@@ -160,7 +160,7 @@ A deferral is kept as a release: an `End` of its own is one that the version bef
 """
 
 
-def judge(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+def judge(fold: FoldedUpdates, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
     """What `fold` does, given the lease that its task has now, and the task's last ended lease (rules 14 to 17).
 
     APPLY_LATE still needs the task's place among those that wait: whoever removes that, owns the task.
@@ -174,8 +174,8 @@ def judge(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
     if last.end in _ENDED_BY:
         repeats = fold.ending is None or isinstance(fold.ending, _ENDED_BY[last.end])
         return Verdict.ALREADY if repeats else Verdict.LOST
-    late = last.end is End.LOST and last.status is Status.PENDING and lease is None
-    return Verdict.APPLY_LATE if late and isinstance(fold.ending, Completed) else Verdict.LOST
+    late = last.end is LeaseEnd.LOST and last.status is Status.PENDING and lease is None
+    return Verdict.APPLY_LATE if late and isinstance(fold.ending, AttemptCompleted) else Verdict.LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +189,12 @@ class SessionRow:
     identity: str = ""
     """Whose token opened it; empty: nobody's, no tokens were asked."""
 
-    def is_anothers(self, identity: str) -> bool:
+    def belongs_to_another(self, identity: str) -> bool:
         """Whether it belongs to an identity, and `identity` is another one."""
         return bool(self.identity and identity) and self.identity != identity
 
 
-class Opening(Enum):
+class HelloVerdict(Enum):
     """What a hello does."""
 
     OPEN = "open"
@@ -204,18 +204,18 @@ class Opening(Enum):
 
 def judge_hello(
     folder_id: str, session_number: int, present: SessionRow | None, lease_ttl: float, identity: str = ""
-) -> Opening:
+) -> HelloVerdict:
     """Whether a hello opens a session (rules 2 and 3).
 
     Another identity stands like another folder: it may have the id once that was silent for a lease time.
     """
     if present is None:
-        return Opening.OPEN
+        return HelloVerdict.OPEN
     if present.folder_id == folder_id and session_number <= present.session_number:
-        return Opening.STALE
-    if present.folder_id == folder_id and not present.is_anothers(identity):
-        return Opening.OPEN
-    return Opening.IN_USE if present.silent_for < lease_ttl else Opening.OPEN
+        return HelloVerdict.STALE
+    if present.folder_id == folder_id and not present.belongs_to_another(identity):
+        return HelloVerdict.OPEN
+    return HelloVerdict.IN_USE if present.silent_for < lease_ttl else HelloVerdict.OPEN
 
 
 @dataclass(slots=True)
@@ -227,15 +227,15 @@ class Capacity:
 
     heartbeat_number: int = 0
     free_slots: int = 0
-    lapses_at: float = 0.0
+    expires_at: float = 0.0
     assignments: int = 0
     unread: dict[int, int] = field(default_factory=dict)
 
-    def heartbeat(self, number: int, free_slots: int, last_assignment: int, lapses_at: float) -> None:
+    def heartbeat(self, number: int, free_slots: int, last_assignment: int, expires_at: float) -> None:
         """A state is committed. One that is not the newest changes nothing."""
         if number <= self.heartbeat_number:
             return
-        self.heartbeat_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
+        self.heartbeat_number, self.free_slots, self.expires_at = number, free_slots, expires_at
         for assignment in [n for n in self.unread if n <= last_assignment]:
             del self.unread[assignment]
 
@@ -246,7 +246,7 @@ class Capacity:
 
     def free(self, now: float) -> int:
         """Leases that may be granted now; 0 where the stated capacity has lapsed."""
-        return self.remaining if now < self.lapses_at else 0
+        return self.remaining if now < self.expires_at else 0
 
     def assigned(self, leases: int) -> int:
         """Counts an assignment of so many leases; returns its number."""
@@ -290,10 +290,10 @@ def share_out(free: Mapping[int, int], limit: int, first: Collection[int] = ()) 
     return slots[:limit]
 
 
-def fold(updates: Iterable[Update]) -> dict[LeaseRef, Fold]:
+def fold_updates(updates: Iterable[LeaseUpdate]) -> dict[LeaseRef, FoldedUpdates]:
     """Folds a group's updates by lease, in their order."""
-    folds: dict[LeaseRef, Fold] = {}
+    folds: dict[LeaseRef, FoldedUpdates] = {}
     for update in updates:
         if update.ref is not None:
-            folds.setdefault(update.ref, Fold(update.ref)).add(update.change)
+            folds.setdefault(update.ref, FoldedUpdates(update.ref)).add(update.change)
     return folds

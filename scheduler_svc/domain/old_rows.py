@@ -23,7 +23,7 @@ times as much: lists within lists do."""
 _FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
 
 
-class Kind(IntEnum):
+class RowKind(IntEnum):
     """What is imported; the numbers are the database's."""
 
     ACCOUNT = 1

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.lifecycle import Status
 
-PATIENCE = 9.0
+POLL_TIMEOUT = 9.0
 """Seconds after which a worker that has not answered counts as silent: callers are answered within 10."""
 
 
@@ -23,7 +23,7 @@ class RunningAttempt(NamedTuple):
     worker_id: str
 
 
-class Fate(NamedTuple):
+class AttemptCount(NamedTuple):
     """How many attempts of a worker have come to the same: SUBMITTED where they run on, NONE where neither that nor an
     end is known of them (given back, deferred, cancelled, or deleted since).
     """
@@ -47,7 +47,7 @@ class PollResult:
     error: int = 0
 
 
-def sum_up(fates: Iterable[Fate], silent: Set[str]) -> PollResult:
+def summarize(fates: Iterable[AttemptCount], silent: Set[str]) -> PollResult:
     """The figures of these attempts. What is committed counts, whether its worker answered or not."""
     counts = dict.fromkeys(("total", "completed", "failed", "timeout", "still_running", "error"), 0)
     for worker_id, status, attempts in fates:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from scheduler_svc.domain import retry
-from scheduler_svc.domain.lease import Deferred, End, Failed, Release, Released
+from scheduler_svc.domain.lease import AttemptDeferred, AttemptFailed, AttemptReleased, LeaseEnd, Release
 from scheduler_svc.domain.lifecycle import Move, Status, after
-from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
 from scheduler_svc.domain.task import TaskError
 
 
@@ -26,7 +26,7 @@ class Requeue(Enum):
 class Deferral:
     """What a CLI asked for, and which deferral in a row is a failure instead."""
 
-    asked: Deferred
+    asked: AttemptDeferred
     limit: int
 
 
@@ -35,7 +35,7 @@ class Cause:
     """Why an attempt ended. `error` None: nothing went wrong."""
 
     move: Move  # FAIL, TIME_OUT, LOSE, GIVE_BACK, DEFER or CANCEL_BY_FORCE
-    end: End
+    end: LeaseEnd
     reason: str
     error: TaskError | None = None
     counted: bool = True  # a LOSE that is nobody's loss is not
@@ -53,7 +53,7 @@ class Counters:
     losses: int
     refusals: int
     deferrals: int = 0
-    backoff: Backoff = DEFAULT_BACKOFF
+    backoff: RetryBackoff = DEFAULT_BACKOFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +81,25 @@ class Resolution:
     deferrals: int = 0
 
 
-def reported(ending: Failed | Released | Deferred, started: bool, max_deferrals: int) -> Cause:
+def reported_cause(
+    ending: AttemptFailed | AttemptReleased | AttemptDeferred, started: bool, max_deferrals: int
+) -> Cause:
     """The cause that a worker's report names. `started`: whether its CLI had been started on the task."""
-    if isinstance(ending, Deferred):
-        return Cause(Move.DEFER, End.RELEASED, retry.DEFERRED, deferral=Deferral(ending, max_deferrals))
-    if isinstance(ending, Failed):
+    if isinstance(ending, AttemptDeferred):
+        return Cause(Move.DEFER, LeaseEnd.RELEASED, retry.DEFERRED, deferral=Deferral(ending, max_deferrals))
+    if isinstance(ending, AttemptFailed):
         move = Move.TIME_OUT if ending.error.reason == retry.TASK_TIMEOUT else Move.FAIL
-        return Cause(move, End.FAILED, ending.error.reason, ending.error)
+        return Cause(move, LeaseEnd.FAILED, ending.error.reason, ending.error)
     reason = ending.reason.name
     if not started:
-        return Cause(Move.GIVE_BACK, End.RELEASED, reason, refused=ending.reason is Release.REFUSED)
+        return Cause(Move.GIVE_BACK, LeaseEnd.RELEASED, reason, refused=ending.reason is Release.REFUSED)
     error = TaskError(retry.WORKER_LOST, f"the worker gave the task back after its CLI had started ({reason})")
-    return Cause(Move.LOSE, End.RELEASED, retry.WORKER_LOST, error, counted=False)
+    return Cause(Move.LOSE, LeaseEnd.RELEASED, retry.WORKER_LOST, error, counted=False)
 
 
-def lost(message: str) -> Cause:
+def loss_cause(message: str) -> Cause:
     """The cause of a lease that ran out, or whose run died with its worker."""
-    return Cause(Move.LOSE, End.LOST, retry.WORKER_LOST, TaskError(retry.WORKER_LOST, message))
+    return Cause(Move.LOSE, LeaseEnd.LOST, retry.WORKER_LOST, TaskError(retry.WORKER_LOST, message))
 
 
 def resolve(status: Status, cause: Cause, counters: Counters, *, max_losses: int, jitter: float) -> Resolution:
@@ -193,7 +195,7 @@ def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitt
     said = f": {deferral.asked.message}" if deferral.asked.message else ""
     if deferrals >= deferral.limit:
         error = TaskError(retry.DEFERRED, f"the CLI asked {deferrals} times in a row to come back later{said}")
-        return _after_failure(status, Cause(Move.FAIL, End.FAILED, error.reason, error), counters, jitter)
-    delay = retry.pause(deferral.asked.pause, jitter)
+        return _after_failure(status, Cause(Move.FAIL, LeaseEnd.FAILED, error.reason, error), counters, jitter)
+    delay = retry.deferral_wait(deferral.asked.pause, jitter)
     step = Step(status, after(status, Move.DEFER), retry.DEFERRED, f"offered again in {delay:.0f} s{said}")
     return Resolution(Status.PENDING, (step,), Requeue.BACKOFF, counters.retry_count, 0, 0, delay, deferrals=deferrals)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 INITIAL_BACKOFF_MS = 30_000
 BACKOFF_MULTIPLIER = 2.0
 MAX_BACKOFF_MS = 600_000
-REFUSAL_CAP = 60.0
+MAX_REFUSAL_WAIT = 60.0
 MAX_REFUSALS = 10
 
 WORKER_LOST = "WORKER_LOST"
@@ -39,7 +39,7 @@ _MAX_EXPONENT = 100
 """As many retries as a task may have; keeps the power below what a double holds."""
 
 
-class Backoff(NamedTuple):
+class RetryBackoff(NamedTuple):
     """How long a task waits before its retries, as its submit says. None: the default."""
 
     initial_ms: int | None = None
@@ -60,10 +60,10 @@ class Backoff(NamedTuple):
         return min(most, initial * multiplier ** min(retry_count - 1, _MAX_EXPONENT) * (0.9 + 0.2 * jitter)) / 1e3
 
 
-DEFAULT_BACKOFF = Backoff()
+DEFAULT_BACKOFF = RetryBackoff()
 
 
-def pause(asked: float, jitter: float) -> float:
+def deferral_wait(asked: float, jitter: float) -> float:
     """Seconds before a deferred task is offered again: what its CLI `asked` for, within bounds, and up to a tenth more.
 
     `jitter` in [0, 1): tasks that were deferred together don't come back together, and none too early.
@@ -75,4 +75,4 @@ def refusal_wait(refusals: int) -> float | None:
     """Seconds before a refused task is offered again: 1, 2, 4 … at most 60; None at the tenth refusal in a row."""
     if refusals >= MAX_REFUSALS:
         return None
-    return min(REFUSAL_CAP, 2.0 ** (refusals - 1))
+    return min(MAX_REFUSAL_WAIT, 2.0 ** (refusals - 1))

@@ -31,7 +31,7 @@ class StartQuota:
     being claimed since. `starts`: what was counted, oldest first; those of one second stand together.
     """
 
-    most: int
+    limit: int
     now: datetime
     let_in: int = 0
     starts: Sequence[Starts] = ()
@@ -49,7 +49,7 @@ class StartQuota:
     @property
     def seats(self) -> int:
         """How many tasks may have a tag now."""
-        return max(0, self.most - sum(it.number for it in self.starts))
+        return max(0, self.limit - sum(it.number for it in self.starts))
 
     @property
     def next_seat(self) -> float | None:

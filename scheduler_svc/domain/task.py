@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scheduler_svc.domain.brief import TEXTS, Brief
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
 
 DEFAULT_PRIORITY = 5
 DEFAULT_MAX_RETRIES = 3
@@ -39,7 +39,7 @@ class NewTask(NamedTuple):
     schedule_time: datetime | None = None
     request_id: str = ""
     labels: Mapping[str, str] = _NONE
-    backoff: Backoff = DEFAULT_BACKOFF
+    backoff: RetryBackoff = DEFAULT_BACKOFF
 
     def fingerprint(self) -> bytes:
         """16 bytes that differ where the payload differs; what `request_id` is compared by."""
@@ -58,7 +58,7 @@ class NewTask(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class AttemptProgress:
     """How far an attempt is: percent 0 to 100, a step's name, a text."""
 
     percent: int = 0
@@ -94,14 +94,14 @@ class Task(NamedTuple):
     auto_retry: bool
     labels: Mapping[str, str]
     request_id: str
-    backoff: Backoff = DEFAULT_BACKOFF
+    backoff: RetryBackoff = DEFAULT_BACKOFF
     attempt: int = 0
     fence: int | None = None
     worker_id: str = ""
     submit_time: datetime | None = None
     start_time: datetime | None = None
     timeout_time: datetime | None = None
-    progress: Progress | None = None
+    progress: AttemptProgress | None = None
     retry_count: int = 0
     error: TaskError | None = None
     content_id: int = 0

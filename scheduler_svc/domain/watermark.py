@@ -27,17 +27,17 @@ class Watermark:
     def __init__(self) -> None:
         self._unsettled: Snapshot | None = None
 
-    def settled(self, look: Snapshot) -> int | None:
+    def settled(self, snapshot: Snapshot) -> int | None:
         """The highest number that is known to be settled by this look; None where it does not show any.
 
         A look that does not settle its own last number is kept until a later one does: under load there is always
         some transaction that is older than the newest look, but those older than a certain look end.
         """
-        if look.oldest >= look.own:
+        if snapshot.oldest >= snapshot.own:
             self._unsettled = None
-            return look.last
-        kept, self._unsettled = self._unsettled or look, look
-        if look.oldest >= kept.own:
+            return snapshot.last
+        kept, self._unsettled = self._unsettled or snapshot, snapshot
+        if snapshot.oldest >= kept.own:
             return kept.last
         self._unsettled = kept
         return None

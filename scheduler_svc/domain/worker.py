@@ -65,7 +65,7 @@ class DesiredState:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class PoolWorker:
     """A worker as GetWorkerPool shows it."""
 
     worker_id: str
@@ -85,7 +85,7 @@ class Worker:
     """Since when it is unhealthy; None where it is not, or is not connected."""
     last_error: str = ""
 
-    def without_error(self) -> Worker:
+    def without_error(self) -> PoolWorker:
         """For whoever may not see every account's tasks: an error may quote one."""
         return replace(self, last_error="")
 
@@ -94,7 +94,7 @@ class Worker:
 class WorkerPool:
     """A page of the workers, and counts of all of them: connected ones, of these the busy ones; pending tasks."""
 
-    workers: tuple[Worker, ...]
+    workers: tuple[PoolWorker, ...]
     connected: int
     active: int
     queue_size: int

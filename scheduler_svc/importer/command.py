@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import sqlalchemy as sa
 
 from scheduler_svc.application.imports.run import Import
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.old_rows import CannotImport
@@ -86,7 +86,7 @@ def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
             alone.dispose()
 
 
-def _tell(notifier: PgNotifier, signals: Signals) -> None:
+def _tell(notifier: PgNotifier, signals: CommitSignals) -> None:
     """Tells the schedulers what is committed. Who isn't told looks by itself."""
     if signals.for_others:
         with suppress(StoreUnavailable):

@@ -8,12 +8,17 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from scheduler_svc.application.imports.run import Tally
-from scheduler_svc.domain.old_rows import Kind
+from scheduler_svc.application.imports.run import ImportTally
+from scheduler_svc.domain.old_rows import RowKind
 from scheduler_svc.live_line import LiveLine
 
 _BAR = 30
-_PLURALS = {Kind.ACCOUNT: "accounts", Kind.TASK: "tasks", Kind.CONTENT: "contents", Kind.POOL_ENTRY: "pool entries"}
+_PLURALS = {
+    RowKind.ACCOUNT: "accounts",
+    RowKind.TASK: "tasks",
+    RowKind.CONTENT: "contents",
+    RowKind.POOL_ENTRY: "pool entries",
+}
 
 
 class Report:
@@ -22,24 +27,24 @@ class Report:
     def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out = out
         self._bar = _Bar(err)
-        self._tallies: dict[Kind, Tally] = {}
+        self._tallies: dict[RowKind, ImportTally] = {}
 
-    def begins(self, kind: Kind, total: int) -> None:
+    def begins(self, kind: RowKind, total: int) -> None:
         self._bar.begin(_PLURALS[kind], total)
 
     def moved(self, rows: int) -> None:
         self._bar.move(rows)
 
-    def left_out(self, kind: Kind, old_id: int, reason: str) -> None:
+    def left_out(self, kind: RowKind, old_id: int, reason: str) -> None:
         self._bar.clear()
         print(f"left out: {kind.label} {old_id}: {reason}", file=self._out)
 
-    def without_id(self, kind: Kind, rows: int) -> None:
+    def without_id(self, kind: RowKind, rows: int) -> None:
         self._bar.clear()
         reason = "their ids are no whole numbers of 18 digits at most"
         print(f"left out: {rows:,} {_PLURALS[kind]}: {reason}", file=self._out)
 
-    def ends(self, kind: Kind, tally: Tally) -> None:
+    def ends(self, kind: RowKind, tally: ImportTally) -> None:
         self._bar.clear()
         self._tallies[kind] = tally
 

@@ -1,7 +1,7 @@
-"""Group commit: while one transaction runs, what arrives gathers and becomes the next one.
+"""Group commit: the items that arrive while one transaction runs become the next transaction.
 
-No timer adds latency on an idle system; under load the groups grow by themselves, and callers share them. An item that
-needs a lock which somebody else holds is set aside and tried again, and the rest of its group goes on.
+No timer adds latency on an idle system; under load the groups grow by themselves, and callers share them fairly. An
+item that needs a lock which another session holds is set aside and retried; the rest of its group goes on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -27,161 +26,158 @@ from scheduler_svc.domain.errors import (
 )
 from scheduler_svc.domain.system import LaneState
 from scheduler_svc.loops.fair_queue import FairQueue
-from scheduler_svc.loops.set_aside import SetAside
+from scheduler_svc.loops.service import ThreadService
+from scheduler_svc.loops.set_aside import SetAsideItems
 from scheduler_svc.loops.supervision import Supervision
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-Errand = Callable[[], None]
+AfterCommit = Callable[[], None]
+"""Work of the committer's thread after the commit."""
 
 SHORT_LOCK_TIMEOUT = 0.05
-"""Seconds that a group waits for a lock while something is set aside, or once it has waited in vain."""
+"""Seconds that a group waits for a lock while some item is set aside, or after a first wait failed."""
 SEARCH_TIMEOUT = 1.0
-"""Seconds that a lane looks for the items which can't get a lock; what it has not tried by then is set aside too."""
+"""Seconds to find the items that can't get a lock; those not tried by then are set aside too."""
 RETRY_TIMEOUT = 0.2
-"""Seconds that it looks among those that are set aside: new items wait meanwhile."""
-TURN_PATIENCE = 10.0
-"""Seconds that an item waits for its caller's turn while groups are answered."""
-SHARES = 10
-"""A caller's part of a group, where others wait, is one of so many."""
-SLOW = 1.0
-"""Seconds for a group that are the database's fault: whose turn did not come meanwhile goes on waiting."""
+"""Seconds to retry the items that are set aside; new items wait meanwhile."""
+QUEUE_TIMEOUT = 10.0
+"""Seconds that an item waits for its group while groups are answered."""
+GROUP_SHARES = 10
+"""While several callers wait, each has one of so many shares of a group."""
+SLOW_GROUP_LIMIT = 1.0
+"""Seconds. A group that takes longer is the database's fault: items that wait meanwhile don't time out."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[T, R]):
     item: T
     future: asyncio.Future[R]
-    errand: Errand | None
+    after_commit: AfterCommit | None
     weight: int
     since: float
-    who: str
+    caller: str
 
 
-class GroupCommitter(Generic[T, R]):
-    """One thread, one transaction at a time, one answer an item."""
+class GroupCommitter(ThreadService, Generic[T, R]):
+    """One thread, one transaction at a time, one answer an item. `commit`, `submit` and `post` on the event loop."""
 
     def __init__(
         self,
-        name: str,
+        kind: str,
         database: Database,
         work: Callable[[Tx, Sequence[T]], Sequence[R | DomainError]],
         *,
         weight: Callable[[T], int],
         max_weight: int,
         max_waiting: int | None,
-        lock_patience: float,
+        max_lock_wait: float,
         keys: Callable[[T], Iterable[Hashable]] = lambda _: (),
         caller: Callable[[], str] | None = None,
-        errand: Callable[[], Errand | None] = lambda: None,
+        after_commit: Callable[[], AfterCommit | None] = lambda: None,
         supervision: Supervision | None = None,
     ) -> None:
         """`work` answers each item of a group, in order.
 
-        A group's weights sum to `max_weight` or little more, those of what waits for its group to `max_waiting` or
-        little more (None: the callers see to that). An item that can't get its locks fails with LockTimeout after
-        `lock_patience` seconds; items that share one of their `keys` are never reordered. An idle lane asks for an
-        errand, on the event loop, and its thread runs it once the item that came is committed.
-
-        `caller` says, where an item comes, whose it is: then callers share the groups and `max_waiting`, what waits
-        for its turn too long fails, and what its caller gives up before is left out. None: first come, first served.
+        Args:
+            kind: of its items; names the thread.
+            database: of its thread alone.
+            work: runs in one transaction a group.
+            weight: of an item.
+            max_weight: of a group; it may be exceeded a little.
+            max_waiting: weight of all items that wait for their group; it may be exceeded a little. None: the callers
+                bound it.
+            max_lock_wait: seconds after which an item that can't get its locks fails with LockTimeout.
+            keys: items that share a key are never reordered.
+            caller: names the caller when an item comes. Callers then share the groups and `max_waiting`, an item that
+                waits too long fails, and an item that its caller cancels is left out. None: first come, first served.
+            after_commit: called when an item comes while none waits; what it returns runs on the thread once that
+                item is committed.
+            supervision: restarts the thread's work.
         """
-        self.name = name
+        super().__init__(f"lane-{kind}", supervision)
         self._database = database
         self._work = work
         self._weight = weight
-        self._lock_patience = lock_patience
+        self._max_lock_wait = max_lock_wait
         self._caller = caller
-        self._entries: FairQueue[_Entry[T, R]] = FairQueue(most=max_weight, share=max(1, max_weight // SHARES))
+        self._entries: FairQueue[_Entry[T, R]] = FairQueue(
+            max_weight=max_weight, share=max(1, max_weight // GROUP_SHARES)
+        )
         self._waits_since = -math.inf
-        self._aside: SetAside[_Entry[T, R]] = SetAside(lambda entry: keys(entry.item))
-        self._supervision = supervision or Supervision()
-        self._thread = threading.Thread(target=self._run, name=f"lane-{name}")
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = threading.Event()
+        self._aside: SetAsideItems[_Entry[T, R]] = SetAsideItems(lambda entry: keys(entry.item))
         self._max_waiting = max_waiting
         self._waiting = 0
         self._weights: Counter[str] = Counter()
         self._open: dict[_Entry[T, R], None] = {}
         self._answered_at = time.monotonic()
-        self._errand = errand
+        self._after_commit = after_commit
 
-    def start(self) -> None:
-        """Takes items from now on; call it on the event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
-
-    async def put(self, item: T) -> R:
-        """The answer to `item`, once it is committed. Raises the domain error that refused it."""
+    async def commit(self, item: T) -> R:
+        """Returns the answer to `item` once it is committed. Raises the domain error that refused it."""
         return await self.submit(item)
 
     def submit(self, item: T) -> asyncio.Future[R]:
-        """The same without waiting: items are answered in the order of these calls. Call it on the event loop."""
-        assert self._loop is not None, "start the lane first"
+        """Like `commit` without waiting. Items are answered in the order of these calls."""
+        assert self._loop is not None, "start it first"
         future: asyncio.Future[R] = self._loop.create_future()
-        who = self._caller() if self._caller else ""
-        if refusal := self._refusal(who):
+        caller = self._caller() if self._caller else ""
+        if refusal := self._refusal(caller):
             future.set_exception(refusal)
         else:
-            errand = None if self._waiting else self._errand()
-            entry = _Entry(item, future, errand, self._weight(item), time.monotonic(), who)
+            after_commit = None if self._waiting else self._after_commit()
+            entry = _Entry(item, future, after_commit, self._weight(item), time.monotonic(), caller)
             self._waiting += entry.weight
-            self._weights[who] += entry.weight
+            self._weights[caller] += entry.weight
             self._open[entry] = None
-            self._entries.put(who, entry)
+            self._entries.put(caller, entry)
         return future
 
-    def _refusal(self, who: str) -> DomainError | None:
-        """Why nothing more is taken of this caller: who has less than a share waiting is never refused for others."""
+    def _refusal(self, caller: str) -> DomainError | None:
+        """Why the caller's item is refused. A caller with less than its share waiting is not refused for others."""
         if self._stopping.is_set():
             return ShuttingDown()
         if self._max_waiting is None or self._waiting < self._max_waiting:
             return None
-        if not self._weights.keys() - {who}:
+        if not self._weights.keys() - {caller}:
             return StoreUnavailable("the database can't keep up with what is submitted; try again")
-        if self._weights[who] * len(self._weights.keys() | {who}) < self._max_waiting:
+        if self._weights[caller] * len(self._weights.keys() | {caller}) < self._max_waiting:
             return None
         return TooManyCalls("this caller has its share of the tasks that may wait to be stored")
 
-    def tell(self, item: T) -> None:
-        """The same, where nobody waits for the answer: what it would have done happens otherwise, later."""
+    def post(self, item: T) -> None:
+        """Like `submit`, and drops the answer: if the item fails, another mechanism does its work later."""
         self.submit(item).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def state(self) -> LaneState:
-        """How it stands: `idle_for` since the database last answered a group. Call it on the event loop."""
+        """The present state; `idle_for` counts from the last answer of the database. Call it on the event loop."""
         now = time.monotonic()
         oldest = next(iter(self._open), None)
         age = now - oldest.since if oldest else 0.0
         return LaneState(age, now - self._answered_at, waiting=len(self._open), set_aside=len(self._aside))
 
-    async def stop(self) -> None:
-        """Answers what is under way, then ends. What is set aside then fails with LockTimeout."""
-        if self._loop is None:
-            return
-        if not self._stopping.is_set():
-            self._stopping.set()
-            self._entries.close()
-        await asyncio.to_thread(self._thread.join)
-
-    def _run(self) -> None:
-        self._supervision.run(self._thread.name, self._serve, self._stopping)
-        self._stopping.set()  # where it was given up, too
+    def run_once(self) -> bool:
+        """Takes the next group and answers it; returns whether another one may follow."""
+        group, more = self._entries.take(self._aside.until_next_try())  # none: it is time to retry what is set aside
+        begun = time.monotonic()
+        try:
+            self._process(self._without_cancelled(group))
+        except BaseException:
+            self._resolve([(entry, StoreUnavailable()) for entry in group])
+            raise
+        finally:
+            _run_after_commit(group)
+        self._fail_late(begun)
+        return more
 
     def _serve(self) -> None:
-        more = True
-        while more:
-            group, more = self._entries.take(self._aside.until_next_try())
-            begun = time.monotonic()
-            try:
-                self._process(self._wanted(group))
-            except BaseException:
-                self._resolve([(entry, StoreUnavailable()) for entry in group])
-                raise
-            finally:
-                _run_errands(group)
-            self._refuse_late(begun)
-        self._give_up(self._aside.take())
+        while self.run_once():
+            pass
+        self._fail_locked(self._aside.take())
+
+    def _interrupt(self) -> None:
+        self._entries.close()
 
     def _process(self, group: list[_Entry[T, R]]) -> None:
         if self._aside.until_next_try() == 0.0:
@@ -189,26 +185,26 @@ class GroupCommitter(Generic[T, R]):
         if group:
             self._resolve(self._answer(self._aside.pass_on(group)))
 
-    def _wanted(self, group: list[_Entry[T, R]]) -> list[_Entry[T, R]]:
-        """A group without what was given up. `group` is empty when it is time to try again what is set aside."""
+    def _without_cancelled(self, group: list[_Entry[T, R]]) -> list[_Entry[T, R]]:
+        """Returns the group without the entries that their callers have cancelled."""
         if self._caller is None:
             return group
         self._resolve([(entry, StoreUnavailable()) for entry in group if entry.future.cancelled()])
         return [entry for entry in group if not entry.future.cancelled()]
 
-    def _refuse_late(self, begun: float) -> None:
-        """Fails what has waited for its turn for too long; but not where a group took so long that began then."""
+    def _fail_late(self, begun: float) -> None:
+        """Fails entries that have waited too long, unless a group was slow meanwhile; the last one began at `begun`."""
         now = time.monotonic()
-        if now - begun > SLOW:
+        if now - begun > SLOW_GROUP_LIMIT:
             self._waits_since = now
-        if self._caller is None or now - self._waits_since < TURN_PATIENCE:
+        if self._caller is None or now - self._waits_since < QUEUE_TIMEOUT:
             return
-        late = self._entries.take_older(now - TURN_PATIENCE)
-        self._resolve([(entry, WaitedTooLong(TURN_PATIENCE)) for entry in late])
-        _run_errands(late)
+        late = self._entries.take_older(now - QUEUE_TIMEOUT)
+        self._resolve([(entry, WaitedTooLong(QUEUE_TIMEOUT)) for entry in late])
+        _run_after_commit(late)
 
     def _answer(self, group: list[_Entry[T, R]]) -> list[_Answer[T, R]]:
-        """Runs a group. Where it can't get a lock, those that need it are set aside, and the others answered."""
+        """Answers a group, except for entries that can't get a lock: those are set aside."""
         if not group:
             return []
         try:
@@ -217,7 +213,7 @@ class GroupCommitter(Generic[T, R]):
             return self._search(group, time.monotonic() + SEARCH_TIMEOUT)
 
     def _search(self, group: list[_Entry[T, R]], until: float) -> list[_Answer[T, R]]:
-        """Halves a group until the items that can't get a lock stand alone; sets those aside, and what is not tried."""
+        """Halves a group until single entries can't get a lock; sets those and the untried ones aside."""
         group = self._aside.pass_on(group)
         if not group:
             return []
@@ -233,23 +229,23 @@ class GroupCommitter(Generic[T, R]):
         return []
 
     def _try_again(self) -> None:
-        """Tries what is set aside; what has waited for too long fails."""
+        """Retries the entries that are set aside; those that have waited too long fail."""
         now = time.monotonic()
         waiting: list[_Entry[T, R]] = []
         over: list[_Entry[T, R]] = []
         for entry in self._aside.take():
-            patient = now - entry.since < self._lock_patience and not entry.future.done()
-            (waiting if patient else over).append(entry)
-        self._give_up(over)
+            in_time = now - entry.since < self._max_lock_wait and not entry.future.done()
+            (waiting if in_time else over).append(entry)
+        self._fail_locked(over)
         self._resolve(self._search(waiting, now + RETRY_TIMEOUT))
 
-    def _give_up(self, entries: list[_Entry[T, R]]) -> None:
+    def _fail_locked(self, entries: list[_Entry[T, R]]) -> None:
         self._resolve([(entry, LockTimeout()) for entry in entries])
 
     def _attempt(self, group: list[_Entry[T, R]], lock_timeout: float | None) -> list[_Answer[T, R]]:
-        """Runs a group; one that fails for the sake of an item is halved until that item stands alone.
+        """Runs a group. If one item makes it fail, the group is halved until that item is alone.
 
-        Raises LockTimeout, where nothing of the group is done.
+        Raises LockTimeout; nothing of the group is done then.
         """
         try:
             return self._database.run(lambda tx: self._work_on(tx, group), lock_timeout=lock_timeout)
@@ -268,10 +264,8 @@ class GroupCommitter(Generic[T, R]):
         return list(zip(group, answers, strict=True))
 
     def _resolve(self, answers: list[_Answer[T, R]]) -> None:
-        assert self._loop is not None
         if answers:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits
-                self._loop.call_soon_threadsafe(self._set_all, answers)
+            self._call_soon(self._set_all, answers)
 
     def _set_all(self, answers: list[_Answer[T, R]]) -> None:
         if any(not isinstance(answer, StoreUnavailable) for _, answer in answers):
@@ -281,23 +275,23 @@ class GroupCommitter(Generic[T, R]):
                 continue
             del self._open[entry]
             self._waiting -= entry.weight
-            self._weights[entry.who] -= entry.weight
-            if not self._weights[entry.who]:
-                del self._weights[entry.who]
+            self._weights[entry.caller] -= entry.weight
+            if not self._weights[entry.caller]:
+                del self._weights[entry.caller]
             if entry.future.done():
-                continue  # its caller has gone
+                continue  # its caller has cancelled it
             if isinstance(answer, BaseException):
                 entry.future.set_exception(answer)
             else:
                 entry.future.set_result(answer)
 
 
-def _run_errands(entries: Iterable[_Entry[T, R]]) -> None:
-    """Whatever has become of these: who gave an errand waits for it."""
+def _run_after_commit(entries: Iterable[_Entry[T, R]]) -> None:
+    """Runs it also for entries that failed: the dispatcher waits for its end."""
     for entry in entries:
-        if entry.errand:
-            errand, entry.errand = entry.errand, None
-            errand()
+        if entry.after_commit:
+            after_commit, entry.after_commit = entry.after_commit, None
+            after_commit()
 
 
 _Answer = tuple[_Entry[T, R], R | BaseException]

@@ -1,25 +1,28 @@
-"""The listener: hears what other replicas committed. A hint each; after an absence everything is looked at anew."""
+"""The listener: receives what other replicas committed.
+
+Each notification is a hint. After a lost connection everything is read anew.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
-from scheduler_svc.application.signals import Signals, parse
+from scheduler_svc.application.signals import CommitSignals, parse
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.loops.service import ThreadService
 from scheduler_svc.loops.supervision import Supervision
 
-_RETRY = 0.5
+RETRY_INTERVAL = 0.5
+"""Seconds until the next try to connect."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Notifications(Protocol):
-    """See `store/notifications.py`."""
+    """See `store/engine/notifications.py`."""
 
     def open(self) -> None: ...
     def wait(self) -> list[str]: ...
@@ -28,65 +31,51 @@ class Notifications(Protocol):
     def close(self) -> None: ...
 
 
-class Listener:
-    """One thread; calls back on the event loop."""
+class Listener(ThreadService):
+    """Calls back on the event loop."""
 
     def __init__(
         self,
         notifications: Notifications,
         origin: str,
         *,
-        told: Callable[[Signals], None],
-        back: Callable[[], None],
+        on_signals: Callable[[CommitSignals], None],
+        on_connected: Callable[[], None],
         supervision: Supervision | None = None,
     ) -> None:
-        """`told` gets another replica's signals; `back` says that some may have been missed."""
-        self._supervision = supervision or Supervision()
+        """`on_signals` gets the signals of replicas other than `origin`.
+
+        `on_connected` is called after each connect: signals may have been missed before.
+        """
+        super().__init__("listener", supervision)
         self._notifications = notifications
         self._origin = origin
-        self._told = told
-        self._back = back
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="listener")
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_signals = on_signals
+        self._on_connected = on_connected
+        self._connected = False
 
-    def start(self) -> None:
-        """Listens from now on; call it on the event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
-
-    async def stop(self) -> None:
-        """Ends at once."""
-        if self._loop is None:
-            return
-        self._stopping.set()
-        self._notifications.interrupt()
-        await asyncio.to_thread(self._thread.join)
-
-    def _run(self) -> None:
-        self._supervision.run("listener", self._serve, self._stopping)
-
-    def _serve(self) -> None:
+    def run_once(self) -> None:
+        """Waits for notifications and passes them on; connects first if needed."""
         try:
-            while not self._stopping.is_set():
-                try:
-                    self._notifications.open()
-                    self._call(self._back)
-                    self._listen()
-                except StoreUnavailable:
-                    _log.warning("the listener lost the database; it tries again", action="listen")
-                    self._notifications.pause(_RETRY)
-        finally:
-            self._notifications.close()
-
-    def _listen(self) -> None:
-        while not self._stopping.is_set():
+            if not self._connected:
+                self._notifications.open()
+                self._connected = True
+                self._call_soon(self._on_connected)
             for payload in self._notifications.wait():
                 origin, signals = parse(payload)
                 if origin != self._origin:
-                    self._call(self._told, signals)
+                    self._call_soon(self._on_signals, signals)
+        except StoreUnavailable:
+            self._connected = False
+            _log.warning("the listener lost the database; it tries again", action="listen")
+            self._notifications.pause(RETRY_INTERVAL)
 
-    def _call(self, callback: Callable[..., None], *args: object) -> None:
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            self._loop.call_soon_threadsafe(callback, *args)
+    def _serve(self) -> None:
+        try:
+            super()._serve()
+        finally:
+            self._connected = False
+            self._notifications.close()
+
+    def _interrupt(self) -> None:
+        self._notifications.interrupt()

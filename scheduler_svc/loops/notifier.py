@@ -1,106 +1,97 @@
-"""The notifier: tells the other replicas what this one has committed, after the commit and never within it.
+"""The notifier: sends the signals of this replica's commits to the other replicas, after the commit and never in it.
 
-A NOTIFY takes a lock of the whole cluster before its transaction is flushed, and holds it until that is over: lanes
-that notify would commit one at a time. So what is to be told gathers here, and goes out from one connection, in a
-transaction that flushes nothing: at once where nothing was told for a moment, else with whatever was committed since.
+A NOTIFY takes a lock of the whole cluster before its transaction is flushed, and holds it until the end: transactions
+that notify commit one at a time. So signals gather here and go out on one connection, in a transaction that flushes
+nothing: at once if nothing was sent just before, else together with whatever was committed meanwhile.
 
-What can't be told is dropped, and the others are told to look anew instead. A replica that dies before it has told does
-not even do that: who waits for a hint looks by itself, too.
+Signals that can't be sent are dropped, and the other replicas are told to read everything anew. A replica that dies
+before it has sent its signals does not even do that; whoever waits for a hint also looks from time to time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
 
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.loops.service import ThreadService
 from scheduler_svc.loops.supervision import Supervision
 
-REST = 0.005
-"""Seconds between two rounds: what is committed meanwhile is told together."""
-RETRY = 0.5
+SEND_INTERVAL = 0.005
+"""Seconds between two rounds: what is committed meanwhile is sent together."""
+RETRY_INTERVAL = 0.5
 """Seconds until the next try while the database is away."""
-BACKLOG = 50_000
-"""Items that wait to be told; beyond it they are dropped."""
+MAX_BACKLOG = 50_000
+"""Items that wait to be sent; beyond it they are dropped."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Channel(Protocol):
-    """See `store/notifications.py`."""
+class NotifySender(Protocol):
+    """See `store/engine/notifications.py`."""
 
     def send(self, payloads: Sequence[str]) -> None: ...
     def close(self) -> None: ...
 
 
-class Notifier:
-    """One thread; any thread may tell it something."""
+class Notifier(ThreadService):
+    """Any thread may call `notify` and `notify_missed`, also before the start."""
 
-    def __init__(self, channel: Channel, origin: str, supervision: Supervision | None = None) -> None:
+    def __init__(self, sender: NotifySender, origin: str, supervision: Supervision | None = None) -> None:
         """`origin` names this replica."""
-        self._supervision = supervision or Supervision()
-        self._channel = channel
+        super().__init__("notifier", supervision)
+        self._sender = sender
         self._origin = origin
         self._lock = threading.Lock()
-        self._waiting = Signals()
+        self._waiting = CommitSignals()
         self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notifier")
 
-    def start(self) -> None:
-        """Sends from now on."""
-        self._thread.start()
-
-    async def stop(self) -> None:
-        """Sends what waits, if it can, and ends."""
-        self._stopping.set()
-        self._wake.set()
-        await asyncio.to_thread(self._thread.join)
-
-    def tell(self, signals: Signals) -> None:
-        """These are of a transaction that is committed."""
+    def notify(self, signals: CommitSignals) -> None:
+        """Sends the signals of a committed transaction soon."""
         with self._lock:
             self._waiting.add(signals)
-            if self._waiting.items > BACKLOG:
-                self._waiting = Signals.look_anew()
+            if self._waiting.items > MAX_BACKLOG:
+                self._waiting = CommitSignals.reread_all()
         self._wake.set()
 
-    def missed(self) -> None:
-        """Something may have been committed that nobody can be told of."""
+    def notify_missed(self) -> None:
+        """Tells the others that signals were missed: something may be committed of which nothing is known."""
         with self._lock:
-            self._waiting = Signals.look_anew()
+            self._waiting = CommitSignals.reread_all()
         self._wake.set()
 
-    def _run(self) -> None:
-        self._supervision.run(self._thread.name, self._serve, self._stopping)
+    def run_once(self) -> None:
+        """Waits for signals and sends them."""
+        self._wake.wait()
+        self._wake.clear()
+        self._stopping.wait(SEND_INTERVAL if self._send() else RETRY_INTERVAL)
 
     def _serve(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            self._stopping.wait(REST if self._send() else RETRY)
+        super()._serve()
         self._send()
-        self._channel.close()
+        self._sender.close()
+
+    def _interrupt(self) -> None:
+        self._wake.set()
 
     def _send(self) -> bool:
-        """Tells what waits; whether that went well."""
+        """Sends what waits; returns False if the database is away."""
         with self._lock:
-            told, self._waiting = self._waiting, Signals()
-        if not (told.for_others or told.moved):
+            signals, self._waiting = self._waiting, CommitSignals()
+        if not (signals.for_others or signals.moved):
             return True
         try:
-            self._channel.send(told.payloads(self._origin))
+            self._sender.send(signals.payloads(self._origin))
         except StoreUnavailable:
-            if not told.missed:
-                _log.warning("the other replicas can't be told; they will be told to look anew", action="notify")
-            self.missed()
+            if not signals.missed:
+                _log.warning("the other replicas can't be notified; later they will read anew", action="notify")
+            self.notify_missed()
             return False
         except Exception:
-            self.missed()
+            self.notify_missed()
             raise
         return True

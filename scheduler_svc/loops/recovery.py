@@ -1,4 +1,4 @@
-"""The loops that time drives: the reaper, the due loop and the housekeeping."""
+"""What the timed loops do: the reaper, the due loop, the housekeeping and the floors."""
 
 from __future__ import annotations
 
@@ -26,53 +26,51 @@ _log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_INTERVAL = 5.0
 MAX_FOLDS = 20
-"""Batches of deltas that are folded at a time; without an end it would chase what is added meanwhile."""
-LOOK_INTERVAL = 10.0
-"""Seconds after which the due loop looks for itself: signals are hints."""
-TAKEN_ELSEWHERE = 0.1
-"""Seconds until the due loop looks again at what another replica is just taking."""
-VACUUM_AFTER = 5_000
-"""Moves after which the narrow tables are vacuumed."""
+"""Batches of count deltas folded in a round; without a bound it would chase those added meanwhile."""
+MAX_DUE_INTERVAL = 10.0
+"""Seconds after which the due loop reads without a signal: one may be lost."""
+MIN_DUE_INTERVAL = 0.1
+"""Seconds until the due loop reads again what another replica is taking now."""
+MIN_MOVES_TO_VACUUM = 5_000
 FLOORS_INTERVAL = 1.0
-RAISE_AFTER = 2_000
-"""Moves after which the floors are raised."""
-RAISE_TRIES = 10
-RAISE_PAUSE = 0.01
-"""Seconds between tries: whoever gives tags does so for a few milliseconds."""
+MIN_MOVES_TO_RAISE = 2_000
+MAX_RAISE_TRIES = 10
+RAISE_RETRY_INTERVAL = 0.01
+"""Seconds between tries: tags are given within a few milliseconds."""
 UNCOVER_INTERVAL = 60.0
 
 
 def reaper(
     calls: Calls,
     settings: ReaperSettings,
-    store_there: Callable[[bool], None],
+    on_available: Callable[[bool], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
-    """Three ticks a heartbeat interval: they end what ran out, and show whether the database is there.
+    """Ends expired leases, three times a heartbeat interval.
 
-    One that does not answer within an interval counts as away.
+    `on_available` gets whether the database answers; it counts as away after an interval without an answer.
     """
     watch = ClockWatch(settings.lease_ttl, settings.heartbeat_interval)
-    caution = SkipLocked(calls)
+    skipping = SkipLocked(calls)
     ran_ahead = False
 
     async def run_once() -> float:
         nonlocal ran_ahead
-        ticking = asyncio.ensure_future(caution.run(reap, settings, watch, clock))
+        ticking = asyncio.ensure_future(skipping.run(reap, settings, watch, clock))
         try:
             done, _ = await asyncio.wait({ticking}, timeout=settings.heartbeat_interval)
             if not done:
-                store_there(False)
+                on_available(False)
             reaped = await ticking
         except LockTimeout:
-            store_there(True)  # it answers: others can be served
+            on_available(True)  # it answers: others can be served
             raise
         except StoreUnavailable:
-            store_there(False)
+            on_available(False)
             raise
-        store_there(True)
+        on_available(True)
         if reaped.runs_ahead and not ran_ahead:
-            _log.warning("the database's clock runs ahead of ours: no lease runs out for a while", action="reap")
+            _log.warning("the database's clock runs ahead of ours: no lease expires for a while", action="reap")
         ran_ahead = reaped.runs_ahead
         return 0.0 if reaped.full else settings.heartbeat_interval / 3
 
@@ -80,21 +78,21 @@ def reaper(
 
 
 def due(calls: Calls) -> Run:
-    """Lets be claimed what has waited for its time; sleeps until the next one is due, or a signal."""
-    caution = SkipLocked(calls)
+    """Makes tasks ready whose time has come; sleeps until the next one is due."""
+    skipping = SkipLocked(calls)
 
     async def run_once() -> float:
-        promoted = await caution.run(promote_due)
+        promoted = await skipping.run(promote_due)
         if promoted.next_due is None:
-            return LOOK_INTERVAL
-        soonest = 0.0 if promoted.count else TAKEN_ELSEWHERE
-        return min(max(soonest, promoted.next_due), LOOK_INTERVAL)
+            return MAX_DUE_INTERVAL
+        soonest = 0.0 if promoted.count else MIN_DUE_INTERVAL
+        return min(max(soonest, promoted.next_due), MAX_DUE_INTERVAL)
 
     return run_once
 
 
 class Housekeeping:
-    """Folds counts and vacuums the narrow tables, each few seconds, while anything moves."""
+    """Folds counts and vacuums the narrow tables, every few seconds while tasks move."""
 
     def __init__(self, calls: Calls, vacuum: Callable[[], None]) -> None:
         self._calls = calls
@@ -103,25 +101,25 @@ class Housekeeping:
         self._since_vacuum = 0
 
     def moved(self, count: int) -> None:
-        """So many tasks moved."""
+        """Counts so many moves of tasks."""
         self._moves += count
         self._since_vacuum += count
 
     async def run_once(self) -> float:
-        """Does what is worth doing; at rest, nothing."""
+        """Does what is worth doing; nothing if no task has moved."""
         if self._moves:
             self._moves = 0
             for _ in range(MAX_FOLDS):
                 if not await self._calls.run(fold_counts):
                     break
-        if self._since_vacuum >= VACUUM_AFTER:
+        if self._since_vacuum >= MIN_MOVES_TO_VACUUM:
             self._since_vacuum = 0
             await asyncio.to_thread(self._vacuum)
         return HOUSEKEEPING_INTERVAL
 
 
-class Floors:
-    """Raises the floors, each second while much moves, and looks from time to time whether one hides something."""
+class FloorRaiser:
+    """Raises the floors, each second while many tasks move, and checks each minute whether a floor hides a tag."""
 
     def __init__(self, calls: Calls, clock: Callable[[], float] = time.monotonic) -> None:
         self._calls = calls
@@ -130,22 +128,22 @@ class Floors:
         self._uncover_at = clock()
 
     def moved(self, count: int) -> None:
-        """So many tasks moved."""
+        """Counts so many moves of tasks."""
         self._moves += count
 
     async def run_once(self) -> float:
-        """Does what is worth doing; at rest, a look each minute."""
+        """Does what is worth doing."""
         if self._clock() >= self._uncover_at:
             self._uncover_at = self._clock() + UNCOVER_INTERVAL
             if found := await self._calls.run(uncover_tags):
-                _log.info("tasks that were given out of turn are seen again", action="floors", count=found)
-        if self._moves >= RAISE_AFTER and await self._raise():
+                _log.info("tasks below a floor are visible to claims again", action="floors", count=found)
+        if self._moves >= MIN_MOVES_TO_RAISE and await self._raise():
             self._moves = 0
         return FLOORS_INTERVAL
 
     async def _raise(self) -> bool:
-        for _ in range(RAISE_TRIES):
+        for _ in range(MAX_RAISE_TRIES):
             if await self._calls.run(raise_floors):
                 return True
-            await asyncio.sleep(RAISE_PAUSE)
+            await asyncio.sleep(RAISE_RETRY_INTERVAL)
         return False

@@ -1,4 +1,4 @@
-"""The retention loop: deletes what is older than it is kept, a batch at a time, then rests."""
+"""The retention loop: deletes what is older than its retention, a batch at a time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from scheduler_svc.application import retention
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.retention import Position, Sweep
 
-MAX_REST = 3_600.0
+MAX_INTERVAL = 3_600.0
 
 _log = structlog.get_logger(__name__)
 
 
 class Retention:
-    """One round goes through all sweeps. A run is one batch, so that it can be stopped soon."""
+    """A round goes through all sweeps. `run_once` does one batch, so that the loop stops soon."""
 
     def __init__(self, calls: Calls, *, tasks: timedelta | None, contents: timedelta | None) -> None:
-        """How long ended tasks and contents are kept; None: for ever."""
+        """How long ended tasks and contents are kept; None: forever."""
         self._calls = calls
         self._sweeps: list[tuple[str, Sweep]] = [
             ("silent workers", retention.silent_workers),
@@ -33,18 +33,18 @@ class Retention:
                 ("contents", retention.old_contents(contents)),
                 ("imported rows", retention.old_imports(contents)),
             ]
-        self._rest = rest(age for age in (tasks, contents) if age is not None)
+        self._interval = round_interval(age for age in (tasks, contents) if age is not None)
         self._next = 0
         self._position: Position = None
 
     async def run_once(self) -> float:
-        """Deletes the next batch; returns the seconds until the one after that."""
-        what, sweep = self._sweeps[self._next]
-        swept = await self._calls.run(retention.in_turn, sweep, self._position)
+        """Deletes the next batch; returns the seconds until the next one."""
+        name, sweep = self._sweeps[self._next]
+        swept = await self._calls.run(retention.sweep_exclusively, sweep, self._position)
         if swept is None:
             return self._end()
         if swept.deleted:
-            _log.info(f"{what} deleted", action="retention", count=swept.deleted)
+            _log.info(f"{name} deleted", action="retention", count=swept.deleted)
         if swept.more:
             self._position = swept.position
             return 0.0
@@ -53,9 +53,9 @@ class Retention:
 
     def _end(self) -> float:
         self._next, self._position = 0, None
-        return self._rest
+        return self._interval
 
 
-def rest(ages: Iterable[timedelta]) -> float:
-    """Seconds between two rounds: a tenth of what the shortest of these is kept for, within 1 s and an hour."""
-    return min([MAX_REST, *(max(age.total_seconds() / 10, 1.0) for age in ages)])
+def round_interval(ages: Iterable[timedelta]) -> float:
+    """Returns the seconds between two rounds: a tenth of the shortest age, from 1 s to an hour."""
+    return min([MAX_INTERVAL, *(max(age.total_seconds() / 10, 1.0) for age in ages)])

@@ -88,12 +88,12 @@ class Changes(Statements):
         """The last number drawn, committed or not; 0 before the first."""
         return int(self._row(_LAST_NUMBER)[0])
 
-    def place(self) -> tuple[str, int]:
+    def head(self) -> tuple[str, int]:
         """A text that names this history of the database, and no other one; the last number drawn."""
         origin, last = self._row(_PLACE)
         return origin, last
 
-    def look(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """The last number, and then which transactions run: see `domain.horizon`."""
         last = self.last()
         self._session.hold_back(_TAKE_ID, {})

@@ -15,10 +15,10 @@ from scheduler_svc.application.imports.ports import (
     ImportedContentRow,
     ImportedEntryRow,
     ImportedTaskRow,
-    PoolStanding,
+    PoolCandidate,
 )
 from scheduler_svc.domain.content import ReviewStatus
-from scheduler_svc.domain.old_rows import ImportRefused, Kind
+from scheduler_svc.domain.old_rows import ImportRefused, RowKind
 from scheduler_svc.store.contents.contents import CONTENT_COLUMNS
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
@@ -130,12 +130,12 @@ class Imports(Statements):
         """All sources that something was imported from, the first one first."""
         return [row[0] for row in self._rows(_SOURCES)]
 
-    def known(self, source_id: int, kind: Kind, old_ids: Iterable[int]) -> dict[int, int]:
+    def known(self, source_id: int, kind: RowKind, old_ids: Iterable[int]) -> dict[int, int]:
         """Those of these rows that were taken, each with what it is here."""
         ids = array("bigint", old_ids)
         return dict(self._rows(_KNOWN, source_id=source_id, kind=kind, ids=ids))
 
-    def remember(self, source_id: int, kind: Kind, ids: Mapping[int, int]) -> None:
+    def remember(self, source_id: int, kind: RowKind, ids: Mapping[int, int]) -> None:
         """These rows are taken. The unique key refuses one that was before."""
         self._session.insert(_REMEMBER, [(source_id, kind, old_id, new_id) for old_id, new_id in ids.items()])
 
@@ -176,10 +176,10 @@ class Imports(Statements):
         """Inserts contents."""
         self._session.insert(_CONTENTS, rows)
 
-    def pool_standing(self, content_ids: Iterable[int]) -> dict[int, PoolStanding]:
+    def pool_candidates(self, content_ids: Iterable[int]) -> dict[int, PoolCandidate]:
         """What entries of the pool need to know of these contents; those that are not there are missing."""
         rows = self._rows(_POOL_STANDING, ids=array("bigint", content_ids))
-        return {content_id: PoolStanding(*rest) for content_id, *rest in rows}
+        return {content_id: PoolCandidate(*rest) for content_id, *rest in rows}
 
     def insert_entries(self, rows: Sequence[ImportedEntryRow]) -> None:
         """Puts contents into the publish pool."""

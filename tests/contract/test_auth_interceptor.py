@@ -160,7 +160,7 @@ async def test_a_file_that_went_wrong_changes_nothing_and_says_so(
     replica: Replica, channel: aio.Channel, tokens: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tokens, '{"name": "c"}', "nonsense")
-    replica.reread_files()
+    replica.reload_files()
     shown: list[str] = []
 
     def told() -> bool:

@@ -209,7 +209,7 @@ async def test_a_limit_holds_over_replicas_and_each_end_is_followed_at_once(pair
     for n in (0, 1):
         await submitted(pair.tasks[n], account, 100)
     # without being told, a few each time that a replica looks
-    async with asyncio.timeout(3 * admission.LOOK_INTERVAL):
+    async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
         first, second = (asyncio.create_task(pair.work(n, slots=4, until=200)) for n in (0, 1))
         await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
     for worker in (first, second):
@@ -227,7 +227,7 @@ async def test_a_quota_of_starts_holds_over_replicas(
     account = (await pair.accounts[0].CreateAccount(request)).account.account_id
     for n in (0, 1):
         await submitted(pair.tasks[n], account, count // 2)
-    async with asyncio.timeout(3 * admission.LOOK_INTERVAL):
+    async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
         first, second = (asyncio.create_task(pair.work(n, slots=7, until=count)) for n in (0, 1))
         await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
     for worker in (first, second):

@@ -26,7 +26,7 @@ from contentgen.v1.worker_service_pb2_grpc import (
 from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
 from scheduler_svc.api.server.headers import sent
 from scheduler_svc.api.server.in_flight import InFlight
-from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, NotFound, QueueFull, StoreUnavailable
 from tests.contract.rpc_errors import refused
 
 NO_MESSAGE = b"\xff\xff\xff"
@@ -196,7 +196,9 @@ async def test_they_are_so_within_a_stream_too() -> None:
 
 async def test_a_batch_of_nothing_but_bad_fields_still_reaches_the_client() -> None:
     handlers = scripted()
-    handlers.error = InvalidArgument([Violation(f"requests[{i}].topic 😀", "is required 😀") for i in range(10_000)])
+    handlers.error = InvalidArgument(
+        [FieldViolation(f"requests[{i}].topic 😀", "is required 😀") for i in range(10_000)]
+    )
     async with served(handlers) as channel:
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
             await TaskServiceStub(channel).GetTask(pb.GetTaskRequest())

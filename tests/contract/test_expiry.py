@@ -70,5 +70,5 @@ async def test_the_scheduler_warns_at_start_and_when_files_change(
 
             assert "a certificate expires on" in (await warned(1))[0]
             make_signed(tmp_path, "server", days=0)
-            replica.reread_files()
+            replica.reload_files()
             assert "a certificate expired on 2026-01-01" in (await warned(2))[1]

@@ -94,7 +94,7 @@ async def test_where_no_token_is_asked_addresses_share(db_url: str) -> None:
 async def test_a_call_whose_turn_does_not_come_in_time_is_refused(
     db_url: str, channel: aio.Channel, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "PATIENCE", 0.3)
+    monkeypatch.setattr(calls, "QUEUE_TIMEOUT", 0.3)
     async with flooded(channel, "a") as flood:
         async with accounts_stand_still(db_url):
             await until(lambda: any(call.done() for call in flood), "one is refused")

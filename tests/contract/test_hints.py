@@ -11,9 +11,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.tasks import waiting
-from scheduler_svc.application.tasks.steer import cancel_task
+from scheduler_svc.application.tasks.cancel import cancel_task
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.notifications import PgNotifier
@@ -23,7 +23,7 @@ from tests.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
-PATIENCE_S = waiting.REREAD / 2
+PATIENCE_S = waiting.REREAD_INTERVAL / 2
 """Seconds, less than a waiter looks for itself after."""
 
 
@@ -57,6 +57,6 @@ async def test_who_is_told_to_look_anew_finds_what_it_was_not_told(
     key = parse_task_id(task_id)
     assert key is not None
     silent.database.run(lambda tx: cancel_task(tx, key, force=False))
-    silent.notifier.send(Signals.look_anew().payloads("a replica"))
+    silent.notifier.send(CommitSignals.reread_all().payloads("a replica"))
     async with asyncio.timeout(PATIENCE_S):
         assert (await wait).task.status == TASK_STATUS_CANCELLED

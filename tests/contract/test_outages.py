@@ -131,7 +131,7 @@ async def test_a_watch_goes_on_with_its_token_after_an_outage(
     async with watching(tasks, account_id=account) as watcher:
         token = (await watcher.next()).resume_token
         with away(cluster, db_url):
-            replica._tail.hint()
+            replica._feed.hint()
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
                 await watcher.next()
             async with watching(tasks, account_id=account) as another:

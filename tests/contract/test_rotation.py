@@ -98,7 +98,7 @@ async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, ce
     async with load.running():
         await load.more()
         write(folder / "tokens", line("op", "operator", token="old"), line("op", "operator", token="new"))
-        replica.reread_files()
+        replica.reload_files()
 
         async with load.connected() as channel:
             caller = Caller(channel, "new")
@@ -113,7 +113,7 @@ async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, ce
         load.token = "new"
         await load.more()
         write(folder / "tokens", line("op", "operator", token="new"))
-        replica.reread_files()
+        replica.reload_files()
         await load.more()
     assert not load.failures
 
@@ -126,11 +126,11 @@ async def test_certificates_are_replaced_under_load(
     async with load.running():
         await load.more()
         shutil.copy(certificates / "client.pem", folder / "server.pem")
-        replica.reread_files()  # the key is still the former's: both stay
+        replica.reload_files()  # the key is still the former's: both stay
         await load.more()
         assert await asyncio.to_thread(shown, replica) == before
         shutil.copy(certificates / "client.key", folder / "server.key")
-        replica.reread_files()
+        replica.reload_files()
 
         async def changed() -> bool:
             return await asyncio.to_thread(shown, replica) != before

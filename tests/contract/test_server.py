@@ -114,11 +114,11 @@ async def test_health_follows_the_database_and_the_drain() -> None:
             return status
 
         assert await seen() == NOT_SERVING
-        health.store(there=True)
+        health.set_store_available(there=True)
         assert await seen() == SERVING
-        health.store(there=False)
+        health.set_store_available(there=False)
         assert await seen() == NOT_SERVING
-        health.store(there=True)
+        health.set_store_available(there=True)
         assert await seen() == SERVING
         health.drain()
         assert await seen() == NOT_SERVING

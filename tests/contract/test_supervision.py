@@ -60,17 +60,17 @@ async def served(tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: i
 
 
 def _named(name: str) -> Callable[[Any], bool]:
-    return lambda part: part._name == name
+    return lambda part: part.name == name
 
 
 PARTS = {
-    "lane-submit": throwing(GroupCommitter, "_process", lambda lane: lane.name == "submit"),
-    "lane-report": throwing(GroupCommitter, "_process", lambda lane: lane.name == "report"),
+    "lane-submit": throwing(GroupCommitter, "_process", lambda lane: lane.name == "lane-submit"),
+    "lane-report": throwing(GroupCommitter, "_process", lambda lane: lane.name == "lane-report"),
     "dispatcher": throwing(Dispatcher, "run_once"),
     "listener": throwing(PgNotifications, "wait"),
     "notifier": throwing(PgNotifier, "send"),
     **{
-        loop: throwing(Periodic, "_once", _named(loop))
+        loop: throwing(Periodic, "run_once", _named(loop))
         for loop in (
             *("admission", "watch", "stalls", "reap", "due", "housekeeping"),
             *("floors", "presence", "servers", "retention"),
@@ -114,17 +114,18 @@ async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done
     request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
     async with asyncio.timeout(PATIENCE_S):
         while not done():
-            for loop in replica._periodics:
-                loop.wake()
-            replica._admission.look()
+            for service in replica._services:
+                if isinstance(service, Periodic):
+                    service.wake()
+            replica._admission.rescan()
             replica._dispatcher.hint()
             replica._notifications.interrupt()
-            replica._reports.tell(UnsentLeases(()))
+            replica._reports.post(UnsentLeases(()))
             await asyncio.gather(tasks.SubmitTask(request), return_exceptions=True)
 
 
 async def test_a_part_that_can_t_be_kept_running_ends_the_replica(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler_svc.replica.GIVE_UP_AFTER", 0.2)
+    monkeypatch.setattr("scheduler_svc.replica.GIVE_UP_TIMEOUT", 0.2)
     with PARTS["reap"](times=1_000):
         async with serving(db_url) as replica:
             assert replica.failed is not None

@@ -46,7 +46,7 @@ async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) 
             return await stub.GetSystem(pb.GetSystemRequest())
 
         for replica in replicas:
-            await replica._systems.run_once()
+            await replica._system_status.run_once()
         answer = await told()
         assert [it.scheduler_id for it in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
         for shown in answer.replicas:
@@ -102,7 +102,7 @@ async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: lis
             await wait_until_async(
                 lambda: first._submits.state().set_aside, within=PATIENCE_S, what="the submit is set aside"
             )
-            await first._systems.run_once()
+            await first._system_status.run_once()
             answer = await stub.GetSystem(pb.GetSystemRequest())
         told_by_other = {it.scheduler_id: {lane.name: lane for lane in it.lanes} for it in answer.replicas}
         submits = told_by_other[first.scheduler_id]["submits"]
@@ -118,7 +118,7 @@ async def test_who_has_held_rows_for_long_though_nothing_waits(
     db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker whose row is locked is passed over: nothing waits that could be seen."""
-    monkeypatch.setattr(system, "LONG", 0.1)
+    monkeypatch.setattr(system, "LONG_LOCK_LIMIT", 0.1)
     async with (
         aio.insecure_channel(f"127.0.0.1:{replicas[0].port}") as channel,
         ScriptedWorker(channel, hello()) as worker,

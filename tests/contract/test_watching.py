@@ -285,7 +285,9 @@ async def test_a_long_transaction_of_somebody_delays_events_and_loses_none(
         events = asyncio.ensure_future(watcher.take(3))
         late = asyncio.ensure_future(_first_of_another_watch(tasks, account))
         await wait_until_async(
-            lambda: replica._tail._rest > 8 * tail.REST, within=PATIENCE_S, what="the tail has looked in vain"
+            lambda: replica._feed._interval > 8 * tail.MIN_INTERVAL,
+            within=PATIENCE_S,
+            what="the tail has looked in vain",
         )
         assert not events.done()
         assert not late.done()
@@ -338,8 +340,8 @@ class TestSlowWatchers:
         task_ids = await batch(tasks, account, self.TASKS)
         async with watching(slow_tasks, account_id=account) as watcher:
             await watcher.take(self.TASKS)
-            await wait_until_async(lambda: replica._tail._watchers, within=PATIENCE_S, what="it is up to date")
-            (buffer,) = replica._tail._watchers
+            await wait_until_async(lambda: replica._feed._watchers, within=PATIENCE_S, what="it is up to date")
+            (buffer,) = replica._feed._watchers
             await self.move(mover, task_ids)  # and nobody reads
             await wait_until_async(lambda: buffer.failed, within=PATIENCE_S, what="it is cut off")
             seen, token = await self.until_cut_off(watcher)

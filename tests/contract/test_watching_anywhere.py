@@ -142,7 +142,7 @@ async def test_a_claim_elsewhere_is_seen_at_once(
 ) -> None:
     async with watching(stubs[1], account_id=account) as watcher, ScriptedWorker(channels[0]) as worker:
         await watcher.stands()
-        audience = replicas[0]._audience
+        audience = replicas[0]._interest
         await wait_until_async(lambda: audience.elsewhere, within=PATIENCE_S, what="the other replica is heard")
         submitted = await stubs[0].SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
         await watcher.next()

@@ -77,7 +77,7 @@ async def test_all_of_them_are_replaced(
     (folder / "token").write_text("new\n")
     await times(worker, "credentials.read", 1)
     write(folder / "tokens", line("w", "worker", token="new"))
-    replica.reread_files()  # which ends the streams of the old token
+    replica.reload_files()  # which ends the streams of the old token
     await times(worker, "session.opened", 2)
     assert "old" not in worker.text()
     worker.term()
@@ -99,10 +99,10 @@ async def test_files_that_can_t_be_used_are_told_once_and_the_former_ones_go_on(
     assert "words" not in worker.text()
 
     write(folder / "tokens", line("op", "operator"))
-    replica.reread_files()
+    replica.reload_files()
     await wait_until_async(lambda: "TOKEN_INVALID" in worker.text(), within=PATIENCE_S, what="it is refused")
     write(folder / "tokens", line("w", "worker", token="old"))
-    replica.reread_files()
+    replica.reload_files()
     await times(worker, "session.opened", 2)
     worker.term()
     assert await worker.ended() == 0

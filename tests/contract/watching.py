@@ -12,7 +12,7 @@ from grpc import aio
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_pb2 import TaskStatus
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.domain.ids import parse_task_id
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Mover:
 
     def commit(self) -> None:
         """Commits, and tells so as a replica would."""
-        (payload,) = Signals(moved=True).payloads("a mover")
+        (payload,) = CommitSignals(moved=True).payloads("a mover")
         self.sql("SELECT pg_notify('contentgen', %s)", payload)
         self._connection.commit()
 

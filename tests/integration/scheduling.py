@@ -10,34 +10,34 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from scheduler_svc.application.accounts import create_account, update_account
-from scheduler_svc.application.dispatch.admission import look, settle
+from scheduler_svc.application.dispatch.admission import scan, settle
 from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
 from scheduler_svc.application.dispatch.pauses import pause_dispatch, resume_dispatch
 from scheduler_svc.application.leases.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, Reports, UnsentLeases
+from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
 from scheduler_svc.application.leases.sessions import OpenedSession, SessionSettings, open_session
 from scheduler_svc.application.records import Grant, TaskPage
-from scheduler_svc.application.signals import Signals
-from scheduler_svc.application.tasks import query, steer
-from scheduler_svc.application.tasks.submit import Submit, Submits
+from scheduler_svc.application.signals import CommitSignals
+from scheduler_svc.application.tasks import cancel, query, retry
+from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.watch import changes
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.change import TaskChange
-from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
-    Accepted,
+    AttemptAccepted,
+    AttemptCompleted,
+    AttemptDeferred,
+    AttemptFailed,
+    AttemptReleased,
+    AttemptStarted,
     Change,
-    Completed,
-    Deferred,
-    Failed,
+    LeaseUpdate,
     Outcome,
-    Processing,
     Release,
-    Released,
-    Update,
 )
 from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
@@ -49,16 +49,16 @@ MAX_LOSSES = 5
 MAX_DEFERRALS = 3
 MAX_QUEUE = 1_000
 
-RESULT = Completed(Result("a body of some words"))
-FAILURE = Failed(TaskError("CREATOR_ERROR", "exit status 3"))
-DEFERRED = Deferred(20.0, "the model is over its quota")
-TIMEOUT = Failed(TaskError("TASK_TIMEOUT", "too long"))
+RESULT = AttemptCompleted(TaskResult("a body of some words"))
+FAILURE = AttemptFailed(TaskError("CREATOR_ERROR", "exit status 3"))
+DEFERRED = AttemptDeferred(20.0, "the model is over its quota")
+TIMEOUT = AttemptFailed(TaskError("TASK_TIMEOUT", "too long"))
 
 R = TypeVar("R")
 
 
-def released(reason: Release = Release.DRAINING, *, started: bool = False) -> Released:
-    return Released(reason, started)
+def released(reason: Release = Release.DRAINING, *, started: bool = False) -> AttemptReleased:
+    return AttemptReleased(reason, started)
 
 
 def held(refs: Iterable[LeaseRef]) -> tuple[HeldLease, ...]:
@@ -78,13 +78,13 @@ class Scheduling:
     """
 
     def __init__(self, url: str, max_queue: int = MAX_QUEUE, *, aging: float = 0.0) -> None:
-        self.told: list[Signals] = []
+        self.told: list[CommitSignals] = []
         self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
         self._aging = aging
         self.database = PgDatabase(self._engine, self.told.append, lambda _: None, aging=aging)
-        self._submits = Submits(max_queue)
-        self._reports = Reports(TTL, MAX_LOSSES, MAX_DEFERRALS)
+        self._submits = SubmitWork(max_queue)
+        self._reports = ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}
         self.run(create_account, "one", 0, 1.0)
@@ -116,12 +116,12 @@ class Scheduling:
 
     def submit(self, *tasks: NewTask) -> list[Task]:
         """One call for all of them. Raises what refused it."""
-        (answer,) = self.submit_group(Submit(tasks))
+        (answer,) = self.submit_group(SubmitItem(tasks))
         if isinstance(answer, DomainError):
             raise answer
         return list(answer)
 
-    def submit_group(self, *group: Submit) -> list[tuple[Task, ...] | DomainError]:
+    def submit_group(self, *group: SubmitItem) -> list[tuple[Task, ...] | DomainError]:
         answers: list[tuple[Task, ...] | DomainError] = self.run(self._submits.run_group, group)
         return answers
 
@@ -163,11 +163,11 @@ class Scheduling:
         return [event.status.label for event in self.events(key)]
 
     def cancel(self, key: int, *, force: bool = False) -> Task:
-        task: Task = self.run(steer.cancel_task, key, force)
+        task: Task = self.run(cancel.cancel_task, key, force)
         return task
 
     def retry(self, key: int, *, reset: bool = False) -> Task:
-        task: Task = self.run(steer.retry_task, key, reset)
+        task: Task = self.run(retry.retry_task, key, reset)
         return task
 
     # what workers do
@@ -226,11 +226,11 @@ class Scheduling:
         """The lease of a new task whose CLI has started."""
         self.submit_one(**fields)
         (ref,) = self.claim()
-        self.report(ref, Accepted(), Processing())
+        self.report(ref, AttemptAccepted(), AttemptStarted())
         return ref
 
     def report(self, ref: LeaseRef, *changes: Change) -> list[Outcome]:
-        updates = tuple(Update(ref.lease_id, ref.attempt, ref, change) for change in changes)
+        updates = tuple(LeaseUpdate(ref.lease_id, ref.attempt, ref, change) for change in changes)
         (outcomes,) = self.report_group(ReportItem(updates))
         return list(outcomes)
 
@@ -283,7 +283,7 @@ class Scheduling:
     def _asked(self) -> set[int]:
         until = len(self.told)
         told, self._heard = self.told[self._heard : until], until
-        limited = self.run(look, 0).limited
+        limited = self.run(scan, 0).limited
         return {one for signals in told for one in signals.admit | (signals.released & limited)}
 
     # what time does

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_svc.application.leases.recover import fold_counts
-from scheduler_svc.application.tasks.submit import Submit
+from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.errors import (
     AccountInactive,
@@ -46,7 +46,13 @@ class TestMaxPendingTasks:
 
     def test_it_is_exact_within_a_group(self, scheduling: Scheduling, bounded: int) -> None:
         one = new_task(account_id=bounded)
-        group = Submit((one,) * 3), Submit((one,) * 3), Submit((one, new_task())), Submit((one,)), Submit((one,))
+        group = (
+            SubmitItem((one,) * 3),
+            SubmitItem((one,) * 3),
+            SubmitItem((one, new_task())),
+            SubmitItem((one,)),
+            SubmitItem((one,)),
+        )
         assert kinds(scheduling.submit_group(*group)) == [tuple, AccountQueueFull, tuple, tuple, AccountQueueFull]
 
     def test_what_runs_or_has_ended_leaves_room_and_a_retry_is_never_refused(
@@ -75,11 +81,11 @@ class TestMaxPendingTasks:
         first = scheduling.submit(again)
         scheduling.fill(bounded, MOST - 2)
         answers = scheduling.submit_group(
-            Submit((again, again)),
-            Submit((one._replace(request_id="s"),)),
-            Submit((one._replace(request_id="s"), again)),
-            Submit((one,)),
-            Submit((again._replace(brief=Brief("another")),)),
+            SubmitItem((again, again)),
+            SubmitItem((one._replace(request_id="s"),)),
+            SubmitItem((one._replace(request_id="s"), again)),
+            SubmitItem((one,)),
+            SubmitItem((again._replace(brief=Brief("another")),)),
         )
         assert kinds(answers) == [tuple, tuple, tuple, AccountQueueFull, RequestIdConflict]
         assert answers[0] == (*first, *first)
@@ -104,7 +110,7 @@ class TestMaxPriority:
     def test_a_batch_names_each_that_is_above(self, scheduling: Scheduling) -> None:
         account_id = scheduling.make_account(max_priority=4)
         tasks = [new_task(account_id=account_id, priority=priority) for priority in (3, 9, 4, 5)]
-        (answer,) = scheduling.submit_group(Submit(tuple(tasks), batch=True))
+        (answer,) = scheduling.submit_group(SubmitItem(tuple(tasks), batch=True))
         assert isinstance(answer, InvalidArgument)
         assert [violation.field for violation in answer.violations] == ["requests[1].priority", "requests[3].priority"]
 
@@ -129,7 +135,9 @@ class TestTheBoundOfTheQueue:
     def test_a_full_queue_still_takes_what_is_not_due_for_days(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, MAX_QUEUE)
         answers = scheduling.submit_group(
-            Submit((new_task(schedule_time=IN_2096),)), Submit((new_task(),)), Submit((new_task(), later(hours=1)))
+            SubmitItem((new_task(schedule_time=IN_2096),)),
+            SubmitItem((new_task(),)),
+            SubmitItem((new_task(), later(hours=1))),
         )
         assert kinds(answers) == [tuple, QueueFull, QueueFull]
 
@@ -159,14 +167,14 @@ class TestTheBoundOfTheQueue:
         inactive = scheduling.make_account()
         scheduling.change_account(inactive, active=False)
         scheduling.fill(1, MAX_QUEUE - 1)
-        answers = scheduling.submit_group(Submit((new_task(account_id=inactive),)), Submit((new_task(),)))
+        answers = scheduling.submit_group(SubmitItem((new_task(account_id=inactive),)), SubmitItem((new_task(),)))
         assert kinds(answers) == [AccountInactive, tuple]
 
     def test_repeats_of_a_group_take_no_room(self, scheduling: Scheduling) -> None:
         scheduling.submit(new_task(request_id="r"))
         scheduling.fill(1, MAX_QUEUE - 2)
-        again = Submit((new_task(request_id="r"),))
-        assert kinds(scheduling.submit_group(again, again, Submit((new_task(),)))) == [tuple, tuple, tuple]
+        again = SubmitItem((new_task(request_id="r"),))
+        assert kinds(scheduling.submit_group(again, again, SubmitItem((new_task(),)))) == [tuple, tuple, tuple]
 
 
 def later(**by: int) -> NewTask:

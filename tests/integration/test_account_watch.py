@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch.changes import PAGE, Page, Selection
+from scheduler_svc.application.watch.changes import MAX_PAGE, ChangePage, Selection
 from tests.integration.scheduling import Scheduling
 
 
-def read(scheduling: Scheduling, account_id: int, after: int, until: int) -> Page:
-    page: Page = scheduling.run(changes.read_selected, Selection(account_id=account_id), after, until)
+def read(scheduling: Scheduling, account_id: int, after: int, until: int) -> ChangePage:
+    page: ChangePage = scheduling.run(changes.read_selected, Selection(account_id=account_id), after, until)
     return page
 
 
@@ -21,7 +21,7 @@ def last(scheduling: Scheduling) -> int:
 def test_moves_of_other_accounts_are_passed_over_in_one_transaction(scheduling: Scheduling) -> None:
     other = scheduling.make_account()
     first = scheduling.submit_one()
-    scheduling.fill(other, PAGE + 1)
+    scheduling.fill(other, MAX_PAGE + 1)
     second = scheduling.submit_one()
     page = read(scheduling, 1, 0, last(scheduling))
     assert [change.task.task_key for change in page.changes] == [first, second]
@@ -37,8 +37,8 @@ def test_chunks_and_pages_add_up(
     for account_id in (1, other, other, 1, 1, other, 1, other, other, other, 1):
         scheduling.cancel(scheduling.submit_one(account_id=account_id))
     every = [change for change in scheduling.changes() if change.task.account_id == 1]
-    monkeypatch.setattr(changes, "CHUNK", chunk)
-    monkeypatch.setattr(changes, "PAGE", size)
+    monkeypatch.setattr(changes, "MAX_SCAN", chunk)
+    monkeypatch.setattr(changes, "MAX_PAGE", size)
     until = last(scheduling)
     found, position = [], 0
     while position < until:

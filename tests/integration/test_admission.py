@@ -9,8 +9,8 @@ import pytest
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.dispatch import admission as rules
-from scheduler_svc.application.signals import Signals
-from scheduler_svc.loops.admission import LOOK_INTERVAL, Admission
+from scheduler_svc.application.signals import CommitSignals
+from scheduler_svc.loops.admission import SCAN_INTERVAL, Admission
 from tests.integration.scheduling import RESULT, Scheduling
 from tests.waiting import wait_until_async
 
@@ -38,7 +38,9 @@ def waiting(scheduling: Scheduling) -> int:
 async def test_a_look_finds_what_nobody_was_told_of(calls: Calls, scheduling: Scheduling, limited: int) -> None:
     scheduling.fill(limited, 3)
     assert waiting(scheduling) == 0
-    assert 0 < await Admission(calls).run_once() <= LOOK_INTERVAL
+    seconds = await Admission(calls).run_once()
+    assert seconds is not None
+    assert 0 < seconds <= SCAN_INTERVAL
     assert waiting(scheduling) == 1
 
 
@@ -51,7 +53,7 @@ async def test_between_its_looks_it_does_what_it_is_asked_for(
     await admission.run_once()
     assert waiting(scheduling) == 0
     for signals in scheduling.told:
-        admission.told(signals)
+        admission.on_commit(signals)
     await admission.run_once()
     assert waiting(scheduling) == 1
 
@@ -64,23 +66,23 @@ async def test_ends_of_leases_matter_where_there_is_a_limit(calls: Calls, schedu
     (ref,) = scheduling.claim(3)
     scheduling.end(ref, RESULT)
     assert scheduling.told[-1].released == {limited}
-    admission.told(Signals(released={1}))
+    admission.on_commit(CommitSignals(released={1}))
     await admission.run_once()
     assert waiting(scheduling) == 0
-    admission.told(scheduling.told[-1])
+    admission.on_commit(scheduling.told[-1])
     await admission.run_once()
     assert waiting(scheduling) == 1
 
 
 async def test_more_than_a_batch_follows(calls: Calls, scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "BATCH", 2)
+    monkeypatch.setattr(rules, "MAX_BATCH", 2)
     scheduling.fill(1, 5)
     scheduling.pause(1)
     scheduling.resume(1)
     assert waiting(scheduling) == 2
     admission = Admission(calls)
     for so_far in (4, 5):
-        admission.told(scheduling.told[-1])
+        admission.on_commit(scheduling.told[-1])
         await admission.run_once()
         assert waiting(scheduling) == so_far
 
@@ -110,7 +112,7 @@ async def test_it_runs_when_it_is_woken_and_stops(calls: Calls, scheduling: Sche
     admission.start()
     await wait_until_async(lambda: admission._limited == {limited}, within=WAIT_S, what="it has looked")
     scheduling.fill(limited, 1)
-    admission.told(scheduling.told[-1])
+    admission.on_commit(scheduling.told[-1])
     await wait_until_async(lambda: waiting(scheduling) == 1, within=WAIT_S, what="it was woken")
     await admission.stop()
     await asyncio.get_running_loop().shutdown_default_executor()

@@ -8,7 +8,7 @@ import pytest
 
 from scheduler_svc.application.tasks.cleanup import ago, delete_batch
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import NewTask
 from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 
@@ -29,17 +29,21 @@ def waits(scheduling: Scheduling, task: NewTask) -> list[float]:
 
 @pytest.mark.parametrize(
     ("backoff", "seconds"),
-    [(Backoff(), [30, 60, 120]), (Backoff(20_000, 3.0, 90_000), [20, 60, 90]), (Backoff(multiplier=1.0), [30, 30, 30])],
+    [
+        (RetryBackoff(), [30, 60, 120]),
+        (RetryBackoff(20_000, 3.0, 90_000), [20, 60, 90]),
+        (RetryBackoff(multiplier=1.0), [30, 30, 30]),
+    ],
     ids=["default", "all of it", "constant"],
 )
-def test_a_task_waits_as_it_was_submitted(scheduling: Scheduling, backoff: Backoff, seconds: list[float]) -> None:
+def test_a_task_waits_as_it_was_submitted(scheduling: Scheduling, backoff: RetryBackoff, seconds: list[float]) -> None:
     found = waits(scheduling, new_task(backoff=backoff))
     for wait, middle in zip(found, seconds, strict=True):
         assert 0.9 * middle - 5 < wait <= 1.1 * middle
 
 
 def test_it_is_shown_wherever_a_task_is(scheduling: Scheduling) -> None:
-    backoff = Backoff(250, 1.5, 60_000)
+    backoff = RetryBackoff(250, 1.5, 60_000)
     (submitted,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
     assert submitted.backoff == scheduling.task(submitted.task_key).backoff == backoff
     assert scheduling.tasks()[submitted.task_key].backoff == backoff

@@ -16,14 +16,15 @@ from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases import recover
 from scheduler_svc.application.leases.recover import ReaperSettings
-from scheduler_svc.application.records import Batch
-from scheduler_svc.application.tasks import cleanup, steer
+from scheduler_svc.application.records import BatchResult
+from scheduler_svc.application.tasks import cleanup
+from scheduler_svc.application.tasks import retry as retrying
 from scheduler_svc.application.tasks.bulk import Bulk
-from scheduler_svc.application.tasks.submit import Submit, Submits
+from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Change, Outcome, Processing
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
 from tests.integration.scheduling import (
     FAILURE,
@@ -62,8 +63,8 @@ def other(scheduling: Scheduling) -> int:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (recover, steer, cleanup):
-        monkeypatch.setattr(module, "BATCH", 2)
+    for module in (recover, retrying, cleanup):
+        monkeypatch.setattr(module, "MAX_BATCH", 2)
 
 
 def ended(scheduling: Scheduling, change: Change, **fields: object) -> int:
@@ -79,7 +80,7 @@ class TestHandleTimeouts:
         scheduling.submit(*[new_task(**fields) for _ in range(count)])
         refs = scheduling.claim(count)
         for ref in refs:
-            scheduling.report(ref, Accepted(), Processing())
+            scheduling.report(ref, AttemptAccepted(), AttemptStarted())
         keys = [ref.task_key for ref in refs]
         scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h' WHERE task_key = ANY(:keys)", keys=keys)
         return refs
@@ -205,7 +206,7 @@ class TestBulkRetry:
         keys = [ended(scheduling, FAILURE) for _ in range(20)]
 
         def retry(_: int) -> int:
-            batch: Batch = scheduling.run(steer.retry_batch, ALL, RETRYABLE, 0, 7)
+            batch: BatchResult = scheduling.run(retrying.retry_batch, ALL, RETRYABLE, 0, 7)
             return batch.moved
 
         with ThreadPoolExecutor(4) as pool:
@@ -273,7 +274,7 @@ class TestCleanup:
     def test_what_another_call_is_moving_is_left_to_it(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
-            steer.retry_task(tx, moving, reset_retry_count=False)
+            retrying.retry_task(tx, moving, reset_retry_count=False)
             assert clean_up(bulk) == 1
         assert self.there(scheduling) == [moving] != [free]
 
@@ -329,7 +330,7 @@ class TestCleanup:
         clean_up(bulk)
         scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
         with scheduling.transaction() as tx:
-            (answer,) = Submits(MAX_QUEUE).run_group(tx, [Submit((new_task(request_id="r"),))])
+            (answer,) = SubmitWork(MAX_QUEUE).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
             clean_up(bulk)
         assert isinstance(answer, tuple)
         assert [task.task_key for task in answer] == [key]

@@ -8,7 +8,7 @@ from scheduler_svc.application.tasks.ledger import BACKOFF
 from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Change, Deferred, Outcome, Processing
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptDeferred, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import PendingReason
 from tests.integration.scheduling import DEFERRED, FAILURE, MAX_DEFERRALS, RESULT, TTL, Scheduling, released
@@ -26,7 +26,7 @@ def defer_again(scheduling: Scheduling, key: int) -> LeaseRef:
     """Its wait is over, and the next attempt is deferred too."""
     scheduling.wait_is_over(key)
     (ref,) = scheduling.claim()
-    assert scheduling.report(ref, Accepted(), Processing(), DEFERRED)[-1] is Outcome.COMMITTED
+    assert scheduling.report(ref, AttemptAccepted(), AttemptStarted(), DEFERRED)[-1] is Outcome.COMMITTED
     return ref
 
 
@@ -60,7 +60,7 @@ def test_one_whose_start_is_not_known_is_deferred_too(scheduling: Scheduling) ->
     """As where `create` itself is deferred, and nothing was ever said to be processing."""
     key = scheduling.submit_one()
     (ref,) = scheduling.claim()
-    assert scheduling.report(ref, Accepted(), DEFERRED) == [Outcome.COMMITTED] * 2
+    assert scheduling.report(ref, AttemptAccepted(), DEFERRED) == [Outcome.COMMITTED] * 2
     assert scheduling.path(key) == ["pending", "submitted", "pending"]
 
 
@@ -74,7 +74,7 @@ def test_it_keeps_no_place_in_the_order(scheduling: Scheduling) -> None:
 @pytest.mark.parametrize(("asked", "least", "most"), [(0, 0, 1.1), (-7, 0, 1.1), (1e9, 86_399, 95_040)])
 def test_the_pause_is_bounded(scheduling: Scheduling, asked: float, least: float, most: float) -> None:
     ref = scheduling.start()
-    scheduling.end(ref, Deferred(asked))
+    scheduling.end(ref, AttemptDeferred(asked))
     assert least < wait(scheduling, ref.task_key) <= most
 
 

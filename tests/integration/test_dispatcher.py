@@ -13,7 +13,7 @@ from scheduler_svc.application.leases.streams import Assign, Streams, WorkerStre
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.loops.admission import Admission
-from scheduler_svc.loops.dispatcher import FEW_SESSIONS, Dispatcher
+from scheduler_svc.loops.dispatcher import MIN_SESSIONS, Dispatcher
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.integration.scheduling import TTL, Scheduling
 from tests.waiting import wait_until_async
@@ -236,7 +236,7 @@ async def test_a_worker_s_row_that_somebody_holds_keeps_nobody_else_waiting(
 
 async def test_each_of_many_workers_gets_what_waits(floor: Floor, scheduling: Scheduling) -> None:
     """More of them than one claim looks at."""
-    streams = [floor.connect(f"w{number}") for number in range(3 * FEW_SESSIONS)]
+    streams = [floor.connect(f"w{number}") for number in range(3 * MIN_SESSIONS)]
     keys = scheduling.fill(1, len(streams))
     for stream in streams:
         stream.heartbeat(Heartbeat(1, 1, (), 0), asyncio.get_running_loop().time() + 60)
@@ -248,7 +248,7 @@ async def test_each_of_many_workers_gets_what_waits(floor: Floor, scheduling: Sc
 
 async def test_a_claim_touches_only_workers_that_get_something(floor: Floor, scheduling: Scheduling) -> None:
     """The emptiest of them first, however many are idle."""
-    streams = {f"w{number}": floor.connect(f"w{number}") for number in range(FEW_SESSIONS)}
+    streams = {f"w{number}": floor.connect(f"w{number}") for number in range(MIN_SESSIONS)}
     for number, stream in enumerate(streams.values()):
         stream.heartbeat(Heartbeat(1, 1 + number, (), 0), asyncio.get_running_loop().time() + 60)
     scheduling.fill(1, 2)

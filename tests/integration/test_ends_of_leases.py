@@ -11,7 +11,7 @@ from scheduler_svc.application.leases.report import HeartbeatItem
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Change, Outcome, Release
+from scheduler_svc.domain.lease import AttemptAccepted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import Status
 from tests.integration.scheduling import (
     DEFERRED,
@@ -328,9 +328,9 @@ class TestRevoked:
     def test_any_final_update_ends_it_and_is_lost(
         self, scheduling: Scheduling, revoked: LeaseRef, change: Change
     ) -> None:
-        assert scheduling.report(revoked, Accepted()) == [Outcome.LEASE_LOST]
+        assert scheduling.report(revoked, AttemptAccepted()) == [Outcome.LEASE_LOST]
         assert not self.free(scheduling, revoked)
-        assert scheduling.report(revoked, Accepted(), change) == [Outcome.LEASE_LOST] * 2
+        assert scheduling.report(revoked, AttemptAccepted(), change) == [Outcome.LEASE_LOST] * 2
         assert self.free(scheduling, revoked)
         assert scheduling.end(revoked, change) is Outcome.LEASE_LOST
 

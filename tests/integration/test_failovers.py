@@ -16,7 +16,7 @@ from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.changes import Selection
 from scheduler_svc.application.watch.interest import WatchInterest
-from scheduler_svc.application.watch.watches import Watch, Watches
+from scheduler_svc.application.watch.watches import TaskWatch, Watches
 from scheduler_svc.domain.errors import ResumeTokenExpired
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.cluster import Databases
@@ -75,7 +75,7 @@ def address(db_url: str, databases: Databases, template: str) -> Iterator[Addres
 
 
 @pytest.fixture
-async def watch(address: Address) -> AsyncIterator[Watch]:
+async def watch(address: Address) -> AsyncIterator[TaskWatch]:
     """One that stands, at number 5."""
     address.draw(5)
     looking = asyncio.create_task(_look(address.tail))
@@ -92,7 +92,7 @@ async def _look(tail: ChangeFeed) -> None:
 
 @pytest.mark.parametrize("drawn", [3, 5, 8])
 async def test_a_watch_ends_where_the_database_is_of_another_history(
-    address: Address, watch: Watch, drawn: int
+    address: Address, watch: TaskWatch, drawn: int
 ) -> None:
     """Whether fewer numbers were drawn there, as many or more: those that were told are not those that are there."""
     following = asyncio.create_task(anext(watch.changes()))
@@ -104,7 +104,7 @@ async def test_a_watch_ends_where_the_database_is_of_another_history(
             await following
 
 
-async def test_pages_of_two_histories_are_not_put_together(address: Address, watch: Watch) -> None:
+async def test_pages_of_two_histories_are_not_put_together(address: Address, watch: TaskWatch) -> None:
     """Before the tail is reached, each page is read by itself."""
     address.fail_over(2_000)
     with pytest.raises(ResumeTokenExpired):
@@ -113,7 +113,7 @@ async def test_pages_of_two_histories_are_not_put_together(address: Address, wat
         await address.calls.run(changes.in_history, watch.origin, changes.read_selected, ACCOUNT, 5, 2_000)
 
 
-async def test_who_watches_anew_is_served(address: Address, watch: Watch) -> None:
+async def test_who_watches_anew_is_served(address: Address, watch: TaskWatch) -> None:
     address.fail_over(8)
     await address.tail.run_once()
     looking = asyncio.create_task(_look(address.tail))

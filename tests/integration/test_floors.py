@@ -45,7 +45,7 @@ def floors(scheduling: Scheduling) -> dict[int, float]:
 
 
 def pending(scheduling: Scheduling) -> int:
-    return int(scheduling.run(lambda tx: tx.submits.standing([1])).pending)
+    return int(scheduling.run(lambda tx: tx.submits.context([1])).pending)
 
 
 def pass_through(scheduling: Scheduling, count: int) -> None:
@@ -68,7 +68,7 @@ def test_beside_an_open_transaction_claims_and_submits_do_not_read_what_has_pass
         work: dict[str, Any] = {
             "claim": lambda tx: tx.leases.claim(slots, 120.0).grants,
             "reserve": lambda tx: tx.waiting.reserve({(1, 5): 1}),
-            "settle": lambda tx: tx.window.waitlist(1, 10),
+            "settle": lambda tx: tx.window.account_queue(1, 10),
         }
         for what, run in work.items():
             for aging in (0.0, AGING):
@@ -167,8 +167,8 @@ async def test_the_loop_raises_floors_once_much_has_moved(scheduling: Scheduling
     scheduling.claim(5)
     now = 0.0
     calls = Calls(scheduling.database, 1)
-    loop = recovery.Floors(calls, lambda: now)
-    loop.moved(recovery.RAISE_AFTER - 1)
+    loop = recovery.FloorRaiser(calls, lambda: now)
+    loop.moved(recovery.MIN_MOVES_TO_RAISE - 1)
     await loop.run_once()
     assert floors(scheduling) == {}
     loop.moved(1)
@@ -191,7 +191,7 @@ def test_beside_an_open_transaction_submits_do_not_read_deltas_that_are_folded(
         scheduling.sql("INSERT INTO count_deltas (account_id, kind, n) SELECT 0, 1, 1 FROM generate_series(1, 2000)")
         scheduling.run(fold_counts)
     with closing(Backlog(db_url)) as backlog:
-        (plan,) = backlog.plans(backlog.hot, lambda tx: tx.submits.standing([1]))
+        (plan,) = backlog.plans(backlog.hot, lambda tx: tx.submits.context([1]))
         assert plan.buffers <= FEW_PAGES, plan
     assert pending(scheduling) == 10_000
 
@@ -199,7 +199,7 @@ def test_beside_an_open_transaction_submits_do_not_read_deltas_that_are_folded(
 def test_a_delta_that_is_committed_after_a_fold_of_later_ones_is_counted(scheduling: Scheduling) -> None:
     with scheduling.transaction() as slow:
         slow.counts.add({(0, 1): 1})
-        slow.submits.standing([1])  # what is held back goes out with it
+        slow.submits.context([1])  # what is held back goes out with it
         scheduling.fill(1, 5)
         while scheduling.run(fold_counts):
             pass

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import (
     DomainError,
@@ -25,7 +25,7 @@ from scheduler_svc.domain.errors import (
     WaitedTooLong,
 )
 from scheduler_svc.loops import group_committer as lane_module
-from scheduler_svc.loops.group_committer import SHARES, Errand, GroupCommitter
+from scheduler_svc.loops.group_committer import GROUP_SHARES, AfterCommit, GroupCommitter
 from scheduler_svc.store.engine.timeouts import Timeouts
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
 from tests.foreign_locks import locked_rows, locked_table
@@ -67,8 +67,8 @@ async def running(
     work: Work,
     *,
     max_waiting: int | None = None,
-    errand: Callable[[], Errand | None] = lambda: None,
-    lock_patience: float = WAIT_S,
+    after_commit: Callable[[], AfterCommit | None] = lambda: None,
+    max_lock_wait: float = WAIT_S,
     keys: Callable[[int], Iterable[Hashable]] = lambda _: (),
     caller: Callable[[], str] | None = None,
 ) -> AsyncIterator[GroupCommitter[int, int]]:
@@ -81,10 +81,10 @@ async def running(
         weight=lambda _: 1,
         max_weight=MOST,
         max_waiting=max_waiting,
-        lock_patience=lock_patience,
+        max_lock_wait=max_lock_wait,
         keys=keys,
         caller=caller,
-        errand=errand,
+        after_commit=after_commit,
     )
     lane.start()
     try:
@@ -94,7 +94,7 @@ async def running(
         engine.dispose()
 
 
-def _told(_: Signals) -> None:
+def _told(_: CommitSignals) -> None:
     pass
 
 
@@ -126,7 +126,7 @@ async def test_an_errand_is_run_once_what_an_idle_lane_was_given_is_committed(db
     """A busy lane is asked for none."""
     seen: list[list[int]] = []
     work = Accounts()
-    async with running(db_url, work, errand=lambda: lambda: seen.append(limits(engine))) as lane:
+    async with running(db_url, work, after_commit=lambda: lambda: seen.append(limits(engine))) as lane:
         await gathered(lane, work, [1, 2, 3])
         await wait_until_async(lambda: seen, within=WAIT_S, what="the errand is run")
     assert work.groups == [[1], [2, 3]]
@@ -180,8 +180,8 @@ async def test_work_that_leaves_an_item_without_an_answer_is_not_committed(db_ur
 
     async with running(db_url, forgetful) as lane:
         with pytest.raises(ValueError, match="shorter"):
-            await lane.put(1)
-        assert await lane.put(2), "the lane goes on"
+            await lane.commit(1)
+        assert await lane.commit(2), "the lane goes on"
     assert limits(engine) == [2]
 
 
@@ -190,8 +190,8 @@ async def test_a_single_item_that_fails(db_url: str) -> None:
     work.gate.set()
     async with running(db_url, work) as lane:
         with pytest.raises(StatementFailed, match="CheckViolation"):
-            await lane.put(-1)
-        assert await lane.put(5) > 0
+            await lane.commit(-1)
+        assert await lane.commit(5) > 0
 
 
 async def test_a_caller_that_has_gone_harms_nobody(db_url: str, engine: sa.Engine) -> None:
@@ -214,19 +214,19 @@ async def test_callers_share_groups_and_what_waits(db_url: str) -> None:
         await wait_until_async(lambda: work.groups, within=WAIT_S, what="the first is under way")
         of_a = [first, *(lane.submit(1) for _ in range(299))]
         with pytest.raises(StoreUnavailable, match="can't keep up"):
-            await lane.put(1)
+            await lane.commit(1)
         caller = "b"
         of_b = [lane.submit(2) for _ in range(2)]
         caller = "a"
         with pytest.raises(TooManyCalls, match="its share"):
-            await lane.put(1)
+            await lane.commit(1)
         work.gate.set()
         await asyncio.gather(*of_a, *of_b)
-    assert sorted(work.groups[1]) == [1] * (MOST // SHARES) + [2] * 2
+    assert sorted(work.groups[1]) == [1] * (MOST // GROUP_SHARES) + [2] * 2
 
 
 async def test_who_waits_for_a_turn_too_long_is_told(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_module, "TURN_PATIENCE", 0.0)
+    monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", 0.0)
     work = Accounts()
     async with running(db_url, work, caller=lambda: "a") as lane:
         answers = await gathered(lane, work, range(1, MOST + 3))
@@ -236,8 +236,8 @@ async def test_who_waits_for_a_turn_too_long_is_told(db_url: str, monkeypatch: p
 async def test_nobody_is_told_so_of_a_group_that_the_database_was_slow_over(
     db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_module, "TURN_PATIENCE", 0.05)
-    monkeypatch.setattr(lane_module, "SLOW", 0.0)
+    monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", 0.05)
+    monkeypatch.setattr(lane_module, "SLOW_GROUP_LIMIT", 0.0)
     work = Accounts()
     async with running(db_url, work, caller=lambda: "a") as lane:
         answers = await gathered(lane, work, range(1, MOST + 3))
@@ -252,7 +252,7 @@ async def test_what_its_caller_gives_up_before_its_turn_is_left_out(db_url: str,
         first = lane.submit(1)
         await wait_until_async(lambda: work.groups, within=WAIT_S, what="the first is under way")
         gone, last = lane.submit(2), lane.submit(3)
-        next(entry for entry in lane._open if entry.item == 2).errand = lambda: seen.append(2)
+        next(entry for entry in lane._open if entry.item == 2).after_commit = lambda: seen.append(2)
         gone.cancel()
         work.gate.set()
         await asyncio.gather(first, last)
@@ -262,9 +262,9 @@ async def test_what_its_caller_gives_up_before_its_turn_is_left_out(db_url: str,
 async def test_an_errand_is_run_whatever_becomes_of_its_item(db_url: str) -> None:
     """The dispatcher claims nothing until it has been: a submit that throws must not stop it."""
     run = threading.Event()
-    async with running(db_url, Accounts(), errand=lambda: run.set) as lane:
+    async with running(db_url, Accounts(), after_commit=lambda: run.set) as lane:
         with patch.object(lane, "_process", side_effect=RuntimeError("a defect")), pytest.raises(StoreUnavailable):
-            await lane.put(1)
+            await lane.commit(1)
         await wait_until_async(run.is_set, within=WAIT_S, what="the errand is run")
 
 
@@ -273,7 +273,7 @@ async def test_what_waits_is_bounded(db_url: str) -> None:
     async with running(db_url, work, max_waiting=3) as lane:
         answers = await gathered(lane, work, [1, 2, 3, 4, 5])
         assert [type(answer) for answer in answers] == [int, int, int, StoreUnavailable, StoreUnavailable]
-        assert await lane.put(6) > 0
+        assert await lane.commit(6) > 0
 
 
 async def test_stopping_answers_what_waits_and_refuses_what_comes(db_url: str) -> None:
@@ -283,7 +283,7 @@ async def test_stopping_answers_what_waits_and_refuses_what_comes(db_url: str) -
         stop = asyncio.create_task(lane.stop())
         await asyncio.sleep(0)  # the stop is under way
         with pytest.raises(ShuttingDown):
-            await lane.put(4)
+            await lane.commit(4)
         work.gate.set()
         await stop
         assert len(set(await asyncio.gather(*futures))) == 3
@@ -306,8 +306,8 @@ async def test_a_connection_that_breaks_is_unavailable_for_the_whole_group(db_ur
 
     async with running(db_url, work) as lane:
         with pytest.raises(StoreUnavailable):
-            await lane.put(1)
-        assert await lane.put(2) > 0
+            await lane.commit(1)
+        assert await lane.commit(2) > 0
     assert limits(engine) == [2]
 
 
@@ -348,16 +348,16 @@ class TestForeignLocks:
                 await asyncio.gather(*(futures[:7] + futures[8:]))
                 assert not futures[7].done()
                 assert (lane.state().waiting, lane.state().set_aside) == (1, 1)
-                assert await lane.put(accounts[0]), "what comes later passes"
+                assert await lane.commit(accounts[0]), "what comes later passes"
             assert await futures[7] == accounts[7]
             assert (lane.state().waiting, lane.state().set_aside, lane.state().oldest) == (0, 0, 0.0)
 
     async def test_it_fails_when_its_patience_is_over(self, db_url: str, engine: sa.Engine) -> None:
         (account,) = some_accounts(engine, 1)
-        async with running(db_url, Rows(), lock_patience=0.1) as lane:
+        async with running(db_url, Rows(), max_lock_wait=0.1) as lane:
             with locked_account(db_url, account), pytest.raises(LockTimeout):
-                await lane.put(account)
-            assert await lane.put(account) == account
+                await lane.commit(account)
+            assert await lane.commit(account) == account
 
     async def test_a_caller_that_has_gone_is_tried_no_more(self, db_url: str, engine: sa.Engine) -> None:
         (account,) = some_accounts(engine, 1)
@@ -375,7 +375,7 @@ class TestForeignLocks:
             with locked_account(db_url, first):
                 barred = [lane.submit(first), lane.submit(second)]
                 await wait_until_async(lambda: lane.state().set_aside == 2, within=WAIT_S, what="both are set aside")
-                assert await lane.put(other) == other
+                assert await lane.commit(other) == other
             assert await asyncio.gather(*barred) == [first, second]
         assert work.done.index(first) < work.done.index(second)
 
@@ -419,7 +419,7 @@ async def test_a_deadlock_runs_its_group_again(db_url: str, engine: sa.Engine) -
         return list(items)
 
     async with running(db_url, work) as one, running(db_url, work) as other:
-        assert list(await asyncio.gather(one.put(1), other.put(2))) == [1, 2]
+        assert list(await asyncio.gather(one.commit(1), other.commit(2))) == [1, 2]
     assert len(runs) == 3
     assert sorted(limits(engine)) == [1, 2]
 

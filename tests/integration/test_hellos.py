@@ -7,7 +7,7 @@ import pytest
 from scheduler_svc.application.dispatch.claim import SessionCapacity
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Outcome
+from scheduler_svc.domain.lease import AttemptAccepted, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from tests.integration.scheduling import RESULT, Scheduling
 
@@ -112,7 +112,7 @@ class TestUnnamedLeases:
     def test_an_unstarted_one_goes_back_to_pending_uncounted(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         (ref,) = scheduling.claim()
-        scheduling.report(ref, Accepted())
+        scheduling.report(ref, AttemptAccepted())
         scheduling.hello()
         assert scheduling.path(key) == ["pending", "submitted", "pending"]
         assert scheduling.place(key) == "ready"

@@ -14,7 +14,7 @@ from scheduler_svc.application.accounts import update_account
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.fairness import WINDOW
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Change, Processing
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 from tests.integration.test_races import claims, overtaken
@@ -46,7 +46,7 @@ def cancel_and_let_go(scheduling: Scheduling, ref: LeaseRef) -> None:
 
 
 def time_out_and_let_go(scheduling: Scheduling, ref: LeaseRef) -> None:
-    scheduling.report(ref, Accepted(), Processing())
+    scheduling.report(ref, AttemptAccepted(), AttemptStarted())
     scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h' WHERE task_key = :key", key=ref.task_key)
     assert scheduling.reap().timed_out == 1
     assert claimed(scheduling, 10) == []

@@ -8,7 +8,7 @@ import pytest
 
 from scheduler_svc.application.tasks.query import TaskFilter, list_tasks, task_stats
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.lease import Processing
+from scheduler_svc.domain.lease import AttemptStarted
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.tasks import task_lists
 from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
@@ -34,7 +34,7 @@ def walked(scheduling: Scheduling) -> Scheduling:
     scheduling.cancel(scheduling.submit_one())
     scheduling.submit(new_task(), new_task())
     started, _ = scheduling.claim(2, "a worker that does not walk")
-    scheduling.report(started, Processing())
+    scheduling.report(started, AttemptStarted())
     walk = Walk(scheduling, seed=4)
     for _ in range(STEPS):
         walk.step()

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import ReaperSettings, promote_due
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.listener import Listener
@@ -46,10 +46,12 @@ class Ear:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self.heard: list[Signals] = []
+        self.heard: list[CommitSignals] = []
         self.came_back = 0
         self.notifications = PgNotifications(engine)
-        self.listener = Listener(self.notifications, "another replica", told=self.heard.append, back=self._back)
+        self.listener = Listener(
+            self.notifications, "another replica", on_signals=self.heard.append, on_connected=self._back
+        )
 
     def _back(self) -> None:
         self.came_back += 1
@@ -63,9 +65,9 @@ class Ear:
 
     async def hears(self) -> None:
         """What is told now is heard."""
-        (payload,) = Signals(due=True).payloads("a third replica")
+        (payload,) = CommitSignals(due=True).payloads("a third replica")
         self.notify(payload)
-        await wait_until_async(lambda: self.heard == [Signals(due=True)], within=WAIT_S, what="a hint is heard")
+        await wait_until_async(lambda: self.heard == [CommitSignals(due=True)], within=WAIT_S, what="a hint is heard")
 
     async def listens(self, times: int = 1) -> None:
         await wait_until_async(lambda: self.came_back >= times, within=WAIT_S, what="the listener listens")
@@ -83,10 +85,10 @@ async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
 
 async def test_its_own_commits_are_not(ear: Ear) -> None:
     for origin in ("another replica", "a third one"):
-        (payload,) = Signals(due=True).payloads(origin)
+        (payload,) = CommitSignals(due=True).payloads(origin)
         ear.notify(payload)
     await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the third one is heard")
-    assert ear.heard == [Signals(due=True)]
+    assert ear.heard == [CommitSignals(due=True)]
 
 
 @pytest.mark.parametrize("payload", ["", "no json", "[]", '{"to": "whom it may concern"}'])
@@ -125,10 +127,10 @@ class TestDue:
         self, calls: Calls, scheduling: Scheduling
     ) -> None:
         due = recovery.due(calls)
-        assert await due() == recovery.LOOK_INTERVAL
+        assert await due() == recovery.MAX_DUE_INTERVAL
         ref = scheduling.start()
         scheduling.end(ref, FAILURE)
-        assert await due() == recovery.LOOK_INTERVAL  # the retry is half a minute away
+        assert await due() == recovery.MAX_DUE_INTERVAL  # the retry is half a minute away
         scheduling.sql("UPDATE delayed SET due_time = now() + interval '2 s'")
         seconds = await due()
         assert seconds is not None
@@ -142,7 +144,7 @@ class TestDue:
         scheduling.sql("UPDATE delayed SET due_time = now()")
         with scheduling.transaction() as other:
             assert promote_due(other).count == 1
-            assert await recovery.due(calls)() == recovery.TAKEN_ELSEWHERE
+            assert await recovery.due(calls)() == recovery.MIN_DUE_INTERVAL
 
     async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
         for _ in range(2):
@@ -154,7 +156,7 @@ class TestDue:
         scheduling.sql("UPDATE count_deltas SET n = 0 WHERE kind = 8")
         due = recovery.due(calls)
         assert await due() == 0.0
-        assert await due() == recovery.LOOK_INTERVAL
+        assert await due() == recovery.MAX_DUE_INTERVAL
         assert scheduling.sql("SELECT count(*) FROM ready") == [(600,)]
 
 
@@ -212,7 +214,7 @@ async def test_housekeeping_folds_counts_vacuums_after_much_and_rests_after_noth
     housekeeping.moved(1)
     await housekeeping.run_once()
     assert (scheduling.sql("SELECT * FROM count_deltas"), vacuums) == ([], [])
-    housekeeping.moved(recovery.VACUUM_AFTER)
+    housekeeping.moved(recovery.MIN_MOVES_TO_VACUUM)
     await housekeeping.run_once()
     await housekeeping.run_once()
     assert len(vacuums) == 1

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application.signals import Signals, parse
+from scheduler_svc.application.signals import CommitSignals, parse
 from scheduler_svc.loops import notifier as notifying
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.store.engine.notifications import PgNotifier
@@ -37,7 +37,7 @@ class Ear:
         self._connection = psycopg2.connect(url.replace("postgresql+psycopg2", "postgresql"))
         self._connection.autocommit = True
         self.sql("LISTEN contentgen")
-        self.heard: list[Signals] = []
+        self.heard: list[CommitSignals] = []
 
     def sql(self, text: str) -> None:
         with self._connection.cursor() as cursor:
@@ -47,7 +47,7 @@ class Ear:
         """Whether the database takes new connections."""
         self.sql(f"UPDATE pg_database SET datallowconn = {anybody} WHERE datname = current_database()")
 
-    def listen(self) -> list[Signals]:
+    def listen(self) -> list[CommitSignals]:
         """Everything that was heard so far."""
         select.select([self._connection], [], [], 0)
         self._connection.poll()
@@ -67,11 +67,11 @@ def ear(db_url: str) -> Iterator[Ear]:
 
 
 @asynccontextmanager
-async def notifying_on(engine: sa.Engine, *told: Signals) -> AsyncIterator[Notifier]:
+async def notifying_on(engine: sa.Engine, *told: CommitSignals) -> AsyncIterator[Notifier]:
     """A notifier that was told these before it began to send."""
     notifier = Notifier(PgNotifier(engine), "a replica")
     for signals in told:
-        notifier.tell(signals)
+        notifier.notify(signals)
     notifier.start()
     try:
         yield notifier
@@ -79,7 +79,7 @@ async def notifying_on(engine: sa.Engine, *told: Signals) -> AsyncIterator[Notif
         await notifier.stop()
 
 
-async def heard(ear: Ear, predicate: Callable[[list[Signals]], bool]) -> list[Signals]:
+async def heard(ear: Ear, predicate: Callable[[list[CommitSignals]], bool]) -> list[CommitSignals]:
     await wait_until_async(lambda: predicate(ear.listen()), within=WAIT_S, what="the hints are heard")
     return ear.heard
 
@@ -88,51 +88,54 @@ def test_a_transaction_tells_nothing_by_itself(scheduling: Scheduling, ear: Ear)
     """The lock of a NOTIFY is one for the whole cluster, and would be held while the commit is flushed."""
     scheduling.cancel(scheduling.submit_one())
     assert [signals.for_others for signals in scheduling.told][-2:] == [True, True]
-    (last,) = Signals(due=True).payloads("the test itself")
+    (last,) = CommitSignals(due=True).payloads("the test itself")
     ear.sql(f"NOTIFY contentgen, '{last}'")
     wait_until(ear.listen, within=WAIT_S, what="the test's own word is heard")
-    assert ear.heard == [Signals(due=True)]
+    assert ear.heard == [CommitSignals(due=True)]
 
 
 async def test_what_is_told_is_heard(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine) as notifier:
-        notifier.tell(Signals(ready=True, moved=True))
-        await heard(ear, lambda signals: signals == [Signals(ready=True, moved=True)])
-        notifier.tell(Signals(ended=[7]))
-        await heard(ear, lambda signals: signals[1:] == [Signals(ended=[7])])
+        notifier.notify(CommitSignals(ready=True, moved=True))
+        await heard(ear, lambda signals: signals == [CommitSignals(ready=True, moved=True)])
+        notifier.notify(CommitSignals(ended=[7]))
+        await heard(ear, lambda signals: signals[1:] == [CommitSignals(ended=[7])])
 
 
 async def test_what_gathers_goes_out_in_as_few_texts_as_can_be(engine: sa.Engine, ear: Ear) -> None:
-    commits = [Signals(ready=key % 2 == 0, ended=[key], cancelled=[("w", "l", "r")]) for key in range(1, 101)]
+    commits = [CommitSignals(ready=key % 2 == 0, ended=[key], cancelled=[("w", "l", "r")]) for key in range(1, 101)]
     async with notifying_on(engine, *commits):
         (told,) = await heard(ear, bool)
-    assert told == Signals(ready=True, ended=list(range(1, 101)), cancelled=[("w", "l", "r")] * 100)
+    assert told == CommitSignals(ready=True, ended=list(range(1, 101)), cancelled=[("w", "l", "r")] * 100)
 
 
 async def test_what_waits_is_told_before_it_ends(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine) as notifier:
         for key in range(1, 1_001):
-            notifier.tell(Signals(ended=[key]))
+            notifier.notify(CommitSignals(ended=[key]))
     assert sorted(key for signals in ear.listen() for key in signals.ended) == list(range(1, 1_001))
 
 
 async def test_a_connection_that_broke_meanwhile_costs_nothing(engine: sa.Engine, ear: Ear) -> None:
-    async with notifying_on(engine, Signals(ended=[1])) as notifier:
+    async with notifying_on(engine, CommitSignals(ended=[1])) as notifier:
         await heard(ear, bool)
         ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_notify%'")
-        notifier.tell(Signals(ended=[2]))
-        assert await heard(ear, lambda signals: len(signals) == 2) == [Signals(ended=[1]), Signals(ended=[2])]
+        notifier.notify(CommitSignals(ended=[2]))
+        assert await heard(ear, lambda signals: len(signals) == 2) == [
+            CommitSignals(ended=[1]),
+            CommitSignals(ended=[2]),
+        ]
 
 
 async def test_what_can_t_be_told_is_dropped_and_the_others_look_anew(
     engine: sa.Engine, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifying, "RETRY", 0.05)
+    monkeypatch.setattr(notifying, "RETRY_INTERVAL", 0.05)
     ear.let_in(False)
     with capture_logs() as logs:
-        async with notifying_on(engine, Signals(ended=[1])) as notifier:
+        async with notifying_on(engine, CommitSignals(ended=[1])) as notifier:
             await wait_until_async(lambda: logs, within=WAIT_S, what="the first try has failed")
-            notifier.tell(Signals(ended=[2]))
+            notifier.notify(CommitSignals(ended=[2]))
             ear.let_in(True)
             told = (await heard(ear, bool))[0]
     assert told.missed
@@ -141,13 +144,13 @@ async def test_what_can_t_be_told_is_dropped_and_the_others_look_anew(
 
 
 async def test_more_than_it_may_keep_becomes_a_look_anew(engine: sa.Engine, ear: Ear) -> None:
-    too_many = Signals(ended=list(range(1, notifying.BACKLOG + 2)))
+    too_many = CommitSignals(ended=list(range(1, notifying.MAX_BACKLOG + 2)))
     async with notifying_on(engine, too_many):
-        assert await heard(ear, bool) == [Signals.look_anew()]
+        assert await heard(ear, bool) == [CommitSignals.reread_all()]
 
 
 async def test_an_end_during_an_outage_waits_for_nobody() -> None:
     away = sa.create_engine(NOBODY_LISTENS)
-    async with asyncio.timeout(WAIT_S), notifying_on(away, Signals(ready=True)):
+    async with asyncio.timeout(WAIT_S), notifying_on(away, CommitSignals(ready=True)):
         pass
     away.dispose()

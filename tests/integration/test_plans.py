@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import EndedAttempt, LeaseChange, LineMark, Named
+from scheduler_svc.application.records import EndedAttempt, FlowMark, LeaseChange, NamedLease
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
@@ -239,7 +239,7 @@ REFS = [LeaseRef(key, 1, 7) for key in KEYS]
 def close_lock_mark(tx: PgTx) -> bool:
     tx.window.close(1)
     tx.window.lock(1)
-    tx.window.mark(1, [LineMark(1, True, 0.0), LineMark(6, False, None)], closed=True)
+    tx.window.mark(1, [FlowMark(1, True, 0.0), FlowMark(6, False, None)], closed=True)
     return True
 
 
@@ -253,8 +253,10 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "claim": lambda tx: tx.leases.claim(SLOTS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
     "lock a worker's": lambda tx: tx.leases.lock_of_worker("v"),
-    "renew": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0),
-    "renew, skipping locked": lambda tx: tx.leases.renew([Named(*ref, "w") for ref in REFS], 120.0, skip_locked=True),
+    "renew": lambda tx: tx.leases.renew([NamedLease(*ref, "w") for ref in REFS], 120.0),
+    "renew, skipping locked": lambda tx: tx.leases.renew(
+        [NamedLease(*ref, "w") for ref in REFS], 120.0, skip_locked=True
+    ),
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),
     "delete": lambda tx: tx.leases.delete(REFS),
     "revoke": lambda tx: tx.leases.revoke(REFS),
@@ -262,7 +264,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "lock tasks": lambda tx: tx.tasks.lock(KEYS),
     "peek": lambda tx: tx.tasks.peek(KEYS),
     "end attempts": lambda tx: tx.tasks.end_attempts(
-        [EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None) for ref in REFS]
+        [EndedAttempt(*ref, LeaseEnd.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None) for ref in REFS]
     ),
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
@@ -272,14 +274,14 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "close, lock and mark": close_lock_mark,
     "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(0, ROWS),
     "raise floors": lambda tx: tx.floors.rise(),
-    "standing": lambda tx: tx.submits.standing([1, 2]),
+    "standing": lambda tx: tx.submits.context([1, 2]),
     "fold": lambda tx: tx.counts.fold(ROWS),
     "starts": count_starts,
-    "accounts that are ajar": lambda tx: tx.start_quotas.ajar(),
+    "accounts that are ajar": lambda tx: tx.start_quotas.reopened(),
     "what is scheduled for later days": lambda tx: tx.submits.scheduled_from(20_000 + 10 * ROWS),
 }
 LONGER: dict[str, Callable[[PgTx], Any]] = {
-    "settle": lambda tx: tx.window.waitlist(1, PAGE),
+    "settle": lambda tx: tx.window.account_queue(1, PAGE),
     "new tags": lambda tx: tx.window.renew(1, 1, 0.0, 1.0),
     "due": lambda tx: tx.waiting.take_due(DUE),
 }
@@ -332,8 +334,8 @@ def test_a_hello_reads_its_worker_s_leases_only(backlog: Backlog) -> None:
 
 
 def test_what_is_pending_of_an_account_is_read_only_where_it_is_limited(backlog: Backlog) -> None:
-    (unlimited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.standing([1]))
-    (limited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.standing([2]))
+    (unlimited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.context([1]))
+    (limited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.context([2]))
     assert not (*unlimited.scanned, *limited.scanned)
     assert unlimited.found_by("count_deltas_by_transaction") < limited.found_by("count_deltas_by_transaction")
     assert limited.found_by("count_deltas_by_transaction") <= 2 * (20_000 / 30 + ROWS), limited
@@ -342,7 +344,7 @@ def test_what_is_pending_of_an_account_is_read_only_where_it_is_limited(backlog:
 @pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
 def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: int) -> None:
     """Its own tags, and a batch of what waits behind: not the others', and not all that waits."""
-    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.waitlist(account_id, PAGE))
+    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.account_queue(account_id, PAGE))
     assert sum(rows for _, rows in plan.read("ready")) <= TAGGED / 5 + 2 * PAGE + 10  # and the heads of 10 priorities
     assert plan.found_by("ready_backlog") == 2 * PAGE, plan
     assert 2 <= plan.found_by("shares_pkey") <= 10, plan
@@ -352,7 +354,7 @@ def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: i
 @pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
 def test_with_ageing_the_waits_are_read_where_seats_are_few(backlog: Backlog, account_id: int) -> None:
     """Of an account without a limit they decide nothing."""
-    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.waitlist(account_id, PAGE), AGING)
+    (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.account_queue(account_id, PAGE), AGING)
     looks = 0 if account_id == 1 else 10
     assert sum(rows for _, rows in plan.read("ready")) <= TAGGED / 5 + 2 * PAGE + 10 + looks * PAGE
     assert 2 * PAGE <= plan.found_by("ready_backlog") <= (2 + looks) * PAGE, plan
@@ -496,7 +498,7 @@ def test_what_became_of_attempts_is_looked_up_task_by_task(backlog: Backlog) -> 
 
 
 def fates(attempts: list[RunningAttempt], tx: PgTx) -> Any:
-    return tx.polls.fates(attempts)
+    return tx.polls.attempt_counts(attempts)
 
 
 def test_bulk_calls_find_what_has_ended_by_its_index(backlog: Backlog) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem
 from scheduler_svc.application.leases.worker_pool import resize_worker
-from scheduler_svc.application.tasks.polling import Asked, ask_running, ask_task
+from scheduler_svc.application.tasks.polling import OpenPoll, ask_running, ask_task
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Processing, Update
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseUpdate
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import Fate
+from scheduler_svc.domain.poll import AttemptCount
 from scheduler_svc.domain.worker import Heartbeat
 from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
 
@@ -29,8 +29,8 @@ class Polling:
         self._scheduling = scheduling
         self._numbers = itertools.count(1_000)
 
-    def ask(self, account_id: int = ALL) -> Asked:
-        asked: Asked = self._scheduling.run(ask_running, Scope.of(account_id))
+    def ask(self, account_id: int = ALL) -> OpenPoll:
+        asked: OpenPoll = self._scheduling.run(ask_running, Scope.of(account_id))
         return asked
 
     def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> HeartbeatItem:
@@ -47,9 +47,9 @@ class Polling:
         found: set[str] = self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
         return found
 
-    def fates(self, asked: Asked) -> dict[str, int]:
+    def fates(self, asked: OpenPoll) -> dict[str, int]:
         """How many attempts of worker `w` have come to what, by the status's name."""
-        found: list[Fate] = self._scheduling.run(lambda tx: tx.polls.fates(asked.attempts))
+        found: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.outcomes(asked.attempts))
         assert {fate.worker_id for fate in found} <= {"w"}
         return {fate.status.name: fate.attempts for fate in found}
 
@@ -78,17 +78,17 @@ def test_everyone_who_holds_an_attempt_is_asked_and_nobody_else(scheduling: Sche
 
 def test_where_nobody_is_asked_nothing_is_told(scheduling: Scheduling, polling: Polling) -> None:
     told = len(scheduling.told)
-    assert polling.ask() == Asked(0, ())
+    assert polling.ask() == OpenPoll(0, ())
     assert len(scheduling.told) == told
 
 
 def test_a_task_is_asked_of_the_worker_that_holds_it(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.start()
-    asked: Asked = scheduling.run(ask_task, ref.task_key)
+    asked: OpenPoll = scheduling.run(ask_task, ref.task_key)
     assert asked.attempts == ((ref.task_key, 1, "w"),)
     waiting = scheduling.submit_one()
-    assert scheduling.run(ask_task, waiting) == Asked(0, ())
+    assert scheduling.run(ask_task, waiting) == OpenPoll(0, ())
     with pytest.raises(NotFound):
         scheduling.run(ask_task, 12_345)
 
@@ -161,7 +161,7 @@ def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Schedulin
     ref = scheduling.start()
     asked = polling.ask()
     told = len(scheduling.told)
-    scheduling.report_group(ReportItem((Update(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
+    scheduling.report_group(ReportItem((LeaseUpdate(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
     (signals,) = scheduling.told[told:]
     assert (signals.ended, signals.answered) == ([ref.task_key], [("w", asked.number)])
     assert polling.fates(asked) == {"COMPLETED": 1}
@@ -190,7 +190,7 @@ def test_the_attempt_counts_not_what_its_task_does_next(scheduling: Scheduling, 
     scheduling.end(ref, FAILURE)
     scheduling.retry(ref.task_key)
     (again,) = scheduling.claim()
-    scheduling.report(again, Accepted(), Processing())
+    scheduling.report(again, AttemptAccepted(), AttemptStarted())
     second = polling.ask()
     assert [attempt.attempt for attempt in second.attempts] == [2]
     assert (polling.fates(first), polling.fates(second)) == ({"FAILED": 1}, {"SUBMITTED": 1})

@@ -14,11 +14,11 @@ import pytest
 from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.leases import recover
 from scheduler_svc.application.leases.recover import Reaped
-from scheduler_svc.application.leases.report import ReportItem, Reports
-from scheduler_svc.application.tasks import steer
+from scheduler_svc.application.leases.report import ReportItem, ReportWork
+from scheduler_svc.application.tasks import cancel
 from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Outcome, Update
+from scheduler_svc.domain.lease import LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.integration.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
@@ -53,12 +53,12 @@ def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Call
 
 
 def reports_result(ref: LeaseRef) -> Callable[[PgTx], Any]:
-    reported = ReportItem((Update(ref.lease_id, ref.attempt, ref, RESULT),))
-    return lambda tx: Reports(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
+    reported = ReportItem((LeaseUpdate(ref.lease_id, ref.attempt, ref, RESULT),))
+    return lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
 
 
 def cancels(key: int, *, force: bool = False) -> Callable[[PgTx], Any]:
-    return lambda tx: steer.cancel_task(tx, key, force)
+    return lambda tx: cancel.cancel_task(tx, key, force)
 
 
 def reaps(tx: PgTx) -> None:
@@ -178,7 +178,7 @@ def test_a_renewal_first_and_the_reaper_lets_it_live(scheduling: Scheduling) -> 
     ref = scheduling.start()
     scheduling.run_out(ref)
     stated = scheduling.stated("w", [ref])
-    reaped = passed_over(scheduling, lambda tx: Reports(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [stated]))
+    reaped = passed_over(scheduling, lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [stated]))
     assert [one.expired for one in reaped] == [0, 0]
     assert scheduling.place(ref.task_key) == "leases"
 

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_svc.application.leases.recover import fold_counts, raise_floors
-from scheduler_svc.application.tasks.submit import Submit
-from scheduler_svc.domain.content import Result
+from scheduler_svc.application.tasks.submit import SubmitItem
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Release
-from scheduler_svc.domain.task import Progress, Task
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, Outcome, Release
+from scheduler_svc.domain.task import AttemptProgress, Task
 from tests.integration.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
 STEPS = 150
@@ -110,7 +110,7 @@ class Walk:
             )
             for _ in range(self._random.choice([1, 1, 2, 60]))
         ]
-        for answer in self._scheduling.submit_group(Submit(tuple(tasks[:1])), Submit(tuple(tasks[1:]))):
+        for answer in self._scheduling.submit_group(SubmitItem(tuple(tasks[:1])), SubmitItem(tuple(tasks[1:]))):
             if not isinstance(answer, DomainError):
                 self._tasks += [task.task_key for task in answer]
 
@@ -123,21 +123,21 @@ class Walk:
             body = f"a body {self._random.random()}"
             changes: list[Change] = self._random.choice(
                 [
-                    [Accepted()],
-                    [Accepted(), Processing()],
-                    [Progress(self._random.randint(0, 100))],
-                    [Completed(Result(body))],
-                    [Accepted(), Processing(), Completed(Result(body))],
+                    [AttemptAccepted()],
+                    [AttemptAccepted(), AttemptStarted()],
+                    [AttemptProgress(self._random.randint(0, 100))],
+                    [AttemptCompleted(TaskResult(body))],
+                    [AttemptAccepted(), AttemptStarted(), AttemptCompleted(TaskResult(body))],
                     [FAILURE],
                     [TIMEOUT],
                     [DEFERRED],
-                    [Processing(), DEFERRED],
+                    [AttemptStarted(), DEFERRED],
                     [released(self._random.choice(list(Release)))],
-                    [Processing(), released(started=True)],
+                    [AttemptStarted(), released(started=True)],
                 ]
             )
             outcomes = self._scheduling.report(ref, *changes)
-            if isinstance(changes[-1], Completed) and outcomes[-1] is Outcome.COMMITTED:
+            if isinstance(changes[-1], AttemptCompleted) and outcomes[-1] is Outcome.COMMITTED:
                 assert ref.task_key not in self._accepted
                 self._accepted[ref.task_key] = body
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from scheduler_svc.application.leases.report import ReportItem
-from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Update
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import Progress
+from scheduler_svc.domain.task import AttemptProgress
 from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
@@ -19,12 +19,15 @@ COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome
 def test_an_attempt_from_lease_to_result(scheduling: Scheduling) -> None:
     key = scheduling.submit_one(topic="人工智能的未来发展", category="tech", priority=8)
     (ref,) = scheduling.claim()
-    assert scheduling.report(ref, Accepted()) == [COMMITTED]
+    assert scheduling.report(ref, AttemptAccepted()) == [COMMITTED]
     assert scheduling.task(key).timeout_time is not None
-    assert scheduling.report(ref, Processing(), Progress(40, "draft", "half")) == [COMMITTED, COMMITTED]
+    assert scheduling.report(ref, AttemptStarted(), AttemptProgress(40, "draft", "half")) == [COMMITTED, COMMITTED]
     running = scheduling.task(key)
-    assert (running.status, running.progress) == (Status.PROCESSING, Progress(40, "draft", "half"))
-    assert scheduling.end(ref, Completed(Result("正文" * 200, "<p>正文</p>", ("a.png", "b.png"), 0.9))) is COMMITTED
+    assert (running.status, running.progress) == (Status.PROCESSING, AttemptProgress(40, "draft", "half"))
+    assert (
+        scheduling.end(ref, AttemptCompleted(TaskResult("正文" * 200, "<p>正文</p>", ("a.png", "b.png"), 0.9)))
+        is COMMITTED
+    )
     task = scheduling.task(key)
     assert (task.status, task.attempt, task.worker_id, task.lease_id) == (Status.COMPLETED, 1, "w", "")
     assert scheduling.path(key) == ["pending", "submitted", "processing", "completed"]
@@ -52,7 +55,7 @@ def test_a_result_implies_that_the_cli_had_started(scheduling: Scheduling) -> No
 def test_stages_only_go_forward(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     before = scheduling.task(ref.task_key)
-    assert scheduling.report(ref, Accepted(), Processing()) == [COMMITTED, COMMITTED]
+    assert scheduling.report(ref, AttemptAccepted(), AttemptStarted()) == [COMMITTED, COMMITTED]
     assert scheduling.task(ref.task_key) == before
     assert scheduling.path(ref.task_key) == ["pending", "submitted", "processing"]
 
@@ -66,10 +69,10 @@ def test_a_report_is_judged_by_its_lease_whichever_stream_brings_it(scheduling: 
 def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
     keys = [scheduling.submit_one() for _ in range(4)]
     refs = scheduling.claim(4)
-    changes: list[Change] = [RESULT, FAILURE, released(), Processing()]
+    changes: list[Change] = [RESULT, FAILURE, released(), AttemptStarted()]
     answers = scheduling.report_group(
-        *(ReportItem((Update(r.lease_id, r.attempt, r, c),)) for r, c in zip(refs, changes, strict=True)),
-        ReportItem((Update("lease-of-nobody", 1, None, RESULT),)),
+        *(ReportItem((LeaseUpdate(r.lease_id, r.attempt, r, c),)) for r, c in zip(refs, changes, strict=True)),
+        ReportItem((LeaseUpdate("lease-of-nobody", 1, None, RESULT),)),
     )
     assert answers == [(COMMITTED,)] * 4 + [(LOST,)]
     found = {ref.task_key: scheduling.task(ref.task_key).status.label for ref in refs}
@@ -79,7 +82,7 @@ def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
 
 def test_what_comes_after_an_end_is_ignored(scheduling: Scheduling) -> None:
     ref = scheduling.start()
-    assert scheduling.report(ref, RESULT, FAILURE, Processing()) == [COMMITTED] * 3
+    assert scheduling.report(ref, RESULT, FAILURE, AttemptStarted()) == [COMMITTED] * 3
     assert scheduling.path(ref.task_key)[-1] == "completed"
 
 
@@ -88,8 +91,8 @@ def test_what_was_committed_before_is_so_again(scheduling: Scheduling, change: C
     ref = scheduling.start()
     assert scheduling.end(ref, change) is COMMITTED
     path = scheduling.path(ref.task_key)
-    assert scheduling.report(ref, Accepted(), Processing(), change) == [ALREADY] * 3
-    assert scheduling.report(ref, Processing()) == [ALREADY]
+    assert scheduling.report(ref, AttemptAccepted(), AttemptStarted(), change) == [ALREADY] * 3
+    assert scheduling.report(ref, AttemptStarted()) == [ALREADY]
     assert scheduling.path(ref.task_key) == path
 
 
@@ -112,7 +115,9 @@ def test_a_result_is_not_called_committed_where_its_lease_was_only_released(sche
 class TestStale:
     """A lease that is superseded or ended moves nothing (rule: every write is fenced by lease and attempt)."""
 
-    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, DEFERRED, released()])
+    @pytest.mark.parametrize(
+        "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
+    )
     def test_a_superseded_lease(self, scheduling: Scheduling, change: Change) -> None:
         old = scheduling.start()
         scheduling.lose(old)
@@ -124,7 +129,9 @@ class TestStale:
         assert scheduling.end(new, RESULT) is COMMITTED
         assert scheduling.end(old, change) is LOST
 
-    @pytest.mark.parametrize("change", [Accepted(), Processing(), Progress(5), RESULT, FAILURE, DEFERRED, released()])
+    @pytest.mark.parametrize(
+        "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
+    )
     def test_a_wrong_fence_or_attempt(self, scheduling: Scheduling, change: Change) -> None:
         ref = scheduling.start()
         before = scheduling.task(ref.task_key)
@@ -165,7 +172,7 @@ class TestLate:
         scheduling.run_out(ref)
         assert scheduling.end(ref, RESULT) is COMMITTED
 
-    @pytest.mark.parametrize("change", [Processing(), FAILURE, TIMEOUT, DEFERRED, released()])
+    @pytest.mark.parametrize("change", [AttemptStarted(), FAILURE, TIMEOUT, DEFERRED, released()])
     def test_nothing_but_a_result_is_taken(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
         assert scheduling.end(lost, change) is LOST
         assert scheduling.place(lost.task_key) == "ready"
@@ -192,7 +199,7 @@ class TestLate:
         refs = [scheduling.start() for _ in range(5)]
         scheduling.lose(*refs)
         scheduling.claim(worker_id="v")  # the first one's task
-        answers = scheduling.report_group(*(ReportItem((Update(r.lease_id, 1, r, RESULT),)) for r in refs))
+        answers = scheduling.report_group(*(ReportItem((LeaseUpdate(r.lease_id, 1, r, RESULT),)) for r in refs))
         assert sorted(answer[0] for answer in answers) == [COMMITTED] * 4 + [LOST]
 
 

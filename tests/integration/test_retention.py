@@ -14,7 +14,7 @@ from scheduler_svc.application import retention as sweeps
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.publishing import claim_pool
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.loops.retention import MAX_REST, Retention
+from scheduler_svc.loops.retention import MAX_INTERVAL, Retention
 from scheduler_svc.store.imports import one_at_a_time
 from tests.integration.scheduling import RESULT, Scheduling
 
@@ -33,7 +33,7 @@ async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
 
 @pytest.fixture
 def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps, "BATCH", 2)
+    monkeypatch.setattr(sweeps, "MAX_BATCH", 2)
 
 
 async def round_of(retention: Retention) -> int:
@@ -108,7 +108,7 @@ class TestTasks:
         await round_of(of_tasks(calls))
         assert not keys(scheduling)
 
-    @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, MAX_REST)])
+    @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, MAX_INTERVAL)])
     async def test_it_looks_often_enough(self, calls: Calls, age: int, rest: float) -> None:
         retention = Retention(calls, tasks=timedelta(seconds=age), contents=timedelta(days=1_000))
         rests = [await retention.run_once() for _ in range(5)]
@@ -116,7 +116,7 @@ class TestTasks:
 
     async def test_without_any_setting_it_looks_once_an_hour(self, calls: Calls) -> None:
         retention = Retention(calls, tasks=None, contents=None)
-        assert [await retention.run_once() for _ in range(2)] == [0.0, MAX_REST]
+        assert [await retention.run_once() for _ in range(2)] == [0.0, MAX_INTERVAL]
 
 
 class TestWorkers:

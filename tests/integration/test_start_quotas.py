@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scheduler_svc.application.accounts import update_account
-from scheduler_svc.application.dispatch.admission import look, settle
+from scheduler_svc.application.dispatch.admission import scan, settle
 from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.ids import LeaseRef
@@ -81,7 +81,7 @@ def test_so_many_start_and_as_many_a_minute_later(scheduling: Scheduling, metere
 def test_the_timer_is_set_for_the_first_seat_that_comes_back(scheduling: Scheduling, metered: int) -> None:
     scheduling.fill(metered, 10)
     assert len(claimed(scheduling)) == QUOTA
-    seconds = [signals.later[metered] for signals in scheduling.told if metered in signals.later]
+    seconds = [signals.admit_later[metered] for signals in scheduling.told if metered in signals.admit_later]
     assert seconds
     assert seconds[-1] == pytest.approx(60, abs=5)
 
@@ -89,7 +89,7 @@ def test_the_timer_is_set_for_the_first_seat_that_comes_back(scheduling: Schedul
 def test_no_timer_is_set_where_nothing_waits(scheduling: Scheduling, metered: int) -> None:
     scheduling.fill(metered, QUOTA)
     assert len(claimed(scheduling)) == QUOTA
-    assert not any(signals.later for signals in scheduling.told)
+    assert not any(signals.admit_later for signals in scheduling.told)
 
 
 def test_what_is_not_claimed_starts_later_and_counts_from_then(scheduling: Scheduling, metered: int) -> None:
@@ -278,7 +278,7 @@ class TestWhatIsMissed:
     def test_a_lost_timer_is_found_by_a_look(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
         claimed(scheduling)
-        assert metered in scheduling.run(look, 0).waiting
+        assert metered in scheduling.run(scan, 0).waiting
 
     def test_starts_that_nobody_has_counted_take_their_seats_all_the_same(
         self, scheduling: Scheduling, metered: int
@@ -298,9 +298,9 @@ class TestWhatIsMissed:
         scheduling.fill(metered, 10)
         scheduling.sql("UPDATE ready SET tag = task_key")
         scheduling.sql("UPDATE shares SET closed = false, backlog = false, refill = NULL")
-        assert scheduling.run(look, 0).ajar == [metered]
+        assert scheduling.run(scan, 0).ajar == [metered]
         scheduling.run(settle, metered)
-        assert scheduling.run(look, 0).ajar == []
+        assert scheduling.run(scan, 0).ajar == []
         assert len(claimed(scheduling)) == QUOTA
 
 

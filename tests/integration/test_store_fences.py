@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.records import ClaimedRows, EndedAttempt, HeartbeatRow, LeaseChange, Named
+from scheduler_svc.application.records import ClaimedRows, EndedAttempt, HeartbeatRow, LeaseChange, NamedLease
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.integration.scheduling import RESULT, TTL, Scheduling
@@ -52,7 +52,7 @@ STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, revoked,
 
 
 def renew(tx: PgTx, ref: LeaseRef) -> Any:
-    return tx.leases.renew([Named(*ref, "w")], TTL).renewed
+    return tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed
 
 
 def change(tx: PgTx, ref: LeaseRef) -> Any:
@@ -96,7 +96,7 @@ def test_a_stale_lease_is_no_other_s_end(scheduling: Scheduling, stale: Stale) -
 
 def test_a_lease_is_renewed_for_its_own_worker_only(scheduling: Scheduling) -> None:
     ref = scheduling.start()
-    named = [Named(*ref, "v"), Named(*ref, "w")]
+    named = [NamedLease(*ref, "v"), NamedLease(*ref, "w")]
     assert scheduling.run(lambda tx: tx.leases.renew(named[:1], TTL).renewed) == set()
     assert scheduling.run(lambda tx: tx.leases.renew(named[1:], TTL).renewed) == {ref}
 
@@ -106,14 +106,14 @@ def test_a_renewed_lease_lives_for_the_lease_time_at_least(scheduling: Schedulin
     ref = scheduling.start()
     scheduling.sql("UPDATE leases SET expire_time = now() + make_interval(secs => :left)", left=left)
     with scheduling.transaction() as tx:
-        assert tx.leases.renew([Named(*ref, "w")], TTL).renewed == {ref}
+        assert tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed == {ref}
         now = tx.now
     ((expire_time,),) = scheduling.sql("SELECT expire_time FROM leases")
     assert TTL - 1 <= (expire_time - now).total_seconds() <= TTL + 1
 
 
 def attempt(ref: LeaseRef) -> EndedAttempt:
-    return EndedAttempt(*ref, End.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None)
+    return EndedAttempt(*ref, LeaseEnd.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None)
 
 
 @pytest.mark.parametrize("stale", [superseded, revoked, ended])

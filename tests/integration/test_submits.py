@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_svc.application.accounts import create_account, update_account
-from scheduler_svc.application.tasks.submit import Submit, Submits
+from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.lifecycle import Status
@@ -89,7 +89,7 @@ class TestRefused:
 
     def test_one_of_a_group_leaves_the_others_alone(self, scheduling: Scheduling) -> None:
         answers = scheduling.submit_group(
-            Submit((new_task(),)), Submit((new_task(account_id=7),)), Submit((new_task(), new_task()))
+            SubmitItem((new_task(),)), SubmitItem((new_task(account_id=7),)), SubmitItem((new_task(), new_task()))
         )
         assert [type(answer).__name__ for answer in answers] == ["tuple", "NotFound", "tuple"]
         assert count(scheduling) == 3
@@ -97,7 +97,7 @@ class TestRefused:
     def test_a_full_queue(self, scheduling: Scheduling) -> None:
         scheduling.submit(*[new_task() for _ in range(MAX_QUEUE - 1)])
         answers = scheduling.submit_group(
-            Submit((new_task(), new_task())), Submit((new_task(),)), Submit((new_task(),))
+            SubmitItem((new_task(), new_task())), SubmitItem((new_task(),)), SubmitItem((new_task(),))
         )
         assert [type(answer) for answer in answers] == [QueueFull, tuple, QueueFull]
         scheduling.claim(2)  # what runs is not queued
@@ -153,9 +153,9 @@ class TestRequestIds:
     def test_what_was_refused_answers_nobody_else_of_its_group(self, scheduling: Scheduling) -> None:
         scheduling.submit_one(request_id="taken")
         answers = scheduling.submit_group(
-            Submit((new_task(request_id="shared"), new_task(request_id="taken", topic="another"))),
-            Submit((new_task(request_id="shared"),)),
-            Submit((new_task(request_id="shared"),)),
+            SubmitItem((new_task(request_id="shared"), new_task(request_id="taken", topic="another"))),
+            SubmitItem((new_task(request_id="shared"),)),
+            SubmitItem((new_task(request_id="shared"),)),
         )
         assert [type(answer) for answer in answers] == [RequestIdConflict, tuple, tuple]
         assert answers[1] == answers[2]
@@ -165,10 +165,10 @@ class TestRequestIds:
         """Each is judged as if it came alone, after those before it."""
         x, y = new_task(request_id="r", topic="x"), new_task(request_id="r", topic="y")
         answers = scheduling.submit_group(
-            Submit((y, x)),  # contradicts itself
-            Submit((x, new_task(request_id="s", topic="x"))),
-            Submit((y, new_task(request_id="t", topic="y"))),  # the one before has the id
-            Submit((new_task(request_id="t", topic="x"),)),
+            SubmitItem((y, x)),  # contradicts itself
+            SubmitItem((x, new_task(request_id="s", topic="x"))),
+            SubmitItem((y, new_task(request_id="t", topic="y"))),  # the one before has the id
+            SubmitItem((new_task(request_id="t", topic="x"),)),
         )
         assert [type(answer) for answer in answers] == [RequestIdConflict, tuple, RequestIdConflict, tuple]
         assert isinstance(answers[1], tuple)
@@ -181,7 +181,7 @@ class TestRequestIds:
 
         def submit(_: int) -> int:
             answers = scheduling.database.run(
-                lambda tx: Submits(MAX_QUEUE).run_group(tx, [Submit((new_task(request_id="r"),))])
+                lambda tx: SubmitWork(MAX_QUEUE).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
             )
             assert isinstance(answers[0], tuple)
             task: Task = answers[0][0]

@@ -8,7 +8,7 @@ from typing import Any
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.change import TaskChange, changes
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
+from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
 
 S = Status
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,7 +57,7 @@ RUNNING = present(
     start_time=at(9),
     timeout_time=at(17),
     retry_count=2,
-    progress=Progress(50),
+    progress=AttemptProgress(50),
     error=ERROR,
 )
 

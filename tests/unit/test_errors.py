@@ -13,14 +13,14 @@ from google.rpc.status_pb2 import Status as RpcStatus
 
 from scheduler_svc.api.messages.errors import TABLE, internal_status, status_of, undecodable
 from scheduler_svc.domain import errors
-from scheduler_svc.domain.errors import DomainError, Violation
+from scheduler_svc.domain.errors import DomainError, FieldViolation
 from scheduler_svc.domain.lifecycle import Status
 
 Detail = TypeVar("Detail", bound=Message)
 
 CASES = [
     (
-        errors.InvalidArgument([Violation("topic", "is required"), Violation("priority", "must be 1 to 10")]),
+        errors.InvalidArgument([FieldViolation("topic", "is required"), FieldViolation("priority", "must be 1 to 10")]),
         Code.INVALID_ARGUMENT,
         "INVALID_ARGUMENT",
         {},
@@ -142,7 +142,7 @@ def test_a_defect_is_told_without_what_it_was() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        errors.InvalidArgument([Violation(f"requests[{i}].topic", "is required 😀") for i in range(10_000)]),
+        errors.InvalidArgument([FieldViolation(f"requests[{i}].topic", "is required 😀") for i in range(10_000)]),
         errors.NotFound("task", "😀" * 1_000_000),
         errors.RequestIdConflict("😀" * 200, "task-0123456789abcdef"),
         errors.WorkerIdInUse("😀" * 200, "😀" * 10_000),
@@ -155,7 +155,7 @@ def test_a_status_stays_below_what_a_client_takes_in_trailers(error: DomainError
 
 
 def test_violations_that_do_not_fit_are_counted() -> None:
-    error = errors.InvalidArgument([Violation(f"requests[{i}].topic", "is required") for i in range(1_000)])
+    error = errors.InvalidArgument([FieldViolation(f"requests[{i}].topic", "is required") for i in range(1_000)])
     bad = detail(status_of(error), BadRequest)
     assert bad is not None
     named = len(bad.field_violations) - 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.application.fair_executor import OURSELVES, FairExecutor
+from scheduler_svc.application.fair_executor import INTERNAL_CALLER, FairExecutor
 from tests.waiting import wait_until
 
 WITHIN_S = 10
@@ -98,7 +98,7 @@ def test_one_thread_is_kept_from_each_caller(work: Work) -> None:
 def test_the_replica_itself_may_have_all_threads(work: Work) -> None:
     turns = FairExecutor(2)
     for name in "xyz":
-        turns.submit(OURSELVES, work.call(name))
+        turns.submit(INTERNAL_CALLER, work.call(name))
     work.until_begun("x", "y")
     work.end_all()
     turns.close()

@@ -15,7 +15,7 @@ class Entry(NamedTuple):
 
 
 def filled(*entries: Entry, most: int = 100, share: int = 10) -> FairQueue[Entry]:
-    queue: FairQueue[Entry] = FairQueue(most=most, share=share)
+    queue: FairQueue[Entry] = FairQueue(max_weight=most, share=share)
     for entry in entries:
         queue.put(entry.who, entry)
     return queue

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.fairness import MAX_TAG_GAP, REFILL, WINDOW, Line, allot, effective, refill, tag_space, tags
+from scheduler_svc.domain.fairness import MAX_TAG_GAP, REFILL, WINDOW, Flow, allot, effective, refill, tag_space, tags
 
 
 def test_the_first_tag_is_where_the_account_s_finish_was() -> None:
@@ -62,8 +62,8 @@ def test_a_window_wants_more_before_it_is_empty() -> None:
     assert len(left) == REFILL
 
 
-def line(priority: int, tagged: int, untagged: int, *, finish: float | None = None) -> Line:
-    return Line(priority, float(tagged if finish is None else finish), 0.0, tagged, untagged)
+def line(priority: int, tagged: int, untagged: int, *, finish: float | None = None) -> Flow:
+    return Flow(priority, float(tagged if finish is None else finish), 0.0, tagged, untagged)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def line(priority: int, tagged: int, untagged: int, *, finish: float | None = No
         pytest.param([line(9, 0, 9, finish=WINDOW - 4), line(5, 0, 0)], None, [4, 0], id="room is virtual time"),
     ],
 )
-def test_seats_are_given_by_priority(lines: list[Line], seats: int | None, wanted: list[int]) -> None:
+def test_seats_are_given_by_priority(lines: list[Flow], seats: int | None, wanted: list[int]) -> None:
     assert allot(lines, seats, 1.0) == wanted
 
 
@@ -86,7 +86,7 @@ LINES = st.lists(st.builds(line, st.just(5), st.integers(0, 50), st.integers(0, 
 
 
 @given(lines=LINES, seats=st.integers(0, 200))
-def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: list[Line], seats: int) -> None:
+def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: list[Flow], seats: int) -> None:
     wanted = allot(lines, seats, 1.0)
     waiting = [one.tagged + one.untagged for one in lines]
     assert sum(wanted) == min(seats, sum(waiting))
@@ -95,7 +95,7 @@ def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: lis
 
 
 @given(lines=LINES, seats=st.one_of(st.none(), st.integers(0, 200)))
-def test_what_was_given_is_given_again(lines: list[Line], seats: int | None) -> None:
+def test_what_was_given_is_given_again(lines: list[Flow], seats: int | None) -> None:
     """Else tags would be taken and given for ever."""
     wanted = allot(lines, seats, 1.0)
     then = [line(5, n, one.tagged + one.untagged - n) for one, n in zip(lines, wanted, strict=True)]
@@ -122,8 +122,8 @@ def test_a_task_competes_higher_the_longer_it_waits(priority: int, wait: float, 
     assert effective(priority, wait, aging) == competes_as
 
 
-def old(priority: int, tagged: int, untagged: int, *waits: float) -> Line:
-    return Line(priority, float(tagged), 0.0, tagged, untagged, waits)
+def old(priority: int, tagged: int, untagged: int, *waits: float) -> Flow:
+    return Flow(priority, float(tagged), 0.0, tagged, untagged, waits)
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def old(priority: int, tagged: int, untagged: int, *waits: float) -> Line:
         pytest.param([old(8, 3, 5), old(1, 0, 1, 900, 900, 900)], [2, 1], id="no more than there are"),
     ],
 )
-def test_three_seats_are_given_to_those_that_compete_highest(lines: list[Line], wanted: list[int]) -> None:
+def test_three_seats_are_given_to_those_that_compete_highest(lines: list[Flow], wanted: list[int]) -> None:
     assert allot(lines, 3, 1.0, AGING) == wanted
 
 
 @st.composite
-def aged_lines(draw: st.DrawFn) -> list[Line]:
+def aged_lines(draw: st.DrawFn) -> list[Flow]:
     """Lines of different priorities, highest first, of which some tasks have waited for a step or more."""
     priorities = sorted(draw(st.sets(st.integers(1, 10), min_size=1)), reverse=True)
     waits = st.lists(st.floats(AGING, 20 * AGING), max_size=12)
@@ -152,7 +152,7 @@ def aged_lines(draw: st.DrawFn) -> list[Line]:
 
 
 @given(lines=aged_lines(), seats=st.integers(0, 60))
-def test_what_was_given_by_age_is_given_again(lines: list[Line], seats: int) -> None:
+def test_what_was_given_by_age_is_given_again(lines: list[Flow], seats: int) -> None:
     wanted = allot(lines, seats, 1.0, AGING)
     assert sum(wanted) == min(seats, sum(one.tagged + one.untagged for one in lines))
     then = [
@@ -176,7 +176,7 @@ def test_no_stream_of_a_higher_priority_keeps_a_seat_from_a_task_for_ever(
 @pytest.mark.parametrize("weight", [0.25, 1.0, 4.0])
 def test_tags_are_bent_once_more_have_left_than_a_few(weight: float) -> None:
     for left, bent in ((MAX_TAG_GAP, False), (MAX_TAG_GAP + 1, True)):
-        assert Line(5, 100 / weight, 0.0, 100 - left, 0).has_tag_gap(weight) is bent
+        assert Flow(5, 100 / weight, 0.0, 100 - left, 0).has_tag_gap(weight) is bent
 
 
 class Queue:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from scheduler_svc.application.imports.run import Tally
-from scheduler_svc.domain.old_rows import Kind
+from scheduler_svc.application.imports.run import ImportTally
+from scheduler_svc.domain.old_rows import RowKind
 from scheduler_svc.importer.progress import Report
 
 
@@ -17,13 +17,13 @@ class Terminal(io.StringIO):
 def run(err: io.StringIO) -> str:
     out = io.StringIO()
     report = Report(out, err)
-    for kind in Kind:
+    for kind in RowKind:
         report.begins(kind, 1_200)
         report.moved(300)
-        if kind is Kind.POOL_ENTRY:
+        if kind is RowKind.POOL_ENTRY:
             report.left_out(kind, 7, "its content 9 is not there")
         report.moved(900)
-        report.ends(kind, Tally(taken=1_199, before=0, left_out=1))
+        report.ends(kind, ImportTally(taken=1_199, before=0, left_out=1))
     report.sums(dry_run=False)
     return out.getvalue()
 

@@ -9,49 +9,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
-    Accepted,
+    AttemptAccepted,
+    AttemptCompleted,
+    AttemptDeferred,
+    AttemptFailed,
+    AttemptReleased,
+    AttemptStarted,
     Capacity,
     Change,
-    Completed,
-    Deferred,
-    End,
-    Failed,
-    Fold,
+    FoldedUpdates,
+    HelloVerdict,
     LastEnd,
+    LeaseEnd,
     LeaseRow,
-    Opening,
-    Processing,
+    LeaseUpdate,
     ReaperRow,
     Release,
-    Released,
     SessionRow,
-    Update,
     Verdict,
-    fold,
+    fold_updates,
     judge,
     judge_hello,
     share_out,
     tick,
 )
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import Progress, TaskError
+from scheduler_svc.domain.task import AttemptProgress, TaskError
 
 REF = LeaseRef(7, 2, 99)
 OTHER = LeaseRef(7, 3, 55)
-COMPLETED = Completed(Result("text"))
-FAILED = Failed(TaskError("CREATOR_ERROR"))
-RELEASED = Released(Release.DRAINING, started=False)
-DEFERRED = Deferred(30.0)
+COMPLETED = AttemptCompleted(TaskResult("text"))
+FAILED = AttemptFailed(TaskError("CREATOR_ERROR"))
+RELEASED = AttemptReleased(Release.DRAINING, started=False)
+DEFERRED = AttemptDeferred(30.0)
 ENDINGS = {"nothing": None, "completed": COMPLETED, "failed": FAILED, "released": RELEASED, "deferred": DEFERRED}
-ANSWERS = {End.COMPLETED: ["completed"], End.FAILED: ["failed"], End.RELEASED: ["released", "deferred"]}
+ANSWERS = {LeaseEnd.COMPLETED: ["completed"], LeaseEnd.FAILED: ["failed"], LeaseEnd.RELEASED: ["released", "deferred"]}
 OWN_STATUSES = (Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED)
 
 
-def folded(ending: str) -> Fold:
-    return Fold(REF, accepted=True, processing=True, ending=ENDINGS[ending])
+def folded(ending: str) -> FoldedUpdates:
+    return FoldedUpdates(REF, accepted=True, processing=True, ending=ENDINGS[ending])
 
 
 def lease(ref: LeaseRef, *, revoked: bool) -> LeaseRow:
@@ -78,7 +78,7 @@ def rule(ending: str, present: str, last: LastEnd | None) -> Verdict:
         return Verdict.LOST
     if last.end in ANSWERS and ending in ("nothing", *ANSWERS[last.end]):
         return Verdict.ALREADY
-    if last.end is End.LOST and last.status is Status.PENDING and present == "none" and ending == "completed":
+    if last.end is LeaseEnd.LOST and last.status is Status.PENDING and present == "none" and ending == "completed":
         return Verdict.APPLY_LATE
     return Verdict.LOST
 
@@ -89,7 +89,7 @@ LAST_ENDS = [
         LastEnd(status, *fences, end)
         for status in OWN_STATUSES
         for fences in ((2, 99), (2, 98), (3, 99), (1, 99))
-        for end in End
+        for end in LeaseEnd
     ),
 ]
 
@@ -111,7 +111,7 @@ def test_a_late_result_is_only_taken_while_the_task_waits_and_nobody_has_it() ->
 
 
 def test_a_released_lease_takes_no_result() -> None:
-    last = LastEnd(Status.PENDING, REF.attempt, REF.fence, End.RELEASED)
+    last = LastEnd(Status.PENDING, REF.attempt, REF.fence, LeaseEnd.RELEASED)
     assert judge(folded("completed"), None, last) is Verdict.LOST
     assert judge(folded("released"), None, last) is Verdict.ALREADY
 
@@ -125,33 +125,33 @@ def session(
 @pytest.mark.parametrize(
     ("number", "present", "opening"),
     [
-        (1, None, Opening.OPEN),
-        (6, session(), Opening.OPEN),
-        (5, session(), Opening.STALE),
-        (4, session(), Opening.STALE),
-        (5, session(silent_for=1e6), Opening.STALE),  # delayed, however long
-        (9, session("another", 5, 119.9), Opening.IN_USE),
-        (9, session("another", 5, -1.0), Opening.IN_USE),  # heard of by a transaction that began later
-        (1, session("another", 5, 120.0), Opening.OPEN),
+        (1, None, HelloVerdict.OPEN),
+        (6, session(), HelloVerdict.OPEN),
+        (5, session(), HelloVerdict.STALE),
+        (4, session(), HelloVerdict.STALE),
+        (5, session(silent_for=1e6), HelloVerdict.STALE),  # delayed, however long
+        (9, session("another", 5, 119.9), HelloVerdict.IN_USE),
+        (9, session("another", 5, -1.0), HelloVerdict.IN_USE),  # heard of by a transaction that began later
+        (1, session("another", 5, 120.0), HelloVerdict.OPEN),
     ],
 )
-def test_who_may_open_a_session(number: int, present: SessionRow | None, opening: Opening) -> None:
+def test_who_may_open_a_session(number: int, present: SessionRow | None, opening: HelloVerdict) -> None:
     assert judge_hello("folder", number, present, lease_ttl=120.0) is opening
 
 
 @pytest.mark.parametrize(
     ("identity", "present", "opening"),
     [
-        ("ours", session(identity="ours"), Opening.OPEN),
-        ("theirs", session(identity="ours"), Opening.IN_USE),
-        ("theirs", session(identity="ours", silent_for=119.9), Opening.IN_USE),
-        ("theirs", session(identity="ours", silent_for=120.0), Opening.OPEN),
-        ("ours", session(identity=""), Opening.OPEN),  # from before tokens were asked
-        ("", session(identity="ours"), Opening.OPEN),  # they are asked no more
-        ("ours", session("another", identity="ours"), Opening.IN_USE),
+        ("ours", session(identity="ours"), HelloVerdict.OPEN),
+        ("theirs", session(identity="ours"), HelloVerdict.IN_USE),
+        ("theirs", session(identity="ours", silent_for=119.9), HelloVerdict.IN_USE),
+        ("theirs", session(identity="ours", silent_for=120.0), HelloVerdict.OPEN),
+        ("ours", session(identity=""), HelloVerdict.OPEN),  # from before tokens were asked
+        ("", session(identity="ours"), HelloVerdict.OPEN),  # they are asked no more
+        ("ours", session("another", identity="ours"), HelloVerdict.IN_USE),
     ],
 )
-def test_whose_token_may_open_a_session(identity: str, present: SessionRow, opening: Opening) -> None:
+def test_whose_token_may_open_a_session(identity: str, present: SessionRow, opening: HelloVerdict) -> None:
     assert judge_hello("folder", 6, present, lease_ttl=120.0, identity=identity) is opening
 
 
@@ -161,29 +161,29 @@ class TestCapacity:
 
     def test_what_is_stated_is_free_until_it_lapses(self) -> None:
         capacity = Capacity()
-        capacity.heartbeat(1, free_slots=3, last_assignment=0, lapses_at=15.0)
+        capacity.heartbeat(1, free_slots=3, last_assignment=0, expires_at=15.0)
         assert (capacity.free(14.9), capacity.free(15.0)) == (3, 0)
 
     def test_an_assignment_that_was_not_read_counts_ended_or_not(self) -> None:
         capacity = Capacity()
-        capacity.heartbeat(1, free_slots=3, last_assignment=0, lapses_at=15.0)
+        capacity.heartbeat(1, free_slots=3, last_assignment=0, expires_at=15.0)
         assert capacity.assigned(2) == 1
-        capacity.heartbeat(2, free_slots=3, last_assignment=0, lapses_at=25.0)
+        capacity.heartbeat(2, free_slots=3, last_assignment=0, expires_at=25.0)
         assert capacity.free(20.0) == 1
-        capacity.heartbeat(3, free_slots=1, last_assignment=1, lapses_at=35.0)
+        capacity.heartbeat(3, free_slots=1, last_assignment=1, expires_at=35.0)
         assert capacity.free(30.0) == 1
 
     def test_a_state_that_is_not_the_newest_changes_nothing(self) -> None:
         capacity = Capacity()
-        capacity.heartbeat(2, free_slots=1, last_assignment=0, lapses_at=15.0)
-        capacity.heartbeat(1, free_slots=9, last_assignment=5, lapses_at=99.0)
+        capacity.heartbeat(2, free_slots=1, last_assignment=0, expires_at=15.0)
+        capacity.heartbeat(1, free_slots=9, last_assignment=5, expires_at=99.0)
         assert (capacity.free(14.0), capacity.free(16.0)) == (1, 0)
 
     def test_a_worker_that_states_less_than_it_was_sent_gets_nothing(self) -> None:
         capacity = Capacity()
-        capacity.heartbeat(1, free_slots=5, last_assignment=0, lapses_at=15.0)
+        capacity.heartbeat(1, free_slots=5, last_assignment=0, expires_at=15.0)
         capacity.assigned(5)
-        capacity.heartbeat(2, free_slots=2, last_assignment=0, lapses_at=25.0)
+        capacity.heartbeat(2, free_slots=2, last_assignment=0, expires_at=25.0)
         assert capacity.free(20.0) == 0
 
 
@@ -201,7 +201,7 @@ def test_never_more_is_granted_than_was_stated_less_what_was_not_read(data: st.D
             number += 1
             states.append((number, slots - sum(held), last_read))
         elif step == "commit" and states:
-            capacity.heartbeat(*states.pop(0), lapses_at=1.0)
+            capacity.heartbeat(*states.pop(0), expires_at=1.0)
         elif step == "grant" and (free := capacity.free(now=0.0)):
             leases = data.draw(st.integers(1, free))
             on_the_way.append((capacity.assigned(leases), leases))
@@ -270,27 +270,35 @@ class TestShareOut:
         assert all(got[key] in (most, most - 1) or got[key] == free[key] for key in free)
 
 
-def update(change: Change, ref: LeaseRef | None = REF) -> Update:
-    return Update("lease-…", 2, ref, change)
+def update(change: Change, ref: LeaseRef | None = REF) -> LeaseUpdate:
+    return LeaseUpdate("lease-…", 2, ref, change)
 
 
 class TestFold:
     def test_updates_of_a_lease_are_folded_in_order(self) -> None:
-        folds = fold(
-            [update(Accepted()), update(Processing()), update(Progress(10)), update(Progress(40)), update(COMPLETED)]
+        folds = fold_updates(
+            [
+                update(AttemptAccepted()),
+                update(AttemptStarted()),
+                update(AttemptProgress(10)),
+                update(AttemptProgress(40)),
+                update(COMPLETED),
+            ]
         )
-        assert folds == {REF: Fold(REF, True, True, Progress(40), COMPLETED)}
+        assert folds == {REF: FoldedUpdates(REF, True, True, AttemptProgress(40), COMPLETED)}
 
     def test_what_comes_after_an_end_is_ignored(self) -> None:
-        folds = fold([update(RELEASED), update(Processing()), update(Progress(9)), update(COMPLETED)])
-        assert folds == {REF: Fold(REF, ending=RELEASED)}
+        folds = fold_updates(
+            [update(RELEASED), update(AttemptStarted()), update(AttemptProgress(9)), update(COMPLETED)]
+        )
+        assert folds == {REF: FoldedUpdates(REF, ending=RELEASED)}
 
     def test_a_start_implies_that_it_was_accepted(self) -> None:
-        assert fold([update(Processing())])[REF].accepted
+        assert fold_updates([update(AttemptStarted())])[REF].accepted
 
     def test_leases_are_folded_apart(self) -> None:
-        folds = fold([update(Accepted()), update(FAILED, OTHER), update(Processing())])
-        assert folds == {REF: Fold(REF, True, True), OTHER: Fold(OTHER, ending=FAILED)}
+        folds = fold_updates([update(AttemptAccepted()), update(FAILED, OTHER), update(AttemptStarted())])
+        assert folds == {REF: FoldedUpdates(REF, True, True), OTHER: FoldedUpdates(OTHER, ending=FAILED)}
 
     def test_what_can_t_be_a_lease_is_left_out(self) -> None:
-        assert fold([update(COMPLETED, None)]) == {}
+        assert fold_updates([update(COMPLETED, None)]) == {}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import Fate, PollResult, sum_up
+from scheduler_svc.domain.poll import AttemptCount, PollResult, summarize
 
 HEARD, SILENT = "heard", "silent"
 
 
 def test_nothing_that_ran_is_nothing_to_count() -> None:
-    assert sum_up([], set()) == PollResult()
+    assert summarize([], set()) == PollResult()
 
 
 def test_ends_count_whoever_answered_and_what_runs_on_by_its_worker() -> None:
     fates = [
-        Fate(worker_id, status, attempts)
+        AttemptCount(worker_id, status, attempts)
         for worker_id, factor in ((HEARD, 1), (SILENT, 100))
         for status, attempts in (
             (Status.NONE, 1 * factor),
@@ -24,6 +24,6 @@ def test_ends_count_whoever_answered_and_what_runs_on_by_its_worker() -> None:
             (Status.TIMEOUT, 5 * factor),
         )
     ]
-    assert sum_up(fates, {SILENT}) == PollResult(
+    assert summarize(fates, {SILENT}) == PollResult(
         total=1515, completed=303, failed=404, timeout=505, still_running=2, error=200
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from scheduler_svc.domain.queue_bound import counts, day_of, first_day_beyond
+from scheduler_svc.domain.bounds import counts_in_queue, day_of, first_uncounted_day
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -26,9 +26,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def test_what_is_scheduled_for_later_than_tomorrow_does_not_count(
     schedule_time: datetime | None, counted: bool
 ) -> None:
-    assert counts(schedule_time, NOW) is counted
+    assert counts_in_queue(schedule_time, NOW) is counted
 
 
 def test_days_are_counted_in_utc() -> None:
     assert (day_of(datetime(1970, 1, 1, 23, tzinfo=UTC)), day_of(datetime(1970, 1, 2, tzinfo=UTC))) == (0, 1)
-    assert first_day_beyond(NOW) == day_of(NOW) + 2
+    assert first_uncounted_day(NOW) == day_of(NOW) + 2

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.domain import retry
-from scheduler_svc.domain.lease import Deferred, End, Failed, Release, Released
+from scheduler_svc.domain.lease import AttemptDeferred, AttemptFailed, AttemptReleased, LeaseEnd, Release
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Move, Status
-from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, lost, resolve
-from scheduler_svc.domain.resolution import reported as reported_by
-from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, loss_cause, resolve
+from scheduler_svc.domain.resolution import reported_cause as reported_by
+from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import TaskError
 
 MAX_LOSSES = 5
@@ -37,7 +37,7 @@ def counters(
     return Counters(retry_count, max_retries, auto_retry, losses, refusals, deferrals)
 
 
-def reported(ending: Failed | Released | Deferred, started: bool) -> Cause:
+def reported(ending: AttemptFailed | AttemptReleased | AttemptDeferred, started: bool) -> Cause:
     return reported_by(ending, started, MAX_DEFERRALS)
 
 
@@ -51,7 +51,7 @@ def moves(then: Resolution) -> list[tuple[Status, Status]]:
 
 @running
 def test_a_failure_is_retried_after_a_backoff(status: Status) -> None:
-    then = follow(status, reported(Failed(CREATOR_ERROR), started=True), counters(retry_count=1))
+    then = follow(status, reported(AttemptFailed(CREATOR_ERROR), started=True), counters(retry_count=1))
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
     assert (then.status, then.requeue, then.retry_count, then.delay) == (Status.PENDING, Requeue.BACKOFF, 2, 60.0)
     assert then.error == CREATOR_ERROR
@@ -60,7 +60,7 @@ def test_a_failure_is_retried_after_a_backoff(status: Status) -> None:
 
 @running
 def test_a_timeout_is_retried_likewise(status: Status) -> None:
-    then = follow(status, reported(Failed(TIMED_OUT), started=True))
+    then = follow(status, reported(AttemptFailed(TIMED_OUT), started=True))
     assert moves(then) == [(status, Status.TIMEOUT), (Status.TIMEOUT, Status.PENDING)]
     assert then.retry_count == 1
 
@@ -77,7 +77,7 @@ def test_a_timeout_is_retried_likewise(status: Status) -> None:
 )
 @running
 def test_a_failure_with_no_retry_to_come_ends_the_task(status: Status, used: Counters, error: TaskError) -> None:
-    then = follow(status, reported(Failed(error), started=True), used)
+    then = follow(status, reported(AttemptFailed(error), started=True), used)
     assert moves(then) == [(status, Status.FAILED)]
     assert (then.status, then.requeue, then.retry_count) == (Status.FAILED, Requeue.NOWHERE, used.retry_count)
 
@@ -86,7 +86,7 @@ def test_a_failure_with_no_retry_to_come_ends_the_task(status: Status, used: Cou
 @pytest.mark.parametrize("auto_retry", [True, False])
 def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry: bool) -> None:
     used = counters(retry_count=3, max_retries=3, auto_retry=auto_retry, losses=3)
-    then = follow(status, lost("its lease ran out"), used)
+    then = follow(status, loss_cause("its lease ran out"), used)
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
     assert (then.requeue, then.delay, then.retry_count, then.losses) == (Requeue.READY, 0.0, 3, 4)
     assert then.error is not None
@@ -95,23 +95,23 @@ def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry
 
 @running
 def test_the_fifth_loss_in_a_row_stays_failed(status: Status) -> None:
-    then = follow(status, lost("its lease ran out"), counters(losses=4))
+    then = follow(status, loss_cause("its lease ran out"), counters(losses=4))
     assert moves(then) == [(status, Status.FAILED)]
     assert (then.status, then.requeue, then.losses) == (Status.FAILED, Requeue.NOWHERE, 5)
 
 
 def test_what_is_given_back_after_its_cli_had_started_is_no_counted_loss() -> None:
-    cause = reported(Released(Release.EXPIRED, started=True), started=True)
+    cause = reported(AttemptReleased(Release.EXPIRED, started=True), started=True)
     then = follow(Status.PROCESSING, cause, counters(losses=4))
     assert moves(then) == [(Status.PROCESSING, Status.FAILED), (Status.FAILED, Status.PENDING)]
     assert (then.requeue, then.losses, then.retry_count) == (Requeue.READY, 4, 0)
-    assert cause.end is End.RELEASED
+    assert cause.end is LeaseEnd.RELEASED
 
 
 @pytest.mark.parametrize("reason", [Release.DRAINING, Release.EXPIRED, Release.QUEUED_TOO_LONG])
 def test_what_is_given_back_unstarted_keeps_its_place(reason: Release) -> None:
     used = counters(retry_count=1, losses=2, refusals=3)
-    then = follow(Status.SUBMITTED, reported(Released(reason, started=False), started=False), used)
+    then = follow(Status.SUBMITTED, reported(AttemptReleased(reason, started=False), started=False), used)
     assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
     assert (then.requeue, then.delay) == (Requeue.KEPT, 0.0)
     assert (then.retry_count, then.losses, then.refusals) == (1, 2, 3)
@@ -121,14 +121,14 @@ def test_what_is_given_back_unstarted_keeps_its_place(reason: Release) -> None:
 
 @pytest.mark.parametrize(("refusals", "seconds"), [(0, 1), (1, 2), (5, 32), (6, 60), (8, 60)])
 def test_a_refused_task_keeps_its_place_and_waits(refusals: int, seconds: float) -> None:
-    cause = reported(Released(Release.REFUSED, started=False), started=False)
+    cause = reported(AttemptReleased(Release.REFUSED, started=False), started=False)
     then = follow(Status.SUBMITTED, cause, counters(refusals=refusals))
     assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
     assert (then.requeue, then.delay, then.refusals) == (Requeue.KEPT_LATER, seconds, refusals + 1)
 
 
 def test_the_tenth_refusal_in_a_row_fails_the_task_for_good() -> None:
-    cause = reported(Released(Release.REFUSED, started=False), started=False)
+    cause = reported(AttemptReleased(Release.REFUSED, started=False), started=False)
     then = follow(Status.SUBMITTED, cause, counters(refusals=9))
     assert moves(then) == [(Status.SUBMITTED, Status.FAILED)]
     assert (then.status, then.requeue) == (Status.FAILED, Requeue.NOWHERE)
@@ -138,26 +138,26 @@ def test_the_tenth_refusal_in_a_row_fails_the_task_for_good() -> None:
 
 @pytest.mark.parametrize("error", [CREATOR_ERROR, TIMED_OUT])
 def test_an_attempt_that_ran_ends_the_rows_of_losses_and_refusals(error: TaskError) -> None:
-    then = follow(Status.PROCESSING, reported(Failed(error), started=True), counters(losses=4, refusals=9))
+    then = follow(Status.PROCESSING, reported(AttemptFailed(error), started=True), counters(losses=4, refusals=9))
     assert (then.losses, then.refusals) == (0, 0)
 
 
 @running
 @pytest.mark.parametrize("auto_retry", [True, False])
 def test_a_deferred_attempt_waits_as_long_as_was_asked_and_consumes_no_retry(status: Status, auto_retry: bool) -> None:
-    cause = reported(Deferred(20.0, "over its quota"), started=True)
+    cause = reported(AttemptDeferred(20.0, "over its quota"), started=True)
     then = follow(status, cause, counters(3, 3, auto_retry, losses=4, refusals=9, deferrals=1))
     assert moves(then) == [(status, Status.PENDING)]
     assert (then.status, then.requeue, then.delay) == (Status.PENDING, Requeue.BACKOFF, 21.0)
     assert (then.retry_count, then.losses, then.refusals, then.deferrals) == (3, 0, 0, 2)
-    assert (then.error, cause.end) == (None, End.RELEASED)
+    assert (then.error, cause.end) == (None, LeaseEnd.RELEASED)
     assert then.steps[0].reason == "DEFERRED"
     assert then.steps[0].message == "offered again in 21 s: over its quota"
 
 
 @running
 def test_the_last_deferral_in_a_row_is_a_failure_that_is_retried(status: Status) -> None:
-    then = follow(status, reported(Deferred(20.0), started=True), counters(deferrals=MAX_DEFERRALS - 1))
+    then = follow(status, reported(AttemptDeferred(20.0), started=True), counters(deferrals=MAX_DEFERRALS - 1))
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
     assert (then.requeue, then.delay, then.retry_count, then.deferrals) == (Requeue.BACKOFF, 30.0, 1, 0)
     assert then.error == TaskError("DEFERRED", "the CLI asked 3 times in a row to come back later")
@@ -165,7 +165,7 @@ def test_the_last_deferral_in_a_row_is_a_failure_that_is_retried(status: Status)
 
 def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
     used = counters(max_retries=0, deferrals=MAX_DEFERRALS - 1)
-    then = follow(Status.PROCESSING, reported(Deferred(20.0), started=True), used)
+    then = follow(Status.PROCESSING, reported(AttemptDeferred(20.0), started=True), used)
     assert moves(then) == [(Status.PROCESSING, Status.FAILED)]
     assert (then.status, then.requeue) == (Status.FAILED, Requeue.NOWHERE)
 
@@ -173,13 +173,13 @@ def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
 @pytest.mark.parametrize(
     ("cause", "deferrals"),
     [
-        (reported(Failed(CREATOR_ERROR), started=True), 0),
-        (reported(Failed(TIMED_OUT), started=True), 0),
-        (Cause(Move.CANCEL_BY_FORCE, End.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED), 0),
-        (lost("its lease ran out"), 2),
-        (reported(Released(Release.DRAINING, started=True), started=True), 2),
-        (reported(Released(Release.DRAINING, started=False), started=False), 2),
-        (reported(Released(Release.REFUSED, started=False), started=False), 2),
+        (reported(AttemptFailed(CREATOR_ERROR), started=True), 0),
+        (reported(AttemptFailed(TIMED_OUT), started=True), 0),
+        (Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED), 0),
+        (loss_cause("its lease ran out"), 2),
+        (reported(AttemptReleased(Release.DRAINING, started=True), started=True), 2),
+        (reported(AttemptReleased(Release.DRAINING, started=False), started=False), 2),
+        (reported(AttemptReleased(Release.REFUSED, started=False), started=False), 2),
     ],
     ids=["failed", "timed out", "cancelled", "lost", "given back", "given back unstarted", "refused"],
 )
@@ -190,24 +190,26 @@ def test_what_ends_the_row_of_deferrals(cause: Cause, deferrals: int) -> None:
 
 
 def test_a_retry_waits_as_the_task_says() -> None:
-    used = replace(counters(retry_count=1), backoff=Backoff(2_000, 3.0))
-    then = follow(Status.PROCESSING, reported(Failed(CREATOR_ERROR), started=True), used)
+    used = replace(counters(retry_count=1), backoff=RetryBackoff(2_000, 3.0))
+    then = follow(Status.PROCESSING, reported(AttemptFailed(CREATOR_ERROR), started=True), used)
     assert then.delay == pytest.approx(6.0)
 
 
 @running
 def test_a_forced_cancel_ends_the_task(status: Status) -> None:
-    cause = Cause(Move.CANCEL_BY_FORCE, End.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED)
+    cause = Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED)
     then = follow(status, cause, counters(retry_count=2))
     assert moves(then) == [(status, Status.CANCELLED)]
     assert (then.requeue, then.retry_count, then.error) == (Requeue.NOWHERE, 2, CANCELLED)
 
 
 errors = st.sampled_from(["CREATOR_ERROR", "TASK_TIMEOUT", "RESULT_TOO_LARGE", "SOMETHING_NEW"]).map(TaskError)
-deferrals = st.builds(Deferred, st.floats(-1e9, 1e9))
-reports = st.builds(Failed, errors) | st.builds(Released, st.sampled_from(Release), st.booleans()) | deferrals
-causes = st.just(lost("its lease ran out")) | st.builds(
-    lambda ending: reported(ending, started=ending.started if isinstance(ending, Released) else True), reports
+deferrals = st.builds(AttemptDeferred, st.floats(-1e9, 1e9))
+reports = (
+    st.builds(AttemptFailed, errors) | st.builds(AttemptReleased, st.sampled_from(Release), st.booleans()) | deferrals
+)
+causes = st.just(loss_cause("its lease ran out")) | st.builds(
+    lambda ending: reported(ending, started=ending.started if isinstance(ending, AttemptReleased) else True), reports
 )
 
 

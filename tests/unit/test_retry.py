@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.domain import retry
-from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.retry import RetryBackoff
 
 RETRYABLE = [
     "CREATOR_ERROR",
@@ -48,22 +48,22 @@ def test_retries_by_itself(auto_retry: bool, retry_count: int, max_retries: int,
 
 @pytest.mark.parametrize(("number", "seconds"), [(1, 30), (2, 60), (3, 120), (4, 240), (5, 480), (6, 600), (100, 600)])
 def test_the_backoff_doubles_up_to_its_cap(number: int, seconds: float) -> None:
-    assert Backoff().before(number, 0.5) == pytest.approx(seconds)
+    assert RetryBackoff().before(number, 0.5) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
     ("backoff", "waits"),
     [
-        (Backoff(initial_ms=500), [0.5, 1.0, 2.0, 4.0]),
-        (Backoff(multiplier=1.0), [30.0, 30.0, 30.0, 30.0]),
-        (Backoff(initial_ms=1_000, multiplier=3.5), [1.0, 3.5, 12.25, 42.875]),
-        (Backoff(initial_ms=1_000, multiplier=10.0, max_ms=50_000), [1.0, 10.0, 50.0, 50.0]),
-        (Backoff(initial_ms=3_600_000), [3_600.0, 3_600.0, 3_600.0, 3_600.0]),
-        (Backoff(max_ms=10_000), [10.0, 10.0, 10.0, 10.0]),
+        (RetryBackoff(initial_ms=500), [0.5, 1.0, 2.0, 4.0]),
+        (RetryBackoff(multiplier=1.0), [30.0, 30.0, 30.0, 30.0]),
+        (RetryBackoff(initial_ms=1_000, multiplier=3.5), [1.0, 3.5, 12.25, 42.875]),
+        (RetryBackoff(initial_ms=1_000, multiplier=10.0, max_ms=50_000), [1.0, 10.0, 50.0, 50.0]),
+        (RetryBackoff(initial_ms=3_600_000), [3_600.0, 3_600.0, 3_600.0, 3_600.0]),
+        (RetryBackoff(max_ms=10_000), [10.0, 10.0, 10.0, 10.0]),
     ],
     ids=["first", "constant", "factor", "cap", "first above the cap by default", "cap below the first by default"],
 )
-def test_a_task_may_say_how_long_it_waits(backoff: Backoff, waits: list[float]) -> None:
+def test_a_task_may_say_how_long_it_waits(backoff: RetryBackoff, waits: list[float]) -> None:
     assert [backoff.before(number, 0.5) for number in range(1, 5)] == pytest.approx(waits)
 
 
@@ -76,25 +76,25 @@ def test_a_task_may_say_how_long_it_waits(backoff: Backoff, waits: list[float]) 
 def test_no_wait_is_above_its_cap_or_below_its_first(
     number: int, jitter: float, initial: int, multiplier: float
 ) -> None:
-    wait = Backoff(initial, multiplier, 2_592_000_000).before(number, jitter)
+    wait = RetryBackoff(initial, multiplier, 2_592_000_000).before(number, jitter)
     assert 0.9 * initial / 1e3 <= wait * (1 + 1e-9)
     assert wait <= 2_592_000
 
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(20, 20, 22), (0, 1, 1.1), (-5, 1, 1.1), (1e12, 86_400, 95_040)])
 def test_a_deferral_waits_what_was_asked_within_bounds_and_never_less(asked: float, least: float, most: float) -> None:
-    assert retry.pause(asked, 0.0) == least
-    assert least < retry.pause(asked, 0.999) <= most
+    assert retry.deferral_wait(asked, 0.0) == least
+    assert least < retry.deferral_wait(asked, 0.999) <= most
 
 
 @given(number=st.integers(1, 32_767), jitter=st.floats(0, 1, exclude_max=True))
 def test_jitter_moves_the_backoff_by_a_tenth_and_never_above_the_cap(number: int, jitter: float) -> None:
     middle = 30.0 * 2 ** min(number - 1, 10)
-    assert min(600.0, 0.9 * middle) <= Backoff().before(number, jitter) <= min(600.0, 1.1 * middle)
+    assert min(600.0, 0.9 * middle) <= RetryBackoff().before(number, jitter) <= min(600.0, 1.1 * middle)
 
 
 def test_two_that_failed_together_don_t_come_back_together() -> None:
-    assert Backoff().before(1, 0.0) < Backoff().before(1, 0.9)
+    assert RetryBackoff().before(1, 0.0) < RetryBackoff().before(1, 0.9)
 
 
 def test_a_refused_task_waits_longer_each_time_and_fails_at_the_tenth() -> None:

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.application.signals import Signals, parse
+from scheduler_svc.application.signals import CommitSignals, parse
 from scheduler_svc.domain.ids import KEY_MAX
 
 NOTIFY_BYTES = 8_000
@@ -20,7 +20,7 @@ names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 commands = st.tuples(names, st.just("lease-0123456789abcdef-01234567"), st.just("CANCELLED_BY_CLIENT"))
 numbers = st.tuples(names, st.integers(1, KEY_MAX))
 signals = st.builds(
-    Signals,
+    CommitSignals,
     st.booleans(),
     st.booleans(),
     st.lists(st.integers(1, KEY_MAX), max_size=400),
@@ -38,8 +38,8 @@ signals = st.builds(
 
 
 @given(signals)
-def test_what_is_told_arrives_whole(told: Signals) -> None:
-    heard = Signals()
+def test_what_is_told_arrives_whole(told: CommitSignals) -> None:
+    heard = CommitSignals()
     for payload in told.payloads(ORIGIN):
         origin, part = parse(payload)
         assert origin == ORIGIN
@@ -56,13 +56,13 @@ def test_the_longest_of_all_fit() -> None:
         command = (longest, "lease-0123456789abcdef-01234567", "CANCELLED_BY_CLIENT")
         number = (longest, KEY_MAX)
         lists = ([KEY_MAX] * 1_000, [command] * 50, [longest] * 50, [number] * 50, [number] * 50, [number] * 50)
-        told = Signals(False, False, *lists)
+        told = CommitSignals(False, False, *lists)
         assert max(len(payload.encode()) for payload in told.payloads(ORIGIN)) < NOTIFY_BYTES
 
 
 @given(st.lists(signals, max_size=5))
-def test_what_is_added_up_says_what_each_said(all_of_them: list[Signals]) -> None:
-    added = Signals()
+def test_what_is_added_up_says_what_each_said(all_of_them: list[CommitSignals]) -> None:
+    added = CommitSignals()
     for one in all_of_them:
         added.add(one)
     for flag in FLAGS:
@@ -74,7 +74,7 @@ def test_what_is_added_up_says_what_each_said(all_of_them: list[Signals]) -> Non
 
 def test_a_replica_of_the_version_before_looks_anew_too() -> None:
     """It does not know that flag, but all of the others."""
-    (payload,) = Signals.look_anew().payloads(ORIGIN)
+    (payload,) = CommitSignals.reread_all().payloads(ORIGIN)
     told = json.loads(payload)
     assert told["ready"]
     assert told["due"]
@@ -83,16 +83,20 @@ def test_a_replica_of_the_version_before_looks_anew_too() -> None:
 
 
 def test_nothing_to_tell_is_false() -> None:
-    assert not Signals()
-    assert not Signals(moved=True)
-    assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
-    assert all([Signals(resized=[("w", 1)]), Signals(polled=[("w", 1)]), Signals(answered=[("w", 1)])])
-    assert Signals(watching=True)
-    assert Signals(limits=True)
+    assert not CommitSignals()
+    assert not CommitSignals(moved=True)
+    assert all(
+        [CommitSignals(ready=True), CommitSignals(due=True), CommitSignals(ended=[1]), CommitSignals(drained=["w"])]
+    )
+    assert all(
+        [CommitSignals(resized=[("w", 1)]), CommitSignals(polled=[("w", 1)]), CommitSignals(answered=[("w", 1)])]
+    )
+    assert CommitSignals(watching=True)
+    assert CommitSignals(limits=True)
 
 
 def test_what_this_replica_does_itself_is_told_to_no_other() -> None:
-    for own in (Signals(admit={1}), Signals(released={1})):
+    for own in (CommitSignals(admit={1}), CommitSignals(released={1})):
         assert own
         assert not own.for_others
 
@@ -100,9 +104,9 @@ def test_what_this_replica_does_itself_is_told_to_no_other() -> None:
 def test_a_replica_that_tells_less_is_understood() -> None:
     """It may have moved something, which it does not say."""
     earlier = '{"from":"a","ready":true,"due":false,"ended":[1],"cancelled":[],"drained":["w"]}'
-    assert parse(earlier) == ("a", Signals(ready=True, ended=[1], drained=["w"], moved=True))
+    assert parse(earlier) == ("a", CommitSignals(ready=True, ended=[1], drained=["w"], moved=True))
 
 
 def test_a_thousand_workers_are_told_of_in_a_few_texts() -> None:
-    told = Signals(polled=[(f"worker-{n}.example.com", n) for n in range(1_000)])
+    told = CommitSignals(polled=[(f"worker-{n}.example.com", n) for n in range(1_000)])
     assert len(told.payloads(ORIGIN)) <= 10

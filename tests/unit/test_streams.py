@@ -186,7 +186,7 @@ def test_commands_to_a_worker_that_does_not_read_are_bounded() -> None:
     streams, stream = Streams(), with_room("w", 1, 1)
     streams.add(stream)
     for poll in range(2 * MAX_UNSENT_ORDERS):
-        streams.tell("w", PollOrder(poll))
+        streams.send_order("w", PollOrder(poll))
     assert len(stream.unsent()) == MAX_UNSENT_ORDERS
 
 
@@ -212,8 +212,8 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
     streams.add(old)
     streams.add(new)
     streams.remove(old)  # it ends after the new one has begun
-    streams.tell("w", DrainOrder())
-    streams.tell("nobody", DrainOrder())
+    streams.send_order("w", DrainOrder())
+    streams.send_order("nobody", DrainOrder())
     async with asyncio.timeout(1):
         assert await new.next() == DrainOrder()
     assert not old.unsent()
@@ -222,11 +222,11 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
 
 async def test_what_a_worker_is_told_during_its_hello_waits_for_its_stream() -> None:
     streams = Streams()
-    streams.tell("w", PollOrder(1))  # nobody: the hello reads it
+    streams.send_order("w", PollOrder(1))  # nobody: the hello reads it
     with streams.hello("w") as told, streams.hello("v") as others:
-        streams.tell("w", PollOrder(2))
-        streams.tell("w", CancelLease("a lease", "cancelled"))
-        streams.tell("w", DrainOrder())  # perhaps of the session before
-    streams.tell("w", PollOrder(3))
+        streams.send_order("w", PollOrder(2))
+        streams.send_order("w", CancelLease("a lease", "cancelled"))
+        streams.send_order("w", DrainOrder())  # perhaps of the session before
+    streams.send_order("w", PollOrder(3))
     assert told == [PollOrder(2), CancelLease("a lease", "cancelled")]
     assert others == []

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from scheduler_svc.loops import supervision
-from scheduler_svc.loops.supervision import GIVE_UP_AFTER, STEADY_AFTER, Supervision
+from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, STEADY_INTERVAL, Supervision
 
 
 class Clock:
@@ -42,7 +42,7 @@ class Part:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervision, "FIRST_PAUSE", 1e-6)
+    monkeypatch.setattr(supervision, "MIN_PAUSE", 1e-6)
     monkeypatch.setattr(supervision, "MAX_PAUSE", 4e-6)
 
 
@@ -84,18 +84,18 @@ def test_pauses_double_up_to_a_bound(run: Run) -> None:
 @both
 def test_what_keeps_failing_is_given_up(run: Run) -> None:
     clock = Clock()
-    part = Part(clock, 1_000, seconds=GIVE_UP_AFTER / 4)
+    part = Part(clock, 1_000, seconds=GIVE_UP_TIMEOUT / 4)
     given_up: list[str] = []
-    run(Supervision(given_up.append, give_up_after=GIVE_UP_AFTER, clock=clock), part)
+    run(Supervision(given_up.append, give_up_after=GIVE_UP_TIMEOUT, clock=clock), part)
     assert (part.starts, given_up) == (5, ["part"])
 
 
 @both
 def test_failures_that_lie_far_apart_never_count_together(run: Run) -> None:
     clock = Clock()
-    part = Part(clock, 20, seconds=STEADY_AFTER + 1)
+    part = Part(clock, 20, seconds=STEADY_INTERVAL + 1)
     given_up: list[str] = []
-    run(Supervision(given_up.append, give_up_after=GIVE_UP_AFTER, clock=clock), part)
+    run(Supervision(given_up.append, give_up_after=GIVE_UP_TIMEOUT, clock=clock), part)
     assert (part.starts, given_up) == (21, [])
 
 

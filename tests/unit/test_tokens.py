@@ -13,7 +13,7 @@ import pytest
 from scheduler_svc.api.access.auth import Keys
 from scheduler_svc.config import SettingsError
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, read_tokens
-from scheduler_svc.domain.access import Identity, Role, Scope
+from scheduler_svc.domain.access import CallerIdentity, Role, Scope
 from scheduler_svc.token_command import token_command
 
 HASH = "ab" * 32
@@ -96,7 +96,7 @@ def test_what_is_no_file_or_too_large_is_said(tmp_path: Path) -> None:
 
 def test_a_token_is_known_by_its_hash_alone() -> None:
     keys = Keys([TokenLine("blog", hash_of("tökén"), "client", (1,))])
-    assert keys.identify(bytes.fromhex(hash_of("tökén"))) == Identity("blog", Role.CLIENT, Scope((1,)))
+    assert keys.identify(bytes.fromhex(hash_of("tökén"))) == CallerIdentity("blog", Role.CLIENT, Scope((1,)))
     assert keys.identify(bytes.fromhex(hash_of("token"))) is None
     assert keys.identify(bytes(32)) is None, "what stands in for a hash that is not known is no key"
 

@@ -20,7 +20,7 @@ from scheduler_svc.domain.brief import MAX_LENGTHS, Brief
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import NewTask
 
 
@@ -323,9 +323,9 @@ def test_a_submit_of_the_version_before_has_the_fingerprint_that_it_had() -> Non
 
 
 def test_a_task_says_how_long_it_waits_before_its_retries() -> None:
-    assert read(submit()).backoff == Backoff()
+    assert read(submit()).backoff == RetryBackoff()
     waits = {"initial_backoff": Duration(nanos=1_500_000), "max_backoff": Duration(seconds=60)}
-    assert read(submit(**waits, backoff_multiplier=1.5)).backoff == Backoff(1, 1.5, 60_000)
+    assert read(submit(**waits, backoff_multiplier=1.5)).backoff == RetryBackoff(1, 1.5, 60_000)
 
 
 @pytest.mark.parametrize(

@@ -23,15 +23,15 @@ from scheduler_svc.application.records import (
     HeartbeatRow,
     LeaseChange,
     LiveLease,
-    Named,
-    Renewed,
+    NamedLease,
+    RenewalResult,
     TaskRow,
 )
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End, ReaperRow, SessionRow
+from scheduler_svc.domain.lease import LeaseEnd, ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import DesiredState, Hello
 from verification.model.tables import ACCOUNT, PRIORITY, LeaseRecord, SessionRecord, Tables
@@ -44,7 +44,7 @@ _NO_TASK = SimpleNamespace(status=Status.PENDING)
 def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lambda read: read()) -> Tx:
     """A transaction on the tables. `timed_out` is a task whose run has just taken too long."""
     parts = {
-        "signals": Signals(),
+        "signals": CommitSignals(),
         "now": NOW,
         "tasks": _Tasks(tables),
         "waiting": WaitingRows(tables, first),
@@ -86,10 +86,10 @@ class _Tasks:
             if task.status is not Status.PENDING or task.attempt >= row.attempt:
                 continue
             task.attempt, task.fence, task.worker_id = row.attempt, row.fence, row.worker_id
-            task.lease_end, task.status = End(row.lease_end), Status(row.status)
+            task.lease_end, task.status = LeaseEnd(row.lease_end), Status(row.status)
             task.retry_count, task.losses, task.refusals = row.retry_count, row.losses, row.refusals
             task.deferrals = row.deferrals
-            task.failures += task.lease_end is End.FAILED
+            task.failures += task.lease_end is LeaseEnd.FAILED
             moved += 1
         return moved
 
@@ -149,14 +149,14 @@ class _Leases:
             return []
         return [_live(lease)._replace(accept_time=NOW)]
 
-    def renew(self, named: Sequence[Named], ttl: float, *, skip_locked: bool = False) -> Renewed:
+    def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
         renewed = set()
         for one in named:
             lease = self._find(LeaseRef(*one[:3]))
             if lease is not None and lease.worker_id == one.worker_id and not lease.revoked:
                 lease.expires = max(lease.expires, ttl)
                 renewed.add(LeaseRef(*one[:3]))
-        return Renewed(renewed, set())
+        return RenewalResult(renewed, set())
 
     def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> list[int]:
         revoked = [lease for lease in self._tables.leases.values() if lease.revoked and lease.worker_id in workers]
@@ -200,14 +200,14 @@ class _Leases:
     def _complete_late(self, ref: LeaseRef) -> bool:
         task = self._tables.tasks[ref.task_key]
         last = (task.attempt, task.fence, task.status, task.lease_end)
-        if last != (ref.attempt, ref.fence, Status.PENDING, End.LOST) or ref.task_key in self._tables.leases:
+        if last != (ref.attempt, ref.fence, Status.PENDING, LeaseEnd.LOST) or ref.task_key in self._tables.leases:
             return False
         self._accept(ref)
         return True
 
     def _accept(self, ref: LeaseRef) -> None:
         task = self._tables.tasks[ref.task_key]
-        task.status, task.lease_end, task.losses, task.refusals = Status.COMPLETED, End.COMPLETED, 0, 0
+        task.status, task.lease_end, task.losses, task.refusals = Status.COMPLETED, LeaseEnd.COMPLETED, 0, 0
         task.accepted.append(ref.attempt)
         task.superseded |= ref.attempt != task.granted
 

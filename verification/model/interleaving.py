@@ -17,14 +17,14 @@ from scheduler_svc.application.accounts import update_account
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import ReportItem, Reports, UnsentLeases
+from scheduler_svc.application.leases.report import ReportItem, ReportWork, UnsentLeases
+from scheduler_svc.application.tasks.cancel import cancel_task
 from scheduler_svc.application.tasks.ledger import SCHEDULED
-from scheduler_svc.application.tasks.steer import cancel_task
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Completed, End, Update
+from scheduler_svc.domain.lease import AttemptCompleted, LeaseEnd, LeaseUpdate
 from scheduler_svc.domain.lifecycle import OPEN, Status
 from verification.model import properties
 from verification.model.database import transaction
@@ -145,7 +145,7 @@ class Interleaving:
             yield Call("give back", lease=lease.ref), "give back"
             yield Call("cancel", lease=lease.ref), "cancel"
         for key, task in tables.tasks.items():
-            if (task.status, task.lease_end) == (Status.PENDING, End.LOST) and key not in tables.leases:
+            if (task.status, task.lease_end) == (Status.PENDING, LeaseEnd.LOST) and key not in tables.leases:
                 yield Call("report", lease=LeaseRef(key, task.attempt, task.fence or 0)), "late"
         if tables.expired:
             yield Call("reaper"), None
@@ -206,8 +206,8 @@ class Interleaving:
 def _work(call: Call) -> Work:
     """The production code that a call runs."""
     ref = call.lease
-    completed = Update(ref.lease_id, ref.attempt, ref, Completed(Result("a body")))
-    reports = Reports(TTL, LOSSES, max_deferrals=2)
+    completed = LeaseUpdate(ref.lease_id, ref.attempt, ref, AttemptCompleted(TaskResult("a body")))
+    reports = ReportWork(TTL, LOSSES, max_deferrals=2)
     works: dict[str, Work] = {
         "admission": lambda tx: settle(tx, ACCOUNT),
         "claim": lambda tx: claim(tx, [SessionCapacity(WORKER, SESSION, 1, 1)], 1, TTL),

@@ -18,7 +18,7 @@ from scheduler_svc.application.records import ReadyRow
 from scheduler_svc.application.tasks import ledger
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain import lease as rules
-from scheduler_svc.domain.lease import Capacity, Fold, LastEnd, LeaseRow, Opening, ReaperRow, Verdict
+from scheduler_svc.domain.lease import Capacity, FoldedUpdates, HelloVerdict, LastEnd, LeaseRow, ReaperRow, Verdict
 from verification.model import properties, waiting
 from verification.model.explore import Exploration, System, explore
 from verification.model.interleaving import Traffic
@@ -69,7 +69,7 @@ def replaced(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[None]
         setattr(owner, name, original)
 
 
-def _judge_without_fence(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+def _judge_without_fence(fold: FoldedUpdates, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
     """Any lease of the task will do."""
     if lease is not None:
         fold = replace(fold, ref=lease.ref)
@@ -80,7 +80,7 @@ def _heartbeat_without_number(
     self: Capacity, number: int, free_slots: int, last_assignment: int, lapses_at: float
 ) -> None:
     """A heartbeat is taken as if it had known of all that was sent before it came."""
-    self.heartbeat_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
+    self.heartbeat_number, self.free_slots, self.expires_at = number, free_slots, lapses_at
     self.unread.clear()
 
 
@@ -111,9 +111,9 @@ def _tick_without_outage(
     return ReaperRow(max(row.stamp, now), row.expire_not_before)
 
 
-def _hello_without_number(*_: object) -> Opening:
+def _hello_without_number(*_: object) -> HelloVerdict:
     """Any hello of the folder opens a session."""
-    return Opening.OPEN
+    return HelloVerdict.OPEN
 
 
 def _deadline_from_newest_state(self: deadlines.StateLog, heartbeat_number: int) -> float | None:
@@ -151,7 +151,7 @@ def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
 
 
 def _allot_without_places(
-    lines: Sequence[fairness.Line], seats: int | None, weight: float, aging: float = 0.0
+    lines: Sequence[fairness.Flow], seats: int | None, weight: float, aging: float = 0.0
 ) -> list[int]:
     """Each look fills the seats that no lease takes, whatever was let in for them before."""
     return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]

@@ -13,27 +13,28 @@ from scheduler_svc.application.accounts import update_account
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
 from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, Reports, UnsentLeases
+from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
 from scheduler_svc.application.leases.resolve_attempts import Inconsistent
 from scheduler_svc.application.leases.sessions import SessionSettings, open_session
-from scheduler_svc.application.tasks.steer import cancel_task, retry_task
+from scheduler_svc.application.tasks.cancel import cancel_task
+from scheduler_svc.application.tasks.retry import retry_task
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
-    Accepted,
+    AttemptAccepted,
+    AttemptCompleted,
+    AttemptDeferred,
+    AttemptFailed,
+    AttemptReleased,
+    AttemptStarted,
     Capacity,
     Change,
-    Completed,
-    Deferred,
-    End,
-    Failed,
+    LeaseEnd,
+    LeaseUpdate,
     Outcome,
-    Processing,
     Release,
-    Released,
-    Update,
 )
 from scheduler_svc.domain.lifecycle import IllegalMove, Status
 from scheduler_svc.domain.task import TaskError
@@ -69,7 +70,7 @@ class Stock(NamedTuple):
 def frozen(capacity: Capacity) -> Stock:
     """The way back."""
     unread = tuple(capacity.unread.items())
-    return Stock(capacity.heartbeat_number, capacity.free_slots, capacity.lapses_at, capacity.assignments, unread)
+    return Stock(capacity.heartbeat_number, capacity.free_slots, capacity.expires_at, capacity.assignments, unread)
 
 
 class Application:
@@ -77,7 +78,7 @@ class Application:
 
     def __init__(self, lease_ttl: float, heartbeat_interval: float, max_losses: int, max_deferrals: int) -> None:
         self._ttl = lease_ttl
-        self._reports = Reports(lease_ttl, max_losses, max_deferrals)
+        self._reports = ReportWork(lease_ttl, max_losses, max_deferrals)
         self._sessions = SessionSettings(lease_ttl, max_losses, "replica")
         self._reaper = ReaperSettings(lease_ttl, heartbeat_interval, max_losses)
 
@@ -175,24 +176,24 @@ def _is_entitled(tables: Tables, word: Word) -> bool:
     task, lease = tables.tasks[ref.task_key], tables.leases.get(ref.task_key)
     if task.status is not Status.PENDING or task.granted != ref.attempt:
         return False
-    return not lease.revoked if lease is not None else task.lease_end is not End.REVOKED
+    return not lease.revoked if lease is not None else task.lease_end is not LeaseEnd.REVOKED
 
 
-def _update(word: Word) -> Update:
-    return Update(word.lease_id, word.attempt, ref_of(word.lease_id, word.attempt), _change(word))
+def _update(word: Word) -> LeaseUpdate:
+    return LeaseUpdate(word.lease_id, word.attempt, ref_of(word.lease_id, word.attempt), _change(word))
 
 
 def _change(word: Word) -> Change:
     match word.kind:
         case Kind.ACCEPTED:
-            return Accepted()
+            return AttemptAccepted()
         case Kind.PROCESSING:
-            return Processing()
+            return AttemptStarted()
         case Kind.COMPLETED:
-            return Completed(Result("a body"))
+            return AttemptCompleted(TaskResult("a body"))
         case Kind.FAILED:
-            return Failed(TaskError("CREATOR_ERROR"))
+            return AttemptFailed(TaskError("CREATOR_ERROR"))
         case Kind.DEFERRED:
-            return Deferred(1.0)
+            return AttemptDeferred(1.0)
         case _:
-            return Released(Release.EXPIRED, word.started)
+            return AttemptReleased(Release.EXPIRED, word.started)

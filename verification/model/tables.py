@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 
 ACCOUNT = 1
@@ -31,7 +31,7 @@ class TaskRecord:
     deferrals: int = 0
     attempt: int = 0
     fence: int | None = None
-    lease_end: End = End.NONE
+    lease_end: LeaseEnd = LeaseEnd.NONE
     worker_id: str = ""
 
     granted: int = 0

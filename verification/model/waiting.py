@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from scheduler_svc.application.records import DelayedRow, LineMark, ReadyRow, Turn, Waiting, Waitlist
+from scheduler_svc.application.records import AccountQueue, DelayedRow, DequeuedTask, FlowMark, ReadyRow, TagReservation
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.fairness import Line
+from scheduler_svc.domain.fairness import Flow
 from verification.model.tables import ACCOUNT, PRIORITY, ReadyRecord, ShareRecord, Tables
 
 Reads = Callable[[Callable[[], Any]], Any]
@@ -25,17 +25,17 @@ class WaitingRows:
         self._tables = tables
         self._first = first
 
-    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Turn]:
+    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]:
         return {group: self._turn(count) for group, count in counts.items()}
 
-    def _turn(self, count: int) -> Turn:
+    def _turn(self, count: int) -> TagReservation:
         """The account's row decides; where there is none, it is made by the limit as that stood at first."""
         share = self._tables.shares.get(ACCOUNT)
         if share is None:
             share = ShareRecord(self._first(lambda: self._tables.limits[ACCOUNT] > 0), backlog=False)
         let_in = 0 if share.closed or share.backlog else count
         self._tables.shares[ACCOUNT] = ShareRecord(share.closed, share.backlog or let_in < count)
-        return Turn(float(let_in), 1.0, let_in, 0.0, share.closed)
+        return TagReservation(float(let_in), 1.0, let_in, 0.0, share.closed)
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
         for row in rows:
@@ -51,29 +51,29 @@ class WaitingRows:
         if key in self._tables.ready or key in self._tables.delayed:
             raise AssertionError("a task waits twice")
 
-    def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
+    def remove(self, keys: Sequence[int]) -> dict[int, DequeuedTask]:
         return {key: row for key in keys if (row := self._take(key)) is not None}
 
-    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, Waiting]:
+    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, DequeuedTask]:
         tables = self._tables
         both = (tables.ready, tables.delayed)
         return self.remove([key for key, attempt in rows if any(key in it and it[key][0] == attempt for it in both)])
 
-    def take_due(self, limit: int, but: Collection[int] = ()) -> list[Waiting]:
+    def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
         due = [key for key in self._tables.delayed if key not in self._tables.leases]
         return list(self.remove(due[:limit]).values())
 
     def next_due(self) -> float | None:
         return None
 
-    def _take(self, key: int) -> Waiting | None:
+    def _take(self, key: int) -> DequeuedTask | None:
         if key in self._tables.delayed:
             attempt, cause = self._tables.delayed.pop(key)
         elif key in self._tables.ready:
             attempt, cause = self._tables.ready.pop(key).attempt, 0
         else:
             return None
-        return Waiting(key, PRIORITY, None, ACCOUNT, attempt, 0, cause)
+        return DequeuedTask(key, PRIORITY, None, ACCOUNT, attempt, 0, cause)
 
 
 def seats_taken(tables: Tables) -> int:
@@ -95,13 +95,13 @@ class WindowRows:
         """Whether there is a row to be locked."""
         return account_id in self._tables.shares
 
-    def waitlist(self, account_id: int, most: int) -> Waitlist | None:
+    def waitlist(self, account_id: int, most: int) -> AccountQueue | None:
         tables = self._tables
         if account_id not in tables.shares:
             return None
         tagged = sum(row.tagged for row in tables.ready.values())
-        line = Line(PRIORITY, 0.0, 0.0, tagged, len(tables.ready) - tagged)
-        return Waitlist(1.0, tables.limits[account_id], False, seats_taken(tables), (line,))
+        line = Flow(PRIORITY, 0.0, 0.0, tagged, len(tables.ready) - tagged)
+        return AccountQueue(1.0, tables.limits[account_id], False, seats_taken(tables), (line,))
 
     def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         return self._set_tags(self._of_tag(False)[:count], tagged=True)
@@ -110,7 +110,7 @@ class WindowRows:
         chosen = self._first(lambda: self._of_tag(True)[-count:])
         return self._set_tags([key for key in chosen if key in self._tables.ready], tagged=False)
 
-    def mark(self, account_id: int, lines: Sequence[LineMark], *, closed: bool) -> None:
+    def mark(self, account_id: int, lines: Sequence[FlowMark], *, closed: bool) -> None:
         self._tables.shares[account_id] = ShareRecord(closed, lines[0].backlog)
 
     @property

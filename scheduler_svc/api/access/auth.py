@@ -29,7 +29,7 @@ from contentgen.v1 import (
 from scheduler_svc.api.access.open_streams import OpenStreams
 from scheduler_svc.api.messages.errors import status_of
 from scheduler_svc.config.tokens import TokenLine
-from scheduler_svc.domain.access import ANYONE, Identity, Role, Scope
+from scheduler_svc.domain.access import ANYONE, CallerIdentity, Role, Scope
 from scheduler_svc.domain.errors import DomainError, TokenInvalid
 
 Request = TypeVar("Request")
@@ -74,11 +74,11 @@ OPEN = frozenset(
 )
 """Calls that need no token: health, for load balancers."""
 
-_caller: ContextVar[Identity] = ContextVar("caller", default=ANYONE)
+_caller: ContextVar[CallerIdentity] = ContextVar("caller", default=ANYONE)
 _log = structlog.get_logger(__name__)
 
 
-def caller() -> Identity:
+def caller() -> CallerIdentity:
     """Who makes the call that is being answered."""
     return _caller.get()
 
@@ -92,13 +92,13 @@ class Keys:
 
     def __init__(self, lines: Iterable[TokenLine]) -> None:
         self._secret = secrets.token_bytes(32)
-        self._known: dict[bytes, tuple[bytes, Identity]] = {}
+        self._known: dict[bytes, tuple[bytes, CallerIdentity]] = {}
         for line in lines:
             digest = bytes.fromhex(line.sha256)
-            identity = Identity(line.name, Role(line.role), Scope(line.accounts))
+            identity = CallerIdentity(line.name, Role(line.role), Scope(line.accounts))
             self._known[self._place(digest)] = (digest, identity)
 
-    def identify(self, digest: bytes) -> Identity | None:
+    def identify(self, digest: bytes) -> CallerIdentity | None:
         """Whose token has this SHA-256; None where it is nobody's."""
         known, identity = self._known.get(self._place(digest), (bytes(32), None))
         return identity if hmac.compare_digest(known, digest) else None
@@ -112,7 +112,7 @@ class AuthInterceptor(aio.ServerInterceptor):
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._streams: OpenStreams[tuple[bytes, Identity]] = OpenStreams()
+        self._streams: OpenStreams[tuple[bytes, CallerIdentity]] = OpenStreams()
 
     def use(self, keys: Keys) -> None:
         """Lets these in, from the next call on; streams of those who are gone, or mean something else now, end."""
@@ -137,7 +137,7 @@ class AuthInterceptor(aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         return handler and self._streams.handler(handler, let_in)
 
-    def _admit(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, Identity]:
+    def _admit(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, CallerIdentity]:
         """The hash of the caller's token, and whose it is. Raises TokenInvalid, RoleForbidden."""
         digest = hashlib.sha256(_bearer(metadata).encode()).digest()
         identity = self._keys.identify(digest)

@@ -19,22 +19,22 @@ from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violation
 from scheduler_svc.application.leases import streams
 from scheduler_svc.application.leases.sessions import OpenedSession
 from scheduler_svc.application.records import Grant
-from scheduler_svc.domain.content import MAX_RESULT_BYTES, Result
-from scheduler_svc.domain.errors import InvalidArgument, Violation
+from scheduler_svc.domain.content import MAX_RESULT_BYTES, TaskResult
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.domain.ids import format_task_id, parse_lease_id
 from scheduler_svc.domain.lease import (
-    Accepted,
+    AttemptAccepted,
+    AttemptCompleted,
+    AttemptDeferred,
+    AttemptFailed,
+    AttemptReleased,
+    AttemptStarted,
     Change,
-    Completed,
-    Deferred,
-    Failed,
-    Processing,
+    LeaseUpdate,
     Release,
-    Released,
-    Update,
 )
 from scheduler_svc.domain.retry import DEFAULT_PAUSE
-from scheduler_svc.domain.task import Progress, TaskError
+from scheduler_svc.domain.task import AttemptProgress, TaskError
 from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
 
 MAX_HELD = 10_000
@@ -117,19 +117,19 @@ def _held(named: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:
     return tuple(HeldLease(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
 
 
-def updates(report: pb.Report) -> tuple[Update, ...]:
+def updates(report: pb.Report) -> tuple[LeaseUpdate, ...]:
     """The updates of a report, in order. Raises InvalidArgument where one says nothing."""
-    taken: list[Update] = []
+    taken: list[LeaseUpdate] = []
     lease_id, attempt, ref = "", 0, None
     for i, it in enumerate(report.updates):
         if it.lease_id != lease_id or it.attempt != attempt:  # a lease's updates mostly stand side by side
             lease_id, attempt = it.lease_id, it.attempt
             ref = parse_lease_id(lease_id, attempt)
-        taken.append(Update(lease_id, attempt, ref, _change(i, it)))
+        taken.append(LeaseUpdate(lease_id, attempt, ref, _change(i, it)))
     return tuple(taken)
 
 
-_STAGES: dict[str, Change] = {"accepted": Accepted(), "processing": Processing()}
+_STAGES: dict[str, Change] = {"accepted": AttemptAccepted(), "processing": AttemptStarted()}
 
 
 def _change(index: int, it: pb.LeaseUpdate) -> Change:
@@ -138,32 +138,34 @@ def _change(index: int, it: pb.LeaseUpdate) -> Change:
             return _STAGES[stage]
         case "progress":
             percent = min(100, max(0, it.progress.percent))
-            return Progress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
+            return AttemptProgress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
         case "completed":
             return _completed(it.completed.result)
         case "failed":
-            return Failed(_error(it.failed.error))
+            return AttemptFailed(_error(it.failed.error))
         case "released":
             return _released(index, it.released)
         case "deferred":
             return _deferred(it.deferred)
         case _:
-            raise InvalidArgument([Violation(f"report.updates[{index}].update", "must say what happened")])
+            raise InvalidArgument([FieldViolation(f"report.updates[{index}].update", "must say what happened")])
 
 
-def _completed(result: pb.Result) -> Completed | Failed:
+def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
     if result.ByteSize() > MAX_RESULT_BYTES and _bytes(result.body) + _bytes(result.html_body) > MAX_RESULT_BYTES:
-        return Failed(TaskError("RESULT_TOO_LARGE", f"body and html hold more than {MAX_RESULT_BYTES} bytes"))
+        return AttemptFailed(TaskError("RESULT_TOO_LARGE", f"body and html hold more than {MAX_RESULT_BYTES} bytes"))
     body = result.body.replace("\0", "")
     if not body:
-        return Failed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
+        return AttemptFailed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
     score = result.quality_score if result.HasField("quality_score") else None
     images = tuple(image.replace("\0", "") for image in result.images)
     if len(images) > MAX_IMAGES or sum(map(len, images)) > MAX_IMAGE_CHARACTERS:
-        return Failed(TaskError("RESULT_TOO_LARGE", f"more than {MAX_IMAGES:,} images, or too long names of them"))
+        return AttemptFailed(
+            TaskError("RESULT_TOO_LARGE", f"more than {MAX_IMAGES:,} images, or too long names of them")
+        )
     if score is not None and not math.isfinite(score):
         score = None
-    return Completed(Result(body, result.html_body.replace("\0", ""), images, score))
+    return AttemptCompleted(TaskResult(body, result.html_body.replace("\0", ""), images, score))
 
 
 def _bytes(text: str) -> int:
@@ -175,17 +177,17 @@ def _error(error: task_pb2.TaskError) -> TaskError:
     return TaskError(_text(error.reason, MAX_STEP) or "CREATOR_ERROR", _text(error.message, MAX_MESSAGE), details)
 
 
-def _released(index: int, released: pb.Released) -> Released:
+def _released(index: int, released: pb.Released) -> AttemptReleased:
     if released.reason not in _RELEASES:
-        raise InvalidArgument([Violation(f"report.updates[{index}].released.reason", "must be a known reason")])
-    return Released(_RELEASES[released.reason], released.started)
+        raise InvalidArgument([FieldViolation(f"report.updates[{index}].released.reason", "must be a known reason")])
+    return AttemptReleased(_RELEASES[released.reason], released.started)
 
 
-def _deferred(deferred: pb.Deferred) -> Deferred:
+def _deferred(deferred: pb.Deferred) -> AttemptDeferred:
     """Whatever Duration it is, the pause is bounded where it is used."""
     asked = deferred.retry_after
     pause = asked.seconds + asked.nanos / 1e9 if deferred.HasField("retry_after") else DEFAULT_PAUSE
-    return Deferred(pause, _text(deferred.message, MAX_DEFERRAL_MESSAGE))
+    return AttemptDeferred(pause, _text(deferred.message, MAX_DEFERRAL_MESSAGE))
 
 
 _RELEASES = {int(reason): reason for reason in Release}

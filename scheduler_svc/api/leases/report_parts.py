@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.domain.errors import InvalidArgument, Violation
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 
 MAX_REPORT_BYTES = 4 * 1024 * 1024
 """What a report may hold that comes whole; a stream keeps no more of one in parts."""
@@ -47,4 +47,4 @@ class ReportParts:
 
 
 def _bad(field: str, text: str) -> InvalidArgument:
-    return InvalidArgument([Violation(f"report_part.{field}", text)])
+    return InvalidArgument([FieldViolation(f"report_part.{field}", text)])

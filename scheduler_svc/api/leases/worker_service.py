@@ -33,7 +33,7 @@ from scheduler_svc.application.leases.report import (
     UnsentLeases,
     WorkerDraining,
 )
-from scheduler_svc.application.leases.reporters import Reporter
+from scheduler_svc.application.leases.reporters import ReportSource
 from scheduler_svc.application.leases.sessions import SessionSettings, open_session
 from scheduler_svc.application.leases.stream_backlog import StreamBacklog
 from scheduler_svc.application.leases.streams import (
@@ -49,7 +49,7 @@ from scheduler_svc.application.leases.streams import (
 )
 from scheduler_svc.application.ports import GroupCommit
 from scheduler_svc.application.skip_locked import SkipLocked
-from scheduler_svc.domain.errors import InvalidArgument, Violation
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.domain.worker import Heartbeat
 
 HELLO_TIMEOUT = 10.0
@@ -102,12 +102,12 @@ class WorkerService(WorkerServiceServicer):
                 first = await context.read()
         if not isinstance(first, pb.LeaseRequest) or first.WhichOneof("message") != "hello":
             text = f"the first message of a stream must be a hello, within {HELLO_TIMEOUT:g} s"
-            raise InvalidArgument([Violation("message", text)])
+            raise InvalidArgument([FieldViolation("message", text)])
         hello = replace(convert.hello(first.hello), identity=caller().name)
         with self._streams.hello(hello.worker_id) as told:
             opened = await self._caution.run(open_session, hello, self._settings)
             stream = WorkerStream(
-                hello.worker_id, opened.session_key, relieved=self._room, heeds_skipped=hello.accepts_skipped
+                hello.worker_id, opened.session_key, relieved=self._room, accepts_skipped=hello.accepts_skipped
             )
             if opened.desired_state.poll:
                 stream.send(PollOrder(opened.desired_state.poll))
@@ -126,13 +126,13 @@ class WorkerService(WorkerServiceServicer):
     def _close(self, stream: WorkerStream) -> None:
         self._streams.remove(stream)
         self.take_back(stream)
-        self._reports.tell(StreamEnded(stream.worker_id, stream.session_key))
+        self._reports.post(StreamEnded(stream.worker_id, stream.session_key))
 
     def take_back(self, stream: WorkerStream) -> None:
         """Gives back what was granted but never handed to the stream."""
         unsent = [message for message in stream.unsent() if isinstance(message, Assign)]
         if unsent:
-            self._reports.tell(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
+            self._reports.post(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Puts a message into the report lane."""
@@ -156,7 +156,7 @@ class _Conversation:
         self._over.add_done_callback(_look_at)
         self._under_way = StreamBacklog()
         self._parts = ReportParts()
-        self._reporter = Reporter(stream.worker_id, caller().name)
+        self._reporter = ReportSource(stream.worker_id, caller().name)
 
     async def run(self) -> None:
         """Returns when the worker has ended the stream; raises what ended it otherwise."""
@@ -217,7 +217,7 @@ class _Conversation:
                     self._take(drains, lambda _: self._under_way.leave(0))
                 case _:
                     raise InvalidArgument(
-                        [Violation("message", "must be state, report, report_part or draining after the hello")]
+                        [FieldViolation("message", "must be state, report, report_part or draining after the hello")]
                     )
 
     def _take_state(self, state: Heartbeat) -> None:
@@ -234,7 +234,7 @@ class _Conversation:
                 self._stream.send(PollOrder(ack.desired_state.poll))
 
         stream = self._stream
-        self._take(HeartbeatItem(stream.worker_id, stream.session_key, state, stream.heeds_skipped), committed)
+        self._take(HeartbeatItem(stream.worker_id, stream.session_key, state, stream.accepts_skipped), committed)
 
     async def _take_part(self, part: pb.ReportPart) -> None:
         if (report := self._parts.add(part)) is not None:

@@ -17,9 +17,9 @@ from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
-from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
-from scheduler_svc.domain.task import PendingReason, Progress, Task, TaskError, TaskEvent, TaskStats
-from scheduler_svc.domain.worker import Worker
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.task import AttemptProgress, PendingReason, Task, TaskError, TaskEvent, TaskStats
+from scheduler_svc.domain.worker import PoolWorker
 
 _status = pb.TaskStatus.ValueType
 _pending_reason = pb.PendingReason.ValueType
@@ -67,7 +67,7 @@ def fill_task(message: pb.Task, it: Task) -> None:
         set_timestamp(message.end_time, it.end_time)
 
 
-def _fill_backoff(message: pb.Task, it: Backoff) -> None:
+def _fill_backoff(message: pb.Task, it: RetryBackoff) -> None:
     """As it was submitted: what is not said stays unset."""
     if it.initial_ms is not None:
         message.initial_backoff.FromMilliseconds(it.initial_ms)
@@ -94,7 +94,7 @@ def _fill_attempts(message: pb.Task, it: Task) -> None:
     message.content_id = it.content_id
 
 
-def progress(it: Progress) -> pb.TaskProgress:
+def progress(it: AttemptProgress) -> pb.TaskProgress:
     return pb.TaskProgress(percent=it.percent, step=it.step, message=it.message)
 
 
@@ -204,7 +204,7 @@ def account(it: Account) -> account_pb.Account:
     )
 
 
-def worker(it: Worker) -> pool_pb.Worker:
+def worker(it: PoolWorker) -> pool_pb.Worker:
     return pool_pb.Worker(
         worker_id=it.worker_id,
         hostname=it.hostname,

@@ -63,12 +63,12 @@ INTERNAL = Answer(Code.INTERNAL, "INTERNAL")
 
 def no_message() -> domain.InvalidArgument:
     """For a call that ends before its message. Made anew each time: an error that is raised again grows tracebacks."""
-    return domain.InvalidArgument([domain.Violation("", "the call must carry one message, and has none")])
+    return domain.InvalidArgument([domain.FieldViolation("", "the call must carry one message, and has none")])
 
 
 def undecodable() -> domain.InvalidArgument:
     """For bytes that are no message; made anew each time, too."""
-    return domain.InvalidArgument([domain.Violation("", "the bytes are no message of this RPC's request type")])
+    return domain.InvalidArgument([domain.FieldViolation("", "the bytes are no message of this RPC's request type")])
 
 
 def status_of(error: domain.DomainError) -> Status:
@@ -102,7 +102,7 @@ def _error_info(answer: Answer, metadata: Mapping[str, str]) -> ErrorInfo:
     return ErrorInfo(reason=answer.reason, domain=DOMAIN, metadata=shown)
 
 
-def _bad_request(violations: tuple[domain.Violation, ...]) -> BadRequest:
+def _bad_request(violations: tuple[domain.FieldViolation, ...]) -> BadRequest:
     """As many violations as fit; the last one then counts the others."""
     named = BadRequest()
     held = 0

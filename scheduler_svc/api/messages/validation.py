@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scheduler_svc.api.messages.times import datetime_of, timedelta_of
-from scheduler_svc.domain.errors import InvalidArgument, NotFound, Violation
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, NotFound
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import Status
 
@@ -34,7 +34,7 @@ class Violations:
 
     def __init__(self) -> None:
         self.path = ""
-        self._found: list[Violation] = []
+        self._found: list[FieldViolation] = []
 
     def __enter__(self) -> Violations:
         return self
@@ -45,7 +45,7 @@ class Violations:
 
     def add(self, field: str, description: str) -> None:
         """`description` completes "the field …"."""
-        self._found.append(Violation(self.path + field, description))
+        self._found.append(FieldViolation(self.path + field, description))
 
     def text(self, field: str, value: str, most: int, *, required: bool = False) -> None:
         """At most `most` characters and no NUL; where it is required, not only whitespace."""

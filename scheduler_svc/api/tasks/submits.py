@@ -10,7 +10,7 @@ from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.api.messages.briefs import read_brief
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
 from scheduler_svc.domain.bounds import MAX_MULTIPLIER, MAX_PRIORITY, MAX_RETRIES, MIN_PRIORITY
-from scheduler_svc.domain.retry import Backoff
+from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NewTask
 
 MIN_TIMEOUT = timedelta(seconds=1)
@@ -51,7 +51,7 @@ def _timeout(message: Duration, bad: Violations) -> timedelta:
     return bad.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
 
 
-def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
+def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> RetryBackoff:
     given = request.HasField
     multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
     if multiplier is not None:
@@ -60,7 +60,7 @@ def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> Backoff:
     most = _wait("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
     if initial is not None and most is not None and most < initial:
         bad.add("max_backoff", "must be as long as initial_backoff, or longer")
-    return Backoff(initial, multiplier, most)
+    return RetryBackoff(initial, multiplier, most)
 
 
 def _wait(field: str, message: Duration, bad: Violations) -> int:

@@ -22,10 +22,10 @@ from scheduler_svc.api.server.headers import sent
 from scheduler_svc.api.tasks import watching
 from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.tasks import ownership, query, steer
+from scheduler_svc.application.tasks import cancel, query, retry
 from scheduler_svc.application.tasks.bulk import Bulk
-from scheduler_svc.application.tasks.polling import Polls
-from scheduler_svc.application.tasks.submit import Submit, SubmitLane
+from scheduler_svc.application.tasks.polling import PollWaiters
+from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
 from scheduler_svc.application.tasks.waiting import Waiters
 from scheduler_svc.application.watch.watcher import Overrun
 from scheduler_svc.application.watch.watches import Watches
@@ -53,11 +53,11 @@ class TaskService(TaskServiceServicer):
         self,
         reads: Calls,
         writes: Calls,
-        submits: SubmitLane,
+        submits: SubmitCommitter,
         *,
         waiters: Waiters,
         watches: Watches,
-        polls: Polls,
+        polls: PollWaiters,
         bulk: Bulk,
         lease_ttl: float,
     ) -> None:
@@ -75,7 +75,7 @@ class TaskService(TaskServiceServicer):
         with Violations() as bad:
             new = new_task(request, bad)
         caller().about(new.account_id)
-        (task,) = await self._submits.put(Submit((new,), request.ByteSize()))
+        (task,) = await self._submits.commit(SubmitItem((new,), request.ByteSize()))
         return pb.SubmitTaskResponse(task=convert.task(task))
 
     async def BatchSubmitTasks(
@@ -85,7 +85,7 @@ class TaskService(TaskServiceServicer):
             new = _new_tasks(request, bad)
         for account_id in {task.account_id for task in new}:
             caller().about(account_id)
-        tasks = await self._submits.put(Submit(new, request.ByteSize(), batch=True))
+        tasks = await self._submits.commit(SubmitItem(new, request.ByteSize(), batch=True))
         response = pb.BatchSubmitTasksResponse()
         for task in tasks:
             convert.fill_task(response.tasks.add(), task)
@@ -126,12 +126,12 @@ class TaskService(TaskServiceServicer):
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
-        task = await self._writes.run(steer.cancel_task, await self._own(request.task_id), request.force)
+        task = await self._writes.run(cancel.cancel_task, await self._own(request.task_id), request.force)
         return pb.CancelTaskResponse(task=convert.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
         key = await self._own(request.task_id)
-        task = await self._writes.run(steer.retry_task, key, request.reset_retry_count)
+        task = await self._writes.run(retry.retry_task, key, request.reset_retry_count)
         return pb.RetryTaskResponse(task=convert.task(task))
 
     async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
@@ -219,7 +219,7 @@ class TaskService(TaskServiceServicer):
         """Raises NotFound where one of these tasks is another account's."""
         scope = caller().scope
         if scope != ALL:
-            await self._reads.run(ownership.own_tasks, scope, keys)
+            await self._reads.run(query.require_own_tasks, scope, keys)
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import LineMark, Waitlist
+from scheduler_svc.application.records import AccountQueue, FlowMark
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain.start_quota import StartQuota
 
-BATCH = 1_000
+MAX_BATCH = 1_000
 """Tasks that one transaction lets in at most."""
 MAX_ACCOUNTS = 500
 """Accounts that one look finds at most; the next look goes on after them."""
@@ -37,26 +37,26 @@ def settle(tx: Tx, account_id: int, *, reweighted: bool = False) -> None:
             _count_starts(tx, account_id, present, present.quota, let_in)
 
 
-def _waitlist(tx: Tx, account_id: int, taken_back: int = 0) -> Waitlist | None:
+def _waitlist(tx: Tx, account_id: int, taken_back: int = 0) -> AccountQueue | None:
     """What waits, and what has started; this transaction has taken so many tags away, whose tasks did not start."""
-    present = tx.window.waitlist(account_id, BATCH + 1)
+    present = tx.window.account_queue(account_id, MAX_BATCH + 1)
     if present is None or present.quota is None:
         return present
     return present._replace(quota=present.quota.counted(present.tagged + taken_back))
 
 
-def _straightened(tx: Tx, account_id: int, *, reweighted: bool) -> Waitlist | None:
+def _straightened(tx: Tx, account_id: int, *, reweighted: bool) -> AccountQueue | None:
     """What waits, once the tags that run too far ahead, or at the weight of before, are renewed."""
     present = _waitlist(tx, account_id)
     if present is None:
         return None
-    bent = [line for line in present.lines if line.has_tag_gap(present.weight) or (reweighted and line.tagged)]
+    bent = [line for line in present.flows if line.has_tag_gap(present.weight) or (reweighted and line.tagged)]
     for line in bent:
         tx.window.renew(account_id, line.priority, line.now, present.weight)
     return _waitlist(tx, account_id) if bent else present
 
 
-def _allot(present: Waitlist) -> list[int]:
+def _allot(present: AccountQueue) -> list[int]:
     """How many tasks of each line may have a tag."""
     bounds = []
     if present.paused:
@@ -65,54 +65,56 @@ def _allot(present: Waitlist) -> list[int]:
         bounds.append(max(0, present.limit - present.leases))
     if present.quota:
         bounds.append(present.quota.seats)
-    return fairness.allot(present.lines, min(bounds, default=None), present.weight, present.aging)
+    return fairness.allot(present.flows, min(bounds, default=None), present.weight, present.aging)
 
 
-def _surplus(present: Waitlist) -> list[int]:
+def _surplus(present: AccountQueue) -> list[int]:
     """How many tasks of each line have a tag and no seat, or must leave theirs to a higher priority."""
-    return [max(0, line.tagged - wanted) for line, wanted in zip(present.lines, _allot(present), strict=True)]
+    return [max(0, line.tagged - wanted) for line, wanted in zip(present.flows, _allot(present), strict=True)]
 
 
-def _take_back(tx: Tx, account_id: int, present: Waitlist, surplus: Sequence[int]) -> int:
+def _take_back(tx: Tx, account_id: int, present: AccountQueue, surplus: Sequence[int]) -> int:
     """Takes their tags away; returns how many were not claimed meanwhile."""
     return sum(
         tx.window.untag(account_id, line.priority, count)
-        for line, count in zip(present.lines, surplus, strict=True)
+        for line, count in zip(present.flows, surplus, strict=True)
         if count
     )
 
 
-def _let_in(tx: Tx, account_id: int, present: Waitlist) -> int:
+def _let_in(tx: Tx, account_id: int, present: AccountQueue) -> int:
     """Gives tags to those that have a seat; returns to how many."""
-    left = BATCH
+    left = MAX_BATCH
     marks = []
-    for line, wanted in zip(present.lines, _allot(present), strict=True):
+    for line, wanted in zip(present.flows, _allot(present), strict=True):
         start, count = max(line.finish, line.now), min(wanted - line.tagged, left)
         if count:
             count = tx.window.let_in(account_id, line.priority, count, start, present.weight)
             tx.signals.ready = True
         left -= count
         backlog = line.untagged > count
-        has_seats = wanted == line.most(present.weight)  # else it goes on when one is free, not when one is claimed
+        has_seats = wanted == line.window_limit(
+            present.weight
+        )  # else it goes on when one is free, not when one is claimed
         refill = fairness.refill(start + count / present.weight, present.weight) if backlog and has_seats else None
-        marks.append(LineMark(line.priority, backlog, fairness.EACH_CLAIM if present.quota else refill))
+        marks.append(FlowMark(line.priority, backlog, fairness.REFILL_ALWAYS if present.quota else refill))
     tx.window.mark(account_id, marks, closed=present.paused or present.limit > 0 or present.quota is not None)
     if not left:
         tx.signals.admit.add(account_id)
-    return BATCH - left
+    return MAX_BATCH - left
 
 
-def _count_starts(tx: Tx, account_id: int, present: Waitlist, quota: StartQuota, let_in: int) -> None:
+def _count_starts(tx: Tx, account_id: int, present: AccountQueue, quota: StartQuota, let_in: int) -> None:
     """Stores what has started, and asks for the time when as many may again, where more wait."""
     tagged = present.tagged + let_in
     tx.start_quotas.count(account_id, tagged - quota.let_in, quota.starts)
-    waiting = sum(line.untagged for line in present.lines) > let_in
+    waiting = sum(line.untagged for line in present.flows) > let_in
     if waiting and tagged >= quota.seats and quota.next_seat is not None:
-        tx.signals.later[account_id] = quota.next_seat
+        tx.signals.admit_later[account_id] = quota.next_seat
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class AdmissionScan:
     """Accounts whose waiting tasks should be looked at, by id, whether there are more; and those that have a limit.
 
     `ajar`: accounts with a quota of starts that a replica of a version without it has opened.
@@ -121,11 +123,11 @@ class Outlook:
     waiting: list[int]
     more: bool
     limited: frozenset[int]
-    ajar: list[int]
+    reopened: list[int]
 
 
-def look(tx: Tx, after: int) -> Outlook:
+def scan(tx: Tx, after: int) -> AdmissionScan:
     """What a replica should know that was told nothing: of a bounded number of accounts with ids above `after`."""
     waiting = tx.window.accounts_with_backlog(after, MAX_ACCOUNTS)
     limited = frozenset(tx.window.accounts_with_limit())
-    return Outlook(waiting, len(waiting) == MAX_ACCOUNTS, limited, tx.start_quotas.ajar())
+    return AdmissionScan(waiting, len(waiting) == MAX_ACCOUNTS, limited, tx.start_quotas.reopened())

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from scheduler_svc.application.imports.origin import Missed, Origin, readable, rows_in_parts
+from scheduler_svc.application.imports.origin import ImportSource, LeftOutRow, readable, rows_in_parts
 from scheduler_svc.application.imports.ports import ImportedAccountRow, OldApplication
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
-from scheduler_svc.domain.old_rows import ImportRefused, Kind, LeftOut, OldRow, printable
+from scheduler_svc.domain.old_rows import ImportRefused, LeftOut, OldRow, RowKind, printable
 
 PAGE = 500
 _NO_SOURCE = 0
@@ -32,12 +32,12 @@ class TakenAccounts:
 
     taken: int = 0
     before: int = 0
-    missed: list[Missed] = field(default_factory=list)
+    missed: list[LeftOutRow] = field(default_factory=list)
 
 
 def import_accounts(
     tx: Tx, old: OldApplication, source: str, choices: AccountChoices, *, dry_run: bool
-) -> tuple[Origin, TakenAccounts]:
+) -> tuple[ImportSource, TakenAccounts]:
     """Takes the accounts that were not taken before, and says what the rest of the import goes by.
 
     Raises ImportRefused where an id is taken here and no choice decides, or a choice can't be heeded.
@@ -45,7 +45,7 @@ def import_accounts(
     if not dry_run:
         tx.imports.lock_accounts()
     others = [name for name in tx.imports.sources() if name != source]
-    origin = Origin(old, _source_id(tx, source, dry_run=dry_run), dry_run)
+    origin = ImportSource(old, _source_id(tx, source, dry_run=dry_run), dry_run)
     _check_mapped(tx, origin, choices)
     accounts = _Accounts(tx, origin, choices)
     accounts.take()
@@ -61,9 +61,9 @@ def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
     return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
 
 
-def _check_mapped(tx: Tx, origin: Origin, choices: AccountChoices) -> None:
-    there = {row.key for rows, _ in rows_in_parts(origin.old, Kind.ACCOUNT, list(choices.mapped)) for row in rows}
-    before = tx.imports.known(origin.source_id, Kind.ACCOUNT, choices.mapped)
+def _check_mapped(tx: Tx, origin: ImportSource, choices: AccountChoices) -> None:
+    there = {row.key for rows, _ in rows_in_parts(origin.old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
+    before = tx.imports.known(origin.source_id, RowKind.ACCOUNT, choices.mapped)
     for old_id, new_id in choices.mapped.items():
         if old_id not in there:
             raise ImportRefused(f"--map-account {old_id}={new_id}: the source has no account {old_id}")
@@ -76,7 +76,7 @@ def _check_mapped(tx: Tx, origin: Origin, choices: AccountChoices) -> None:
 class _Accounts:
     """What one transaction does: the pages first, then those that get new ids."""
 
-    def __init__(self, tx: Tx, origin: Origin, choices: AccountChoices) -> None:
+    def __init__(self, tx: Tx, origin: ImportSource, choices: AccountChoices) -> None:
         self._tx = tx
         self._origin = origin
         self._choices = choices
@@ -86,12 +86,12 @@ class _Accounts:
 
     def take(self) -> None:
         after: int | None = None
-        while ids := self._origin.old.ids(Kind.ACCOUNT, after, PAGE):
+        while ids := self._origin.old.ids(RowKind.ACCOUNT, after, PAGE):
             after = ids[-1]
             self._take_page(ids)
 
     def _take_page(self, ids: Sequence[int]) -> None:
-        known = self._tx.imports.known(self._origin.source_id, Kind.ACCOUNT, ids)
+        known = self._tx.imports.known(self._origin.source_id, RowKind.ACCOUNT, ids)
         self.told.before += len(known)
         accounts = self._read([old_id for old_id in ids if old_id not in known])
         wanted = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
@@ -115,7 +115,7 @@ class _Accounts:
 
     def _read(self, ids: Sequence[int]) -> list[ImportedAccount]:
         read: list[ImportedAccount] = []
-        for rows, unreadable in rows_in_parts(self._origin.old, Kind.ACCOUNT, ids):
+        for rows, unreadable in rows_in_parts(self._origin.old, RowKind.ACCOUNT, ids):
             accounts, missed = readable(rows, self._account)
             self.told.missed += [*unreadable, *missed]
             read += accounts
@@ -142,7 +142,7 @@ class _Accounts:
     def _store(self, taken: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
         if not self._origin.dry_run:
             self._tx.imports.insert_accounts(rows)
-        self._tx.imports.remember(self._origin.source_id, Kind.ACCOUNT, taken)
+        self._tx.imports.remember(self._origin.source_id, RowKind.ACCOUNT, taken)
         self.told.taken += len(taken)
 
 

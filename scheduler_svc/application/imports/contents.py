@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.imports.origin import ImportSource, LeftOutRow, StoreResult
 from scheduler_svc.application.imports.ports import ImportedContentRow
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.tasks.submit import Keys
+from scheduler_svc.application.tasks.submit import TaskKeys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent
-from scheduler_svc.domain.old_rows import Kind, LeftOut, OldRow
+from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
 
 
-def read_contents(origin: Origin, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
+def read_contents(origin: ImportSource, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
     """What these rows will be, or why not, by their old ids."""
     by_id = {row.key: row for row in rows}
     pooled = origin.old.in_pool(by_id)
@@ -30,31 +30,31 @@ def _read(row: OldRow, *, in_pool: bool) -> ImportedContent | LeftOut:
         return left
 
 
-def plan_contents(origin: Origin, ids: Sequence[int]) -> tuple[list[ImportedContent], list[Missed]]:
+def plan_contents(origin: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedContent], list[LeftOutRow]]:
     """What these contents of the source will be, and those that can't be anything."""
-    read = read_contents(origin, origin.old.rows(Kind.CONTENT, ids))
-    missed = [Missed(old_id, found.reason) for old_id, found in read.items() if isinstance(found, LeftOut)]
+    read = read_contents(origin, origin.old.rows(RowKind.CONTENT, ids))
+    missed = [LeftOutRow(old_id, found.reason) for old_id, found in read.items() if isinstance(found, LeftOut)]
     return [found for found in read.values() if not isinstance(found, LeftOut)], missed
 
 
-def store_contents(tx: Tx, origin: Origin, planned: Sequence[ImportedContent], *, keys: Keys) -> Stored:
+def store_contents(tx: Tx, origin: ImportSource, planned: Sequence[ImportedContent], *, keys: TaskKeys) -> StoreResult:
     """Stores contents that no task here made, each with the key of a task that isn't; returns what has no account."""
-    accounts = tx.imports.known(origin.source_id, Kind.ACCOUNT, {content.old_account_id for content in planned})
+    accounts = tx.imports.known(origin.source_id, RowKind.ACCOUNT, {content.old_account_id for content in planned})
     fitting = [content for content in planned if content.old_account_id in accounts]
     rows = [] if origin.dry_run else _rows(tx, keys, [(it, accounts[it.old_account_id]) for it in fitting])
     tx.imports.insert_contents(rows)
     new_ids = [row.content_id for row in rows] or [0] * len(fitting)
     taken = {_old_id(content): new_id for content, new_id in zip(fitting, new_ids, strict=True)}
-    tx.imports.remember(origin.source_id, Kind.CONTENT, taken)
+    tx.imports.remember(origin.source_id, RowKind.CONTENT, taken)
     missed = [
-        Missed(_old_id(content), f"its account {content.old_account_id} is not there")
+        LeftOutRow(_old_id(content), f"its account {content.old_account_id} is not there")
         for content in planned
         if content.old_account_id not in accounts
     ]
-    return Stored(missed)
+    return StoreResult(missed)
 
 
-def _rows(tx: Tx, keys: Keys, contents: Sequence[tuple[ImportedContent, int]]) -> list[ImportedContentRow]:
+def _rows(tx: Tx, keys: TaskKeys, contents: Sequence[tuple[ImportedContent, int]]) -> list[ImportedContentRow]:
     """The oldest gets the smallest id: that is the order of lists."""
     numbers = keys.numbers(tx, len(contents))
     ids = tx.imports.next_content_ids(len(contents))

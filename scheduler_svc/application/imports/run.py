@@ -9,14 +9,14 @@ from typing import Protocol, TypeVar
 
 from scheduler_svc.application.imports.accounts import AccountChoices, import_accounts
 from scheduler_svc.application.imports.contents import plan_contents, store_contents
-from scheduler_svc.application.imports.origin import Missed, Origin, Stored
+from scheduler_svc.application.imports.origin import ImportSource, LeftOutRow, StoreResult
 from scheduler_svc.application.imports.pool import plan_entries, store_entries
 from scheduler_svc.application.imports.ports import OldApplication
 from scheduler_svc.application.imports.tasks import plan_tasks, store_tasks
 from scheduler_svc.application.ports import Database, Tx
-from scheduler_svc.application.tasks.submit import Keys
+from scheduler_svc.application.tasks.submit import TaskKeys
 from scheduler_svc.domain.errors import DomainError
-from scheduler_svc.domain.old_rows import CannotImport, Kind, LeftOut, RowsUnreadable
+from scheduler_svc.domain.old_rows import CannotImport, LeftOut, RowKind, RowsUnreadable
 
 PAGE = 500
 """Rows of a transaction: they take far less than a second."""
@@ -25,7 +25,7 @@ P = TypeVar("P")
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportTally:
     """How many rows of a kind were taken by this run, by one before, and left out."""
 
     taken: int = 0
@@ -33,24 +33,24 @@ class Tally:
     left_out: int = 0
 
 
-class Listener(Protocol):
+class ImportListener(Protocol):
     """Who is told how the import gets on. Rows are told once, after their transaction."""
 
-    def begins(self, kind: Kind, total: int) -> None: ...
+    def begins(self, kind: RowKind, total: int) -> None: ...
     def moved(self, rows: int) -> None: ...
-    def left_out(self, kind: Kind, old_id: int, reason: str) -> None: ...
-    def without_id(self, kind: Kind, rows: int) -> None: ...
-    def ends(self, kind: Kind, tally: Tally) -> None: ...
+    def left_out(self, kind: RowKind, old_id: int, reason: str) -> None: ...
+    def without_id(self, kind: RowKind, rows: int) -> None: ...
+    def ends(self, kind: RowKind, tally: ImportTally) -> None: ...
 
 
 class Import:
     """One run. What an earlier run of the same source took is passed over."""
 
-    def __init__(self, database: Database, listener: Listener) -> None:
+    def __init__(self, database: Database, listener: ImportListener) -> None:
         self._database = database
         self._listener = listener
-        self._keys = Keys()
-        self._tally = Tally()
+        self._keys = TaskKeys()
+        self._tally = ImportTally()
         self._with_tasks = 0
 
     def run(self, old: OldApplication, source: str, choices: AccountChoices, *, dry_run: bool) -> bool:
@@ -61,35 +61,35 @@ class Import:
         """
         origin, accounts = self._import_accounts(old, source, choices, dry_run=dry_run)
         pages = (
-            self._import_pages(origin, Kind.TASK, plan_tasks, partial(store_tasks, keys=self._keys)),
-            self._import_pages(origin, Kind.CONTENT, plan_contents, partial(store_contents, keys=self._keys)),
-            self._import_pages(origin, Kind.POOL_ENTRY, plan_entries, store_entries),
+            self._import_pages(origin, RowKind.TASK, plan_tasks, partial(store_tasks, keys=self._keys)),
+            self._import_pages(origin, RowKind.CONTENT, plan_contents, partial(store_contents, keys=self._keys)),
+            self._import_pages(origin, RowKind.POOL_ENTRY, plan_entries, store_entries),
         )
         return not any(tally.left_out for tally in (accounts, *pages))
 
     def _import_accounts(
         self, old: OldApplication, source: str, choices: AccountChoices, *, dry_run: bool
-    ) -> tuple[Origin, Tally]:
-        total = old.count(Kind.ACCOUNT)
-        self._listener.begins(Kind.ACCOUNT, total)
+    ) -> tuple[ImportSource, ImportTally]:
+        total = old.count(RowKind.ACCOUNT)
+        self._listener.begins(RowKind.ACCOUNT, total)
         origin, told = self._database.run(lambda tx: import_accounts(tx, old, source, choices, dry_run=dry_run))
-        self._tally = Tally(told.taken, told.before)
-        self._leave_out(Kind.ACCOUNT, told.missed)
-        self._leave_out_nameless(old, Kind.ACCOUNT)
+        self._tally = ImportTally(told.taken, told.before)
+        self._leave_out(RowKind.ACCOUNT, told.missed)
+        self._leave_out_nameless(old, RowKind.ACCOUNT)
         self._listener.moved(total)
-        self._listener.ends(Kind.ACCOUNT, self._tally)
+        self._listener.ends(RowKind.ACCOUNT, self._tally)
         return origin, self._tally
 
     def _import_pages(
         self,
-        origin: Origin,
-        kind: Kind,
-        plan: Callable[[Origin, Sequence[int]], tuple[list[P], list[Missed]]],
-        store: Callable[[Tx, Origin, Sequence[P]], Stored],
-    ) -> Tally:
+        origin: ImportSource,
+        kind: RowKind,
+        plan: Callable[[ImportSource, Sequence[int]], tuple[list[P], list[LeftOutRow]]],
+        store: Callable[[Tx, ImportSource, Sequence[P]], StoreResult],
+    ) -> ImportTally:
         self._listener.begins(kind, origin.old.count(kind))
-        came_with_tasks = self._with_tasks if kind is Kind.CONTENT else 0
-        self._tally = Tally(taken=came_with_tasks, before=-came_with_tasks)  # they will be found to be known
+        came_with_tasks = self._with_tasks if kind is RowKind.CONTENT else 0
+        self._tally = ImportTally(taken=came_with_tasks, before=-came_with_tasks)  # they will be found to be known
         self._leave_out_nameless(origin.old, kind)
         after: int | None = None
 
@@ -110,26 +110,26 @@ class Import:
         self._listener.ends(kind, self._tally)
         return self._tally
 
-    def _known(self, origin: Origin, kind: Kind, ids: Sequence[int]) -> dict[int, int]:
+    def _known(self, origin: ImportSource, kind: RowKind, ids: Sequence[int]) -> dict[int, int]:
         return self._database.run(lambda tx: tx.imports.known(origin.source_id, kind, ids))
 
-    def _take_or_halve(self, kind: Kind, ids: Sequence[int], take: Callable[[Sequence[int]], None]) -> None:
+    def _take_or_halve(self, kind: RowKind, ids: Sequence[int], take: Callable[[Sequence[int]], None]) -> None:
         """Takes these rows; where one spoils it for all, they are halved until that one stands alone."""
         if not ids or (why := _why_not(take, ids)) is None:
             return
         if len(ids) == 1:
-            self._leave_out(kind, [Missed(ids[0], why)])
+            self._leave_out(kind, [LeftOutRow(ids[0], why)])
             return
         middle = len(ids) // 2
         self._take_or_halve(kind, ids[:middle], take)
         self._take_or_halve(kind, ids[middle:], take)
 
-    def _leave_out(self, kind: Kind, missed: Sequence[Missed]) -> None:
+    def _leave_out(self, kind: RowKind, missed: Sequence[LeftOutRow]) -> None:
         self._tally.left_out += len(missed)
         for old_id, reason in sorted(missed):
             self._listener.left_out(kind, old_id, reason)
 
-    def _leave_out_nameless(self, old: OldApplication, kind: Kind) -> None:
+    def _leave_out_nameless(self, old: OldApplication, kind: RowKind) -> None:
         """Rows that nothing could be remembered by, nor be told apart by."""
         if rows := old.without_id(kind):
             self._tally.left_out += rows

@@ -17,7 +17,7 @@ from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.imports import ImportedContent, ImportedTask
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import DEFAULT_TIMEOUT
 
@@ -25,7 +25,7 @@ REASON = "IMPORTED"
 _TIMEOUT_MS = round(DEFAULT_TIMEOUT.total_seconds() * 1000)
 
 
-class Placed(NamedTuple):
+class PlacedTask(NamedTuple):
     """A task with what it gets here. `attempt` counts those that have ended; `fence` None: none has."""
 
     task: ImportedTask
@@ -38,7 +38,7 @@ class Placed(NamedTuple):
     content_id: int
 
 
-def record(ledger: Ledger, one: Placed) -> None:
+def record(ledger: Ledger, one: PlacedTask) -> None:
     """Its history, recorded now with the old times as the messages; and its place, where it is to run."""
     ref = None if one.fence is None else LeaseRef(one.key, one.attempt, one.fence)
     for source, target, time in _path(one.task, one.create_time):
@@ -63,10 +63,10 @@ def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, S
         yield last, task.status, task.end_time
 
 
-def task_row(one: Placed) -> ImportedTaskRow:
+def task_row(one: PlacedTask) -> ImportedTaskRow:
     """Of `tasks`."""
     task = one.task
-    ended = End.COMPLETED if task.status is Status.COMPLETED else End.FAILED if one.attempt else End.NONE
+    ended = LeaseEnd.COMPLETED if task.status is Status.COMPLETED else LeaseEnd.FAILED if one.attempt else LeaseEnd.NONE
     return ImportedTaskRow(
         task_key=one.key,
         account_id=one.account_id,
@@ -89,23 +89,23 @@ def task_row(one: Placed) -> ImportedTaskRow:
     )
 
 
-def payload_row(one: Placed) -> PayloadRow:
+def payload_row(one: PlacedTask) -> PayloadRow:
     """Of `task_payloads`."""
     return PayloadRow(one.key, one.task.brief, _labels(one))
 
 
-def label_rows(one: Placed) -> Iterator[LabelRow]:
+def label_rows(one: PlacedTask) -> Iterator[LabelRow]:
     """Of `task_labels`."""
     return (LabelRow(name, value, one.key) for name, value in _labels(one).items())
 
 
-def _labels(one: Placed) -> dict[str, str]:
+def _labels(one: PlacedTask) -> dict[str, str]:
     old_content_id = one.content.old_id if one.content else one.task.old_content_id
     labels = {imports.OLD_TASK_ID: one.task.old_task_id}
     return labels | ({imports.OLD_CONTENT_ID: str(old_content_id)} if old_content_id else {})
 
 
-def content_rows(one: Placed) -> Iterator[ImportedContentRow]:
+def content_rows(one: PlacedTask) -> Iterator[ImportedContentRow]:
     """Of `contents`, where it is completed: with what only its result knows."""
     if one.content is not None:
         create_time = one.content.create_time or one.task.end_time or one.create_time

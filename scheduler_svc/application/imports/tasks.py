@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from scheduler_svc.application.imports.contents import read_contents
-from scheduler_svc.application.imports.origin import Missed, Origin, Stored, readable
+from scheduler_svc.application.imports.origin import ImportSource, LeftOutRow, StoreResult, readable
 from scheduler_svc.application.imports.task_rows import (
-    Placed,
+    PlacedTask,
     content_rows,
     label_rows,
     payload_row,
@@ -22,12 +22,12 @@ from scheduler_svc.application.imports.task_rows import (
 )
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.ledger import Ledger
-from scheduler_svc.application.tasks.submit import Keys
+from scheduler_svc.application.tasks.submit import TaskKeys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent, ImportedTask
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.old_rows import Kind, LeftOut, OldRow
+from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
 
 _FENCE_BITS = 31
 
@@ -44,23 +44,23 @@ class Planned(NamedTuple):
         return self.content.old_id if self.content else None
 
 
-def plan_tasks(origin: Origin, ids: Sequence[int]) -> tuple[list[Planned], list[Missed]]:
+def plan_tasks(origin: ImportSource, ids: Sequence[int]) -> tuple[list[Planned], list[LeftOutRow]]:
     """What these tasks of the source will be, and those that can't be anything."""
-    tasks, missed = readable(origin.old.rows(Kind.TASK, ids), imports.task)
+    tasks, missed = readable(origin.old.rows(RowKind.TASK, ids), imports.task)
     contents = _contents(origin, [task for task in tasks if task.status is Status.COMPLETED])
     planned: list[Planned] = []
     for task in tasks:
         found = contents.get(task.old_id)
         if isinstance(found, LeftOut):
-            missed.append(Missed(task.old_id, found.reason))
+            missed.append(LeftOutRow(task.old_id, found.reason))
         else:
             planned.append(Planned(task, found))
     return planned, missed
 
 
-def _contents(origin: Origin, completed: Sequence[ImportedTask]) -> dict[int, ImportedContent | LeftOut]:
+def _contents(origin: ImportSource, completed: Sequence[ImportedTask]) -> dict[int, ImportedContent | LeftOut]:
     """What each of these tasks completed with, or why it has nothing: by the task's column, else by the content's."""
-    rows = origin.old.rows(Kind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
+    rows = origin.old.rows(RowKind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
     by_id = {row.key: row for row in rows}
     unnamed = [task for task in completed if task.old_content_id not in by_id]
     by_task = {row.text("generation_task_id"): row for row in origin.old.contents_of(t.old_task_id for t in unnamed)}
@@ -82,27 +82,27 @@ def _content(
         return LeftOut(f"it is completed, but {named}, and its result has no text")
 
 
-def store_tasks(tx: Tx, origin: Origin, planned: Sequence[Planned], *, keys: Keys) -> Stored:
+def store_tasks(tx: Tx, origin: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
     """Stores what can be stored here; returns the others."""
-    accounts = tx.imports.known(origin.source_id, Kind.ACCOUNT, {one.task.old_account_id for one in planned})
+    accounts = tx.imports.known(origin.source_id, RowKind.ACCOUNT, {one.task.old_account_id for one in planned})
     wanted = {one.old_content_id for one in planned if one.old_content_id is not None}
-    gone: set[int | None] = set(tx.imports.known(origin.source_id, Kind.CONTENT, wanted))
-    missed: list[Missed] = []
+    gone: set[int | None] = set(tx.imports.known(origin.source_id, RowKind.CONTENT, wanted))
+    missed: list[LeftOutRow] = []
     fitting: list[Planned] = []
     for one in planned:
         if one.task.old_account_id not in accounts:
-            missed.append(Missed(one.task.old_id, f"its account {one.task.old_account_id} is not there"))
+            missed.append(LeftOutRow(one.task.old_id, f"its account {one.task.old_account_id} is not there"))
         elif one.old_content_id in gone:
-            missed.append(Missed(one.task.old_id, f"its content {one.old_content_id} has been taken already"))
+            missed.append(LeftOutRow(one.task.old_id, f"its content {one.old_content_id} has been taken already"))
         else:
             fitting.append(one)
             gone |= {one.old_content_id} - {None}
     placed = [] if origin.dry_run else _place(tx, keys, fitting, accounts)
     _insert(tx, placed)
-    return Stored(missed, _remember(tx, origin, fitting, placed))
+    return StoreResult(missed, _remember(tx, origin, fitting, placed))
 
 
-def _place(tx: Tx, keys: Keys, fitting: Sequence[Planned], accounts: Mapping[int, int]) -> list[Placed]:
+def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping[int, int]) -> list[PlacedTask]:
     """Gives each its key and ids, the oldest first: that is the order in which they are served."""
     now = tx.now
     numbers = keys.numbers(tx, len(fitting))
@@ -112,7 +112,7 @@ def _place(tx: Tx, keys: Keys, fitting: Sequence[Planned], accounts: Mapping[int
         create_time = min(task.create_time or now, now)
         attempt = task.retry_count + (task.status in _ENDED_BY_AN_ATTEMPT)
         placed.append(
-            Placed(
+            PlacedTask(
                 task,
                 key=make_past_key(max(0, round(create_time.timestamp() * 1000)), number),
                 account_id=accounts[task.old_account_id],
@@ -129,7 +129,7 @@ def _place(tx: Tx, keys: Keys, fitting: Sequence[Planned], accounts: Mapping[int
 _ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
 
 
-def _insert(tx: Tx, placed: Sequence[Placed]) -> None:
+def _insert(tx: Tx, placed: Sequence[PlacedTask]) -> None:
     ledger = Ledger(tx)
     for one in placed:
         record(ledger, one)
@@ -139,7 +139,7 @@ def _insert(tx: Tx, placed: Sequence[Placed]) -> None:
     tx.imports.insert_contents([row for one in placed for row in content_rows(one)])
 
 
-def _remember(tx: Tx, origin: Origin, fitting: Sequence[Planned], placed: Sequence[Placed]) -> int:
+def _remember(tx: Tx, origin: ImportSource, fitting: Sequence[Planned], placed: Sequence[PlacedTask]) -> int:
     """Returns how many rows of contents came along. In a dry run nothing was placed, and there are no new ids."""
     new = {one.task.old_id: (one.key, one.content_id) for one in placed}
     tasks, contents = {}, {}
@@ -147,6 +147,6 @@ def _remember(tx: Tx, origin: Origin, fitting: Sequence[Planned], placed: Sequen
         tasks[one.task.old_id], content_id = new.get(one.task.old_id, (0, 0))
         if one.old_content_id is not None:
             contents[one.old_content_id] = content_id
-    tx.imports.remember(origin.source_id, Kind.TASK, tasks)
-    tx.imports.remember(origin.source_id, Kind.CONTENT, contents)
+    tx.imports.remember(origin.source_id, RowKind.TASK, tasks)
+    tx.imports.remember(origin.source_id, RowKind.CONTENT, contents)
     return len(contents)

@@ -10,20 +10,20 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from scheduler_svc.application.leases.resolve_attempts import EndedLease, end_attempts, let_go
+from scheduler_svc.application.leases.resolve_attempts import EndedLease, delete_revoked, end_attempts
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.clock import ClockWatch, is_ahead
-from scheduler_svc.domain.lease import End, ReaperRow
+from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
 from scheduler_svc.domain.lifecycle import Move
-from scheduler_svc.domain.resolution import Cause, lost
+from scheduler_svc.domain.resolution import Cause, loss_cause
 from scheduler_svc.domain.retry import TASK_TIMEOUT
 from scheduler_svc.domain.task import TaskError
 
-BATCH = 500
+MAX_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Reaped:
     @property
     def full(self) -> bool:
         """Whether more may be waiting."""
-        return max(self.expired, self.timed_out) >= BATCH
+        return max(self.expired, self.timed_out) >= MAX_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def reap(
     watch: ClockWatch | None = None,
     clock: Callable[[], float] = time.monotonic,
     *,
-    cautious: bool = False,
+    skip_locked: bool = False,
 ) -> Reaped:
     """One tick: stamps the row that all reapers share, then ends what ran out, unless there was a gap (rule 11).
 
@@ -67,11 +67,11 @@ def reap(
     runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), settings.lease_ttl)
     if _stamped(tx, settings, present, now, runs_ahead=runs_ahead):
         return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
-    find = _free if cautious else _all
-    expired = find(tx, lambda but: tx.leases.lock_expired(BATCH, but))
-    ended = [EndedLease(lease, lost("its lease ran out")) for lease in expired if not lease.revoked]
-    let_go(tx, [lease for lease in expired if lease.revoked])
-    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, BATCH, ALL, but))
+    find = _free if skip_locked else _all
+    expired = find(tx, lambda but: tx.leases.lock_expired(MAX_BATCH, but))
+    ended = [EndedLease(lease, loss_cause("its lease ran out")) for lease in expired if not lease.revoked]
+    delete_revoked(tx, [lease for lease in expired if lease.revoked])
+    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, ALL, but))
     _end(tx, settings, ended, late)
     return Reaped(len(expired), len(late), guarded=False)
 
@@ -84,14 +84,14 @@ class TimedOut:
     full: bool
 
 
-def time_out(tx: Tx, settings: ReaperSettings, scope: Scope, *, cautious: bool = False) -> TimedOut:
+def time_out(tx: Tx, settings: ReaperSettings, scope: Scope, *, skip_locked: bool = False) -> TimedOut:
     """Times out what ran too long: a tick that leaves to the loop what ran out (rule 11)."""
     if _stamped(tx, settings, *tx.reaper.lock()):
         return TimedOut(0, full=False)
-    find = _free if cautious else _all
-    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, BATCH, scope, but))
+    find = _free if skip_locked else _all
+    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, scope, but))
     _end(tx, settings, [], late)
-    return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= BATCH)
+    return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= MAX_BATCH)
 
 
 Find = Callable[[Collection[int]], list[LiveLease]]
@@ -106,7 +106,7 @@ def _free(tx: Tx, find: Find) -> list[LiveLease]:
     """What `find` finds, but for leases whose task or account somebody else holds."""
     found = find(())
     but: set[int] = set()
-    while held := tx.window.held({lease.account_id for lease in found}):
+    while held := tx.window.locked({lease.account_id for lease in found}):
         but |= held
         found = find(but)
     tasks = tx.tasks.lock(sorted(lease.ref.task_key for lease in found), skip_locked=True)
@@ -130,9 +130,9 @@ def _end(tx: Tx, settings: ReaperSettings, lost_ones: Sequence[EndedLease], late
 def _timed_out(lease: LiveLease) -> EndedLease:
     """In a slot for too long: a timeout. Never taken into one for that long and a lease time more: a loss (rule 12)."""
     if lease.accept_time is None:
-        return EndedLease(lease, replace(lost("no slot took it in time"), end=End.REVOKED), revoke=True)
+        return EndedLease(lease, replace(loss_cause("no slot took it in time"), end=LeaseEnd.REVOKED), revoke=True)
     error = TaskError(TASK_TIMEOUT, f"it ran longer than its timeout of {lease.timeout_ms / 1000:g} s")
-    return EndedLease(lease, Cause(Move.TIME_OUT, End.REVOKED, TASK_TIMEOUT, error), revoke=True)
+    return EndedLease(lease, Cause(Move.TIME_OUT, LeaseEnd.REVOKED, TASK_TIMEOUT, error), revoke=True)
 
 
 def _tell_workers(tx: Tx, revoked: Sequence[LiveLease]) -> None:
@@ -147,9 +147,9 @@ class Promoted:
     next_due: float | None
 
 
-def promote_due(tx: Tx, *, cautious: bool = False) -> Promoted:
+def promote_due(tx: Tx, *, skip_locked: bool = False) -> Promoted:
     """Lets be claimed what waited for a time that has come."""
-    due = tx.waiting.take_due(BATCH, _held_accounts(tx) if cautious else ())
+    due = tx.waiting.take_due(MAX_BATCH, _held_accounts(tx) if skip_locked else ())
     ledger = Ledger(tx)
     for row in due:
         ledger.taken_out(row)
@@ -161,7 +161,7 @@ def promote_due(tx: Tx, *, cautious: bool = False) -> Promoted:
 def _held_accounts(tx: Tx) -> set[int]:
     """Accounts that have something due, and whose turns somebody else holds."""
     but: set[int] = set()
-    while held := tx.window.held(tx.waiting.due_accounts(BATCH, but)):
+    while held := tx.window.locked(tx.waiting.due_accounts(MAX_BATCH, but)):
         but |= held
     return but
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
-from scheduler_svc.application.leases.reporters import UNKNOWN, Reporter, Said, foreign
+from scheduler_svc.application.leases.reporters import UNKNOWN, ReportedLease, ReportSource, foreign
 from scheduler_svc.application.leases.resolve_attempts import (
     EndedLease,
     Inconsistent,
+    delete_revoked,
     end_attempts,
-    gone,
-    let_go,
     record,
+    signal_revoked_gone,
 )
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import (
@@ -24,33 +24,33 @@ from scheduler_svc.application.records import (
     HeartbeatRow,
     LeaseChange,
     LiveLease,
-    Named,
+    NamedLease,
     PollAnswer,
     PoolRow,
-    Renewed,
+    RenewalResult,
     TaskRow,
 )
 from scheduler_svc.application.tasks.ledger import Ledger
-from scheduler_svc.domain.content import SUMMARY_LENGTH, Result, ReviewStatus
+from scheduler_svc.domain.content import SUMMARY_LENGTH, ReviewStatus, TaskResult
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
-    Completed,
-    Deferred,
-    End,
-    Failed,
-    Fold,
+    AttemptCompleted,
+    AttemptDeferred,
+    AttemptFailed,
+    AttemptReleased,
+    FoldedUpdates,
     LastEnd,
+    LeaseEnd,
     LeaseRow,
+    LeaseUpdate,
     Outcome,
-    Released,
-    Update,
     Verdict,
-    fold,
+    fold_updates,
     judge,
 )
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.resolution import Cause, reported
+from scheduler_svc.domain.resolution import Cause, reported_cause
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 
@@ -68,8 +68,8 @@ class HeartbeatItem:
 class ReportItem:
     """A batch of updates. Answered by an outcome for each."""
 
-    updates: tuple[Update, ...]
-    by: Reporter = UNKNOWN
+    updates: tuple[LeaseUpdate, ...]
+    by: ReportSource = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _heard(worker_id: str, session_key: int, state: Heartbeat) -> HeartbeatRow:
     return HeartbeatRow(worker_id, session_key, state.unhealthy, state.last_error)
 
 
-class Reports:
+class ReportWork:
     """The work of the report lane."""
 
     def __init__(self, lease_ttl: float, max_losses: int, max_deferrals: int) -> None:
@@ -165,7 +165,7 @@ class Reports:
         if revoked:
             named = sorted({LeaseRef(*one[:3]) for one in _named(live)})
             if ended_of := tx.leases.settle_revoked(revoked, named):
-                gone(tx, ended_of)
+                signal_revoked_gone(tx, ended_of)
         return {
             id(item): _ack(item, heard[item.session_key].desired_state, renewed, skipped)
             if item.session_key in heard
@@ -173,9 +173,9 @@ class Reports:
             for item in stated
         }
 
-    def _renew_named(self, tx: Tx, live: Sequence[HeartbeatItem], ended: set[LeaseRef]) -> Renewed:
+    def _renew_named(self, tx: Tx, live: Sequence[HeartbeatItem], ended: set[LeaseRef]) -> RenewalResult:
         """Renews but for what `ended`; locked leases are passed over where the worker can be told so."""
-        both = Renewed(set(ended), set())
+        both = RenewalResult(set(ended), set())
         for skip_locked in (False, True):
             named = _named(item for item in live if item.accepts_skipped is skip_locked)
             if to_renew := sorted(one for one in named if LeaseRef(*one[:3]) not in ended):
@@ -194,7 +194,7 @@ class Reports:
         live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *taken_back)}))
         tasks = _astray(tx, refs, live)
         strange = foreign(tx, _said_with_tokens(reports), live, tasks)
-        folds = fold(_heeded(reports, strange))
+        folds = fold_updates(_heeded(reports, strange))
         ledger = Ledger(tx)
         verdicts = _judge(tx, ledger, folds, live, tasks)
         write = _Write(tx, ledger, self._max_losses, self._max_deferrals)
@@ -217,15 +217,15 @@ class _Applied(NamedTuple):
 
     outcomes: Mapping[LeaseRef, Outcome]
     ended: set[LeaseRef]
-    strange: set[Said]
+    strange: set[ReportedLease]
 
 
-def _said_with_tokens(reports: Iterable[ReportItem]) -> set[Said]:
+def _said_with_tokens(reports: Iterable[ReportItem]) -> set[ReportedLease]:
     """Who says something of which lease, where that has an identity: without tokens everyone may report anything."""
     return {(it.by, update.ref) for it in reports if it.by.identity for update in it.updates if update.ref is not None}
 
 
-def _heeded(reports: Iterable[ReportItem], strange: set[Said]) -> Iterable[Update]:
+def _heeded(reports: Iterable[ReportItem], strange: set[ReportedLease]) -> Iterable[LeaseUpdate]:
     for item in reports:
         if strange:
             yield from (update for update in item.updates if (item.by, update.ref) not in strange)
@@ -261,14 +261,14 @@ def _answer(item: Item, acks: Mapping[int, HeartbeatAck | DomainError], applied:
     return None
 
 
-def _outcome(by: Reporter, ref: LeaseRef | None, applied: _Applied) -> Outcome:
+def _outcome(by: ReportSource, ref: LeaseRef | None, applied: _Applied) -> Outcome:
     if ref is None or (applied.strange and (by, ref) in applied.strange):
         return Outcome.LEASE_LOST
     return applied.outcomes[ref]
 
 
-def _named(stated: Iterable[HeartbeatItem]) -> set[Named]:
-    return {Named(*held.ref, item.worker_id) for item in stated for held in item.heartbeat.held if held.ref}
+def _named(stated: Iterable[HeartbeatItem]) -> set[NamedLease]:
+    return {NamedLease(*held.ref, item.worker_id) for item in stated for held in item.heartbeat.held if held.ref}
 
 
 def _ack(item: HeartbeatItem, wanted: DesiredState, renewed: set[LeaseRef], skipped: set[LeaseRef]) -> HeartbeatAck:
@@ -289,7 +289,7 @@ def _astray(tx: Tx, refs: Iterable[LeaseRef], live: Mapping[int, LiveLease]) -> 
 def _judge(
     tx: Tx,
     ledger: Ledger,
-    folds: Mapping[LeaseRef, Fold],
+    folds: Mapping[LeaseRef, FoldedUpdates],
     live: Mapping[int, LiveLease],
     tasks: Mapping[int, TaskRow],
 ) -> dict[LeaseRef, Verdict]:
@@ -334,16 +334,16 @@ class _Write:
         self._max_losses = max_losses
         self._max_deferrals = max_deferrals
         self._changes: list[LeaseChange] = []
-        self._completed: dict[LeaseRef, Result] = {}
-        self._completed_late: dict[LeaseRef, Result] = {}
+        self._completed: dict[LeaseRef, TaskResult] = {}
+        self._completed_late: dict[LeaseRef, TaskResult] = {}
         self._ended: list[EndedLease] = []
         self._released: list[LiveLease] = []
 
     def take_back(self, lease: LiveLease) -> None:
         """A lease that its worker never got."""
-        self._ended.append(EndedLease(lease, Cause(Move.GIVE_BACK, End.RELEASED, "NOT_DELIVERED")))
+        self._ended.append(EndedLease(lease, Cause(Move.GIVE_BACK, LeaseEnd.RELEASED, "NOT_DELIVERED")))
 
-    def apply(self, one: Fold, verdict: Verdict, lease: LiveLease | None) -> None:
+    def apply(self, one: FoldedUpdates, verdict: Verdict, lease: LiveLease | None) -> None:
         """What the verdict does with the fold."""
         if verdict not in (Verdict.END_REVOKED, Verdict.APPLY):
             return
@@ -354,27 +354,27 @@ class _Write:
             match one.ending:
                 case None:
                     self._change(one, lease)
-                case Completed():
+                case AttemptCompleted():
                     self._complete(one, lease)
-                case Failed() | Released() | Deferred() as ending:
-                    started = one.processing or (isinstance(ending, Released) and ending.started)
-                    cause = reported(ending, started or lease.status is Status.PROCESSING, self._max_deferrals)
+                case AttemptFailed() | AttemptReleased() | AttemptDeferred() as ending:
+                    started = one.processing or (isinstance(ending, AttemptReleased) and ending.started)
+                    cause = reported_cause(ending, started or lease.status is Status.PROCESSING, self._max_deferrals)
                     self._ended.append(EndedLease(lease, cause, starts=started))
 
-    def _change(self, one: Fold, lease: LiveLease) -> None:
+    def _change(self, one: FoldedUpdates, lease: LiveLease) -> None:
         if one.processing and lease.status is Status.SUBMITTED:
             record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
         progress = one.progress
         told = (progress.percent, progress.step, progress.message) if progress else (None, None, None)
         self._changes.append(LeaseChange(*one.ref, one.accepted, one.processing, *told))
 
-    def _complete(self, one: Fold, lease: LiveLease) -> None:
+    def _complete(self, one: FoldedUpdates, lease: LiveLease) -> None:
         if lease.status is Status.SUBMITTED:
             record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
         record(self._ledger, lease, Status.PROCESSING, Status.COMPLETED, reason="COMPLETED")
         self._completed[one.ref] = _result(one)
 
-    def complete_late(self, one: Fold, task: TaskRow) -> None:
+    def complete_late(self, one: FoldedUpdates, task: TaskRow) -> None:
         """A result that came after its lease ran out; its task does not wait any more."""
         self._ledger.move(
             task.task_key,
@@ -392,12 +392,12 @@ class _Write:
         end_attempts(self._tx, self._ledger, self._ended, self._max_losses)
         if self._changes and self._tx.leases.change(self._changes) != len(self._changes):
             raise Inconsistent("a lease that was locked did not change")
-        let_go(self._tx, self._released)
+        delete_revoked(self._tx, self._released)
         self._store(self._completed, late=False)
         self._store(self._completed_late, late=True)
         self._ledger.write()
 
-    def _store(self, results: Mapping[LeaseRef, Result], *, late: bool) -> None:
+    def _store(self, results: Mapping[LeaseRef, TaskResult], *, late: bool) -> None:
         """Completes the tasks, and stores their contents and pool entries."""
         if not results:
             return
@@ -412,12 +412,12 @@ class _Write:
         self._tx.signals.ended += by_task
 
 
-def _result(one: Fold) -> Result:
-    assert isinstance(one.ending, Completed)
+def _result(one: FoldedUpdates) -> TaskResult:
+    assert isinstance(one.ending, AttemptCompleted)
     return one.ending.result
 
 
-def _content(task: CompletedTask, result: Result) -> ContentRow:
+def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
     review = ReviewStatus.APPROVED if task.auto_approve else ReviewStatus.PENDING_REVIEW
     return ContentRow(
         task.content_id,

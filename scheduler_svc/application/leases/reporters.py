@@ -10,20 +10,22 @@ from scheduler_svc.application.records import LiveLease, TaskRow
 from scheduler_svc.domain.ids import LeaseRef
 
 
-class Reporter(NamedTuple):
+class ReportSource(NamedTuple):
     """The worker of a stream, and whose token that carries; empty where no tokens are asked."""
 
     worker_id: str
     identity: str
 
 
-UNKNOWN = Reporter("", "")
+UNKNOWN = ReportSource("", "")
 
-Said = tuple[Reporter, LeaseRef]
+ReportedLease = tuple[ReportSource, LeaseRef]
 """That a reporter says something of a lease."""
 
 
-def foreign(tx: Tx, said: Iterable[Said], live: Mapping[int, LiveLease], tasks: Mapping[int, TaskRow]) -> set[Said]:
+def foreign(
+    tx: Tx, said: Iterable[ReportedLease], live: Mapping[int, LiveLease], tasks: Mapping[int, TaskRow]
+) -> set[ReportedLease]:
     """What is said of leases that another identity's worker holds, or held last: to its reporter they are lost.
 
     Every reporter has an identity. `live` has the tasks' leases, locked; `tasks` those whose lease is another one, or

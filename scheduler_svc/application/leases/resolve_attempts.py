@@ -49,16 +49,16 @@ def end_attempts(tx: Tx, ledger: Ledger, ended: Sequence[EndedLease], max_losses
         raise Inconsistent(f"{len(ended)} attempts end, {moved} tasks moved, {went} leases went")
 
 
-def let_go(tx: Tx, revoked: Sequence[LiveLease]) -> None:
+def delete_revoked(tx: Tx, revoked: Sequence[LiveLease]) -> None:
     """Ends revoked leases, which are locked: their tasks, if they still wait, are barred no more."""
     if not revoked:
         return
     if tx.leases.delete([lease.ref for lease in revoked]) != len(revoked):
         raise Inconsistent("a revoked lease that was locked did not go")
-    gone(tx, (lease.account_id for lease in revoked))
+    signal_revoked_gone(tx, (lease.account_id for lease in revoked))
 
 
-def gone(tx: Tx, accounts: Iterable[int]) -> None:
+def signal_revoked_gone(tx: Tx, accounts: Iterable[int]) -> None:
     """Tells that revoked leases of these accounts went."""
     tx.signals.due = True
     tx.signals.released.update(accounts)
@@ -77,7 +77,7 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     for step in then.steps:
         count = then.retry_count if step.target is Status.PENDING else None
         record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message, retry_count=count)
-    _place(tx, ledger, lease, then, barred=item.revoke)
+    _requeue(tx, ledger, lease, then, barred=item.revoke)
     if item.cause.move is not Move.GIVE_BACK:
         tx.signals.stopped.append(StoppedAttempt(lease.ref, lease.worker_id, item.cause.reason, then.status))
     if then.requeue is Requeue.NOWHERE:
@@ -97,7 +97,7 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     )
 
 
-def _place(tx: Tx, ledger: Ledger, lease: LiveLease, then: Resolution, *, barred: bool) -> None:
+def _requeue(tx: Tx, ledger: Ledger, lease: LiveLease, then: Resolution, *, barred: bool) -> None:
     place = (lease.ref.task_key, lease.account_id, lease.priority, lease.ref.attempt + 1, lease.timeout_ms)
     keeps = then.requeue in (Requeue.KEPT, Requeue.KEPT_LATER)
     tag = lease.tag if keeps else None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler_svc.application.leases.resolve_attempts import EndedLease, end_attempts, let_go
+from scheduler_svc.application.leases.resolve_attempts import EndedLease, delete_revoked, end_attempts
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import LiveLease, Named
+from scheduler_svc.application.records import LiveLease, NamedLease
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
-from scheduler_svc.domain.lease import End, Opening, judge_hello
+from scheduler_svc.domain.lease import HelloVerdict, LeaseEnd, judge_hello
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.resolution import Cause, lost
+from scheduler_svc.domain.resolution import Cause, loss_cause
 from scheduler_svc.domain.retry import WORKER_LOST
 from scheduler_svc.domain.task import TaskError
 from scheduler_svc.domain.worker import DesiredState, Hello
@@ -40,21 +40,21 @@ class SessionSettings:
     scheduler_id: str
 
 
-def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, cautious: bool = False) -> OpenedSession:
+def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, skip_locked: bool = False) -> OpenedSession:
     """Raises WorkerIdInUse, or SessionReplaced where this hello was delayed and a newer one is open.
 
     `cautious`: a lease that somebody else has locked stays as it is, kept where it is named: a State will tell. One
     that is lost is to be named again.
     """
     session_key, wanted, was_anothers = _open(tx, hello, settings)
-    leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=cautious)
+    leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=skip_locked)
     named = set() if was_anothers else {held.ref for held in hello.held if held.ref}
     died = frozenset[str]() if was_anothers else frozenset(hello.lost)
     _end(tx, [lease for lease in leases if lease.ref not in named], died, settings.max_losses)
     own = {lease.ref for lease in leases if lease.ref in named and not lease.revoked}
     if own:
-        tx.leases.renew([Named(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
-    locked = _locked(tx, hello.worker_id, leases) if cautious else []
+        tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
+    locked = _locked(tx, hello.worker_id, leases) if skip_locked else []
     own |= {lease.ref for lease in locked if lease.ref in named and not lease.revoked}
     revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in named)
     if revoked:
@@ -79,18 +79,18 @@ def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Desired
     while True:
         present = tx.workers.lock(hello.worker_id)
         match judge_hello(hello.folder_id, hello.session_number, present, settings.lease_ttl, hello.identity):
-            case Opening.STALE:
+            case HelloVerdict.STALE:
                 raise SessionReplaced(hello.worker_id)
-            case Opening.IN_USE:
+            case HelloVerdict.IN_USE:
                 raise WorkerIdInUse(hello.worker_id, present.hostname if present else "")
         opened = tx.workers.open(hello, settings.scheduler_id, replace=present is not None)
         if opened is not None:
-            return *opened, present is not None and present.is_anothers(hello.identity)
+            return *opened, present is not None and present.belongs_to_another(hello.identity)
 
 
 def _end(tx: Tx, unnamed: list[LiveLease], died: frozenset[str], max_losses: int) -> None:
     """What the worker does not hold any more: lost where its run died with it, else given back, uncounted."""
-    let_go(tx, [lease for lease in unnamed if lease.revoked])
+    delete_revoked(tx, [lease for lease in unnamed if lease.revoked])
     ledger = Ledger(tx)
     ended = [EndedLease(lease, _cause(lease, died)) for lease in unnamed if not lease.revoked]
     end_attempts(tx, ledger, ended, max_losses)
@@ -99,8 +99,8 @@ def _end(tx: Tx, unnamed: list[LiveLease], died: frozenset[str], max_losses: int
 
 def _cause(lease: LiveLease, died: frozenset[str]) -> Cause:
     if lease.ref.lease_id in died:
-        return lost("its worker ended while its CLI ran")
+        return loss_cause("its worker ended while its CLI ran")
     if lease.status is Status.SUBMITTED:
-        return Cause(Move.GIVE_BACK, End.RELEASED, "NOT_HELD")
+        return Cause(Move.GIVE_BACK, LeaseEnd.RELEASED, "NOT_HELD")
     error = TaskError(WORKER_LOST, "its worker does not hold it any more")
-    return Cause(Move.LOSE, End.RELEASED, WORKER_LOST, error, counted=False)
+    return Cause(Move.LOSE, LeaseEnd.RELEASED, WORKER_LOST, error, counted=False)

@@ -115,12 +115,12 @@ class WorkerStream:
         session_key: int,
         relieved: Callable[[], None] = lambda: None,
         *,
-        heeds_skipped: bool = False,
+        accepts_skipped: bool = False,
     ) -> None:
         """`relieved` is called when it is crowded no more. `heeds_skipped`: as its hello says."""
         self.worker_id = worker_id
         self.session_key = session_key
-        self.heeds_skipped = heeds_skipped
+        self.accepts_skipped = accepts_skipped
         self.capacity = Capacity()
         self.unhealthy = False
         """Whether its CLI fails or is gone, as its newest state says. With room it is half open."""
@@ -128,27 +128,27 @@ class WorkerStream:
         self._assignments = 0
         self.busy_until = 0.0
         """Until then (seconds of the loop's clock) it is given nothing: somebody holds its session's row."""
-        self.room_changed: Callable[[WorkerStream], None] = _nobody_asks
+        self.capacity_changed: Callable[[WorkerStream], None] = _ignore
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
-    def heartbeat(self, state: Heartbeat, lapses_at: float) -> None:
+    def heartbeat(self, state: Heartbeat, expires_at: float) -> None:
         """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
-        self.capacity.heartbeat(state.number, state.free_slots, state.last_assignment, lapses_at)
+        self.capacity.heartbeat(state.number, state.free_slots, state.last_assignment, expires_at)
         if state.number == self.capacity.heartbeat_number:
             self.unhealthy = state.unhealthy
-        self.room_changed(self)
+        self.capacity_changed(self)
 
     def close_capacity(self) -> None:
         """Its session may be given nothing more, until it states otherwise."""
         self.capacity.free_slots = 0
-        self.room_changed(self)
+        self.capacity_changed(self)
 
     def assign(self, heartbeat_number: int, grants: Sequence[Grant]) -> None:
         """Sends leases that are committed, in as many messages as they need."""
         for part in _parts(grants):
             self.send(Assign(self.capacity.assigned(len(part)), heartbeat_number, tuple(part)))
-        self.room_changed(self)
+        self.capacity_changed(self)
 
     def send(self, message: Outgoing) -> None:
         """Sends it after those before it."""
@@ -185,7 +185,7 @@ class WorkerStream:
         return unsent
 
 
-def _nobody_asks(_stream: WorkerStream) -> None:
+def _ignore(_stream: WorkerStream) -> None:
     """Of a stream that no replica has added yet."""
 
 
@@ -218,7 +218,7 @@ class Streams:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
         self._hellos: dict[str, list[list[Order]]] = {}
-        self._rooms = SessionCapacities()
+        self._capacities = SessionCapacities()
         self._closed = False
 
     @contextmanager
@@ -244,17 +244,17 @@ class Streams:
         newest = self._by_worker.get(stream.worker_id)
         if newest is None or newest.session_key < stream.session_key:
             self._by_worker[stream.worker_id] = stream
-        stream.room_changed = self._note_room
-        self._note_room(stream)
+        stream.capacity_changed = self._note_capacity
+        self._note_capacity(stream)
 
-    def _note_room(self, stream: WorkerStream) -> None:
+    def _note_capacity(self, stream: WorkerStream) -> None:
         if self._by_session.get(stream.session_key) is stream:
-            self._rooms.put(stream.session_key, stream.capacity.remaining, first=stream.unhealthy)
+            self._capacities.put(stream.session_key, stream.capacity.remaining, first=stream.unhealthy)
 
     def remove(self, stream: WorkerStream) -> None:
         """The stream is gone."""
         self._by_session.pop(stream.session_key, None)
-        self._rooms.remove(stream.session_key)
+        self._capacities.remove(stream.session_key)
         if self._by_worker.get(stream.worker_id) is stream:
             del self._by_worker[stream.worker_id]
 
@@ -269,24 +269,24 @@ class Streams:
         """
         rooms: list[SessionCapacity] = []
         lapsed: list[int] = []
-        for session_key in self._rooms:
+        for session_key in self._capacities:
             stream = self._by_session[session_key]
             if not (free := stream.capacity.free(now)):
                 lapsed.append(session_key)
-            elif self._may_be_given(stream, now):
+            elif self._takes_leases(stream, now):
                 state = stream.capacity.heartbeat_number
                 rooms.append(SessionCapacity(stream.worker_id, session_key, state, free, stream.unhealthy))
             if len(rooms) == most:
                 break
         for session_key in lapsed:
-            self._rooms.remove(session_key)
+            self._capacities.remove(session_key)
         return rooms
 
-    def _may_be_given(self, stream: WorkerStream, now: float) -> bool:
+    def _takes_leases(self, stream: WorkerStream, now: float) -> bool:
         newest = self._by_worker.get(stream.worker_id) is stream
         return newest and not stream.crowded and stream.busy_until <= now
 
-    def tell(self, worker_id: str, command: Order) -> None:
+    def send_order(self, worker_id: str, command: Order) -> None:
         """Sends a command, where the worker is connected to this replica."""
         if stream := self._by_worker.get(worker_id):
             stream.order(command)
@@ -294,7 +294,7 @@ class Streams:
             for told in self._hellos.get(worker_id, ()):
                 told.append(command)
 
-    def send_away(self) -> None:
+    def send_reconnects(self) -> None:
         """Tells every worker to dial another replica, and takes no further stream."""
         self._closed = True
         for stream in self._by_session.values():

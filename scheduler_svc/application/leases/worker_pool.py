@@ -6,7 +6,7 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.worker import Worker, WorkerPool
+from scheduler_svc.domain.worker import PoolWorker, WorkerPool
 
 
 def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) -> WorkerPool:
@@ -19,7 +19,7 @@ def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) 
     return WorkerPool(tuple(workers), connected, active, pending)
 
 
-def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
+def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
     """Records that a worker should drain; it is told at once, and by each acknowledgement. Raises NotFound."""
     if not tx.workers.want_drain(worker_id):
         raise NotFound("worker", worker_id)
@@ -27,7 +27,7 @@ def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
     return _worker(tx, worker_id, lease_ttl)
 
 
-def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> Worker:
+def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> PoolWorker:
     """Records how many slots a worker should have; it is told as by `drain_worker`. Raises NotFound."""
     if not tx.workers.want_slots(worker_id, slots):
         raise NotFound("worker", worker_id)
@@ -35,7 +35,7 @@ def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> Worke
     return _worker(tx, worker_id, lease_ttl)
 
 
-def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
+def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
     worker = tx.workers.get(worker_id, lease_ttl)
     assert worker is not None
     return worker

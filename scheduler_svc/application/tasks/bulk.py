@@ -12,7 +12,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import ReaperSettings, time_out
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import cleanup
-from scheduler_svc.application.tasks.steer import retry_batch
+from scheduler_svc.application.tasks.retry import retry_batch
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import Batch
+from scheduler_svc.application.records import BatchResult
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import OPEN, Status
 
-BATCH = 500
+MAX_BATCH = 500
 """Tasks that one transaction looks at."""
 _ENDED = frozenset(Status) - OPEN - {Status.NONE}
 
@@ -22,18 +22,18 @@ def ago(tx: Tx, age: timedelta) -> datetime:
     return tx.now - age
 
 
-def count_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> Batch:
+def count_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> BatchResult:
     """Counts what `delete_batch` would delete."""
-    keys = tx.ended.page(scope, _ENDED, after, BATCH)
+    keys = tx.ended.page(scope, _ENDED, after, MAX_BATCH)
     return _batch(keys, tx.ended.count(keys, until) if keys else 0)
 
 
-def delete_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> Batch:
+def delete_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> BatchResult:
     """Deletes those of the next ended tasks that ended until then; looks at a bounded number with keys above `after`.
 
     Those that another call is just moving are left to it.
     """
-    keys = tx.ended.page(scope, _ENDED, after, BATCH)
+    keys = tx.ended.page(scope, _ENDED, after, MAX_BATCH)
     locked = tx.ended.lock(keys, until) if keys else []
     delete(tx, locked)
     return _batch(keys, len(locked))
@@ -50,10 +50,10 @@ def delete(tx: Tx, locked: Sequence[int]) -> None:
     tx.counts.add(deltas)
 
 
-def _batch(keys: list[int], moved: int) -> Batch:
-    return Batch(moved, keys[-1] if len(keys) == BATCH else None)
+def _batch(keys: list[int], moved: int) -> BatchResult:
+    return BatchResult(moved, keys[-1] if len(keys) == MAX_BATCH else None)
 
 
 def forget_requests(tx: Tx) -> bool:
     """Forgets request ids that need not be remembered any more; whether there may be others."""
-    return tx.ended.forget_requests(BATCH) == BATCH
+    return tx.ended.forget_requests(MAX_BATCH) == MAX_BATCH

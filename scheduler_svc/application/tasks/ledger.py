@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import DelayedRow, EventRow, ReadyRow, Turn, Waiting
+from scheduler_svc.application.records import DelayedRow, DequeuedTask, EventRow, ReadyRow, TagReservation
 from scheduler_svc.domain import fairness
+from scheduler_svc.domain.bounds import day_of
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, IllegalMove, Status
-from scheduler_svc.domain.queue_bound import day_of
 
 ALL_ACCOUNTS = 0
 READY = 8
@@ -85,7 +85,7 @@ class Ledger:
             self._scheduled[day_of(until)] += 1
         self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
 
-    def taken_out(self, waiting: Waiting) -> None:
+    def taken_out(self, waiting: DequeuedTask) -> None:
         """Counts a task that was taken out of where it waited, and what it leaves to others of its account."""
         if waiting.cause == 0:
             self._ready_deltas[waiting.account_id] -= 1
@@ -150,7 +150,7 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     return tagged
 
 
-def _tell(tx: Tx, turns: Mapping[tuple[int, int], Turn], rows: Sequence[ReadyRow]) -> None:
+def _tell(tx: Tx, turns: Mapping[tuple[int, int], TagReservation], rows: Sequence[ReadyRow]) -> None:
     """Whether there is something to claim, and who waits though there is, or may be, a place in the window."""
     for row in rows:
         turn = turns[row.account_id, row.priority]

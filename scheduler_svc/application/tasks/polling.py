@@ -18,49 +18,49 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound, ShuttingDown
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import PATIENCE, Fate, PollResult, RunningAttempt, sum_up
+from scheduler_svc.domain.poll import POLL_TIMEOUT, AttemptCount, PollResult, RunningAttempt, summarize
 
-REREAD = 3.0
+REREAD_INTERVAL = 3.0
 """Seconds after which a caller looks for answers itself: signals are hints, and one may have been lost."""
-BATCH = 10_000
+MAX_BATCH = 10_000
 """Attempts whose fates are read in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OpenPoll:
     """A poll under way: its number, and the attempts that it is about."""
 
     number: int
     attempts: tuple[RunningAttempt, ...]
 
 
-def ask_running(tx: Tx, scope: Scope, *, cautious: bool = False) -> Asked:
+def ask_running(tx: Tx, scope: Scope, *, skip_locked: bool = False) -> OpenPoll:
     """Asks every worker that holds attempts of these accounts; `cautious`: but for those whose row is locked."""
-    return _ask(tx, tx.polls.running(scope), cautious=cautious)
+    return _ask(tx, tx.polls.running(scope), skip_locked=skip_locked)
 
 
-def ask_task(tx: Tx, task_key: int, *, cautious: bool = False) -> Asked:
+def ask_task(tx: Tx, task_key: int, *, skip_locked: bool = False) -> OpenPoll:
     """Asks the worker that holds the task, if one does. Raises NotFound where there is no such task."""
     if not tx.task_reads.exists(task_key):
         raise NotFound("task", format_task_id(task_key))
-    return _ask(tx, tx.polls.running_of_task(task_key), cautious=cautious)
+    return _ask(tx, tx.polls.running_of_task(task_key), skip_locked=skip_locked)
 
 
-def _ask(tx: Tx, attempts: Sequence[RunningAttempt], *, cautious: bool) -> Asked:
+def _ask(tx: Tx, attempts: Sequence[RunningAttempt], *, skip_locked: bool) -> OpenPoll:
     if not attempts:
-        return Asked(0, ())
+        return OpenPoll(0, ())
     workers = sorted({attempt.worker_id for attempt in attempts})
-    number = tx.polls.ask(workers, skip_locked=cautious)
+    number = tx.polls.ask(workers, skip_locked=skip_locked)
     tx.signals.polled += [(worker_id, number) for worker_id in workers]
-    return Asked(number, tuple(attempts))
+    return OpenPoll(number, tuple(attempts))
 
 
 def _answered(tx: Tx, workers: Collection[str], number: int) -> set[str]:
     return tx.polls.answered(workers, number)
 
 
-def _fates(tx: Tx, attempts: Sequence[RunningAttempt]) -> list[Fate]:
-    return tx.polls.fates(attempts)
+def _fates(tx: Tx, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:
+    return tx.polls.attempt_counts(attempts)
 
 
 @dataclass(eq=False, slots=True)
@@ -71,7 +71,7 @@ class _Wait:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Polls:
+class PollWaiters:
     """Who waits for workers to answer. Lives on the event loop."""
 
     def __init__(self, calls: Calls) -> None:
@@ -83,10 +83,10 @@ class Polls:
     async def poll_running(self, scope: Scope) -> PollResult:
         """What became of the attempts of these accounts that ran at the call. Raises ShuttingDown."""
         asked, silent = await self._ask(ask_running, scope)
-        fates: list[Fate] = []
-        for start in range(0, len(asked.attempts), BATCH):
-            fates += await self._calls.run(_fates, asked.attempts[start : start + BATCH])
-        return sum_up(fates, silent)
+        fates: list[AttemptCount] = []
+        for start in range(0, len(asked.attempts), MAX_BATCH):
+            fates += await self._calls.run(_fates, asked.attempts[start : start + MAX_BATCH])
+        return summarize(fates, silent)
 
     async def poll_task(self, task_key: int) -> Status:
         """Where a task stands once its worker has answered, or is found silent. Raises NotFound, ShuttingDown."""
@@ -106,9 +106,9 @@ class Polls:
         for wait in self._waits:
             wait.woken.set()
 
-    async def _ask(self, ask: Callable[..., Asked], about: Scope | int) -> tuple[Asked, set[str]]:
+    async def _ask(self, ask: Callable[..., OpenPoll], about: Scope | int) -> tuple[OpenPoll, set[str]]:
         """What was asked, and which workers have not answered that in time."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT
         wait = _Wait()
         self._waits.add(wait)  # before it is asked: no answer is missed
         try:
@@ -117,14 +117,14 @@ class Polls:
         finally:
             self._waits.discard(wait)
 
-    async def _wait(self, wait: _Wait, asked: Asked, deadline: float) -> set[str]:
+    async def _wait(self, wait: _Wait, asked: OpenPoll, deadline: float) -> set[str]:
         loop = asyncio.get_running_loop()
         silent = {attempt.worker_id for attempt in asked.attempts}
         while silent and (left := deadline - loop.time()) > 0:
             if self._closed:
                 raise ShuttingDown
             try:
-                async with asyncio.timeout(min(left, REREAD)):
+                async with asyncio.timeout(min(left, REREAD_INTERVAL)):
                     await wait.woken.wait()
                 wait.woken.clear()
             except TimeoutError:

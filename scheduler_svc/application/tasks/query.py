@@ -1,4 +1,4 @@
-"""What clients read. Nothing here writes."""
+"""What clients read, and whether it is theirs. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,24 @@ class TaskFilter:
     scope: Scope = ALL
     statuses: frozenset[Status] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
+    """Raises NotFound for the first task that is another account's, or does not exist.
+
+    A task's account never changes, so this may be a transaction before that of the call.
+    """
+    found = tx.task_reads.accounts_of(keys)
+    for key in keys:
+        if key not in found or found[key] not in scope:
+            raise NotFound("task", format_task_id(key))
+
+
+def require_own_content(tx: Tx, scope: Scope, content_id: int) -> None:
+    """Raises NotFound if the content is another account's, or does not exist. Its account never changes, too."""
+    account_id = tx.contents.account_of(content_id)
+    if account_id is None or account_id not in scope:
+        raise NotFound("content", content_id)
 
 
 def get_task(tx: Tx, task_key: int) -> Task:

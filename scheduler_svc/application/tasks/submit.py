@@ -10,18 +10,18 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from scheduler_svc.application.ports import GroupCommit, Tx
-from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, Standing
+from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, SubmitContext
 from scheduler_svc.application.tasks.ledger import SCHEDULED, Ledger
-from scheduler_svc.application.tasks.submit_checks import SubmitChecks, has_room
+from scheduler_svc.application.tasks.submit_checks import SubmitChecks, fits_certainly
+from scheduler_svc.domain.bounds import first_uncounted_day
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id, make_key
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.queue_bound import first_day_beyond
 from scheduler_svc.domain.task import NewTask, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Submit:
+class SubmitItem:
     """One call: one task, or a batch that is taken as a whole or not at all; `size`: bytes of its request."""
 
     tasks: tuple[NewTask, ...]
@@ -29,11 +29,11 @@ class Submit:
     batch: bool = False
 
 
-SubmitLane = GroupCommit[Submit, tuple[Task, ...]]
+SubmitCommitter = GroupCommit[SubmitItem, tuple[Task, ...]]
 """Where submits gather to share a commit."""
 
 
-class Keys:
+class TaskKeys:
     """Hands out task keys from blocks of the database's sequence. For one thread."""
 
     def __init__(self) -> None:
@@ -57,19 +57,19 @@ class Keys:
 _BLOCK = 1000
 
 
-class Submits:
+class SubmitWork:
     """The work of the submit lane."""
 
     def __init__(self, max_queue_size: int) -> None:
         self._max_queue_size = max_queue_size
-        self._keys = Keys()
+        self._keys = TaskKeys()
 
-    def run_group(self, tx: Tx, group: Sequence[Submit]) -> list[tuple[Task, ...] | DomainError]:
+    def run_group(self, tx: Tx, group: Sequence[SubmitItem]) -> list[tuple[Task, ...] | DomainError]:
         """Stores a group; each item's answer is its tasks, or why it was refused."""
         accounts = sorted({task.account_id for item in group for task in item.tasks})
-        standing = tx.submits.standing(accounts)
+        standing = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
-        if not has_room(standing, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
+        if not fits_certainly(standing, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
             answers |= self._refused(tx, group, standing)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
@@ -88,18 +88,18 @@ class Submits:
                 answers[i] = tuple(found[first.get(key, key)] for key in own)
         return [answers[i] for i in range(len(group))]
 
-    def _refused(self, tx: Tx, group: Sequence[Submit], standing: Standing) -> dict[int, DomainError]:
+    def _refused(self, tx: Tx, group: Sequence[SubmitItem], standing: SubmitContext) -> dict[int, DomainError]:
         """Items that need not be tried. A repeat is answered whatever has become of its account, and adds nothing."""
         refused = _judged(group, SubmitChecks(standing, self._max_queue_size))
         if not refused:
             return refused
-        beyond = tx.submits.scheduled_from(first_day_beyond(standing.now))
+        beyond = tx.submits.scheduled_from(first_uncounted_day(standing.now))
         return _judged(group, SubmitChecks(standing, self._max_queue_size, beyond, _known(tx, group)))
 
     def _remember(
         self,
         tx: Tx,
-        group: Sequence[Submit],
+        group: Sequence[SubmitItem],
         keys: Mapping[int, list[int]],
         answers: dict[int, tuple[Task, ...] | DomainError],
     ) -> dict[int, int]:
@@ -153,12 +153,12 @@ def _named(row: RequestId) -> tuple[int, str]:
     return row.account_id, row.request_id
 
 
-def _judged(group: Sequence[Submit], checks: SubmitChecks) -> dict[int, DomainError]:
+def _judged(group: Sequence[SubmitItem], checks: SubmitChecks) -> dict[int, DomainError]:
     refusals = {i: checks.refusal(item.tasks, batch=item.batch) for i, item in enumerate(group)}
     return {i: why for i, why in refusals.items() if why is not None}
 
 
-def _known(tx: Tx, group: Sequence[Submit]) -> frozenset[tuple[int, str]]:
+def _known(tx: Tx, group: Sequence[SubmitItem]) -> frozenset[tuple[int, str]]:
     """The request ids of a group that are remembered."""
     rows = [
         RequestId(task.account_id, task.request_id, 0, b"") for item in group for task in item.tasks if task.request_id

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
-from scheduler_svc.application.records import Standing
-from scheduler_svc.domain import queue_bound
+from scheduler_svc.application.records import SubmitContext
+from scheduler_svc.domain.bounds import counts_in_queue
 from scheduler_svc.domain.errors import (
     AccountInactive,
     AccountQueueFull,
     DomainError,
+    FieldViolation,
     InvalidArgument,
     NotFound,
     QueueFull,
-    Violation,
 )
 from scheduler_svc.domain.task import NewTask
 
 
-def has_room(standing: Standing, accounts: Iterable[int], tasks: int, max_queue_size: int) -> bool:
+def fits_certainly(standing: SubmitContext, accounts: Iterable[int], tasks: int, max_queue_size: int) -> bool:
     """Whether so many tasks of these accounts can be taken whatever they are: as nearly always, and quick to say."""
     found = [standing.accounts.get(account_id) for account_id in accounts]
     plain = all(it and it.active and not it.max_priority and not it.max_pending for it in found)
@@ -36,7 +36,7 @@ class SubmitChecks:
 
     def __init__(
         self,
-        standing: Standing,
+        standing: SubmitContext,
         max_queue_size: int,
         beyond: int = 0,
         known: Set[tuple[int, str]] = frozenset(),
@@ -55,7 +55,7 @@ class SubmitChecks:
         due = 0
         for task in new.values():
             more[task.account_id] = more.get(task.account_id, 0) + 1
-            due += queue_bound.counts(task.schedule_time, self._standing.now)
+            due += counts_in_queue(task.schedule_time, self._standing.now)
         why = self._bad_account(more) or self._bad_priority(new, more, batch=batch) or self._full(more, due)
         if why is None:
             self._due += due
@@ -96,7 +96,7 @@ class SubmitChecks:
             if 0 < most < task.priority:
                 field = f"requests[{i}].priority" if batch else "priority"
                 text = f"must be at most {most}, the max_priority of account {task.account_id}, is {task.priority}"
-                bad.append(Violation(field, text))
+                bad.append(FieldViolation(field, text))
         return InvalidArgument(bad) if bad else None
 
     def _full(self, more: Mapping[int, int], due: int) -> DomainError | None:

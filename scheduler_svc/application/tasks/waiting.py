@@ -10,7 +10,7 @@ from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.task import Task
 
-REREAD = 10.0
+REREAD_INTERVAL = 10.0
 """Seconds after which a waiter looks for itself: signals are hints, and one may have been lost."""
 
 
@@ -46,7 +46,7 @@ class Waiters:
             if self._closed:
                 raise ShuttingDown
             try:
-                async with asyncio.timeout(min(left, REREAD)):
+                async with asyncio.timeout(min(left, REREAD_INTERVAL)):
                     await event.wait()
             except TimeoutError:
                 pass

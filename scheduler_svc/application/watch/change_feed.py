@@ -28,20 +28,20 @@ from scheduler_svc.domain.watermark import Watermark
 
 MAX_WATCHERS = 5_000
 """Watchers that one replica takes."""
-RELIEF = 0.5
+RELIEF_TIMEOUT = 0.5
 """Seconds that watchers with half a buffer hold the tail back, before they have to take what comes."""
-REST = 0.02
+MIN_INTERVAL = 0.02
 """Seconds between two looks at least; they double, up to MAX_REST, while nothing more is settled."""
-MAX_REST = 1.0
+MAX_INTERVAL = 1.0
 
 
 class ChangeFeed:
     """Everything up to `position` was handed out to those who watched by then; all of it is of one history."""
 
-    def __init__(self, calls: Calls, audience: WatchInterest) -> None:
+    def __init__(self, calls: Calls, interest: WatchInterest) -> None:
         self._calls = calls
-        self._audience = audience
-        self._horizon = Watermark()
+        self._interest = interest
+        self._watermark = Watermark()
         self._position: int | None = None
         self._origin: str | None = None
         self._by_task: defaultdict[int, set[Watcher]] = defaultdict(set)
@@ -49,10 +49,10 @@ class ChangeFeed:
         self._watchers: set[Watcher] = set()
         self._admitted = 0
         self._awaited: set[tuple[int, asyncio.Future[None]]] = set()
-        self._turn = asyncio.Lock()
+        self._page_lock = asyncio.Lock()
         self._relief = asyncio.Event()
         self._wake: Callable[[], None] = lambda: None
-        self._rest = REST
+        self._interval = MIN_INTERVAL
         self._not_before = self._announce_at = 0.0
         self._closed = False
 
@@ -71,7 +71,7 @@ class ChangeFeed:
 
     def hint(self) -> None:
         """Something may have moved."""
-        if self._audience.here:
+        if self._interest.here:
             self._wake()
 
     @contextmanager
@@ -82,13 +82,13 @@ class ChangeFeed:
         if self._admitted >= MAX_WATCHERS:
             raise TooManyWatchers(MAX_WATCHERS)
         self._admitted += 1
-        self._audience.here = True
+        self._interest.here = True
         try:
             yield
         finally:
             self._admitted -= 1
             if not self._admitted:
-                self._audience.here = False
+                self._interest.here = False
                 self._position = self._origin = None  # they would grow old
 
     async def reach(self, number: int) -> None:
@@ -115,7 +115,7 @@ class ChangeFeed:
         Raises ResumeTokenExpired, ShuttingDown, StoreUnavailable.
         """
         watcher = Watcher(selection, accounts, self._relief.set)
-        async with self._turn:  # not while a page is being read for those who watched before
+        async with self._page_lock:  # not while a page is being read for those who watched before
             start = self.position
             if self._origin != origin:
                 raise ResumeTokenExpired
@@ -149,50 +149,52 @@ class ChangeFeed:
 
     async def run_once(self) -> float | None:
         """Hands out what is settled. Returns the seconds until it should look by itself (None: nobody watches)."""
-        if not self._audience.here:
+        if not self._interest.here:
             return None
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._not_before - loop.time()))
         try:
-            behind = await self._look(loop.time())
+            behind = await self._advance(loop.time())
         except StoreUnavailable as error:
             message = error.message
             self._end_all(lambda: StoreUnavailable(message))
             raise
         except ResumeTokenExpired:
             self._end_all(ResumeTokenExpired, awaited=StoreUnavailable)
-            return REST
-        self._not_before = loop.time() + self._rest
-        if not self._audience.here:
+            return MIN_INTERVAL
+        self._not_before = loop.time() + self._interval
+        if not self._interest.here:
             self._position = self._origin = None
-        return self._rest if behind else ANNOUNCE_INTERVAL
+        return self._interval if behind else ANNOUNCE_INTERVAL
 
-    async def _look(self, now: float) -> bool:
+    async def _advance(self, now: float) -> bool:
         """Hands out what is settled; whether something was drawn that is not."""
         announce = now >= self._announce_at
         if announce:
             self._announce_at = now + ANNOUNCE_INTERVAL
-        self._origin, look = await self._calls.run(changes.look, self._position, self._origin, announce=announce)
-        if look is None:
+        self._origin, snapshot = await self._calls.run(
+            changes.read_snapshot, self._position, self._origin, announce=announce
+        )
+        if snapshot is None:
             return False
-        if self._position is not None and look.last < self._position:
+        if self._position is not None and snapshot.last < self._position:
             raise StoreUnavailable("the database went back to an earlier state; go on with the last resume token")
-        settled = self._horizon.settled(look)
+        settled = self._watermark.settled(snapshot)
         if settled is None:
-            self._rest = min(2 * self._rest, MAX_REST)
+            self._interval = min(2 * self._interval, MAX_INTERVAL)
         else:
-            self._rest = REST
-            await self._advance(settled)
-        return settled != look.last
+            self._interval = MIN_INTERVAL
+            await self._hand_out_to(settled)
+        return settled != snapshot.last
 
-    async def _advance(self, until: int) -> None:
+    async def _hand_out_to(self, until: int) -> None:
         while self._position is None or self._position < until:
-            async with self._turn:
-                self._position = await self._hand_out(until)
+            async with self._page_lock:
+                self._position = await self._hand_out_page(until)
                 self._arrive(self._position)
             await self._until_relieved()
 
-    async def _hand_out(self, until: int) -> int:
+    async def _hand_out_page(self, until: int) -> int:
         """Hands out the next page; returns the number up to which that goes."""
         if self._position is None or not self._watchers:
             return until
@@ -216,7 +218,7 @@ class ChangeFeed:
     async def _until_relieved(self) -> None:
         """Watchers that read at all get the time to; those that don't can't hold up the others for long."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(RELIEF):
+            async with asyncio.timeout(RELIEF_TIMEOUT):
                 while any(watcher.crowded for watcher in self._watchers):
                     self._relief.clear()
                     await self._relief.wait()
@@ -224,7 +226,7 @@ class ChangeFeed:
     def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
         """`awaited`: what those are told who wait for a position, where it is something else."""
         self._position = self._origin = None
-        self._horizon = Watermark()
+        self._watermark = Watermark()
         for watcher in self._watchers:
             watcher.fail(failure())
         for _, future in self._awaited:

@@ -24,9 +24,9 @@ from scheduler_svc.domain.watermark import Snapshot
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAGE = 500
+MAX_PAGE = 500
 """Moves, or present states, that one transaction reads."""
-CHUNK = 20_000
+MAX_SCAN = 20_000
 """Moves of all accounts among which one transaction looks for those of one; it takes a tenth of a second."""
 
 
@@ -49,7 +49,7 @@ class Position(NamedTuple):
     listing: bool
 
 
-class Opened(NamedTuple):
+class OpenedWatch(NamedTuple):
     """What a watch begins with: the database's history, the last number drawn in it, the accounts of its tasks."""
 
     origin: str
@@ -58,7 +58,7 @@ class Opened(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ChangePage:
     """Changes in their order, and the number or key up to which everything was read (`full`: there may be more)."""
 
     changes: list[TaskChange]
@@ -66,18 +66,18 @@ class Page:
     full: bool
 
 
-def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | None) -> Opened:
+def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | None) -> OpenedWatch:
     """Checks that there is what is to be watched, and that the moves after a position in a history are there.
 
     Raises NotFound, ResumeTokenExpired.
     """
     accounts = _accounts(tx, selection)
-    present, last = tx.changes.place()
+    present, last = tx.changes.head()
     if resumed is not None:
         position, origin = resumed
         if origin != present or position.number > last or not _is_kept(tx, selection, position):
             raise ResumeTokenExpired
-    return Opened(present, last, accounts)
+    return OpenedWatch(present, last, accounts)
 
 
 def _accounts(tx: Tx, selection: Selection) -> frozenset[int]:
@@ -102,17 +102,17 @@ def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
     return position.listing or cleaned == position.number or tx.changes.has(position.key, position.number)
 
 
-def look(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Snapshot | None]:
+def read_snapshot(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Snapshot | None]:
     """The history, and how far its moves are settled: None where none was drawn after `position`.
 
     Tells the other replicas, where asked to, that this one wants to hear of moves. Raises ResumeTokenExpired where the
     history is not `origin` (None: the first look).
     """
     tx.signals.watching = announce
-    present, last = tx.changes.place()
+    present, last = tx.changes.head()
     if origin not in {None, present}:
         raise ResumeTokenExpired
-    return present, None if last == position else tx.changes.look()
+    return present, None if last == position else tx.changes.snapshot()
 
 
 def in_history(tx: Tx, origin: str, read: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -121,30 +121,30 @@ def in_history(tx: Tx, origin: str, read: Callable[Concatenate[Tx, P], R], *args
     Pages are read on whatever connection there is, and after a failover that leads to another history, from which
     moves that the last page told may be missing. Raises ResumeTokenExpired.
     """
-    if tx.changes.place()[0] != origin:
+    if tx.changes.head()[0] != origin:
         raise ResumeTokenExpired
     return read(tx, *args, **kwargs)
 
 
-def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool]) -> tuple[Page, frozenset[int]]:
+def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool]) -> tuple[ChangePage, frozenset[int]]:
     """Changes of numbers above `after`, of those that are `wanted` by task and account. Up to `until` all is settled.
 
     Beside them the accounts of which moves after `after` were deleted, maybe before they could be read.
     """
-    rows = tx.changes.page(after, until, PAGE)
+    rows = tx.changes.page(after, until, MAX_PAGE)
     chosen = {number: key for number, key, account_id in rows if wanted(key, account_id)}
     page = _page(tx, until, [row[0] for row in rows], chosen)
     return page, tx.changes.cleaned_since(after)
 
 
-def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
+def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> ChangePage:
     """The same of one selection. Raises ResumeTokenExpired where moves of it were deleted."""
     if selection.account_id:
-        moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, CHUNK, PAGE)
+        moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, MAX_SCAN, MAX_PAGE)
         page = _page(tx, read_to, list(moves), moves)
         gone = selection.account_id in tx.changes.cleaned_since(after)
     else:
-        chosen = dict(tx.changes.page_of(selection.keys, after, until, PAGE))
+        chosen = dict(tx.changes.page_of(selection.keys, after, until, MAX_PAGE))
         page = _page(tx, until, list(chosen), chosen)
         gone = len(tx.changes.accounts(selection.keys)) < len(selection.keys)
     if gone:
@@ -152,15 +152,15 @@ def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Page:
     return page
 
 
-def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> Page:
+def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> ChangePage:
     """The changes of the chosen ones, by number, of a page of all numbers up to `until`."""
-    full = len(numbers) == PAGE
+    full = len(numbers) == MAX_PAGE
     found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
     found.sort(key=lambda it: it.number)
-    return Page(found, numbers[-1] if full else until, full)
+    return ChangePage(found, numbers[-1] if full else until, full)
 
 
-def read_present(tx: Tx, selection: Selection, number: int, after: int) -> Page:
+def read_present(tx: Tx, selection: Selection, number: int, after: int) -> ChangePage:
     """Present states as of `number`, of keys above `after`: of the tasks named, or of those that had not ended.
 
     What was submitted later is left out, since its first move follows.
@@ -172,13 +172,13 @@ def read_present(tx: Tx, selection: Selection, number: int, after: int) -> Page:
         for it in latest
         if not (selection.account_id and it.task.ended)
     ]
-    return Page(listed, keys[-1] if keys else after, full=len(keys) == PAGE)
+    return ChangePage(listed, keys[-1] if keys else after, full=len(keys) == MAX_PAGE)
 
 
 def _next_keys(tx: Tx, selection: Selection, after: int) -> list[int]:
     if selection.account_id:
-        return tx.changes.open_tasks(selection.account_id, after, PAGE)
-    return [key for key in selection.keys if key > after][:PAGE]
+        return tx.changes.open_tasks(selection.account_id, after, MAX_PAGE)
+    return [key for key in selection.keys if key > after][:MAX_PAGE]
 
 
 def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]], Container[int]]) -> list[TaskChange]:

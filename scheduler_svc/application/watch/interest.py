@@ -26,6 +26,6 @@ class WatchInterest:
         """Whether this replica, or another one that this one knows of, has watchers."""
         return self.here or self.elsewhere
 
-    def heard(self) -> None:
+    def note_elsewhere(self) -> None:
         """Another replica announces that it has watchers."""
         self._elsewhere_until = time.monotonic() + 3 * ANNOUNCE_INTERVAL

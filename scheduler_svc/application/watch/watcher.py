@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from scheduler_svc.application.watch.changes import PAGE, Selection
+from scheduler_svc.application.watch.changes import MAX_PAGE, Selection
 from scheduler_svc.domain.change import TaskChange
 
-BUFFER = 2 * PAGE
+MAX_BUFFER = 2 * MAX_PAGE
 """Changes that wait for one watcher; one that falls behind further is cut off."""
 
 
@@ -37,11 +37,11 @@ class Watcher:
     @property
     def crowded(self) -> bool:
         """Whether more than half of the buffer is full."""
-        return len(self._waiting) > BUFFER // 2
+        return len(self._waiting) > MAX_BUFFER // 2
 
     def offer(self, change: TaskChange) -> None:
         """Lets a change wait for the watcher."""
-        if len(self._waiting) >= BUFFER:
+        if len(self._waiting) >= MAX_BUFFER:
             self.fail(Overrun())
         elif self._failure is None:
             self._waiting.append(change)
@@ -61,6 +61,6 @@ class Watcher:
             self._wake.clear()
             await self._wake.wait()
         change = self._waiting.popleft()
-        if len(self._waiting) == BUFFER // 2:
+        if len(self._waiting) == MAX_BUFFER // 2:
             self._relieved()
         return change

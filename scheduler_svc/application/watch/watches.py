@@ -8,20 +8,20 @@ from contextlib import asynccontextmanager
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.change_feed import ChangeFeed
-from scheduler_svc.application.watch.changes import PAGE, Opened, Position, Selection
+from scheduler_svc.application.watch.changes import MAX_PAGE, OpenedWatch, Position, Selection
 from scheduler_svc.domain.change import TaskChange
 
 
-class Watch:
+class TaskWatch:
     """One stream. `position` is that of the last change that was yielded, in the history that `origin` names."""
 
     def __init__(
-        self, calls: Calls, tail: ChangeFeed, selection: Selection, opened: Opened, position: Position
+        self, calls: Calls, feed: ChangeFeed, selection: Selection, opened: OpenedWatch, position: Position
     ) -> None:
         self.origin = opened.origin
         self.position = position
         self._calls = calls
-        self._tail = tail
+        self._feed = feed
         self._selection = selection
         self._accounts = opened.accounts
         self._read_to = position.number
@@ -38,10 +38,10 @@ class Watch:
             for change in await self._present():
                 self.position = self.position._replace(key=change.task.task_key)
                 yield change
-        while self._tail.position - self._read_to > PAGE:  # what moves meanwhile would fill the buffer
-            for change in await self._missed(self._tail.position):
+        while self._feed.position - self._read_to > MAX_PAGE:  # what moves meanwhile would fill the buffer
+            for change in await self._missed(self._feed.position):
                 yield self._at(change)
-        async with self._tail.joined(self._selection, self._accounts, self.origin) as (watcher, start):
+        async with self._feed.joined(self._selection, self._accounts, self.origin) as (watcher, start):
             while self._read_to < start:
                 for change in await self._missed(start):
                     yield self._at(change)
@@ -77,18 +77,18 @@ class Watch:
 class Watches:
     """Where watches begin."""
 
-    def __init__(self, calls: Calls, tail: ChangeFeed) -> None:
+    def __init__(self, calls: Calls, feed: ChangeFeed) -> None:
         self._calls = calls
-        self._tail = tail
+        self._feed = feed
 
     @asynccontextmanager
-    async def open(self, selection: Selection, resumed: tuple[Position, str] | None) -> AsyncIterator[Watch]:
+    async def open(self, selection: Selection, resumed: tuple[Position, str] | None) -> AsyncIterator[TaskWatch]:
         """A watch that goes on after a position in the history that the text names, or begins anew.
 
         Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ShuttingDown.
         """
-        with self._tail.admitted():
+        with self._feed.admitted():
             opened = await self._calls.run(changes.open_watch, selection, resumed)
-            await self._tail.reach(opened.last)
+            await self._feed.reach(opened.last)
             position = resumed[0] if resumed else Position(opened.last, 0, listing=True)
-            yield Watch(self._calls, self._tail, selection, opened, position)
+            yield TaskWatch(self._calls, self._feed, selection, opened, position)

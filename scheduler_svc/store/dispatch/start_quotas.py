@@ -64,6 +64,6 @@ class StartQuotas(Statements):
         """So many tasks of each account were taken out with a tag, and will not start."""
         self._run(_GIVE_BACK, **_TAGS.bind(sorted(tags.items())))
 
-    def ajar(self) -> list[int]:
+    def reopened(self) -> list[int]:
         """Accounts whose tasks get tags at once, since a replica that knows no quota has opened them."""
         return [row[0] for row in self._rows(_AJAR)]

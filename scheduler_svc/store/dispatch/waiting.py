@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import DelayedRow, ReadyRow, Turn, Waiting
+from scheduler_svc.application.records import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 from scheduler_svc.domain.fairness import REFILL, WINDOW
 from scheduler_svc.store.dispatch.floors import GIVE_TAGS, virtual_time
 from scheduler_svc.store.engine.access_paths import leased
@@ -131,7 +131,7 @@ _NEXT_DUE = sa.text(f"""
 class WaitingTasks(Statements):
     """Statements on `ready`, `delayed` and `shares`."""
 
-    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Turn]:
+    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]:
         """What each (account, priority) may add, where so many of its tasks become ready. None is fine too.
 
         Nobody else adds to it, lets in of it or closes it before this transaction ends.
@@ -139,7 +139,7 @@ class WaitingTasks(Statements):
         self._session.hold_back(GIVE_TAGS, {})
         rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
         found = self._rows(_RESERVE, **_GROUPS.bind(rows))
-        return {(account, priority): Turn(*turn) for account, priority, *turn in found}
+        return {(account, priority): TagReservation(*turn) for account, priority, *turn in found}
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
         """Puts tasks where they are claimed from, or, without a tag, behind their account's window."""
@@ -149,23 +149,23 @@ class WaitingTasks(Statements):
         """Lets tasks wait for a time."""
         self._session.insert(_DELAYED, rows)
 
-    def remove(self, keys: Sequence[int]) -> dict[int, Waiting]:
+    def remove(self, keys: Sequence[int]) -> dict[int, DequeuedTask]:
         """Takes tasks out of where they wait; those that are not in the answer wait nowhere."""
         literal = array("bigint", keys)
-        removed = [Waiting(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
+        removed = [DequeuedTask(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
         if len(removed) < len(keys):
-            removed += [Waiting(*row) for row in self._rows(_REMOVE_READY, keys=literal)]
+            removed += [DequeuedTask(*row) for row in self._rows(_REMOVE_READY, keys=literal)]
         return {row.task_key: row for row in removed}
 
-    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, Waiting]:
+    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, DequeuedTask]:
         """Takes these tasks out, each only while it waits for the attempt of that number."""
         bound = _NEXT.bind(rows)
         removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
-        return {row[0]: Waiting(*row) for row in removed}
+        return {row[0]: DequeuedTask(*row) for row in removed}
 
-    def take_due(self, limit: int, but: Collection[int] = ()) -> list[Waiting]:
+    def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
         """Takes out what has become due, oldest first; nothing of the accounts `but`."""
-        return [Waiting(*row) for row in self._rows(_TAKE_DUE, limit=limit, but=array("bigint", but))]
+        return [DequeuedTask(*row) for row in self._rows(_TAKE_DUE, limit=limit, but=array("bigint", but))]
 
     def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
         """The accounts of what `take_due` would take."""

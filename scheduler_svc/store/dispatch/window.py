@@ -11,9 +11,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import LineMark, Waitlist
+from scheduler_svc.application.records import AccountQueue, FlowMark
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.domain.fairness import Line
+from scheduler_svc.domain.fairness import Flow
 from scheduler_svc.domain.start_quota import StartQuota, Starts
 from scheduler_svc.store.dispatch.floors import GIVE_TAGS, floor, virtual_time
 from scheduler_svc.store.engine.batch import Batch, array
@@ -198,19 +198,19 @@ class Window(Statements):
         self._session.hold_back(GIVE_TAGS, {})
         self._run(_LOCK, account_id=account_id)
 
-    def held(self, accounts: Collection[int]) -> set[int]:
+    def locked(self, accounts: Collection[int]) -> set[int]:
         """Those of these accounts whose rows somebody else holds; the others are locked, as by `lock`."""
         return {row[0] for row in self._rows(_HELD, accounts=array("bigint", accounts))}
 
-    def waitlist(self, account_id: int, most: int) -> Waitlist | None:
+    def account_queue(self, account_id: int, most: int) -> AccountQueue | None:
         """What waits of an account, untagged tasks counted up to `most` a priority; None where nothing ever did."""
         aged = {"aging": self._aging} if self._aging else {}
         rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, most=most, **aged)
         if not rows:
             return None
         weight, limit, paused, leases, *quota = rows[0][:9]
-        lines = tuple(Line(*row[9:]) for row in rows)
-        return Waitlist(weight, limit, paused, leases, lines, _quota(*quota), self._aging)
+        flows = tuple(Flow(*row[9:]) for row in rows)
+        return AccountQueue(weight, limit, paused, leases, flows, _quota(*quota), self._aging)
 
     def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         """Gives the oldest `count` without a tag one, from `start` on; returns how many there were."""
@@ -224,9 +224,9 @@ class Window(Statements):
         """Gives all that have a tag a new one, from `start` on, in the order that they have."""
         return self._run(_RENEW, account_id=account_id, priority=priority, start=start, weight=weight)
 
-    def mark(self, account_id: int, lines: Sequence[LineMark], *, closed: bool) -> None:
+    def mark(self, account_id: int, flows: Sequence[FlowMark], *, closed: bool) -> None:
         """Says how each priority stands, and whether the account is closed."""
-        self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(lines))
+        self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(flows))
 
     def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
         """Accounts with tasks that wait without a tag, but for paused ones, by id, with ids above `after`."""

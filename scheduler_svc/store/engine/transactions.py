@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 from psycopg2 import extensions
 
-from scheduler_svc.application.signals import Signals
+from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
@@ -129,7 +129,7 @@ class PgTx:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
         self._session = Session(connection, lock_timeout)
         self._aging = aging
-        self.signals = Signals()
+        self.signals = CommitSignals()
 
     @property
     def committing(self) -> bool:
@@ -249,7 +249,7 @@ class PgDatabase:
     def __init__(
         self,
         engine: sa.Engine,
-        told: Callable[[Signals], None],
+        told: Callable[[CommitSignals], None],
         away: Callable[[str], None],
         audience: WatchInterest | None = None,
         *,

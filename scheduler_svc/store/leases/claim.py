@@ -25,7 +25,7 @@ from scheduler_svc.application.tasks.ledger import READY
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.fairness import URGENT
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.dispatch.ageing import AGED_HEAD, AGED_ORDER
 from scheduler_svc.store.dispatch.floors import floor
@@ -125,7 +125,7 @@ _CLAIM = f"""
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
         g.timeout_ms, p.labels, t.auto_approve,
-        coalesce(t.lease_end = {End.FAILED} AND t.worker_id <> g.worker_id, false), {BRIEF}
+        coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false), {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """

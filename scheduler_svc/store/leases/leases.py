@@ -7,11 +7,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import ClaimedRows, CompletedTask, LeaseChange, LiveLease, Named, Renewed
+from scheduler_svc.application.records import (
+    ClaimedRows,
+    CompletedTask,
+    LeaseChange,
+    LiveLease,
+    NamedLease,
+    RenewalResult,
+)
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import End, ReaperRow
+from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.access_paths import account_filter, leased, payload, task
 from scheduler_svc.store.engine.batch import Batch, array
@@ -163,7 +170,7 @@ _COMPLETE = sa.text(f"""
         RETURNING task_key, attempt, fence, worker_id, claim_time, coalesce(start_time, now()) AS start_time,
             nextval('content_seq') AS content_id
     )
-    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {End.COMPLETED},
+    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
         attempt = gone.attempt, fence = gone.fence, worker_id = gone.worker_id, submit_time = gone.claim_time,
         start_time = gone.start_time, end_time = now(), content_id = gone.content_id,
         error = NULL, losses = 0, refusals = 0
@@ -174,12 +181,12 @@ _COMPLETE = sa.text(f"""
 """Ends leases and completes their tasks."""
 # A late result has no lease any more; its task still names it as the last one, which expired.
 _COMPLETE_LATE = sa.text(f"""
-    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {End.COMPLETED},
+    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
         start_time = coalesce(t.start_time, now()), end_time = now(),
         content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
     FROM {_REFS.source}, {payload("r")}, {task("r", "place")}
     WHERE t.ctid = place.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = {Status.PENDING}
-        AND t.lease_end = {End.LOST}
+        AND t.lease_end = {LeaseEnd.LOST}
         AND NOT {leased("t")}
     {_COMPLETED}
 """)
@@ -238,9 +245,9 @@ class Leases(Statements):
         found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
         return [_live(row) for row in found]
 
-    def renew(self, named: Sequence[Named], ttl: float, *, skip_locked: bool = False) -> Renewed:
+    def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
         """Renews what is live and its worker's own; `skip_locked`: but for what somebody else holds."""
-        outcome = Renewed(set(), set())
+        outcome = RenewalResult(set(), set())
         for *ref, skipped in self._rows(_RENEW_FREE if skip_locked else _RENEW, ttl=ttl, **_NAMED.bind(named)):
             if not skipped:
                 outcome.renewed.add(LeaseRef(*ref))

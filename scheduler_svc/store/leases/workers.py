@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import HeartbeatAnswer, HeartbeatRow
 from scheduler_svc.domain.lease import SessionRow
-from scheduler_svc.domain.poll import PATIENCE
-from scheduler_svc.domain.worker import DesiredState, Hello, Worker
+from scheduler_svc.domain.poll import POLL_TIMEOUT
+from scheduler_svc.domain.worker import DesiredState, Hello, PoolWorker
 from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
 
 # The poll that it is to be asked again for, in case it never got it; nobody waits for longer.
 _UNANSWERED_POLL = f"""
-    CASE WHEN w.requested_poll > w.answered_poll AND w.poll_time > now() - interval '{PATIENCE:g} seconds'
+    CASE WHEN w.requested_poll > w.answered_poll AND w.poll_time > now() - interval '{POLL_TIMEOUT:g} seconds'
         THEN w.requested_poll ELSE 0 END
 """
 
@@ -170,7 +170,7 @@ class Workers(Statements):
         """Whose token opened the sessions of these workers; empty: no tokens were asked."""
         return dict(self._rows(_IDENTITIES, workers=array("text", workers)))
 
-    def get(self, worker_id: str, ttl: float) -> Worker | None:
+    def get(self, worker_id: str, ttl: float) -> PoolWorker | None:
         """One worker; silent for longer than `ttl` counts as not connected."""
         row = self._row(_GET, worker_id=worker_id, ttl=ttl)
         return None if row is None else _worker(row)
@@ -180,10 +180,10 @@ class Workers(Statements):
         connected, active = self._row(_COUNT, ttl=ttl)
         return connected, active
 
-    def list(self, ttl: float, after: str, limit: int) -> list[Worker]:
+    def list(self, ttl: float, after: str, limit: int) -> list[PoolWorker]:
         """Workers with ids above `after` that were heard of within the last hour, by their ids."""
         return [_worker(row) for row in self._rows(_LIST, ttl=ttl, after=after, limit=limit)]
 
 
-def _worker(row: Any) -> Worker:
-    return Worker(*row)
+def _worker(row: Any) -> PoolWorker:
+    return PoolWorker(*row)

@@ -16,26 +16,26 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.domain.brief import TEXTS
-from scheduler_svc.domain.old_rows import MAX_ID, Kind, OldRow, RowsUnreadable, SourceUnreadable
+from scheduler_svc.domain.old_rows import MAX_ID, OldRow, RowKind, RowsUnreadable, SourceUnreadable
 from scheduler_svc.store.old_application.source import OldSource, open_source
 
 _REQUIRED = {
-    Kind.ACCOUNT: ("accounts", ("id", "name")),
-    Kind.TASK: ("content_generation_tasks", ("id", "task_id", "account_id")),
-    Kind.CONTENT: ("contents", ("id", "account_id", "title", "content")),
-    Kind.POOL_ENTRY: ("publish_pool", ("id", "content_id")),
+    RowKind.ACCOUNT: ("accounts", ("id", "name")),
+    RowKind.TASK: ("content_generation_tasks", ("id", "task_id", "account_id")),
+    RowKind.CONTENT: ("contents", ("id", "account_id", "title", "content")),
+    RowKind.POOL_ENTRY: ("publish_pool", ("id", "content_id")),
 }
 _OPTIONAL = {
-    Kind.ACCOUNT: ("directory_name", "is_active", "created_at"),
-    Kind.TASK: (
+    RowKind.ACCOUNT: ("directory_name", "is_active", "created_at"),
+    RowKind.TASK: (
         *TEXTS, "content_id", "status", "priority", "retry_count", "max_retries", "submitted_at", "started_at",
         "completed_at", "result", "error_message", "auto_approve", "created_at", "updated_at",
     ),
-    Kind.CONTENT: (
+    RowKind.CONTENT: (
         "summary", "category", "topic", "image_url", "cover_image", "images", "review_status", "review_comment",
         "generation_task_id", "created_at",
     ),
-    Kind.POOL_ENTRY: ("priority", "scheduled_at", "status", "last_error"),
+    RowKind.POOL_ENTRY: ("priority", "scheduled_at", "status", "last_error"),
 }  # fmt: skip
 """What is asked for and may be missing. Whatever is not named here is never read."""
 
@@ -61,23 +61,23 @@ class OldDatabase:
     def __init__(self, source: OldSource) -> None:
         """Looks at which tables and columns there are. Raises SourceUnreadable where the required ones are missing."""
         self._source = source
-        self._tables = {kind: _table(source, kind) for kind in Kind}
-        for kind in (Kind.ACCOUNT, Kind.TASK):
+        self._tables = {kind: _table(source, kind) for kind in RowKind}
+        for kind in (RowKind.ACCOUNT, RowKind.TASK):
             if self._tables[kind] is None:
                 raise SourceUnreadable(
                     f"{source.shown} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
                 )
 
-    def count(self, kind: Kind) -> int:
+    def count(self, kind: RowKind) -> int:
         """How many rows there are."""
         return self._count(kind, sa.true())
 
-    def without_id(self, kind: Kind) -> int:
+    def without_id(self, kind: RowKind) -> int:
         """How many rows have no key that others could name them by."""
         table = self._tables[kind]
         return 0 if table is None else self._count(kind, sa.not_(sa.func.coalesce(self._has_id(table), sa.false())))
 
-    def ids(self, kind: Kind, after: int | None, limit: int) -> list[int]:
+    def ids(self, kind: RowKind, after: int | None, limit: int) -> list[int]:
         """The keys of the next rows, in their order, each once."""
         table = self._tables[kind]
         if table is None:
@@ -92,26 +92,26 @@ class OldDatabase:
             )
         return ids
 
-    def rows(self, kind: Kind, ids: Iterable[int]) -> list[OldRow]:
+    def rows(self, kind: RowKind, ids: Iterable[int]) -> list[OldRow]:
         """Those of these rows that there are, by their keys."""
         return self._rows(kind, "id", ids)
 
     def contents_of(self, task_ids: Iterable[str]) -> list[OldRow]:
         """Contents that name one of these tasks; where several name one, the oldest comes last."""
-        return self._rows(Kind.CONTENT, "generation_task_id", task_ids)[::-1]
+        return self._rows(RowKind.CONTENT, "generation_task_id", task_ids)[::-1]
 
     def in_pool(self, content_ids: Iterable[int]) -> set[int]:
         """Those of these contents that stand in the publish pool."""
-        return self._contents(Kind.POOL_ENTRY, "content_id", content_ids)
+        return self._contents(RowKind.POOL_ENTRY, "content_id", content_ids)
 
     def rejected(self, content_ids: Iterable[int]) -> set[int]:
         """Those of these contents that a review has rejected."""
-        table = self._tables[Kind.CONTENT]
+        table = self._tables[RowKind.CONTENT]
         if table is None or "review_status" not in table.c:
             return set()
-        return self._contents(Kind.CONTENT, "id", content_ids, sa.func.lower(table.c.review_status) == "rejected")
+        return self._contents(RowKind.CONTENT, "id", content_ids, sa.func.lower(table.c.review_status) == "rejected")
 
-    def _rows(self, kind: Kind, column: str, values: Iterable[object]) -> list[OldRow]:
+    def _rows(self, kind: RowKind, column: str, values: Iterable[object]) -> list[OldRow]:
         table, wanted = self._tables[kind], list(values)
         if table is None or column not in table.c or not wanted:
             return []
@@ -142,7 +142,9 @@ class OldDatabase:
         with self._source.reading(rows=True) as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def _contents(self, kind: Kind, column: str, ids: Iterable[int], *conditions: sa.ColumnElement[bool]) -> set[int]:
+    def _contents(
+        self, kind: RowKind, column: str, ids: Iterable[int], *conditions: sa.ColumnElement[bool]
+    ) -> set[int]:
         table, wanted = self._tables[kind], list(ids)
         if table is None or not wanted:
             return set()
@@ -150,7 +152,7 @@ class OldDatabase:
         with self._source.reading(rows=True) as connection:
             return {int(row[0]) for row in connection.execute(query)}
 
-    def _count(self, kind: Kind, condition: sa.ColumnElement[bool]) -> int:
+    def _count(self, kind: RowKind, condition: sa.ColumnElement[bool]) -> int:
         table = self._tables[kind]
         if table is None:
             return 0
@@ -168,7 +170,7 @@ class OldDatabase:
         return self._source.connection.dialect.name == "sqlite"
 
 
-def _table(source: OldSource, kind: Kind) -> sa.TableClause | None:
+def _table(source: OldSource, kind: RowKind) -> sa.TableClause | None:
     """The table with those of its columns that are asked for; None where there is no such table.
 
     Without types, so that values come as the driver has them, whatever the column was declared as.

@@ -17,9 +17,9 @@ from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.content import PublishStatus, ReviewStatus
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
-from scheduler_svc.domain.old_rows import Kind
+from scheduler_svc.domain.old_rows import RowKind
 
 metadata = sa.MetaData(
     naming_convention={
@@ -122,8 +122,10 @@ tasks = sa.Table(
     sa.CheckConstraint("timeout_ms >= 1000", "timeout"),
     sa.CheckConstraint(f"(status = {Status.PENDING}) = (end_time IS NULL)", "end_time"),
     sa.CheckConstraint(f"(status = {Status.COMPLETED}) = (content_id IS NOT NULL)", "content"),
-    sa.CheckConstraint(f"(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = {End.NONE})", "last_lease"),
-    sa.CheckConstraint(f"status <> {Status.COMPLETED} OR lease_end = {End.COMPLETED}", "completed_by_lease"),
+    sa.CheckConstraint(
+        f"(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = {LeaseEnd.NONE})", "last_lease"
+    ),
+    sa.CheckConstraint(f"status <> {Status.COMPLETED} OR lease_end = {LeaseEnd.COMPLETED}", "completed_by_lease"),
     sa.Index("tasks_by_status", "status", "task_key"),
     sa.Index("tasks_by_account", "account_id", "status", "task_key"),
     # what the retention looks at, and nothing that waits
@@ -472,7 +474,7 @@ imported = sa.Table(
     sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("old_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("new_id", sa.BigInteger, nullable=False),
-    sa.CheckConstraint(_any_of("kind", Kind), "kind"),
+    sa.CheckConstraint(_any_of("kind", RowKind), "kind"),
 )
 
 # What a scheduler of an older version reads before it runs on a schema that it does not know: see `compatibility`.

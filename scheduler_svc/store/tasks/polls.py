@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import PollAnswer
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import Fate, RunningAttempt
+from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
 from scheduler_svc.store.engine.access_paths import account_filter
 from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
@@ -101,7 +101,7 @@ class Polls(Statements):
         """Which of these workers have answered that poll, or a later one."""
         return {worker_id for (worker_id,) in self._rows(_ANSWERED, workers=array("text", workers), poll=poll)}
 
-    def fates(self, attempts: Sequence[RunningAttempt]) -> list[Fate]:
+    def attempt_counts(self, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:
         """What became of these attempts, by worker."""
         found = self._rows(_FATES, **_ATTEMPTS.bind(attempts))
-        return [Fate(worker_id, Status(status), attempts) for worker_id, status, attempts in found]
+        return [AttemptCount(worker_id, Status(status), attempts) for worker_id, status, attempts in found]

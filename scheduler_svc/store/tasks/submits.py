@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import AccountStanding, RequestId, Standing
+from scheduler_svc.application.records import RequestId, SubmitAccount, SubmitContext
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
@@ -73,11 +73,11 @@ class Submits(Statements):
         assert row is not None
         return int(row[0])
 
-    def standing(self, ids: Sequence[int]) -> Standing:
+    def context(self, ids: Sequence[int]) -> SubmitContext:
         """The time, how many tasks are pending, and those of these accounts that exist."""
         rows = self._rows(_STANDING, ids=array("bigint", ids))
-        accounts = {row[2]: AccountStanding(*row[2:]) for row in rows if row[2] is not None}
-        return Standing(rows[0][0], rows[0][1], accounts)
+        accounts = {row[2]: SubmitAccount(*row[2:]) for row in rows if row[2] is not None}
+        return SubmitContext(rows[0][0], rows[0][1], accounts)
 
     def scheduled_from(self, day: int) -> int:
         """How many pending tasks are scheduled for that day (see `domain/queue_bound.py`) or a later one."""

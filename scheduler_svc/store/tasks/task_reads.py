@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import TaskPage, WaitsFor
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import Backoff
-from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
+from scheduler_svc.domain.retry import RetryBackoff
+from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, payload
 from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.rows import Statements
@@ -225,11 +225,11 @@ def _task(row: Any) -> Task:
         max_retries=row.max_retries,
         auto_retry=row.auto_retry,
         worker_id=row.worker_id,
-        progress=None if row.percent is None else Progress(row.percent, row.step or "", row.message or ""),
+        progress=None if row.percent is None else AttemptProgress(row.percent, row.step or "", row.message or ""),
         error=None if error is None else TaskError(error["reason"], error["message"], error["details"]),
         content_id=row.content_id or 0,
         labels=row.labels or {},
         request_id=row.request_id,
         fence=row.fence,
-        backoff=Backoff(row.initial_backoff_ms, row.backoff_multiplier, row.max_backoff_ms),
+        backoff=RetryBackoff(row.initial_backoff_ms, row.backoff_multiplier, row.max_backoff_ms),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow, PayloadRow, TaskRow
-from scheduler_svc.domain.lease import End
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.access_paths import task
 from scheduler_svc.store.engine.batch import Batch, Insert, array
@@ -133,4 +133,4 @@ class Tasks(Statements):
 def task_row(row: Any) -> TaskRow:
     """A row of `DECISION_COLUMNS`."""
     task = TaskRow(*row)
-    return task._replace(status=Status(task.status), lease_end=End(task.lease_end))
+    return task._replace(status=Status(task.status), lease_end=LeaseEnd(task.lease_end))

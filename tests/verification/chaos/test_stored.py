@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler_svc.domain.content import Result
+from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lease import Completed, Processing
+from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted
 from scheduler_svc.domain.lifecycle import Status
 from tests.integration.scheduling import Scheduling
 from verification.chaos.evidence import Stored, StoredContent, StoredTask
@@ -31,7 +31,7 @@ def read(db_url: str) -> Stored:
 
 def test_a_task_is_read_at_each_of_its_places(scheduling: Scheduling, db_url: str) -> None:
     ref = scheduling.start(topic=TOPIC, request_id="r", auto_approve=False)
-    scheduling.report(ref, Processing())
+    scheduling.report(ref, AttemptStarted())
     waiting = scheduling.submit_one(request_id="s", max_retries=7)
     stored = read(db_url)
     first = format_task_id(ref.task_key)
@@ -48,7 +48,7 @@ def test_a_task_is_read_at_each_of_its_places(scheduling: Scheduling, db_url: st
 def test_a_content_is_read_with_the_run_in_its_body(scheduling: Scheduling, db_url: str) -> None:
     body = f"run {RUN} and then some"
     ref = scheduling.start(topic=TOPIC)
-    scheduling.report(ref, Completed(Result(body)))
+    scheduling.report(ref, AttemptCompleted(TaskResult(body)))
     task_id, stored = format_task_id(ref.task_key), read(db_url)
     (content,) = stored.contents
     assert content == StoredContent(content.content_id, task_id, 1, sha256(body), RUN)
@@ -73,5 +73,5 @@ def test_a_lease_that_only_bars_its_task_is_no_place_of_it(scheduling: Schedulin
 
 
 def test_a_body_without_a_run_has_none(scheduling: Scheduling, db_url: str) -> None:
-    scheduling.report(scheduling.start(), Completed(Result("a body of some words")))
+    scheduling.report(scheduling.start(), AttemptCompleted(TaskResult("a body of some words")))
     assert [content.run for content in read(db_url).contents] == [None]

@@ -10,7 +10,7 @@ import pytest
 from scheduler_svc.application.leases import report, sessions
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.clock import ClockWatch
-from scheduler_svc.domain.lease import Fold, LastEnd, LeaseRow, Opening, Verdict
+from scheduler_svc.domain.lease import FoldedUpdates, HelloVerdict, LastEnd, LeaseRow, Verdict
 from verification.model import diagrams, properties
 from verification.model.__main__ import summary
 from verification.model.explore import explore
@@ -54,14 +54,14 @@ def test_the_fence_asks_no_clock() -> None:
 def test_the_models_reach_every_decision() -> None:
     """What no state reaches would hold for nothing."""
     verdicts: set[Verdict] = set()
-    openings: set[Opening] = set()
+    openings: set[HelloVerdict] = set()
 
-    def judged(fold: Fold, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+    def judged(fold: FoldedUpdates, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
         verdict = rules.judge(fold, lease, last)
         verdicts.add(verdict)
         return verdict
 
-    def opened(*asked: Any) -> Opening:
+    def opened(*asked: Any) -> HelloVerdict:
         opening = rules.judge_hello(*asked)
         openings.add(opening)
         return opening
@@ -71,4 +71,4 @@ def test_the_models_reach_every_decision() -> None:
             if scenario.name in {"suspend", "cancel"}:
                 explore(system(scenario), depth=30)
     assert verdicts == set(Verdict)
-    assert openings == {Opening.OPEN, Opening.STALE}, "workers' ids are not shared in the model"
+    assert openings == {HelloVerdict.OPEN, HelloVerdict.STALE}, "workers' ids are not shared in the model"

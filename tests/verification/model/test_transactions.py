@@ -10,7 +10,7 @@ from scheduler_svc.application.accounts import update_account
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.tasks.steer import cancel_task
+from scheduler_svc.application.tasks.cancel import cancel_task
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import InvalidState
 from verification.model.explore import explore

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 from scheduler_svc.application.leases.report import ReportItem
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.tasks.submit import Submit
-from scheduler_svc.domain.lease import Completed
+from scheduler_svc.application.tasks.submit import SubmitItem
+from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.loops.group_committer import GroupCommitter, _Entry
 from scheduler_svc.main import main
 
@@ -22,7 +22,7 @@ COMMIT_TAKES = 60.0
 _work_on = GroupCommitter._work_on
 
 
-def main_with_early_answers(of: type[Submit | ReportItem]) -> None:
+def main_with_early_answers(of: type[SubmitItem | ReportItem]) -> None:
     """The scheduler, whose submits or reported results are acknowledged before they are committed."""
 
     def answer_early(
@@ -38,5 +38,5 @@ def main_with_early_answers(of: type[Submit | ReportItem]) -> None:
         main()
 
 
-def _matters(item: Submit | ReportItem) -> bool:
-    return isinstance(item, Submit) or any(isinstance(update.change, Completed) for update in item.updates)
+def _matters(item: SubmitItem | ReportItem) -> bool:
+    return isinstance(item, SubmitItem) or any(isinstance(update.change, AttemptCompleted) for update in item.updates)

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from unittest.mock import patch
 
-from scheduler_svc.application.leases.report import Item, ReportItem, Reports, _Applied
+from scheduler_svc.application.leases.report import Item, ReportItem, ReportWork, _Applied
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import Update
+from scheduler_svc.domain.lease import LeaseUpdate
 from scheduler_svc.main import main
 
-_apply = Reports._apply
+_apply = ReportWork._apply
 
 
-def _apply_without_fence(self: Reports, tx: Tx, group: Sequence[Item]) -> _Applied:
+def _apply_without_fence(self: ReportWork, tx: Tx, group: Sequence[Item]) -> _Applied:
     refs = {update.ref for item in group if isinstance(item, ReportItem) for update in item.updates if update.ref}
     live = tx.leases.lock(sorted({ref.task_key for ref in refs})) if refs else {}
     applied = _apply(self, tx, [_renamed(item, live) if isinstance(item, ReportItem) else item for item in group])
@@ -30,7 +30,7 @@ def _renamed(item: ReportItem, live: Mapping[int, LiveLease]) -> ReportItem:
     return replace(item, updates=tuple(_with_present_lease(update, live) for update in item.updates))
 
 
-def _with_present_lease(update: Update, live: Mapping[int, LiveLease]) -> Update:
+def _with_present_lease(update: LeaseUpdate, live: Mapping[int, LiveLease]) -> LeaseUpdate:
     return update if update.ref is None else update._replace(ref=_present(update.ref, live))
 
 
@@ -39,5 +39,5 @@ def _present(ref: LeaseRef, live: Mapping[int, LiveLease]) -> LeaseRef:
 
 
 if __name__ == "__main__":
-    with patch.object(Reports, "_apply", _apply_without_fence):
+    with patch.object(ReportWork, "_apply", _apply_without_fence):
         main()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.tasks.submit import Submit
+from scheduler_svc.application.tasks.submit import SubmitItem
 from verification.chaos.mutants.early import main_with_early_answers
 
 if __name__ == "__main__":
-    main_with_early_answers(Submit)
+    main_with_early_answers(SubmitItem)
