@@ -49,7 +49,7 @@ class Polling:
 
     def fates(self, asked: OpenPoll) -> dict[str, int]:
         """How many attempts of worker `w` have come to what, by the status's name."""
-        found: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.outcomes(asked.attempts))
+        found: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.attempt_counts(asked.attempts))
         assert {fate.worker_id for fate in found} <= {"w"}
         return {fate.status.name: fate.attempts for fate in found}
 
