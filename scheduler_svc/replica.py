@@ -293,7 +293,7 @@ class Replica:
 
     async def _check_servers(self) -> float:
         """Notices a standby that was promoted while this replica's connections to the old primary live on."""
-        await asyncio.to_thread(self._lineage.look, self._url)
+        await asyncio.to_thread(self._lineage.probe, self._url)
         return SERVERS_INTERVAL
 
     def _reaper_settings(self) -> ReaperSettings:

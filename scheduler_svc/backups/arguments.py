@@ -51,16 +51,16 @@ scheduler runs, or the database is not empty and --replace is not given. But for
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
+class BackupArguments:
     """One call of either command. `over`: what is there, the file or the database, may be replaced."""
 
     file: Path
-    over: bool
+    replace: bool
     settings: Settings
     verify: bool = False
 
 
-def read_backup(arguments: Sequence[str]) -> Arguments:
+def read_backup(arguments: Sequence[str]) -> BackupArguments:
     """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
     parser = _parser("backup", _BACKUP)
     parser.add_argument(
@@ -72,7 +72,7 @@ def read_backup(arguments: Sequence[str]) -> Arguments:
     return _read(parser, arguments)
 
 
-def read_restore(arguments: Sequence[str]) -> Arguments:
+def read_restore(arguments: Sequence[str]) -> BackupArguments:
     """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
     parser = _parser("restore", _RESTORE)
     parser.add_argument(
@@ -88,7 +88,7 @@ def _parser(command: str, description: str) -> ArgumentParser:
     return parser
 
 
-def _read(parser: ArgumentParser, arguments: Sequence[str]) -> Arguments:
+def _read(parser: ArgumentParser, arguments: Sequence[str]) -> BackupArguments:
     flags = vars(parser.parse_args(arguments))
     file, over, verify = flags.pop("file"), flags.pop("over"), flags.pop("verify", False)
-    return Arguments(Path(file).expanduser().absolute(), over, settings_of(flags), verify)
+    return BackupArguments(Path(file).expanduser().absolute(), over, settings_of(flags), verify)

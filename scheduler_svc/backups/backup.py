@@ -14,7 +14,7 @@ from scheduler_svc.backups.archive import read_archive
 from scheduler_svc.backups.programs import Programs, run
 from scheduler_svc.backups.progress import DumpProgress
 from scheduler_svc.backups.proof import Proof
-from scheduler_svc.backups.source import Source
+from scheduler_svc.backups.source import BackupSource
 from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
 
@@ -24,7 +24,7 @@ _FORMAT = ("--verbose", "--no-password", "--format=custom", "--compress=1", "--l
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class BackupSummary:
     """A backup that is whole and on disk: its size, of when and of which schema it is, how long it took.
 
     `verified`: the rows that were compared after a restore; None where none was asked for.
@@ -39,14 +39,14 @@ class Made:
 
 def back_up(
     url: str, path: Path, programs: Programs, progress: LiveLine, *, overwrite: bool, verify: bool = False
-) -> Made:
+) -> BackupSummary:
     """Writes the database at one moment into `path`; what stands there is replaced at the end or not at all.
 
     With `verify` only once it was restored elsewhere, and found to be the same. Raises SettingsError, PostgresError,
     ProgramFailed, CannotRestore, OSError; what was written until then is gone.
     """
     begun = time.monotonic()
-    with Source(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
+    with BackupSource(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
         proof = Proof(source, programs, progress) if verify else None
         with _partial(path, overwrite=overwrite) as (partial, descriptor):
             run(
@@ -62,7 +62,7 @@ def back_up(
             if proof:
                 proof.of(made)
             written = partial.stat().st_size
-    return Made(written, made.made, made.revision, time.monotonic() - begun, proof.rows if proof else None)
+    return BackupSummary(written, made.made, made.revision, time.monotonic() - begun, proof.rows if proof else None)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

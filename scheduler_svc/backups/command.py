@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from scheduler_svc.backups.archive import CannotRestore, read_archive
-from scheduler_svc.backups.arguments import Arguments, read_backup, read_restore
+from scheduler_svc.backups.arguments import BackupArguments, read_backup, read_restore
 from scheduler_svc.backups.backup import back_up, check_target
 from scheduler_svc.backups.programs import ProgramFailed, Programs
 from scheduler_svc.backups.progress import size
@@ -35,12 +35,12 @@ def restore_command(arguments: Sequence[str]) -> int:
     return _status(lambda: _restore(read_restore(arguments)))
 
 
-def _back_up(told: Arguments) -> None:
-    check_target(told.file, overwrite=told.over)
+def _back_up(told: BackupArguments) -> None:
+    check_target(told.file, overwrite=told.replace)
     programs, progress = Programs(told.settings), LiveLine(sys.stderr)
     with _server(told.settings, share=True) as url:
         try:
-            made = back_up(url, told.file, programs, progress, overwrite=told.over, verify=told.verify)
+            made = back_up(url, told.file, programs, progress, overwrite=told.replace, verify=told.verify)
         finally:
             progress.clear()
     print(f"{told.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
@@ -48,13 +48,13 @@ def _back_up(told: Arguments) -> None:
         print(f"verified: it was restored, and all of its {made.verified:,} rows are as they were")
 
 
-def _restore(told: Arguments) -> None:
+def _restore(told: BackupArguments) -> None:
     programs, progress = Programs(told.settings), LiveLine(sys.stderr)
     archive = read_archive(told.file, programs)
     check_schema(archive)
     with _server(told.settings, share=False) as url:
         try:
-            sums, left = restore(url, archive, programs, progress, replace=told.over)
+            sums, left = restore(url, archive, programs, progress, replace=told.replace)
         finally:
             progress.clear()
     print(

@@ -18,8 +18,8 @@ from typing import IO, NamedTuple
 import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.backups.lent_libpq import with_drivers_libpq
-from scheduler_svc.backups.said import Follower, follow, told
+from scheduler_svc.backups.driver_libpq import with_drivers_libpq
+from scheduler_svc.backups.program_output import Follower, follow, told
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, bindirs
 

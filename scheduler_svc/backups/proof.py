@@ -15,12 +15,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from scheduler_svc.backups.archive import Archive, CannotRestore
-from scheduler_svc.backups.content import Contents, read_contents
+from scheduler_svc.backups.digests import Digests, read_digests
 from scheduler_svc.backups.programs import ProgramFailed, Programs
 from scheduler_svc.backups.progress import RestoreProgress, size
 from scheduler_svc.backups.restore import make_usable
 from scheduler_svc.backups.script import fill
-from scheduler_svc.backups.source import Source
+from scheduler_svc.backups.source import BackupSource
 from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres
@@ -33,7 +33,7 @@ _ROOM = 256 << 20
 class Proof:
     """Of one backup, made of `source`."""
 
-    def __init__(self, source: Source, programs: Programs, progress: LiveLine) -> None:
+    def __init__(self, source: BackupSource, programs: Programs, progress: LiveLine) -> None:
         """Raises SettingsError where there is no room for it, PostgresError where there is no server to run."""
         self._source = source
         self._programs = programs
@@ -50,9 +50,9 @@ class Proof:
         with _running(self._server.path.parent) as url:
             self._fill(url, archive)
             self._progress.show("comparing what was restored")
-            expected = self._source.contents()
+            expected = self._source.digests()
             with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
-                _compare(expected, read_contents(cursor))
+                _compare(expected, read_digests(cursor))
             make_usable(url)
         self.rows = sum(content.rows for content in expected.values())
 
@@ -75,7 +75,7 @@ def _check_room(needed: int) -> None:
         raise SettingsError([f"{problem}: name a folder with more room in TMPDIR"])
 
 
-def _compare(expected: Contents, found: Contents) -> None:
+def _compare(expected: Digests, found: Digests) -> None:
     for table in sorted(expected.keys() | found.keys()):
         wanted, got = expected.get(table), found.get(table)
         if wanted != got:

@@ -16,8 +16,8 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import RestoreProgress
 from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.store.engine.databases import Client, Databases
-from scheduler_svc.store.engine.restored import Sums, begin_anew
+from scheduler_svc.store.engine.databases import Databases, DatabaseSession
+from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
 from scheduler_svc.store.schema.migrate import scripts, upgrade
 
@@ -35,14 +35,14 @@ def check_schema(archive: Archive) -> None:
         raise CannotRestore(f"{archive.path}: {error}") from None
 
 
-class Restored(NamedTuple):
+class RestoreSummary(NamedTuple):
     """What is in the database now. `left`: where what it held before still is, which could not be dropped."""
 
-    sums: Sums
-    left: str | None
+    counts: RestoredCounts
+    leftover: str | None
 
 
-def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> Restored:
+def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> RestoreSummary:
     """Puts the backup in the place of the database. To be called on the main thread.
 
     Raises CannotRestore, ProgramFailed, sa.exc.DBAPIError, with nothing changed.
@@ -50,7 +50,7 @@ def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, 
     if not sa.make_url(url).database:
         raise CannotRestore("DATABASE_URL names no database: put its name at the end, as in postgresql://host/name")
     databases = Databases(url)
-    with databases.alone() as alone:
+    with databases.locked() as alone:
         if not alone:
             raise CannotRestore("another restore is under way on this server: wait for it")
         _check_target(databases, archive, replace=replace)
@@ -58,7 +58,7 @@ def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, 
             fill(new, archive.path, programs, RestoreProgress(progress, archive.entries))
             sums = make_usable(new)
             with _uninterrupted():
-                return Restored(sums, _put_in_place(databases, new))
+                return RestoreSummary(sums, _put_in_place(databases, new))
 
 
 def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> None:
@@ -79,10 +79,10 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
         )
 
 
-def _clients_that_stay(databases: Databases) -> Sequence[Client]:
+def _clients_that_stay(databases: Databases) -> Sequence[DatabaseSession]:
     """Whoever is connected still after a moment: a scheduler that has just been stopped may not be gone yet."""
     deadline = time.monotonic() + LEAVE
-    while (clients := databases.clients()) and time.monotonic() < deadline:
+    while (clients := databases.sessions()) and time.monotonic() < deadline:
         time.sleep(_POLL)
     return clients
 
@@ -105,12 +105,12 @@ def _new_database(databases: Databases) -> Iterator[str]:
         raise
 
 
-def make_usable(url: str) -> Sums:
+def make_usable(url: str) -> RestoredCounts:
     """Brings what was restored to this version's schema, and makes it one that replicas may use; what is in it."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         upgrade(engine)
-        return begin_anew(engine)
+        return prepare_restored(engine)
     finally:
         engine.dispose()
 
@@ -132,10 +132,10 @@ def _put_in_place(databases: Databases, url: str) -> str | None:
     Looks who came meanwhile before PostgreSQL does, which waits for them for five seconds.
     """
     in_use = "somebody connected to database {} meanwhile, and nothing was changed: stop them, and restore again\n{}"
-    if clients := databases.clients():
+    if clients := databases.sessions():
         raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, clients))))
     try:
-        former = databases.put_in_place(_name(url))
+        former = databases.swap_in(_name(url))
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, pg_errors.ObjectInUse):
             raise CannotRestore(in_use.format(databases.target, error.orig)) from None

@@ -7,7 +7,7 @@ from typing import Any, Self
 import psycopg2
 import sqlalchemy as sa
 
-from scheduler_svc.backups.content import Contents, read_contents
+from scheduler_svc.backups.digests import Digests, read_digests
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine.connecting import connect
 
@@ -19,7 +19,7 @@ _BEGIN = """
 _HAS_TRANSACTION_TIMEOUT = 17
 
 
-class Source:
+class BackupSource:
     """A transaction that goes on seeing the database as it stood when it began; a context manager."""
 
     def __init__(self, url: str) -> None:
@@ -46,10 +46,10 @@ class Source:
             cursor.execute(timeout + _BEGIN)
         (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
 
-    def contents(self) -> Contents:
+    def digests(self) -> Digests:
         """What each table holds. Reads all of them."""
         with self._connection.cursor() as cursor:
-            return read_contents(cursor)
+            return read_digests(cursor)
 
     def _row(self, sql: str) -> Any:
         with self._connection.cursor() as cursor:

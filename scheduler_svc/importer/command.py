@@ -14,8 +14,8 @@ from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.old_rows import CannotImport
-from scheduler_svc.importer.arguments import Arguments, read_arguments
-from scheduler_svc.importer.progress import Report
+from scheduler_svc.importer.arguments import ImportArguments, read_arguments
+from scheduler_svc.importer.progress import ImportProgress
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.engine.notifications import PgNotifier
 from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, Timeouts
@@ -51,9 +51,9 @@ def import_command(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
-def _import(told: Arguments) -> int:
+def _import(told: ImportArguments) -> int:
     url = read_url(told.url)
-    report = Report(sys.stdout, sys.stderr)
+    report = ImportProgress(sys.stdout, sys.stderr)
     with (
         open_old_application(url, told.source_timeout) as old,
         _database(told.settings, dry_run=told.dry_run) as database,

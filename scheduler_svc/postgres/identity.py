@@ -17,7 +17,7 @@ from scheduler_svc.postgres.errors import PostgresError
 
 
 @dataclass(frozen=True)
-class Identity:
+class ServerUser:
     """The user that the server runs as."""
 
     uid: int
@@ -41,29 +41,29 @@ def user_name(uid: int) -> str:
     return f"uid {uid}"
 
 
-def identity_for(data: Path) -> Identity:
+def server_user_for(data: Path) -> ServerUser:
     """Whoever we are; for root, the user that root hands the server of this data folder to.
 
     Raises:
         PostgresError: we are root, and there is nobody to hand it to.
     """
     if os.geteuid() != 0:
-        return Identity(os.geteuid(), os.getegid())
+        return ServerUser(os.geteuid(), os.getegid())
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         owner = data.stat()
         if owner.st_uid != 0:
-            return Identity(owner.st_uid, owner.st_gid)
+            return ServerUser(owner.st_uid, owner.st_gid)
     for name in ("postgres", "nobody"):  # initdb wants a passwd entry, so a bare number won't do
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
-            return Identity(entry.pw_uid, entry.pw_gid)
+            return ServerUser(entry.pw_uid, entry.pw_gid)
     raise PostgresError(
         "PostgreSQL refuses to run as root, and this machine has neither a user 'postgres' nor 'nobody' to run it: "
         "start as an ordinary user, or set DATABASE_URL to a server of your own"
     )
 
 
-def first_barrier(path: Path, identity: Identity) -> Path | None:
+def first_barrier(path: Path, identity: ServerUser) -> Path | None:
     """The folder, of `path` and those above it, that keeps another user out; None when `path` can be reached."""
     if identity.uid == os.geteuid():
         return None  # our own doors: the kernel knows our groups better than a look at the modes

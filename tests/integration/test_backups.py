@@ -20,12 +20,12 @@ from scheduler_svc.backups.backup import back_up
 from scheduler_svc.backups.programs import ProgramFailed, Programs, run
 from scheduler_svc.backups.progress import DumpProgress, RestoreProgress, size
 from scheduler_svc.backups.proof import Proof
-from scheduler_svc.backups.restore import Restored, check_schema, restore
-from scheduler_svc.backups.source import Source
+from scheduler_svc.backups.restore import RestoreSummary, check_schema, restore
+from scheduler_svc.backups.source import BackupSource
 from scheduler_svc.config import Settings, SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
-from scheduler_svc.store.engine.restored import Sums
+from scheduler_svc.store.engine.restored import RestoredCounts
 from scheduler_svc.store.schema.migrate import upgrade
 from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.waiting import wait_until
@@ -69,7 +69,7 @@ class Site:
     def back_up(self, *, overwrite: bool = False) -> None:
         back_up(self.url, self.file, self.programs, self.progress, overwrite=overwrite)
 
-    def restore(self, *, replace: bool = True) -> Restored:
+    def restore(self, *, replace: bool = True) -> RestoreSummary:
         found = read_archive(self.file, self.programs)
         check_schema(found)
         return restore(self.url, found, self.programs, self.progress, replace=replace)
@@ -101,7 +101,7 @@ def test_a_restore_brings_back_what_was_and_makes_it_usable(backed_up: Site) -> 
     backed_up.back_up(overwrite=True)
     backed_up.sql("DROP TABLE accounts, tasks")
     backed_up.server("CREATE DATABASE contentgen_restoring_0 TEMPLATE template0")
-    assert backed_up.restore() == (Sums(accounts=2, tasks=0, running=0, contents=0), None)
+    assert backed_up.restore() == (RestoredCounts(accounts=2, tasks=0, running=0, contents=0), None)
     assert backed_up.names() == ["before", "after"]
     ((silent,),) = backed_up.sql("SELECT now() - stamp > interval '1 year' FROM reaper")
     assert silent  # so the first tick finds a gap
@@ -143,7 +143,7 @@ def test_whoever_connects_while_it_is_restored_keeps_the_database(
 def test_what_can_t_be_dropped_is_named(backed_up: Site) -> None:
     """PostgreSQL drops no database that is marked as a template."""
     backed_up.server(f"ALTER DATABASE {sa.make_url(backed_up.url).database} IS_TEMPLATE true")
-    left = backed_up.restore().left
+    left = backed_up.restore().leftover
     assert backed_up.names() == ["before"]
     backed_up.server(f"ALTER DATABASE {left} IS_TEMPLATE false")
     backed_up.server(f"DROP DATABASE {left}")
@@ -199,7 +199,7 @@ def test_a_backup_is_proved_by_a_restore(site: Site) -> None:
 def test_a_backup_that_is_not_what_was_there_is_told(site: Site, change: str, said: str) -> None:
     site.back_up()
     site.sql(change)
-    with Source(site.url) as source, pytest.raises(CannotRestore, match=rf"not what the database held: .*{said}"):
+    with BackupSource(site.url) as source, pytest.raises(CannotRestore, match=rf"not what the database held: .*{said}"):
         Proof(source, site.programs, site.progress).of(read_archive(site.file, site.programs))
 
 
@@ -237,7 +237,7 @@ def test_a_backup_of_a_newer_schema_is_restored_where_that_runs_this_code_only(s
         site.restore()
     site.sql("UPDATE compatibility SET oldest_code = :newest", newest=NEWEST)
     site.back_up(overwrite=True)
-    assert site.restore().sums.accounts == 1
+    assert site.restore().counts.accounts == 1
     assert site.sql("SELECT version_num FROM alembic_version") == [("0091",)]
 
 

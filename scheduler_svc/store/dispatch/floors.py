@@ -18,7 +18,7 @@ from scheduler_svc.store.engine.rows import Statements
 
 _LOCK = "hashtext('contentgen.ready_floors')"
 
-GIVE_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+ASSIGN_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
 """Locks the floors, before the statement that reads the virtual time and assigns tags."""
 
 

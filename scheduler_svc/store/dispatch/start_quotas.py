@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.domain.start_quota import Starts
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
 _ADD = sa.text("""
@@ -28,7 +28,7 @@ _COUNT = sa.text("""
         counts = excluded.counts
 """)
 """Stores an account's starts within the last minute."""
-_TAGS = Batch(account_id="bigint", tags="integer")
+_TAGS = UnnestedRows(account_id="bigint", tags="integer")
 _GIVE_BACK = sa.text(f"""
     UPDATE start_quotas AS q SET tagged = q.tagged - r.tags FROM {_TAGS.source}
     WHERE q.account_id = r.account_id AND q.account_id = ANY(ARRAY(

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 from scheduler_svc.domain.fairness import REFILL, WINDOW
-from scheduler_svc.store.dispatch.floors import GIVE_TAGS, virtual_time
+from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, virtual_time
 from scheduler_svc.store.engine.access_paths import leased
-from scheduler_svc.store.engine.batch import Batch, Insert, array
+from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
-_GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")
+_GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer")
 
 
 # An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
@@ -91,7 +91,7 @@ _REMOVE_DELAYED = sa.text("""
 """)
 """Removes tasks from `delayed`."""
 
-_NEXT = Batch(task_key="bigint", attempt="integer")
+_NEXT = UnnestedRows(task_key="bigint", attempt="integer")
 # The keys are a condition once more, so that no join reads all that waits.
 _REMOVE_NEXT = f"""
     DELETE FROM {{table}} WHERE task_key = ANY(ARRAY(
@@ -136,7 +136,7 @@ class WaitingTasks(Statements):
 
         Nobody else adds to it, lets in of it or closes it before this transaction ends.
         """
-        self._session.hold_back(GIVE_TAGS, {})
+        self._session.hold_back(ASSIGN_TAGS, {})
         rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
         found = self._rows(_RESERVE, **_GROUPS.bind(rows))
         return {(account, priority): TagReservation(*turn) for account, priority, *turn in found}

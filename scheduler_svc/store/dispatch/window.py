@@ -15,9 +15,9 @@ from scheduler_svc.application.records import AccountQueue, FlowMark
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.fairness import Flow
 from scheduler_svc.domain.start_quota import StartQuota, Starts
-from scheduler_svc.store.dispatch.floors import GIVE_TAGS, floor, virtual_time
-from scheduler_svc.store.engine.batch import Batch, array
-from scheduler_svc.store.engine.rows import Session, Statements
+from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, floor, virtual_time
+from scheduler_svc.store.engine.batch import UnnestedRows, array
+from scheduler_svc.store.engine.rows import Pipeline, Statements
 
 # All priorities, used or not, so that a task of a new one finds the account closed.
 _CLOSE = sa.text(f"""
@@ -152,7 +152,7 @@ _RENEW = sa.text(f"""
 """)
 """Assigns new tags to all tasks that have one, in the same order."""
 
-_MARKS = Batch(priority="smallint", backlog="boolean", refill="float8")
+_MARKS = UnnestedRows(priority="smallint", backlog="boolean", refill="float8")
 _MARK = sa.text(f"""
     UPDATE shares AS s SET backlog = r.backlog, closed = CAST(:closed AS boolean), refill = r.refill
     FROM {_MARKS.source}
@@ -184,7 +184,7 @@ _WITH_LIMIT = sa.text("SELECT account_id FROM accounts WHERE max_concurrent_task
 class Window(Statements):
     """Statements on the tags in `ready`, and on `shares`."""
 
-    def __init__(self, session: Session, aging: float = 0.0) -> None:
+    def __init__(self, session: Pipeline, aging: float = 0.0) -> None:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
         super().__init__(session)
         self._aging = aging
@@ -195,7 +195,7 @@ class Window(Statements):
 
     def lock(self, account_id: int) -> None:
         """Waits for who else adds to this account's tasks or lets them in, and keeps them out; tags may be given."""
-        self._session.hold_back(GIVE_TAGS, {})
+        self._session.hold_back(ASSIGN_TAGS, {})
         self._run(_LOCK, account_id=account_id)
 
     def locked(self, accounts: Collection[int]) -> set[int]:

@@ -54,7 +54,7 @@ def array(sql_type: str, values: Iterable[Any]) -> str:
     return _ENCODERS[sql_type](values)
 
 
-class Batch:
+class UnnestedRows:
     """The shape of a batch: column names with their SQL types, in the order of the rows' fields.
 
     `Batch(task_key="bigint", topic="text").source` is what to write after FROM; it is called `r` there.
@@ -85,7 +85,7 @@ class Insert:
 
     def __init__(self, table: str, **columns: str) -> None:
         names = ", ".join(columns)
-        self._batch = Batch(**columns)
+        self._batch = UnnestedRows(**columns)
         self._texts = [sql_type in _FREE_TEXT for sql_type in columns.values()]
         self._times = [sql_type == "timestamptz" for sql_type in columns.values()]
         arrays = ", ".join(f"CAST(%({name})s AS {sql_type}[])" for name, sql_type in columns.items())

@@ -58,7 +58,7 @@ class PgNotifications:
         assert self._connection is not None, "open it first"
         if self._wake_read in _readable(self._wake_read, self._connection.fileno()):
             os.read(self._wake_read, 4096)
-        if self._lineage.left(self._connection):
+        if self._lineage.is_stale(self._connection):
             self.close()
             raise StoreUnavailable
         try:

@@ -32,7 +32,7 @@ _SUMS = sa.text("""
 """Counts what a restored database holds."""
 
 
-class Sums(NamedTuple):
+class RestoredCounts(NamedTuple):
     """How much there is; `running`: leases."""
 
     accounts: int
@@ -41,11 +41,11 @@ class Sums(NamedTuple):
     contents: int
 
 
-def begin_anew(engine: sa.Engine) -> Sums:
+def prepare_restored(engine: sa.Engine) -> RestoredCounts:
     """Makes the restored database one that replicas may use; what is in it."""
     with engine.begin() as connection:
         connection.execute(_SKIP_NUMBERS)
         connection.execute(_OPEN_A_GAP)
         connection.execute(_NOBODY_IS_CONNECTED)
         connection.exec_driver_sql("ANALYZE")
-        return Sums(*connection.execute(_SUMS).one())
+        return RestoredCounts(*connection.execute(_SUMS).one())

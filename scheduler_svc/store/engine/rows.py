@@ -16,7 +16,7 @@ from scheduler_svc.store.engine.timeouts import set_local_lock_timeout
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
-class Session:
+class Pipeline:
     """One transaction, in as few round trips as it can: on an idle machine each costs more than what it carries.
 
     What nobody waits for (BEGIN, inserts of few rows, COMMIT) is held back and goes out with the next statement, so
@@ -111,7 +111,7 @@ _DIALECT = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
 class Statements:
     """Base of the groups of statements."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Pipeline) -> None:
         self._session = session
 
     def _rows(self, statement: sa.TextClause, **parameters: Any) -> Sequence[Any]:

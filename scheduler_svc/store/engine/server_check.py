@@ -22,7 +22,7 @@ _SERVER = sa.text("""
 _log = structlog.get_logger(__name__)
 
 
-class Server(NamedTuple):
+class ServerState(NamedTuple):
     """A server as one session sees it; `role` and `database` are quoted."""
 
     major: int
@@ -36,14 +36,14 @@ def check_server(connection: Any) -> None:
     """Of the driver's connection. Raises SettingsError where it is too old, a standby, or read-only for this role."""
     with connection.cursor() as cursor:
         cursor.execute(_SERVER.text)
-        server = Server(*cursor.fetchone())
+        server = ServerState(*cursor.fetchone())
     if server.major > NEWEST:
         _log.warning("this version of PostgreSQL was not tried", action="store", found=server.major, newest=NEWEST)
     if problem := _problem(server):
         raise SettingsError([problem])
 
 
-def _problem(server: Server) -> str | None:
+def _problem(server: ServerState) -> str | None:
     if server.major < OLDEST:
         return (
             f"DATABASE_URL leads to PostgreSQL {server.major}: versions {OLDEST} to {NEWEST} are supported;"

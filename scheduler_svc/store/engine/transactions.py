@@ -28,8 +28,8 @@ from scheduler_svc.store.dispatch.waiting import WaitingTasks
 from scheduler_svc.store.dispatch.window import Window
 from scheduler_svc.store.engine import prepared
 from scheduler_svc.store.engine.connecting import defaults
-from scheduler_svc.store.engine.lineage import Lineage, OtherLine
-from scheduler_svc.store.engine.rows import Session
+from scheduler_svc.store.engine.lineage import Lineage, WrongServer
+from scheduler_svc.store.engine.rows import Pipeline
 from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases.leases import Leases, Reaper
@@ -127,7 +127,7 @@ class PgTx:
 
     def __init__(self, connection: sa.Connection, lock_timeout: float | None = None, aging: float = 0.0) -> None:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
-        self._session = Session(connection, lock_timeout)
+        self._session = Pipeline(connection, lock_timeout)
         self._aging = aging
         self.signals = CommitSignals()
 
@@ -249,9 +249,9 @@ class PgDatabase:
     def __init__(
         self,
         engine: sa.Engine,
-        told: Callable[[CommitSignals], None],
-        away: Callable[[str], None],
-        audience: WatchInterest | None = None,
+        on_commit: Callable[[CommitSignals], None],
+        on_unavailable: Callable[[str], None],
+        watch_interest: WatchInterest | None = None,
         *,
         aging: float = 0.0,
     ) -> None:
@@ -263,9 +263,9 @@ class PgDatabase:
         not there, when it is not.
         """
         self._engine = engine
-        self._told = told
-        self._away = away
-        self._audience = audience or WatchInterest()
+        self._told = on_commit
+        self._away = on_unavailable
+        self._audience = watch_interest or WatchInterest()
         self._aging = aging
 
     def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
@@ -316,7 +316,7 @@ def _is_away(error: Exception) -> bool:
 
 def _unavailable(error: Exception) -> StoreUnavailable:
     cause = _driver_error(error)
-    return StoreUnavailable(str(cause)) if isinstance(cause, OtherLine) else StoreUnavailable()
+    return StoreUnavailable(str(cause)) if isinstance(cause, WrongServer) else StoreUnavailable()
 
 
 def _why_away(error: Exception) -> str:

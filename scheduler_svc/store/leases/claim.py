@@ -31,10 +31,10 @@ from scheduler_svc.store.dispatch.ageing import AGED_HEAD, AGED_ORDER
 from scheduler_svc.store.dispatch.floors import floor
 from scheduler_svc.store.dispatch.pauses import MAY_CLAIM
 from scheduler_svc.store.engine.access_paths import payload, task
-from scheduler_svc.store.engine.batch import Batch
+from scheduler_svc.store.engine.batch import UnnestedRows
 from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, NULL_BRIEF, brief
 
-SLOTS = Batch(worker_id="text", session_key="bigint")
+SLOTS = UnnestedRows(worker_id="text", session_key="bigint")
 _HEAD = f"""
     head AS MATERIALIZED (
         SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (

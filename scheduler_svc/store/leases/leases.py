@@ -21,8 +21,8 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.access_paths import account_filter, leased, payload, task
-from scheduler_svc.store.engine.batch import Batch, array
-from scheduler_svc.store.engine.rows import Session, Statements
+from scheduler_svc.store.engine.batch import UnnestedRows, array
+from scheduler_svc.store.engine.rows import Pipeline, Statements
 from scheduler_svc.store.leases.claim import CLAIM, CLAIM_AGED, SLOTS, claimed_rows
 
 _LIVE = """
@@ -66,7 +66,7 @@ _LOCK_TIMED_OUT = sa.text(f"""
 """)
 """Locks leases whose attempt has taken too long."""
 
-_NAMED = Batch(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
+_NAMED = UnnestedRows(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
 # A lease that lives a second longer than promised need not be written again for a second: under load most states then
 # only read. What is renewed by the update is known by its rows, the rest by what stood there already. What somebody
 # else holds is waited for, or told apart.
@@ -103,7 +103,7 @@ _RENEW_FREE = sa.text(_RENEW_SQL.format(skip="SKIP LOCKED"))
 """Renews those of them that nobody else has locked."""
 
 # A revoked lease ends once a state names it no longer after having named it. What is locked, a later state comes to.
-_REFS = Batch(task_key="bigint", attempt="integer", fence="integer")
+_REFS = UnnestedRows(task_key="bigint", attempt="integer", fence="integer")
 _END_UNNAMED_REVOKED = sa.text(f"""
     DELETE FROM leases WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM leases
@@ -122,7 +122,7 @@ _NAME_REVOKED = sa.text(f"""
 """)
 """Notes revoked leases that a heartbeat names."""
 
-_CHANGE = Batch(
+_CHANGE = UnnestedRows(
     task_key="bigint",
     attempt="integer",
     fence="integer",
@@ -205,7 +205,7 @@ _STAMP_REAPER = sa.text("UPDATE reaper SET stamp = to_timestamp(:stamp), expire_
 class Leases(Statements):
     """Statements on `leases`."""
 
-    def __init__(self, session: Session, aging: float = 0.0) -> None:
+    def __init__(self, session: Pipeline, aging: float = 0.0) -> None:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
         super().__init__(session)
         self._aging = aging

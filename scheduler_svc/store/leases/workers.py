@@ -12,7 +12,7 @@ from scheduler_svc.application.records import HeartbeatAnswer, HeartbeatRow
 from scheduler_svc.domain.lease import SessionRow
 from scheduler_svc.domain.poll import POLL_TIMEOUT
 from scheduler_svc.domain.worker import DesiredState, Hello, PoolWorker
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
 # The poll that it is to be asked again for, in case it never got it; nobody waits for longer.
@@ -51,7 +51,7 @@ _OPEN = sa.text(f"""
 """)
 """Opens a session of a worker."""
 
-_HEARD = Batch(worker_id="text", session_key="bigint", unhealthy="boolean", last_error="text")
+_HEARD = UnnestedRows(worker_id="text", session_key="bigint", unhealthy="boolean", last_error="text")
 # Only the session that is open; what an old stream still says is not taken. A row that somebody has locked is read and
 # not written: a stranger's lock must not stop the renewals, and a hello that holds it ends what it does not keep.
 _HEAR = sa.text(f"""

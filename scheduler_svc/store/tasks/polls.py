@@ -11,7 +11,7 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
 from scheduler_svc.store.engine.access_paths import account_filter
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
 _RUNNING = sa.text("""
@@ -42,7 +42,7 @@ _ASK_FREE = sa.text(_ASK_SQL.format(skip="SKIP LOCKED"))
 """The same, without workers that another session has locked."""
 
 # Nothing that was not asked for is an answer: a database that was restored has numbered anew.
-_ANSWERS = Batch(worker_id="text", poll="bigint")
+_ANSWERS = UnnestedRows(worker_id="text", poll="bigint")
 _ANSWER = sa.text(f"""
     UPDATE workers AS w SET answered_poll = r.poll
     FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.answered_poll AND r.poll <= w.requested_poll
@@ -57,7 +57,7 @@ _ANSWERED = sa.text("""
 
 # An attempt that has ended and was taken up late has two ends: the later one counts. `+ 0`, lest the order be taken
 # from the index of all numbers.
-_ATTEMPTS = Batch(task_key="bigint", attempt="integer", worker_id="text")
+_ATTEMPTS = UnnestedRows(task_key="bigint", attempt="integer", worker_id="text")
 _FATES = sa.text(f"""
     SELECT worker_id, status, count(*) FROM (
         SELECT r.worker_id, CASE

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import RequestId, SubmitAccount, SubmitContext
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.history import unfolded
 
@@ -40,7 +40,7 @@ _SCHEDULED_FROM = sa.text(_PENDING.format(which=_LATER, deltas=_LATER_DELTAS))
 _KEYS = sa.text("SELECT nextval('key_seq')")
 """Draws a block of task keys."""
 
-_REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
+_REQUEST = UnnestedRows(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
 # The unique key decides between concurrent submits of one id: the later one waits for the earlier one's commit.
 _REMEMBER = sa.text(f"""
     INSERT INTO request_ids (account_id, request_id, task_key, fingerprint)

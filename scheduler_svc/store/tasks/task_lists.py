@@ -28,7 +28,7 @@ _ALL = (
 )
 
 
-class Asked(NamedTuple):
+class ListQuery(NamedTuple):
     """What a list asks for. The values are parameters: `accounts`, and for each label, from 0 on, `name0`, `value0`."""
 
     of_accounts: bool
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 
 @lru_cache(maxsize=200)
-def floors(asked: Asked) -> sa.TextClause:
+def floors(asked: ListQuery) -> sa.TextClause:
     """Finds, for each condition, the key down to which a page reads if it walks by that condition.
 
     `skipped` is one less than the tasks of a label that a page looks at, `skipped_each` that of each range.
@@ -59,7 +59,7 @@ def floors(asked: Asked) -> sa.TextClause:
     return sa.text("SELECT " + ", ".join(f"coalesce(({end}), :floor)" for end in ends))
 
 
-def keys(asked: Asked, walk: int) -> str:
+def keys(asked: ListQuery, walk: int) -> str:
     """A query of the keys from `floor` up to below `before` that match, found by this walk; the newest `limit`."""
     labels = [i for i in range(asked.labels) if i != walk]
     if walk < asked.labels:
@@ -92,7 +92,7 @@ def _has_label(of: str, i: int) -> str:
     return f"EXISTS (SELECT FROM task_labels AS y WHERE {same} OFFSET 0)"
 
 
-def _own(of: str, asked: Asked) -> list[str]:
+def _own(of: str, asked: ListQuery) -> list[str]:
     """What is asked of a task's own row, and its lease, as a condition on its key."""
     if not asked.ranges:
         return []
@@ -111,7 +111,7 @@ def _stands(status: Status) -> str:
     return f"({own} AND {_NOT_LEASED})" if status is Status.PENDING else own
 
 
-def _ranges(asked: Asked, conditions: list[str], part: str, *, leased: bool = False) -> str:
+def _ranges(asked: ListQuery, conditions: list[str], part: str, *, leased: bool = False) -> str:
     """A part of each range, of which there is one for each state and account. `leased`: a lease is not looked for.
 
     What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few.

@@ -17,11 +17,11 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, payload
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks import task_lists
 from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
-from scheduler_svc.store.tasks.task_lists import Asked
+from scheduler_svc.store.tasks.task_lists import ListQuery
 
 _LATEST = 9_223_372_036_854_775_807
 
@@ -50,7 +50,7 @@ _GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
 """Reads tasks without their requirements."""
 
 # A task that was cleaned up, as its request_id keeps it: without its payload, and no lease is left.
-_REQUESTS = Batch(account_id="bigint", request_id="text")
+_REQUESTS = UnnestedRows(account_id="bigint", request_id="text")
 _CLEANED_UP = sa.text(f"""
     SELECT {_WHOLE} FROM {_REQUESTS.source} JOIN request_ids AS q USING (account_id, request_id),
         LATERAL jsonb_populate_record(CAST(NULL AS tasks), q.cleaned_task) AS t
@@ -133,7 +133,7 @@ class TaskReads(Statements):
 
         At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
-        asked = Asked(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
+        asked = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
         values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
         for i, (name, value) in enumerate(sorted(labels.items())):
             values |= {f"name{i}": name, f"value{i}": value}
@@ -141,7 +141,7 @@ class TaskReads(Statements):
         rows = self._rows(_page(asked, walk), **values, floor=floor, limit=limit)
         return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
 
-    def _walk(self, asked: Asked, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
+    def _walk(self, asked: ListQuery, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
         """By which of its conditions a page walks, and down to which key."""
         if asked.walks < 2:  # all that it reads belongs on the page
             return 0, 0
@@ -191,7 +191,7 @@ class TaskReads(Statements):
 
 
 @lru_cache(maxsize=200)
-def _page(asked: Asked, walk: int) -> sa.TextClause:
+def _page(asked: ListQuery, walk: int) -> sa.TextClause:
     """Reads a page of tasks, without their requirements."""
     keys = task_lists.keys(asked, walk)
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")

@@ -11,7 +11,7 @@ from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.access_paths import task
-from scheduler_svc.store.engine.batch import Batch, Insert, array
+from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.payloads import PAYLOADS, stored
 
@@ -50,7 +50,7 @@ _LOCK = sa.text(
 _LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
 """The same, without tasks that another session has locked."""
 
-_ENDED = Batch(
+_ENDED = UnnestedRows(
     task_key="bigint",
     attempt="integer",
     fence="integer",

@@ -18,23 +18,23 @@ _TABLES = r"""
 _CONTENT = "SELECT count(*), coalesce(sum(('x' || left(md5(CAST(t AS text)), 15))::bit(60)::bigint), 0) FROM {} AS t"
 
 
-class Content(NamedTuple):
+class TableDigest(NamedTuple):
     """Of a table: how many rows, and a sum over all that is in them."""
 
     rows: int
     sum: int
 
 
-Contents = Mapping[str, Content]
+Digests = Mapping[str, TableDigest]
 """By table."""
 
 
-def read_contents(cursor: Any) -> Contents:
+def read_digests(cursor: Any) -> Digests:
     """Of all tables, by the driver's cursor. Reads each row."""
     cursor.execute(_FORM)
     cursor.execute(_TABLES)
     contents = {}
     for (table,) in cursor.fetchall():
         cursor.execute(_CONTENT.format(table))
-        contents[table] = Content(*map(int, cursor.fetchone()))
+        contents[table] = TableDigest(*map(int, cursor.fetchone()))
     return contents
