@@ -1,4 +1,4 @@
-"""What `backup` and `restore` may be told. Part of `scheduler_svc.backups`."""
+"""The arguments of `backup` and `restore`. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ scheduler runs, or the database is not empty and --replace is not given. But for
 
 @dataclass(frozen=True, slots=True)
 class BackupArguments:
-    """One call of either command. `over`: what is there, the file or the database, may be replaced."""
+    """The arguments of either command. `replace`: the present file, or the present database, may be replaced."""
 
     file: Path
     replace: bool
@@ -61,7 +61,7 @@ class BackupArguments:
 
 
 def read_backup(arguments: Sequence[str]) -> BackupArguments:
-    """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
+    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
     parser = _parser("backup", _BACKUP)
     parser.add_argument(
         "--overwrite", dest="over", action="store_true", default=False, help="replace FILE if it exists"
@@ -73,7 +73,7 @@ def read_backup(arguments: Sequence[str]) -> BackupArguments:
 
 
 def read_restore(arguments: Sequence[str]) -> BackupArguments:
-    """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
+    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
     parser = _parser("restore", _RESTORE)
     parser.add_argument(
         "--replace", dest="over", action="store_true", default=False, help="drop what the database holds now"

@@ -1,11 +1,11 @@
-"""What the tables of a database hold, so that two of them can be compared. Part of `scheduler_svc.backups`."""
+"""Digests of tables, by which two databases are compared. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# What a row is as text depends on these.
+# The text of a row depends on these.
 _FORM = """
     SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET bytea_output = 'hex';
     SET extra_float_digits = 1
@@ -19,7 +19,7 @@ _CONTENT = "SELECT count(*), coalesce(sum(('x' || left(md5(CAST(t AS text)), 15)
 
 
 class TableDigest(NamedTuple):
-    """Of a table: how many rows, and a sum over all that is in them."""
+    """The number of a table's rows, and a sum over their hashes."""
 
     rows: int
     sum: int
@@ -30,7 +30,7 @@ Digests = Mapping[str, TableDigest]
 
 
 def read_digests(cursor: Any) -> Digests:
-    """Of all tables, by the driver's cursor. Reads each row."""
+    """The digests of all tables, by the driver's cursor. Reads every row."""
     cursor.execute(_FORM)
     cursor.execute(_TABLES)
     contents = {}

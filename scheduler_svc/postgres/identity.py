@@ -1,6 +1,6 @@
-"""Which user runs the server, and what that user can reach.  Part of `scheduler_svc.postgres`.
+"""The user that runs the server, and what that user can reach.  Part of `scheduler_svc.postgres`.
 
-PostgreSQL refuses to run as root, so root hands it to somebody else: the owner of an existing data folder, or else
+PostgreSQL refuses to run as root, so root runs it as another user: the owner of an existing data folder, else
 `postgres` or `nobody`.
 """
 
@@ -42,10 +42,10 @@ def user_name(uid: int) -> str:
 
 
 def server_user_for(data: Path) -> ServerUser:
-    """Whoever we are; for root, the user that root hands the server of this data folder to.
+    """The current user; for root, another one that runs the server of this data folder.
 
     Raises:
-        PostgresError: we are root, and there is nobody to hand it to.
+        PostgresError: the current user is root, and there is no other user to run it.
     """
     if os.geteuid() != 0:
         return ServerUser(os.geteuid(), os.getegid())
@@ -66,7 +66,7 @@ def server_user_for(data: Path) -> ServerUser:
 def first_barrier(path: Path, identity: ServerUser) -> Path | None:
     """The folder, of `path` and those above it, that keeps another user out; None when `path` can be reached."""
     if identity.uid == os.geteuid():
-        return None  # our own doors: the kernel knows our groups better than a look at the modes
+        return None  # our own access: the kernel knows our groups, the modes alone do not
     for folder in (*reversed(path.parents), path):
         if not identity.can_search(folder.stat()):
             return folder

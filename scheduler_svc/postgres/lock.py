@@ -58,7 +58,7 @@ class FolderLock:
 
 
 def read_holder(path: Path) -> FolderHolder | None:
-    """Who signed the lock file last, without a claim to it; None where nobody has."""
+    """Who signed the lock file last, without a claim to it; None if nobody has."""
     try:
         return _holder(path.read_bytes())
     except OSError:

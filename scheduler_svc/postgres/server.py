@@ -84,7 +84,7 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id; None where there is none."""
+        """The postmaster's process id; None if there is none."""
         if self._process is not None:
             return self._process.pid
         status = ServerStatus.read(self.data)

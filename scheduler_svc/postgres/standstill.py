@@ -53,7 +53,7 @@ class Standstill:
         return self._standing_life() is not None
 
     def _standing_life(self) -> int | None:
-        """Which restart of the server this is, by its checkpointer; None where it does not stand still.
+        """Which restart of the server this is, by its checkpointer; None if it does not stand still.
 
         Each restart begins with the startup process, so a life that is seen without one has none to come.
         """

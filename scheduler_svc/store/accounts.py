@@ -21,7 +21,7 @@ _INSERT = sa.text(f"""
     RETURNING {_COLUMNS}
 """)
 """Creates an account."""
-# What is not to change is NULL.
+# NULL: unchanged.
 _UPDATE = sa.text(f"""
     UPDATE accounts SET name = coalesce(CAST(:name AS text), name),
         max_concurrent_tasks = coalesce(CAST(:max_concurrent_tasks AS integer), max_concurrent_tasks),
@@ -47,18 +47,18 @@ class Accounts(Statements):
     """Statements on `accounts`."""
 
     def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
-        """Makes an account; the database gives its id."""
+        """Creates an account; the database assigns its id."""
         row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight, **asdict(quotas))
         assert row is not None
         return Account(*row)
 
     def update(self, account_id: int, change: AccountChange) -> Account | None:
-        """Changes an account; returns it as it is then."""
+        """Changes an account; returns the result, or None if there is no such account."""
         row = self._row(_UPDATE, account_id=account_id, **asdict(change))
         return None if row is None else Account(*row)
 
     def get(self, account_id: int) -> Account | None:
-        """One account."""
+        """Returns None if there is no such account."""
         row = self._row(_GET, account_id=account_id)
         return None if row is None else Account(*row)
 

@@ -135,6 +135,6 @@ class Changes(Statements):
         return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
 
     def cleaned_to(self, account_id: int) -> int:
-        """The highest number among an account's deleted moves; 0 where there are none."""
+        """The highest number among an account's deleted moves; 0 if there are none."""
         row = self._row(_CLEANED_TO, account_id=account_id)
         return int(row[0]) if row else 0

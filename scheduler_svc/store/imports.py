@@ -152,7 +152,7 @@ class Imports(Statements):
         return [row[0] for row in self._rows(_NEXT_ACCOUNT_IDS, count=count)]
 
     def insert_accounts(self, rows: Sequence[ImportedAccountRow]) -> None:
-        """Makes accounts under ids that are known."""
+        """Makes accounts under given ids."""
         if rows:
             ids, names, active, times = zip(*rows, strict=True)
             self._run(
@@ -194,7 +194,7 @@ _PATIENCE = sa.text("SET lock_timeout = '5s'")
 
 @contextmanager
 def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
-    """While it is entered no other import runs on this database. Raises ImportRefused where one does.
+    """While it is entered no other import runs on this database. Raises ImportRefused if one does.
 
     One that was killed a moment ago may still seem to run: it is waited for. `engine` must not pool, since the lock
     lasts as long as its session.

@@ -76,7 +76,7 @@ class Sweeps(Statements):
         return [(content_id, made) for content_id, made in self._rows(_CONTENTS, after=after, limit=limit)]
 
     def forget_workers(self, age: timedelta, limit: int) -> int:
-        """Deletes workers that were not heard of for so long and hold no lease; returns how many."""
+        """Deletes workers without a heartbeat for so long that hold no lease; returns how many."""
         return self._run(_FORGET_WORKERS, age=age.total_seconds(), limit=limit)
 
     def forget_imports(self, age: timedelta, limit: int) -> int:

@@ -68,8 +68,8 @@ class SystemStatements(Statements):
     """Statements on `replicas`, and on PostgreSQL's own views."""
 
     def announce(self, replica: ReplicaState) -> None:
-        """Says how a replica stands; forgets those that were not heard of for a day."""
-        lanes = {name: {key: getattr(lane, key) for key in _TOLD} for name, lane in replica.lanes.items()}
+        """Says how a replica stands; deletes those without a heartbeat for a day."""
+        lanes = {name: {key: getattr(lane, key) for key in _STORED} for name, lane in replica.lanes.items()}
         self._run(
             _ANNOUNCE,
             scheduler_id=replica.scheduler_id,
@@ -80,11 +80,11 @@ class SystemStatements(Statements):
         )
 
     def withdraw(self, scheduler_id: str) -> None:
-        """The replica ends."""
+        """Deletes the row of a replica that ends."""
         self._run(_WITHDRAW, scheduler_id=scheduler_id)
 
     def replicas(self) -> list[ReplicaState]:
-        """Those heard of within the last hour, by id."""
+        """The replicas with a heartbeat within the last hour, by id."""
         return [_replica(row) for row in self._rows(_REPLICAS)]
 
     def database(self) -> DatabaseState:
@@ -100,12 +100,12 @@ class SystemStatements(Statements):
         return [LockHolder(*row) for row in self._rows(_LONG_LOCKS, seconds=seconds)]
 
 
-_TOLD = ("oldest", "waiting", "set_aside")
-"""What others are told of a lane."""
+_STORED = ("oldest", "waiting", "set_aside")
+"""What a replica stores of a lane."""
 
 
 def _replica(row: Any) -> ReplicaState:
     """A row as another version may have stored it: with more said of its lanes, or with less."""
     scheduler_id, version, start_time, heartbeat_time, serving, stored = row
-    lanes = {name: LaneState(**{key: lane[key] for key in _TOLD if key in lane}) for name, lane in stored.items()}
+    lanes = {name: LaneState(**{key: lane[key] for key in _STORED if key in lane}) for name, lane in stored.items()}
     return ReplicaState(scheduler_id, version, start_time, heartbeat_time, serving, lanes)

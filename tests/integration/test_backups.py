@@ -114,13 +114,13 @@ def test_a_restore_brings_back_what_was_and_makes_it_usable(backed_up: Site) -> 
 
 
 def test_a_database_that_is_not_empty_is_not_replaced_unasked(backed_up: Site) -> None:
-    with pytest.raises(CannotRestore, match="not empty: say --replace"):
+    with pytest.raises(CannotRestore, match="not empty: use --replace"):
         backed_up.restore(replace=False)
     assert backed_up.names() == ["before", "after"]
 
 
 def test_whoever_is_connected_is_named(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler_svc.backups.restore.LEAVE", 0.0)
+    monkeypatch.setattr("scheduler_svc.backups.restore.DISCONNECT_TIMEOUT", 0.0)
     with backed_up.connect() as other:
         other.execute(sa.text("SET application_name = 'contentgen'"))
         pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
@@ -215,14 +215,14 @@ def test_what_is_no_backup_is_told(site: Site) -> None:
     with pytest.raises(CannotRestore, match=r"can't be read: No such file"):
         site.restore()
     site.file.write_text("PostgreSQL database dump")
-    with pytest.raises(CannotRestore, match="is no backup"):
+    with pytest.raises(CannotRestore, match="is not a backup"):
         site.restore()
 
 
 def test_a_dump_of_another_database_is_told(site: Site, empty_db_url: str) -> None:
     follower = DumpProgress(site.progress, site.file)
     run(site.programs.newest("pg_dump"), "-Fc", f"--file={site.file}", url=empty_db_url, follower=follower)
-    with pytest.raises(CannotRestore, match=r"some other database: it has no table alembic_version, tasks, leases"):
+    with pytest.raises(CannotRestore, match=r"another database: it has no table alembic_version, tasks, leases"):
         site.restore()
 
 
@@ -273,7 +273,7 @@ def test_a_user_who_may_not_make_databases_is_told(backed_up: Site) -> None:
     try:
         poor = sa.make_url(backed_up.url).set(username="poor").render_as_string(hide_password=False)
         found = read_archive(backed_up.file, backed_up.programs)
-        with pytest.raises(CannotRestore, match="may not make databases"):
+        with pytest.raises(CannotRestore, match="may not create databases"):
             restore(poor, found, backed_up.programs, backed_up.progress, replace=True)
     finally:
         backed_up.sql("DROP ROLE poor")

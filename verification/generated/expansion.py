@@ -32,7 +32,7 @@ _FILES = sa.text(
 
 
 def main() -> int:
-    """The exit status: 0 where each only expands, else 1 with what does not on the standard output."""
+    """The exit status: 0 if each only expands, else 1 with what does not on the standard output."""
     with throwaway_server() as server:
         engine = sa.create_engine(server.url(), poolclass=sa.NullPool)
         faults = check(engine, MIGRATIONS)

@@ -180,7 +180,7 @@ class Contents(Statements):
             self._run(_DELETE, ids=array("bigint", content_ids))
 
     def decide(self, content_id: int, outcome: ReviewStatus, comment: str) -> Content | None:
-        """The content after its review; None where there is no such content, or it does not wait for one."""
+        """The content after its review; None if there is no such content, or it does not wait for one."""
         row = self._row(_DECIDE, content_id=content_id, outcome=outcome.value, comment=comment)
         return None if row is None else _content(row)
 
@@ -205,7 +205,7 @@ class Contents(Statements):
         return [_entry(row) for row in self._rows(statement, **named, limit=limit, lease=lease.total_seconds())]
 
     def end_claim(self, content_id: int, claim_id: str, publication: Publication) -> PoolEntry | None:
-        """The entry after its publication; None where this claim does not hold it."""
+        """The entry after its publication; None if this claim does not hold it."""
         status, error = publication
         row = self._row(_END_CLAIM, content_id=content_id, claim_id=claim_id, status=status.value, error=error)
         return None if row is None else _entry(row)

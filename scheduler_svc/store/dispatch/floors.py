@@ -3,10 +3,9 @@
 A deleted entry stays in its index for as long as any transaction on the server could see its row, and a backup's lasts
 for hours. What looks for the first tag would read all of them. So it begins at the floor.
 
-Nothing is hidden below: tags are given from the virtual time on, which is never below the floor, and who gives them
-holds a lock, shared, from before it reads the virtual time until its commit. The floor is raised under the same lock,
-exclusive: then no tag is on its way. The version before knows neither, so a look from time to time lowers a floor that
-hides something.
+No task is hidden below a floor: tags are assigned from the virtual time on, which is never below the floor, under a
+shared lock that is held from before the virtual time is read until the commit. The floor is raised under the same lock,
+exclusive, so no tag is being assigned then. A periodic check lowers a floor that hides a task nevertheless.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def floor(priority: str) -> str:
 
 
 def virtual_time(priority: str) -> str:
-    """The virtual time of a priority: the smallest tag that waits, or the largest finish where none does."""
+    """The virtual time of a priority: the smallest tag that waits, or the largest finish if none waits."""
     return f"""coalesce(
         (SELECT w.tag FROM ready AS w WHERE w.priority = {priority} AND w.tag >= {floor(priority)}
             ORDER BY w.tag LIMIT 1),
@@ -59,12 +58,12 @@ class Floors(Statements):
     """Statements on `ready_floors`."""
 
     def rise(self) -> bool:
-        """Raises each floor to the virtual time; False where it can't, for tags are being given."""
+        """Raises each floor to the virtual time; returns False if a transaction is assigning tags."""
         free = self._row(_NO_TAG_IS_GIVEN)[0]
         if free:
             self._run(_RAISE)
         return bool(free)
 
     def uncover(self) -> int:
-        """Lowers floors that hide something; returns how many did. It reads all that is dead below them."""
+        """Lowers floors that hide a task; returns how many. Reads all dead entries below them."""
         return self._run(_LOWER)

@@ -47,11 +47,11 @@ class StartQuotas(Statements):
     """Statements on `start_quotas`."""
 
     def add(self, account_id: int) -> None:
-        """Counts the account's starts from now on, unless they are counted already."""
+        """Counts the account's starts from now on. Idempotent."""
         self._run(_ADD, account_id=account_id)
 
     def remove(self, account_id: int) -> None:
-        """Forgets what was counted."""
+        """Stops counting the account's starts."""
         self._run(_REMOVE, account_id=account_id)
 
     def count(self, account_id: int, more: int, starts: Sequence[Starts]) -> None:
@@ -61,7 +61,7 @@ class StartQuotas(Statements):
         self._run(_COUNT, account_id=account_id, more=more, times=times, counts=counts)
 
     def give_back(self, tags: Mapping[int, int]) -> None:
-        """So many tasks of each account were taken out with a tag, and will not start."""
+        """Notes how many tasks of each account were removed with a tag, and will not start."""
         self._run(_GIVE_BACK, **_TAGS.bind(sorted(tags.items())))
 
     def reopened(self) -> list[int]:

@@ -172,6 +172,6 @@ class WaitingTasks(Statements):
         return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
 
     def next_due(self) -> float | None:
-        """Seconds until the next one is due (negative: it is); None where none waits."""
+        """Seconds until the next one is due (negative: it is); None if none waits."""
         row = self._row(_NEXT_DUE)
         return None if row is None else float(row[0])

@@ -97,7 +97,7 @@ _WAITLIST_AGED = sa.text(
 )
 """The same with the waits of its oldest tasks, where priorities rise with the wait."""
 
-# Locks what it can have of them; an account is held by somebody else where it can't have all.
+# Locks the rows that are free; another session holds an account if it can't lock all of its rows.
 _HELD = sa.text("""
     WITH free AS MATERIALIZED (
         SELECT account_id, priority FROM shares WHERE account_id = ANY(CAST(:accounts AS bigint[]))
@@ -114,8 +114,8 @@ _MOVE_FINISH = """
 """.format(**_GIVEN)
 _TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CAST(:weight AS float8)"
 _LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
-# What is locked is just being cancelled. The rows are locked, so that their places hold still; by their keys a plan
-# from when nothing waited would compare all that waits with each of them.
+# Locked rows are being cancelled. The rows are locked, so their ctid is stable; by their keys, a plan from when nothing
+# waited would compare all waiting tasks with each of them.
 _LET_IN = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT place, {_TAG.format(order="task_key")} AS tag FROM (
@@ -126,7 +126,7 @@ _LET_IN = sa.text(f"""
     UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
 """)
 """Assigns tags to the oldest tasks without one."""
-# The last ones of the window; a claim that is under way is waited for, and then has what it took.
+# The last tasks of the window. A claim under way is waited for, and keeps what it took.
 _UNTAG = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT w.task_key FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
@@ -140,7 +140,7 @@ _UNTAG = sa.text(f"""
     UPDATE ready SET tag = NULL WHERE task_key = ANY(ARRAY(SELECT task_key FROM held))
 """)
 """Removes the tags of the last tasks."""
-# What is locked is just being claimed or cancelled.
+# Locked rows are being claimed or cancelled.
 _RENEW = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT place, {_TAG.format(order="tag, task_key")} AS tag FROM (
@@ -190,20 +190,20 @@ class Window(Statements):
         self._aging = aging
 
     def close(self, account_id: int) -> None:
-        """From now on nothing of the account gets a tag, until it is settled."""
+        """Closes the account: its tasks get no tag until it is settled."""
         self._run(_CLOSE, account_id=account_id)
 
     def lock(self, account_id: int) -> None:
-        """Waits for who else adds to this account's tasks or lets them in, and keeps them out; tags may be given."""
+        """Locks the account against others who add to its tasks or assign tags; tags may be assigned then."""
         self._session.hold_back(ASSIGN_TAGS, {})
         self._run(_LOCK, account_id=account_id)
 
     def locked(self, accounts: Collection[int]) -> set[int]:
-        """Those of these accounts whose rows somebody else holds; the others are locked, as by `lock`."""
+        """Those of these accounts whose rows another session has locked; the others are locked, as by `lock`."""
         return {row[0] for row in self._rows(_HELD, accounts=array("bigint", accounts))}
 
     def account_queue(self, account_id: int, most: int) -> AccountQueue | None:
-        """What waits of an account, untagged tasks counted up to `most` a priority; None where nothing ever did."""
+        """What waits of an account, untagged tasks counted up to `most` a priority; None if nothing ever did."""
         aged = {"aging": self._aging} if self._aging else {}
         rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, most=most, **aged)
         if not rows:
@@ -213,19 +213,19 @@ class Window(Statements):
         return AccountQueue(weight, limit, paused, leases, flows, _quota(*quota), self._aging)
 
     def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
-        """Gives the oldest `count` without a tag one, from `start` on; returns how many there were."""
+        """Assigns tags to the oldest `count` tasks without one, from `start` on; returns how many."""
         return self._run(_LET_IN, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
 
     def untag(self, account_id: int, priority: int, count: int) -> int:
-        """Takes the tags of the last `count` away; returns how many were not claimed meanwhile."""
+        """Removes the tags of the last `count` tasks; returns how many were not claimed meanwhile."""
         return self._run(_UNTAG, account_id=account_id, priority=priority, count=count)
 
     def renew(self, account_id: int, priority: int, start: float, weight: float) -> int:
-        """Gives all that have a tag a new one, from `start` on, in the order that they have."""
+        """Assigns new tags to all tasks that have one, from `start` on, in the same order."""
         return self._run(_RENEW, account_id=account_id, priority=priority, start=start, weight=weight)
 
     def mark(self, account_id: int, flows: Sequence[FlowMark], *, closed: bool) -> None:
-        """Says how each priority stands, and whether the account is closed."""
+        """Stores how each priority stands, and whether the account is closed."""
         self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(flows))
 
     def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
@@ -240,7 +240,7 @@ class Window(Statements):
 def _quota(
     most: int, now: datetime, let_in: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
 ) -> StartQuota | None:
-    """Nothing is counted yet where there is no row."""
+    """Returns None if the account has no quota."""
     if not most:
         return None
     starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]

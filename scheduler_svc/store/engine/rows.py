@@ -17,11 +17,11 @@ BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 class Pipeline:
-    """One transaction, in as few round trips as it can: on an idle machine each costs more than what it carries.
+    """One transaction, in as few round trips as possible: on an idle machine one costs more than its statement.
 
-    What nobody waits for (BEGIN, inserts of few rows, COMMIT) is held back and goes out with the next statement, so
-    that every statement sees what came before it. The connection itself commits each script that it is sent. On an
-    engine whose option `prepares` is set, each statement is planned once a connection.
+    Statements without a result (BEGIN, inserts of few rows, COMMIT) are held back and sent with the next one, so every
+    statement sees what came before it. The connection itself is in autocommit mode. On an engine with the option
+    `prepares`, each statement is planned once a connection.
     """
 
     def __init__(self, connection: sa.Connection, lock_timeout: float | None = None) -> None:
@@ -30,7 +30,7 @@ class Pipeline:
         self._begin = [BEGIN] if lock_timeout is None else [BEGIN, set_local_lock_timeout(lock_timeout)]
         self._held_back = list(self._begin)
         self.committing = False
-        """Whether a commit is under way or over: how one that fails went is unknown."""
+        """Whether a commit was sent: if it fails, its outcome is unknown."""
         self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
 
     def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
@@ -39,7 +39,7 @@ class Pipeline:
         return self._send()
 
     def execute_alone(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
-        """Runs the one statement that is the whole transaction: it commits by itself."""
+        """Runs a statement that is the whole transaction, and commits by itself."""
         assert self._held_back == [BEGIN], "it is the whole transaction, with the connection's own lock time-out"
         self._held_back = []
         self.hold_back(statement, parameters)
@@ -49,7 +49,7 @@ class Pipeline:
         return result
 
     def insert(self, insert: Insert, rows: Sequence[Sequence[Any]]) -> None:
-        """Inserts rows: many at once by COPY, few later, with what else is held back."""
+        """Inserts rows: many at once by COPY; few are held back."""
         if not rows:
             return
         if len(rows) < COPY_FROM:
@@ -72,7 +72,7 @@ class Pipeline:
             self._held_back.append(cursor.mogrify(sql, parameters).decode())
 
     def commit(self) -> None:
-        """Sends what is still held back, and commits. A transaction without statements never began."""
+        """Sends what is held back, and commits. Sends nothing for a transaction without statements."""
         if self._held_back != self._begin:
             self.committing = True
             self._held_back.append("COMMIT")

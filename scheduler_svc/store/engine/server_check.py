@@ -33,7 +33,7 @@ class ServerState(NamedTuple):
 
 
 def check_server(connection: Any) -> None:
-    """Of the driver's connection. Raises SettingsError where it is too old, a standby, or read-only for this role."""
+    """Of the driver's connection. Raises SettingsError if it is too old, a standby, or read-only for this role."""
     with connection.cursor() as cursor:
         cursor.execute(_SERVER.text)
         server = ServerState(*cursor.fetchone())

@@ -1,4 +1,4 @@
-"""Leases: claim, renewal, change, end. Every write names lease and attempt; zero rows is an answer, never ignored."""
+"""Leases: renewal, change, end. Every write is fenced by lease and attempt; the caller checks the number of rows."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ _LOCK_OF_WORKER = sa.text(f"{_OF_WORKER.text} FOR UPDATE")
 _LOCK_FREE_OF_WORKER = sa.text(f"{_OF_WORKER.text} FOR UPDATE SKIP LOCKED")
 """Locks those of a worker's leases that nobody else has locked."""
 
-# Judged by the start of the transaction. What is locked is just being renewed or ended, or a stranger holds it: the
-# next tick comes back to it, and a renewal that holds it comes before the reaper (rule 11).
+# Judged by the start of the transaction. Locked rows are being renewed or ended, or another session holds
+# them: the next tick retries them, and a renewal wins over the reaper (rule 11).
 _LOCK_EXPIRED = sa.text(
     f"""SELECT {_LIVE} FROM leases
     WHERE expire_time < now() AND account_id <> ALL(CAST(:but AS bigint[]))
     ORDER BY task_key LIMIT :limit FOR UPDATE SKIP LOCKED"""
 )
 """Locks expired leases."""
-# Past its own timeout since it was taken into a slot; or not taken into one for that long and a lease time more. What
-# ran out is lost, however long it took.
+# Past its own timeout since it was taken into a slot; or not taken into one for that long and a lease time more. An
+# expired lease is lost, however long it took.
 _LOCK_TIMED_OUT = sa.text(f"""
     SELECT {_LIVE} FROM leases
     WHERE NOT revoked AND coalesce(accept_time, claim_time + make_interval(secs => CAST(:ttl AS float8)))
@@ -67,9 +67,8 @@ _LOCK_TIMED_OUT = sa.text(f"""
 """Locks leases whose attempt has taken too long."""
 
 _NAMED = UnnestedRows(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
-# A lease that lives a second longer than promised need not be written again for a second: under load most states then
-# only read. What is renewed by the update is known by its rows, the rest by what stood there already. What somebody
-# else holds is waited for, or told apart.
+# A lease that lives a second longer than promised need not be written again for a second: under load most
+# heartbeats then only read. Rows that another session has locked are waited for, or skipped and reported.
 _RENEW_SQL = f"""
     WITH mine AS MATERIALIZED (
         SELECT l.* FROM {_NAMED.source}, LATERAL (
@@ -102,7 +101,8 @@ _RENEW = sa.text(_RENEW_SQL.format(skip=""))
 _RENEW_FREE = sa.text(_RENEW_SQL.format(skip="SKIP LOCKED"))
 """Renews those of them that nobody else has locked."""
 
-# A revoked lease ends once a state names it no longer after having named it. What is locked, a later state comes to.
+# A revoked lease ends when a heartbeat that follows one that named it names it no longer. Locked rows are left to a
+# later heartbeat.
 _REFS = UnnestedRows(task_key="bigint", attempt="integer", fence="integer")
 _END_UNNAMED_REVOKED = sa.text(f"""
     DELETE FROM leases WHERE task_key = ANY(ARRAY(
@@ -132,7 +132,7 @@ _CHANGE = UnnestedRows(
     step="text",
     message="text",
 )
-# The rows are locked, so that their places hold still.
+# The rows are locked, so their ctid is stable.
 _UPDATE = sa.text(f"""
     UPDATE leases AS l SET
         accept_time = CASE WHEN r.accepted THEN coalesce(l.accept_time, now()) ELSE l.accept_time END,
@@ -163,7 +163,7 @@ _COMPLETED = f"""
         t.schedule_time, t.auto_approve
 """
 # `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
-# The fence of a result: the lease goes and the task completes, or neither. Whoever gets a row back owns the task.
+# The fence of a result: the lease is deleted and the task completes, or neither.
 _COMPLETE = sa.text(f"""
     WITH gone AS (
         DELETE FROM leases WHERE {_THESE} AND NOT revoked
@@ -231,22 +231,22 @@ class Leases(Statements):
         return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]
 
     def lock_of_worker(self, worker_id: str, *, skip_locked: bool = False) -> list[LiveLease]:
-        """The same, locked; `skip_locked`: without those that somebody else holds."""
+        """The same, locked; `skip_locked`: without those that another session has locked."""
         statement = _LOCK_FREE_OF_WORKER if skip_locked else _LOCK_OF_WORKER
         return [_live(row) for row in self._rows(statement, worker_id=worker_id)]
 
     def lock_expired(self, limit: int, but: Collection[int] = ()) -> list[LiveLease]:
-        """Leases that ran out, locked; without those that somebody else holds, or of the accounts `but`."""
+        """Expired leases, locked; without those that another session has locked, or of the accounts `but`."""
         return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit, but=array("bigint", but))]
 
     def lock_timed_out(self, ttl: float, limit: int, scope: Scope, but: Collection[int] = ()) -> list[LiveLease]:
-        """Leases whose run, or whose wait for a slot, has taken too long; locked, and without the same."""
+        """Leases whose attempt, or whose wait for a slot, has taken too long; locked, and without the same."""
         accounts = account_filter(scope)
         found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
         return [_live(row) for row in found]
 
     def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
-        """Renews what is live and its worker's own; `skip_locked`: but for what somebody else holds."""
+        """Renews what is live and its worker's own; `skip_locked`: except what another session has locked."""
         outcome = RenewalResult(set(), set())
         for *ref, skipped in self._rows(_RENEW_FREE if skip_locked else _RENEW, ttl=ttl, **_NAMED.bind(named)):
             if not skipped:
@@ -267,15 +267,15 @@ class Leases(Statements):
         return self._run(_UPDATE, **_CHANGE.bind(rows))
 
     def delete(self, refs: Sequence[LeaseRef]) -> int:
-        """Removes leases that ended; returns how many went, which must be all."""
+        """Deletes leases that ended; returns how many, which must be all."""
         return self._run(_DELETE, **_REFS.bind(refs))
 
     def revoke(self, refs: Sequence[LeaseRef]) -> int:
-        """Marks leases as revoked: they bar their tasks until their worker lets go or they expire."""
+        """Revokes leases: they bar their tasks until their worker releases them or they expire."""
         return self._run(_REVOKE, **_REFS.bind(refs))
 
     def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
-        """Completes the tasks of these leases, which must be all; `late` ones have run out."""
+        """Completes the tasks of these leases; returns them, which must be all. `late`: the leases have expired."""
         rows = self._rows(_COMPLETE_LATE if late else _COMPLETE, **_REFS.bind(refs))
         return [CompletedTask(*row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Workers: their sessions, what they said last, and what is wanted of them."""
+"""Workers: their sessions, last heartbeats and desired states."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Workers(Statements):
     """Statements on `workers`."""
 
     def lock(self, worker_id: str) -> SessionRow | None:
-        """The worker's session, locked against claims and other hellos; None where it has never had one."""
+        """The worker's session, locked against claims and other hellos; None if it has never had one."""
         row = self._row(_LOCK, worker_id=worker_id)
         return None if row is None else SessionRow(row[0], row[1], row[2], float(row[3]), row[4])
 
@@ -146,24 +146,24 @@ class Workers(Statements):
         return None if row is None else (row[0], DesiredState(*row[1:]))
 
     def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]:
-        """Notes states; returns what is wanted, by session. Sessions that are missing have been replaced."""
+        """Stores heartbeats; returns the desired states, by session. Sessions that are missing have been replaced."""
         found = self._rows(_HEAR, **_HEARD.bind(rows))
         return {session: HeartbeatAnswer(DesiredState(*wanted), revoked) for session, *wanted, revoked in found}
 
     def set_draining(self, worker_id: str, session_key: int) -> None:
-        """The worker said that it takes nothing new."""
+        """Notes that the worker takes no more leases."""
         self._run(_DRAINING, worker_id=worker_id, session_key=session_key)
 
     def close(self, worker_id: str, session_key: int) -> None:
-        """The session's stream is gone; its leases live on."""
+        """Notes that the session's stream has ended; its leases live on."""
         self._run(_CLOSE, worker_id=worker_id, session_key=session_key)
 
     def want_drain(self, worker_id: str) -> int:
-        """Records that the worker should drain; 0 where there is no such worker."""
+        """Records that the worker should drain; 0 if there is no such worker."""
         return self._run(_WANT_DRAIN, worker_id=worker_id)
 
     def want_slots(self, worker_id: str, slots: int) -> int:
-        """Records how many slots the worker should have; 0 where there is no such worker."""
+        """Records how many slots the worker should have; 0 if there is no such worker."""
         return self._run(_WANT_SLOTS, worker_id=worker_id, slots=slots)
 
     def identities(self, workers: Sequence[str]) -> dict[str, str]:
@@ -171,7 +171,7 @@ class Workers(Statements):
         return dict(self._rows(_IDENTITIES, workers=array("text", workers)))
 
     def get(self, worker_id: str, ttl: float) -> PoolWorker | None:
-        """One worker; silent for longer than `ttl` counts as not connected."""
+        """One worker; one without a heartbeat for `ttl` seconds counts as disconnected."""
         row = self._row(_GET, worker_id=worker_id, ttl=ttl)
         return None if row is None else _worker(row)
 
@@ -181,7 +181,7 @@ class Workers(Statements):
         return connected, active
 
     def list(self, ttl: float, after: str, limit: int) -> list[PoolWorker]:
-        """Workers with ids above `after` that were heard of within the last hour, by their ids."""
+        """Workers with ids above `after` with a heartbeat within the last hour, by their ids."""
         return [_worker(row) for row in self._rows(_LIST, ttl=ttl, after=after, limit=limit)]
 
 

@@ -44,7 +44,7 @@ FORBIDDEN = (pg_errors.InsufficientPrivilege, pg_errors.InvalidSchemaName)
 
 
 def check_may_serve(connection: sa.Connection) -> None:
-    """Raises SettingsError where the role lacks a right that serving needs, with what to grant."""
+    """Raises SettingsError if the role lacks a right that serving needs, with what to grant."""
     _check(connection, "serve this database", _needed())
 
 

@@ -88,7 +88,7 @@ class Polls(Statements):
     def ask(self, workers: Collection[str], *, skip_locked: bool = False) -> int:
         """Records that these workers are asked; returns the poll's number.
 
-        `skip_locked`: but for those whose row somebody else holds.
+        `skip_locked`: except those whose row another session has locked.
         """
         number: int = self._row(_ASK_FREE if skip_locked else _ASK, workers=array("text", workers))[0]
         return number

@@ -184,7 +184,7 @@ class TaskReads(Statements):
         return found
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:
-        """How long the oldest pending task waits; None where none does."""
+        """How long the oldest pending task waits; None if none does."""
         named = accounts(scope)
         row = self._row(_OLDEST_OF_ACCOUNTS if named else _OLDEST_OF_ALL, **named)
         return None if row is None else timedelta(seconds=float(row[0]))

@@ -80,14 +80,14 @@ _END_ATTEMPTS = sa.text(f"""
 """)
 """Ends attempts that did not complete, and moves their tasks."""
 
-# Only a task that waits: the caller has removed it from where it waited.
+# The caller has removed the task from `ready` or `delayed`.
 _CANCEL_WAITING = sa.text(f"""
     UPDATE tasks SET status = {Status.CANCELLED}, end_time = now(), error = CAST(:error AS jsonb)
     WHERE task_key = :task_key AND status = {Status.PENDING}
 """)
 """Cancels a task that waits."""
 
-# Only from the state that the caller saw under the row's lock.
+# Only from the state that the caller read under the row's lock.
 _RETRY = sa.text(f"""
     UPDATE tasks SET status = {Status.PENDING}, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0,
         deferrals = 0
@@ -110,7 +110,7 @@ class Tasks(Statements):
         return self._decisions(_PEEK, keys)
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
-        """The same, each row locked, in the order of the keys; `skip_locked`: without those that others hold."""
+        """The same, each row locked in the order of the keys; `skip_locked`: without rows that are locked already."""
         return self._decisions(_LOCK_FREE if skip_locked else _LOCK, keys)
 
     def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
@@ -118,7 +118,7 @@ class Tasks(Statements):
         return {row[0]: task_row(row) for row in found}
 
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
-        """Writes how attempts ended other than completed; returns how many rows moved, which must be all."""
+        """Ends attempts that did not complete; returns how many rows changed, which must be all."""
         return self._run(_END_ATTEMPTS, **_ENDED.bind(rows))
 
     def cancel_waiting(self, task_key: int, error: str) -> int:
