@@ -76,12 +76,13 @@ PATH="$(VENV)/bin:$$PATH" $(PY) -m grpc_tools.protoc -Iprotos \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 endef
 
-verify: $(STAMP) ## stubs, schema and state diagram are what their sources say
+verify: $(STAMP) ## stubs, schema, state diagram and statements are what their sources say
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
 	  diff -ru -x __pycache__ -x __init__.py contentgen/v1 "$$tmp/contentgen/v1" && echo 'the stubs are what protoc makes of the protos'
 	@$(PY) -m verification.generated.schema
 	@$(PY) -m verification.generated.expansion
 	@$(PY) -m verification.generated.diagram
+	@$(PY) -m verification.generated.statements
 
 # Not part of .ci/run: it asks a public database, which a build machine need not reach. What that can't say is a failure.
 audit: ## look for known vulnerabilities in what is locked

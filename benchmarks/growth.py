@@ -31,8 +31,8 @@ _CANCELLED = """
 """
 _WORKERS = """
     INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
-        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
-        wanted_drain)
+        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
+        desired_drain)
     SELECT 'worker-' || n || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name', '1.0.0', 4,
         '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', true, false, now(),
         now() + interval '1 h', false

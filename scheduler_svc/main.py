@@ -38,10 +38,11 @@ from scheduler_svc.config import (
 )
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
-from scheduler_svc.store.engine.line_file import LineFile
 from scheduler_svc.store.engine.lineage import Lineage
+from scheduler_svc.store.engine.lineage_file import LineageFile
 from scheduler_svc.store.engine.session_check import check_sessions
-from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, check_rights, migrate
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema
+from scheduler_svc.store.schema.migrate import MigrationStuck, check_rights, migrate
 
 SUPERVISE_INTERVAL = 0.5
 MIN_OPEN_FILES = 16_384
@@ -79,7 +80,7 @@ def main() -> None:
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
         _serve(settings)
-    except (SettingsError, PostgresError, SchemaTooNew) as error:
+    except (SettingsError, PostgresError, UnsupportedSchema) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
     except MigrationStuck as error:
@@ -91,8 +92,8 @@ def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
-        lineage = Lineage(None if postgres else LineFile(settings.data_dir, url))
-        lineage.look(url)
+        lineage = Lineage(None if postgres else LineageFile(settings.data_dir, url))
+        lineage.probe(url)
         if not postgres:
             check_sessions(url, lineage)
         migrate(url, lineage)

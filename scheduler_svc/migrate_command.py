@@ -20,7 +20,8 @@ from scheduler_svc.config import (
 )
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.engine.session_check import check_sessions
-from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, migrate, scripts
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema
+from scheduler_svc.store.schema.migrate import MigrationStuck, migrate, scripts
 
 DONE = 0
 FAILED = 1
@@ -46,7 +47,7 @@ def migrate_command(arguments: Sequence[str]) -> int:
         _run(arguments)
     except UsageError as error:
         return _told(error, USAGE)
-    except (SettingsError, PostgresError, SchemaTooNew) as error:
+    except (SettingsError, PostgresError, UnsupportedSchema) as error:
         return _told(error, EXIT_STATUS)
     except MigrationStuck as error:
         return _told(error, FAILED)

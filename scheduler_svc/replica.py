@@ -59,9 +59,9 @@ from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.engine.lineage import Lineage
-from scheduler_svc.store.engine.maintenance import PgMaintenance
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase
+from scheduler_svc.store.sweeps import PgMaintenance
 
 MAX_GROUP_WEIGHT = 2_000
 """Tasks or updates of one group, or a little more."""
@@ -293,7 +293,7 @@ class Replica:
 
     async def _check_servers(self) -> float:
         """Notices a standby that was promoted while this replica's connections to the old primary live on."""
-        await asyncio.to_thread(self._lineage.look, self._url)
+        await asyncio.to_thread(self._lineage.probe, self._url)
         return SERVERS_INTERVAL
 
     def _reaper_settings(self) -> ReaperSettings:

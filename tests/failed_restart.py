@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from scheduler_svc.postgres.pidfile import ServerStatus
+from scheduler_svc.postgres.server_files import ServerStatus
 from tests.waiting import wait_until
 
 _WITHIN = 15.0

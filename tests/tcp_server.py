@@ -12,7 +12,7 @@ from typing import Self
 
 from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
 from scheduler_svc.postgres.folders import make_private
-from scheduler_svc.postgres.identity import identity_for
+from scheduler_svc.postgres.identity import server_user_for
 from tests.cluster import server_folder
 from tests.contract.certificates import make_certificates
 
@@ -35,7 +35,7 @@ class TcpServer:
         self.port = port
         self._folder = folder
         self._data = folder / "data"
-        self._identity = identity_for(self._data)
+        self._identity = server_user_for(self._data)
         self._bindir = runnable_bindir(bindir or find_bindir(), self._identity, folder)
         self._settings = _SETTINGS | {"port": str(port)}
         if tls:

@@ -1,4 +1,4 @@
-"""What a backup says of itself before anything is done with it. Part of `scheduler_svc.backups`."""
+"""Reads what a backup file is, before it is restored. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -7,58 +7,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler_svc.backups.programs import ProgramFailed, Programs
-from scheduler_svc.store.schema.compatibility import Declared
+from scheduler_svc.store.schema.compatibility import Declaration
 
 _MAGIC = b"PGDMP"
 _ENTRIES = re.compile(r"^;\s+TOC Entries: (\d+)", re.MULTILINE)
 _MADE = re.compile(r"^; Archive created at (.+)$", re.MULTILINE)
 _SERVER = re.compile(r"^;\s+Dumped from database version: (\d+)", re.MULTILINE)
 _OURS = ("alembic_version", "tasks", "leases", "reaper")
-# The columns in the order in which the migrations made them.
 _REVISION = re.compile(r"^COPY public\.alembic_version .*;\n(\S+)", re.MULTILINE)
-_DECLARED = re.compile(
-    r'^COPY public\.schema_compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
+_DECLARATION = re.compile(
+    r'^COPY public\.compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
 )
 
 
 class CannotRestore(Exception):
-    """Nothing was changed; the text says why, and what to do."""
+    """The backup can't be restored; nothing was changed. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A file that `pg_dump` wrote of a database of ours. `made` is its time, `server` PostgreSQL's major version."""
+    """A backup file. `made` is its time, `server` the major version of PostgreSQL, `entries` its number of steps."""
 
     path: Path
     made: str
     server: int
     entries: int
     revision: str
-    declared: Declared | None
+    declaration: Declaration | None
 
 
 def read_archive(path: Path, programs: Programs) -> Archive:
-    """Raises CannotRestore where it is no such file, PostgresError where there is no program to read it."""
+    """Raises CannotRestore if it is no backup, PostgresError if there is no program to read it."""
     _check_begin(path)
     try:
         contents = programs.read("pg_restore", "--list", str(path))
         missing = [table for table in _OURS if f" TABLE public {table} " not in contents]
         if missing:
-            raise CannotRestore(f"{path} is a dump of some other database: it has no table {', '.join(missing)}")
-        tables = [f"--table={table}" for table in ("alembic_version", "schema_compatibility")]
+            raise CannotRestore(f"{path} is a dump of another database: it has no table {', '.join(missing)}")
+        tables = [f"--table={table}" for table in ("alembic_version", "compatibility")]
         rows = programs.read("pg_restore", "--data-only", *tables, "--file=-", str(path))
     except ProgramFailed as error:
-        raise CannotRestore(f"{path} can't be read as a backup; is it whole?\n{error}") from None
+        raise CannotRestore(f"{path} can't be read as a backup; it may be incomplete\n{error}") from None
     entries, made, server, revision = (
         pattern.search(text)
         for pattern, text in ((_ENTRIES, contents), (_MADE, contents), (_SERVER, contents), (_REVISION, rows))
     )
     if not (entries and made and server and revision):
         raise CannotRestore(f"{path} does not say when, by which version and of which schema it was made")
-    declared = _DECLARED.search(rows)
-    return Archive(
-        path, made[1], int(server[1]), int(entries[1]), revision[1], Declared(*declared.groups()) if declared else None
-    )
+    declared = _DECLARATION.search(rows)
+    declaration = Declaration(*declared.groups()) if declared else None
+    return Archive(path, made[1], int(server[1]), int(entries[1]), revision[1], declaration)
 
 
 def _check_begin(path: Path) -> None:
@@ -68,4 +66,4 @@ def _check_begin(path: Path) -> None:
     except OSError as error:
         raise CannotRestore(f"{path} can't be read: {error.strerror}") from None
     if begin != _MAGIC:
-        raise CannotRestore(f"{path} is no backup: `contentgen-scheduler backup` makes one")
+        raise CannotRestore(f"{path} is not a backup: `contentgen-scheduler backup` makes one")

@@ -1,4 +1,4 @@
-"""What `backup` and `restore` may be told. Part of `scheduler_svc.backups`."""
+"""The arguments of `backup` and `restore`. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ scheduler runs, or the database is not empty and --replace is not given. But for
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
-    """One call of either command. `over`: what is there, the file or the database, may be replaced."""
+class BackupArguments:
+    """The arguments of either command. `replace`: the present file, or the present database, may be replaced."""
 
     file: Path
-    over: bool
+    replace: bool
     settings: Settings
     verify: bool = False
 
 
-def read_backup(arguments: Sequence[str]) -> Arguments:
-    """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
+def read_backup(arguments: Sequence[str]) -> BackupArguments:
+    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
     parser = _parser("backup", _BACKUP)
     parser.add_argument(
         "--overwrite", dest="over", action="store_true", default=False, help="replace FILE if it exists"
@@ -72,8 +72,8 @@ def read_backup(arguments: Sequence[str]) -> Arguments:
     return _read(parser, arguments)
 
 
-def read_restore(arguments: Sequence[str]) -> Arguments:
-    """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
+def read_restore(arguments: Sequence[str]) -> BackupArguments:
+    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
     parser = _parser("restore", _RESTORE)
     parser.add_argument(
         "--replace", dest="over", action="store_true", default=False, help="drop what the database holds now"
@@ -88,7 +88,7 @@ def _parser(command: str, description: str) -> ArgumentParser:
     return parser
 
 
-def _read(parser: ArgumentParser, arguments: Sequence[str]) -> Arguments:
+def _read(parser: ArgumentParser, arguments: Sequence[str]) -> BackupArguments:
     flags = vars(parser.parse_args(arguments))
     file, over, verify = flags.pop("file"), flags.pop("over"), flags.pop("verify", False)
-    return Arguments(Path(file).expanduser().absolute(), over, settings_of(flags), verify)
+    return BackupArguments(Path(file).expanduser().absolute(), over, settings_of(flags), verify)

@@ -1,4 +1,4 @@
-"""The database into a file, beside whoever uses it. Part of `scheduler_svc.backups`."""
+"""Writes the database into a file, beside running schedulers. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scheduler_svc.backups.archive import read_archive
 from scheduler_svc.backups.programs import Programs, run
 from scheduler_svc.backups.progress import DumpProgress
 from scheduler_svc.backups.proof import Proof
-from scheduler_svc.backups.source import Source
+from scheduler_svc.backups.source import BackupSource
 from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
 
@@ -24,10 +24,10 @@ _FORMAT = ("--verbose", "--no-password", "--format=custom", "--compress=1", "--l
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A backup that is whole and on disk: its size, of when and of which schema it is, how long it took.
+class BackupSummary:
+    """A complete backup: its size, time and schema, and how long it took.
 
-    `verified`: the rows that were compared after a restore; None where none was asked for.
+    `verified`: the rows that were compared after a restore; None without verification.
     """
 
     bytes: int
@@ -39,14 +39,14 @@ class Made:
 
 def back_up(
     url: str, path: Path, programs: Programs, progress: LiveLine, *, overwrite: bool, verify: bool = False
-) -> Made:
-    """Writes the database at one moment into `path`; what stands there is replaced at the end or not at all.
+) -> BackupSummary:
+    """Writes a snapshot of the database into `path`; replaces a file there at the end, or not at all.
 
-    With `verify` only once it was restored elsewhere, and found to be the same. Raises SettingsError, PostgresError,
-    ProgramFailed, CannotRestore, OSError; what was written until then is gone.
+    `verify`: restores it elsewhere first, and compares. Raises SettingsError, PostgresError, ProgramFailed,
+    CannotRestore, OSError; then nothing is left of it.
     """
     begun = time.monotonic()
-    with Source(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
+    with BackupSource(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
         proof = Proof(source, programs, progress) if verify else None
         with _partial(path, overwrite=overwrite) as (partial, descriptor):
             run(
@@ -62,22 +62,22 @@ def back_up(
             if proof:
                 proof.of(made)
             written = partial.stat().st_size
-    return Made(written, made.made, made.revision, time.monotonic() - begun, proof.rows if proof else None)
+    return BackupSummary(written, made.made, made.revision, time.monotonic() - begun, proof.rows if proof else None)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
-    """Raises SettingsError where no backup can be put at `path`."""
+    """Raises SettingsError if no backup can be put at `path`."""
     if not path.parent.is_dir():
-        raise SettingsError([f"{path}: its folder {path.parent} is not there: make it, or name another file"])
+        raise SettingsError([f"{path}: its folder {path.parent} does not exist: create it, or name another file"])
     if path.is_dir() or (path.exists() and not path.is_file()):
-        raise SettingsError([f"{path} is no ordinary file: name another one"])
+        raise SettingsError([f"{path} is not a regular file: name another one"])
     if path.exists() and not overwrite:
-        raise SettingsError([f"{path} exists: name another file, or say --overwrite"])
+        raise SettingsError([f"{path} exists: name another file, or use --overwrite"])
 
 
 @contextmanager
 def _partial(path: Path, *, overwrite: bool) -> Iterator[tuple[Path, int]]:
-    """A file beside `path`, which becomes it once the block has ended well. Its lock is inherited by who writes it."""
+    """A locked file beside `path`, which gets its name when the block succeeds. Its writer inherits the lock."""
     partial = path.with_name(path.name + _SUFFIX)
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""The commands: arguments in, exit status out. The top of `scheduler_svc.backups`."""
+"""The commands `backup` and `restore`. The top of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from scheduler_svc.backups.archive import CannotRestore, read_archive
-from scheduler_svc.backups.arguments import Arguments, read_backup, read_restore
+from scheduler_svc.backups.arguments import BackupArguments, read_backup, read_restore
 from scheduler_svc.backups.backup import back_up, check_target
 from scheduler_svc.backups.programs import ProgramFailed, Programs
 from scheduler_svc.backups.progress import size
@@ -26,35 +26,35 @@ INTERRUPTED = 130
 
 
 def backup_command(arguments: Sequence[str]) -> int:
-    """Runs `backup` with these arguments; its exit status."""
+    """Runs `backup`; returns its exit status."""
     return _status(lambda: _back_up(read_backup(arguments)))
 
 
 def restore_command(arguments: Sequence[str]) -> int:
-    """Runs `restore` with these arguments; its exit status."""
+    """Runs `restore`; returns its exit status."""
     return _status(lambda: _restore(read_restore(arguments)))
 
 
-def _back_up(told: Arguments) -> None:
-    check_target(told.file, overwrite=told.over)
-    programs, progress = Programs(told.settings), LiveLine(sys.stderr)
-    with _server(told.settings, share=True) as url:
+def _back_up(given: BackupArguments) -> None:
+    check_target(given.file, overwrite=given.replace)
+    programs, progress = Programs(given.settings), LiveLine(sys.stderr)
+    with _server(given.settings, share=True) as url:
         try:
-            made = back_up(url, told.file, programs, progress, overwrite=told.over, verify=told.verify)
+            made = back_up(url, given.file, programs, progress, overwrite=given.replace, verify=given.verify)
         finally:
             progress.clear()
-    print(f"{told.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
+    print(f"{given.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
     if made.verified is not None:
-        print(f"verified: it was restored, and all of its {made.verified:,} rows are as they were")
+        print(f"verified: restored elsewhere, and all of its {made.verified:,} rows are equal")
 
 
-def _restore(told: Arguments) -> None:
-    programs, progress = Programs(told.settings), LiveLine(sys.stderr)
-    archive = read_archive(told.file, programs)
+def _restore(given: BackupArguments) -> None:
+    programs, progress = Programs(given.settings), LiveLine(sys.stderr)
+    archive = read_archive(given.file, programs)
     check_schema(archive)
-    with _server(told.settings, share=False) as url:
+    with _server(given.settings, share=False) as url:
         try:
-            sums, left = restore(url, archive, programs, progress, replace=told.over)
+            sums, left = restore(url, archive, programs, progress, replace=given.replace)
         finally:
             progress.clear()
     print(
@@ -67,7 +67,7 @@ def _restore(told: Arguments) -> None:
 
 @contextmanager
 def _server(settings: Settings, *, share: bool) -> Iterator[str]:
-    """The URL of the schedulers' database. An embedded one is made and started or, with `share`, has to be there.
+    """The URL of the schedulers' database. Starts an embedded one, which with `share` must exist.
 
     Raises SettingsError, PostgresError.
     """
@@ -85,22 +85,22 @@ def _server(settings: Settings, *, share: bool) -> Iterator[str]:
 
 
 def _status(run: Callable[[], None]) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is taken back
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as on Ctrl-C
     try:
         run()
     except UsageError as error:
-        return _told(error, USAGE)
+        return _fail(error, USAGE)
     except (SettingsError, CannotRestore, PostgresError) as error:
-        return _told(error, EXIT_STATUS)
+        return _fail(error, EXIT_STATUS)
     except (ProgramFailed, OSError) as error:
-        return _told(error, FAILED)
+        return _fail(error, FAILED)
     except sa.exc.DBAPIError as error:
-        return _told(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
+        return _fail(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
     except KeyboardInterrupt:
-        return _told("interrupted; nothing was changed", INTERRUPTED)
+        return _fail("interrupted; nothing was changed", INTERRUPTED)
     return DONE
 
 
-def _told(what: object, status: int) -> int:
+def _fail(what: object, status: int) -> int:
     print(what, file=sys.stderr)
     return status

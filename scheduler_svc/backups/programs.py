@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: which of those on this machine fit a server, and their runs, watched and never left behind.
+"""PostgreSQL's programs: which of those on this machine fit a server, and how they are run.
 
 Part of `scheduler_svc.backups`.
 """
@@ -18,8 +18,8 @@ from typing import IO, NamedTuple
 import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.backups.lent_libpq import with_drivers_libpq
-from scheduler_svc.backups.said import Follower, follow, told
+from scheduler_svc.backups.driver_libpq import with_drivers_libpq
+from scheduler_svc.backups.program_output import Follower, error_text, follow
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, bindirs
 
@@ -33,11 +33,11 @@ _ADVICE = (
 
 
 class ProgramFailed(Exception):
-    """A program of PostgreSQL, or the server that it talked to, ended badly; the text is what it said last."""
+    """A program of PostgreSQL, or the server that it used, failed; the message is its last output."""
 
 
 class Program(NamedTuple):
-    """One program of one major version, and the variables that it has to run with."""
+    """A program, its major version, and the environment variables that it needs."""
 
     path: Path
     major: int
@@ -45,16 +45,13 @@ class Program(NamedTuple):
 
 
 class Programs:
-    """Those in the folder that the settings name, and else all that are found."""
+    """The programs in the folder that the settings name, or else all that are found."""
 
     def __init__(self, settings: Settings) -> None:
         self._bindirs = [settings.pg_bindir] if settings.pg_bindir else list(_anywhere())
 
     def server(self, major: int) -> Program:
-        """`postgres` of this version or the next newer one; also where clients are alone.
-
-        Raises PostgresError.
-        """
+        """`postgres` of this version or the next newer one. Raises PostgresError."""
         folders = dict.fromkeys([*self._bindirs, *bindirs()])
         found = [program for folder in folders if (program := _program(folder / "postgres")) and program.major >= major]
         if not found:
@@ -66,9 +63,9 @@ class Programs:
 
     @contextmanager
     def fitting(self, name: str, major: int, *, encrypted: bool = False) -> Iterator[Program]:
-        """That of the server's own version, or of the next newer one; `encrypted`: one that can speak TLS.
+        """The program of the server's own version, or of the next newer one; `encrypted`: one that supports TLS.
 
-        Raises PostgresError naming what was found instead.
+        Raises PostgresError, with what was found instead.
         """
         looked_in, fit = [], []
         with ExitStack() as stack:
@@ -87,14 +84,14 @@ class Programs:
             yield min(fit, key=lambda program: program.major)  # of equal ones the first
 
     def newest(self, name: str) -> Program:
-        """The newest, which reads what all others wrote. Raises PostgresError."""
+        """The newest program, which reads the output of all others. Raises PostgresError."""
         found = list(self._all(name))
         if not found:
             raise PostgresError(f"there is no {name} ({self._found(name, [])}): {_ADVICE.format(major=18)}")
         return max(found, key=lambda program: program.major)
 
     def read(self, name: str, *arguments: str) -> str:
-        """What a program says that needs no database. Raises ProgramFailed, PostgresError."""
+        """The output of a program that needs no database. Raises ProgramFailed, PostgresError."""
         done = subprocess.run(
             [self.newest(name).path, *arguments],
             env=_environment(),
@@ -103,12 +100,12 @@ class Programs:
             check=False,
         )
         if done.returncode:
-            raise ProgramFailed(told(done.stderr.decode(errors="replace").splitlines()))
+            raise ProgramFailed(error_text(done.stderr.decode(errors="replace").splitlines()))
         return done.stdout.decode(errors="replace")
 
     @contextmanager
     def output(self, name: str, *arguments: str) -> Iterator[IO[bytes]]:
-        """What it writes on stdout, while it runs. Raises ProgramFailed where it ended badly, PostgresError."""
+        """The program's stdout, while it runs. Raises ProgramFailed, PostgresError."""
         process = subprocess.Popen(
             [self.newest(name).path, *arguments],
             env=_environment(),
@@ -129,7 +126,7 @@ class Programs:
                 said = process.stderr.read()
                 process.wait()
         if process.returncode:
-            raise ProgramFailed(told(said.decode(errors="replace").splitlines()))
+            raise ProgramFailed(error_text(said.decode(errors="replace").splitlines()))
 
     def _all(self, name: str) -> Iterator[Program]:
         for bindir in self._bindirs:
@@ -145,9 +142,9 @@ class Programs:
 
 
 def run(program: Program, *arguments: str, url: str, follower: Follower, keep: int = -1) -> None:
-    """Runs a program on a database, where it inherits the descriptor `keep`.
+    """Runs a program on a database, with the inherited descriptor `keep`; ends it if this call is interrupted.
 
-    It is ended where this call is interrupted. Raises ProgramFailed.
+    Raises ProgramFailed.
     """
     connection, password = _connection(url)
     process = subprocess.Popen(
@@ -169,11 +166,11 @@ def run(program: Program, *arguments: str, url: str, follower: Follower, keep: i
         finally:
             process.wait()
     if process.returncode:
-        raise ProgramFailed(told(last))
+        raise ProgramFailed(error_text(last))
 
 
 def _anywhere() -> Iterator[Path]:
-    """As the server's programs are found, and then those on the PATH, where clients may be alone."""
+    """The folders of the server's programs, then that of `pg_dump` on the PATH."""
     yield from dict.fromkeys(bindirs())
     if on_path := shutil.which("pg_dump"):
         yield Path(on_path).parent
@@ -181,7 +178,7 @@ def _anywhere() -> Iterator[Path]:
 
 @cache
 def _program(path: Path) -> Program | None:
-    """None where it is not there, or does not say its version."""
+    """Returns None if there is no such program, or its version can't be read."""
     if not os.access(path, os.X_OK):
         return None
     done = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -190,7 +187,7 @@ def _program(path: Path) -> Program | None:
 
 
 def _with_tls(program: Program, stack: ExitStack) -> Program | None:
-    """A program that can speak TLS: this one, or it with the driver's libpq for as long as `stack` is there."""
+    """This program, or a copy with the driver's libpq until `stack` closes, if it supports TLS."""
     if _speaks_tls(program):
         return program
     if lent := stack.enter_context(with_drivers_libpq(program.path)):
@@ -201,7 +198,7 @@ def _with_tls(program: Program, stack: ExitStack) -> Program | None:
 
 
 def _speaks_tls(program: Program) -> bool:
-    """Whether it tries a connection that has to be encrypted, to nowhere."""
+    """Whether it tries an encrypted connection (to no server)."""
     done = subprocess.run(
         [program.path, "--no-password", "--dbname=host=/nowhere sslmode=require"],
         env=_environment() | dict(program.variables),
@@ -214,7 +211,7 @@ def _speaks_tls(program: Program) -> bool:
 
 
 def _connection(url: str) -> tuple[str, str | None]:
-    """What libpq calls the database, without the password, for a command line is for everyone to read; the password."""
+    """The connection string without the password, since everyone can read a command line; the password."""
     made = sa.make_url(url)
     _, options = made.get_dialect()().create_connect_args(made)
     password = options.pop("password", None)
@@ -222,5 +219,5 @@ def _connection(url: str) -> tuple[str, str | None]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours (with libpq's own variables), but for what would change the form of what the programs say."""
+    """Our variables, with fixed ones for the format of the programs' output."""
     return os.environ | {"LC_ALL": "C", "TZ": "UTC"}

@@ -1,4 +1,4 @@
-"""How far a backup or a restore is, by what PostgreSQL's programs say. Part of `backups`."""
+"""The progress of a backup or a restore, from the output of PostgreSQL's programs. Part of `backups`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from scheduler_svc.live_line import LiveLine
 
 
 class DumpProgress:
-    """Follows `pg_dump`: how large its file is, and which table it reads."""
+    """Follows `pg_dump`: shows the size of its file, and the table that it reads."""
 
     def __init__(self, line: LiveLine, file: Path) -> None:
         self._line = line
         self._file = file
         self._table = "the database"
 
-    def said(self, line: str) -> None:
+    def on_line(self, line: str) -> None:
         if "dumping contents of table" in line:
             self._table = line.rpartition(" ")[2].strip('"')
 
@@ -24,7 +24,7 @@ class DumpProgress:
 
 
 class RestoreProgress:
-    """How many of so many steps are done, and which one it is at."""
+    """Shows how many steps of how many are done, and the present one."""
 
     def __init__(self, line: LiveLine, steps: int) -> None:
         self._line = line
@@ -33,13 +33,13 @@ class RestoreProgress:
         self.step = "beginning"
 
     def at(self, kind: str, name: str) -> None:
-        """A step begins, such as `TABLE` of `tasks`."""
+        """Begins a step, such as `TABLE` `tasks`."""
         self._done += 1
         self.step = f"{kind} {name}"
         self.tick()
 
     def tick(self) -> None:
-        """Shows it, now and then."""
+        """Shows the progress, from time to time."""
         self._line.show(f"{max(0, self._done)} of {self._steps} steps done: {self.step}")
 
 

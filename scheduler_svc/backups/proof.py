@@ -1,7 +1,6 @@
-"""The proof that a backup can be restored: it is, into a server of its own that goes away again.
+"""Proves that a backup can be restored: restores it into a temporary server.
 
-Not into the server that it is of: that would need room and rights there, and time of a server that serves. Part of
-`scheduler_svc.backups`.
+The database's own server would need space, rights and time for that. Part of `scheduler_svc.backups`.
 """
 
 from __future__ import annotations
@@ -15,44 +14,44 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from scheduler_svc.backups.archive import Archive, CannotRestore
-from scheduler_svc.backups.content import Contents, read_contents
+from scheduler_svc.backups.digests import Digests, read_digests
 from scheduler_svc.backups.programs import ProgramFailed, Programs
 from scheduler_svc.backups.progress import RestoreProgress, size
 from scheduler_svc.backups.restore import make_usable
 from scheduler_svc.backups.script import fill
-from scheduler_svc.backups.source import Source
+from scheduler_svc.backups.source import BackupSource
 from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.store.engine.connecting import connect
 
-_ROOM = 256 << 20
-"""Bytes of an empty server, and some to spare."""
+_SERVER_BYTES = 256 << 20
+"""What an empty server takes, with some margin."""
 
 
 class Proof:
-    """Of one backup, made of `source`."""
+    """The proof of one backup of `source`."""
 
-    def __init__(self, source: Source, programs: Programs, progress: LiveLine) -> None:
-        """Raises SettingsError where there is no room for it, PostgresError where there is no server to run."""
+    def __init__(self, source: BackupSource, programs: Programs, progress: LiveLine) -> None:
+        """Raises SettingsError if there is no space for it, PostgresError if there are no programs of a server."""
         self._source = source
         self._programs = programs
         self._progress = progress
         self._server = programs.server(source.major)
         self.rows = 0
-        _check_room(source.bytes + _ROOM)
+        _check_space(source.bytes + _SERVER_BYTES)
 
     def of(self, archive: Archive) -> None:
-        """Restores it, compares what is in it with its source, and makes it usable as a restore does.
+        """Restores it, compares every row with its source, and prepares it as a restore does.
 
         Raises CannotRestore, PostgresError.
         """
         with _running(self._server.path.parent) as url:
             self._fill(url, archive)
             self._progress.show("comparing what was restored")
-            expected = self._source.contents()
+            expected = self._source.digests()
             with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
-                _compare(expected, read_contents(cursor))
+                _compare(expected, read_digests(cursor))
             make_usable(url)
         self.rows = sum(content.rows for content in expected.values())
 
@@ -67,15 +66,15 @@ class Proof:
             ) from None
 
 
-def _check_room(needed: int) -> None:
+def _check_space(needed: int) -> None:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if free < needed:
         problem = f"--verify restores into {folder}, where {size(free)} are free and {size(needed)} are needed"
-        raise SettingsError([f"{problem}: name a folder with more room in TMPDIR"])
+        raise SettingsError([f"{problem}: name a folder with more space in TMPDIR"])
 
 
-def _compare(expected: Contents, found: Contents) -> None:
+def _compare(expected: Digests, found: Digests) -> None:
     for table in sorted(expected.keys() | found.keys()):
         wanted, got = expected.get(table), found.get(table)
         if wanted != got:

@@ -1,4 +1,4 @@
-"""A backup in the place of the database, all or nothing. Part of `scheduler_svc.backups`."""
+"""Replaces the database by a backup, all or nothing. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -16,43 +16,41 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import RestoreProgress
 from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.store.engine.databases import Client, Databases
-from scheduler_svc.store.engine.restored import Sums, begin_anew
-from scheduler_svc.store.schema.migrate import SchemaTooNew, check_compatible, scripts, upgrade
+from scheduler_svc.store.engine.databases import Databases, DatabaseSession
+from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
+from scheduler_svc.store.schema.migrate import scripts, upgrade
 
-LEAVE = 3.0
-"""Seconds that clients of the database are given to go."""
+DISCONNECT_TIMEOUT = 3.0
+"""Seconds in which the sessions on the database may end."""
 
-_POLL = 0.1
+_POLL_INTERVAL = 0.1
 
 
 def check_schema(archive: Archive) -> None:
-    """Raises CannotRestore where the backup's schema is one that this version may not run on."""
-    known = [script.revision for script in scripts()]
-    if archive.revision in known:
-        return
+    """Raises CannotRestore if the backup's schema is one that this version may not run on."""
     try:
-        check_compatible(archive.revision, archive.declared, known[-1])
-    except SchemaTooNew as error:
+        check_compatible(archive.revision, archive.declaration, scripts()[-1].revision)
+    except UnsupportedSchema as error:
         raise CannotRestore(f"{archive.path}: {error}") from None
 
 
-class Restored(NamedTuple):
-    """What is in the database now. `left`: where what it held before still is, which could not be dropped."""
+class RestoreSummary(NamedTuple):
+    """What the database has now. `leftover`: the former database, if it could not be dropped."""
 
-    sums: Sums
-    left: str | None
+    counts: RestoredCounts
+    leftover: str | None
 
 
-def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> Restored:
-    """Puts the backup in the place of the database. To be called on the main thread.
+def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> RestoreSummary:
+    """Replaces the database by the backup. Call it on the main thread.
 
     Raises CannotRestore, ProgramFailed, sa.exc.DBAPIError, with nothing changed.
     """
     if not sa.make_url(url).database:
         raise CannotRestore("DATABASE_URL names no database: put its name at the end, as in postgresql://host/name")
     databases = Databases(url)
-    with databases.alone() as alone:
+    with databases.locked() as alone:
         if not alone:
             raise CannotRestore("another restore is under way on this server: wait for it")
         _check_target(databases, archive, replace=replace)
@@ -60,44 +58,44 @@ def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, 
             fill(new, archive.path, programs, RestoreProgress(progress, archive.entries))
             sums = make_usable(new)
             with _uninterrupted():
-                return Restored(sums, _put_in_place(databases, new))
+                return RestoreSummary(sums, _put_in_place(databases, new))
 
 
 def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> None:
     if archive.server > databases.major():
         raise CannotRestore(
             f"{archive.path} was made on PostgreSQL {archive.server}, and the server is {databases.major()}: "
-            "restore into a server of that version or a newer one"
+            "restore into a server of that version or newer"
         )
-    if clients := _clients_that_stay(databases):
+    if sessions := _remaining_sessions(databases):
         raise CannotRestore(
-            f"database {databases.target} is in use: stop every scheduler, and whoever else is connected:\n"
-            + "\n".join(map(str, clients))
+            f"database {databases.target} is in use: stop every scheduler, and close all other sessions:\n"
+            + "\n".join(map(str, sessions))
         )
     if databases.exists() and databases.has_tables() and not replace:
         raise CannotRestore(
-            f"database {databases.target} is not empty: say --replace to drop what it holds (back it up first),"
+            f"database {databases.target} is not empty: use --replace to drop its contents (back it up first),"
             " or name another database or data folder"
         )
 
 
-def _clients_that_stay(databases: Databases) -> Sequence[Client]:
-    """Whoever is connected still after a moment: a scheduler that has just been stopped may not be gone yet."""
-    deadline = time.monotonic() + LEAVE
-    while (clients := databases.clients()) and time.monotonic() < deadline:
-        time.sleep(_POLL)
-    return clients
+def _remaining_sessions(databases: Databases) -> Sequence[DatabaseSession]:
+    """The sessions that stay: those of a scheduler that was just stopped may take a moment to end."""
+    deadline = time.monotonic() + DISCONNECT_TIMEOUT
+    while (sessions := databases.sessions()) and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL)
+    return sessions
 
 
 @contextmanager
 def _new_database(databases: Databases) -> Iterator[str]:
-    """Its URL; it is dropped where it does not come to its place."""
+    """The URL of a new database, which is dropped if the block fails."""
     try:
         url = databases.create()
     except sa.exc.ProgrammingError as error:
         if isinstance(error.orig, pg_errors.InsufficientPrivilege):
             raise CannotRestore(
-                "the user of DATABASE_URL may not make databases, and a restore needs a new one: ALTER ROLE … CREATEDB"
+                "the user of DATABASE_URL may not create databases, which a restore needs: ALTER ROLE … CREATEDB"
             ) from None
         raise
     try:
@@ -107,19 +105,19 @@ def _new_database(databases: Databases) -> Iterator[str]:
         raise
 
 
-def make_usable(url: str) -> Sums:
-    """Brings what was restored to this version's schema, and makes it one that replicas may use; what is in it."""
+def make_usable(url: str) -> RestoredCounts:
+    """Migrates what was restored, and prepares it for replicas; returns what it holds."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         upgrade(engine)
-        return begin_anew(engine)
+        return prepare_restored(engine)
     finally:
         engine.dispose()
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Signals are ignored: whoever interrupts a restore is told that nothing was changed, and may rely on that."""
+    """Ignores signals: an interrupted restore reports that nothing was changed, which must be true."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -129,15 +127,15 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _put_in_place(databases: Databases, url: str) -> str | None:
-    """The name of the former database where it can't be dropped.
+    """Swaps the databases; returns the name of the former one if it can't be dropped.
 
-    Looks who came meanwhile before PostgreSQL does, which waits for them for five seconds.
+    Checks for sessions first, since PostgreSQL would wait five seconds for them.
     """
-    in_use = "somebody connected to database {} meanwhile, and nothing was changed: stop them, and restore again\n{}"
-    if clients := databases.clients():
-        raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, clients))))
+    in_use = "a session on database {} began meanwhile, and nothing was changed: close it, and restore again\n{}"
+    if sessions := databases.sessions():
+        raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, sessions))))
     try:
-        former = databases.put_in_place(_name(url))
+        former = databases.swap_in(_name(url))
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, pg_errors.ObjectInUse):
             raise CannotRestore(in_use.format(databases.target, error.orig)) from None

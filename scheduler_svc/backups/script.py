@@ -1,7 +1,7 @@
-"""A backup into an empty database, as the SQL that `pg_restore` makes of it. Part of `scheduler_svc.backups`.
+"""Fills an empty database from a backup, by the SQL that `pg_restore` makes of it. Part of `scheduler_svc.backups`.
 
-It is run here, on a connection like the schedulers' own, and not by `pg_restore`: so TLS, passwords and several hosts
-are those of DATABASE_URL whatever the programs can do, and what only a newer server knows can be left out.
+Our own driver runs it, not `pg_restore`: so TLS, passwords and several hosts work as in DATABASE_URL whatever the
+programs support, and settings that only a newer server has are left out.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from scheduler_svc.backups.programs import ProgramFailed, Programs
 from scheduler_svc.backups.progress import RestoreProgress
 from scheduler_svc.store.engine.connecting import connect
 
-# Whoever restores owns what is restored: users and grants of the server that it came from may not be here.
-_PLAINLY = ("--no-owner", "--no-privileges", "--file=-")
-_BLOCK = 1 << 18
+# The user who restores owns the tables: users and grants of the former server may not exist here.
+_OPTIONS = ("--no-owner", "--no-privileges", "--file=-")
+_BLOCK_BYTES = 1 << 18
 # Each entry begins with a comment. No function of ours has such a line in it; one that had would fail as cut in two.
 _ENTRY = re.compile(rb"-- (Data for )?Name: (.+?); Type: (.+?);")
 _COPY = re.compile(rb"(COPY .+ FROM stdin);\n")
@@ -30,12 +30,12 @@ _FOR_PSQL = b"\\"
 
 
 def fill(url: str, backup: Path, programs: Programs, progress: RestoreProgress) -> None:
-    """Runs all of it. Raises ProgramFailed, PostgresError, with the database half filled."""
+    """Restores all tables. Raises ProgramFailed, PostgresError, with the database half filled."""
     try:
         with (
             closing(connect(sa.make_url(url))) as connection,
             connection.cursor() as cursor,
-            programs.output("pg_restore", *_PLAINLY, str(backup)) as script,
+            programs.output("pg_restore", *_OPTIONS, str(backup)) as script,
         ):
             _run(script, cursor, progress)
     except psycopg2.Error as error:
@@ -54,20 +54,20 @@ def _run(script: IO[bytes], cursor: Any, progress: RestoreProgress) -> None:
             progress.at(entry[3].decode(), entry[2].decode())
         elif data and (copy := _COPY.fullmatch(line)):
             _execute(cursor, statements)
-            cursor.copy_expert(copy[1].decode(), _Rows(script, progress), _BLOCK)
+            cursor.copy_expert(copy[1].decode(), _TableRows(script, progress), _BLOCK_BYTES)
         elif not (line.startswith(_FOR_PSQL) or ((setting := _SETTING.match(line)) and setting[1] not in known)):
             statements.append(line)
     _execute(cursor, statements)
 
 
 def _execute(cursor: Any, statements: list[bytes]) -> None:
-    """Runs and forgets them; they may be comments only."""
+    """Runs the statements, which may be comments only, and clears the list."""
     if any(line.strip() and not line.startswith(b"--") for line in statements):
         cursor.execute(b"".join(statements))
     statements.clear()
 
 
-class _Rows:
+class _TableRows:
     """The rows of one table, as a file for the driver."""
 
     def __init__(self, script: IO[bytes], progress: RestoreProgress) -> None:

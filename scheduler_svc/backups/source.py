@@ -1,4 +1,4 @@
-"""The database that is backed up, as it stood at the moment that the backup is of. Part of `scheduler_svc.backups`."""
+"""A snapshot of the database that is backed up. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Self
 import psycopg2
 import sqlalchemy as sa
 
-from scheduler_svc.backups.content import Contents, read_contents
+from scheduler_svc.backups.digests import Digests, read_digests
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine.connecting import connect
 
@@ -19,11 +19,11 @@ _BEGIN = """
 _HAS_TRANSACTION_TIMEOUT = 17
 
 
-class Source:
-    """A transaction that goes on seeing the database as it stood when it began; a context manager."""
+class BackupSource:
+    """A transaction that reads one snapshot of the database; a context manager."""
 
     def __init__(self, url: str) -> None:
-        """Raises SettingsError where it can't be connected to, or has no tables of ours."""
+        """Raises SettingsError if the database can't be reached, or has no tables of ours."""
         try:
             self._connection = connect(sa.make_url(url))
         except psycopg2.Error as error:
@@ -46,10 +46,10 @@ class Source:
             cursor.execute(timeout + _BEGIN)
         (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
 
-    def contents(self) -> Contents:
-        """What each table holds. Reads all of them."""
+    def digests(self) -> Digests:
+        """The digest of each table. Reads every row."""
         with self._connection.cursor() as cursor:
-            return read_contents(cursor)
+            return read_digests(cursor)
 
     def _row(self, sql: str) -> Any:
         with self._connection.cursor() as cursor:

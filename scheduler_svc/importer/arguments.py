@@ -22,7 +22,7 @@ out, 78 the source can't be read, or ids of accounts are taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
+class ImportArguments:
     """One call of the command. `source` None: what its URL says without user and password."""
 
     url: str
@@ -33,7 +33,7 @@ class Arguments:
     settings: Settings
 
 
-def read_arguments(arguments: Sequence[str]) -> Arguments:
+def read_arguments(arguments: Sequence[str]) -> ImportArguments:
     """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
     parser = settings_parser("contentgen-scheduler import", _DESCRIPTION, _SETTINGS)
     parser.add_argument(
@@ -74,7 +74,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     choices = AccountChoices(flags.pop("renumber"), _pairs(flags.pop("map_account")))
     url, source, dry_run = flags.pop("url"), flags.pop("source"), flags.pop("dry_run")
     timeout = _within_bounds(flags.pop("source_timeout"))
-    return Arguments(url, _name(source), choices, dry_run, timeout, settings_of(flags))
+    return ImportArguments(url, _name(source), choices, dry_run, timeout, settings_of(flags))
 
 
 def _name(source: str | None) -> str | None:

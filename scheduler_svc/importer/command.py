@@ -14,8 +14,8 @@ from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.old_rows import CannotImport
-from scheduler_svc.importer.arguments import Arguments, read_arguments
-from scheduler_svc.importer.progress import Report
+from scheduler_svc.importer.arguments import ImportArguments, read_arguments
+from scheduler_svc.importer.progress import ImportProgress
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.engine.notifications import PgNotifier
 from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, Timeouts
@@ -23,7 +23,8 @@ from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
 from scheduler_svc.store.old_application.source import name_of, read_url
 from scheduler_svc.store.old_application.tables import open_old_application
-from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, upgrade
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema
+from scheduler_svc.store.schema.migrate import MigrationStuck, upgrade
 from scheduler_svc.store.schema.privileges import check_may_import
 
 ALL_TAKEN = 0
@@ -39,7 +40,7 @@ def import_command(arguments: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names are Chinese too, whatever the terminal can show
     try:
         return _import(read_arguments(arguments))
-    except (SettingsError, CannotImport, PostgresError, SchemaTooNew) as error:
+    except (SettingsError, CannotImport, PostgresError, UnsupportedSchema) as error:
         print(error, file=sys.stderr)
         return EXIT_STATUS
     except (StoreUnavailable, MigrationStuck, sa.exc.OperationalError) as error:
@@ -50,9 +51,9 @@ def import_command(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
-def _import(told: Arguments) -> int:
+def _import(told: ImportArguments) -> int:
     url = read_url(told.url)
-    report = Report(sys.stdout, sys.stderr)
+    report = ImportProgress(sys.stdout, sys.stderr)
     with (
         open_old_application(url, told.source_timeout) as old,
         _database(told.settings, dry_run=told.dry_run) as database,

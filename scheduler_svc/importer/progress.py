@@ -21,7 +21,7 @@ _PLURALS = {
 }
 
 
-class Report:
+class ImportProgress:
     """Implements `application.imports.Listener`. How far it is: a bar on a terminal, else a line now and then."""
 
     def __init__(self, out: TextIO, err: TextIO) -> None:

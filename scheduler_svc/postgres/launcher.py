@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from scheduler_svc.postgres.identity import Identity
+from scheduler_svc.postgres.identity import ServerUser
 
 SHIM = Path(__file__).with_name("launch.py")
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
@@ -23,7 +23,7 @@ class Launcher:
     lives until `close`, starts them all: so a restart may be asked for in a thread that ends earlier.
     """
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: ServerUser) -> None:
         self._identity = identity
         self._parent_thread: ThreadPoolExecutor | None = None
 

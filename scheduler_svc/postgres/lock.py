@@ -14,7 +14,7 @@ from typing import Self
 
 
 @dataclass(frozen=True)
-class Holder:
+class FolderHolder:
     """What the holder wrote into the lock file: the process that started the server, and the server's cluster_name."""
 
     pid: int
@@ -35,11 +35,11 @@ class FolderLock:
             return False
         return True
 
-    def holder(self) -> Holder | None:
+    def holder(self) -> FolderHolder | None:
         """None while the lock's holder has not signed yet."""
         return _holder(os.pread(self.fd, 200, 0))
 
-    def sign(self, holder: Holder) -> None:
+    def sign(self, holder: FolderHolder) -> None:
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, f"{holder.pid} {holder.cluster_name}\n".encode(), 0)
 
@@ -57,14 +57,14 @@ class FolderLock:
         self.close()
 
 
-def read_holder(path: Path) -> Holder | None:
-    """Who signed the lock file last, without a claim to it; None where nobody has."""
+def read_holder(path: Path) -> FolderHolder | None:
+    """Who signed the lock file last, without a claim to it; None if nobody has."""
     try:
         return _holder(path.read_bytes())
     except OSError:
         return None
 
 
-def _holder(signature: bytes) -> Holder | None:
+def _holder(signature: bytes) -> FolderHolder | None:
     pid, _, cluster_name = signature.decode(errors="replace").strip().partition(" ")
-    return Holder(int(pid), cluster_name) if pid.isdigit() else None
+    return FolderHolder(int(pid), cluster_name) if pid.isdigit() else None

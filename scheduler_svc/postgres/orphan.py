@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from scheduler_svc.postgres.lock import read_holder
-from scheduler_svc.postgres.pidfile import ServerStatus
 from scheduler_svc.postgres.processes import is_alive, is_postmaster
+from scheduler_svc.postgres.server_files import ServerStatus
 
 PATIENCE = 20.0
 """Seconds that it gets to end in order, as from a living owner."""
@@ -30,7 +30,7 @@ class OrphanWatch:
         self._seen: int | None = None
         self._since = 0.0
 
-    def look(self) -> bool:
+    def is_orphaned(self) -> bool:
         """True once it has been there without an owner for `PATIENCE` seconds.  Linux; elsewhere it may live on."""
         pid = self._orphan()
         if pid is None or pid != self._seen:

@@ -16,9 +16,8 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.postgres import logfile
 from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
-from scheduler_svc.postgres.database import DATABASE, ensure_database
+from scheduler_svc.postgres.cluster import DATABASE, SUPERUSER, ensure_database, init_cluster
 from scheduler_svc.postgres.errors import PostgresError
 from scheduler_svc.postgres.folders import (
     ELSEWHERE,
@@ -28,13 +27,12 @@ from scheduler_svc.postgres.folders import (
     make_root,
     socket_folder,
 )
-from scheduler_svc.postgres.identity import identity_for, user_name
-from scheduler_svc.postgres.initdb import SUPERUSER, init_cluster
+from scheduler_svc.postgres.identity import server_user_for, user_name
 from scheduler_svc.postgres.launcher import Launcher
-from scheduler_svc.postgres.lock import FolderLock, Holder
+from scheduler_svc.postgres.lock import FolderHolder, FolderLock
 from scheduler_svc.postgres.orphan import OrphanWatch
-from scheduler_svc.postgres.pidfile import SOCKET_NAME, ServerStatus, accepts_connections
 from scheduler_svc.postgres.processes import end_orphans, is_alive, titles
+from scheduler_svc.postgres.server_files import SOCKET_NAME, ServerStatus, accepts_connections, tail_log, trim_log
 from scheduler_svc.postgres.settings import server_settings
 from scheduler_svc.postgres.standstill import Standstill
 from scheduler_svc.postgres.version import check_version
@@ -71,7 +69,7 @@ class EmbeddedPostgres:
         self._bindir = bindir
         self._settings = (*server_settings(throwaway=throwaway), *settings)
         self._throwaway = throwaway
-        self._identity = identity_for(self.data)
+        self._identity = server_user_for(self.data)
         self._launcher = Launcher(self._identity)
         self._process: subprocess.Popen[bytes] | None = None
         self._cluster_name = ""
@@ -86,7 +84,7 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id; None where there is none."""
+        """The postmaster's process id; None if there is none."""
         if self._process is not None:
             return self._process.pid
         status = ServerStatus.read(self.data)
@@ -115,7 +113,7 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """End the server if we own it: fast (INT), then QUIT, then KILL.  Idempotent."""
         if self._process is not None:
-            heeds_int = self._standstill is None or not self._standstill.seen()
+            heeds_int = self._standstill is None or not self._standstill.looks_stuck()
             _end(self._process, _STOP_STEPS if heeds_int else _QUIT_STEPS)
             end_orphans(self._cluster_name)
             self._process = None
@@ -136,8 +134,8 @@ class EmbeddedPostgres:
         Linux; elsewhere nobody can tell.
         """
         if self._process is None:
-            return self._orphans.look()
-        return self._standstill is not None and self._standstill.look()
+            return self._orphans.is_orphaned()
+        return self._standstill is not None and self._standstill.is_stuck()
 
     def quit(self) -> None:
         """End at once, as a crash would, our server or one without an owner; what was committed comes back with it."""
@@ -176,7 +174,7 @@ class EmbeddedPostgres:
             while not lock.acquire():
                 if self._join(lock.holder(), share):
                     return
-                if self._orphans.look():
+                if self._orphans.is_orphaned():
                     self._orphans.quit()
                 if time.monotonic() > deadline:
                     raise PostgresError(self._in_use(lock.holder(), "and its server does not get ready"))
@@ -192,7 +190,7 @@ class EmbeddedPostgres:
                 f"{user_name(os.geteuid())}: {error.strerror}. Start as that user, or {ELSEWHERE}"
             ) from error
 
-    def _join(self, holder: Holder | None, share: bool) -> bool:
+    def _join(self, holder: FolderHolder | None, share: bool) -> bool:
         """Use the server of whoever holds the lock; False while that is not ready, or is ending."""
         status = ServerStatus.read(self.data)
         if holder and status and not is_alive(status.pid):
@@ -212,14 +210,14 @@ class EmbeddedPostgres:
             return False
         return True
 
-    def _in_use(self, holder: Holder | None, advice: str) -> str:
+    def _in_use(self, holder: FolderHolder | None, advice: str) -> str:
         whose = f"process {holder.pid}" if holder else "another process"
         return f"the data folder {self.root} is in use by {whose}, {advice}; or {ELSEWHERE}"
 
     def _own(self, lock: FolderLock, deadline: float) -> None:
         self._clear_files_of_a_killed_server()
         self._cluster_name = f"contentgen-{secrets.token_hex(4)}"
-        lock.sign(Holder(os.getpid(), self._cluster_name))  # after the stale pid file went: see _join
+        lock.sign(FolderHolder(os.getpid(), self._cluster_name))  # after the stale pid file went: see _join
         check_reachable(self.root, self._identity)
         bindir = runnable_bindir(self._bindir or find_bindir(), self._identity, self.root)
         if (self.data / "PG_VERSION").exists():
@@ -228,7 +226,7 @@ class EmbeddedPostgres:
             self._init(bindir, lock.fd, deadline)
         make_private(self.data, self._identity)
         make_private(self._socket_folder, self._identity)
-        logfile.trim(self.log)
+        trim_log(self.log)
         with self.log.open("ab") as log:
             self._process = self._launcher.spawn(self._command(bindir), log, lock.fd)
         self._standstill = Standstill(self.data, self.dsn(), self._cluster_name)
@@ -282,7 +280,7 @@ class EmbeddedPostgres:
 
     def _failure(self, what: str) -> PostgresError:
         check_space(self.root, _WAL_SEGMENT_BYTES)  # a full disk leaves the log without a word of it
-        return PostgresError(f"{what} ({self.log}):\n{logfile.tail(self.log)}")
+        return PostgresError(f"{what} ({self.log}):\n{tail_log(self.log)}")
 
     def _remove_socket_folder(self) -> None:
         """Unless the next owner is at work there already."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psycopg2
 
-from scheduler_svc.postgres.pidfile import ServerStatus
 from scheduler_svc.postgres.processes import titles
+from scheduler_svc.postgres.server_files import ServerStatus
 
 PATIENCE = 10.0
 """Seconds; a postmaster gives its children 5 to end before it kills them, and starts anew then."""
@@ -38,7 +38,7 @@ class Standstill:
         self._life: int | None = None
         self._since = 0.0
 
-    def look(self) -> bool:
+    def is_stuck(self) -> bool:
         """True once it has refused everybody, with nothing under way to change that, for `PATIENCE` seconds.
 
         A connection, refused within milliseconds or given up after 2 s, is made only where its processes say so.
@@ -48,12 +48,12 @@ class Standstill:
             self._life, self._since = life, self._clock()
         return life is not None and self._clock() - self._since >= PATIENCE
 
-    def seen(self) -> bool:
+    def looks_stuck(self) -> bool:
         """Whether it looks so now, which it does for a moment in each restart, too."""
         return self._standing_life() is not None
 
     def _standing_life(self) -> int | None:
-        """Which restart of the server this is, by its checkpointer; None where it does not stand still.
+        """Which restart of the server this is, by its checkpointer; None if it does not stand still.
 
         Each restart begins with the startup process, so a life that is seen without one has none to come.
         """

@@ -1,5 +1,6 @@
-"""All the SQL: one commented function a statement, on PostgreSQL through SQLAlchemy Core.
+"""All the SQL, on PostgreSQL through SQLAlchemy Core; `docs/statements.md` lists it.
 
-Implements the ports of `application/ports.py`. Many rows travel as one parameter a column (`batch.py`). Locks are taken
-in one order everywhere: workers, leases, then what waits (ready, delayed), then tasks, each by ascending key.
+Implements the ports of `application/ports.py`. Many rows are one parameter a column (`engine/batch.py`). A state's
+number comes from its enum: an IntEnum in an f-string is its number. Every transaction takes its locks in one order:
+workers, leases, waiting tasks (ready, delayed), tasks, each by ascending key.
 """

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.store.engine.access_paths import account_filter
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.scopes import account_filter
 
 _COLUMNS = """
     account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
@@ -20,7 +20,8 @@ _INSERT = sa.text(f"""
     VALUES (:name, :max_concurrent_tasks, :weight, :max_pending_tasks, :max_priority, :max_starts_per_minute)
     RETURNING {_COLUMNS}
 """)
-# What is not to change is NULL.
+"""Creates an account."""
+# NULL: unchanged.
 _UPDATE = sa.text(f"""
     UPDATE accounts SET name = coalesce(CAST(:name AS text), name),
         max_concurrent_tasks = coalesce(CAST(:max_concurrent_tasks AS integer), max_concurrent_tasks),
@@ -31,30 +32,33 @@ _UPDATE = sa.text(f"""
     WHERE account_id = :account_id
     RETURNING {_COLUMNS}
 """)
+"""Changes the settings of an account that are given."""
 _GET = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
+"""Reads one account."""
 _LIST = sa.text(f"""
     SELECT {_COLUMNS} FROM accounts
     WHERE account_id > :after AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
     ORDER BY account_id LIMIT :limit
 """)
+"""Reads a page of accounts, by id."""
 
 
 class Accounts(Statements):
     """Statements on `accounts`."""
 
     def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
-        """Makes an account; the database gives its id."""
+        """Creates an account; the database assigns its id."""
         row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight, **asdict(quotas))
         assert row is not None
         return Account(*row)
 
     def update(self, account_id: int, change: AccountChange) -> Account | None:
-        """Changes an account; returns it as it is then."""
+        """Changes an account; returns the result, or None if there is no such account."""
         row = self._row(_UPDATE, account_id=account_id, **asdict(change))
         return None if row is None else Account(*row)
 
     def get(self, account_id: int) -> Account | None:
-        """One account."""
+        """Returns None if there is no such account."""
         row = self._row(_GET, account_id=account_id)
         return None if row is None else Account(*row)
 

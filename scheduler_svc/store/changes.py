@@ -8,12 +8,13 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.watermark import Snapshot
+from scheduler_svc.store.engine.access_paths import task
 from scheduler_svc.store.engine.batch import array
-from scheduler_svc.store.engine.keyed_lookups import task
 from scheduler_svc.store.engine.rows import Statements
 
 _LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
 _LAST_NUMBER = sa.text(_LAST)
+"""Reads the last number drawn for a move."""
 # Which history the numbers are of: a restore into another cluster, database or table, a recovery to a point in time
 # and a failover (a new timeline) each make another one.
 _ORIGIN = """
@@ -22,13 +23,16 @@ _ORIGIN = """
         (SELECT oid FROM pg_database WHERE datname = current_database()), CAST('task_events' AS regclass)::oid)
 """
 _PLACE = sa.text(f"SELECT {_ORIGIN}, ({_LAST})")
+"""Names the history that the numbers belong to, with the last one drawn."""
 
 # The id is taken by a statement of its own: the snapshot of the next one then shows who is older and still runs.
-_TAKE_ID = "SELECT pg_current_xact_id()"
+_TAKE_ID = sa.text("SELECT pg_current_xact_id()")
+"""Takes a transaction id, before the snapshot that is compared with it."""
 _OLDEST = sa.text("""
     SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint),
         CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)
 """)
+"""Reads the transaction's own id and the oldest one that still runs."""
 
 # A range of the index of numbers.
 _PAGE = sa.text(f"""
@@ -37,6 +41,7 @@ _PAGE = sa.text(f"""
         {task("e", "t")}
     ORDER BY e.seq
 """)
+"""Reads the next moves of all tasks, with their accounts."""
 # The same of some tasks: a range of the history of each.
 _PAGE_OF_TASKS = sa.text("""
     SELECT e.seq, e.task_key FROM unnest(CAST(:keys AS bigint[])) AS k(task_key),
@@ -45,6 +50,7 @@ _PAGE_OF_TASKS = sa.text("""
             ORDER BY x.task_key, x.seq LIMIT :limit) AS e
     ORDER BY e.seq LIMIT :limit
 """)
+"""Reads the next moves of some tasks."""
 # A long way back most moves are of other accounts: they are passed over here, so many at a time, rather than sent and
 # dropped. An index by account would cost every move an entry more, for the few that ask. A full chunk says how far it
 # goes.
@@ -56,17 +62,23 @@ _PAGE_OF_ACCOUNT = sa.text(f"""
         WHERE own.account_id = :account_id ORDER BY e.seq LIMIT :limit)
     UNION ALL SELECT max(seq), NULL FROM chunk HAVING count(*) = :chunk
 """)
+"""Reads the moves of one account among the next ones of all."""
 _HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
+"""Checks whether a task has a move of some number."""
 
 _OPEN = sa.text(f"""
     SELECT task_key FROM tasks
-    WHERE (account_id, status, task_key) > (:account_id, {int(Status.PENDING)}, :after)
-        AND (account_id, status, task_key) < (:account_id, {int(Status.PENDING) + 1}, 0)
+    WHERE (account_id, status, task_key) > (:account_id, {Status.PENDING}, :after)
+        AND (account_id, status, task_key) < (:account_id, {Status.PENDING + 1}, 0)
     ORDER BY account_id, status, task_key LIMIT :limit
 """)
+"""Reads an account's open tasks, by key."""
 _ACCOUNTS = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+"""Reads the accounts of some tasks."""
 _CLEANED_SINCE = sa.text("SELECT account_id FROM cleaned_events WHERE seq > :number")
+"""Finds the accounts whose moves after some number were deleted."""
 _CLEANED_TO = sa.text("SELECT seq FROM cleaned_events WHERE account_id = :account_id")
+"""Reads the highest number among an account's deleted moves."""
 
 
 class Changes(Statements):
@@ -123,6 +135,6 @@ class Changes(Statements):
         return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
 
     def cleaned_to(self, account_id: int) -> int:
-        """The highest number among an account's deleted moves; 0 where there are none."""
+        """The highest number among an account's deleted moves; 0 if there are none."""
         row = self._row(_CLEANED_TO, account_id=account_id)
         return int(row[0]) if row else 0

@@ -17,40 +17,52 @@ from scheduler_svc.application.imports.ports import (
     ImportedTaskRow,
     PoolCandidate,
 )
+from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.old_rows import ImportRefused, RowKind
 from scheduler_svc.store.contents.contents import CONTENT_COLUMNS
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 
 _FIND_SOURCE = sa.text("SELECT source_id FROM import_sources WHERE name = :name")
+"""Finds the number of an import source."""
 _ADD_SOURCE = sa.text("INSERT INTO import_sources (name) VALUES (:name) RETURNING source_id")
+"""Adds an import source."""
 _USE_SOURCE = sa.text("UPDATE import_sources SET import_time = now() WHERE name = :name RETURNING source_id")
+"""Notes that an import source is used now."""
 _SOURCES = sa.text("SELECT name FROM import_sources ORDER BY source_id")
+"""Reads the names of all import sources."""
 
 _KNOWN = sa.text("""
     SELECT old_id, new_id FROM imported
     WHERE source_id = :source_id AND kind = :kind AND old_id = ANY(CAST(:ids AS bigint[]))
 """)
+"""Finds rows of a source that were imported before."""
 _REMEMBER = Insert("imported", source_id="smallint", kind="smallint", old_id="bigint", new_id="bigint")
+"""Remembers rows as imported."""
 
 # No other account is made meanwhile: an id that is free now is free at the commit. Readers and submits go on.
 _LOCK_ACCOUNTS = sa.text("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")
+"""Locks out transactions that create accounts."""
 _ACCOUNT_NAMES = sa.text("SELECT account_id, name FROM accounts WHERE account_id = ANY(CAST(:ids AS bigint[]))")
+"""Reads the names of some accounts."""
 _ACCOUNTS = sa.text("""
     INSERT INTO accounts (account_id, name, max_concurrent_tasks, weight, active, create_time)
     SELECT account_id, name, 0, 1, active, create_time
     FROM unnest(CAST(:account_id AS bigint[]), CAST(:name AS text[]), CAST(:active AS boolean[]),
         CAST(:create_time AS timestamptz[])) AS r(account_id, name, active, create_time)
 """)
+"""Inserts accounts with the ids that they had."""
 # The next account that is made by itself must not be given an id that was kept.
 _PASS_OVER_KEPT_IDS = sa.text("""
     SELECT setval(s.name, m.largest) FROM (SELECT pg_get_serial_sequence('accounts', 'account_id')) AS s(name),
         (SELECT max(account_id) FROM accounts) AS m(largest)
     WHERE m.largest > coalesce(pg_sequence_last_value(s.name::regclass), 0)
 """)
+"""Advances the sequence of account ids past those."""
 _NEXT_ACCOUNT_IDS = sa.text("""
     SELECT nextval(pg_get_serial_sequence('accounts', 'account_id')) FROM generate_series(1, :count)
 """)
+"""Draws ids of new accounts."""
 
 _TASKS = Insert(
     "tasks",
@@ -73,14 +85,18 @@ _TASKS = Insert(
     content_id="bigint",
     error="jsonb",
 )
+"""Inserts imported tasks."""
 _NEXT_CONTENT_IDS = sa.text("SELECT nextval('content_seq') FROM generate_series(1, :count)")
+"""Draws ids of new contents."""
 _CONTENTS = Insert("contents", **CONTENT_COLUMNS, review_comment="text", create_time="timestamptz")
+"""Inserts imported contents."""
 # The contents are locked, so that none is reviewed, and so put into the pool, meanwhile.
-_POOL_STANDING = sa.text("""
-    SELECT c.content_id, c.account_id, c.review_status = 2,
+_POOL_STANDING = sa.text(f"""
+    SELECT c.content_id, c.account_id, c.review_status = {ReviewStatus.APPROVED},
         EXISTS (SELECT FROM publish_pool AS p WHERE p.content_id = c.content_id)
     FROM contents AS c WHERE c.content_id = ANY(CAST(:ids AS bigint[])) ORDER BY c.content_id FOR SHARE
 """)
+"""Locks contents, and reads what their pool entries depend on."""
 _ENTRIES = Insert(
     "publish_pool",
     content_id="bigint",
@@ -90,6 +106,7 @@ _ENTRIES = Insert(
     status="smallint",
     error="text",
 )
+"""Inserts imported pool entries."""
 
 
 class Imports(Statements):
@@ -116,11 +133,11 @@ class Imports(Statements):
     def known(self, source_id: int, kind: RowKind, old_ids: Iterable[int]) -> dict[int, int]:
         """Those of these rows that were taken, each with what it is here."""
         ids = array("bigint", old_ids)
-        return dict(self._rows(_KNOWN, source_id=source_id, kind=int(kind), ids=ids))
+        return dict(self._rows(_KNOWN, source_id=source_id, kind=kind, ids=ids))
 
     def remember(self, source_id: int, kind: RowKind, ids: Mapping[int, int]) -> None:
         """These rows are taken. The unique key refuses one that was before."""
-        self._session.insert(_REMEMBER, [(source_id, int(kind), old_id, new_id) for old_id, new_id in ids.items()])
+        self._session.insert(_REMEMBER, [(source_id, kind, old_id, new_id) for old_id, new_id in ids.items()])
 
     def lock_accounts(self) -> None:
         """Lets no other account be made before this transaction ends."""
@@ -135,7 +152,7 @@ class Imports(Statements):
         return [row[0] for row in self._rows(_NEXT_ACCOUNT_IDS, count=count)]
 
     def insert_accounts(self, rows: Sequence[ImportedAccountRow]) -> None:
-        """Makes accounts under ids that are known."""
+        """Makes accounts under given ids."""
         if rows:
             ids, names, active, times = zip(*rows, strict=True)
             self._run(
@@ -169,21 +186,23 @@ class Imports(Statements):
         self._session.insert(_ENTRIES, rows)
 
 
-_ALONE = "SELECT pg_advisory_lock(hashtext('contentgen.import'))"
-_PATIENCE = "SET lock_timeout = '5s'"
+_ALONE = sa.text("SELECT pg_advisory_lock(hashtext('contentgen.import'))")
+"""Locks out other imports on this database."""
+_PATIENCE = sa.text("SET lock_timeout = '5s'")
+"""Bounds the wait for them."""
 
 
 @contextmanager
 def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
-    """While it is entered no other import runs on this database. Raises ImportRefused where one does.
+    """While it is entered no other import runs on this database. Raises ImportRefused if one does.
 
     One that was killed a moment ago may still seem to run: it is waited for. `engine` must not pool, since the lock
     lasts as long as its session.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:  # no transaction that idles
         try:
-            connection.exec_driver_sql(_PATIENCE)
-            connection.exec_driver_sql(_ALONE)
+            connection.execute(_PATIENCE)
+            connection.execute(_ALONE)
         except sa.exc.OperationalError as error:
             if isinstance(error.orig, pg_errors.LockNotAvailable):
                 raise ImportRefused("another import runs on this database: wait for it to end") from None
@@ -192,11 +211,12 @@ def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
 
 
 # What would be remembered goes into a table of the session, which hides the real one, and nothing else can be written.
-_HIDE = """
+_HIDE = sa.text("""
     CREATE TEMP TABLE imported AS TABLE imported;
     CREATE UNIQUE INDEX imported_once ON imported (source_id, kind, old_id);
     SET default_transaction_read_only = on
-"""
+""")
+"""Makes a session read-only, with a temporary table of what it would remember."""
 
 
 def hide_what_is_imported(engine: sa.Engine) -> sa.Engine:
@@ -204,7 +224,7 @@ def hide_what_is_imported(engine: sa.Engine) -> sa.Engine:
 
     def hide(connection: psycopg2.extensions.connection, _record: Any) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(_HIDE)
+            cursor.execute(_HIDE.text)
         connection.commit()
 
     sa.event.listen(engine, "connect", hide)

@@ -1,4 +1,4 @@
-"""What is due to be deleted for its age, a bounded number of rows at a time."""
+"""Housekeeping: what is deleted for its age, a bounded number of rows at a time, and the vacuum of narrow tables."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from scheduler_svc.store.engine.keyed_lookups import leased
+from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.rows import Statements
 
+_VACUUM = sa.text("VACUUM (SKIP_LOCKED, TRUNCATE false) ready, leases, delayed, count_deltas, shares")
+"""Vacuums the tables that rows pass through quickly."""
+
 _TAKE_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.retention'))")
+"""Locks out other retentions, if none runs."""
 
 # A range of the index of what has ended. It begins where the batch before it ended: what that one deleted stands in the
 # index until a vacuum, and would be walked past by each batch after it.
@@ -19,18 +23,21 @@ _LOCK_ENDED = sa.text(f"""
         AND t.end_time <= now() - make_interval(secs => :age) AND NOT {leased("t")}
     ORDER BY t.end_time LIMIT :limit FOR UPDATE SKIP LOCKED
 """)
+"""Locks tasks that ended long ago."""
 
 _CONTENTS = sa.text("""
     SELECT content_id, create_time FROM contents WHERE content_id > :after ORDER BY content_id LIMIT :limit
 """)
+"""Reads a page of contents with their times."""
 
 # The workers are read from end to end, which is once an hour or less. NOT IN, so that the leases are hashed once.
 _FORGET_WORKERS = sa.text("""
     DELETE FROM workers WHERE worker_id = ANY(ARRAY(
         SELECT worker_id FROM workers
-        WHERE heard_time < now() - make_interval(secs => :age) AND worker_id NOT IN (SELECT worker_id FROM leases)
+        WHERE heartbeat_time < now() - make_interval(secs => :age) AND worker_id NOT IN (SELECT worker_id FROM leases)
         ORDER BY worker_id LIMIT :limit FOR UPDATE SKIP LOCKED))
 """)
+"""Deletes workers that have been silent for long."""
 
 # All that is remembered of a source is forgotten at once, with its number, and deleted later. Not while an import runs.
 _FORGET_SOURCES = sa.text("""
@@ -38,6 +45,7 @@ _FORGET_SOURCES = sa.text("""
     WHERE import_time < now() - make_interval(secs => :age)
         AND pg_try_advisory_xact_lock(hashtext('contentgen.import'))
 """)
+"""Deletes import sources that were used long ago."""
 _DELETE_FORGOTTEN = sa.text("""
     DELETE FROM imported WHERE ctid = ANY(ARRAY(
         SELECT own.ctid FROM generate_series(1, (SELECT max(source_id) FROM imported)) AS s(source_id), LATERAL (
@@ -45,6 +53,7 @@ _DELETE_FORGOTTEN = sa.text("""
             ORDER BY x.source_id, x.kind, x.old_id LIMIT :limit) AS own
         WHERE s.source_id NOT IN (SELECT source_id FROM import_sources) LIMIT :limit))
 """)
+"""Deletes what is remembered of deleted import sources."""
 
 
 class Sweeps(Statements):
@@ -67,10 +76,22 @@ class Sweeps(Statements):
         return [(content_id, made) for content_id, made in self._rows(_CONTENTS, after=after, limit=limit)]
 
     def forget_workers(self, age: timedelta, limit: int) -> int:
-        """Deletes workers that were not heard of for so long and hold no lease; returns how many."""
+        """Deletes workers without a heartbeat for so long that hold no lease; returns how many."""
         return self._run(_FORGET_WORKERS, age=age.total_seconds(), limit=limit)
 
     def forget_imports(self, age: timedelta, limit: int) -> int:
         """Deletes what is remembered of sources that nothing was imported from for so long; returns how many rows."""
         self._run(_FORGET_SOURCES, age=age.total_seconds())
         return self._run(_DELETE_FORGOTTEN, limit=limit)
+
+
+class PgMaintenance:
+    """Statements that run outside of transactions."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def vacuum(self) -> None:
+        """Vacuums the tables that rows pass through quickly, while their dead rows are few; skips locked tables."""
+        with self._engine.connect() as connection:
+            connection.execute(_VACUUM)

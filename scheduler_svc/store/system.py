@@ -17,12 +17,16 @@ _ANNOUNCE = sa.text("""
     ON CONFLICT (scheduler_id) DO UPDATE SET
         heartbeat_time = now(), serving = excluded.serving, lanes = excluded.lanes
 """)
+"""Stores how a replica stands; deletes those that have been silent for a day."""
 _WITHDRAW = sa.text("DELETE FROM replicas WHERE scheduler_id = :scheduler_id")
+"""Deletes a replica's row."""
 _REPLICAS = sa.text("""
     SELECT scheduler_id, version, start_time, heartbeat_time, serving, lanes FROM replicas
     WHERE heartbeat_time > now() - interval '1 hour' ORDER BY scheduler_id LIMIT 1000
 """)
+"""Reads the replicas."""
 _DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
+"""Reads PostgreSQL's version and the database's size."""
 
 # A session, `b`, as `LockHolder` has it, but for its tables and whether they are waited for.
 _SESSION = """
@@ -45,6 +49,7 @@ _HOLDERS = sa.text(f"""
         AND NOT EXISTS (SELECT FROM pg_stat_activity AS x WHERE x.pid = b.pid AND x.wait_event_type = 'Lock')
     {_OLDEST_FIRST}
 """)
+"""Finds the sessions that others wait for."""
 
 # What holds row locks shows its table's lock only. Ours are gone in milliseconds, or the replica is frozen.
 _LONG_LOCKS = sa.text(f"""
@@ -56,14 +61,15 @@ _LONG_LOCKS = sa.text(f"""
         AND c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
     {_OLDEST_FIRST}
 """)
+"""Finds the sessions that have held locks for long."""
 
 
 class SystemStatements(Statements):
     """Statements on `replicas`, and on PostgreSQL's own views."""
 
     def announce(self, replica: ReplicaState) -> None:
-        """Says how a replica stands; forgets those that were not heard of for a day."""
-        lanes = {name: {key: getattr(lane, key) for key in _TOLD} for name, lane in replica.lanes.items()}
+        """Says how a replica stands; deletes those without a heartbeat for a day."""
+        lanes = {name: {key: getattr(lane, key) for key in _STORED} for name, lane in replica.lanes.items()}
         self._run(
             _ANNOUNCE,
             scheduler_id=replica.scheduler_id,
@@ -74,11 +80,11 @@ class SystemStatements(Statements):
         )
 
     def withdraw(self, scheduler_id: str) -> None:
-        """The replica ends."""
+        """Deletes the row of a replica that ends."""
         self._run(_WITHDRAW, scheduler_id=scheduler_id)
 
     def replicas(self) -> list[ReplicaState]:
-        """Those heard of within the last hour, by id."""
+        """The replicas with a heartbeat within the last hour, by id."""
         return [_replica(row) for row in self._rows(_REPLICAS)]
 
     def database(self) -> DatabaseState:
@@ -94,12 +100,12 @@ class SystemStatements(Statements):
         return [LockHolder(*row) for row in self._rows(_LONG_LOCKS, seconds=seconds)]
 
 
-_TOLD = ("oldest", "waiting", "set_aside")
-"""What others are told of a lane."""
+_STORED = ("oldest", "waiting", "set_aside")
+"""What a replica stores of a lane."""
 
 
 def _replica(row: Any) -> ReplicaState:
     """A row as another version may have stored it: with more said of its lanes, or with less."""
     scheduler_id, version, start_time, heartbeat_time, serving, stored = row
-    lanes = {name: LaneState(**{key: lane[key] for key in _TOLD if key in lane}) for name, lane in stored.items()}
+    lanes = {name: LaneState(**{key: lane[key] for key in _STORED if key in lane}) for name, lane in stored.items()}
     return ReplicaState(scheduler_id, version, start_time, heartbeat_time, serving, lanes)

@@ -224,12 +224,12 @@ async def test_an_order_that_was_lost_comes_with_the_next_acknowledgement(
     worker: ScriptedWorker, engine: sa.Engine
 ) -> None:
     with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE workers SET wanted_poll = 41, poll_time = now()"))
+        connection.execute(sa.text("UPDATE workers SET requested_poll = 41, poll_time = now()"))
     await worker.state(0)
     assert await worker.polled() == "41"
     await worker.state(0)
     with engine.begin() as connection:
-        assert connection.execute(sa.text("SELECT last_poll FROM workers")).scalar_one() == 41
+        assert connection.execute(sa.text("SELECT answered_poll FROM workers")).scalar_one() == 41
 
 
 @pytest.mark.parametrize("poll_id", ["0", "-1", "1" * 19, "999999", "٣", "what?"])

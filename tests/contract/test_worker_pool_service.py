@@ -67,7 +67,7 @@ def fill(engine: sa.Engine, count: int) -> None:
             sa.text("""
                 INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version,
                     slots, labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time,
-                    heard_time, wanted_drain)
+                    heartbeat_time, desired_drain)
                 SELECT 'worker-' || lpad(n::text, 5, '0') || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name',
                     '1.0.0', 4, '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', n % 10 <> 0,
                     false, now(), now(), false

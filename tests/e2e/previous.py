@@ -1,4 +1,4 @@
-"""The version before this one as programs: its own code, on the packages that are installed here.
+"""The programs of the version before this one: its own code, on the packages that are installed here.
 
 `tests/previous` has its wheel, which `make previous` builds from a commit.
 """
@@ -22,7 +22,7 @@ main()
 
 @dataclass(frozen=True)
 class Previous:
-    """Its two services, to be run in place of this version's."""
+    """The programs of its two services."""
 
     scheduler: Path
     worker: Path
@@ -30,7 +30,7 @@ class Previous:
 
 def previous_version(folder: Path) -> Previous:
     """Unpacks it into `folder`."""
-    (wheel,) = _WHEELS.glob("contentgen-*.whl")
+    (wheel,) = _WHEELS.glob("contentgen_grpc-*.whl")
     site = folder / "previous"
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(site)

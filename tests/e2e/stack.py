@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from scheduler_svc.postgres.folders import socket_folder
-from scheduler_svc.postgres.identity import identity_for
+from scheduler_svc.postgres.identity import server_user_for
 from tests.cluster import server_folder
 from tests.e2e.client import Client
 from tests.e2e.journal import Journal
@@ -89,7 +89,7 @@ class Scheduler(Service):
     def socket_folder(self) -> Path:
         """Where an embedded PostgreSQL of this scheduler has its socket."""
         root = (self.data_dir / "postgres").resolve()
-        return socket_folder(root, identity_for(root / "data"))
+        return socket_folder(root, server_user_for(root / "data"))
 
 
 class Worker(Service):

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 
 from contentgen.client import ContentGenerationClient
 from scheduler_svc.postgres.folders import socket_folder
-from scheduler_svc.postgres.identity import identity_for
+from scheduler_svc.postgres.identity import server_user_for
 from tests.cluster import server_folder
 from tests.waiting import wait_until, wait_until_gone
 
@@ -164,7 +164,7 @@ def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Comma
 def _socket_folder(folder: Path) -> Path:
     """Where the demo's PostgreSQL would have its socket if it were not told of a place of its own."""
     root = folder / "data" / "postgres"
-    return socket_folder(root, identity_for(root))
+    return socket_folder(root, server_user_for(root))
 
 
 def _writes(process: psutil.Process, log: Path) -> bool:

@@ -76,7 +76,7 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
         worker.stop()
 
 
-def test_a_scheduler_and_a_worker_of_the_version_before_know_no_parts(empty_db_url: str, stack: Stack) -> None:
+def test_a_large_result_passes_between_the_version_before_and_this_one(empty_db_url: str, stack: Stack) -> None:
     previous = previous_version(stack.folder)
     old = stack.scheduler("old", database_url=empty_db_url)
     old.command = [str(previous.scheduler)]

@@ -18,8 +18,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from scheduler_svc.store.engine.connecting import connect
-from scheduler_svc.store.engine.line_file import LineFile
-from scheduler_svc.store.engine.lineage import Lineage, OtherLine
+from scheduler_svc.store.engine.lineage import Lineage, WrongServer
+from scheduler_svc.store.engine.lineage_file import LineageFile
 from tests.cluster import server_folder
 from tests.e2e.client import Client
 from tests.e2e.stack import Scheduler, Stack, running_stack
@@ -236,26 +236,28 @@ def test_another_system_is_refused_until_the_operator_says_so(tmp_path: Path) ->
 def test_a_standby_that_is_promoted_unseen_is_found(pair: Pair, tmp_path: Path) -> None:
     """The old primary lives on, and so do the connections to it: nothing breaks that would show it."""
     url = sa.make_url(pair.url)
-    file = LineFile(tmp_path, pair.url)
+    file = LineageFile(tmp_path, pair.url)
     lineage, moves = Lineage(file), list[int]()
     lineage.subscribe(lambda: moves.append(1))
     with closing(connect(url, lineage)) as before:
-        lineage.look(pair.url)
-        assert (lineage.left(before), moves) == (False, [])
+        lineage.probe(pair.url)
+        assert (lineage.is_stale(before), moves) == (False, [])
         pair.second.promote()
-        lineage.look(pair.url)
-        assert (lineage.left(before), moves) == (True, [1])
+        lineage.probe(pair.url)
+        assert (lineage.is_stale(before), moves) == (True, [1])
     with closing(connect(url, lineage)) as after:
         assert after.info.port == pair.second.port
     assert json.loads(Path(str(file)).read_text())["timeline"] == 2
     for known in (lineage, Lineage(file)):
-        with pytest.raises(OtherLine, match=r"is timeline 1 of system \d+, and the schedulers' database is timeline 2"):
+        with pytest.raises(
+            WrongServer, match=r"is timeline 1 of system \d+, and the schedulers' database is timeline 2"
+        ):
             connect(sa.make_url(pair.first.url()), known)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"system": "x", "timeline": 1}'])
 def test_a_file_that_can_t_be_read_is_told_and_written_anew(tmp_path: Path, text: str) -> None:
-    file = LineFile(tmp_path / "folder", "postgresql+psycopg2://host/name")
+    file = LineageFile(tmp_path / "folder", "postgresql+psycopg2://host/name")
     file.write(1, 1)
     Path(str(file)).write_text(text)
     assert file.read() is None

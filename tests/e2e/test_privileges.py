@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine import server_check as server
 from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.e2e.stack import running_stack
 from tests.guides import DOCS, snippets
-from tests.later_migrations import NEWEST, LaterMigrations
+from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.old_application import old_application
 
 PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
@@ -105,14 +106,15 @@ def test_an_empty_database_without_create_is_refused_with_what_to_run(documented
 
 
 def test_an_old_schema_of_another_owner_is_refused_with_what_to_run(documented: Place, tmp_path: Path) -> None:
-    older = LaterMigrations(tmp_path)
-    (newest,) = (older.folder / "versions").glob(f"{NEWEST}*.py")
-    newest.unlink()
-    owner = sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool)
-    upgrade(owner, migrations=older.folder)
-    said = documented.refused(role=SERVING)
-    assert f"may not bring the database to schema {NEWEST}" in said
-    assert f"`contentgen-scheduler migrate` with the DATABASE_URL of role {OWNER}, which owns the tables" in said
+    later = LaterMigrations(tmp_path)
+    later.add("0090", execute("ALTER TABLE workers ADD COLUMN later TEXT"))
+    owner, serving = (sa.create_engine(documented.url(role), poolclass=sa.NullPool) for role in (OWNER, SERVING))
+    upgrade(owner)
+    with pytest.raises(SettingsError) as refused:
+        upgrade(serving, migrations=later.folder)
+    message = str(refused.value)
+    assert "may not bring the database to schema 0090" in message
+    assert f"`contentgen-scheduler migrate` with the DATABASE_URL of role {OWNER}, which owns the tables" in message
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,6 @@ def test_a_schema_that_is_missing_is_refused(documented: Place) -> None:
 
 
 def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scheduler_svc.config import SettingsError
     from scheduler_svc.store.engine.session_check import check_sessions
 
     monkeypatch.setattr(server, "OLDEST", 99)

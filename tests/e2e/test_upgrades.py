@@ -1,4 +1,4 @@
-"""The version before this one beside this one, on one database: schedulers and workers are replaced under load."""
+"""The version before this one and this one on one database: schedulers and workers are replaced under load."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.store.schema import compatibility
 from scheduler_svc.store.schema.migrate import upgrade
 from tests.e2e.client import Client, request
 from tests.e2e.previous import Previous, previous_version
@@ -21,7 +22,6 @@ from tests.waiting import wait_until
 LEASE = 30.0
 """Seconds: what a lease outlives, a worker has time to reconnect in."""
 WITHIN = 60.0
-PREVIOUS_SCHEMA = "0008"
 LATER = "0090"
 
 
@@ -91,10 +91,10 @@ END $$
 """
 
 
-def schema(url: str) -> str:
+def schema(url: str) -> str | None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
-        return str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+        return compatibility.revision(connection)
 
 
 def quick_worker(stack: Stack, name: str, *schedulers: Scheduler, program: Path | None = None) -> None:
@@ -106,15 +106,22 @@ def quick_worker(stack: Stack, name: str, *schedulers: Scheduler, program: Path 
     worker.start()
 
 
-def test_both_versions_serve_one_database_while_the_newer_one_migrates_it(
-    stack: Stack, previous: Previous, empty_db_url: str
+@pytest.fixture
+def old(stack: Stack, previous: Previous) -> Scheduler:
+    """A scheduler of the version before."""
+    scheduler = stack.scheduler("old", lease_ttl=LEASE)
+    scheduler.command = [str(previous.scheduler)]
+    return scheduler
+
+
+def test_both_versions_serve_one_database_while_it_is_migrated(
+    stack: Stack, previous: Previous, old: Scheduler, empty_db_url: str, tmp_path: Path
 ) -> None:
-    """Schema 0008 is from before schemas said who may run on them: its code runs on, and starts no more."""
-    old = stack.scheduler("old", lease_ttl=LEASE)
-    old.command = [str(previous.scheduler)]
+    """By this version, and then by one to come."""
     old.start()
+    before = schema(empty_db_url)
+    assert before is not None
     new = stack.scheduler("new", lease_ttl=LEASE)
-    assert schema(empty_db_url) == PREVIOUS_SCHEMA
     account_id = old.client.create_account()
     quick_worker(stack, "old-on-old", old, new, program=previous.worker)
     quick_worker(stack, "new-on-old", old, new)
@@ -126,42 +133,25 @@ def test_both_versions_serve_one_database_while_the_newer_one_migrates_it(
         with Load(new.target, account_id).running() as second:
             first.more(10)
             second.more(10)
+            migrate_later(empty_db_url, tmp_path, oldest_code=before)
+            first.more(10)
+            second.more(10)
             everywhere = new.client.submit_all(request(account_id, options={"seconds": "0.3"}) for _ in range(45))
             ran_on = {new.client.wait_completed(task_id, within=WITHIN).worker_id for task_id in everywhere}
     assert ran_on == {"old-on-old", "new-on-old", "old-on-new"}
     old.stop()
-    old.launch()
-    with Load(new.target, account_id).running() as third:
+    old.start()
+    with Load(old.target, account_id).running() as third:
         third.more(10)
     task_ids = everywhere + first.completed + second.completed + third.completed
     client = new.client
     assert client.counts() == {**dict.fromkeys(client.counts(), 0), "completed": len(task_ids)}
     assert sorted(create.task_id for create in stack.journal.creates()) == sorted(task_ids)
     assert sorted(content.task_id for content in client.contents()) == sorted(task_ids)
-
-    wait_until(lambda: not old.alive, within=WITHIN, what="the version before has ended")
-    assert old.exit_status == 1
-    assert f"Can't locate revision identified by '{NEWEST}'" in old.tail()
-    assert schema(empty_db_url) == NEWEST
+    assert schema(empty_db_url) == LATER
 
 
-def test_a_deferral_is_a_failure_to_a_scheduler_of_the_version_before(stack: Stack, previous: Previous) -> None:
-    old = stack.scheduler("old", lease_ttl=LEASE)
-    old.command = [str(previous.scheduler)]
-    old.start()
-    worker = stack.worker("worker", old).start()
-    options = {"demo-fail": "defer", "demo-seconds": "0.1"}
-    task_id = old.client.submit(old.client.create_account(), options=options, auto_retry=False)
-    task = old.client.wait(task_id, within=WITHIN)
-    assert task.error.reason == "CREATOR_ERROR"
-    assert "this scheduler knows no deferrals" in task.error.message
-    assert worker.alive
-
-
-def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, previous: Previous) -> None:
-    """What this version leaves in the database, that one reads: on a schema that this one has migrated since."""
-    old = stack.scheduler("old", lease_ttl=LEASE)
-    old.command = [str(previous.scheduler)]
+def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, old: Scheduler) -> None:
     old.start()
     new = stack.scheduler("new", lease_ttl=LEASE).start()
     task_id = new.client.submit(
@@ -199,14 +189,34 @@ def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
     assert schema(empty_db_url) == LATER
 
 
-def test_a_schema_that_needs_newer_code_is_refused(stack: Stack, empty_db_url: str, tmp_path: Path) -> None:
+def test_a_schema_that_needs_newer_code_is_refused(
+    stack: Stack, old: Scheduler, empty_db_url: str, tmp_path: Path
+) -> None:
     upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool))
     migrate_later(empty_db_url, tmp_path, oldest_code=LATER)
-    scheduler = stack.scheduler().launch()
+    for scheduler in (old, stack.scheduler("new")):
+        refusal = refused(scheduler)
+        assert f"the database has schema {LATER}, made by contentgen" in refusal
+        assert f"and this one knows schema {NEWEST}" in refusal
+
+
+def test_a_schema_from_before_the_first_release_is_refused(stack: Stack, empty_db_url: str) -> None:
+    engine = sa.create_engine(empty_db_url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0018')")
+    refusal = refused(stack.scheduler())
+    assert "the database has schema 0018 without a declaration of which versions may use it" in refusal
+    assert "Traceback" not in refusal
+    assert schema(empty_db_url) == "0018"
+
+
+def refused(scheduler: Scheduler) -> str:
+    """What a scheduler that ends with status 78 has written."""
+    scheduler.launch()
     wait_until(lambda: not scheduler.alive, within=WITHIN, what="the scheduler has ended")
     assert scheduler.exit_status == 78
-    assert f"the database has schema {LATER}, made by contentgen" in scheduler.tail()
-    assert f"this version knows schema {NEWEST}" in scheduler.tail()
+    return scheduler.tail()
 
 
 def migrate_later(url: str, folder: Path, *, oldest_code: str) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from scheduler_svc.application.leases.recover import fold_counts
 from scheduler_svc.application.tasks.submit import SubmitItem
-from scheduler_svc.domain.bounds import day_of
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.errors import (
     AccountInactive,
@@ -22,7 +18,6 @@ from scheduler_svc.domain.errors import (
     RequestIdConflict,
 )
 from scheduler_svc.domain.task import NewTask, Task
-from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.integration.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
 
 MOST = 5
@@ -189,26 +184,3 @@ def later(**by: int) -> NewTask:
 def end_of_day(days: int) -> datetime:
     """The last moment of a day (UTC) so many days from now."""
     return datetime.now(UTC).replace(hour=23, minute=59, second=59, microsecond=999999) + timedelta(days=days)
-
-
-def test_what_was_scheduled_before_the_upgrade_is_counted_by_its_day(empty_db_url: str, tmp_path: Path) -> None:
-    older = tmp_path / "migrations"
-    shutil.copytree(MIGRATIONS, older, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (older / "versions").glob("0*.py"):
-        if file.name >= "0012":
-            file.unlink()
-    engine = sa.create_engine(empty_db_url, poolclass=sa.NullPool)
-    upgrade(engine, migrations=older)
-    delay = sa.text("""
-        INSERT INTO delayed (task_key, priority, account_id, attempt, timeout_ms, due_time, cause)
-        VALUES (:key, 5, 1, 1, 1000, :due_time, :cause)
-    """)
-    late, next_day = IN_2096 + timedelta(hours=23, minutes=59), IN_2096 + timedelta(days=1)
-    with engine.begin() as connection:
-        for key, (due_time, cause) in enumerate([(IN_2096, 1), (late, 1), (next_day, 1), (next_day, 2)]):
-            connection.execute(delay, {"key": key, "due_time": due_time, "cause": cause})
-    upgrade(engine)
-    with engine.begin() as connection:
-        counted = connection.execute(sa.text("SELECT account_id, kind, n FROM count_deltas")).fetchall()
-    engine.dispose()
-    assert sorted(map(tuple, counted)) == [(-day_of(next_day), 1, 1), (-day_of(IN_2096), 1, 2)]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,12 @@ from scheduler_svc.backups.backup import back_up
 from scheduler_svc.backups.programs import ProgramFailed, Programs, run
 from scheduler_svc.backups.progress import DumpProgress, RestoreProgress, size
 from scheduler_svc.backups.proof import Proof
-from scheduler_svc.backups.restore import Restored, check_schema, restore
-from scheduler_svc.backups.source import Source
+from scheduler_svc.backups.restore import RestoreSummary, check_schema, restore
+from scheduler_svc.backups.source import BackupSource
 from scheduler_svc.config import Settings, SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
-from scheduler_svc.store.engine.restored import Sums
+from scheduler_svc.store.engine.restored import RestoredCounts
 from scheduler_svc.store.schema.migrate import upgrade
 from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.waiting import wait_until
@@ -68,7 +69,7 @@ class Site:
     def back_up(self, *, overwrite: bool = False) -> None:
         back_up(self.url, self.file, self.programs, self.progress, overwrite=overwrite)
 
-    def restore(self, *, replace: bool = True) -> Restored:
+    def restore(self, *, replace: bool = True) -> RestoreSummary:
         found = read_archive(self.file, self.programs)
         check_schema(found)
         return restore(self.url, found, self.programs, self.progress, replace=replace)
@@ -100,7 +101,7 @@ def test_a_restore_brings_back_what_was_and_makes_it_usable(backed_up: Site) -> 
     backed_up.back_up(overwrite=True)
     backed_up.sql("DROP TABLE accounts, tasks")
     backed_up.server("CREATE DATABASE contentgen_restoring_0 TEMPLATE template0")
-    assert backed_up.restore() == (Sums(accounts=2, tasks=0, running=0, contents=0), None)
+    assert backed_up.restore() == (RestoredCounts(accounts=2, tasks=0, running=0, contents=0), None)
     assert backed_up.names() == ["before", "after"]
     ((silent,),) = backed_up.sql("SELECT now() - stamp > interval '1 year' FROM reaper")
     assert silent  # so the first tick finds a gap
@@ -113,13 +114,13 @@ def test_a_restore_brings_back_what_was_and_makes_it_usable(backed_up: Site) -> 
 
 
 def test_a_database_that_is_not_empty_is_not_replaced_unasked(backed_up: Site) -> None:
-    with pytest.raises(CannotRestore, match="not empty: say --replace"):
+    with pytest.raises(CannotRestore, match="not empty: use --replace"):
         backed_up.restore(replace=False)
     assert backed_up.names() == ["before", "after"]
 
 
 def test_whoever_is_connected_is_named(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler_svc.backups.restore.LEAVE", 0.0)
+    monkeypatch.setattr("scheduler_svc.backups.restore.DISCONNECT_TIMEOUT", 0.0)
     with backed_up.connect() as other:
         other.execute(sa.text("SET application_name = 'contentgen'"))
         pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
@@ -142,7 +143,7 @@ def test_whoever_connects_while_it_is_restored_keeps_the_database(
 def test_what_can_t_be_dropped_is_named(backed_up: Site) -> None:
     """PostgreSQL drops no database that is marked as a template."""
     backed_up.server(f"ALTER DATABASE {sa.make_url(backed_up.url).database} IS_TEMPLATE true")
-    left = backed_up.restore().left
+    left = backed_up.restore().leftover
     assert backed_up.names() == ["before"]
     backed_up.server(f"ALTER DATABASE {left} IS_TEMPLATE false")
     backed_up.server(f"DROP DATABASE {left}")
@@ -198,7 +199,7 @@ def test_a_backup_is_proved_by_a_restore(site: Site) -> None:
 def test_a_backup_that_is_not_what_was_there_is_told(site: Site, change: str, said: str) -> None:
     site.back_up()
     site.sql(change)
-    with Source(site.url) as source, pytest.raises(CannotRestore, match=rf"not what the database held: .*{said}"):
+    with BackupSource(site.url) as source, pytest.raises(CannotRestore, match=rf"not what the database held: .*{said}"):
         Proof(source, site.programs, site.progress).of(read_archive(site.file, site.programs))
 
 
@@ -214,14 +215,14 @@ def test_what_is_no_backup_is_told(site: Site) -> None:
     with pytest.raises(CannotRestore, match=r"can't be read: No such file"):
         site.restore()
     site.file.write_text("PostgreSQL database dump")
-    with pytest.raises(CannotRestore, match="is no backup"):
+    with pytest.raises(CannotRestore, match="is not a backup"):
         site.restore()
 
 
 def test_a_dump_of_another_database_is_told(site: Site, empty_db_url: str) -> None:
     follower = DumpProgress(site.progress, site.file)
     run(site.programs.newest("pg_dump"), "-Fc", f"--file={site.file}", url=empty_db_url, follower=follower)
-    with pytest.raises(CannotRestore, match=r"some other database: it has no table alembic_version, tasks, leases"):
+    with pytest.raises(CannotRestore, match=r"another database: it has no table alembic_version, tasks, leases"):
         site.restore()
 
 
@@ -232,27 +233,36 @@ def test_a_backup_of_a_newer_schema_is_restored_where_that_runs_this_code_only(s
     engine = sa.create_engine(site.url, poolclass=sa.NullPool)
     upgrade(engine, migrations=later.folder)
     site.back_up()
-    with pytest.raises(CannotRestore, match=rf"schema 0091, made by contentgen .*this version knows schema {NEWEST}"):
+    with pytest.raises(CannotRestore, match=rf"schema 0091, made by contentgen .*this one knows schema {NEWEST}"):
         site.restore()
-    site.sql("UPDATE schema_compatibility SET oldest_code = :newest", newest=NEWEST)
+    site.sql("UPDATE compatibility SET oldest_code = :newest", newest=NEWEST)
     site.back_up(overwrite=True)
-    assert site.restore().sums.accounts == 1
+    assert site.restore().counts.accounts == 1
     assert site.sql("SELECT version_num FROM alembic_version") == [("0091",)]
 
 
-def test_a_backup_of_an_older_schema_is_migrated(site: Site, empty_db_url: str, tmp_path: Path) -> None:
-    older = LaterMigrations(tmp_path)
-    (newest,) = (older.folder / "versions").glob(f"{NEWEST}*.py")
-    newest.unlink()
-    upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool), migrations=older.folder)
-    back_up(empty_db_url, site.file, site.programs, site.progress, overwrite=False)
+def test_a_backup_of_an_older_schema_is_migrated(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is restored by a version to come, which has one migration more."""
+    later = LaterMigrations(tmp_path)
+    later.add("0090", execute("ALTER TABLE accounts ADD COLUMN later TEXT"))
+    site.back_up()
+    monkeypatch.setattr("scheduler_svc.backups.restore.upgrade", partial(upgrade, migrations=later.folder))
     site.restore()
-    assert site.sql("SELECT version_num FROM alembic_version") == [(NEWEST,)]
+    assert site.sql("SELECT version_num, later FROM alembic_version, accounts") == [("0090", None)]
+
+
+@pytest.mark.parametrize("before_the_release", ["0001", "0018"])
+def test_a_backup_from_before_the_first_release_is_refused(site: Site, before_the_release: str) -> None:
+    site.sql("ALTER TABLE compatibility RENAME TO schema_compatibility")
+    site.sql("UPDATE alembic_version SET version_num = :revision", revision=before_the_release)
+    site.back_up()
+    with pytest.raises(CannotRestore, match=rf"schema {before_the_release} without a declaration"):
+        site.restore()
 
 
 def test_a_server_of_an_older_major_version_is_told(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_archive(backed_up.file, backed_up.programs)
-    newer = archive.Archive(found.path, found.made, 99, found.entries, found.revision, found.declared)
+    newer = archive.Archive(found.path, found.made, 99, found.entries, found.revision, found.declaration)
     with pytest.raises(CannotRestore, match=r"was made on PostgreSQL 99, and the server is \d+: restore into"):
         restore(backed_up.url, newer, backed_up.programs, backed_up.progress, replace=True)
     assert backed_up.names() == ["before", "after"]
@@ -263,7 +273,7 @@ def test_a_user_who_may_not_make_databases_is_told(backed_up: Site) -> None:
     try:
         poor = sa.make_url(backed_up.url).set(username="poor").render_as_string(hide_password=False)
         found = read_archive(backed_up.file, backed_up.programs)
-        with pytest.raises(CannotRestore, match="may not make databases"):
+        with pytest.raises(CannotRestore, match="may not create databases"):
             restore(poor, found, backed_up.programs, backed_up.progress, replace=True)
     finally:
         backed_up.sql("DROP ROLE poor")

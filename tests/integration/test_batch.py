@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.engine.batch import Batch, Insert, array
+from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 
 HOSTILE = [
     "",
@@ -144,7 +144,7 @@ def test_no_values(connection: Connection, sql_type: str) -> None:
     assert echoed(connection, sql_type, []) == []
 
 
-def rows_of(connection: Connection, batch: Batch, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+def rows_of(connection: Connection, batch: UnnestedRows, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     source = batch.source
     for name in batch.bind(rows):
         source = source.replace(f"CAST(:{name} ", f"CAST(%({name})s ")
@@ -155,12 +155,12 @@ def rows_of(connection: Connection, batch: Batch, rows: Sequence[Sequence[Any]])
 
 @given(st.lists(st.tuples(st.integers(0, 2**31 - 1), texts, floats)))
 def test_rows_stay_rows(connection: Connection, rows: list[tuple[int, str | None, float | None]]) -> None:
-    assert rows_of(connection, Batch(a="integer", b="text", c="float8"), rows) == rows
+    assert rows_of(connection, UnnestedRows(a="integer", b="text", c="float8"), rows) == rows
 
 
 def test_a_row_of_another_length_is_a_defect() -> None:
     with pytest.raises(ValueError, match="zip"):
-        Batch(a="integer", b="text").bind([(1,)])
+        UnnestedRows(a="integer", b="text").bind([(1,)])
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**31 - 1), texts, times), min_size=1))

@@ -17,8 +17,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, binaries, logfile
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, binaries
 from scheduler_svc.postgres.processes import is_alive
+from scheduler_svc.postgres.server_files import MAX_LOG_BYTES
 from tests.cluster import server_folder
 from tests.integration.supervisor import supervising
 from tests.waiting import wait_until, wait_until_gone
@@ -303,7 +304,7 @@ def test_a_socket_folder_of_somebody_else_is_refused(root: Path, embedded: Calla
 
 
 def test_a_full_disk_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler_svc.postgres.initdb.NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr("scheduler_svc.postgres.cluster.MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(PostgresError, match="no space for a database"):
         EmbeddedPostgres(root).start()
 
@@ -349,7 +350,7 @@ def test_the_chosen_programs_come_first(monkeypatch: pytest.MonkeyPatch, root: P
 
 def test_the_log_is_bounded(embedded: Callable[[], EmbeddedPostgres]) -> None:
     server = embedded()
-    server.log.write_bytes(b"x" * (logfile.LIMIT_BYTES + 1))
+    server.log.write_bytes(b"x" * (MAX_LOG_BYTES + 1))
     server.start()
-    assert server.log.stat().st_size < logfile.LIMIT_BYTES
-    assert server.log.with_name("postgres.log.1").stat().st_size > logfile.LIMIT_BYTES
+    assert server.log.stat().st_size < MAX_LOG_BYTES
+    assert server.log.with_name("postgres.log.1").stat().st_size > MAX_LOG_BYTES

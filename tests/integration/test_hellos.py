@@ -14,7 +14,7 @@ from tests.integration.scheduling import RESULT, Scheduling
 
 def silent_for(scheduling: Scheduling, seconds: float, worker_id: str = "w") -> None:
     scheduling.sql(
-        "UPDATE workers SET heard_time = now() - make_interval(secs => :seconds) WHERE worker_id = :worker_id",
+        "UPDATE workers SET heartbeat_time = now() - make_interval(secs => :seconds) WHERE worker_id = :worker_id",
         seconds=seconds,
         worker_id=worker_id,
     )
@@ -176,7 +176,7 @@ class TestRevokedLeases:
 
 def test_what_is_wanted_of_a_process_holds_until_that_process_ends(scheduling: Scheduling) -> None:
     scheduling.hello()
-    scheduling.sql("UPDATE workers SET wanted_drain = true")
+    scheduling.sql("UPDATE workers SET desired_drain = true")
     assert scheduling.hello().desired_state.drain
     assert scheduling.state().desired_state.drain
     scheduling.sql("UPDATE workers SET process_id = 'the one before'")
@@ -186,7 +186,7 @@ def test_what_is_wanted_of_a_process_holds_until_that_process_ends(scheduling: S
 def test_a_worker_that_is_to_drain_is_given_nothing(scheduling: Scheduling) -> None:
     scheduling.hello()
     scheduling.submit_one()
-    scheduling.sql("UPDATE workers SET wanted_drain = true")
+    scheduling.sql("UPDATE workers SET desired_drain = true")
     claimed = scheduling.claim_for(SessionCapacity("w", scheduling.sessions["w"], 1, 1))
     assert not claimed.grants
     assert set(claimed.closed) == {scheduling.sessions["w"]}

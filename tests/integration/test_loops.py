@@ -18,8 +18,8 @@ from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
-from scheduler_svc.store.engine.maintenance import PgMaintenance
 from scheduler_svc.store.engine.notifications import PgNotifications
+from scheduler_svc.store.sweeps import PgMaintenance
 from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
 from tests.waiting import wait_until_async
 

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.store.schema import compatibility
-from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, upgrade
+from scheduler_svc.store.schema.compatibility import UnsupportedSchema
+from scheduler_svc.store.schema.migrate import MigrationStuck, upgrade
 from tests.later_migrations import NEWEST, LaterMigrations, execute
 from tests.waiting import wait_until
 
@@ -45,9 +46,9 @@ def revision(engine: sa.Engine) -> str | None:
         return compatibility.revision(connection)
 
 
-def declared(engine: sa.Engine) -> compatibility.Declared | None:
+def declaration(engine: sa.Engine) -> compatibility.Declaration | None:
     with engine.connect() as connection:
-        return compatibility.declared(connection)
+        return compatibility.declaration(connection)
 
 
 def columns(engine: sa.Engine, table: str) -> set[str]:
@@ -76,7 +77,7 @@ def test_what_was_applied_stays_where_a_later_migration_fails(engine: sa.Engine,
     assert revision(engine) == "0090"
     assert "later" in columns(engine, "workers")
     assert "later" not in columns(engine, "leases")
-    found = declared(engine)
+    found = declaration(engine)
     assert found
     assert found.oldest_code == NEWEST
 
@@ -90,18 +91,27 @@ def test_a_newer_schema_runs_the_code_that_it_says(engine: sa.Engine, later: Lat
     assert revision(engine) == "0090"
 
 
-@pytest.mark.parametrize("statement", ["SELECT 1", "DROP TABLE schema_compatibility"])
-def test_a_newer_schema_that_does_not_say_so_is_refused(
-    engine: sa.Engine, later: LaterMigrations, statement: str
-) -> None:
+def test_a_newer_schema_that_does_not_support_this_code_is_refused(engine: sa.Engine, later: LaterMigrations) -> None:
     later.add("0090", execute("CREATE TABLE later ()"))
     later.add("0091", execute("DROP TABLE later"), oldest_code="0090")
     upgrade(engine, migrations=later.folder)
-    with engine.begin() as connection:
-        connection.execute(sa.text(statement))
-    with pytest.raises(SchemaTooNew, match=rf"schema 0091, .*this version knows schema {NEWEST}: start a version"):
+    with pytest.raises(UnsupportedSchema, match=rf"schema 0091, .*this one knows schema {NEWEST}: start such"):
         upgrade(engine)
     assert revision(engine) == "0091"
+
+
+@pytest.mark.parametrize("revision_before_the_release", ["0001", "0018"])
+def test_a_schema_from_before_the_first_release_is_refused(empty_db_url: str, revision_before_the_release: str) -> None:
+    """Their numbers come again, so the declaration tells them apart."""
+    engine = sa.create_engine(empty_db_url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+        connection.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{revision_before_the_release}')")
+    message = rf"schema {revision_before_the_release} without a declaration .*before the first release"
+    with pytest.raises(UnsupportedSchema, match=message):
+        upgrade(engine)
+    assert revision(engine) == revision_before_the_release
+    engine.dispose()
 
 
 def test_whoever_comes_behind_a_migration_that_waits_is_served(
@@ -136,8 +146,8 @@ def test_a_migration_that_never_gets_its_turn_gives_up_and_names_who_is_in_the_w
         holder.execute(sa.text("SET application_name = 'a report'"))
         holder.commit()
         pid = holder.scalar(sa.text("SELECT pg_backend_pid() FROM (SELECT count(*) FROM workers) AS held"))
-        with pytest.raises(MigrationStuck, match=rf"schema 0090 .*process {pid} \(a report\)"):
-            upgrade(engine, migrations=later.folder, patience=0)
+        with pytest.raises(MigrationStuck, match=rf"to schema 0090 .*process {pid} \(a report\)"):
+            upgrade(engine, migrations=later.folder, timeout=0)
     assert upgrade(engine, migrations=later.folder) == ["0090"]
 
 

@@ -88,8 +88,8 @@ _FILLED = f"""
             now(), now(), now() + interval '1 s'
         FROM tasks WHERE task_key BETWEEN 20001 AND 25000;
     INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
-            labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heard_time,
-            wanted_drain)
+            labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
+            desired_drain)
         VALUES ('w', 1, 'f', 1, 'p', 'h', '', 1, '{{}}', '', '', '', true, false, now(), now(), false);
     INSERT INTO delayed (task_key, priority, account_id, attempt, timeout_ms, due_time, cause)
         SELECT task_key, 5, account_id, 1, 60000, now() + interval '1 h' * (task_key - 25000 - {DUE}), 1

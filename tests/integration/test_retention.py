@@ -127,14 +127,14 @@ class TestWorkers:
             scheduling.hello(worker_id)
         scheduling.submit_one()
         scheduling.claim(worker_id="holds")
-        scheduling.sql("UPDATE workers SET heard_time = now() - interval '6 days' WHERE worker_id = 'lately'")
-        scheduling.sql("UPDATE workers SET heard_time = now() - interval '8 days' WHERE worker_id <> 'lately'")
+        scheduling.sql("UPDATE workers SET heartbeat_time = now() - interval '6 days' WHERE worker_id = 'lately'")
+        scheduling.sql("UPDATE workers SET heartbeat_time = now() - interval '8 days' WHERE worker_id <> 'lately'")
         await round_of(of_tasks(calls))
         assert {row[0] for row in scheduling.sql("SELECT worker_id FROM workers")} == {"lately", "holds"}
 
     async def test_one_that_comes_back_is_a_new_one(self, scheduling: Scheduling, calls: Calls) -> None:
         scheduling.hello("w", number=7)
-        scheduling.sql("UPDATE workers SET heard_time = now() - interval '8 days'")
+        scheduling.sql("UPDATE workers SET heartbeat_time = now() - interval '8 days'")
         await round_of(of_tasks(calls))
         scheduling.hello("w", number=8)
         scheduling.submit_one()

@@ -31,7 +31,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "task_payloads": {"task_key": 1, "topic": "", "keywords": "", "category": "", "requirements": "", "tone": ""},
     "shares": {"account_id": 1, "priority": 5, "finish": 0.0},
     "pauses": {"account_id": 1},
-    "start_quotas": {"account_id": 1, "let_in": 0, "times": [], "counts": []},
+    "start_quotas": {"account_id": 1, "tagged": 0, "times": [], "counts": []},
     "ready_floors": {"priority": 5, "tag": 1.0},
     "replicas": {
         "scheduler_id": "s1",
@@ -99,8 +99,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "connected": True,
         "draining": False,
         "connect_time": NOW,
-        "heard_time": NOW,
-        "wanted_drain": False,
+        "heartbeat_time": NOW,
+        "desired_drain": False,
     },
 }
 
@@ -178,7 +178,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("request_ids", {"task_key": 2, "fingerprint": b"g"}, "request_ids_pkey"),
     ("shares", {"finish": 1.0}, "shares_pkey"),
     ("pauses", {"create_time": NOW}, "pauses_pkey"),
-    ("start_quotas", {"let_in": 1}, "start_quotas_pkey"),
+    ("start_quotas", {"tagged": 1}, "start_quotas_pkey"),
     ("ready_floors", {"tag": 2.0}, "ready_floors_pkey"),
     ("ready", {"attempt": 2}, "ready_pkey"),
     ("delayed", {"attempt": 2}, "delayed_pkey"),
@@ -269,7 +269,7 @@ def test_nobody_draws_an_event_s_number_without_a_transaction_id(connection: sa.
 ONE_ROW: dict[str, dict[str, Any]] = {
     "reaper": {},
     "count_floor": {"xact": 1},
-    "schema_compatibility": {"oldest_code": "0008", "migrated_by": "0.1.0"},
+    "compatibility": {"oldest_code": "0001", "migrated_by": "0.1.0"},
 }
 
 

@@ -105,20 +105,20 @@ def test_it_is_looked_at_for_a_while_and_anew_where_something_moved(server: Embe
     clock = Clock()
     [(name,)] = execute(server, "SELECT current_setting('cluster_name')")
     watch = Standstill(server.data, server.dsn(), str(name), clock)
-    assert not watch.look()
+    assert not watch.is_stuck()
     fail_restart(server.data)
     first = checkpointer(server.data)
     clock.now = 100.0
     wait_until(lambda: refusal(server), within=WITHIN, what="it refuses")
     looks = []
     for clock.now in (100.0, 100.0 + PATIENCE - 0.1, 100.0 + PATIENCE):
-        looks.append(watch.look())
+        looks.append(watch.is_stuck())
     assert looks == [False, False, True]
     first.kill()
     wait_until(lambda: checkpointer(server.data) != first, within=WITHIN, what="another checkpointer")
-    assert not watch.look()
+    assert not watch.is_stuck()
     clock.now += PATIENCE
-    assert watch.look()
+    assert watch.is_stuck()
 
 
 @pytest.mark.usefixtures("hasty")

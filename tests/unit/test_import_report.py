@@ -6,7 +6,7 @@ import io
 
 from scheduler_svc.application.imports.run import ImportTally
 from scheduler_svc.domain.old_rows import RowKind
-from scheduler_svc.importer.progress import Report
+from scheduler_svc.importer.progress import ImportProgress
 
 
 class Terminal(io.StringIO):
@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 def run(err: io.StringIO) -> str:
     out = io.StringIO()
-    report = Report(out, err)
+    report = ImportProgress(out, err)
     for kind in RowKind:
         report.begins(kind, 1_200)
         report.moved(300)

@@ -18,10 +18,10 @@ import psycopg2
 from psycopg2 import extensions
 
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.postgres.cluster import SUPERUSER
 from scheduler_svc.postgres.folders import socket_folder
-from scheduler_svc.postgres.identity import identity_for
-from scheduler_svc.postgres.initdb import SUPERUSER
-from scheduler_svc.postgres.pidfile import SOCKET_NAME
+from scheduler_svc.postgres.identity import server_user_for
+from scheduler_svc.postgres.server_files import SOCKET_NAME
 from tests.e2e.processes import process_of
 
 MAX_CONNECTIONS = 60
@@ -48,7 +48,7 @@ class Database:
         self.stood_still = 0
         """How often it had to be ended since it stood still."""
         self._lock = threading.Lock()
-        self.socket = socket_folder(root.resolve(), identity_for(root / "data")) / SOCKET_NAME
+        self.socket = socket_folder(root.resolve(), server_user_for(root / "data")) / SOCKET_NAME
 
     @property
     def url(self) -> str:

@@ -19,7 +19,7 @@ _FINAL = (Status.COMPLETED, Status.CANCELLED)
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 0 where the document is right (now), else 1 with what is wrong on the standard output."""
+    """The exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     present = DOCUMENT.read_text()
     wanted = _replaced(_replaced(present, "diagram", diagram()), "edges", table())
     if "--write" in arguments:

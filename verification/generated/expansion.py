@@ -22,8 +22,8 @@ from scheduler_svc.store.schema.migrate import MIGRATIONS, scripts, upgrade
 from tests.cluster import throwaway_server
 from verification.generated.catalog import Thing, catalog
 
-BASELINE = "0008"
-"""The schema of the first release; what came before had nobody to be compatible with."""
+BASELINE = "0001"
+"""The schema of the first release."""
 
 _NO_INDEX = ("column", "constraint", "sequence")
 _FILES = sa.text(
@@ -32,7 +32,7 @@ _FILES = sa.text(
 
 
 def main() -> int:
-    """The exit status: 0 where each only expands, else 1 with what does not on the standard output."""
+    """The exit status: 0 if each only expands, else 1 with what does not on the standard output."""
     with throwaway_server() as server:
         engine = sa.create_engine(server.url(), poolclass=sa.NullPool)
         faults = check(engine, MIGRATIONS)

@@ -21,7 +21,7 @@ from verification.generated.catalog import catalog
 
 
 def main() -> int:
-    """The exit status: 0 where the two are the same, else 1 with what differs on the standard output."""
+    """The exit status: 0 if the two are the same, else 1 with what differs on the standard output."""
     with throwaway_server() as server:
         migrated, defined = (_engine(server, name) for name in ("migrated", "defined"))
         upgrade(migrated)

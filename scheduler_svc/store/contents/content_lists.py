@@ -8,11 +8,13 @@ where such are asked for, which have an index of their own.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import sqlalchemy as sa
 
 from scheduler_svc.domain.content import ReviewStatus
-from scheduler_svc.store.scopes import EACH_ACCOUNT
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
+from scheduler_svc.store.schema.tables import NOT_APPROVED
 
 EXAMINED = 5_000
 """Contents of which a page finds out whether they match: a few ms."""
@@ -20,18 +22,17 @@ EXAMINED = 5_000
 _NEWEST = "ORDER BY content_id DESC"
 _OWN_NEWEST = "ORDER BY account_id DESC, content_id DESC"
 _OWN = "(account_id, content_id) >= (a.own, :floor) AND (account_id, content_id) < (a.own, :before)"
-_WAITS = "review_status <> 2"
 # By the columns of its index, so that the planner does not read the whole table, whatever its statistics say.
-_ALL_WAITING = f"{_WAITS} AND (account_id, content_id) > (0, 0)"
+_ALL_WAITING = f"{NOT_APPROVED} AND (account_id, content_id) > (0, 0)"
 
 
 @lru_cache(maxsize=20)
 def floor(review_status: ReviewStatus, *, of_accounts: bool) -> sa.TextClause:
-    """Down to which content a page looks, and whether it looks at all that is not approved; from `floor` on.
+    """Finds the content down to which a page reads, and whether few contents are not approved.
 
-    `skipped` is one less than the contents that it looks at, of each account.
+    `skipped` is one less than the number of contents that a page reads, of each account.
     """
-    waits = f" AND {_WAITS}" if _waits(review_status) else ""
+    waits = f" AND {NOT_APPROVED}" if _waits(review_status) else ""
     last = "OFFSET :skipped LIMIT 1"
     if of_accounts:
         each = f"SELECT content_id FROM contents WHERE {_OWN}{waits} {_OWN_NEWEST} {last}"
@@ -45,11 +46,17 @@ def floor(review_status: ReviewStatus, *, of_accounts: bool) -> sa.TextClause:
 
 @lru_cache(maxsize=20)
 def page(
-    table: str, columns: str, review_status: ReviewStatus | None = None, *, of_accounts: bool, few: bool = False
+    table: Literal["contents", "publish_pool"],
+    columns: str,
+    review_status: ReviewStatus | None = None,
+    *,
+    of_accounts: bool,
+    few: bool = False,
 ) -> sa.TextClause:
-    """The newest `limit` from `floor` on, below `before`. `few`: few contents are not approved, and are looked through.
+    """Reads a page of contents, or of the publish pool: the newest `limit` from `floor` on, below `before`.
 
-    Of accounts each one's newest are looked at, but for their numbers alone: of a hundred accounts most go again.
+    `few`: few contents are not approved, so all of those are read. Of several accounts the newest ids of each are
+    merged first: of a hundred accounts most rows are not on the page.
     """
     condition = _condition(review_status)
     if few:
@@ -72,4 +79,4 @@ def _condition(review_status: ReviewStatus | None) -> str:
     """By a literal, so that the partial index of what is not approved can serve."""
     if review_status is None:
         return ""
-    return f" AND review_status = {int(review_status)}" + (f" AND {_WAITS}" if _waits(review_status) else "")
+    return f" AND review_status = {review_status}" + (f" AND {NOT_APPROVED}" if _waits(review_status) else "")

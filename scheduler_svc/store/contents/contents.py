@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,11 +13,12 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
+from scheduler_svc.domain.task import DEFAULT_PRIORITY
 from scheduler_svc.store.contents import content_lists
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.schema.tables import PUBLISH_TIME, PUBLISHABLE
-from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 
 _META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time"""
@@ -24,36 +26,43 @@ _WHOLE = _META.format(bodies="body, html_body")
 _LISTED = _META.format(bodies="'', ''")
 
 _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
+"""Reads one content, with its bodies."""
 
 _GET_ACCOUNT = sa.text("SELECT account_id FROM contents WHERE content_id = :content_id")
+"""Reads the account of a content."""
 
 _LATEST = 9_223_372_036_854_775_807
 
 # Only what waits for a review is decided, so that of two decisions at a time the second finds nothing.
 _DECIDE = sa.text(f"""
     UPDATE contents SET review_status = :outcome, review_comment = :comment
-    WHERE content_id = :content_id AND review_status = 1 RETURNING {_WHOLE}
+    WHERE content_id = :content_id AND review_status = {ReviewStatus.PENDING_REVIEW} RETURNING {_WHOLE}
 """)
+"""Reviews a content that waits for it."""
 
 # Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
-_OFFER = sa.text("""
+_OFFER = sa.text(f"""
     INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
-    SELECT c.content_id, c.account_id, coalesce(t.priority, 5), t.schedule_time
+    SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}), t.schedule_time
     FROM contents AS c LEFT JOIN tasks AS t USING (task_key) WHERE c.content_id = :content_id
 """)
+"""Adds a content to the publish pool."""
 
 # Nothing sweeps what ran out: whoever reads it sees it pending, and the claim takes it as if it were.
-_POOL = """content_id, account_id, priority, schedule_time,
-    CASE WHEN status = 2 AND claim_expire_time <= now() THEN 1 ELSE status END AS status, error, claim_id"""
+_POOL = f"""content_id, account_id, priority, schedule_time,
+    CASE WHEN status = {PublishStatus.PUBLISHING} AND claim_expire_time <= now() THEN {PublishStatus.PENDING}
+        ELSE status END AS status, error, claim_id"""
 
 _GET_ENTRY = sa.text(f"SELECT {_POOL} FROM publish_pool WHERE content_id = :content_id")
+"""Reads one entry of the publish pool."""
 
 
+@cache
 def _claim(*, of_accounts: bool) -> sa.TextClause:
-    """The claim of what is due, in one statement: what another publisher's claim has locked is passed over.
+    """Claims due entries of the publish pool; skips those that another publisher's claim has locked.
 
-    The due ones are the head of one index, which knows the time too, so that many scheduled ones ahead cost little.
-    With accounts it is the head of each one's, of which the first are taken and the others let go at the commit.
+    They are the head of one index, which has the time too, so entries that are scheduled for later cost little. Of
+    several accounts the head of each is locked, the first ones are taken, and the others are unlocked at the commit.
     """
     order = "ORDER BY priority DESC, content_id LIMIT :limit"
     due = f"{PUBLISHABLE} AND {PUBLISH_TIME} <= now() {order} FOR UPDATE SKIP LOCKED"
@@ -65,7 +74,7 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     return sa.text(f"""
         WITH due AS MATERIALIZED ({head}),
         claimed AS (
-            UPDATE publish_pool SET status = 2, claim_id = 'claim-' || gen_random_uuid(),
+            UPDATE publish_pool SET status = {PublishStatus.PUBLISHING}, claim_id = 'claim-' || gen_random_uuid(),
                 claim_expire_time = now() + make_interval(secs => :lease)
             WHERE content_id = ANY(ARRAY(SELECT content_id FROM due)) RETURNING {_POOL}
         )
@@ -73,26 +82,28 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     """)
 
 
-_CLAIM_OF_ALL = _claim(of_accounts=False)
-_CLAIM_OF_ACCOUNTS = _claim(of_accounts=True)
-
 _LOCK = sa.text("""
     SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
+"""Locks contents, before they are deleted."""
 _LOCK_ENTRIES = sa.text(f"""
     SELECT {_POOL} FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
+"""Locks their entries of the publish pool."""
 _DELETE = sa.text("""
     WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])))
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
+"""Deletes contents and their entries of the publish pool."""
 
 # The fence: no claim but the latest, and that only while it holds.
 _END_CLAIM = sa.text(f"""
     UPDATE publish_pool SET status = :status, error = :error, claim_expire_time = NULL
-    WHERE content_id = :content_id AND claim_id = :claim_id AND status = 2 AND claim_expire_time > now()
+    WHERE content_id = :content_id AND claim_id = :claim_id AND status = {PublishStatus.PUBLISHING}
+        AND claim_expire_time > now()
     RETURNING {_POOL}
 """)
+"""Ends the latest claim of an entry, while it holds."""
 
 
 CONTENT_COLUMNS = {
@@ -112,9 +123,11 @@ CONTENT_COLUMNS = {
 """What every content is inserted with."""
 
 _CONTENTS = Insert("contents", **CONTENT_COLUMNS)
+"""Inserts the contents of completed tasks."""
 _ENTRIES = Insert(
     "publish_pool", content_id="bigint", account_id="bigint", priority="smallint", schedule_time="timestamptz"
 )
+"""Inserts their entries of the publish pool."""
 
 
 class Contents(Statements):
@@ -167,7 +180,7 @@ class Contents(Statements):
             self._run(_DELETE, ids=array("bigint", content_ids))
 
     def decide(self, content_id: int, outcome: ReviewStatus, comment: str) -> Content | None:
-        """The content after its review; None where there is no such content, or it does not wait for one."""
+        """The content after its review; None if there is no such content, or it does not wait for one."""
         row = self._row(_DECIDE, content_id=content_id, outcome=outcome.value, comment=comment)
         return None if row is None else _content(row)
 
@@ -188,11 +201,11 @@ class Contents(Statements):
     def claim_pool(self, scope: Scope, limit: int, lease: timedelta) -> builtins.list[PoolEntry]:
         """Claims due entries, each with a claim of its own; highest priority first, then oldest content."""
         named = accounts(scope)
-        statement = _CLAIM_OF_ACCOUNTS if named else _CLAIM_OF_ALL
+        statement = _claim(of_accounts=bool(named))
         return [_entry(row) for row in self._rows(statement, **named, limit=limit, lease=lease.total_seconds())]
 
     def end_claim(self, content_id: int, claim_id: str, publication: Publication) -> PoolEntry | None:
-        """The entry after its publication; None where this claim does not hold it."""
+        """The entry after its publication; None if this claim does not hold it."""
         status, error = publication
         row = self._row(_END_CLAIM, content_id=content_id, claim_id=claim_id, status=status.value, error=error)
         return None if row is None else _entry(row)

@@ -15,7 +15,7 @@ no slot stays free.
 
 from __future__ import annotations
 
-from scheduler_svc.domain.bounds import MAX_PRIORITY
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.store.dispatch.floors import floor
 
 LOOK_BEHIND = 8
@@ -28,7 +28,7 @@ _WAIT = "CAST(extract(epoch FROM now() - since) AS float8)"
 AGED_ORDER = "effective DESC, since, priority DESC, tag, task_key"
 AGED_HEAD = f"""
     seen AS MATERIALIZED (
-        SELECT w.* FROM generate_series({MAX_PRIORITY}, 1, -1) AS p(priority), LATERAL (
+        SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
             SELECT priority, tag, task_key, ready_time FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
             ORDER BY r.priority DESC, r.tag, r.task_key

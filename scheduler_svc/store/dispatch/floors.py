@@ -3,22 +3,22 @@
 A deleted entry stays in its index for as long as any transaction on the server could see its row, and a backup's lasts
 for hours. What looks for the first tag would read all of them. So it begins at the floor.
 
-Nothing is hidden below: tags are given from the virtual time on, which is never below the floor, and who gives them
-holds a lock, shared, from before it reads the virtual time until its commit. The floor is raised under the same lock,
-exclusive: then no tag is on its way. The version before knows neither, so a look from time to time lowers a floor that
-hides something.
+No task is hidden below a floor: tags are assigned from the virtual time on, which is never below the floor, under a
+shared lock that is held from before the virtual time is read until the commit. The floor is raised under the same lock,
+exclusive, so no tag is being assigned then. A periodic check lowers a floor that hides a task nevertheless.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.store.engine.rows import Statements
 
 _LOCK = "hashtext('contentgen.ready_floors')"
 
-GIVE_TAGS = f"SELECT pg_advisory_xact_lock_shared({_LOCK})"
-"""What comes before the statement that reads the virtual time, and gives tags. A statement apart: it sees the floor."""
+ASSIGN_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+"""Locks the floors, before the statement that reads the virtual time and assigns tags."""
 
 
 def floor(priority: str) -> str:
@@ -27,7 +27,7 @@ def floor(priority: str) -> str:
 
 
 def virtual_time(priority: str) -> str:
-    """The virtual time of a priority: the smallest tag that waits, or the largest finish where none does."""
+    """The virtual time of a priority: the smallest tag that waits, or the largest finish if none waits."""
     return f"""coalesce(
         (SELECT w.tag FROM ready AS w WHERE w.priority = {priority} AND w.tag >= {floor(priority)}
             ORDER BY w.tag LIMIT 1),
@@ -36,30 +36,34 @@ def virtual_time(priority: str) -> str:
 
 
 _NO_TAG_IS_GIVEN = sa.text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+"""Locks out transactions that assign tags, if none does."""
 _RAISE = sa.text(f"""
     INSERT INTO ready_floors AS f (priority, tag)
     SELECT priority, tag FROM (
-        SELECT p.priority, {virtual_time("p.priority")} AS tag FROM generate_series(1, 10) AS p(priority)) AS p
+        SELECT p.priority, {virtual_time("p.priority")} AS tag
+        FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority)) AS p
     WHERE tag > {floor("p.priority")} AND tag > 0
     ON CONFLICT (priority) DO UPDATE SET tag = excluded.tag WHERE excluded.tag > f.tag
 """)
+"""Raises each floor to the virtual time of its priority."""
 _LOWER = sa.text("""
     UPDATE ready_floors AS f SET tag = w.tag FROM ready_floors AS g, LATERAL (
         SELECT tag FROM ready AS w WHERE w.priority = g.priority AND w.tag < g.tag ORDER BY w.tag LIMIT 1) AS w
     WHERE f.priority = g.priority AND w.tag < f.tag
 """)
+"""Lowers the floors that hide a task."""
 
 
 class Floors(Statements):
     """Statements on `ready_floors`."""
 
     def rise(self) -> bool:
-        """Raises each floor to the virtual time; False where it can't, for tags are being given."""
+        """Raises each floor to the virtual time; returns False if a transaction is assigning tags."""
         free = self._row(_NO_TAG_IS_GIVEN)[0]
         if free:
             self._run(_RAISE)
         return bool(free)
 
     def uncover(self) -> int:
-        """Lowers floors that hide something; returns how many did. It reads all that is dead below them."""
+        """Lowers floors that hide a task; returns how many. Reads all dead entries below them."""
         return self._run(_LOWER)

@@ -10,19 +10,23 @@ _LOCK = "hashtext('contentgen.pause_dispatch')"
 
 MAY_CLAIM = f"""pg_try_advisory_xact_lock_shared({_LOCK})
             AND NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"""
-"""What a claim asks first. A pause of everything waits for claims that are under way; later ones do not wait for it."""
+"""The condition of a claim. A pause of everything waits for the claims under way; later claims do not wait for it."""
 
 _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
+"""Waits for the claims under way, and locks out later ones."""
 _ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
+"""Pauses dispatch of an account, or of everything."""
 _LIST = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
+"""Lists the accounts whose dispatch is paused; 0 is everything."""
 _REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
+"""Resumes dispatch."""
 
 
 class Pauses(Statements):
     """Statements on `pauses`."""
 
     def add(self, account_id: int) -> None:
-        """Pauses an account; 0: everything, from the commit on. What is paused stays so."""
+        """Pauses an account, or everything (0), from the commit on. Idempotent."""
         if account_id == 0:
             self._row(_WAIT_FOR_CLAIMS)
         self._run(_ADD, account_id=account_id)

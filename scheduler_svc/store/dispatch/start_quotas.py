@@ -1,7 +1,7 @@
 """What accounts with `max_starts_per_minute` have started lately. Read with the account's window, in one snapshot.
 
 Whoever counts an account's starts holds its rows in `shares`. Who takes a task out without claiming it does not: so
-`let_in` is only ever added to, and never set.
+`tagged` is only ever added to, and never set.
 """
 
 from __future__ import annotations
@@ -11,42 +11,47 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.domain.start_quota import Starts
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
 _ADD = sa.text("""
-    INSERT INTO start_quotas (account_id, let_in, times, counts) VALUES (:account_id, 0, '{}', '{}')
+    INSERT INTO start_quotas (account_id, tagged, times, counts) VALUES (:account_id, 0, '{}', '{}')
     ON CONFLICT DO NOTHING
 """)
+"""Begins to count an account's starts."""
 _REMOVE = sa.text("DELETE FROM start_quotas WHERE account_id = :account_id")
+"""Stops counting an account's starts."""
 _COUNT = sa.text("""
-    INSERT INTO start_quotas AS q (account_id, let_in, times, counts)
+    INSERT INTO start_quotas AS q (account_id, tagged, times, counts)
     VALUES (:account_id, :more, CAST(:times AS timestamptz[]), CAST(:counts AS integer[]))
-    ON CONFLICT (account_id) DO UPDATE SET let_in = q.let_in + excluded.let_in, times = excluded.times,
+    ON CONFLICT (account_id) DO UPDATE SET tagged = q.tagged + excluded.tagged, times = excluded.times,
         counts = excluded.counts
 """)
-_TAGS = Batch(account_id="bigint", tags="integer")
+"""Stores an account's starts within the last minute."""
+_TAGS = UnnestedRows(account_id="bigint", tags="integer")
 _GIVE_BACK = sa.text(f"""
-    UPDATE start_quotas AS q SET let_in = q.let_in - r.tags FROM {_TAGS.source}
+    UPDATE start_quotas AS q SET tagged = q.tagged - r.tags FROM {_TAGS.source}
     WHERE q.account_id = r.account_id AND q.account_id = ANY(ARRAY(
         SELECT account_id FROM start_quotas WHERE account_id = ANY(CAST(:account_id AS bigint[]))
         ORDER BY account_id FOR UPDATE))
 """)
+"""Notes tags of tasks that were removed without a claim."""
 _AJAR = sa.text("""
     SELECT account_id FROM start_quotas AS q WHERE EXISTS (
         SELECT FROM shares AS s WHERE s.account_id = q.account_id AND NOT s.closed OFFSET 0)
 """)
+"""Finds accounts with a quota whose tasks get tags at once."""
 
 
 class StartQuotas(Statements):
     """Statements on `start_quotas`."""
 
     def add(self, account_id: int) -> None:
-        """Counts the account's starts from now on, unless they are counted already."""
+        """Counts the account's starts from now on. Idempotent."""
         self._run(_ADD, account_id=account_id)
 
     def remove(self, account_id: int) -> None:
-        """Forgets what was counted."""
+        """Stops counting the account's starts."""
         self._run(_REMOVE, account_id=account_id)
 
     def count(self, account_id: int, more: int, starts: Sequence[Starts]) -> None:
@@ -56,7 +61,7 @@ class StartQuotas(Statements):
         self._run(_COUNT, account_id=account_id, more=more, times=times, counts=counts)
 
     def give_back(self, tags: Mapping[int, int]) -> None:
-        """So many tasks of each account were taken out with a tag, and will not start."""
+        """Notes how many tasks of each account were removed with a tag, and will not start."""
         self._run(_GIVE_BACK, **_TAGS.bind(sorted(tags.items())))
 
     def reopened(self) -> list[int]:

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 from scheduler_svc.domain.fairness import REFILL, WINDOW
-from scheduler_svc.store.dispatch.floors import GIVE_TAGS, virtual_time
-from scheduler_svc.store.engine.batch import Batch, Insert, array
-from scheduler_svc.store.engine.keyed_lookups import leased
+from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, virtual_time
+from scheduler_svc.store.engine.access_paths import leased
+from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
-_GROUPS = Batch(account_id="bigint", priority="smallint", count="integer")
+_GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer")
 
 
 # An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
@@ -30,12 +30,12 @@ _RESERVE = sa.text(f"""
                 OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
         FROM {_GROUPS.source} JOIN accounts AS a USING (account_id) JOIN clock USING (priority)
     )
-    INSERT INTO shares AS s (account_id, priority, finish, let_in, backlog, closed, refill)
+    INSERT INTO shares AS s (account_id, priority, finish, tagged, backlog, closed, refill)
     SELECT account_id, priority, now + n / weight, n, n < count, closed,
         CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL}) / weight END
     FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {WINDOW}) END AS n FROM r) AS r
     ORDER BY account_id, priority
-    ON CONFLICT (account_id, priority) DO UPDATE SET (finish, let_in, backlog, refill) = (
+    ON CONFLICT (account_id, priority) DO UPDATE SET (finish, tagged, backlog, refill) = (
         SELECT CASE WHEN n > 0 THEN start + n / weight ELSE s.finish END, n, s.backlog OR n < count,
             CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL}) / weight
                 ELSE s.refill END
@@ -48,9 +48,10 @@ _RESERVE = sa.text(f"""
             ) AS r
         ) AS r)
     RETURNING s.account_id, s.priority, s.finish,
-        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.let_in,
+        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.tagged,
         (SELECT clock.now FROM clock WHERE clock.priority = s.priority), s.closed
 """)
+"""Reserves tags for tasks that become ready, as far as the windows of their accounts have places."""
 
 _READY = Insert(
     "ready",
@@ -61,6 +62,7 @@ _READY = Insert(
     attempt="integer",
     timeout_ms="bigint",
 )
+"""Inserts tasks that are due."""
 _DELAYED = Insert(
     "delayed",
     task_key="bigint",
@@ -72,6 +74,7 @@ _DELAYED = Insert(
     due_time="timestamptz",
     cause="smallint",
 )
+"""Inserts tasks that wait for a time."""
 
 # Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it. Delayed
 # ones first: a task that becomes due between the two statements is found by the second.
@@ -80,23 +83,26 @@ _REMOVE_READY = sa.text("""
         SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0
 """)
+"""Removes tasks from `ready`."""
 _REMOVE_DELAYED = sa.text("""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
 """)
+"""Removes tasks from `delayed`."""
 
-_NEXT = Batch(task_key="bigint", attempt="integer")
-# The keys are asked for once more, so that no join reads all that waits.
-_REMOVE_READY_NEXT, _REMOVE_DELAYED_NEXT = (
-    sa.text(f"""
-        DELETE FROM {table} WHERE task_key = ANY(ARRAY(
-            SELECT w.task_key FROM {table} AS w JOIN {_NEXT.source} USING (task_key, attempt)
-            WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w))
-        RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
-    """)
-    for table, cause in (("ready", "0"), ("delayed", "cause, due_time"))
-)
+_NEXT = UnnestedRows(task_key="bigint", attempt="integer")
+# The keys are a condition once more, so that no join reads all that waits.
+_REMOVE_NEXT = f"""
+    DELETE FROM {{table}} WHERE task_key = ANY(ARRAY(
+        SELECT w.task_key FROM {{table}} AS w JOIN {_NEXT.source} USING (task_key, attempt)
+        WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {{cause}}
+"""
+_REMOVE_READY_NEXT = sa.text(_REMOVE_NEXT.format(table="ready", cause="0"))
+"""Removes tasks from `ready` that wait for a given attempt."""
+_REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause, due_time"))
+"""Removes tasks from `delayed` that wait for a given attempt."""
 
 # A revoked lease bars its task: it stays delayed until that lease is gone.
 _TAKE_DUE = sa.text(f"""
@@ -106,17 +112,20 @@ _TAKE_DUE = sa.text(f"""
         ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
 """)
+"""Removes tasks from `delayed` that are due."""
 _DUE_ACCOUNTS = sa.text(f"""
     SELECT DISTINCT account_id FROM (
         SELECT d.account_id FROM delayed AS d
         WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
         ORDER BY d.due_time, d.task_key LIMIT :limit) AS due
 """)
+"""Reads the accounts of tasks that are due."""
 _NEXT_DUE = sa.text(f"""
     SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
     WHERE NOT {leased("d")}
     ORDER BY d.due_time LIMIT 1
 """)
+"""Reads when the next delayed task is due."""
 
 
 class WaitingTasks(Statements):
@@ -127,7 +136,7 @@ class WaitingTasks(Statements):
 
         Nobody else adds to it, lets in of it or closes it before this transaction ends.
         """
-        self._session.hold_back(GIVE_TAGS, {})
+        self._session.hold_back(ASSIGN_TAGS, {})
         rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
         found = self._rows(_RESERVE, **_GROUPS.bind(rows))
         return {(account, priority): TagReservation(*turn) for account, priority, *turn in found}
@@ -163,6 +172,6 @@ class WaitingTasks(Statements):
         return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
 
     def next_due(self) -> float | None:
-        """Seconds until the next one is due (negative: it is); None where none waits."""
+        """Seconds until the next one is due (negative: it is); None if none waits."""
         row = self._row(_NEXT_DUE)
         return None if row is None else float(row[0])

@@ -12,19 +12,23 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import AccountQueue, FlowMark
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.fairness import Flow
 from scheduler_svc.domain.start_quota import StartQuota, Starts
-from scheduler_svc.store.dispatch.floors import GIVE_TAGS, floor, virtual_time
-from scheduler_svc.store.engine.batch import Batch, array
-from scheduler_svc.store.engine.rows import Session, Statements
+from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, floor, virtual_time
+from scheduler_svc.store.engine.batch import UnnestedRows, array
+from scheduler_svc.store.engine.rows import Pipeline, Statements
 
 # All priorities, used or not, so that a task of a new one finds the account closed.
-_CLOSE = sa.text("""
+_CLOSE = sa.text(f"""
     INSERT INTO shares AS s (account_id, priority, finish, closed)
-    SELECT :account_id, priority, 0, true FROM generate_series(1, 10) AS priority ORDER BY priority
+    SELECT :account_id, priority, 0, true FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS priority
+    ORDER BY priority
     ON CONFLICT (account_id, priority) DO UPDATE SET closed = true
 """)
+"""Closes an account: what becomes ready gets no tag."""
 _LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
+"""Locks an account's shares, against others who assign or remove its tags."""
 
 # Ranges of one index each, written so that no other one can serve them, whatever the statistics say.
 _TAGGED = """
@@ -55,7 +59,7 @@ _WAITLIST_SQL = f"""
             max_starts_per_minute, clock_timestamp() AS now
         FROM accounts WHERE account_id = :account_id
     )
-    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, a.max_starts_per_minute, a.now, q.let_in, q.times,
+    SELECT a.weight, a.max_concurrent_tasks, a.paused, a.leases, a.max_starts_per_minute, a.now, q.tagged, q.times,
         q.counts, s.priority, s.finish,
         {virtual_time("s.priority")} AS now,
         (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
@@ -63,14 +67,16 @@ _WAITLIST_SQL = f"""
             SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
             ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged{{waits}}
     FROM a LEFT JOIN LATERAL (
-        SELECT let_in, times, counts FROM start_quotas AS x
+        SELECT tagged, times, counts FROM start_quotas AS x
         WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
     LATERAL (
         SELECT account_id, priority, finish FROM shares AS x
-        WHERE (x.account_id, x.priority) >= (a.account_id, 1) AND (x.account_id, x.priority) <= (a.account_id, 10)
+        WHERE (x.account_id, x.priority) >= (a.account_id, {MIN_PRIORITY})
+            AND (x.account_id, x.priority) <= (a.account_id, {MAX_PRIORITY})
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
 """
 _WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))
+"""Reads what waits of an account, with its limits and the tags of each priority."""
 # Of each priority no more are looked at than could have all the seats, in its order. Tags are given and taken along it,
 # so these are the same tasks whichever of them have one by now.
 _SEATS = "least(:most, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
@@ -89,8 +95,9 @@ _WAITLIST_AGED = sa.text(
         ELSE '{{}}' END AS waits"""
     )
 )
+"""The same with the waits of its oldest tasks, where priorities rise with the wait."""
 
-# Locks what it can have of them; an account is held by somebody else where it can't have all.
+# Locks the rows that are free; another session holds an account if it can't lock all of its rows.
 _HELD = sa.text("""
     WITH free AS MATERIALIZED (
         SELECT account_id, priority FROM shares WHERE account_id = ANY(CAST(:accounts AS bigint[]))
@@ -99,6 +106,7 @@ _HELD = sa.text("""
     SELECT account_id FROM shares AS s WHERE account_id = ANY(CAST(:accounts AS bigint[]))
     GROUP BY account_id HAVING count(*) > (SELECT count(*) FROM free WHERE free.account_id = s.account_id)
 """)
+"""Locks several accounts' shares; finds those that another session holds."""
 
 _MOVE_FINISH = """
     UPDATE shares SET finish = {{finish}} WHERE (account_id, priority) >= ({account_id}, {priority})
@@ -106,8 +114,8 @@ _MOVE_FINISH = """
 """.format(**_GIVEN)
 _TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CAST(:weight AS float8)"
 _LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
-# What is locked is just being cancelled. The rows are locked, so that their places hold still; by their keys a plan
-# from when nothing waited would compare all that waits with each of them.
+# Locked rows are being cancelled. The rows are locked, so their ctid is stable; by their keys, a plan from when nothing
+# waited would compare all waiting tasks with each of them.
 _LET_IN = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT place, {_TAG.format(order="task_key")} AS tag FROM (
@@ -117,7 +125,8 @@ _LET_IN = sa.text(f"""
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
     UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
 """)
-# The last ones of the window; a claim that is under way is waited for, and then has what it took.
+"""Assigns tags to the oldest tasks without one."""
+# The last tasks of the window. A claim under way is waited for, and keeps what it took.
 _UNTAG = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT w.task_key FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
@@ -130,7 +139,8 @@ _UNTAG = sa.text(f"""
     moved AS ({_MOVE_FINISH.format(finish="coalesce((SELECT min(tag) FROM held), finish)")})
     UPDATE ready SET tag = NULL WHERE task_key = ANY(ARRAY(SELECT task_key FROM held))
 """)
-# What is locked is just being claimed or cancelled.
+"""Removes the tags of the last tasks."""
+# Locked rows are being claimed or cancelled.
 _RENEW = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT place, {_TAG.format(order="tag, task_key")} AS tag FROM (
@@ -140,8 +150,9 @@ _RENEW = sa.text(f"""
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
     UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
 """)
+"""Assigns new tags to all tasks that have one, in the same order."""
 
-_MARKS = Batch(priority="smallint", backlog="boolean", refill="float8")
+_MARKS = UnnestedRows(priority="smallint", backlog="boolean", refill="float8")
 _MARK = sa.text(f"""
     UPDATE shares AS s SET backlog = r.backlog, closed = CAST(:closed AS boolean), refill = r.refill
     FROM {_MARKS.source}
@@ -149,6 +160,7 @@ _MARK = sa.text(f"""
         AND (s.account_id, s.priority) <= (CAST(:account_id AS bigint), r.priority)
         AND (s.backlog, s.closed, s.refill) IS DISTINCT FROM (r.backlog, CAST(:closed AS boolean), r.refill)
 """)
+"""Stores how the priorities of an account stand."""
 
 # From account to account, one look at the index each, however many tasks they have.
 _WITH_BACKLOG = sa.text("""
@@ -164,32 +176,34 @@ _WITH_BACKLOG = sa.text("""
     WHERE account_id IS NOT NULL AND NOT EXISTS (SELECT FROM pauses AS p WHERE p.account_id = found.account_id)
     LIMIT :limit
 """)
+"""Finds accounts with tasks that wait without a tag."""
 _WITH_LIMIT = sa.text("SELECT account_id FROM accounts WHERE max_concurrent_tasks > 0")
+"""Finds accounts with a limit of concurrent tasks."""
 
 
 class Window(Statements):
     """Statements on the tags in `ready`, and on `shares`."""
 
-    def __init__(self, session: Session, aging: float = 0.0) -> None:
+    def __init__(self, session: Pipeline, aging: float = 0.0) -> None:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
         super().__init__(session)
         self._aging = aging
 
     def close(self, account_id: int) -> None:
-        """From now on nothing of the account gets a tag, until it is settled."""
+        """Closes the account: its tasks get no tag until it is settled."""
         self._run(_CLOSE, account_id=account_id)
 
     def lock(self, account_id: int) -> None:
-        """Waits for who else adds to this account's tasks or lets them in, and keeps them out; tags may be given."""
-        self._session.hold_back(GIVE_TAGS, {})
+        """Locks the account against others who add to its tasks or assign tags; tags may be assigned then."""
+        self._session.hold_back(ASSIGN_TAGS, {})
         self._run(_LOCK, account_id=account_id)
 
     def locked(self, accounts: Collection[int]) -> set[int]:
-        """Those of these accounts whose rows somebody else holds; the others are locked, as by `lock`."""
+        """Those of these accounts whose rows another session has locked; the others are locked, as by `lock`."""
         return {row[0] for row in self._rows(_HELD, accounts=array("bigint", accounts))}
 
     def account_queue(self, account_id: int, most: int) -> AccountQueue | None:
-        """What waits of an account, untagged tasks counted up to `most` a priority; None where nothing ever did."""
+        """What waits of an account, untagged tasks counted up to `most` a priority; None if nothing ever did."""
         aged = {"aging": self._aging} if self._aging else {}
         rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, most=most, **aged)
         if not rows:
@@ -199,19 +213,19 @@ class Window(Statements):
         return AccountQueue(weight, limit, paused, leases, flows, _quota(*quota), self._aging)
 
     def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
-        """Gives the oldest `count` without a tag one, from `start` on; returns how many there were."""
+        """Assigns tags to the oldest `count` tasks without one, from `start` on; returns how many."""
         return self._run(_LET_IN, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
 
     def untag(self, account_id: int, priority: int, count: int) -> int:
-        """Takes the tags of the last `count` away; returns how many were not claimed meanwhile."""
+        """Removes the tags of the last `count` tasks; returns how many were not claimed meanwhile."""
         return self._run(_UNTAG, account_id=account_id, priority=priority, count=count)
 
     def renew(self, account_id: int, priority: int, start: float, weight: float) -> int:
-        """Gives all that have a tag a new one, from `start` on, in the order that they have."""
+        """Assigns new tags to all tasks that have one, from `start` on, in the same order."""
         return self._run(_RENEW, account_id=account_id, priority=priority, start=start, weight=weight)
 
     def mark(self, account_id: int, flows: Sequence[FlowMark], *, closed: bool) -> None:
-        """Says how each priority stands, and whether the account is closed."""
+        """Stores how each priority stands, and whether the account is closed."""
         self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(flows))
 
     def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
@@ -226,7 +240,7 @@ class Window(Statements):
 def _quota(
     most: int, now: datetime, let_in: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
 ) -> StartQuota | None:
-    """Nothing is counted yet where there is no row."""
+    """Returns None if the account has no quota."""
     if not most:
         return None
     starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]

@@ -1,8 +1,7 @@
-"""Many rows at once: as one array literal a column, unnested by the server, or as COPY's text.
+"""Many rows at once: as one array literal a column, which the server unnests, or as COPY's text.
 
-A literal is a string that the server parses in one go; a list adapted by the driver would become thousands of
-constants in the statement's text, each of which costs the parser and the planner. From some fifty rows on COPY is
-quicker still.
+The driver would adapt a list to thousands of constants, each of which costs the parser and the planner. From some fifty
+rows on COPY is faster still.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def array(sql_type: str, values: Iterable[Any]) -> str:
     return _ENCODERS[sql_type](values)
 
 
-class Batch:
+class UnnestedRows:
     """The shape of a batch: column names with their SQL types, in the order of the rows' fields.
 
     `Batch(task_key="bigint", topic="text").source` is what to write after FROM; it is called `r` there.
@@ -75,9 +74,9 @@ class Batch:
 
 
 COPY_FROM = 50
-"""Rows from which COPY is quicker than arrays."""
+"""Rows from which COPY is faster than arrays."""
 _PIECE = 100
-"""Rows that COPY sends at a time: enough that the server has work while the next are made."""
+"""Rows that COPY sends at a time: the server stores them while the next are encoded."""
 
 
 class Insert:
@@ -85,7 +84,7 @@ class Insert:
 
     def __init__(self, table: str, **columns: str) -> None:
         names = ", ".join(columns)
-        self._batch = Batch(**columns)
+        self._batch = UnnestedRows(**columns)
         self._texts = [sql_type in _FREE_TEXT for sql_type in columns.values()]
         self._times = [sql_type == "timestamptz" for sql_type in columns.values()]
         arrays = ", ".join(f"CAST(%({name})s AS {sql_type}[])" for name, sql_type in columns.items())

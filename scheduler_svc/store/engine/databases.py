@@ -1,4 +1,4 @@
-"""Whole databases of a server, for a restore: a new one is made beside the present one, and takes its place."""
+"""Whole databases of a server: a restore creates a new one beside the present one, and swaps them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 _MAINTENANCE = "postgres"
-_LOCK = 0x72_65_73_74_6F_72_65  # "restore"
+_LOCK_KEY = 0x72_65_73_74_6F_72_65  # "restore"
 _UNFINISHED = "contentgen_restoring_"
 _REPLACED = "contentgen_replaced_"
 
-_TAKE_TURN = sa.text("SELECT pg_try_advisory_lock(:lock)")
+_TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:lock)")
+"""Locks out other restores on this server, if none runs."""
 _LEFT = sa.text("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)")
+"""Finds the databases that a killed restore left."""
 _EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+"""Checks whether a database exists."""
 _SESSIONS = sa.text("""
     SELECT pid, coalesce(application_name, ''), coalesce(host(client_addr), 'this machine') FROM pg_stat_activity
     WHERE datname = :name AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY backend_start
 """)
+"""Finds the sessions on a database."""
 _HAS_TABLES = sa.text("""
     SELECT EXISTS (SELECT FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace)
 """)
+"""Checks whether a database has tables."""
 _MAJOR = sa.text("SELECT CAST(current_setting('server_version_num') AS integer) / 10000")
+"""Reads the server's major version."""
 
 
-class Client(NamedTuple):
-    """Somebody who is connected to a database."""
+class DatabaseSession(NamedTuple):
+    """A session on a database."""
 
     pid: int
     application: str
@@ -51,10 +57,13 @@ class Databases:
         self._connection: sa.Connection | None = None
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Connected; whether no other restore is under way on this server. What a killed one left is dropped then."""
+    def locked(self) -> Iterator[bool]:
+        """Connects, and locks out other restores on this server. Yields whether it got the lock.
+
+        With the lock, it drops what a killed restore left.
+        """
         with self._engine.connect() as self._connection:
-            mine = bool(self._admin.scalar(_TAKE_TURN, {"lock": _LOCK}))
+            mine = bool(self._admin.scalar(_TRY_LOCK, {"lock": _LOCK_KEY}))
             if mine:
                 for name in self._admin.scalars(_LEFT, {"prefix": _UNFINISHED}).all():
                     self.drop(name)
@@ -64,16 +73,16 @@ class Databases:
         """The server's major version."""
         return int(self._admin.scalar(_MAJOR))
 
-    def clients(self) -> Sequence[Client]:
-        """Who is connected to the database, the first ones first."""
-        return [Client(*row) for row in self._admin.execute(_SESSIONS, {"name": self.target})]
+    def sessions(self) -> Sequence[DatabaseSession]:
+        """The sessions on the database, oldest first."""
+        return [DatabaseSession(*row) for row in self._admin.execute(_SESSIONS, {"name": self.target})]
 
     def exists(self) -> bool:
-        """Whether there is such a database."""
+        """Whether the database exists."""
         return self._admin.scalar(_EXISTS, {"name": self.target}) is not None
 
     def has_tables(self) -> bool:
-        """Whether there is anything in the database, ours or not."""
+        """Whether the database has any tables, ours or not."""
         engine = sa.create_engine(self._url, poolclass=sa.NullPool)
         try:
             with engine.connect() as connection:
@@ -82,19 +91,19 @@ class Databases:
             engine.dispose()
 
     def create(self) -> str:
-        """The URL of a new database, empty, beside the other one."""
+        """Creates an empty database; returns its URL."""
         name = f"{_UNFINISHED}{secrets.token_hex(4)}"
         self._admin.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
         return self._url.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, name: str) -> None:
-        """Drops a database if it is there, whoever is connected."""
+        """Drops a database if it exists, and its sessions."""
         self._admin.exec_driver_sql(f"DROP DATABASE IF EXISTS {self._quoted(name)} WITH (FORCE)")
 
-    def put_in_place(self, new: str) -> str | None:
-        """Gives a database the name of the present one, in one transaction; what that is called now, if there was one.
+    def swap_in(self, new: str) -> str | None:
+        """Renames `new` to the name of the database, in one transaction; returns the new name of the former one.
 
-        Raises sa.exc.DBAPIError, with nothing changed, where somebody is connected to either.
+        Raises sa.exc.DBAPIError, with nothing changed, if either has a session.
         """
         target, aside = self._quoted(self.target), f"{_REPLACED}{secrets.token_hex(4)}"
         replaces = self.exists()
@@ -105,7 +114,7 @@ class Databases:
 
     @property
     def _admin(self) -> sa.Connection:
-        assert self._connection is not None, "within `alone`"
+        assert self._connection is not None, "within `locked`"
         return self._connection
 
     def _quoted(self, name: str) -> str:

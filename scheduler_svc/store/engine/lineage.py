@@ -18,22 +18,23 @@ import sqlalchemy as sa
 import structlog
 from psycopg2 import extensions
 
-from scheduler_svc.store.engine.line_file import LineFile
-from scheduler_svc.store.engine.servers import Servers
+from scheduler_svc.store.engine.host_list import HostList
+from scheduler_svc.store.engine.lineage_file import LineageFile
 
-_LINE = """
+_LINE = sa.text("""
     SELECT (SELECT system_identifier FROM pg_control_system()), CASE WHEN NOT pg_is_in_recovery()
         THEN CAST(CAST('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS bit(32)) AS integer) END
-"""
+""")
+"""Reads the server's system and timeline."""
 
-LOOK_TIMEOUT = 2
-"""Seconds that a look gives a server to let it in."""
+PROBE_TIMEOUT = 2
+"""Seconds in which a probed server must accept a connection."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Line(NamedTuple):
-    """A system, and a timeline of it; a standby has none of its own."""
+class TimelineId(NamedTuple):
+    """A system identifier and a timeline; None for a standby, which has none of its own."""
 
     system: int
     timeline: int | None
@@ -42,54 +43,56 @@ class Line(NamedTuple):
         return f"timeline {self.timeline} of system {self.system}"
 
 
-class Placed(extensions.connection):
-    """A connection, and the timeline that its server was on."""
+class TimelineConnection(extensions.connection):
+    """A connection that keeps the timeline of its server."""
 
     timeline: int | None = None
 
 
-class OtherLine(psycopg2.OperationalError):
-    """A server that is not the fleet's database: an old primary, or another system."""
+class WrongServer(psycopg2.OperationalError):
+    """The server is not the fleet's database: it is an old primary, or another system."""
 
 
 class Lineage:
-    """What one process knows. Any thread may use it."""
+    """What one process knows of the fleet's database. Safe for any thread."""
 
-    def __init__(self, file: LineFile | None = None) -> None:
-        """`file` keeps it over restarts."""
+    def __init__(self, file: LineageFile | None = None) -> None:
+        """`file` keeps what is known over restarts."""
         self._lock = threading.Lock()
         self._file = file
         found = file.read() if file else None
-        self._known = Line(*found) if found else None
-        self._told: set[Line] = set()
+        self._known = TimelineId(*found) if found else None
+        self._reported: set[TimelineId] = set()
         self._listeners: list[Callable[[], None]] = []
 
     def subscribe(self, moved: Callable[[], None]) -> None:
-        """`moved` is called, on any thread, when the fleet's database has a new timeline."""
+        """Calls `moved`, on any thread, when the fleet's database gets a new timeline."""
         self._listeners.append(moved)
 
     def guard(self, engine: sa.Engine) -> None:
-        """Makes an engine connect to the fleet's database only, and leave connections to what was that before."""
+        """Makes an engine connect to the fleet's database only, and drop connections to an old primary."""
         sa.event.listen(engine, "do_connect", self._connect)
         sa.event.listen(engine, "checkout", self._check)
 
-    def connect(self, *arguments: Any, **options: Any) -> Placed:
+    def connect(self, *arguments: Any, **options: Any) -> TimelineConnection:
         """As `psycopg2.connect`: to the first server that is the fleet's database. Raises psycopg2.Error."""
-        servers, refused = Servers(options), None
+        hosts, refused = HostList(options), None
         while True:
             try:
-                connection: Placed = psycopg2.connect(*arguments, **servers.options, connection_factory=Placed)
+                connection: TimelineConnection = psycopg2.connect(
+                    *arguments, **hosts.options, connection_factory=TimelineConnection
+                )
             except psycopg2.OperationalError as error:
                 if refused:
-                    raise OtherLine(f"{refused}; the others: {str(error).strip()}") from None
+                    raise WrongServer(f"{refused}; the others: {str(error).strip()}") from None
                 raise
             host, port = connection.info.host, connection.info.port
             try:
                 self._admit(connection)
-            except OtherLine as error:
+            except WrongServer as error:
                 connection.close()
                 refused = error
-                if not servers.leave_out(host, port):
+                if not hosts.leave_out(host, port):
                     raise
             except BaseException:
                 connection.close()
@@ -97,38 +100,38 @@ class Lineage:
             else:
                 return connection
 
-    def left(self, connection: Any) -> bool:
-        """Whether a connection of `connect` leads to what is not the fleet's database any more."""
+    def is_stale(self, connection: Any) -> bool:
+        """Whether a connection of `connect` leads to an old primary."""
         with self._lock:
             known = self._known.timeline if self._known else None
         timeline = connection.timeline
         return timeline is not None and known is not None and timeline < known
 
-    def look(self, url: str) -> None:
-        """Asks every server of this URL, where it names several: a standby may have been promoted unseen."""
+    def probe(self, url: str) -> None:
+        """Connects to every server of a URL that names several, to find a standby that was promoted."""
         address = sa.make_url(url)
         arguments, options = address.get_dialect()().create_connect_args(address)
         found = []
-        for server in Servers({**options, "connect_timeout": LOOK_TIMEOUT}).each():
+        for server in HostList({**options, "connect_timeout": PROBE_TIMEOUT}).each():
             with suppress(psycopg2.Error), closing(psycopg2.connect(*arguments, **server)) as connection:
                 found.append((_line(connection), _name(connection)))
         for line, name in sorted(found, key=lambda it: it[0].timeline or 0, reverse=True):
-            with suppress(OtherLine):
-                self._take(line, name)
+            with suppress(WrongServer):
+                self._adopt(line, name)
 
-    def _connect(self, _dialect: object, _record: object, arguments: Any, options: Any) -> Placed:
+    def _connect(self, _dialect: object, _record: object, arguments: Any, options: Any) -> TimelineConnection:
         return self.connect(*arguments, **options)
 
     def _check(self, connection: Any, _record: object, _proxy: object) -> None:
-        if self.left(connection):
+        if self.is_stale(connection):
             raise sa.exc.DisconnectionError("the fleet's database is another server now")
 
-    def _admit(self, connection: Placed) -> None:
+    def _admit(self, connection: TimelineConnection) -> None:
         line = _line(connection)
-        self._take(line, _name(connection))
+        self._adopt(line, _name(connection))
         connection.timeline = line.timeline
 
-    def _take(self, line: Line, where: str) -> None:
+    def _adopt(self, line: TimelineId, where: str) -> None:
         """Raises OtherLine."""
         with self._lock:
             known, new = self._known, self._known is None and line.timeline is not None
@@ -144,20 +147,20 @@ class Lineage:
             for listener in self._listeners:
                 listener()
 
-    def _refuse(self, line: Line, known: Line, where: str) -> None:
+    def _refuse(self, line: TimelineId, known: TimelineId, where: str) -> None:
         problem = f"{where} is {line}, and the schedulers' database is {known}: "
         if line.system == known.system:
             problem += "it is an old primary, whose standby was promoted; stop it, or make it a standby (fencing)"
         else:
             problem += "it is another database; correct DATABASE_URL"
             problem += f", or delete {self._file} if it was moved on purpose" if self._file else ""
-        if line not in self._told:
-            self._told.add(line)
+        if line not in self._reported:
+            self._reported.add(line)
             _log.error(problem, action="store")
-        raise OtherLine(problem)
+        raise WrongServer(problem)
 
 
-def _follows(line: Line, known: Line) -> bool:
+def _follows(line: TimelineId, known: TimelineId) -> bool:
     return line.system == known.system and (line.timeline is None or line.timeline >= (known.timeline or 0))
 
 
@@ -165,11 +168,11 @@ def _name(connection: extensions.connection) -> str:
     return f"{connection.info.host}:{connection.info.port}"
 
 
-def _line(connection: extensions.connection) -> Line:
+def _line(connection: extensions.connection) -> TimelineId:
     connection.autocommit = True  # no BEGIN, which costs a round trip, and which some poolers refuse
     with connection.cursor() as cursor:
-        cursor.execute(_LINE)
+        cursor.execute(_LINE.text)
         row = cursor.fetchone()
     connection.autocommit = False
     assert row
-    return Line(*row)
+    return TimelineId(*row)

@@ -14,12 +14,14 @@ from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.connecting import connect
 from scheduler_svc.store.engine.lineage import Lineage
+from scheduler_svc.store.engine.rows import driver_sql
 
 _CHANNEL = "contentgen"
 
 # Each NOTIFY holds a lock of the whole cluster until its transaction has ended. So this one flushes nothing.
 _SENDER_SETTINGS = "SET synchronous_commit = off; SET lock_timeout = '2s'; SET statement_timeout = '5s'"
-_NOTIFY = f"SELECT pg_notify('{_CHANNEL}', payload) FROM unnest(CAST(%(payloads)s AS text[])) AS payload"
+_NOTIFY = sa.text(f"SELECT pg_notify('{_CHANNEL}', payload) FROM unnest(CAST(:payloads AS text[])) AS payload")
+"""Sends hints to other replicas."""
 
 
 def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
@@ -56,7 +58,7 @@ class PgNotifications:
         assert self._connection is not None, "open it first"
         if self._wake_read in _readable(self._wake_read, self._connection.fileno()):
             os.read(self._wake_read, 4096)
-        if self._lineage.left(self._connection):
+        if self._lineage.is_stale(self._connection):
             self.close()
             raise StoreUnavailable
         try:
@@ -113,7 +115,7 @@ class PgNotifier:
             if self._connection is None:
                 self._connection = connect(self._engine.url, self._lineage)
                 self._run(_SENDER_SETTINGS)
-            self._run(_NOTIFY, payloads=array("text", payloads))
+            self._run(driver_sql(_NOTIFY), payloads=array("text", payloads))
         except psycopg2.Error:
             self.close()
             raise

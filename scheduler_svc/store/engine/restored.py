@@ -9,7 +9,9 @@ import sqlalchemy as sa
 # The stamp is that of the last tick before the backup. As after any gap, nothing expires for a lease time from the
 # first tick on: workers have time to come back, and say what they hold.
 _OPEN_A_GAP = sa.text("UPDATE reaper SET stamp = to_timestamp(0)")
+"""Makes the reaper wait a lease time after a restore."""
 _NOBODY_IS_CONNECTED = sa.text("UPDATE workers SET connected = false WHERE connected")
+"""Marks all workers as disconnected after a restore."""
 # Numbers that were handed out after the backup are not handed out again: a content or an account that somebody has
 # remembered would become another one. So many a second may have been drawn, and ten minutes for clocks that differ.
 # Tasks need none of this, for their keys have the time in them; leases have random fences.
@@ -22,13 +24,15 @@ _SKIP_NUMBERS = sa.text("""
         (CAST(pg_get_serial_sequence('accounts', 'account_id') AS regclass), 100)
     ) AS s(name, most_a_second)
 """)
+"""Advances the sequences past the ids that were drawn after the backup."""
 _SUMS = sa.text("""
     SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM tasks), (SELECT count(*) FROM leases),
         (SELECT count(*) FROM contents)
 """)
+"""Counts what a restored database holds."""
 
 
-class Sums(NamedTuple):
+class RestoredCounts(NamedTuple):
     """How much there is; `running`: leases."""
 
     accounts: int
@@ -37,11 +41,11 @@ class Sums(NamedTuple):
     contents: int
 
 
-def begin_anew(engine: sa.Engine) -> Sums:
+def prepare_restored(engine: sa.Engine) -> RestoredCounts:
     """Makes the restored database one that replicas may use; what is in it."""
     with engine.begin() as connection:
         connection.execute(_SKIP_NUMBERS)
         connection.execute(_OPEN_A_GAP)
         connection.execute(_NOBODY_IS_CONNECTED)
         connection.exec_driver_sql("ANALYZE")
-        return Sums(*connection.execute(_SUMS).one())
+        return RestoredCounts(*connection.execute(_SUMS).one())

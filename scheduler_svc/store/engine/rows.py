@@ -16,12 +16,12 @@ from scheduler_svc.store.engine.timeouts import set_local_lock_timeout
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
-class Session:
-    """One transaction, in as few round trips as it can: on an idle machine each costs more than what it carries.
+class Pipeline:
+    """One transaction, in as few round trips as possible: on an idle machine one costs more than its statement.
 
-    What nobody waits for (BEGIN, inserts of few rows, COMMIT) is held back and goes out with the next statement, so
-    that every statement sees what came before it. The connection itself commits each script that it is sent. On an
-    engine whose option `prepares` is set, each statement is planned once a connection.
+    Statements without a result (BEGIN, inserts of few rows, COMMIT) are held back and sent with the next one, so every
+    statement sees what came before it. The connection itself is in autocommit mode. On an engine with the option
+    `prepares`, each statement is planned once a connection.
     """
 
     def __init__(self, connection: sa.Connection, lock_timeout: float | None = None) -> None:
@@ -30,38 +30,41 @@ class Session:
         self._begin = [BEGIN] if lock_timeout is None else [BEGIN, set_local_lock_timeout(lock_timeout)]
         self._held_back = list(self._begin)
         self.committing = False
-        """Whether a commit is under way or over: how one that fails went is unknown."""
+        """Whether a commit was sent: if it fails, its outcome is unknown."""
         self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
 
     def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
         """Runs a statement now."""
-        self.hold_back(_sql(statement), parameters)
+        self.hold_back(statement, parameters)
         return self._send()
 
     def execute_alone(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
-        """Runs the one statement that is the whole transaction: it commits by itself."""
+        """Runs a statement that is the whole transaction, and commits by itself."""
         assert self._held_back == [BEGIN], "it is the whole transaction, with the connection's own lock time-out"
         self._held_back = []
-        self.hold_back(_sql(statement), parameters)
+        self.hold_back(statement, parameters)
         self.committing = True
         result = self._send()
         self._held_back = [BEGIN]
         return result
 
     def insert(self, insert: Insert, rows: Sequence[Sequence[Any]]) -> None:
-        """Inserts rows: many at once by COPY, few later, with what else is held back."""
+        """Inserts rows: many at once by COPY; few are held back."""
         if not rows:
             return
         if len(rows) < COPY_FROM:
-            self.hold_back(insert.sql, insert.bind(rows))
+            self._append(insert.sql, insert.bind(rows))
             return
         if self._held_back:
             self._send()
         with self._driver.cursor() as cursor:
             cursor.copy_expert(insert.copy, _Pieces(insert.pieces(rows)))
 
-    def hold_back(self, sql: str, parameters: dict[str, Any]) -> None:
-        """Runs a statement whose outcome nobody asks for, with the next one that is run; parameters as `%(name)s`."""
+    def hold_back(self, statement: sa.TextClause, parameters: dict[str, Any]) -> None:
+        """Runs a statement whose outcome nobody needs, together with the next one."""
+        self._append(driver_sql(statement), parameters)
+
+    def _append(self, sql: str, parameters: dict[str, Any]) -> None:
         if self._prepared is not None:
             preparation, sql = self._prepared.call(sql)
             self._held_back += preparation
@@ -69,7 +72,7 @@ class Session:
             self._held_back.append(cursor.mogrify(sql, parameters).decode())
 
     def commit(self) -> None:
-        """Sends what is still held back, and commits. A transaction without statements never began."""
+        """Sends what is held back, and commits. Sends nothing for a transaction without statements."""
         if self._held_back != self._begin:
             self.committing = True
             self._held_back.append("COMMIT")
@@ -97,8 +100,8 @@ class _Pieces:
 
 
 @lru_cache(maxsize=1_000)
-def _sql(statement: sa.TextClause) -> str:
-    """A statement with the driver's parameters."""
+def driver_sql(statement: sa.TextClause) -> str:
+    """A statement with the driver's parameters, `%(name)s`."""
     return str(statement.compile(dialect=_DIALECT))
 
 
@@ -108,7 +111,7 @@ _DIALECT = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
 class Statements:
     """Base of the groups of statements."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Pipeline) -> None:
         self._session = session
 
     def _rows(self, statement: sa.TextClause, **parameters: Any) -> Sequence[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 import structlog
 
 from scheduler_svc.config import SettingsError
@@ -11,16 +12,17 @@ from scheduler_svc.config import SettingsError
 OLDEST, NEWEST = 15, 18
 """PostgreSQL's major versions that are supported."""
 
-_SERVER = """
+_SERVER = sa.text("""
     SELECT CAST(current_setting('server_version_num') AS integer) / 10000, pg_is_in_recovery(),
         CAST(current_setting('transaction_read_only') AS boolean), quote_ident(current_user),
         quote_ident(current_database())
-"""
+""")
+"""Reads the version and the role of the server."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Server(NamedTuple):
+class ServerState(NamedTuple):
     """A server as one session sees it; `role` and `database` are quoted."""
 
     major: int
@@ -31,17 +33,17 @@ class Server(NamedTuple):
 
 
 def check_server(connection: Any) -> None:
-    """Of the driver's connection. Raises SettingsError where it is too old, a standby, or read-only for this role."""
+    """Of the driver's connection. Raises SettingsError if it is too old, a standby, or read-only for this role."""
     with connection.cursor() as cursor:
-        cursor.execute(_SERVER)
-        server = Server(*cursor.fetchone())
+        cursor.execute(_SERVER.text)
+        server = ServerState(*cursor.fetchone())
     if server.major > NEWEST:
         _log.warning("this version of PostgreSQL was not tried", action="store", found=server.major, newest=NEWEST)
     if problem := _problem(server):
         raise SettingsError([problem])
 
 
-def _problem(server: Server) -> str | None:
+def _problem(server: ServerState) -> str | None:
     if server.major < OLDEST:
         return (
             f"DATABASE_URL leads to PostgreSQL {server.major}: versions {OLDEST} to {NEWEST} are supported;"

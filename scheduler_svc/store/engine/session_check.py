@@ -1,4 +1,4 @@
-"""Whether DATABASE_URL leads to sessions of a PostgreSQL that can be served from, asked at start. Part of `store`.
+"""Checks at start that DATABASE_URL leads to sessions of a PostgreSQL that the scheduler can use. Part of `store`.
 
 A pooler may stand between. LISTEN, prepared statements and settings belong to a session. A pooler that hands each
 transaction to whichever session is free keeps none of them, and hints would be lost without a word.
@@ -18,7 +18,7 @@ from scheduler_svc.store.engine.connecting import connect
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.server_check import check_server
 
-LOOKS = 5
+COMPARISONS = 5
 """How often two connections are compared: a pooler may give both the right session by chance."""
 _NOT_KEPT = (
     "DATABASE_URL leads to a connection pooler that does not keep a connection to one session of PostgreSQL{how}:"
@@ -33,9 +33,9 @@ _NO_URL = (
 
 
 def check_sessions(url: str, lineage: Lineage | None = None) -> None:
-    """Raises SettingsError where the database can't be reached or used, or a pooler keeps no sessions.
+    """Raises SettingsError if the database can't be reached or used, or a pooler keeps no sessions.
 
-    No time is measured: what one session has notified, another hears with its next statement at the latest.
+    It takes no time-out: a session receives a notification with its next statement at the latest.
     """
     try:
         address = sa.make_url(url)
@@ -52,7 +52,7 @@ def check_sessions(url: str, lineage: Lineage | None = None) -> None:
 
 def _compare(one: Any, other: Any) -> None:
     """Each connection has to keep a session, and not the other's."""
-    looks = [(_session(one), _session(other), _session(one)) for _ in range(LOOKS)]
+    looks = [(_session(one), _session(other), _session(one)) for _ in range(COMPARISONS)]
     its_own = {session for before, _, after in looks for session in (before, after)}
     others = {session for _, session, _ in looks}
     if len(its_own) > 1 or len(others) > 1 or its_own == others:

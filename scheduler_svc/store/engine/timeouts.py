@@ -1,7 +1,7 @@
 """How long a connection waits for a lock, and how long a statement may take. Part of `store`.
 
-PostgreSQL waits for both without end by default, so one row that somebody else has locked would hold up everybody who
-shares the connection. What these bounds end was not done: the server says so, whatever was sent along.
+PostgreSQL has no such bounds by default, so one row that another session has locked would block every caller that
+shares the connection. A transaction that they end has changed nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Timeouts(NamedTuple):
 
 
 LOCK_TIMEOUT = 2.0
-"""Seconds. Our own transactions hold a lock for milliseconds, and for some hundred in a large group on a slow disk."""
+"""Seconds. Our own transactions hold a lock for milliseconds, or some hundred for a large group on a slow disk."""
 CALL_TIMEOUT = 10.0
-"""Seconds that a statement of a client's call may take: callers wait as long by default."""
+"""Seconds that a statement of a client's call may take: callers wait so long by default."""
 HOT_TIMEOUT = 30.0
 """Seconds that a statement of a lane or a loop may take: a group of the largest results on a slow disk needs some."""
 ALONE_TIMEOUT = 600.0
-"""Seconds that a statement of a vacuum or an import may take: nobody waits for it."""
+"""Seconds that a statement of a vacuum or an import may take: no caller waits for it."""
 
 
 def set_local_lock_timeout(seconds: float) -> str:

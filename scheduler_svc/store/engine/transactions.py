@@ -28,12 +28,11 @@ from scheduler_svc.store.dispatch.waiting import WaitingTasks
 from scheduler_svc.store.dispatch.window import Window
 from scheduler_svc.store.engine import prepared
 from scheduler_svc.store.engine.connecting import defaults
-from scheduler_svc.store.engine.lineage import Lineage, OtherLine
-from scheduler_svc.store.engine.rows import Session
+from scheduler_svc.store.engine.lineage import Lineage, WrongServer
+from scheduler_svc.store.engine.rows import Pipeline
 from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.imports import Imports
-from scheduler_svc.store.leases.leases import Leases
-from scheduler_svc.store.leases.reaper import Reaper
+from scheduler_svc.store.leases.leases import Leases, Reaper
 from scheduler_svc.store.leases.workers import Workers
 from scheduler_svc.store.sweeps import Sweeps
 from scheduler_svc.store.system import SystemStatements
@@ -45,6 +44,7 @@ from scheduler_svc.store.tasks.task_reads import TaskReads
 from scheduler_svc.store.tasks.tasks import Tasks
 
 _NOW = sa.text("SELECT now()")
+"""Reads the transaction's time."""
 _ATTEMPTS = 5
 
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
@@ -54,8 +54,7 @@ _HOT_SETTINGS = (
     " SET plan_cache_mode = force_generic_plan"
 )
 
-# The locks of a replica that froze, or whose host vanished, would stop the others for as long as the server believes in
-# it, which by default is two hours.
+# The server would keep the locks of a replica that froze, or whose host vanished, for two hours by default.
 _SETTINGS = (
     "SET jit = off; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '20s';"
     " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
@@ -75,8 +74,8 @@ def make_engine(
 ) -> sa.Engine:
     """An engine with at most `connections` connections, none opened yet.
 
-    `hot` shapes plans for the lanes, and their bounds unless there are other `timeouts`. `lineage` refuses a server
-    that is not the fleet's.
+    `hot`: with the plans of the hot path, and its bounds unless `timeouts` is given. `lineage` refuses servers that are
+    not the fleet's database.
     """
     engine = sa.create_engine(
         url,
@@ -84,7 +83,7 @@ def make_engine(
         max_overflow=0,
         pool_timeout=10,
         execution_options={"prepares": hot},
-        isolation_level="AUTOCOMMIT",  # `Session` says BEGIN and COMMIT, and saves their round trips
+        isolation_level="AUTOCOMMIT",  # `Pipeline` sends BEGIN and COMMIT, and saves their round trips
         connect_args=defaults(sa.make_url(url)),
     )
     if lineage:
@@ -98,19 +97,19 @@ def make_engine(
 
 
 def _set(connection: Any, settings: str) -> None:
-    """By statements, not as options of the connection: poolers refuse those."""
+    """Sets by statements, not by connection options, which poolers refuse."""
     with connection.cursor() as cursor:
         cursor.execute(settings)
 
 
 def _leave_a_standby(context: sa.ExceptionContext) -> None:
-    """A server that takes no writes any more is left: by its name or address the new primary may be reached."""
+    """Drops connections to a server that has become read-only: its name may lead to the new primary now."""
     if isinstance(context.original_exception, pg_errors.ReadOnlySqlTransaction):
         context.is_disconnect = True
 
 
 def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, _state: object) -> None:
-    """A connection goes back into the pool outside of any transaction, or not at all."""
+    """Returns a connection to the pool outside of any transaction, or discards it."""
     match connection.info.transaction_status:
         case extensions.TRANSACTION_STATUS_IDLE:
             pass
@@ -127,7 +126,7 @@ class PgTx:
 
     def __init__(self, connection: sa.Connection, lock_timeout: float | None = None, aging: float = 0.0) -> None:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
-        self._session = Session(connection, lock_timeout)
+        self._session = Pipeline(connection, lock_timeout)
         self._aging = aging
         self.signals = CommitSignals()
 
@@ -225,14 +224,14 @@ class PgTx:
         return SystemStatements(self._session)
 
     def commit(self) -> None:
-        """Commits. Nothing is told within: the lock that a NOTIFY takes is one for the whole cluster."""
+        """Commits. The transaction sends no NOTIFY, whose lock is one for the whole cluster."""
         self._session.commit()
 
 
 class StatementFailed(Exception):
     """A defect of ours: the database has refused a statement.
 
-    Statement and values are left out, for they hold topics and bodies, and this is logged.
+    The message omits statement and values, which hold topics and bodies, since it is logged.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -240,7 +239,7 @@ class StatementFailed(Exception):
         diagnosis = getattr(cause, "diag", None)
         names = ("sqlstate", "message_primary", "table_name", "constraint_name")
         said = [text for name in names if (text := getattr(diagnosis, name, None))]
-        super().__init__(f"{type(cause).__name__}: {', '.join(said) or 'the driver says no more'}")
+        super().__init__(f"{type(cause).__name__}: {', '.join(said) or 'no details'}")
 
 
 class PgDatabase:
@@ -249,23 +248,22 @@ class PgDatabase:
     def __init__(
         self,
         engine: sa.Engine,
-        told: Callable[[CommitSignals], None],
-        away: Callable[[str], None],
-        audience: WatchInterest | None = None,
+        on_commit: Callable[[CommitSignals], None],
+        on_unavailable: Callable[[str], None],
+        watch_interest: WatchInterest | None = None,
         *,
         aging: float = 0.0,
     ) -> None:
-        """`audience` says whether anybody is to be told of mere moves (None: nobody).
+        """Calls `on_commit` with the signals after each commit, and `on_unavailable` with the reason of each failure to
+        reach the database, both on the thread that runs the work.
 
-        `aging`: seconds of wait after which a task competes one priority higher; 0: never.
-
-        On the thread that runs the work, `told` gets the signals after each commit, and `away` why the database is
-        not there, when it is not.
+        `watch_interest`: whether anybody watches moves (None: nobody). `aging`: seconds of wait after which a task
+        competes one priority higher; 0: never.
         """
         self._engine = engine
-        self._told = told
-        self._away = away
-        self._audience = audience or WatchInterest()
+        self._on_commit = on_commit
+        self._on_unavailable = on_unavailable
+        self._watch_interest = watch_interest or WatchInterest()
         self._aging = aging
 
     def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
@@ -286,12 +284,12 @@ class PgDatabase:
                     continue
                 if not _is_away(error):
                     raise StatementFailed(error) from None
-                self._away(_why_away(error))
+                self._on_unavailable(_why_away(error))
                 raise _unavailable(error) from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
-            if tx.signals or (self._audience.anywhere and tx.signals.moved):
-                self._told(tx.signals)
+            if tx.signals or (self._watch_interest.anywhere and tx.signals.moved):
+                self._on_commit(tx.signals)
             return result
         raise AssertionError("the last attempt returns or raises")
 
@@ -305,7 +303,7 @@ def _is_rerunnable(error: Exception) -> bool:
 
 
 def _is_broken(error: Exception) -> bool:
-    """Whether a connection that was there is gone: it may be one from before a restart of the database."""
+    """Whether the connection broke: it may date from before a restart of the database."""
     return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
 
 
@@ -316,11 +314,11 @@ def _is_away(error: Exception) -> bool:
 
 def _unavailable(error: Exception) -> StoreUnavailable:
     cause = _driver_error(error)
-    return StoreUnavailable(str(cause)) if isinstance(cause, OtherLine) else StoreUnavailable()
+    return StoreUnavailable(str(cause)) if isinstance(cause, WrongServer) else StoreUnavailable()
 
 
 def _why_away(error: Exception) -> str:
-    """What the driver says, in a line: what follows may quote the statement."""
+    """The first line of the driver's message: further ones may quote the statement."""
     cause = _driver_error(error)
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 

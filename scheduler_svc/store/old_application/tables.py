@@ -49,7 +49,7 @@ _ROWS_AT_ONCE = 20
 def open_old_application(url: sa.URL, timeout: float) -> Iterator[OldDatabase]:
     """The old application's data as it is now; one statement may take `timeout` seconds.
 
-    Raises SourceUnreadable where that can't be read.
+    Raises SourceUnreadable if that can't be read.
     """
     with open_source(url, timeout) as source:
         yield OldDatabase(source)
@@ -59,7 +59,7 @@ class OldDatabase:
     """Implements `application.import_ports.OldApplication` on one connection."""
 
     def __init__(self, source: OldSource) -> None:
-        """Looks at which tables and columns there are. Raises SourceUnreadable where the required ones are missing."""
+        """Looks at which tables and columns there are. Raises SourceUnreadable if the required ones are missing."""
         self._source = source
         self._tables = {kind: _table(source, kind) for kind in RowKind}
         for kind in (RowKind.ACCOUNT, RowKind.TASK):
@@ -171,7 +171,7 @@ class OldDatabase:
 
 
 def _table(source: OldSource, kind: RowKind) -> sa.TableClause | None:
-    """The table with those of its columns that are asked for; None where there is no such table.
+    """The table with those of its columns that are asked for; None if there is no such table.
 
     Without types, so that values come as the driver has them, whatever the column was declared as.
     """

@@ -1,4 +1,4 @@
-"""Which code may run on a schema that it does not know: what the newer version that made it left in the database."""
+"""Which code may run on a schema: what the version that made it declares in the database."""
 
 from __future__ import annotations
 
@@ -8,36 +8,59 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 _REVISION = sa.text("SELECT version_num FROM alembic_version")
-_DECLARED = sa.text("SELECT oldest_code, migrated_by FROM schema_compatibility")
+"""The revision of the schema."""
+_DECLARATION = sa.text("SELECT oldest_code, migrated_by FROM compatibility")
+"""What the last migration declared."""
 _DECLARE = sa.text("""
-    INSERT INTO schema_compatibility (oldest_code, migrated_by) VALUES (:oldest_code, :migrated_by)
+    INSERT INTO compatibility (oldest_code, migrated_by) VALUES (:oldest_code, :migrated_by)
     ON CONFLICT ("only") DO UPDATE SET oldest_code = excluded.oldest_code, migrated_by = excluded.migrated_by
 """)
+"""Declares which code may run on the schema, with each migration."""
 
 
-class Declared(NamedTuple):
+class Declaration(NamedTuple):
     """The oldest revision whose code may run on the schema, and the version of contentgen that made the schema."""
 
     oldest_code: str
     migrated_by: str
 
 
+class UnsupportedSchema(Exception):
+    """This version may not run on the database's schema. The message says what to do."""
+
+
 def revision(connection: sa.Connection) -> str | None:
-    """The schema's revision; None where there is no schema of ours."""
+    """The schema's revision; None if the database has none."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.scalar(_REVISION)
     return found
 
 
-def declared(connection: sa.Connection) -> Declared | None:
-    """None on a schema from before there were such declarations."""
-    if not sa.inspect(connection).has_table("schema_compatibility"):
+def declaration(connection: sa.Connection) -> Declaration | None:
+    """What the schema declares; None if it is of no released version."""
+    if not sa.inspect(connection).has_table("compatibility"):
         return None
-    row = connection.execute(_DECLARED).one_or_none()
-    return Declared(*row) if row else None
+    row = connection.execute(_DECLARATION).one_or_none()
+    return Declaration(*row) if row else None
 
 
 def declare(connection: sa.Connection, oldest_code: str) -> None:
-    """Declares, as part of a migration's transaction."""
+    """Writes the declaration, as part of a migration's transaction."""
     connection.execute(_DECLARE, {"oldest_code": oldest_code, "migrated_by": version("contentgen-grpc")})
+
+
+def check_compatible(revision: str, declaration: Declaration | None, newest: str) -> None:
+    """Raises UnsupportedSchema unless code whose newest revision is `newest` may run on this schema or migrate it."""
+    if declaration is None:
+        raise UnsupportedSchema(
+            f"the database has schema {revision} without a declaration of which versions may use it: it was made by"
+            " a contentgen from before the first release, or by another application. No release can migrate it:"
+            " name an empty database in DATABASE_URL, or another folder in CONTENTGEN_DATA_DIR"
+        )
+    if declaration.oldest_code > newest:  # revisions have four digits, so they compare as text
+        raise UnsupportedSchema(
+            f"the database has schema {revision}, made by contentgen {declaration.migrated_by}; it needs a version"
+            f" that knows schema {declaration.oldest_code} or newer, and this one knows schema {newest}: start such a"
+            " version, or restore a backup from before the upgrade (docs/upgrades.md)"
+        )

@@ -1,8 +1,8 @@
 """Brings a database to this version's schema, while replicas of this version and of the one before serve.
 
-Migrations are forward-only and run one replica at a time, each in a transaction of its own. They wait for no lock for
-long, since whoever comes after a statement that waits for its table waits too; they are tried again instead.
-`docs/upgrades.md` has the rules for what a migration may do.
+Migrations are forward-only and run one replica at a time, each in a transaction of its own. None waits long for a lock,
+since later statements queue behind one that waits: it is retried instead. `docs/upgrades.md` has the rules for what a
+migration may do.
 """
 
 from __future__ import annotations
@@ -27,39 +27,41 @@ from scheduler_svc.store.schema.migrations.online import limit_waits
 from scheduler_svc.store.schema.privileges import FORBIDDEN, check_may_serve, may_not_migrate
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-PATIENCE = 600.0
-"""Seconds that a migration is tried again for, and that another replica's migrations are waited for."""
+MIGRATION_TIMEOUT = 600.0
+"""Seconds for which one migration is retried, and for which another replica's migrations are waited for."""
 
-_LOCK = 0x636F6E74656E7467  # "contentg"
-_TURN_POLL = 0.1
-_PAUSES = (0.5, 10.0)
-_PASSING = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
+_LOCK_KEY = 0x636F6E74656E7467  # "contentg"
+_LOCK_POLL_INTERVAL = 0.1
+_RETRY_PAUSES = (0.5, 10.0)
+"""Seconds: the first pause, and the longest."""
+_TRANSIENT = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
 
-# Asked in turns, never waited for within a statement: an index that is built concurrently by the replica whose turn it
-# is waits for every statement that runs.
-_TAKE_TURN = sa.text("SELECT pg_try_advisory_lock(:lock)")
-_END_TURN = sa.text("SELECT pg_advisory_unlock(:lock)")
+# Polled, since a concurrent index build of the replica that migrates waits for every statement that runs.
+_TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
+"""Locks out other processes that migrate, if none does."""
+_UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
+"""Lets other processes migrate."""
 _OLDEST_TRANSACTION = sa.text("""
     SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::integer FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
     ORDER BY xact_start LIMIT 1
 """)
+"""The longest transaction, which a migration that can't get its locks probably waits for."""
 
 _log = structlog.get_logger(__name__)
 
 
-class SchemaTooNew(Exception):
-    """A newer version made this database's schema, and it is not one that this version may run on."""
-
-
 class MigrationStuck(Exception):
-    """A migration did not get through within its time; what was applied before it stays, and the next start goes on."""
+    """A migration did not succeed within its time. What was applied before stays, and the next start resumes."""
 
 
 def migrate(url: str, lineage: Lineage | None = None) -> list[str]:
-    """Brings the database of this URL to this version's schema; the revisions that it applied.
+    """Brings the database of this URL to this version's schema; returns the revisions that it applied.
 
-    Raises SchemaTooNew, MigrationStuck, and SettingsError where the role may not.
+    Raises:
+        UnsupportedSchema: this version may not run on the database's schema.
+        MigrationStuck: a migration could not get its locks in time.
+        SettingsError: the role may not migrate.
     """
     with _engine(url, lineage) as engine:
         applied = upgrade(engine)
@@ -69,7 +71,7 @@ def migrate(url: str, lineage: Lineage | None = None) -> list[str]:
 
 
 def check_rights(url: str, lineage: Lineage | None = None) -> None:
-    """Raises SettingsError where the role may not serve a database whose schema is there."""
+    """Raises SettingsError if the role may not serve this database, which must have a schema."""
     with _engine(url, lineage) as engine, engine.connect() as connection:
         check_may_serve(connection)
 
@@ -85,16 +87,16 @@ def _engine(url: str, lineage: Lineage | None) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, patience: float = PATIENCE) -> list[str]:
-    """Runs the missing migrations; the revisions that it applied.
+def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, timeout: float = MIGRATION_TIMEOUT) -> list[str]:
+    """Applies the missing migrations; returns their revisions. Raises as `migrate` does.
 
-    Replicas that start together wait for one another. A newer schema is left as it is where it says that this version
-    may run on it. Raises SchemaTooNew, MigrationStuck, and SettingsError where the role may not.
+    Replicas that start together wait for one another. A newer schema stays as it is if it declares that this version
+    may run on it.
     """
     known = [script.revision for script in scripts(migrations)]
     with engine.connect() as connection:
         try:
-            return _upgrade(connection, migrations, known, patience)
+            return _upgrade(connection, migrations, known, timeout)
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, FORBIDDEN):
                 raise
@@ -102,17 +104,15 @@ def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, patience: float
             raise may_not_migrate(connection, known[-1], error.orig) from None
 
 
-def _upgrade(connection: sa.Connection, migrations: Path, known: list[str], patience: float) -> list[str]:
+def _upgrade(connection: sa.Connection, migrations: Path, known: list[str], timeout: float) -> list[str]:
     config = _config(migrations)
-    if _is_there(connection, known):
+    if not _missing(connection, known):
         return []
-    with _turn(connection, patience):
-        if _is_there(connection, known):
-            return []
+    with _migration_lock(connection, timeout):
+        missing = _missing(connection, known)
         config.attributes["connection"] = connection
-        missing = known[_applied(connection, known) :]
         for revision in missing:
-            _migrate(connection, config, revision, patience)
+            _migrate(connection, config, revision, timeout)
         return missing
 
 
@@ -128,51 +128,33 @@ def _config(migrations: Path) -> Config:
     return config
 
 
-def check_compatible(revision: str, declared: compatibility.Declared | None, newest: str) -> None:
-    """Whether code whose newest revision is `newest` may run on a schema that it does not know.
-
-    Revisions are of four digits, so they compare as text. Raises SchemaTooNew.
-    """
-    if declared is not None and declared.oldest_code <= newest:
-        return
-    by = f"contentgen {declared.migrated_by}" if declared else "another version of contentgen"
-    needs = f"runs versions that know schema {declared.oldest_code} or newer" if declared else "names no other version"
-    raise SchemaTooNew(
-        f"the database has schema {revision}, made by {by}; it {needs}, and this version knows schema {newest}: "
-        "start a version that knows it, or restore a backup from before the upgrade (docs/upgrades.md)"
-    )
-
-
-def _is_there(connection: sa.Connection, known: list[str]) -> bool:
-    """Whether nothing is missing. Raises SchemaTooNew."""
+def _missing(connection: sa.Connection, known: list[str]) -> list[str]:
+    """The revisions to apply. Raises UnsupportedSchema."""
     revision = compatibility.revision(connection)
-    if revision is not None and revision not in known:
-        check_compatible(revision, compatibility.declared(connection), known[-1])
-        _log.warning("the schema is of a newer version, and runs this one too", action="migrate", schema=revision)
-        revision = known[-1]
+    declaration = compatibility.declaration(connection)
     connection.commit()
-    return revision == known[-1]
-
-
-def _applied(connection: sa.Connection, known: list[str]) -> int:
-    revision = compatibility.revision(connection)
-    connection.commit()
-    return known.index(revision) + 1 if revision else 0
+    if revision is None:
+        return known
+    compatibility.check_compatible(revision, declaration, known[-1])
+    if revision in known:
+        return known[known.index(revision) + 1 :]
+    _log.warning("the schema is of a newer version, and supports this one", action="migrate", schema=revision)
+    return []
 
 
 @contextmanager
-def _turn(connection: sa.Connection, patience: float) -> Iterator[None]:
-    """While no other replica migrates. Raises MigrationStuck."""
-    deadline = time.monotonic() + patience
+def _migration_lock(connection: sa.Connection, timeout: float) -> Iterator[None]:
+    """Locks out other replicas that migrate. Raises MigrationStuck."""
+    deadline = time.monotonic() + timeout
     waits = False
-    while not connection.scalar(_TAKE_TURN, {"lock": _LOCK}):
+    while not connection.scalar(_TRY_LOCK, {"key": _LOCK_KEY}):
         connection.commit()
         if not waits:
             _log.info("another process migrates; this one waits for it", action="migrate")
             waits = True
         if time.monotonic() > deadline:
-            raise MigrationStuck(f"another process has migrated this database for {patience:g} s: see its log")
-        time.sleep(_TURN_POLL)
+            raise MigrationStuck(f"another process has migrated this database for {timeout:g} s: see its log")
+        time.sleep(_LOCK_POLL_INTERVAL)
     connection.commit()
     try:
         yield
@@ -180,14 +162,14 @@ def _turn(connection: sa.Connection, patience: float) -> Iterator[None]:
         with suppress(sa.exc.DBAPIError):
             connection.rollback()
             connection.exec_driver_sql("RESET lock_timeout; RESET statement_timeout")
-            connection.execute(_END_TURN, {"lock": _LOCK})
+            connection.execute(_UNLOCK, {"key": _LOCK_KEY})
             connection.commit()
 
 
-def _migrate(connection: sa.Connection, config: Config, revision: str, patience: float) -> None:
-    """Applies one migration, again and again while it has to wait for too long. Raises MigrationStuck."""
-    begun = time.monotonic()
-    pause, longest = _PAUSES
+def _migrate(connection: sa.Connection, config: Config, revision: str, timeout: float) -> None:
+    """Applies one migration, and retries it while it can't get its locks. Raises MigrationStuck."""
+    deadline = time.monotonic() + timeout
+    pause, longest = _RETRY_PAUSES
     while True:
         try:
             limit_waits(connection)
@@ -195,29 +177,30 @@ def _migrate(connection: sa.Connection, config: Config, revision: str, patience:
             command.upgrade(config, revision)
         except sa.exc.DBAPIError as error:
             connection.rollback()
-            if not isinstance(error.orig, _PASSING):
+            if not isinstance(error.orig, _TRANSIENT):
                 raise
-            _give_up_or_go_on(connection, revision, error.orig, begun + patience)
+            _log_retry(connection, revision, error.orig, deadline)
         else:
             return
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         pause = min(pause * 2, longest)
 
 
-def _give_up_or_go_on(connection: sa.Connection, revision: str, error: Exception, deadline: float) -> None:
-    said = str(error).strip().partition("\n")[0]
+def _log_retry(connection: sa.Connection, revision: str, error: Exception, deadline: float) -> None:
+    """Raises MigrationStuck after the deadline."""
+    message = str(error).strip().partition("\n")[0]
     oldest = connection.execute(_OLDEST_TRANSACTION).one_or_none()
     connection.commit()
     oldest_text = f"process {oldest[0]} ({oldest[1] or 'no name'}), for {oldest[2]} s" if oldest else "none"
     if time.monotonic() > deadline:
         raise MigrationStuck(
-            f"schema {revision} could not be reached ({said}); the longest other transaction: {oldest_text}. "
-            "Start again: it goes on from where it is"
+            f"the database could not be migrated to schema {revision} ({message}); the longest other transaction:"
+            f" {oldest_text}. Start again: it resumes from where it is"
         ) from None
     _log.warning(
-        "the migration waits too long; it is tried again",
+        "the migration could not get its locks; it is retried",
         action="migrate",
         schema=revision,
-        error=said,
+        error=message,
         oldest_transaction=oldest_text,
     )

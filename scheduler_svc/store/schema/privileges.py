@@ -17,13 +17,13 @@ from scheduler_svc.store.schema import tables as schema
 
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NUMBERS = ("USAGE", "SELECT")
-_ONLY_READ = frozenset({"schema_compatibility"})
+_ONLY_READ = frozenset({"compatibility"})
 _HISTORY = "pg_control_system()"
 """Names the history that resume tokens belong to; everybody may call it unless somebody revoked that."""
 _ACCOUNT_IDS = "accounts_account_id_seq"
 _SHOWN = 3
 
-_LACKS = sa.text("""
+_FIND_MISSING = sa.text("""
     SELECT w.privilege, w.name FROM unnest(CAST(:kinds AS text[]), CAST(:names AS text[]), CAST(:privileges AS text[]))
         AS w(kind, name, privilege)
     WHERE CASE w.kind
@@ -32,30 +32,32 @@ _LACKS = sa.text("""
         ELSE has_function_privilege(to_regprocedure(w.name), w.privilege)
     END IS NOT TRUE ORDER BY w.privilege, w.name
 """)
+"""Finds the privileges that the role lacks."""
 _ROLE = sa.text("""
     SELECT quote_ident(current_user), quote_ident(current_schema()), current_setting('search_path'),
         (SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass('alembic_version'))
 """)
+"""Reads the role, its schema, and who owns the tables."""
 
 FORBIDDEN = (pg_errors.InsufficientPrivilege, pg_errors.InvalidSchemaName)
 """What a role without the rights gets of PostgreSQL."""
 
 
 def check_may_serve(connection: sa.Connection) -> None:
-    """Raises SettingsError where the role lacks a right that serving needs, with what to grant."""
-    _check(connection, "serve this database", _wanted())
+    """Raises SettingsError if the role lacks a right that serving needs, with what to grant."""
+    _check(connection, "serve this database", _needed())
 
 
 def check_may_import(connection: sa.Connection) -> None:
     """The same for an import, which gives accounts the ids that they had, and moves the sequence behind them."""
-    wanted = [*_wanted(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
+    wanted = [*_needed(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
     _check(connection, "import into this database", wanted, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
 
 
 def _check(connection: sa.Connection, what: str, wanted: Iterable[tuple[str, str, str]], *more: str) -> None:
     """`more`: what to grant beyond what serving needs, without to whom."""
     kinds, names, privileges = (list(column) for column in zip(*wanted, strict=True))
-    found = connection.execute(_LACKS, {"kinds": kinds, "names": names, "privileges": privileges})
+    found = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
     lacks = [(privilege, name) for privilege, name in found]
     if lacks:
         role, place, *_ = connection.execute(_ROLE).one()
@@ -85,7 +87,7 @@ def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> Se
     return SettingsError([problem, f"{advice} (docs/deployment.md, Rights)"])
 
 
-def _wanted() -> Iterator[tuple[str, str, str]]:
+def _needed() -> Iterator[tuple[str, str, str]]:
     """Kind, name and privilege."""
     yield "table", "alembic_version", "SELECT"
     for name in schema.metadata.tables:

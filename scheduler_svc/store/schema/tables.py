@@ -8,11 +8,18 @@ hot tables: each would cost a look-up a row, and rows leave only through `store`
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB, TIMESTAMP
 
+from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.brief import TEXTS
+from scheduler_svc.domain.content import PublishStatus, ReviewStatus
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
+from scheduler_svc.domain.old_rows import RowKind
 
 metadata = sa.MetaData(
     naming_convention={
@@ -42,8 +49,15 @@ content_sequence = sa.Sequence("content_seq", metadata=metadata)
 poll_sequence = sa.Sequence("poll_seq", metadata=metadata)
 
 
+_PRIORITY = f"priority BETWEEN {MIN_PRIORITY} AND {MAX_PRIORITY}"
+
+
 def _among(column: str, *statuses: Status) -> str:
-    return f"{column} IN ({', '.join(str(int(s)) for s in statuses)})"
+    return f"{column} IN ({', '.join(str(status) for status in statuses)})"
+
+
+def _any_of(column: str, enum: type[IntEnum]) -> str:
+    return f"{column} BETWEEN {min(enum)} AND {max(enum)}"
 
 
 def _legal_moves() -> str:
@@ -103,13 +117,15 @@ tasks = sa.Table(
     sa.CheckConstraint(
         _among("status", Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED), "status"
     ),
-    sa.CheckConstraint("priority BETWEEN 1 AND 10", "priority"),
+    sa.CheckConstraint(_PRIORITY, "priority"),
     sa.CheckConstraint("retry_count BETWEEN 0 AND max_retries", "retries"),
     sa.CheckConstraint("timeout_ms >= 1000", "timeout"),
-    sa.CheckConstraint(f"(status = {int(Status.PENDING)}) = (end_time IS NULL)", "end_time"),
-    sa.CheckConstraint(f"(status = {int(Status.COMPLETED)}) = (content_id IS NOT NULL)", "content"),
-    sa.CheckConstraint("(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = 0)", "last_lease"),
-    sa.CheckConstraint(f"status <> {int(Status.COMPLETED)} OR lease_end = 1", "completed_by_lease"),
+    sa.CheckConstraint(f"(status = {Status.PENDING}) = (end_time IS NULL)", "end_time"),
+    sa.CheckConstraint(f"(status = {Status.COMPLETED}) = (content_id IS NOT NULL)", "content"),
+    sa.CheckConstraint(
+        f"(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = {LeaseEnd.NONE})", "last_lease"
+    ),
+    sa.CheckConstraint(f"status <> {Status.COMPLETED} OR lease_end = {LeaseEnd.COMPLETED}", "completed_by_lease"),
     sa.Index("tasks_by_status", "status", "task_key"),
     sa.Index("tasks_by_account", "account_id", "status", "task_key"),
     # what the retention looks at, and nothing that waits
@@ -156,7 +172,7 @@ shares = sa.Table(
     sa.Column("priority", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("finish", DOUBLE_PRECISION, nullable=False),
     # of the last tasks that became ready, how many got a tag: so the statement that decides it can say so
-    sa.Column("let_in", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("tagged", sa.Integer, nullable=False, server_default="0"),
     # some wait without a tag: no later one may overtake them
     sa.Column("backlog", sa.Boolean, nullable=False, server_default=sa.false()),
     # the account has a limit or is paused: what becomes ready gets no tag, and is let in as that allows
@@ -193,7 +209,7 @@ start_quotas = sa.Table(
     metadata,
     sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
     # its tasks with a tag when its starts were last counted: what has lost it since, and was not cancelled, has started
-    sa.Column("let_in", sa.Integer, nullable=False),
+    sa.Column("tagged", sa.Integer, nullable=False),
     # oldest first: so many starts, none of them later than that
     sa.Column("times", ARRAY(TIME), nullable=False),
     sa.Column("counts", ARRAY(sa.Integer), nullable=False),
@@ -229,7 +245,7 @@ delayed = sa.Table(
     sa.Column("due_time", TIME, nullable=False),
     sa.Column("cause", sa.SmallInteger, nullable=False),
     sa.CheckConstraint("attempt > 0", "attempt"),
-    sa.CheckConstraint("cause BETWEEN 1 AND 3", "cause"),
+    sa.CheckConstraint(f"cause BETWEEN {SCHEDULED} AND {BARRED}", "cause"),
     sa.Index("delayed_due", "due_time", "task_key"),
     postgresql_with=_CHURN,
 )
@@ -257,7 +273,7 @@ leases = sa.Table(
     sa.Column("message", sa.Text),
     sa.CheckConstraint(_among("status", Status.SUBMITTED, Status.PROCESSING), "status"),
     sa.CheckConstraint(
-        f"(status = {int(Status.PROCESSING)}) = (start_time IS NOT NULL)"
+        f"(status = {Status.PROCESSING}) = (start_time IS NOT NULL)"
         " AND (start_time IS NULL OR accept_time IS NOT NULL)",
         "stage",
     ),
@@ -296,6 +312,9 @@ cleaned_events = sa.Table(
     sa.Index("cleaned_events_by_seq", "seq"),
 )
 
+# The statements that use the index of what is not approved must spell this alike.
+NOT_APPROVED = f"review_status <> {ReviewStatus.APPROVED}"
+
 contents = sa.Table(
     "contents",
     metadata,
@@ -313,15 +332,15 @@ contents = sa.Table(
     sa.Column("review_status", sa.SmallInteger, nullable=False),
     sa.Column("review_comment", sa.Text, nullable=False, server_default=""),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
-    sa.CheckConstraint("review_status BETWEEN 1 AND 3", "review_status"),
+    sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),
-    sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text("review_status <> 2")),
+    sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )
 
-# What the claim's statement and its indexes must spell alike.
-PUBLISHABLE = "status IN (1, 2)"
+# The statement that claims and its indexes must spell these alike.
+PUBLISHABLE = f"status IN ({PublishStatus.PENDING}, {PublishStatus.PUBLISHING})"
 PUBLISH_TIME = "coalesce(claim_expire_time, schedule_time, '-infinity')"
 _CLAIM_ORDER = (sa.text("priority DESC"), "content_id", sa.text(PUBLISH_TIME))
 
@@ -332,13 +351,17 @@ publish_pool = sa.Table(
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("priority", sa.SmallInteger, nullable=False),
     sa.Column("schedule_time", TIME),
-    sa.Column("status", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("status", sa.SmallInteger, nullable=False, server_default=str(PublishStatus.PENDING)),
     sa.Column("error", sa.Text, nullable=False, server_default=""),
     sa.Column("claim_id", sa.Text, nullable=False, server_default=""),
     sa.Column("claim_expire_time", TIME),
-    sa.CheckConstraint("status BETWEEN 1 AND 4", "status"),
-    sa.CheckConstraint("priority BETWEEN 1 AND 10", "priority"),
-    sa.CheckConstraint("(status = 2) = (claim_expire_time IS NOT NULL) AND (status <> 2 OR claim_id <> '')", "claim"),
+    sa.CheckConstraint(_any_of("status", PublishStatus), "status"),
+    sa.CheckConstraint(_PRIORITY, "priority"),
+    sa.CheckConstraint(
+        f"(status = {PublishStatus.PUBLISHING}) = (claim_expire_time IS NOT NULL)"
+        f" AND (status <> {PublishStatus.PUBLISHING} OR claim_id <> '')",
+        "claim",
+    ),
     sa.Index("publish_pool_by_account", "account_id", "content_id"),
     # what a claim may take, in its order; with the time within, what is not due costs no look at its row
     sa.Index("publish_pool_claims", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),
@@ -363,13 +386,13 @@ workers = sa.Table(
     sa.Column("connected", sa.Boolean, nullable=False),
     sa.Column("draining", sa.Boolean, nullable=False),
     sa.Column("connect_time", TIME, nullable=False),
-    sa.Column("heard_time", TIME, nullable=False),
-    sa.Column("wanted_slots", sa.Integer),
-    sa.Column("wanted_drain", sa.Boolean, nullable=False),
+    sa.Column("heartbeat_time", TIME, nullable=False),
+    sa.Column("desired_slots", sa.Integer),
+    sa.Column("desired_drain", sa.Boolean, nullable=False),
     # the newest poll that it was asked for, and when; the newest that it has answered
-    sa.Column("wanted_poll", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("requested_poll", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("poll_time", TIME),
-    sa.Column("last_poll", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("answered_poll", sa.BigInteger, nullable=False, server_default="0"),
     # the name of the token that opened the session; empty: no tokens were asked
     sa.Column("identity", sa.Text, nullable=False, server_default=""),
     # since when it says that it is unhealthy, and why; null where it does not
@@ -451,12 +474,12 @@ imported = sa.Table(
     sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("old_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("new_id", sa.BigInteger, nullable=False),
-    sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
+    sa.CheckConstraint(_any_of("kind", RowKind), "kind"),
 )
 
 # What a scheduler of an older version reads before it runs on a schema that it does not know: see `compatibility`.
-schema_compatibility = sa.Table(
-    "schema_compatibility",
+compatibility = sa.Table(
+    "compatibility",
     metadata,
     sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
     sa.Column("oldest_code", sa.Text, nullable=False),

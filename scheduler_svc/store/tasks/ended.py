@@ -11,32 +11,37 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import TaskRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 from scheduler_svc.store.tasks.tasks import DECISION_COLUMNS, task_row
 
 _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
 
 # `+ 0`: these are found by their keys, whatever the statistics say of a status. What another call has locked is just
 # being moved: it is passed over.
-_RETRYABLE = "t.status + 0 IN (5, 6) AND t.retry_count < t.max_retries"
+_RETRYABLE = f"t.status + 0 IN ({Status.FAILED}, {Status.TIMEOUT}) AND t.retry_count < t.max_retries"
 _LOCK_RETRYABLE = sa.text(f"""
     SELECT {DECISION_COLUMNS} FROM tasks AS t WHERE {_THESE} AND {_RETRYABLE}
     ORDER BY t.task_key LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
+"""Locks tasks that BulkRetryTasks may retry."""
 _RETRY = sa.text(f"""
     UPDATE tasks AS t
-    SET status = 1, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0, deferrals = 0
+    SET status = {Status.PENDING}, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0,
+        deferrals = 0
     WHERE {_THESE} AND {_RETRYABLE}
 """)
+"""Retries locked tasks."""
 
 # A task that ended while its worker is still being stopped stays until the lease that bars it has gone.
 _ENDED = "t.end_time <= :until AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)"
 _COUNT_ENDED = sa.text(f"SELECT count(*) FROM tasks AS t WHERE {_THESE} AND {_ENDED}")
+"""Counts tasks that CleanupTasks may delete."""
 _LOCK_ENDED = sa.text(
     f"SELECT t.task_key FROM tasks AS t WHERE {_THESE} AND {_ENDED} ORDER BY t.task_key FOR UPDATE SKIP LOCKED"
 )
+"""Locks tasks that CleanupTasks may delete."""
 
 # Labels are found by their own key, which begins with the name.
 _DELETE_LABELS = sa.text("""
@@ -47,6 +52,7 @@ _DELETE_LABELS = sa.text("""
         WHERE (y.name, y.value, y.task_key) = (d.key, d.value, d.task_key) OFFSET 0) AS place
     WHERE x.ctid = place.ctid
 """)
+"""Deletes the labels of tasks."""
 # A request_id is remembered for a week, whether its task is there or not: with the task as it is deleted.
 _REMEMBERED = "interval '7 days'"
 _OWN_REQUEST = f"""
@@ -56,6 +62,7 @@ _OWN_REQUEST = f"""
     WHERE {_THESE} AND q.account_id = own.account_id AND q.request_id = own.request_id
 """
 _KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET cleaned_task = to_jsonb(t) {_OWN_REQUEST}")
+"""Keeps the last state of tasks for their request ids."""
 # Watchers are told what they can't be shown any more. `+ 0`: a task's last number is found in its own history, not by
 # walking down everybody's. The tasks are locked, so nothing is added to their histories meanwhile.
 _MARK_CLEANED = sa.text(f"""
@@ -66,18 +73,21 @@ _MARK_CLEANED = sa.text(f"""
     GROUP BY t.account_id ORDER BY t.account_id
     ON CONFLICT (account_id) DO UPDATE SET seq = greatest(c.seq, excluded.seq)
 """)
+"""Notes up to which number the moves of accounts are deleted."""
 _DELETE_TASKS = sa.text("""
     WITH payloads AS (DELETE FROM task_payloads WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     events AS (DELETE FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     gone AS (DELETE FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) RETURNING account_id, status)
     SELECT account_id, status, count(*) FROM gone GROUP BY account_id, status
 """)
+"""Deletes tasks with their payloads and history."""
 _FORGET_REQUESTS = sa.text(f"""
     DELETE FROM request_ids WHERE (account_id, request_id) IN (
         SELECT account_id, request_id FROM request_ids
         WHERE cleaned_task IS NOT NULL AND create_time < now() - {_REMEMBERED}
         ORDER BY create_time LIMIT :limit FOR UPDATE SKIP LOCKED)
 """)
+"""Deletes request ids of tasks that were deleted long ago."""
 
 
 class EndedTasks(Statements):
@@ -123,7 +133,7 @@ class EndedTasks(Statements):
 
 @cache
 def _page(statuses: tuple[Status, ...], *, of_accounts: bool) -> sa.TextClause:
-    """A range of an index for each account and state, merged: a late page costs what the first one costs."""
+    """Reads a page of ended tasks, by key: a range of an index for each account and state, merged."""
     keys = " UNION ALL ".join(f"({_range(status, of_accounts=of_accounts)})" for status in statuses)
     keys = f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({keys}) AS s" if of_accounts else keys
     return sa.text(f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key LIMIT :limit")
@@ -133,6 +143,6 @@ def _range(status: Status, *, of_accounts: bool) -> str:
     """Whole rows of the index's columns are compared, so that no other index looks as good to the planner."""
     columns, own = ("account_id, status, task_key", "a.own, ") if of_accounts else ("status, task_key", "")
     return (
-        f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{int(status)}, :after)"
-        f" AND ({columns}) < ({own}{int(status) + 1}, 0) ORDER BY {columns} LIMIT :limit"
+        f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{status}, :after)"
+        f" AND ({columns}) < ({own}{status + 1}, 0) ORDER BY {columns} LIMIT :limit"
     )

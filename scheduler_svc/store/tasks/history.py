@@ -23,7 +23,9 @@ _EVENTS = Insert(
     message="text",
     retry_count="smallint",
 )
+"""Appends moves to the history."""
 _DELTAS = Insert("count_deltas", account_id="bigint", kind="smallint", n="bigint")
+"""Inserts changes of counts."""
 
 _ALL_ACCOUNTS = 0
 _READ = sa.text("""
@@ -33,6 +35,7 @@ _READ = sa.text("""
         SELECT kind, n FROM count_deltas WHERE account_id = ANY(CAST(:accounts AS bigint[]))
     ) AS c GROUP BY kind
 """)
+"""Reads counts, folded or not."""
 
 # Deltas become counts; one replica at a time, the others skip their turn. By a range: this table is vacuumed when it is
 # empty, and a plan from then would read the first ones again for each delta.
@@ -41,6 +44,7 @@ _READ = sa.text("""
 # of one count begins there, and not with those that are dead: they stay in the index while anybody's transaction is
 # open.
 _MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_counts'))")
+"""Locks out other folds, if none runs."""
 _OLDEST_RUNNING = "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
 _FOLD = sa.text(f"""
     WITH gone AS (
@@ -56,6 +60,7 @@ _FOLD = sa.text(f"""
     SELECT account_id, kind, sum(n) FROM gone GROUP BY account_id, kind ORDER BY account_id, kind
     ON CONFLICT (account_id, kind) DO UPDATE SET n = c.n + excluded.n
 """)
+"""Folds changes into the counts."""
 
 
 def unfolded(account_id: str, kind: int) -> str:

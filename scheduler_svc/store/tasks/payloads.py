@@ -13,9 +13,10 @@ from scheduler_svc.store.engine.batch import Insert
 _TYPES = dict.fromkeys(TEXTS, "text") | {"creator_options": "jsonb"}
 
 PAYLOADS = Insert("task_payloads", task_key="bigint", **_TYPES, labels="jsonb", request_id="text")
+"""Inserts the payloads of tasks."""
 
 BRIEF = ", ".join(f"p.{name}" for name in _TYPES)
-"""For SELECT: the columns of a brief, from `keyed_lookups.payload`."""
+"""For SELECT: the columns of a brief, from `access_paths.payload`."""
 LISTED_BRIEF = BRIEF.replace("p.requirements", "'' AS requirements")
 NULL_BRIEF = ", ".join(f"NULL::{sql_type} AS {name}" for name, sql_type in _TYPES.items())
 BRIEF_WIDTH = len(_TYPES)

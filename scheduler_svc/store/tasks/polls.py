@@ -10,15 +10,17 @@ from scheduler_svc.application.records import PollAnswer
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.store.engine.access_paths import account_filter
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.scopes import account_filter
 
 _RUNNING = sa.text("""
     SELECT task_key, attempt, worker_id FROM leases
     WHERE NOT revoked AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
 """)
+"""Reads the attempts that workers hold."""
 _RUNNING_OF_TASK = sa.text("SELECT task_key, attempt, worker_id FROM leases WHERE task_key = :task_key AND NOT revoked")
+"""Reads the attempt of a task that a worker holds."""
 
 # The number is taken after the attempts were read, and before anyone can ask for it: a worker that answers it, or a
 # later one, has looked after that. Of two that ask at once, whoever commits last does not take the later one back.
@@ -29,40 +31,47 @@ _ASK_SQL = """
         ORDER BY worker_id FOR NO KEY UPDATE {skip}
     ),
     noted AS (
-        UPDATE workers AS w SET wanted_poll = greatest(w.wanted_poll, poll.number), poll_time = now()
+        UPDATE workers AS w SET requested_poll = greatest(w.requested_poll, poll.number), poll_time = now()
         FROM poll, asked WHERE w.worker_id = asked.worker_id
     )
     SELECT number FROM poll
 """
-_ASK, _ASK_FREE = (sa.text(_ASK_SQL.format(skip=skip)) for skip in ("", "SKIP LOCKED"))
+_ASK = sa.text(_ASK_SQL.format(skip=""))
+"""Draws the number of a poll, and notes which workers it asks."""
+_ASK_FREE = sa.text(_ASK_SQL.format(skip="SKIP LOCKED"))
+"""The same, without workers that another session has locked."""
 
 # Nothing that was not asked for is an answer: a database that was restored has numbered anew.
-_ANSWERS = Batch(worker_id="text", poll="bigint")
+_ANSWERS = UnnestedRows(worker_id="text", poll="bigint")
 _ANSWER = sa.text(f"""
-    UPDATE workers AS w SET last_poll = r.poll
-    FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.last_poll AND r.poll <= w.wanted_poll
-    RETURNING w.worker_id, w.last_poll
+    UPDATE workers AS w SET answered_poll = r.poll
+    FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.answered_poll AND r.poll <= w.requested_poll
+    RETURNING w.worker_id, w.answered_poll
 """)
+"""Stores which polls workers have answered."""
 
 _ANSWERED = sa.text("""
-    SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[])) AND last_poll >= :poll
+    SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[])) AND answered_poll >= :poll
 """)
+"""Finds workers that have answered a poll."""
 
 # An attempt that has ended and was taken up late has two ends: the later one counts. `+ 0`, lest the order be taken
 # from the index of all numbers.
-_ATTEMPTS = Batch(task_key="bigint", attempt="integer", worker_id="text")
+_ATTEMPTS = UnnestedRows(task_key="bigint", attempt="integer", worker_id="text")
 _FATES = sa.text(f"""
     SELECT worker_id, status, count(*) FROM (
         SELECT r.worker_id, CASE
             WHEN EXISTS (SELECT FROM leases AS l
-                WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND NOT l.revoked) THEN 2
+                WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND NOT l.revoked) THEN {Status.SUBMITTED}
             ELSE coalesce((SELECT e.status FROM task_events AS e
-                WHERE e.task_key = r.task_key AND e.attempt = r.attempt AND e.status IN (4, 5, 6)
-                ORDER BY e.seq + 0 DESC LIMIT 1), 0)
+                WHERE e.task_key = r.task_key AND e.attempt = r.attempt
+                    AND e.status IN ({Status.COMPLETED}, {Status.FAILED}, {Status.TIMEOUT})
+                ORDER BY e.seq + 0 DESC LIMIT 1), {Status.NONE})
             END AS status
         FROM {_ATTEMPTS.source}
     ) AS fates GROUP BY worker_id, status
 """)
+"""Reads how attempts ended, by worker."""
 
 
 class Polls(Statements):
@@ -79,7 +88,7 @@ class Polls(Statements):
     def ask(self, workers: Collection[str], *, skip_locked: bool = False) -> int:
         """Records that these workers are asked; returns the poll's number.
 
-        `skip_locked`: but for those whose row somebody else holds.
+        `skip_locked`: except those whose row another session has locked.
         """
         number: int = self._row(_ASK_FREE if skip_locked else _ASK, workers=array("text", workers))[0]
         return number

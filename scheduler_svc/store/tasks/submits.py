@@ -7,21 +7,23 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import RequestId, SubmitAccount, SubmitContext
-from scheduler_svc.store.engine.batch import Batch, array
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.history import unfolded
 
 # What is pending by a count: of one account, or of the days from one on.
-_PENDING = """
+_PENDING = f"""
         SELECT coalesce(sum(n), 0)::bigint AS n FROM (
-            SELECT n FROM task_counts AS k WHERE k.account_id {which} AND k.kind = 1
+            SELECT n FROM task_counts AS k WHERE k.account_id {{which}} AND k.kind = {Status.PENDING}
             UNION ALL
-            {deltas}
+            {{deltas}}
         ) AS c
 """
 # One row even where no account is found: what is pending, of all accounts together (0), and the time.
 _OF_ACCOUNT, _OF_ALL = (
-    _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, 1)) for account_id in ("a.account_id", "0")
+    _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, Status.PENDING))
+    for account_id in ("a.account_id", "0")
 )
 _STANDING = sa.text(f"""
     SELECT now(), p.n, a.account_id, a.active, a.max_priority, a.max_pending_tasks,
@@ -29,13 +31,16 @@ _STANDING = sa.text(f"""
     FROM ({_OF_ALL}) AS p
     LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
 """)
+"""Reads what bounds a submit: the time, the pending tasks, the accounts."""
 # A range of the days from then on, each of them a negative account (see `schema.task_counts`).
 _LATER = "<= -CAST(:day AS bigint)"
-_LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = 1"
+_LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = {Status.PENDING}"
 _SCHEDULED_FROM = sa.text(_PENDING.format(which=_LATER, deltas=_LATER_DELTAS))
+"""Counts the pending tasks that are scheduled from a day on."""
 _KEYS = sa.text("SELECT nextval('key_seq')")
+"""Draws a block of task keys."""
 
-_REQUEST = Batch(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
+_REQUEST = UnnestedRows(account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
 # The unique key decides between concurrent submits of one id: the later one waits for the earlier one's commit.
 _REMEMBER = sa.text(f"""
     INSERT INTO request_ids (account_id, request_id, task_key, fingerprint)
@@ -44,16 +49,19 @@ _REMEMBER = sa.text(f"""
     ON CONFLICT DO NOTHING
     RETURNING task_key
 """)
+"""Remembers new request ids."""
 # What is answered by an id must not be forgotten meanwhile.
 _KNOWN = sa.text(f"""
     SELECT q.account_id, q.request_id, q.task_key, q.fingerprint
     FROM request_ids AS q JOIN {_REQUEST.source} USING (account_id, request_id)
     FOR KEY SHARE OF q
 """)
+"""Reads and locks known request ids."""
 _FORGET = sa.text(f"""
     DELETE FROM request_ids AS q USING {_REQUEST.source}
     WHERE q.account_id = r.account_id AND q.request_id = r.request_id AND q.task_key = r.task_key
 """)
+"""Deletes request ids that this transaction remembered."""
 
 
 class Submits(Statements):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from scheduler_svc.domain.lifecycle import RUNNING, Status
-from scheduler_svc.store.scopes import EACH_ACCOUNT
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
 
 EXAMINED = 5_000
 """Tasks of which a page finds out whether they match: some 20 ms."""
@@ -28,7 +28,7 @@ _ALL = (
 )
 
 
-class Asked(NamedTuple):
+class ListQuery(NamedTuple):
     """What a list asks for. The values are parameters: `accounts`, and for each label, from 0 on, `name0`, `value0`."""
 
     of_accounts: bool
@@ -47,8 +47,8 @@ class Asked(NamedTuple):
 
 
 @lru_cache(maxsize=200)
-def floors(asked: Asked) -> sa.TextClause:
-    """For each walk the key down to which a page looks, from `before` and no further than `floor`, where it ends.
+def floors(asked: ListQuery) -> sa.TextClause:
+    """Finds, for each condition, the key down to which a page reads if it walks by that condition.
 
     `skipped` is one less than the tasks of a label that a page looks at, `skipped_each` that of each range.
     """
@@ -59,7 +59,7 @@ def floors(asked: Asked) -> sa.TextClause:
     return sa.text("SELECT " + ", ".join(f"coalesce(({end}), :floor)" for end in ends))
 
 
-def keys(asked: Asked, walk: int) -> str:
+def keys(asked: ListQuery, walk: int) -> str:
     """A query of the keys from `floor` up to below `before` that match, found by this walk; the newest `limit`."""
     labels = [i for i in range(asked.labels) if i != walk]
     if walk < asked.labels:
@@ -92,7 +92,7 @@ def _has_label(of: str, i: int) -> str:
     return f"EXISTS (SELECT FROM task_labels AS y WHERE {same} OFFSET 0)"
 
 
-def _own(of: str, asked: Asked) -> list[str]:
+def _own(of: str, asked: ListQuery) -> list[str]:
     """What is asked of a task's own row, and its lease, as a condition on its key."""
     if not asked.ranges:
         return []
@@ -105,13 +105,13 @@ def _own(of: str, asked: Asked) -> list[str]:
 
 def _stands(status: Status) -> str:
     if status in RUNNING:
-        lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {int(status)}"
+        lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {status}"
         return f"EXISTS (SELECT FROM leases AS l WHERE {lease} OFFSET 0)"
-    own = f"t.status = {int(status)}"
+    own = f"t.status = {status}"
     return f"({own} AND {_NOT_LEASED})" if status is Status.PENDING else own
 
 
-def _ranges(asked: Asked, conditions: list[str], part: str, *, leased: bool = False) -> str:
+def _ranges(asked: ListQuery, conditions: list[str], part: str, *, leased: bool = False) -> str:
     """A part of each range, of which there is one for each state and account. `leased`: a lease is not looked for.
 
     What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few.
@@ -129,7 +129,7 @@ def _ranges(asked: Asked, conditions: list[str], part: str, *, leased: bool = Fa
 def _running(status: Status, of_accounts: bool, conditions: str) -> str:
     own = "t.account_id = a.own AND " if of_accounts else ""
     return (
-        f"SELECT t.task_key FROM leases AS t WHERE {conditions}{own}NOT t.revoked AND t.status = {int(status)}"
+        f"SELECT t.task_key FROM leases AS t WHERE {conditions}{own}NOT t.revoked AND t.status = {status}"
         " AND t.task_key >= :floor AND t.task_key < :before ORDER BY t.task_key DESC"
     )
 
@@ -141,7 +141,7 @@ def _range(status: Status, of_accounts: bool, conditions: str) -> str:
     newer tasks of other states or accounts.
     """
     columns, values = ("t.account_id, ", "a.own, ") if of_accounts else ("", "")
-    columns, values = f"({columns}t.status, t.task_key)", f"({values}{int(status)}, {{}})"
+    columns, values = f"({columns}t.status, t.task_key)", f"({values}{status}, {{}})"
     return (
         f"SELECT t.task_key FROM tasks AS t WHERE {conditions}{columns} >= {values.format(':floor')}"
         f" AND {columns} < {values.format(':before')} ORDER BY {columns.strip('()').replace(',', ' DESC,')} DESC"

@@ -16,13 +16,12 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
-from scheduler_svc.store.engine.batch import Batch, array
-from scheduler_svc.store.engine.keyed_lookups import payload
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, payload
+from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 from scheduler_svc.store.tasks import task_lists
 from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
-from scheduler_svc.store.tasks.task_lists import Asked
+from scheduler_svc.store.tasks.task_lists import ListQuery
 
 _LATEST = 9_223_372_036_854_775_807
 
@@ -46,16 +45,19 @@ _LISTED = _COLUMNS.format(brief=LISTED_BRIEF)
 
 _THESE = "WHERE t.task_key = ANY(CAST(:keys AS bigint[]))"
 _GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
+"""Reads tasks whole."""
 _GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
+"""Reads tasks without their requirements."""
 
 # A task that was cleaned up, as its request_id keeps it: without its payload, and no lease is left.
-_REQUESTS = Batch(account_id="bigint", request_id="text")
+_REQUESTS = UnnestedRows(account_id="bigint", request_id="text")
 _CLEANED_UP = sa.text(f"""
     SELECT {_WHOLE} FROM {_REQUESTS.source} JOIN request_ids AS q USING (account_id, request_id),
         LATERAL jsonb_populate_record(CAST(NULL AS tasks), q.cleaned_task) AS t
         LEFT JOIN task_payloads AS p ON false LEFT JOIN leases AS l ON false
     WHERE q.cleaned_task IS NOT NULL
 """)
+"""Reads deleted tasks as their request ids keep them."""
 
 _WAITS_FOR = sa.text("""
     SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
@@ -63,19 +65,22 @@ _WAITS_FOR = sa.text("""
             SELECT FROM leases AS l WHERE l.account_id = a.account_id LIMIT nullif(a.max_concurrent_tasks, 0)) AS l
         ) = a.max_concurrent_tasks AND a.max_concurrent_tasks > 0,
         CASE WHEN a.max_starts_per_minute > 0 THEN (
-            SELECT coalesce(sum(s.n), 0) + greatest(0, q.let_in - (
+            SELECT coalesce(sum(s.n), 0) + greatest(0, q.tagged - (
                     SELECT count(*) FROM ready AS r WHERE r.account_id = a.account_id AND r.tag IS NOT NULL))
             FROM start_quotas AS q LEFT JOIN LATERAL unnest(q.times, q.counts) AS s(time, n)
                 ON s.time > clock_timestamp() - interval '1 minute'
-            WHERE q.account_id = a.account_id GROUP BY q.let_in
+            WHERE q.account_id = a.account_id GROUP BY q.tagged
         ) >= a.max_starts_per_minute ELSE false END,
         EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id)),
-        EXISTS (SELECT FROM workers WHERE connected AND heard_time > now() - make_interval(secs => :ttl))
+        EXISTS (SELECT FROM workers WHERE connected AND heartbeat_time > now() - make_interval(secs => :ttl))
     FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key
 """)
+"""Reads what a task may be waiting for."""
 
 _EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
+"""Checks whether a task exists."""
 _ACCOUNTS_OF = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+"""Reads the accounts of some tasks."""
 _EVENT_COLUMNS = """
     seq, task_key, previous_status, status, event_time, attempt, fence, coalesce(worker_id, ''), reason,
     coalesce(message, ''), retry_count
@@ -87,22 +92,26 @@ _EVENTS = sa.text(f"""
     WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {_LATEST})
     ORDER BY task_key, seq LIMIT :limit
 """)
+"""Reads a page of a task's history."""
 _HISTORIES = sa.text(f"""
     SELECT {_EVENT_COLUMNS} FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key, seq
 """)
+"""Reads the histories of tasks."""
 
 # The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
-_OLDEST = """
+_OLDEST = f"""
     SELECT extract(epoch FROM now() - t.create_time) AS age FROM tasks AS t
-    WHERE {scope} t.status = 1 AND NOT EXISTS
+    WHERE {{scope}} t.status = {Status.PENDING} AND NOT EXISTS
         (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked)
     ORDER BY t.task_key LIMIT 1
 """
 _OLDEST_OF_ALL = sa.text(_OLDEST.format(scope=""))
+"""Reads the age of the oldest pending task."""
 _OLDEST_OF_ACCOUNTS = sa.text(f"""
     SELECT k.age FROM {EACH_ACCOUNT}, LATERAL ({_OLDEST.format(scope="t.account_id = a.own AND")}) AS k
     ORDER BY k.age DESC LIMIT 1
 """)
+"""Reads the age of the oldest pending task of some accounts."""
 
 
 class TaskReads(Statements):
@@ -124,7 +133,7 @@ class TaskReads(Statements):
 
         At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
-        asked = Asked(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
+        asked = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
         values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
         for i, (name, value) in enumerate(sorted(labels.items())):
             values |= {f"name{i}": name, f"value{i}": value}
@@ -132,7 +141,7 @@ class TaskReads(Statements):
         rows = self._rows(_page(asked, walk), **values, floor=floor, limit=limit)
         return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
 
-    def _walk(self, asked: Asked, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
+    def _walk(self, asked: ListQuery, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
         """By which of its conditions a page walks, and down to which key."""
         if asked.walks < 2:  # all that it reads belongs on the page
             return 0, 0
@@ -175,14 +184,15 @@ class TaskReads(Statements):
         return found
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:
-        """How long the oldest pending task waits; None where none does."""
+        """How long the oldest pending task waits; None if none does."""
         named = accounts(scope)
         row = self._row(_OLDEST_OF_ACCOUNTS if named else _OLDEST_OF_ALL, **named)
         return None if row is None else timedelta(seconds=float(row[0]))
 
 
 @lru_cache(maxsize=200)
-def _page(asked: Asked, walk: int) -> sa.TextClause:
+def _page(asked: ListQuery, walk: int) -> sa.TextClause:
+    """Reads a page of tasks, without their requirements."""
     keys = task_lists.keys(asked, walk)
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow, PayloadRow, TaskRow
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.engine.batch import Batch, Insert, array
-from scheduler_svc.store.engine.keyed_lookups import task
+from scheduler_svc.store.engine.access_paths import task
+from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.payloads import PAYLOADS, stored
 
@@ -30,7 +30,9 @@ _TASKS = Insert(
     backoff_multiplier="float8",
     max_backoff_ms="bigint",
 )
+"""Inserts pending tasks."""
 _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
+"""Inserts the labels of tasks."""
 
 DECISION_COLUMNS = """
     task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, deferrals,
@@ -38,14 +40,17 @@ DECISION_COLUMNS = """
     initial_backoff_ms, backoff_multiplier, max_backoff_ms
 """
 _PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+"""Reads what decisions about tasks need."""
 _LOCK = sa.text(
     f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
     " FOR NO KEY UPDATE"
 )
+"""Locks tasks, and reads the same."""
 
 _LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
+"""The same, without tasks that another session has locked."""
 
-_ENDED = Batch(
+_ENDED = UnnestedRows(
     task_key="bigint",
     attempt="integer",
     fence="integer",
@@ -67,24 +72,28 @@ _END_ATTEMPTS = sa.text(f"""
     UPDATE tasks AS t SET
         attempt = r.attempt, fence = r.fence, lease_end = r.lease_end, status = r.status, worker_id = r.worker_id,
         submit_time = r.submit_time, start_time = r.start_time,
-        end_time = CASE WHEN r.status = 1 THEN NULL ELSE now() END,
+        end_time = CASE WHEN r.status = {Status.PENDING} THEN NULL ELSE now() END,
         retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, deferrals = r.deferrals,
         error = coalesce(r.error, t.error)
     FROM {_ENDED.source}, {task("r", "place")}
-    WHERE t.ctid = place.ctid AND t.status + 0 = 1 AND t.attempt < r.attempt
+    WHERE t.ctid = place.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < r.attempt
 """)
+"""Ends attempts that did not complete, and moves their tasks."""
 
-# Only a task that waits: the caller has removed it from where it waited.
-_CANCEL_WAITING = sa.text("""
-    UPDATE tasks SET status = 7, end_time = now(), error = CAST(:error AS jsonb)
-    WHERE task_key = :task_key AND status = 1
+# The caller has removed the task from `ready` or `delayed`.
+_CANCEL_WAITING = sa.text(f"""
+    UPDATE tasks SET status = {Status.CANCELLED}, end_time = now(), error = CAST(:error AS jsonb)
+    WHERE task_key = :task_key AND status = {Status.PENDING}
 """)
+"""Cancels a task that waits."""
 
-# Only from the state that the caller saw under the row's lock.
-_RETRY = sa.text("""
-    UPDATE tasks SET status = 1, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0, deferrals = 0
+# Only from the state that the caller read under the row's lock.
+_RETRY = sa.text(f"""
+    UPDATE tasks SET status = {Status.PENDING}, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0,
+        deferrals = 0
     WHERE task_key = :task_key AND status = :status
 """)
+"""Retries a task."""
 
 
 class Tasks(Statements):
@@ -101,7 +110,7 @@ class Tasks(Statements):
         return self._decisions(_PEEK, keys)
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
-        """The same, each row locked, in the order of the keys; `skip_locked`: without those that others hold."""
+        """The same, each row locked in the order of the keys; `skip_locked`: without rows that are locked already."""
         return self._decisions(_LOCK_FREE if skip_locked else _LOCK, keys)
 
     def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
@@ -109,7 +118,7 @@ class Tasks(Statements):
         return {row[0]: task_row(row) for row in found}
 
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
-        """Writes how attempts ended other than completed; returns how many rows moved, which must be all."""
+        """Ends attempts that did not complete; returns how many rows changed, which must be all."""
         return self._run(_END_ATTEMPTS, **_ENDED.bind(rows))
 
     def cancel_waiting(self, task_key: int, error: str) -> int:

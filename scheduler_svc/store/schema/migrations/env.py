@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `store/migrate.py` hands over, each migration in its own transaction."""
+"""Alembic's entry point: runs each migration in a transaction of its own, on the connection of `schema/migrate.py`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ def _declare(
     heads: Collection[Any],  # noqa: ARG001 - alembic gives all four by name
     run_args: Mapping[str, Any],  # noqa: ARG001
 ) -> None:
-    """Within the migration's transaction: which code may still run on what it made."""
+    """Declares, in the migration's transaction, which code may still run on the schema."""
     assert isinstance(step.up_revision, Script)
     assert ctx.connection is not None
-    oldest_code = getattr(step.up_revision.module, "oldest_code", None)  # the first ones have none
-    if oldest_code is not None:
-        compatibility.declare(ctx.connection, oldest_code)
+    compatibility.declare(ctx.connection, step.up_revision.module.oldest_code)
 
 
 context.configure(

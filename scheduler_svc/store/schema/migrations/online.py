@@ -15,6 +15,7 @@ BUILD_TIMEOUT = "1h"
 """For what keeps nobody waiting."""
 
 _STATE = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+"""Checks whether an index is there and valid."""
 
 
 def limit_waits(connection: sa.Connection) -> None:

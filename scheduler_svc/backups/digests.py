@@ -1,11 +1,11 @@
-"""What the tables of a database hold, so that two of them can be compared. Part of `scheduler_svc.backups`."""
+"""Digests of tables, by which two databases are compared. Part of `scheduler_svc.backups`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# What a row is as text depends on these.
+# The text of a row depends on these.
 _FORM = """
     SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET bytea_output = 'hex';
     SET extra_float_digits = 1
@@ -18,23 +18,23 @@ _TABLES = r"""
 _CONTENT = "SELECT count(*), coalesce(sum(('x' || left(md5(CAST(t AS text)), 15))::bit(60)::bigint), 0) FROM {} AS t"
 
 
-class Content(NamedTuple):
-    """Of a table: how many rows, and a sum over all that is in them."""
+class TableDigest(NamedTuple):
+    """The number of a table's rows, and a sum over their hashes."""
 
     rows: int
     sum: int
 
 
-Contents = Mapping[str, Content]
+Digests = Mapping[str, TableDigest]
 """By table."""
 
 
-def read_contents(cursor: Any) -> Contents:
-    """Of all tables, by the driver's cursor. Reads each row."""
+def read_digests(cursor: Any) -> Digests:
+    """The digests of all tables, by the driver's cursor. Reads every row."""
     cursor.execute(_FORM)
     cursor.execute(_TABLES)
     contents = {}
     for (table,) in cursor.fetchall():
         cursor.execute(_CONTENT.format(table))
-        contents[table] = Content(*map(int, cursor.fetchone()))
+        contents[table] = TableDigest(*map(int, cursor.fetchone()))
     return contents

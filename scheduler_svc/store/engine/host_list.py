@@ -8,8 +8,8 @@ from typing import Any
 _PORT = 5432
 
 
-class Servers:
-    """Those that are left to be tried."""
+class HostList:
+    """The hosts that are left to try."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = dict(options)
@@ -21,19 +21,19 @@ class Servers:
 
     @property
     def options(self) -> dict[str, Any]:
-        """To connect to the first of them that lets one in."""
+        """The options that connect to the first host that accepts a connection."""
         if self._single:
             return self._options
         return self._options | _named(*zip(*self._left, strict=True))
 
     def each(self) -> Iterator[dict[str, Any]]:
-        """The options for each alone; of one server none, for there is nothing to compare."""
+        """The options for each host alone; empty if the URL names one host."""
         if not self._single:
             for host, port in self._left:
                 yield {**self._options, **_named((host,), (port,)), "target_session_attrs": "any"}
 
     def leave_out(self, host: str, port: int) -> bool:
-        """One is not to be tried again; whether it was among them, and others are left."""
+        """Does not try this host again. Returns whether it was in the list and others are left."""
         others = [it for it in self._left if it[0] != host or int(it[1] or _PORT) != port]
         left_out = not self._single and 0 < len(others) < len(self._left)
         if left_out:

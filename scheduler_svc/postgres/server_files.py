@@ -1,4 +1,4 @@
-"""What a running server says of itself in `postmaster.pid`.  Part of `scheduler_svc.postgres`."""
+"""The files that a server writes: `postmaster.pid`, its socket and its log.  Part of `scheduler_svc.postgres`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Self
 SOCKET_NAME = ".s.PGSQL.5432"
 _CONNECT_TIMEOUT_S = 2.0
 _LINES = 8
+MAX_LOG_BYTES = 10_000_000
+_TAIL_BYTES = 1_000
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,16 @@ def accepts_connections(socket_folder: Path) -> bool:
         except OSError:
             return False
         return True
+
+
+def trim_log(log: Path) -> None:
+    """Keep a log above the limit as `….1` (in place of the one before) and begin a new one; not for a log in use."""
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        log.replace(log.with_name(log.name + ".1"))
+
+
+def tail_log(log: Path) -> str:
+    with log.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _TAIL_BYTES))
+        return file.read().decode(errors="replace").strip()

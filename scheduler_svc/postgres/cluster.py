@@ -1,29 +1,34 @@
-"""A new, empty database cluster.  Part of `scheduler_svc.postgres`."""
+"""A new, empty cluster, and the one database that a scheduler uses in it.  Part of `scheduler_svc.postgres`."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
 
+import psycopg2
+from psycopg2 import errors, sql
+
 from scheduler_svc.postgres.errors import PostgresError
 from scheduler_svc.postgres.folders import check_space, make_private
-from scheduler_svc.postgres.identity import Identity
+from scheduler_svc.postgres.identity import ServerUser
 from scheduler_svc.postgres.launcher import Launcher
 
+DATABASE = "contentgen"
 SUPERUSER = "contentgen"
-NEEDED_BYTES = 200 << 20
+MIN_FREE_BYTES = 200 << 20
 
 
 def init_cluster(
-    data: Path, bindir: Path, identity: Identity, launcher: Launcher, *, lock_fd: int, timeout: float, durable: bool
+    data: Path, bindir: Path, identity: ServerUser, launcher: Launcher, *, lock_fd: int, timeout: float, durable: bool
 ) -> None:
     """Make the cluster beside `data` and rename it: one that was interrupted half-way is never taken for a whole one.
 
     Raises:
         PostgresError: no space, or initdb failed or took longer than `timeout` seconds.
     """
-    check_space(data.parent, NEEDED_BYTES)
+    check_space(data.parent, MIN_FREE_BYTES)
     unfinished = data.with_name(data.name + ".new")
     shutil.rmtree(unfinished, ignore_errors=True)
     make_private(unfinished, identity)
@@ -44,3 +49,21 @@ def init_cluster(
         unfinished.rename(data)
     except OSError as error:
         raise PostgresError(f"{data} is there and no database cluster: move it away ({error.strerror})") from error
+
+
+def ensure_database(maintenance_dsn: str) -> None:
+    """Make the database where it is missing; two processes may do so at once.
+
+    Raises:
+        psycopg2.OperationalError: the server does not take connections.
+    """
+    connection = psycopg2.connect(maintenance_dsn)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.rowcount == 0:
+                with contextlib.suppress(errors.DuplicateDatabase, errors.UniqueViolation):
+                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    finally:
+        connection.close()

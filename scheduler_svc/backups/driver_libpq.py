@@ -1,4 +1,4 @@
-"""TLS for a program of the installed package, whose libpq has none: it runs with the driver's. Part of `backups`.
+"""TLS for programs of the installed package, whose libpq has none: they run with the driver's. Part of `backups`.
 
 libpq's interface only ever grows within its major version (5), so a program may run with any that has all functions
 that it calls; with one that lacks some it ends before it begins, since all are bound at its start. Linux, and the
@@ -23,7 +23,7 @@ _DRIVERS_LIBRARIES = Path(psycopg2.__file__).parents[1] / "psycopg2_binary.libs"
 
 @contextmanager
 def with_drivers_libpq(program: Path) -> Iterator[tuple[Path, Mapping[str, str]] | None]:
-    """A copy of the program, and the variables that it needs; None where it has no libpq of its own to replace."""
+    """A copy of the program, and the environment variables that it needs; None if its libpq can't be replaced."""
     theirs = list((program.parents[3] / _PROGRAMS_LIBRARIES).glob(_LIBPQ)) if len(program.parents) > 3 else []
     ours = list(_DRIVERS_LIBRARIES.glob(_LIBPQ))
     if len(theirs) != 1 or len(ours) != 1:

@@ -1,4 +1,4 @@
-"""The file in a data folder that says which database a scheduler was on, so that no restart takes it back."""
+"""The file that keeps which database a scheduler used, so that no restart goes back to an old primary."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 
-class LineFile:
-    """Of one database: another URL has another file. Replicas may share the folder."""
+class LineageFile:
+    """The file for one URL. Replicas may share the folder."""
 
     def __init__(self, folder: Path, url: str) -> None:
         address = sa.make_url(url)
@@ -25,7 +25,7 @@ class LineFile:
         return str(self._path)
 
     def read(self) -> tuple[int, int] | None:
-        """System and timeline; None where nothing is known, or it can't be read."""
+        """System and timeline; None if there is no file, or it can't be read."""
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
             return int(found["system"]), int(found["timeline"])
@@ -38,7 +38,7 @@ class LineFile:
             return None
 
     def write(self, system: int, timeline: int) -> None:
-        """Where the folder takes no files, nothing is remembered."""
+        """Logs a warning if the folder is not writable."""
         text = json.dumps({"database": self._name, "system": str(system), "timeline": timeline})
         unfinished = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:

@@ -1,0 +1,144 @@
+"""The claim: one statement that leases what is ready to the slots that are free, with history and counts.
+
+One round trip, and one commit. In order, it
+
+1. claims nothing while everything is paused, or while a pause is being committed (`dispatch/pauses.py`);
+2. locks the head of one index, whatever the backlog: priority by priority, each from its floor on, a row for each slot.
+   Where priorities rise with the wait, the head is that of `dispatch/ageing.py`;
+3. takes as many slots as the head has rows, so of all workers with free slots only the first ones are read, and locks
+   their sessions against a hello that would replace them, but not against heartbeats;
+4. gives the head to the slots whose sessions it got, in order, and writes leases, history and counts.
+
+Rows that another session has locked are skipped, since others wait for this claim. The CTEs are materialized: as the
+inner side of a join a LIMIT might run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import ClaimedRows, Grant
+from scheduler_svc.application.tasks.ledger import READY
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.fairness import URGENT
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import LeaseEnd
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.dispatch.ageing import AGED_HEAD, AGED_ORDER
+from scheduler_svc.store.dispatch.floors import floor
+from scheduler_svc.store.dispatch.pauses import MAY_CLAIM
+from scheduler_svc.store.engine.access_paths import payload, task
+from scheduler_svc.store.engine.batch import UnnestedRows
+from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, NULL_BRIEF, brief
+
+SLOTS = UnnestedRows(worker_id="text", session_key="bigint")
+_HEAD = f"""
+    head AS MATERIALIZED (
+        SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
+            SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready AS r
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
+            ORDER BY r.priority DESC, r.tag, r.task_key
+            LIMIT cardinality(CAST(:worker_id AS text[])) FOR UPDATE SKIP LOCKED) AS w
+        LIMIT (SELECT CASE WHEN going THEN cardinality(CAST(:worker_id AS text[])) ELSE 0 END FROM dispatch)
+    )"""
+_CLAIM = f"""
+    WITH dispatch AS MATERIALIZED (
+        SELECT {MAY_CLAIM} AS going
+    ),
+    {{head}},
+    slots AS MATERIALIZED (
+        SELECT worker_id, session_key, n FROM (
+            SELECT *, row_number() OVER () AS n FROM {SLOTS.source}) AS s
+        WHERE n <= (SELECT count(*) FROM head)
+    ),
+    sessions AS MATERIALIZED (SELECT DISTINCT worker_id, session_key FROM slots),
+    present AS MATERIALIZED (
+        SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
+        WHERE NOT w.desired_drain
+    ),
+    open AS MATERIALIZED (
+        SELECT w.session_key FROM sessions AS s JOIN workers AS w USING (worker_id, session_key)
+        WHERE NOT w.desired_drain FOR KEY SHARE OF w SKIP LOCKED
+    ),
+    shut AS MATERIALIZED (SELECT session_key FROM sessions EXCEPT SELECT session_key FROM open),
+    takers AS MATERIALIZED (
+        SELECT ARRAY(
+            SELECT worker_id FROM slots WHERE session_key <> ALL(ARRAY(SELECT session_key FROM shut)) ORDER BY n
+        ) AS workers
+    ),
+    numbered AS MATERIALIZED (
+        SELECT *, (row_number() OVER (ORDER BY {{order}}))::integer AS n,
+            (random() * 2147483646)::integer AS fence
+        FROM head
+    ),
+    grants AS MATERIALIZED (
+        SELECT *, (SELECT workers FROM takers)[n] AS worker_id FROM numbered
+        WHERE n <= (SELECT cardinality(workers) FROM takers)
+    ),
+    gone AS (DELETE FROM ready WHERE task_key = ANY(ARRAY(SELECT task_key FROM grants))),
+    lease AS (
+        INSERT INTO leases
+            (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
+            expire_time)
+        SELECT task_key, attempt, fence, worker_id, {Status.SUBMITTED}, account_id, priority, tag, timeout_ms,
+            now(), now() + make_interval(secs => CAST(:ttl AS float8) + 1)
+        FROM grants ORDER BY task_key
+    ),
+    event AS (
+        INSERT INTO task_events (task_key, previous_status, status, attempt, fence, worker_id, reason)
+        SELECT task_key, {Status.PENDING}, {Status.SUBMITTED}, attempt, fence, worker_id, 'LEASED' FROM grants
+    ),
+    lines AS MATERIALIZED (
+        SELECT account_id, priority, count(*) AS n, max(tag) AS tag FROM grants GROUP BY account_id, priority
+    ),
+    short AS MATERIALIZED (
+        SELECT account_id, s.refill > '-Infinity' AS low, (s.finish - l.tag)
+            * (SELECT a.weight FROM accounts AS a WHERE a.account_id = l.account_id) AS ahead
+        FROM lines AS l, LATERAL (
+            SELECT finish, refill FROM shares AS x
+            WHERE (x.account_id, x.priority) >= (l.account_id, l.priority)
+                AND (x.account_id, x.priority) <= (l.account_id, l.priority)
+            OFFSET 0) AS s
+        WHERE l.tag >= s.refill
+    ),
+    moved AS (
+        SELECT account_id, sum(n)::bigint AS n FROM lines GROUP BY account_id
+        UNION ALL
+        SELECT 0, sum(n)::bigint FROM lines HAVING count(*) > 0
+    ),
+    delta AS (
+        INSERT INTO count_deltas (account_id, kind, n)
+        SELECT account_id, kind, sign * n
+        FROM moved, (VALUES ({Status.PENDING}, -1), ({Status.SUBMITTED}, 1), ({READY}, -1)) AS k(kind, sign)
+    )
+    SELECT ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
+        ARRAY(SELECT session_key FROM shut INTERSECT SELECT session_key FROM present) AS busy,
+        ARRAY(SELECT account_id FROM short) AS short,
+        ARRAY(SELECT account_id FROM short WHERE low AND ahead < {URGENT}) AS urgent, 0 AS n,
+        NULL::bigint AS task_key, NULL::integer AS attempt,
+        NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
+        NULL::bigint AS timeout_ms, NULL::jsonb AS labels, NULL::boolean AS auto_approve,
+        NULL::boolean AS failed_elsewhere, {NULL_BRIEF}
+    UNION ALL
+    SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
+        g.timeout_ms, p.labels, t.auto_approve,
+        coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false), {BRIEF}
+    FROM grants AS g, {payload("g")}, {task("g", "t")}
+    ORDER BY n
+"""
+CLAIM = sa.text(_CLAIM.format(head=_HEAD, order="priority DESC, tag, task_key"))
+"""Leases the head of `ready` to open sessions, one task for each slot, with history and counts."""
+CLAIM_AGED = sa.text(_CLAIM.format(head=AGED_HEAD, order=AGED_ORDER))
+"""The same where priorities rise with the wait; `:aging` is how many seconds a step up takes."""
+
+
+def claimed_rows(rows: Sequence[Any]) -> ClaimedRows:
+    """The claim's answer. Its first row has the sessions that got nothing and the accounts whose windows need a refill;
+    the others have a grant each.
+    """
+    closed, busy, short, urgent, *_ = rows[0]
+    grants = [Grant(LeaseRef(*row[5:8]), brief(row[-BRIEF_WIDTH:]), *row[8:-BRIEF_WIDTH]) for row in rows[1:]]
+    return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent))

@@ -1,0 +1,41 @@
+"""The list of SQL statements in the docs: complete, up to date, each with what it is for."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from verification.generated import statements
+from verification.generated.statements import STORE, Module, main, modules, read
+
+
+def test_the_document_is_what_the_modules_say() -> None:
+    assert main([]) == 0
+
+
+def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = tmp_path / "statements.md"
+    stale.write_text(statements.DOCUMENT.read_text().replace("Creates an account.", "Creates nothing."))
+    monkeypatch.setattr(statements, "DOCUMENT", stale)
+    assert main([]) == 1
+    assert main(["--write"]) == 0
+    assert main([]) == 0
+
+
+def test_a_statement_is_read_with_its_purpose_tables_and_callers() -> None:
+    found = {statement.name: statement for statement in read(modules()["scheduler_svc.store.accounts"])}
+    assert found["_GET"].purpose == "Reads one account."
+    assert (found["_GET"].tables, found["_GET"].run_by) == (("accounts",), ("Accounts.get",))
+
+
+def test_a_builder_is_read_with_the_tables_of_what_it_uses_elsewhere() -> None:
+    found = {statement.name: statement for statement in read(modules()["scheduler_svc.store.tasks.task_reads"])}
+    assert found["_page()"].tables == ("leases", "task_labels", "task_payloads", "tasks")
+
+
+def test_a_statement_without_a_purpose_is_found() -> None:
+    module = Module(STORE / "accounts.py")
+    module.body = [node for node in module.body if not isinstance(node, ast.Expr)]
+    assert {statement.purpose for statement in read(module)} == {""}
