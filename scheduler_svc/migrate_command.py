@@ -1,4 +1,4 @@
-"""`contentgen-scheduler migrate`: the schema alone, by a role that may more than those who serve. Beside `replica`."""
+"""`contentgen-scheduler migrate`: the schema alone, by a role with more rights than a scheduler. Beside `replica`."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ USAGE = 2
 INTERRUPTED = 130
 _SETTINGS = ("data_dir", "pg_bindir", "log_level", "log_format")
 _DESCRIPTION = """\
-Brings the database to the schema of this version, and ends. A scheduler does that by itself when it starts, unless its
-role may not: then run this first, as the role that owns the tables, and the schedulers with rights on rows only
-(docs/deployment.md has the GRANTs). Schedulers of this version and of the one before serve meanwhile. What is there
-already stays, so it may be run any time, and by several at once.
+Migrates the database to the schema of this version, and ends. A scheduler does that when it starts, unless its role may
+not: then run this first, as the role that owns the tables, and the schedulers with rights on rows only
+(docs/deployment.md has the GRANTs). Schedulers of this version and of the one before serve meanwhile. It may be run at
+any time, and by several at once.
 
   DATABASE_URL=postgresql://owner@host/name contentgen-scheduler migrate
 
-Exit status: 0 the schema is there, 1 it failed on the way (run it again: it goes on from where it is), 2 wrong usage,
-78 it can't be: no database, no right to (what to grant is said), a schema of a newer version.
+Exit status: 0 the database has the schema, 1 it failed midway (run it again: it resumes), 2 wrong usage, 78 refused: no
+database, missing rights (it names the GRANTs), or a schema that does not support this version.
 """
 
 
 def migrate_command(arguments: Sequence[str]) -> int:
-    """Runs `migrate` with these arguments; its exit status."""
+    """Runs `migrate`; returns its exit status."""
     try:
         _run(arguments)
     except UsageError as error:
-        return _told(error, USAGE)
+        return _fail(error, USAGE)
     except (SettingsError, PostgresError, UnsupportedSchema) as error:
-        return _told(error, EXIT_STATUS)
+        return _fail(error, EXIT_STATUS)
     except MigrationStuck as error:
-        return _told(error, FAILED)
+        return _fail(error, FAILED)
     except sa.exc.DBAPIError as error:
-        return _told(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
+        return _fail(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
     except KeyboardInterrupt:
-        return _told("interrupted; what was applied stays, and the next run goes on from there", INTERRUPTED)
+        return _fail("interrupted; what was applied stays, and the next run resumes", INTERRUPTED)
     return DONE
 
 
@@ -79,6 +79,6 @@ def _server(settings: Settings) -> Iterator[str]:
         yield postgres.url()
 
 
-def _told(what: object, status: int) -> int:
+def _fail(what: object, status: int) -> int:
     print(what, file=sys.stderr)
     return status

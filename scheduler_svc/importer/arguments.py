@@ -1,4 +1,4 @@
-"""What `import` may be told. Part of `scheduler_svc.importer`."""
+"""The arguments of `import`. Part of `scheduler_svc.importer`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from scheduler_svc.config import Settings, SettingsError, settings_of, settings_
 
 _SETTINGS = ("data_dir", "pg_bindir")
 _DAY = 86_400
-_MAX_OF_A_NAME = 500
+_MAX_NAME = 500
 _PAIR = re.compile(r"(-?\d{1,18})=([1-9]\d{0,17})")
 
-_DESCRIPTION = """Takes accounts, tasks, contents and the publish pool over from the old application's database, which
-is only read. It works beside running schedulers and on the database that they use. Tasks that had not ended become
-pending and run. Stop the old application first. The same command again goes on where it was cut off, and takes nothing
-twice. Rows that can't be taken are named, one a line, and stop nothing. Exit status: 0 all was taken, 3 rows were left
-out, 78 the source can't be read, or ids of accounts are taken."""
+_DESCRIPTION = """Imports accounts, tasks, contents and the publish pool from the old application's database, which it
+only reads. It works beside running schedulers, on the database that they use. Tasks that had not ended become pending and
+run. Stop the old application first. Run the same command again to resume an interrupted import: it imports no row
+twice. It names rows that can't be imported, one a line, and continues. Exit status: 0 all was imported, 3 rows were
+left out, 78 the source can't be read, or ids of accounts are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportArguments:
-    """One call of the command. `source` None: what its URL says without user and password."""
+    """The arguments of the command. `source` None: the URL without user and password."""
 
     url: str
     source: str | None
@@ -34,41 +34,40 @@ class ImportArguments:
 
 
 def read_arguments(arguments: Sequence[str]) -> ImportArguments:
-    """Raises SettingsError naming what is wrong, and SystemExit once `--help` was answered."""
+    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
     parser = settings_parser("contentgen-scheduler import", _DESCRIPTION, _SETTINGS)
     parser.add_argument(
         "url",
         metavar="URL",
-        help="SQLAlchemy URL of the old database: sqlite:////srv/old/app.db, postgresql://user@host/name. A password is"
-        " better given by PGPASSWORD or a password file, since a command line is for everyone to read",
+        help="SQLAlchemy URL of the old database: sqlite:////srv/old/app.db, postgresql://user@host/name. Set a"
+        " password by PGPASSWORD or a password file, since everyone can read a command line",
     )
-    parser.add_argument("--dry-run", action="store_true", default=False, help="only say what would be done")
+    parser.add_argument("--dry-run", action="store_true", default=False, help="only report what would be imported")
     parser.add_argument(
         "--map-account",
         action="append",
         default=[],
         metavar="OLD=NEW",
-        help="account OLD of the source is account NEW here, which is made where there is none; may be repeated",
+        help="import account OLD of the source as account NEW, which is created if it is missing; may be repeated",
     )
     parser.add_argument(
         "--renumber",
         action="store_true",
         default=False,
-        help="give accounts whose ids are taken here new ones; the others keep theirs",
+        help="give new ids to accounts whose ids are taken here; the others keep theirs",
     )
     parser.add_argument(
         "--source",
         default=None,
         metavar="NAME",
-        help="what the source is remembered as, so that it is known again at another URL. Default: made of the URL,"
-        " without user and password",
+        help="the name by which the source is recognized at another URL. Default: the URL without user and password",
     )
     parser.add_argument(
         "--source-timeout",
         type=float,
         default=600.0,
         metavar="SECONDS",
-        help="what one statement may take at the source, 1 to 86400 (default: %(default)g)",
+        help="time-out of a statement at the source, 1 to 86400 (default: %(default)g)",
     )
     flags = vars(parser.parse_args(arguments))
     choices = AccountChoices(flags.pop("renumber"), _pairs(flags.pop("map_account")))
@@ -78,8 +77,8 @@ def read_arguments(arguments: Sequence[str]) -> ImportArguments:
 
 
 def _name(source: str | None) -> str | None:
-    if source is not None and (not source.isprintable() or not 1 <= len(source) <= _MAX_OF_A_NAME):
-        raise SettingsError([f"--source={source[:40]!r}: must be 1 to {_MAX_OF_A_NAME} printable characters"])
+    if source is not None and (not source.isprintable() or not 1 <= len(source) <= _MAX_NAME):
+        raise SettingsError([f"--source={source[:40]!r}: must be 1 to {_MAX_NAME} printable characters"])
     return source
 
 

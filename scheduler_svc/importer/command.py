@@ -1,4 +1,4 @@
-"""The command: arguments in, exit status out. The top of `scheduler_svc.importer`."""
+"""The command `import`. The top of `scheduler_svc.importer`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ALL_TAKEN = 0
 FAILED = 1
 LEFT_OUT = 3
 INTERRUPTED = 130
-_AGAIN = "What was taken is kept: run the same command again, it goes on from there."
+_AGAIN = "What was imported is kept: run the same command again to resume."
 
 
 def import_command(arguments: Sequence[str]) -> int:
-    """Runs `import` with these arguments; its exit status."""
+    """Runs `import`; returns its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are Chinese too, whatever the terminal can show
     try:
@@ -51,22 +51,22 @@ def import_command(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
-def _import(told: ImportArguments) -> int:
-    url = read_url(told.url)
+def _import(given: ImportArguments) -> int:
+    url = read_url(given.url)
     report = ImportProgress(sys.stdout, sys.stderr)
     with (
-        open_old_application(url, told.source_timeout) as old,
-        _database(told.settings, dry_run=told.dry_run) as database,
+        open_old_application(url, given.source_timeout) as old,
+        _database(given.settings, dry_run=given.dry_run) as database,
     ):
         importing = Import(database, report)
-        all_taken = importing.run(old, told.source or name_of(url), told.choices, dry_run=told.dry_run)
-    report.sums(dry_run=told.dry_run)
+        all_taken = importing.run(old, given.source or name_of(url), given.choices, dry_run=given.dry_run)
+    report.sums(dry_run=given.dry_run)
     return ALL_TAKEN if all_taken else LEFT_OUT
 
 
 @contextmanager
 def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
-    """The schedulers' database, for this import alone; an embedded one is started, or shared with who runs it."""
+    """The schedulers' database, locked against other imports; starts an embedded one, or shares it with its owner."""
     with _server(settings) as url:
         engine = make_engine(url, 1, timeouts=Timeouts(settings.lock_timeout, ALONE_TIMEOUT))
         notifier = PgNotifier(engine)
@@ -79,15 +79,15 @@ def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
                 if dry_run:
                     yield PgDatabase(hide_what_is_imported(engine), lambda _signals: None, lambda _: None)
                 else:
-                    yield PgDatabase(engine, lambda signals: _tell(notifier, signals), lambda _: None)
+                    yield PgDatabase(engine, lambda signals: _send_hints(notifier, signals), lambda _: None)
         finally:
             notifier.close()
             engine.dispose()
             alone.dispose()
 
 
-def _tell(notifier: PgNotifier, signals: CommitSignals) -> None:
-    """Tells the schedulers what is committed. Who isn't told looks by itself."""
+def _send_hints(notifier: PgNotifier, signals: CommitSignals) -> None:
+    """Sends hints about the commit to the schedulers, which poll anyway."""
     if signals.for_others:
         with suppress(StoreUnavailable):
             notifier.send(signals.payloads("import"))

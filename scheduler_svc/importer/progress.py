@@ -1,4 +1,4 @@
-"""What `import` shows: rows that were left out and the sums on the standard output, how far it is on the other.
+"""The output of `import`: rows that were left out and the sums on stdout, the progress on stderr.
 
 Part of `scheduler_svc.importer`.
 """
@@ -22,7 +22,7 @@ _PLURALS = {
 
 
 class ImportProgress:
-    """Implements `application.imports.Listener`. How far it is: a bar on a terminal, else a line now and then."""
+    """Implements `application.imports.Listener`. Shows a bar on a terminal, else a line from time to time."""
 
     def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out = out
@@ -41,7 +41,7 @@ class ImportProgress:
 
     def without_id(self, kind: RowKind, rows: int) -> None:
         self._bar.clear()
-        reason = "their ids are no whole numbers of 18 digits at most"
+        reason = "their ids are not whole numbers of at most 18 digits"
         print(f"left out: {rows:,} {_PLURALS[kind]}: {reason}", file=self._out)
 
     def ends(self, kind: RowKind, tally: ImportTally) -> None:

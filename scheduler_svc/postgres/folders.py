@@ -14,12 +14,12 @@ from scheduler_svc.postgres.errors import PostgresError
 from scheduler_svc.postgres.identity import ServerUser, first_barrier, user_name
 from scheduler_svc.postgres.server_files import SOCKET_NAME
 
-SOCKET_PATH_LIMIT = 107
+MAX_SOCKET_PATH_BYTES = 107
 ELSEWHERE = "set CONTENTGEN_DATA_DIR to another folder, or DATABASE_URL to a server of your own"
 
 
 def make_root(root: Path) -> None:
-    """The data folder; where root makes it, the user that will run the server may pass through it, and no more."""
+    """Create the data folder; if root does, the user that will run the server may pass through it, and no more."""
     try:
         root.mkdir(parents=True)
     except FileExistsError:
@@ -39,7 +39,7 @@ def check_reachable(root: Path, identity: ServerUser) -> None:
     if barrier := first_barrier(root, identity):
         raise PostgresError(
             f"PostgreSQL refuses to run as root, so user {identity.name} runs it, and {identity.name} can't reach the "
-            f"data folder {root}: {barrier} is closed to others. `chmod o+x {barrier}` opens the way, or {ELSEWHERE}"
+            f"data folder {root}: {barrier} is closed to others. run `chmod o+x {barrier}`, or {ELSEWHERE}"
         )
 
 
@@ -53,9 +53,7 @@ def make_private(folder: Path, identity: ServerUser) -> None:
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise PostgresError(
-            f"{folder} is a link or a file, where a folder of user {identity.name} should be: remove it"
-        )
+        raise PostgresError(f"{folder} is a link or a file, not a folder of user {identity.name}: remove it")
     if found.st_uid not in (identity.uid, os.geteuid()):
         raise PostgresError(
             f"{folder} belongs to user {user_name(found.st_uid)}, and PostgreSQL would run as {identity.name}: "
@@ -70,7 +68,7 @@ def socket_folder(root: Path, identity: ServerUser) -> Path:
     tag = hashlib.sha256(str(root).encode()).hexdigest()[:12]
     for base in (Path(tempfile.gettempdir()), Path("/tmp")):
         folder = base / f"contentgen-{os.geteuid()}-{tag}"
-        fits = len(os.fsencode(folder / SOCKET_NAME)) <= SOCKET_PATH_LIMIT
+        fits = len(os.fsencode(folder / SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES
         if fits and first_barrier(base, identity) is None:
             return folder
     raise PostgresError(f"user {identity.name} can't reach a temporary folder for the server's socket: check TMPDIR")
@@ -84,5 +82,5 @@ def check_space(root: Path, wanted: int) -> None:
     if free < wanted:
         raise PostgresError(
             f"no space for a database in {root}: {free >> 20} MiB are free, {wanted >> 20} MiB are needed; "
-            f"make room, or {ELSEWHERE}"
+            f"free some, or {ELSEWHERE}"
         )

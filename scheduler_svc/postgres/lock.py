@@ -1,7 +1,7 @@
-"""Who may run a server on a folder: one lock file, held by the server itself.  Part of `scheduler_svc.postgres`.
+"""The lock file of a folder, held by the server that runs on it.  Part of `scheduler_svc.postgres`.
 
-The server inherits the descriptor of an flock, and so do its backends; we close ours.  Whoever gets the lock therefore
-knows that no process of a server of ours is left, and may remove the files of one that was killed.
+The server and its backends inherit the descriptor of an flock; the scheduler closes its own.  So the lock is free only
+when no process of a server is left, and its new holder may remove the files of one that was killed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FolderLock:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def acquire(self) -> bool:
-        """True when it is ours now; never waits."""
+        """Whether the lock was free, and is ours now."""
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -36,7 +36,7 @@ class FolderLock:
         return True
 
     def holder(self) -> FolderHolder | None:
-        """None while the lock's holder has not signed yet."""
+        """None if the holder has not signed yet."""
         return _holder(os.pread(self.fd, 200, 0))
 
     def sign(self, holder: FolderHolder) -> None:
@@ -47,7 +47,7 @@ class FolderLock:
         os.ftruncate(self.fd, 0)
 
     def close(self) -> None:
-        """Lets go; processes that inherited `fd` go on holding the lock."""
+        """Closes `fd`; processes that inherited it keep the lock."""
         os.close(self.fd)
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class FolderLock:
 
 
 def read_holder(path: Path) -> FolderHolder | None:
-    """Who signed the lock file last, without a claim to it; None if nobody has."""
+    """The last holder that signed the lock file, without locking it; None if there is none."""
     try:
         return _holder(path.read_bytes())
     except OSError:

@@ -1,7 +1,7 @@
-"""A server whose owner has died, and that does not end for it.  Part of `scheduler_svc.postgres`.
+"""A server whose owner has died, and that does not end.  Part of `scheduler_svc.postgres`.
 
-The kernel told it to end with its owner (`launch`).  One that stands still, as `standstill` has it, may not heed that
-and would keep its folder for ever; only those who come to the folder, or share the server, can help then.
+The kernel signals it when its owner dies (`launch`).  One that is stuck (`standstill`) may ignore that and would keep
+its folder for ever, unless a process that uses the folder or shares the server ends it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from scheduler_svc.postgres.lock import read_holder
 from scheduler_svc.postgres.processes import is_alive, is_postmaster
 from scheduler_svc.postgres.server_files import ServerStatus
 
-PATIENCE = 20.0
-"""Seconds that it gets to end in order, as from a living owner."""
-_QUIT_LIMIT_S = 10.0
+ORPHAN_TIMEOUT = 20.0
+"""Seconds that it has to shut down, as under a living owner."""
+_QUIT_TIMEOUT = 10.0
 
 
 class OrphanWatch:
-    """Looks at the server that somebody else started on a folder; `look` may be called as often as one likes."""
+    """Watches a server that another process started on a folder."""
 
     def __init__(self, data: Path, lock: Path) -> None:
         self._data = data
@@ -31,14 +31,14 @@ class OrphanWatch:
         self._since = 0.0
 
     def is_orphaned(self) -> bool:
-        """True once it has been there without an owner for `PATIENCE` seconds.  Linux; elsewhere it may live on."""
+        """True if it has had no owner for `ORPHAN_TIMEOUT` seconds.  Linux only; call it repeatedly."""
         pid = self._orphan()
         if pid is None or pid != self._seen:
             self._seen, self._since = pid, time.monotonic()
-        return pid is not None and time.monotonic() - self._since >= PATIENCE
+        return pid is not None and time.monotonic() - self._since >= ORPHAN_TIMEOUT
 
     def quit(self) -> None:
-        """Have it end at once, as a crash would, where it is an orphan; a frozen one ends when it is thawed."""
+        """End an orphan as a crash would; a frozen one ends when it continues."""
         if (pid := self._orphan()) is None:
             return
         try:
@@ -65,4 +65,4 @@ class OrphanWatch:
 def _await_end(fd: int) -> None:
     ended = select.poll()
     ended.register(fd, select.POLLIN)
-    ended.poll(_QUIT_LIMIT_S * 1000)
+    ended.poll(_QUIT_TIMEOUT * 1000)

@@ -1,4 +1,4 @@
-"""Processes of a server that we did not start, or that outlived their parent.  Part of `scheduler_svc.postgres`."""
+"""Processes of servers that another process started, or that outlived it.  Part of `scheduler_svc.postgres`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROC = Path("/proc")
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs.  A zombie does not: where PID 1 reaps nothing it stays for ever."""
+    """Whether the process runs.  A zombie does not: it stays for ever if PID 1 reaps nothing."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -30,14 +30,14 @@ def _state(pid: int) -> str | None:
 
 
 def is_postmaster(pid: int, cluster_name: str) -> bool:
-    """Whether that process is the cluster's postmaster, and not just of a number that it had.  False off Linux."""
+    """Whether that process is the cluster's postmaster, and no other one with a reused id.  False off Linux."""
     with contextlib.suppress(OSError):
         return f"cluster_name={cluster_name}" in _title(pid).split("\0")
     return False
 
 
 def titles(cluster_name: str) -> dict[int, str]:
-    """What each process of a running cluster, but its postmaster, says that it does, by its id.  Empty off Linux."""
+    """The titles of a running cluster's processes by id, without the postmaster.  Empty off Linux."""
     prefix = _prefix(cluster_name)
     found = {}
     for pid in _pids():

@@ -1,4 +1,4 @@
-"""The life of one private PostgreSQL server.  The centre of `scheduler_svc.postgres`."""
+"""Starts, shares, restarts and stops one private PostgreSQL server.  The centre of `scheduler_svc.postgres`."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from scheduler_svc.postgres.settings import server_settings
 from scheduler_svc.postgres.standstill import Standstill
 from scheduler_svc.postgres.version import check_version
 
-_POLL_S = 0.005
-_LOCK_POLL_S = 0.02
-_RECOVERED_WITHIN_S = 5.0
-"""Then it is looked at again whether it still recovers; so much time it has to get ready afterwards, too."""
+_POLL_INTERVAL = 0.005
+_LOCK_POLL_INTERVAL = 0.02
+_RECOVERY_CHECK_INTERVAL = 5.0
+"""Seconds between two checks that a server still recovers; it has as long to get ready afterwards."""
 _WAL_SEGMENT_BYTES = 16 << 20
 _STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _QUIT_STEPS = ((signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
-"""The postmaster kills after 5 s what does not heed it."""
+"""The postmaster kills children that ignore it after 5 s."""
 
 
 class EmbeddedPostgres:
@@ -54,7 +54,7 @@ class EmbeddedPostgres:
     share it, and one of them becomes the owner when it calls `restart` after the server has gone.
 
     `root` holds `data` (the cluster), `postgres.log` and `postgres.lock`.  `settings` are further `name=value` pairs;
-    `throwaway` gives durability up for speed.  `bindir` is where the programs are, by default as `find_bindir` finds.
+    `throwaway` trades durability for speed.  `bindir` has the programs, by default those of `find_bindir`.
 
     Not safe for concurrent calls.  Any thread may call, but call `start` before gRPC runs: it forks.
     """
@@ -99,13 +99,12 @@ class EmbeddedPostgres:
         return make_dsn(host=str(self._socket_folder), user=SUPERUSER, dbname=db)
 
     def start(self, share: bool = True, timeout: float = 60) -> Self:
-        """Own the server of this folder or, with `share`, use the one that runs; make the database when it is new.
+        """Own the server of this folder or, with `share`, use the one that runs; create the database if it is missing.
 
-        A server that was killed is recovered, however long that takes; one that is still ending is waited for.
+        Waits for the recovery of a killed server, however long it takes, and for one that is stopping.
 
         Raises:
-            PostgresError: it is not ready in `timeout` seconds and does not recover, or can't be ready; nothing is left
-                running.
+            PostgresError: it can't start, or is neither ready nor recovering after `timeout` seconds; it is ended.
         """
         self._start(share, time.monotonic() + timeout)
         return self
@@ -113,8 +112,8 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """End the server if we own it: fast (INT), then QUIT, then KILL.  Idempotent."""
         if self._process is not None:
-            heeds_int = self._standstill is None or not self._standstill.looks_stuck()
-            _end(self._process, _STOP_STEPS if heeds_int else _QUIT_STEPS)
+            stuck = self._standstill is not None and self._standstill.looks_stuck()
+            _end(self._process, _QUIT_STEPS if stuck else _STOP_STEPS)
             end_orphans(self._cluster_name)
             self._process = None
             self._remove_socket_folder()
@@ -127,18 +126,17 @@ class EmbeddedPostgres:
         return accepts_connections(self._socket_folder)
 
     def stands_still(self) -> bool:
-        """Whether our server runs and will never let anybody in again, by what it was asked over 10 s or more.
+        """Whether our server runs but will never accept connections again, as observed for 10 s or more.
 
-        To be asked again and again while nobody gets in: a look may connect.  Never true of a server that recovers, is
-        frozen, full or shutting down.  A shared one is its owner's concern, and ours once it outlives that by 20 s.
-        Linux; elsewhere nobody can tell.
+        Call it repeatedly while connections fail: it may connect.  Never true for a server that recovers, is frozen,
+        full or shutting down, nor for a shared one whose owner lives or died less than 20 s ago.  Linux only.
         """
         if self._process is None:
             return self._orphans.is_orphaned()
         return self._standstill is not None and self._standstill.is_stuck()
 
     def quit(self) -> None:
-        """End at once, as a crash would, our server or one without an owner; what was committed comes back with it."""
+        """Ends our server, or one without an owner, as a crash would; what was committed stays."""
         if self._process is None:
             self._orphans.quit()
         else:
@@ -146,7 +144,7 @@ class EmbeddedPostgres:
             end_orphans(self._cluster_name)
 
     def restart(self, timeout: float = 60) -> None:
-        """Bring a dead server back, or find who did; a live one is left alone.  Connections have to be made anew.
+        """Restart a dead server, or use the one that another process has restarted.  Old connections are lost.
 
         Raises:
             PostgresError: as `start`.
@@ -178,7 +176,7 @@ class EmbeddedPostgres:
                     self._orphans.quit()
                 if time.monotonic() > deadline:
                     raise PostgresError(self._in_use(lock.holder(), "and its server does not get ready"))
-                time.sleep(_LOCK_POLL_S)
+                time.sleep(_LOCK_POLL_INTERVAL)
             self._own(lock, deadline)
 
     def _open_lock(self) -> FolderLock:
@@ -191,7 +189,7 @@ class EmbeddedPostgres:
             ) from error
 
     def _join(self, holder: FolderHolder | None, share: bool) -> bool:
-        """Use the server of whoever holds the lock; False while that is not ready, or is ending."""
+        """Use the server of the lock's holder; False while it is not ready, or is stopping."""
         status = ServerStatus.read(self.data)
         if holder and status and not is_alive(status.pid):
             end_orphans(holder.cluster_name)
@@ -271,19 +269,19 @@ class EmbeddedPostgres:
             if time.monotonic() > deadline:
                 if not self._recovers():
                     raise self._failure("PostgreSQL did not get ready in time")
-                deadline = time.monotonic() + _RECOVERED_WITHIN_S
-            time.sleep(_POLL_S)
+                deadline = time.monotonic() + _RECOVERY_CHECK_INTERVAL
+            time.sleep(_POLL_INTERVAL)
 
     def _recovers(self) -> bool:
-        """Whether it goes through what a crash has left; that would begin anew where it were ended."""
+        """Whether it recovers from a crash, which would start again if it were ended now."""
         return any(title.startswith("startup") for title in titles(self._cluster_name).values())
 
     def _failure(self, what: str) -> PostgresError:
-        check_space(self.root, _WAL_SEGMENT_BYTES)  # a full disk leaves the log without a word of it
+        check_space(self.root, _WAL_SEGMENT_BYTES)  # a full disk leaves no trace in the log
         return PostgresError(f"{what} ({self.log}):\n{tail_log(self.log)}")
 
     def _remove_socket_folder(self) -> None:
-        """Unless the next owner is at work there already."""
+        """Unless the next owner uses it already."""
         with contextlib.suppress(OSError), FolderLock(self._lock) as lock:
             if lock.acquire():
                 lock.unsign()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Self
 
 SOCKET_NAME = ".s.PGSQL.5432"
-_CONNECT_TIMEOUT_S = 2.0
-_LINES = 8
+_CONNECT_TIMEOUT = 2.0
+_STATUS_LINES = 8
 MAX_LOG_BYTES = 10_000_000
 _TAIL_BYTES = 1_000
 
@@ -30,15 +30,15 @@ class ServerStatus:
             lines = [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
         except FileNotFoundError:
             return None
-        if len(lines) < _LINES or not lines[0].isdigit():
+        if len(lines) < _STATUS_LINES or not lines[0].isdigit():
             return None
         return cls(int(lines[0]), Path(lines[4]), ready=lines[7] == "ready", stopping=lines[7] == "stopping")
 
 
 def accepts_connections(socket_folder: Path) -> bool:
-    """Whether somebody listens on the server's socket."""
+    """Whether a process listens on the server's socket."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(_CONNECT_TIMEOUT_S)
+        client.settimeout(_CONNECT_TIMEOUT)
         try:
             client.connect(str(socket_folder / SOCKET_NAME))
         except OSError:
@@ -47,7 +47,7 @@ def accepts_connections(socket_folder: Path) -> bool:
 
 
 def trim_log(log: Path) -> None:
-    """Keep a log above the limit as `….1` (in place of the one before) and begin a new one; not for a log in use."""
+    """Rename a log above the limit to `….1`, and begin a new one; not for a log in use."""
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_name(log.name + ".1"))
 

@@ -1,8 +1,8 @@
-"""Whether a server that runs will never let anybody in again.  Part of `scheduler_svc.postgres`.
+"""Detects a server that runs but will never accept connections again.  Part of `scheduler_svc.postgres`.
 
-PostgreSQL 18.6 gets there where its restart after a crash fails at once, for want of disk space as a rule: before the
-postmaster has noted that the recovery began, it takes the startup process's end for one of those that the crash brings,
-and waits for a process that it does not have.  It listens, refuses everybody, and only its own end ends that.
+PostgreSQL 18.6 gets into that state if its restart after a crash fails at once, usually on a full disk: the postmaster
+has not noted yet that the recovery began, takes the end of the startup process for a consequence of the crash, and
+waits for a process that does not exist.  It listens and refuses every connection until it is ended.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import psycopg2
 from scheduler_svc.postgres.processes import titles
 from scheduler_svc.postgres.server_files import ServerStatus
 
-PATIENCE = 10.0
-"""Seconds; a postmaster gives its children 5 to end before it kills them, and starts anew then."""
-_CONNECT_LIMIT_S = 2
+STANDSTILL_TIMEOUT = 10.0
+"""Seconds; a postmaster kills its children after 5, and restarts then."""
+_CONNECT_TIMEOUT = 2
 _MOVING = ("startup", "walwriter")
 """The process that recovers, and one that there is as soon as that is done."""
 _REFUSALS = tuple(
@@ -28,7 +28,7 @@ _REFUSALS = tuple(
 
 
 class Standstill:
-    """Looks at one server, from its start on; `look` may be called as seldom or as often as one likes."""
+    """Watches one server, from its start on."""
 
     def __init__(self, data: Path, dsn: str, cluster_name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._data = data
@@ -39,17 +39,17 @@ class Standstill:
         self._since = 0.0
 
     def is_stuck(self) -> bool:
-        """True once it has refused everybody, with nothing under way to change that, for `PATIENCE` seconds.
+        """Whether it has refused every connection for `STANDSTILL_TIMEOUT` seconds, and no process could change that.
 
-        A connection, refused within milliseconds or given up after 2 s, is made only where its processes say so.
+        Connects (for 2 s at most) only if its processes look stuck.  Call it repeatedly.
         """
         life = self._standing_life()
         if life is None or life != self._life:
             self._life, self._since = life, self._clock()
-        return life is not None and self._clock() - self._since >= PATIENCE
+        return life is not None and self._clock() - self._since >= STANDSTILL_TIMEOUT
 
     def looks_stuck(self) -> bool:
-        """Whether it looks so now, which it does for a moment in each restart, too."""
+        """Whether it looks stuck now, as it does for a moment in each restart."""
         return self._standing_life() is not None
 
     def _standing_life(self) -> int | None:
@@ -68,7 +68,7 @@ class Standstill:
 
     def _refuses(self) -> bool:
         try:
-            psycopg2.connect(self._dsn, connect_timeout=_CONNECT_LIMIT_S).close()
+            psycopg2.connect(self._dsn, connect_timeout=_CONNECT_TIMEOUT).close()
         except psycopg2.OperationalError as error:
             return any(refusal in str(error) for refusal in _REFUSALS)
         return False

@@ -1,4 +1,4 @@
-"""Whether the programs are of the major version that a cluster was made by.  Part of `scheduler_svc.postgres`."""
+"""Checks that the programs have the major version of the cluster.  Part of `scheduler_svc.postgres`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VERSION = re.compile(r"PostgreSQL\) (\d+)")
 
 def check_version(data: Path, bindir: Path) -> None:
     """Raises:
-    PostgresError: another major version made the cluster; the server itself would only say so in its log.
+    PostgresError: another major version made the cluster, which the server itself would only log.
     """
     made_by, programs = (data / "PG_VERSION").read_text().strip(), _major(bindir)
     if made_by == programs:
@@ -36,5 +36,5 @@ def _major(bindir: Path) -> str:
     said = subprocess.check_output([bindir / "postgres", "--version"], text=True, stdin=subprocess.DEVNULL)
     found = _VERSION.search(said)
     if found is None:
-        raise PostgresError(f"{bindir / 'postgres'} does not say its version, but {said.strip()!r}")
+        raise PostgresError(f"{bindir / 'postgres'} has no readable version: {said.strip()!r}")
     return found[1]

@@ -253,7 +253,7 @@ def test_root_hands_the_server_to_the_owner_of_the_data(root: Path, embedded: Ca
 def test_a_folder_that_is_no_cluster_is_left_alone(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
     (root / "data").mkdir()
     (root / "data/diary").write_text("mine")
-    with pytest.raises(PostgresError, match=r"data is there and no database cluster"):
+    with pytest.raises(PostgresError, match=r"data exists and is not a database cluster"):
         embedded().start()
     assert (root / "data/diary").read_text() == "mine"
 

@@ -19,7 +19,7 @@ import pytest
 
 from scheduler_svc.postgres import EmbeddedPostgres, orphan, standstill
 from scheduler_svc.postgres.processes import is_alive
-from scheduler_svc.postgres.standstill import PATIENCE, Standstill
+from scheduler_svc.postgres.standstill import STANDSTILL_TIMEOUT, Standstill
 from tests.cluster import server_folder
 from tests.failed_restart import checkpointer, children, fail_restart
 from tests.integration.supervisor import supervising
@@ -56,7 +56,7 @@ def server(root: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first look decides."""
-    monkeypatch.setattr(standstill, "PATIENCE", 0.0)
+    monkeypatch.setattr(standstill, "STANDSTILL_TIMEOUT", 0.0)
 
 
 def execute(server: EmbeddedPostgres, sql: str) -> list[tuple[object, ...]]:
@@ -111,13 +111,13 @@ def test_it_is_looked_at_for_a_while_and_anew_where_something_moved(server: Embe
     clock.now = 100.0
     wait_until(lambda: refusal(server), within=WITHIN, what="it refuses")
     looks = []
-    for clock.now in (100.0, 100.0 + PATIENCE - 0.1, 100.0 + PATIENCE):
+    for clock.now in (100.0, 100.0 + STANDSTILL_TIMEOUT - 0.1, 100.0 + STANDSTILL_TIMEOUT):
         looks.append(watch.is_stuck())
     assert looks == [False, False, True]
     first.kill()
     wait_until(lambda: checkpointer(server.data) != first, within=WITHIN, what="another checkpointer")
     assert not watch.is_stuck()
-    clock.now += PATIENCE
+    clock.now += STANDSTILL_TIMEOUT
     assert watch.is_stuck()
 
 
@@ -197,7 +197,7 @@ def test_one_that_shuts_down_is_left_alone(server: EmbeddedPostgres) -> None:
 
 
 def test_one_whose_owner_was_killed_is_in_nobodys_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orphan, "PATIENCE", 0.2)
+    monkeypatch.setattr(orphan, "ORPHAN_TIMEOUT", 0.2)
     with supervising(root) as owner:
         fail_restart(root / "data")
         owner.kill()
@@ -207,7 +207,7 @@ def test_one_whose_owner_was_killed_is_in_nobodys_way(root: Path, monkeypatch: p
 
 
 def test_who_shares_one_takes_over_where_its_owner_was_killed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orphan, "PATIENCE", 0.2)
+    monkeypatch.setattr(orphan, "ORPHAN_TIMEOUT", 0.2)
     with supervising(root) as owner, EmbeddedPostgres(root, throwaway=True) as sharing:
         fail_restart(root / "data")
         assert not sharing.stands_still()

@@ -34,7 +34,7 @@ _MAX_BYTES_OF_SQLITE = 192 * 1024 * 1024
 _MAX_BYTES_OF_A_ROW = 64 * 1024 * 1024
 _MAX_BYTES_OF_ROWS = 32 * 1024 * 1024
 """Of more than one together, since what is made of each adds to it; beyond that they are read in parts."""
-_LOCK_PATIENCE = 5.0
+_LOCK_TIMEOUT = 5.0
 _STEPS = 100_000
 """Of SQLite's machine between two looks at the clock: some milliseconds."""
 # What the file's own schema says is not trusted, pages are checked before they are walked, and a file that is cut off
@@ -74,10 +74,10 @@ def name_of(url: sa.URL) -> str:
 class OldSource:
     """One connection whose one transaction sees one moment and can't write."""
 
-    def __init__(self, connection: sa.Connection, patience: _Patience, room: _Room) -> None:
+    def __init__(self, connection: sa.Connection, deadline: _Deadline, memory: _MemoryBudget) -> None:
         self.connection = connection
-        self._patience = patience
-        self._room = room
+        self._deadline = deadline
+        self._memory = memory
 
     @contextmanager
     def reading(self, *, rows: bool = False) -> Iterator[sa.Connection]:
@@ -85,9 +85,9 @@ class OldSource:
 
         With `rows` a value that the driver can't take, or that is beyond what is held, is RowsUnreadable.
         """
-        self._patience.begin()
-        self._room.begin()
-        with _readable(self.connection.engine, self._patience, rows=rows):
+        self._deadline.begin()
+        self._memory.begin()
+        with _readable(self.connection.engine, self._deadline, rows=rows):
             self._begin_again()
             with self._for_itself(rows):
                 yield self.connection
@@ -112,20 +112,20 @@ class OldSource:
 @contextmanager
 def open_source(url: sa.URL, timeout: float) -> Iterator[OldSource]:
     """`timeout`: seconds that one statement may take. Raises SourceUnreadable."""
-    patience, room = _Patience(timeout), _Room()
-    engine = _engine(url, patience, room)
+    deadline, memory = _Deadline(timeout), _MemoryBudget()
+    engine = _engine(url, deadline, memory)
     try:
-        with _readable(engine, patience):
+        with _readable(engine, deadline):
             connection = engine.connect()
         with connection:
-            with _readable(engine, patience):
+            with _readable(engine, deadline):
                 connection = _in_one_moment(connection, timeout)
-            yield OldSource(connection, patience, room)
+            yield OldSource(connection, deadline, memory)
     finally:
         engine.dispose()
 
 
-class _Patience:
+class _Deadline:
     """When the statement that runs has taken too long."""
 
     def __init__(self, seconds: float) -> None:
@@ -143,7 +143,7 @@ class _TooLarge(ValueError):
     """More than is held."""
 
 
-class _Room:
+class _MemoryBudget:
     """For what a statement of SQLite gives: counted as Python holds it, value by value as the driver makes them."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class _Room:
             raise _TooLarge(f"its rows have more than {_MAX_BYTES_OF_ROWS >> 20} MiB together")
 
 
-def _engine(url: sa.URL, patience: _Patience, room: _Room) -> sa.Engine:
+def _engine(url: sa.URL, deadline: _Deadline, memory: _MemoryBudget) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         options = {"connect_timeout": 10} if url.get_backend_name() == "postgresql" else {}
         try:
@@ -184,7 +184,7 @@ def _engine(url: sa.URL, patience: _Patience, room: _Room) -> sa.Engine:
     path = Path(url.database or "")
     if not url.database or not _is_file(path):
         raise SourceUnreadable(f"there is no SQLite file {url.database or ''!r}")
-    return sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: _open_sqlite(path, patience, room))
+    return sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: _open_sqlite(path, deadline, memory))
 
 
 def _is_file(path: Path) -> bool:
@@ -194,17 +194,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _open_sqlite(path: Path, patience: _Patience, room: _Room) -> sqlite3.Connection:
+def _open_sqlite(path: Path, deadline: _Deadline, memory: _MemoryBudget) -> sqlite3.Connection:
     """Read-only. A file in WAL mode that nobody has open would be given two more beside it, but for `immutable`."""
     with path.open("rb") as file:
         in_wal_mode = file.read(20)[_WAL_HEADER] == b"\x02\x02"
     alone = in_wal_mode and not path.with_name(path.name + "-wal").exists()
     options = "mode=ro&immutable=1" if alone else "mode=ro"
-    wait = min(_LOCK_PATIENCE, patience.seconds)
+    wait = min(_LOCK_TIMEOUT, deadline.seconds)
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=wait)
-    connection.text_factory, connection.row_factory = room.text, room.row
+    connection.text_factory, connection.row_factory = memory.text, memory.row
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES_OF_A_VALUE)
-    connection.set_progress_handler(patience.is_over, _STEPS)
+    connection.set_progress_handler(deadline.is_over, _STEPS)
     for pragma in _WARY:
         connection.execute(pragma)
     return connection
@@ -228,7 +228,7 @@ def _in_one_moment(connection: sa.Connection, timeout: float) -> sa.Connection:
 
 
 @contextmanager
-def _readable(engine: sa.Engine, patience: _Patience, *, rows: bool = False) -> Iterator[None]:
+def _readable(engine: sa.Engine, deadline: _Deadline, *, rows: bool = False) -> Iterator[None]:
     """What the driver says becomes SourceUnreadable; but a value of `rows` that it can't take is RowsUnreadable."""
     try:
         yield
@@ -237,16 +237,16 @@ def _readable(engine: sa.Engine, patience: _Patience, *, rows: bool = False) -> 
         traceback.clear_frames(error.__traceback__)
         of_a_value = isinstance(error, sa.exc.DataError | ValueError | OverflowError | MemoryError)
         if rows and of_a_value:
-            raise RowsUnreadable(_said(error)) from None
+            raise RowsUnreadable(_message(error)) from None
         shown = _shown(engine.url)
-        if patience.is_over():
+        if deadline.is_over():
             raise SourceUnreadable(
-                f"can't read {shown}: a statement took longer than {patience.seconds:g} s, the --source-timeout"
+                f"can't read {shown}: a statement took longer than {deadline.seconds:g} s, the --source-timeout"
             ) from None
-        raise SourceUnreadable(f"can't read {shown}: {_said(error)}{_advice(error)}") from error
+        raise SourceUnreadable(f"can't read {shown}: {_message(error)}{_advice(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """The driver's first line, as it can be shown: it quotes names that the file gives."""
     if isinstance(error, MemoryError):
         return f"SQLite would need more than {_MAX_BYTES_OF_SQLITE >> 20} MiB of memory for it"
