@@ -26,7 +26,7 @@ MAX_SLOTS = 1_000
 
 _SECRETS = frozenset({"CONTENTGEN_TOKEN"})
 """Variables without a flag: every user of the machine can read a command line."""
-_NOT_SHOWN = _SECRETS | {"CONTENTGEN_TOKEN_FILE"}
+_REDACTED = _SECRETS | {"CONTENTGEN_TOKEN_FILE"}
 """Variables whose value is in no message: where a file's path should be, the token itself may be."""
 
 GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
@@ -99,7 +99,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
 OptionNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(option_names)]
 
 
-class Settings(BaseSettings):
+class WorkerSettings(BaseSettings):
     """All that a worker can be told. The alias of a field is its environment variable; durations are in seconds."""
 
     model_config = SettingsConfigDict(
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
         return token
 
     @model_validator(mode="after")
-    def _whole_identity(self) -> Settings:
+    def _whole_identity(self) -> WorkerSettings:
         if self.token is not None and self.token_file is not None:
             raise ValueError("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
         if (self.tls_client_cert is None) != (self.tls_client_key is None):
@@ -210,14 +210,14 @@ def flag_of(variable: str) -> str:
     return "--" + variable.removeprefix("CONTENTGEN_").lower().replace("_", "-")
 
 
-def read_settings(argv: Sequence[str]) -> Settings:
+def read_settings(argv: Sequence[str]) -> WorkerSettings:
     """The settings that `argv` (without the program's name) and the environment give; a flag beats its variable.
 
     `--help` prints every setting and exits 0. Raises SettingsError, which names everything that is wrong.
     """
     flags, problems = _flags(argv)
     try:
-        settings = Settings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
+        settings = WorkerSettings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
     except ValidationError as error:
         raise SettingsError([*problems, *(_problem(detail, flags) for detail in error.errors())]) from None
     if problems:
@@ -225,7 +225,7 @@ def read_settings(argv: Sequence[str]) -> Settings:
     return settings
 
 
-class _Parser(argparse.ArgumentParser):
+class _FlagParser(argparse.ArgumentParser):
     """Says what is wrong with the flags by an exception, so that it is named together with all else."""
 
     def error(self, message: str) -> NoReturn:
@@ -250,7 +250,7 @@ def _unknown(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = _FlagParser(
         prog="contentgen-worker",
         usage="contentgen-worker [--help] [--setting=value ...]",
         description="Runs the creator CLI on tasks that a scheduler leases to it.\nTERM drains; a second TERM stops.",
@@ -258,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    for field in Settings.model_fields.values():
+    for field in WorkerSettings.model_fields.values():
         variable = str(field.alias)
         if variable in _SECRETS:
             parser.epilog = f"No flag, variable only:\n  {variable}: {field.description}\n\n{parser.epilog}"
@@ -291,5 +291,5 @@ def _problem(detail: ErrorDetails, flags: Mapping[str, str]) -> str:
     variable = str(detail["loc"][0])
     name = flag_of(variable) if variable in flags else variable
     given = flags.get(variable, os.environ.get(variable, ""))
-    value = "" if variable in _NOT_SHOWN else f" is {given[:200]!r};"
+    value = "" if variable in _REDACTED else f" is {given[:200]!r};"
     return f"{name}{value} {message}"

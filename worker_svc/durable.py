@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def sync_folder(folder: Path) -> None:
@@ -30,7 +30,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """Puts `data` at `path` whole or not at all, durably. Raises OSError; what was there before is then still there."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        descriptor = os.open(temporary, _NEW, 0o600)
+        descriptor = os.open(temporary, _NEW_FILE, 0o600)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)

@@ -36,10 +36,10 @@ FORMAT = 1
 """Of what is in a folder. A version that changes it so that this one would misread it raises this, and marks the folder
 before it writes anything else. A folder without a mark is of format 1."""
 
-GUARD_WAIT = 60.0
+GUARD_TIMEOUT = 60.0
 """Seconds that the guard of a killed worker is given to end that worker's CLIs."""
 
-_POLL = 0.05
+_POLL_INTERVAL = 0.05
 _MAX_NAME = 200
 _NUMBER_WIDTH = 20
 
@@ -49,7 +49,7 @@ class FolderError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class WorkerIdentity:
     """Who this worker is, over restarts."""
 
     worker_id: str
@@ -59,7 +59,7 @@ class Identity:
 class WorkerFolder:
     """A sub-folder of CONTENTGEN_DATA_DIR that this process holds."""
 
-    def __init__(self, path: Path, identity: Identity, locks: Sequence[int]) -> None:
+    def __init__(self, path: Path, identity: WorkerIdentity, locks: Sequence[int]) -> None:
         self.path = path
         self.identity = identity
         self._locks = locks
@@ -208,15 +208,15 @@ def _check_format(path: Path) -> None:
 
 
 def _wait_for_guard(path: Path, say: Callable[[str], None]) -> int:
-    deadline = time.monotonic() + GUARD_WAIT
+    deadline = time.monotonic() + GUARD_TIMEOUT
     told = False
     while (lock := _try_lock(path / "lock")) is None:
         if not told:
             say(f"waiting for the guard of the former worker in {path}: it is stopping that worker's CLIs")
             told = True
         if time.monotonic() > deadline:
-            raise FolderError(f"{path} is still held by the guard of a former worker after {GUARD_WAIT:g} s")
-        time.sleep(_POLL)
+            raise FolderError(f"{path} is still held by the guard of a former worker after {GUARD_TIMEOUT:g} s")
+        time.sleep(_POLL_INTERVAL)
     return lock
 
 
@@ -225,11 +225,11 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _identity(path: Path, given: str | None, hostname: str, say: Callable[[str], None]) -> Identity:
+def _identity(path: Path, given: str | None, hostname: str, say: Callable[[str], None]) -> WorkerIdentity:
     """Who the folder says that we are; a new folder_id where it cannot be read, since its numbers are lost with it."""
     try:
         stored = json.loads((path / "identity").read_text())
-        identity = Identity(str(stored["worker_id"]), str(stored["folder_id"]))
+        identity = WorkerIdentity(str(stored["worker_id"]), str(stored["folder_id"]))
         _read_number(path / "session")
     except FileNotFoundError:
         return _new_identity(path, given, hostname)
@@ -238,16 +238,16 @@ def _identity(path: Path, given: str | None, hostname: str, say: Callable[[str],
         return _new_identity(path, given, hostname)
     if given is None or given == identity.worker_id:
         return identity
-    return _store_identity(path, Identity(given, identity.folder_id))
+    return _store_identity(path, WorkerIdentity(given, identity.folder_id))
 
 
-def _new_identity(path: Path, given: str | None, hostname: str) -> Identity:
-    identity = Identity(given or f"{hostname[:150]}-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex)
+def _new_identity(path: Path, given: str | None, hostname: str) -> WorkerIdentity:
+    identity = WorkerIdentity(given or f"{hostname[:150]}-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex)
     replace_file(path / "session", f"{0:>{_NUMBER_WIDTH}}".encode())
     return _store_identity(path, identity)
 
 
-def _store_identity(path: Path, identity: Identity) -> Identity:
+def _store_identity(path: Path, identity: WorkerIdentity) -> WorkerIdentity:
     document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id, "format": FORMAT}
     replace_file(path / "identity", json.dumps(document).encode())
     return identity

@@ -12,10 +12,10 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor
 
-_QUIET = ("grpc", "asyncio")
+_NOISY_LIBRARIES = ("grpc", "asyncio")
 """Libraries whose every step is no news."""
 
-_REPEATS = "grpc._common"
+_REDUNDANT_LOGGER = "grpc._common"
 """Tells of a message that it can't read, with a traceback. The stream ends by it, and that is an event of ours."""
 
 _SHARED: tuple[Processor, ...] = (
@@ -37,9 +37,9 @@ def configure_logging(level: str, form: Literal["console", "json"] | None) -> No
     )
     logging.root.handlers = [handler]
     logging.root.setLevel(least)
-    for name in _QUIET:
+    for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
-    logging.getLogger(_REPEATS).setLevel(logging.CRITICAL)
+    logging.getLogger(_REDUNDANT_LOGGER).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(least),

@@ -18,7 +18,7 @@ from typing import NoReturn
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.config import EXIT_CONFIG, Settings, SettingsError, read_settings
+from worker_svc.config import EXIT_CONFIG, SettingsError, WorkerSettings, read_settings
 from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard import Guard
@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
         return _cannot_start(*error.problems)
 
 
-def _serve(settings: Settings, folder: WorkerFolder, guard: Guard) -> int:
+def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard) -> int:
     import uvloop
 
     from worker_svc.session.service import serve

@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Article:
     """A finished article. Its strings hold no NUL and no lone surrogate, so UTF-8 and PostgreSQL take them."""
 
     content: str
@@ -60,7 +60,7 @@ class Result:
 class Completed:
     """The run gave a result."""
 
-    result: Result
+    article: Article
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Deferred:
 Outcome = Completed | Failed | Deferred
 
 
-class Exit(Protocol):
+class ExitStatus(Protocol):
     """How a process ended: `code` when it exited, `signal` (its number) when a signal ended it."""
 
     @property
@@ -117,7 +117,7 @@ def failed(reason: Reason, message: str, stderr: str = "", **details: str) -> Fa
     return Failed(reason, clean(message, MAX_MESSAGE), {**details, **({"stderr": tail} if tail else {})})
 
 
-def of_exit(ended: Exit, stderr: str, said: str = "") -> Failed | None:
+def of_exit(ended: ExitStatus, stderr: str, said: str = "") -> Failed | None:
     """What an exit means by itself: None is success so far, and the output decides.
 
     `said` is what the CLI gave as its reason, where that is not the last line of `stderr`.
@@ -233,11 +233,11 @@ def _from_first_document(text: str) -> str:
     return text[begin:] if begin >= 0 else ""
 
 
-def _result(document: Mapping[str, Any]) -> Result:
+def _result(document: Mapping[str, Any]) -> Article:
     content = _text(document, "content")
     if not content.strip():
         raise ValueError("content must be a string that is not blank")
-    return Result(content, _text(document, "htmlContent"), _images(document), _score(document))
+    return Article(content, _text(document, "htmlContent"), _images(document), _score(document))
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:
@@ -282,7 +282,7 @@ def is_finite(number: float) -> bool:
         return False
 
 
-def _bounded(result: Result, max_result: int) -> Completed | Failed:
+def _bounded(result: Article, max_result: int) -> Completed | Failed:
     size = _bytes(result.content) + _bytes(result.html)
     if size > max_result:
         return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {size} bytes; {max_result} are allowed")

@@ -48,7 +48,7 @@ class Tail:
         return self.seen > self._limit
 
 
-class Lines:
+class LineSplitter:
     """Calls `on_line` for each line of a stream as soon as it is whole; the last one may lack its newline."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -71,7 +71,7 @@ class Lines:
             self._begun = ""
 
 
-async def drain(reader: asyncio.StreamReader, tail: Tail, lines: Lines | None) -> None:
+async def read_to_end(reader: asyncio.StreamReader, tail: Tail, lines: LineSplitter | None) -> None:
     """Reads until the end, whoever holds the other end, so that no writer ever waits or loses output."""
     while chunk := await reader.read(_CHUNK):
         tail.add(chunk)
@@ -81,10 +81,10 @@ async def drain(reader: asyncio.StreamReader, tail: Tail, lines: Lines | None) -
         lines.end()
 
 
-class Following:
+class FileFollower:
     """A CLI's stdout that is a file, read as it grows."""
 
-    def __init__(self, file: BinaryIO, tail: Tail, lines: Lines | None) -> None:
+    def __init__(self, file: BinaryIO, tail: Tail, lines: LineSplitter | None) -> None:
         """`file` is open for reading: by its name it might be another one by now."""
         self._file = file
         self._tail = tail
@@ -98,7 +98,7 @@ class Following:
 
     async def run(self) -> None:
         """Returns when all is read that was printed before `ended`, or at once when the file has grown too large."""
-        while not self._look(self._file):
+        while not self._read_new(self._file):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._no_more.wait(), FOLLOW_INTERVAL)
         if self._lines is not None:
@@ -108,7 +108,7 @@ class Following:
         """The CLI has ended and prints no more."""
         self._no_more.set()
 
-    def _look(self, file: BinaryIO) -> bool:
+    def _read_new(self, file: BinaryIO) -> bool:
         """Reads what is new; whether that was the last of it."""
         last = self._no_more.is_set()
         while not self.overflowed and (chunk := file.read(_CHUNK)):

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from worker_svc.creators.base import SMALL_OUTPUT, Completed, Creator, Job, Needs, Reporter, fault_of
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, Creator, Job, Needs, RunReporter, job_problem
 from worker_svc.creators.options import refusal
 from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, SpawnError, now
 from worker_svc.outcome import MAX_STDERR, Outcome, Reason, clean, clean_tail, failed
-from worker_svc.output import Following, Lines, Tail, drain
+from worker_svc.output import FileFollower, LineSplitter, Tail, read_to_end
 
-VERSION_LIMIT = 15.0
+VERSION_TIMEOUT = 15.0
 """Seconds that `--version` may take at start."""
 
-_LINGER = 0.1
+_OUTPUT_TIMEOUT = 0.1
 """Seconds without output after a CLI's exit, where a descendant keeps its pipes open."""
-_OUR_FAULT = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+_OUT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
 _SHELL_CANNOT_RUN = frozenset({126, 127})
 
 
@@ -44,29 +44,29 @@ class CliUnusableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class CreatorProgram:
     """The creator CLI, and the variables that it gets beside HOME and TMPDIR."""
 
     path: str
     environment: Mapping[str, str]
 
     @classmethod
-    def found(cls, path: str, names: Sequence[str], environ: Mapping[str, str], needs: Needs) -> Program:
+    def locate(cls, path: str, names: Sequence[str], environ: Mapping[str, str], needs: Needs) -> CreatorProgram:
         """The CLI at `path`, or of that name on the PATH.
 
         Its environment is a clean one, plus the variables in `names`, plus what its profile needs.
         """
-        passed = ("PATH", "LANG", "LC_ALL", *needs.passed, *names)
+        passed = ("PATH", "LANG", "LC_ALL", *needs.inherited, *names)
         given = {name: environ[name] for name in passed if name in environ}
         environment = {"LANG": "C.UTF-8", **given, **needs.fixed}
         whole = str(Path(path).absolute()) if "/" in path else shutil.which(path, path=environ.get("PATH"))
         return cls(whole or path, environment)
 
 
-class Run:
+class CliRun:
     """An open run: what a creator may call. Everything that it starts ends with the run."""
 
-    def __init__(self, name: str, guard: Guard, program: Program, folder: Path) -> None:
+    def __init__(self, name: str, guard: Guard, program: CreatorProgram, folder: Path) -> None:
         self.folder = folder
         self.started = False
         """Whether a CLI was ever started for it."""
@@ -84,18 +84,21 @@ class Run:
         limit: float | None,
         on_start: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-        max_output: int = SMALL_OUTPUT,
+        max_output: int = MAX_SMALL_OUTPUT,
         to_file: bool = False,
-    ) -> Completed:
+    ) -> CompletedCall:
         """`Cli.call`. Beside OSError it raises CannotRunError, RunExpiredError and GuardLostError, past any creator."""
         path = self.folder / f"stdout.{len(self._children)}" if to_file else None
         child, file = await self._spawn(args, path)
         if on_start is not None:
             on_start()
         stdout, stderr = Tail(max_output), Tail(4 * MAX_STDERR)
-        following = Following(file, stdout, _lines(on_line)) if file else None
-        reading = _follow(child, following) if following else drain(child.stdout, stdout, _lines(on_line))
-        readers = [asyncio.create_task(reading), asyncio.create_task(drain(child.stderr, stderr, _lines(on_line)))]
+        following = FileFollower(file, stdout, _lines(on_line)) if file else None
+        reading = _follow(child, following) if following else read_to_end(child.stdout, stdout, _lines(on_line))
+        readers = [
+            asyncio.create_task(reading),
+            asyncio.create_task(read_to_end(child.stderr, stderr, _lines(on_line))),
+        ]
         self._readers += readers
         ended, timed_out = await _end_of(child, limit)
         if ended.ended_by == "deadline":
@@ -106,7 +109,7 @@ class Run:
         await _rest_of_output(readers, (stdout, stderr))
         text = clean_tail(stderr.bytes().decode("utf-8", "replace"), MAX_STDERR)
         overflowed = following is not None and following.overflowed
-        return Completed(ended, stdout.bytes(), text, stdout.truncated, timed_out, overflowed)
+        return CompletedCall(ended, stdout.bytes(), text, stdout.truncated, timed_out, overflowed)
 
     async def release(self) -> None:
         """Nothing of the run lives any more: lets go of its pipes."""
@@ -126,7 +129,7 @@ class Run:
             with _created(stdout) as (written, file):
                 child = await self._guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=written)
         except (SpawnError, OSError) as error:
-            if error.errno in _OUR_FAULT and not self.started:
+            if error.errno in _OUT_OF_RESOURCES and not self.started:
                 raise CannotRunError(str(error)) from error
             raise OSError(error.errno, str(error)) from error
         except GuardLostError:
@@ -146,7 +149,7 @@ class Runner:
     def __init__(
         self,
         guard: Guard,
-        program: Program,
+        program: CreatorProgram,
         creator: Creator,
         scratch: Path,
         allowed_options: Collection[str] | None = None,
@@ -159,12 +162,12 @@ class Runner:
         self._allowed_options = creator.options if allowed_options is None else allowed_options
 
     @asynccontextmanager
-    async def open(self, name: str, deadline: float) -> AsyncIterator[Run]:
+    async def open(self, name: str, deadline: float) -> AsyncIterator[CliRun]:
         """A run called `name`, guarded until `deadline` (CLOCK_BOOTTIME); on leaving, nothing of it lives.
 
         Raises OSError where there is no room for its folder.
         """
-        run = Run(name, self._guard, self.program, self._scratch / quote(name, safe=""))
+        run = CliRun(name, self._guard, self.program, self._scratch / quote(name, safe=""))
         run.folder.mkdir(mode=0o700)
         try:
             for needed in self._creator.needs.folders:
@@ -178,9 +181,9 @@ class Runner:
         finally:
             await _remove(run.folder)
 
-    async def execute(self, run: Run, job: Job, report: Reporter) -> Outcome:
+    async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome:
         """One attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
-        if fault := fault_of(job):
+        if fault := job_problem(job):
             return failed(Reason.CREATOR_ERROR, f"the task is not given to the CLI: {fault}")
         if refused := refusal(job.options, self._allowed_options):
             return refused
@@ -196,16 +199,16 @@ class Runner:
 
     async def version(self) -> str:
         """What the CLI's `--version` says, in one line; empty where it does not know it. Raises CliUnusableError."""
-        async with self.open("version", now() + 2 * VERSION_LIMIT) as run:
+        async with self.open("version", now() + 2 * VERSION_TIMEOUT) as run:
             try:
-                done = await run.call(["--version"], limit=VERSION_LIMIT)
+                done = await run.call(["--version"], limit=VERSION_TIMEOUT)
             except OSError as error:
                 raise CliUnusableError(self._unusable(error.strerror or str(error))) from None
         if fault := _fault(done):
             raise CliUnusableError(self._unusable(fault))
         if fault := self._creator.fault(done):
             raise CliUnusableError(f"the CLI {self.program.path} cannot be used: {fault}")
-        lines = clean(done.stdout.decode("utf-8", "replace"), SMALL_OUTPUT).splitlines()
+        lines = clean(done.stdout.decode("utf-8", "replace"), MAX_SMALL_OUTPUT).splitlines()
         return lines[-1].strip()[:200] if done.exit.code == 0 and lines else ""
 
     def _unusable(self, fault: str) -> str:
@@ -213,11 +216,11 @@ class Runner:
         return f"the CLI {path} cannot be run: {fault}; set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI"
 
 
-def _fault(version: Completed) -> str | None:
+def _fault(version: CompletedCall) -> str | None:
     """Why a CLI that was asked for its version can't be used. Other exit statuses pass: not every CLI knows it."""
     said = f" ({version.stderr_tail.splitlines()[-1]})" if version.stderr_tail else ""
     if version.timed_out:
-        return f"--version did not end within {VERSION_LIMIT:g} s{said}"
+        return f"--version did not end within {VERSION_TIMEOUT:g} s{said}"
     if version.exit.signal is not None:
         return f"--version was ended by signal {version.exit.signal}{said}"
     if version.exit.code in _SHELL_CANNOT_RUN:
@@ -244,11 +247,11 @@ def _created(path: Path | None) -> Iterator[tuple[int | None, BinaryIO | None]]:
         os.close(written)
 
 
-def _lines(on_line: Callable[[str], None] | None) -> Lines | None:
-    return Lines(on_line) if on_line else None
+def _lines(on_line: Callable[[str], None] | None) -> LineSplitter | None:
+    return LineSplitter(on_line) if on_line else None
 
 
-async def _follow(child: Child, following: Following) -> None:
+async def _follow(child: Child, following: FileFollower) -> None:
     """Reads what the CLI prints into its file, and stops it where that grows too large."""
     await following.run()
     if following.overflowed:
@@ -268,7 +271,7 @@ async def _rest_of_output(readers: Sequence[asyncio.Task[None]], tails: Sequence
     """Returns at the end of the output, or where it only stays open because a descendant holds it."""
     seen = -1
     while seen != (seen := sum(tail.seen for tail in tails)):
-        _, open_ones = await asyncio.wait(readers, timeout=_LINGER)
+        _, open_ones = await asyncio.wait(readers, timeout=_OUTPUT_TIMEOUT)
         if not open_ones:
             return
 

@@ -42,7 +42,7 @@ class Slots:
         unused = self._size - len(self._taken) - len(self._queued)
         return max(0, unused + self._queue_size if most is None else min(most, unused))
 
-    def worth_stating(self, known: int, most: int | None = None) -> bool:
+    def warrants_heartbeat(self, known: int, most: int | None = None) -> bool:
         """Whether a state should go out at once, when the scheduler can know of `known` free places at most.
 
         Where nothing waits, each freed slot is worth one. While a queue feeds the slots, a quarter of all places is:

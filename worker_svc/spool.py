@@ -26,8 +26,8 @@ _HEADER = b"contentgen spool 1\n"
 _RECORD = struct.Struct(">III")  # bytes of the key, bytes of the payload, CRC-32 of both
 _SUFFIX = ".batch"
 _MAX_RECORD = 16 * 1024 * 1024
-_MAX_FILE = 16 * 1024 * 1024
-_LARGEST = 2 * _MAX_FILE
+_MAX_BATCH = 16 * 1024 * 1024
+_MAX_FILE_SIZE = 2 * _MAX_BATCH
 """Bytes of a file with all that is beside the payloads: far above what was ever written."""
 
 
@@ -56,7 +56,7 @@ class Spool:
         self._numbers: Iterator[int] = count(max(map(_number, _files(folder)), default=0) + 1)
 
     @property
-    def kept(self) -> list[str]:
+    def lease_ids(self) -> list[str]:
         """The lease of each entry on disk, oldest first."""
         return list(self._files)
 
@@ -132,9 +132,9 @@ def _bytes(path: Path) -> bytes:
     """What a file of the spool holds. Raises OSError, also where it is none of ours: a link, a pipe, without end."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
-            raise OSError(f"it is no file of {_LARGEST:,} bytes at most")
-        return file.read(_LARGEST)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_SIZE:
+            raise OSError(f"it is no file of {_MAX_FILE_SIZE:,} bytes at most")
+        return file.read(_MAX_FILE_SIZE)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -149,7 +149,7 @@ def _number(path: Path) -> int:
 def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     begin, total = 0, 0
     for index, entry in enumerate(entries):
-        if total and total + len(entry.payload) > _MAX_FILE:
+        if total and total + len(entry.payload) > _MAX_BATCH:
             yield entries[begin:index]
             begin, total = index, 0
         total += len(entry.payload)

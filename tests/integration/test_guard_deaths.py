@@ -17,7 +17,7 @@ import pytest
 from tests.integration.guarded import ENV, FAMILY, HIDDEN_ORPHAN, STUBBORN_FAMILY, living, python, start, told
 from tests.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, now
-from worker_svc.guard.watchdog import patience
+from worker_svc.guard.watchdog import overdue_limit
 
 GRACE = 0.3
 FAR = 600.0  # seconds
@@ -190,7 +190,7 @@ class TestGuardStandsStill:
         deadline = now() + 0.1
         guard.move_deadline("overdue", deadline)
         await asyncio.wait_for(guard.lost.wait(), 10)
-        assert now() >= deadline + patience(GRACE)
+        assert now() >= deadline + overdue_limit(GRACE)
         await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
         assert "it had not ended run overdue 1 s after its deadline" in guard.why_lost
         with pytest.raises(GuardLostError, match="the guard was killed"):
@@ -231,7 +231,9 @@ class TestGuardStandsStill:
         deadline = now() + 1.0
         for pid in both:
             os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: now() > deadline + 1.2 * patience(GRACE), within=10, what="the deadline has long passed")
+        wait_until(
+            lambda: now() > deadline + 1.2 * overdue_limit(GRACE), within=10, what="the deadline has long passed"
+        )
         assert living(worker.pids) == set(worker.pids)
         for pid in both:
             os.kill(pid, signal.SIGCONT)

@@ -16,11 +16,11 @@ from tests.integration.scripted_scheduler import lease
 from tests.integration.worker_process import lease_in
 from tests.leaks import pending_tasks
 from tests.waiting import wait_until_async
-from worker_svc.creators.base import Cli, Creator, Job, Reporter
+from worker_svc.creators.base import Cli, Creator, Job, RunReporter
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Outcome
-from worker_svc.runner import Program, Runner
+from worker_svc.runner import CreatorProgram, Runner
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Stage
 from worker_svc.session.worker import Worker
@@ -33,7 +33,7 @@ FAR = 600.0
 class Endless(Creator):
     """A profile whose CLI ends only when it is stopped."""
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         await cli.call(["-c", "import signal; signal.pause()"], limit=None)
         raise AssertionError("it was stopped")
 
@@ -41,7 +41,7 @@ class Endless(Creator):
 class Faulty(Creator):
     """A profile with a fault of its own."""
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         raise LookupError("an answer that it did not think of")
 
 
@@ -53,7 +53,7 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
     scratch, spool, started = (folder / name for name in ("scratch", "spool", "started"))
     for made in (scratch, spool, started):
         made.mkdir()
-    runner = Runner(guard, Program.found(sys.executable, (), {}, creator.needs), creator, scratch)
+    runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator, scratch)
     with ThreadPoolExecutor(1) as disk:
         worker = Worker(
             Slots(1, 1),

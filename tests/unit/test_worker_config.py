@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from worker_svc.config import Settings, SettingsError, addresses, flag_of, read_settings
+from worker_svc.config import SettingsError, WorkerSettings, addresses, flag_of, read_settings
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in Settings.model_fields.values():
+    for field in WorkerSettings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
 
 
@@ -141,7 +141,7 @@ def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         read_settings(["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for field in Settings.model_fields.values():
+    for field in WorkerSettings.model_fields.values():
         variable = str(field.alias)
         assert variable in text
         assert variable == "CONTENTGEN_TOKEN" or f"{flag_of(variable)} " in text

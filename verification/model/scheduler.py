@@ -44,7 +44,7 @@ from verification.model.database import session_key, transaction
 from verification.model.interning import RolledBack
 from verification.model.messages import Hello, Report, State, Word, ref_of
 from verification.model.tables import ACCOUNT, Tables
-from worker_svc.session.outbox import Kind
+from worker_svc.session.outbox import UpdateKind
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Application:
 
     def report(self, tables: Tables, report: Report) -> tuple[tuple[str, int, int], ...]:
         """An outcome for each update. A result that is refused for no reason is noted."""
-        entitled = [word for word in report.words if word.kind is Kind.COMPLETED and _is_entitled(tables, word)]
+        entitled = [word for word in report.words if word.kind is UpdateKind.COMPLETED and _is_entitled(tables, word)]
         group = [ReportItem(tuple(map(_update, report.words)))]
         answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
         outcomes = (
@@ -184,15 +184,15 @@ def _update(word: Word) -> Update:
 
 def _change(word: Word) -> Change:
     match word.kind:
-        case Kind.ACCEPTED:
+        case UpdateKind.ACCEPTED:
             return Accepted()
-        case Kind.PROCESSING:
+        case UpdateKind.PROCESSING:
             return Processing()
-        case Kind.COMPLETED:
+        case UpdateKind.COMPLETED:
             return Completed(Result("a body"))
-        case Kind.FAILED:
+        case UpdateKind.FAILED:
             return Failed(TaskError("CREATOR_ERROR"))
-        case Kind.DEFERRED:
+        case UpdateKind.DEFERRED:
             return Deferred(1.0)
         case _:
             return Released(Release.EXPIRED, word.started)

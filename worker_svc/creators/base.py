@@ -17,7 +17,7 @@ from typing import Protocol
 from worker_svc.creators import deferral
 from worker_svc.outcome import (
     Deferred,
-    Exit,
+    ExitStatus,
     Failed,
     Outcome,
     Reason,
@@ -28,11 +28,11 @@ from worker_svc.outcome import (
     of_time_out,
 )
 
-SMALL_OUTPUT = 64 * 1024
+MAX_SMALL_OUTPUT = 64 * 1024
 """Bytes of stdout kept of a call whose answer is small, such as `status`."""
 
 
-SET_BY_US = frozenset(
+RESERVED_OPTIONS = frozenset(
     {"type", "mode", "task-id", "topic", "requirements", "tone", "keywords", "json", "version", "help"}
 )
 """Options that a worker sets itself, or that would make the CLI do something else."""
@@ -58,18 +58,18 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CreatorSettings:
     """The worker's settings that creators heed."""
 
     poll_interval: float
     """Seconds between two `status` calls (CREATOR_POLL_INTERVAL)."""
     max_result: int
     """Bytes of body and HTML together (CREATOR_MAX_RESULT)."""
-    create_limit: float = 30.0
+    create_timeout: float = 30.0
     """Seconds that an asynchronous `create` may take."""
-    status_limit: float = 10.0
+    status_timeout: float = 10.0
     """Seconds that one `status` may take."""
-    result_limit: float = 30.0
+    result_timeout: float = 30.0
     """Seconds that `result` may take."""
 
     @property
@@ -84,17 +84,17 @@ class Needs:
 
     folders: Sequence[str] = ()
     """Folders that are made in its working folder before it starts."""
-    passed: Sequence[str] = ()
+    inherited: Sequence[str] = ()
     """Names of variables that it gets from the worker's environment, as if CREATOR_ENV named them."""
     fixed: Mapping[str, str] = field(default_factory=dict)
     """Variables with values of the profile's own, which beat those of the worker's environment."""
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class CompletedCall:
     """A call of the CLI that came to its end."""
 
-    exit: Exit
+    exit: ExitStatus
     stdout: bytes
     """The last `max_output` bytes."""
     stderr_tail: str
@@ -125,9 +125,9 @@ class Cli(Protocol):
         limit: float | None,
         on_start: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-        max_output: int = SMALL_OUTPUT,
+        max_output: int = MAX_SMALL_OUTPUT,
         to_file: bool = False,
-    ) -> Completed:
+    ) -> CompletedCall:
         """Runs the CLI to its end, or stops it after `limit` seconds (None: it may run on).
 
         `on_start` is called once when the process has started; `on_line` for each line of stdout and stderr as it comes
@@ -137,7 +137,7 @@ class Cli(Protocol):
         ...
 
 
-class Reporter(Protocol):
+class RunReporter(Protocol):
     """Where a creator says how far it is. Reports return at once."""
 
     def processing(self) -> None:
@@ -160,11 +160,11 @@ class Creator(Protocol):
     options: Collection[str] = ()
     """Creator options that its CLI is known to take; they are allowed where CREATOR_OPTIONS_ALLOWED is unset."""
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """One attempt, from start to outcome. Raises nothing of its own; cancelling it abandons the attempt."""
         ...
 
-    def fault(self, version: Completed) -> str | None:  # noqa: ARG002 - what most profiles do with it
+    def fault(self, version: CompletedCall) -> str | None:  # noqa: ARG002 - what most profiles do with it
         """Why a CLI whose `--version` ended like this can't be used, and what to do; None where it can.
 
         Only what the profile knows: not ending, signals and what a shell could not run are the runner's to judge.
@@ -172,7 +172,7 @@ class Creator(Protocol):
         return None
 
 
-def fault_of(job: Job) -> str | None:
+def job_problem(job: Job) -> str | None:
     """What is wrong with a job that no scheduler of ours would send; None where nothing is.
 
     Whoever answers at the scheduler's address writes it, and its texts become arguments of a program.
@@ -182,7 +182,7 @@ def fault_of(job: Job) -> str | None:
     for key in job.options:
         if not _OPTION_KEY.fullmatch(key):
             return f"the creator option {key!r:.100} should match [a-z][a-z0-9-]*"
-        if key in SET_BY_US:
+        if key in RESERVED_OPTIONS:
             return f"the creator option {key!r} is the worker's own to set"
     texts = (job.topic, job.keywords, job.category, job.requirements, job.tone, *job.options.values())
     return "a text of it holds a NUL, which no argument can" if any("\0" in text for text in texts) else None
@@ -214,9 +214,9 @@ async def call(
     limit: float | None,
     on_start: Callable[[], None] | None = None,
     on_line: Callable[[str], None] | None = None,
-    max_output: int = SMALL_OUTPUT,
+    max_output: int = MAX_SMALL_OUTPUT,
     to_file: bool = False,
-) -> Completed | Failed:
+) -> CompletedCall | Failed:
     """`Cli.call`, with what went wrong as a value: not started, past a limit. The exit status is the caller's."""
     try:
         done = await cli.call(
@@ -231,19 +231,19 @@ async def call(
     return done
 
 
-def failure(done: Completed | Failed) -> Failed | Deferred | None:
+def failure(done: CompletedCall | Failed) -> Failed | Deferred | None:
     """Why the call gave nothing; None where it exited with 0."""
     if isinstance(done, Failed):
         return done
     return deferred_by(done) or of_exit(done.exit, done.stderr_tail)
 
 
-def deferred_by(done: Completed) -> Deferred | None:
+def deferred_by(done: CompletedCall) -> Deferred | None:
     """What a call asked for that ended with the exit status of a deferral."""
     return deferral.of_exit(done.exit, done.stdout, done.stderr_tail)
 
 
-def result_of(done: Completed | Failed, settings: Settings) -> Outcome:
+def result_of(done: CompletedCall | Failed, settings: CreatorSettings) -> Outcome:
     """What a call came to whose output is the result document."""
     if isinstance(done, Failed):
         return done

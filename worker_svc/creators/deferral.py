@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from worker_svc.outcome import Deferred, Exit, clean, documents, is_finite
+from worker_svc.outcome import Deferred, ExitStatus, clean, documents, is_finite
 
 DEFAULT_PAUSE = 30.0
 """Seconds, where the CLI says nothing."""
@@ -20,7 +20,7 @@ _MAX_MESSAGE = 200
 _LINE = re.compile(r"^\s*retry-after\s*:\s*(\d{1,20}(?:\.\d{1,20})?)\s*s?\s*$", re.IGNORECASE)
 
 
-def of_exit(ended: Exit, stdout: bytes, stderr: str) -> Deferred | None:
+def of_exit(ended: ExitStatus, stdout: bytes, stderr: str) -> Deferred | None:
     """What the CLI asked for by its exit; None where that was any other.
 
     The pause is in a line `retry-after: N` on stderr, else in a document `{"retry_after": N}` on stdout; of several the

@@ -6,7 +6,7 @@ Layer: a profile of `creators`.
 from __future__ import annotations
 
 from worker_svc.creators import progress
-from worker_svc.creators.base import Cli, Creator, Job, Reporter, Settings, call, create_arguments, result_of
+from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, RunReporter, call, create_arguments, result_of
 from worker_svc.outcome import Outcome
 
 
@@ -16,10 +16,10 @@ class JsonSync(Creator):
     It has no limit of its own: the task's timeout is the only one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CreatorSettings) -> None:
         self._settings = settings
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """One call, from start to outcome; `processing` is reported when the process has started."""
 
         def on_line(line: str) -> None:

@@ -29,7 +29,7 @@ MAX_PROGRESS_MESSAGE = 1_000
 _LINE = re.compile(r"\s*progress\s*[:=]?\s*(\d{1,3})(?:\.\d*)?\s*%\s*(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """How far a run is; None and empty where the CLI does not say."""
 
     percent: int | None
@@ -37,7 +37,7 @@ class Progress(NamedTuple):
     message: str
 
 
-def of_line(line: str) -> Progress | None:
+def of_line(line: str) -> RunProgress | None:
     """The progress that one line of output tells, if it does. Lines above 8,000 characters do not."""
     if len(line) > MAX_LINE:
         return None
@@ -45,19 +45,19 @@ def of_line(line: str) -> Progress | None:
     if text.startswith("{"):
         return _of_json(text)
     found = _LINE.match(text)
-    return Progress(_percent(int(found[1])), found[2].strip()[:MAX_STEP], "") if found else None
+    return RunProgress(_percent(int(found[1])), found[2].strip()[:MAX_STEP], "") if found else None
 
 
-def of_document(document: Mapping[str, Any]) -> Progress | None:
+def of_document(document: Mapping[str, Any]) -> RunProgress | None:
     """The progress in a status document: a number, or an object with `percent`, `step` and `message`."""
     told = document.get("progress")
     source = told if isinstance(told, dict) else document
     percent = _percent(source.get("percent") if source is told else told)
     step, message = _text(source, "step", MAX_STEP), _text(source, "message", MAX_PROGRESS_MESSAGE)
-    return None if percent is None and not step and not message else Progress(percent, step, message)
+    return None if percent is None and not step and not message else RunProgress(percent, step, message)
 
 
-def _of_json(text: str) -> Progress | None:
+def _of_json(text: str) -> RunProgress | None:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

@@ -14,11 +14,11 @@ from typing import Any
 from worker_svc.creators import progress
 from worker_svc.creators.base import (
     Cli,
-    Completed,
+    CompletedCall,
     Creator,
+    CreatorSettings,
     Job,
-    Reporter,
-    Settings,
+    RunReporter,
     call,
     create_arguments,
     deferred_by,
@@ -27,9 +27,9 @@ from worker_svc.creators.base import (
 )
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason, failed, last_document
 
-STATUS_TRIES = 3
+MAX_STATUS_CALLS = 3
 """Calls of `status` in a row without an answer: one or two are tolerated."""
-FIRST_POLL = 1.0
+FIRST_POLL_INTERVAL = 1.0
 """Seconds until a first `status` (or less, where the poll interval is shorter): a quick CLI is not kept waiting."""
 
 _WAITING = frozenset({"pending", "submitted"})
@@ -40,12 +40,12 @@ _ENDED = frozenset({"completed", "failed", "cancelled"})
 class Reference(Creator):
     """The CLI of the old application, asynchronous."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CreatorSettings) -> None:
         self._settings = settings
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """Creates or adopts the run of `job`, watches it until it ends, and collects its result."""
-        return await _Run(job, cli, report, self._settings).outcome()
+        return await _ReferenceRun(job, cli, report, self._settings).outcome()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ class _Status:
 
 
 @dataclass(slots=True)
-class _Run:
+class _ReferenceRun:
     job: Job
     cli: Cli
-    report: Reporter
-    settings: Settings
+    report: RunReporter
+    settings: CreatorSettings
     started: bool = False
 
     async def outcome(self) -> Outcome:
@@ -90,8 +90,8 @@ class _Run:
     async def _created(self) -> _Status | Failed | Deferred:
         """The first status of a new run."""
         arguments = create_arguments(self.job, "async")
-        refused = failure(await call(self.cli, arguments, limit=self.settings.create_limit))
-        return refused or await self._next_status(FIRST_POLL)
+        refused = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
+        return refused or await self._next_status(FIRST_POLL_INTERVAL)
 
     async def _end_of_watch(self, status: _Status | Failed | Deferred) -> _Status | Failed | Deferred:
         """The status that the run ended with, or why it can no longer be watched."""
@@ -116,15 +116,15 @@ class _Run:
     async def _status(self) -> _Status | Failed | Deferred:
         """The status, or what was wrong with the last of three calls in a row."""
         status = await self._ask()
-        for _ in range(STATUS_TRIES - 1):
+        for _ in range(MAX_STATUS_CALLS - 1):
             if isinstance(status, _Status):
                 break
-            await self.report.pause(min(self.settings.poll_interval, FIRST_POLL))
+            await self.report.pause(min(self.settings.poll_interval, FIRST_POLL_INTERVAL))
             status = await self._ask()
         return status
 
     async def _ask(self) -> _Status | Failed | Deferred:
-        done = await call(self.cli, self._by_id("status"), limit=self.settings.status_limit)
+        done = await call(self.cli, self._by_id("status"), limit=self.settings.status_timeout)
         if isinstance(done, Failed):
             return done
         # A document counts whatever the exit status: some CLIs answer "failed" and exit with 1.
@@ -134,7 +134,7 @@ class _Run:
         done = await call(
             self.cli,
             self._by_id("result"),
-            limit=self.settings.result_limit,
+            limit=self.settings.result_timeout,
             max_output=self.settings.result_output,
         )
         return result_of(done, self.settings)
@@ -143,7 +143,7 @@ class _Run:
         return [command, f"--task-id={self.job.task_id}", "--json"]
 
 
-def _read_status(done: Completed) -> _Status | None:
+def _read_status(done: CompletedCall) -> _Status | None:
     document = last_document(done.stdout.decode("utf-8", "replace"))
     state = document.get("status") if document else None
     if document is None or not isinstance(state, str) or state not in _WAITING | _RUNNING | _ENDED:
@@ -151,7 +151,7 @@ def _read_status(done: Completed) -> _Status | None:
     return _Status(state, document, deferred_by(done))
 
 
-def _no_status(done: Completed) -> str:
+def _no_status(done: CompletedCall) -> str:
     begin = done.stdout[:100].decode("utf-8", "replace")
     return f"`status` printed no document with a known status; its output begins {begin!r}"
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from worker_svc.demo_creator import journal, misbehaviour, runs
 from worker_svc.demo_creator.arguments import USAGE, Request, UsageError, number, parse
-from worker_svc.demo_creator.runs import Run
+from worker_svc.demo_creator.runs import DemoRun
 
 VERSION = "contentgen-demo-creator 1.0.0 (an offline stand-in, no language model)"
 _SYNC_STEPS = 5
@@ -50,13 +50,13 @@ def _create(request: Request) -> int:
     return status
 
 
-def _asked_for(request: Request) -> tuple[Run, int]:
+def _asked_for(request: Request) -> tuple[DemoRun, int]:
     """The run, and which create of its task this is."""
     task_id = request.text("task-id")
     attempt = runs.count_create(task_id) if task_id else 1
     fail = request.text("demo-fail") if attempt <= request.number("demo-fail-times", attempt) else ""
     default_seconds = os.environ.get("CREATOR_DEMO_SECONDS") or "1.5"
-    run = Run(
+    run = DemoRun(
         task_id=task_id,
         topic=request.text("topic"),
         requirements=request.text("requirements"),
@@ -69,13 +69,13 @@ def _asked_for(request: Request) -> tuple[Run, int]:
     return run, attempt
 
 
-def _create_async(run: Run) -> int:
+def _create_async(run: DemoRun) -> int:
     runs.save(run)
     _print_json({"taskId": run.task_id, "status": "submitted"})
     return 0
 
 
-def _create_sync(run: Run) -> int:
+def _create_sync(run: DemoRun) -> int:
     for step in range(_SYNC_STEPS):
         _print("progress: {percent}% {step}".format_map(runs.progress(step / _SYNC_STEPS)))
         time.sleep(run.seconds / _SYNC_STEPS)
@@ -101,7 +101,7 @@ def _result(request: Request) -> int:
     return 0
 
 
-def _print_result(run: Run) -> None:
+def _print_result(run: DemoRun) -> None:
     # status and create come far more often than result, and do without the wording of articles
     from worker_svc.demo_creator.article import document
 

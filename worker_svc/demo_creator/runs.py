@@ -17,7 +17,7 @@ _STEPS = ("outline", "draft", "pictures", "review")
 
 
 @dataclass(frozen=True)
-class Run:
+class DemoRun:
     """One create, as it was asked for."""
 
     task_id: str
@@ -53,7 +53,7 @@ def progress(part: float) -> dict[str, object]:
     }
 
 
-def save(run: Run) -> None:
+def save(run: DemoRun) -> None:
     """Starts the run, in place of an earlier one of the task."""
     path = _path(run.task_id, "json")
     scratch = path.with_suffix(f".{os.getpid()}")
@@ -61,10 +61,10 @@ def save(run: Run) -> None:
     scratch.replace(path)
 
 
-def load(task_id: str) -> Run | None:
+def load(task_id: str) -> DemoRun | None:
     """The latest run of the task; None where there is none."""
     try:
-        return Run(**json.loads(_path(task_id, "json").read_text(encoding="ascii")))
+        return DemoRun(**json.loads(_path(task_id, "json").read_text(encoding="ascii")))
     except FileNotFoundError:
         return None
 

@@ -22,8 +22,8 @@ from worker_svc.guard.errors import GuardError, GuardLostError, SpawnError
 from worker_svc.guard.process.clock import now
 from worker_svc.guard.process.marks import kill_marked
 from worker_svc.guard.process.sweep import kill_below
-from worker_svc.guard.process.wire import Channel, Closed, Document
-from worker_svc.guard.watchdog import LOOK_INTERVAL, Watchdog, patience
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel
+from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
@@ -59,7 +59,7 @@ class Guard:
         why_lost: one line for the log, once it is lost.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel, owner: str, grace: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], channel: GuardChannel, owner: str, grace: float) -> None:
         self.pid = process.pid
         self.capabilities = ""
         self.on_deadline: Callable[[str], None] = lambda _: None
@@ -69,8 +69,8 @@ class Guard:
         self._channel = channel
         self._owner = owner
         self._grace = grace
-        self._vigil = Watchdog()
-        self._next_look: asyncio.TimerHandle | None = None
+        self._watchdog = Watchdog()
+        self._next_check: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
         self._closing = False
         self._numbers = 0
@@ -103,7 +103,7 @@ class Guard:
                 cwd="/",
                 start_new_session=True,
             )
-        return cls(process, Channel(ours), owner, grace)
+        return cls(process, GuardChannel(ours), owner, grace)
 
     async def connect(self) -> None:
         """Attach to the running event loop, and wait until the guard is ready.
@@ -132,9 +132,9 @@ class Guard:
             raise GuardError(f"run {run!r} is open already")
         self._send({"op": "open", "run": run, "deadline": deadline})
         self._runs[run] = None
-        self._vigil.opened(run, deadline, now())
-        if self._next_look is None:
-            self._look()
+        self._watchdog.opened(run, deadline, now())
+        if self._next_check is None:
+            self._check()
 
     def move_deadline(self, run: str, deadline: float) -> None:
         """The run's lease was renewed. A run that is ending, or over, ends all the same."""
@@ -143,7 +143,7 @@ class Guard:
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
         """The leases of many runs were renewed at once."""
         self._send({"op": "move", "deadlines": dict(deadlines)})
-        self._vigil.moved(deadlines)
+        self._watchdog.moved(deadlines)
 
     def set_grace(self, seconds: float) -> None:
         """Change the time between TERM and KILL: a short lease leaves less of it."""
@@ -204,7 +204,7 @@ class Guard:
         ending = self._runs[run]
         if ending is None:
             self._send({"op": "close", "run": run})
-            self._vigil.told_to_end(run)
+            self._watchdog.end_requested(run)
             ending = self._runs[run] = asyncio.get_running_loop().create_future()
         return await asyncio.shield(ending)
 
@@ -226,21 +226,21 @@ class Guard:
 
     # Whether it does what it is for
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Now and then, while a run is open."""
-        self._next_look = None
+        self._next_check = None
         if self._gone.is_set():
             return
         if self._overdue() is not None:
             self._catch_up()  # what this worker has not read yet is no silence of the guard's
             if (run := self._overdue()) is not None:
-                self._give_up(f"it had not ended run {run} {patience(self._grace):g} s after its deadline")
+                self._give_up(f"it had not ended run {run} {overdue_limit(self._grace):g} s after its deadline")
                 return
-        if self._vigil:
-            self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+        if self._watchdog:
+            self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL, self._check)
 
     def _overdue(self) -> str | None:
-        return self._vigil.overdue(now(), patience(self._grace))
+        return self._watchdog.overdue(now(), overdue_limit(self._grace))
 
     def _catch_up(self) -> None:
         said = select.poll()
@@ -326,7 +326,7 @@ class Guard:
             self._fail_spawn(event["child"], error)
             return
         run = event.get("run", "")
-        self._vigil.ended(run)
+        self._watchdog.ended(run)
         if (ending := self._runs.pop(run, None)) is not None:
             ending.set_exception(error)
 
@@ -341,7 +341,7 @@ class Guard:
             child.ended(Exit(event["code"], event["signal"], event["ended_by"]))
 
     def _on_ended(self, event: Document, _: list[int]) -> None:
-        self._vigil.ended(event["run"])
+        self._watchdog.ended(event["run"])
         if not event["asked"]:
             asyncio.get_running_loop().call_soon(self.on_deadline, event["run"])
             return

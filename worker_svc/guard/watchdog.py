@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LOOK_INTERVAL = 0.1
+CHECK_INTERVAL = 0.1
 """Seconds between two looks, while a run is open."""
-_MAX_GAP = 3 * LOOK_INTERVAL
+_MAX_GAP = 3 * CHECK_INTERVAL
 """Seconds between two looks that count at most: in the rest of a longer gap the worker stood still, too."""
 
 
-def patience(grace: float) -> float:
+def overdue_limit(grace: float) -> float:
     """Seconds that a guard gets past a deadline: its grace between TERM and KILL, and half of that again, 1 s at least.
 
     The grace is half of the time to stop, so what is left until the lease may run out is another half of the grace.
@@ -27,19 +27,19 @@ def patience(grace: float) -> float:
 
 
 @dataclass(slots=True)
-class _Run:
+class _WatchedRun:
     deadline: float
     waited: float = 0.0
     """Seconds past the deadline in which the worker was awake."""
-    told_to_end: bool = False
+    end_requested: bool = False
 
 
 class Watchdog:
     """The runs that the guard has still to end, and how long it is late."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, _Run] = {}
-        self._looked_at = 0.0
+        self._runs: dict[str, _WatchedRun] = {}
+        self._checked_at = 0.0
 
     def __bool__(self) -> bool:
         """Whether there is anything to look after."""
@@ -48,28 +48,28 @@ class Watchdog:
     def opened(self, run: str, deadline: float, at: float) -> None:
         """A run began, be it past its deadline."""
         if not self._runs:
-            self._looked_at = at
-        self._runs[run] = _Run(deadline)
+            self._checked_at = at
+        self._runs[run] = _WatchedRun(deadline)
 
     def moved(self, deadlines: Mapping[str, float]) -> None:
         """Runs were renewed. One that was told to end gets no more time by that: its lease may be renewed for ever."""
         for name, deadline in deadlines.items():
             run = self._runs.get(name)
-            if run is not None and not run.told_to_end:
+            if run is not None and not run.end_requested:
                 run.deadline, run.waited = deadline, 0.0
 
-    def told_to_end(self, run: str) -> None:
+    def end_requested(self, run: str) -> None:
         """The guard was asked to end a run."""
         if run in self._runs:
-            self._runs[run].told_to_end = True
+            self._runs[run].end_requested = True
 
     def ended(self, run: str) -> None:
         """Nothing of a run lives any more."""
         self._runs.pop(run, None)
 
-    def overdue(self, at: float, patience: float) -> str | None:
+    def overdue(self, at: float, limit: float) -> str | None:
         """A run that the guard should have ended `patience` seconds ago; None where there is none."""
-        gap, self._looked_at = min(at - self._looked_at, _MAX_GAP), at
+        gap, self._checked_at = min(at - self._checked_at, _MAX_GAP), at
         for run in self._runs.values():
             run.waited += max(0.0, min(gap, at - run.deadline))
-        return next((name for name, run in self._runs.items() if run.waited >= patience), None)
+        return next((name for name, run in self._runs.items() if run.waited >= limit), None)

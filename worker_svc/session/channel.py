@@ -32,14 +32,14 @@ class Dialer:
     @property
     def metadata(self) -> Sequence[tuple[str, str]]:
         """What a call carries."""
-        token = self._credentials.shown.token
+        token = self._credentials.current.token
         return (("authorization", f"Bearer {token}"),) if token else ()
 
     def dial(self, longest_pause: float) -> tuple[str, grpc.aio.Channel]:
         """The next address, and a channel of its own to it; gRPC itself pauses for `longest_pause` s at most."""
         target = next(self._targets)
         options = channel_options(longest_pause)
-        tls = self._credentials.shown.tls
+        tls = self._credentials.current.tls
         if tls is None:
             return target, grpc.aio.insecure_channel(target, options)
         credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)

@@ -43,35 +43,35 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Built:
+class _SentHeartbeat:
     at: float
     named: Collection[str]
 
 
-class StateLog:
+class HeartbeatLog:
     """When each state of one stream was built and which leases it named, for as long as that can matter."""
 
     def __init__(self, lease_ttl: float) -> None:
         self._lease_ttl = lease_ttl
-        self._states: dict[int, _Built] = {}
+        self._heartbeats: dict[int, _SentHeartbeat] = {}
         self._newest = 0
-        self._newest_answered = 0
+        self._newest_acknowledged = 0
 
     @property
-    def awaits_answer(self) -> bool:
+    def awaits_ack(self) -> bool:
         """Whether the newest state is not acknowledged yet. Older ones may be passed over for it."""
-        return self._newest_answered < self._newest
+        return self._newest_acknowledged < self._newest
 
     def built(self, number: int, named: Collection[str], now: float) -> None:
         """State `number` is about to be sent. Those that give no time any more are forgotten."""
-        for old in [n for n, state in self._states.items() if deadline(state.at, self._lease_ttl) <= now]:
-            del self._states[old]
-        self._states[number] = _Built(now, named)
+        for old in [n for n, state in self._heartbeats.items() if deadline(state.at, self._lease_ttl) <= now]:
+            del self._heartbeats[old]
+        self._heartbeats[number] = _SentHeartbeat(now, named)
         self._newest = number
 
-    def granted(self, heartbeat_number: int) -> float | None:
+    def grant_deadline(self, heartbeat_number: int) -> float | None:
         """The deadline of leases that were claimed on that state; None where it is too old to give any time."""
-        state = self._states.get(heartbeat_number)
+        state = self._heartbeats.get(heartbeat_number)
         return None if state is None else deadline(state.at, self._lease_ttl)
 
     def acknowledged(self, number: int, not_renewed: Iterable[str]) -> Renewal | None:
@@ -79,11 +79,11 @@ class StateLog:
 
         None where that state is too old to renew anything, or was never sent.
         """
-        self._newest_answered = max(self._newest_answered, number)
-        state = self._states.get(number)
+        self._newest_acknowledged = max(self._newest_acknowledged, number)
+        state = self._heartbeats.get(number)
         if state is None:
             return None
         lost = frozenset(not_renewed)
         renewed = [lease_id for lease_id in state.named if lease_id not in lost]
-        self._states[number] = _Built(state.at, ())  # its time may still be asked for by an assignment
+        self._heartbeats[number] = _SentHeartbeat(state.at, ())  # its time may still be asked for by an assignment
         return Renewal(deadline(state.at, self._lease_ttl), renewed)

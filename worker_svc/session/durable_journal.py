@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from worker_svc.folder import StartedMarks
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease
-from worker_svc.session.outbox import Update
+from worker_svc.session.outbox import PendingUpdate
 from worker_svc.spool import Entry, Spool
 
 RETRY_INTERVAL = 2.0
@@ -43,16 +43,16 @@ class DurableJournal:
         return self._retrying is None
 
     @property
-    def all_kept(self) -> bool:
+    def all_written(self) -> bool:
         """Whether no ending waits in memory for a disk that refused it."""
         return not self._unwritten
 
     @property
-    def kept(self) -> list[str]:
+    def spooled(self) -> list[str]:
         """The leases whose endings are on disk and not acknowledged, oldest first."""
-        return self._spool.kept
+        return self._spool.lease_ids
 
-    def recover(self) -> list[Update]:
+    def recover(self) -> list[PendingUpdate]:
         """The endings that an earlier process left; blocking, once. What can't be read is logged, and set aside."""
         updates = []
         for entry in self._spool.recover(lambda text: _log.error(text, action="spool.unreadable")):
@@ -70,7 +70,7 @@ class DurableJournal:
         """Leases whose CLI an earlier process had started, and that left nothing."""
         return sorted(self._marks.left)
 
-    def lost_is_told(self, lease_ids: list[str]) -> None:
+    def forget_lost(self, lease_ids: list[str]) -> None:
         """The scheduler knows of them."""
         for lease_id in lease_ids:
             self._marks.clear(lease_id)
@@ -87,7 +87,7 @@ class DurableJournal:
         """Nothing of the lease's run lives, and its ending, if it has one, is kept."""
         self._marks.clear(lease.lease_id)
 
-    async def keep(self, lease: Lease, ending: Update) -> None:
+    async def keep(self, lease: Lease, ending: PendingUpdate) -> None:
         """Returns once the ending is on disk, or the disk has refused it: then it is kept in memory, and says so."""
         entry = Entry(ending.lease_id, wire.encode(ending))
         try:

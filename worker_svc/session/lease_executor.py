@@ -13,26 +13,26 @@ from typing import Protocol
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.creators.base import Job, Reporter
+from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import GuardLostError, now
 from worker_svc.outcome import Outcome, Reason, failed
-from worker_svc.runner import CannotRunError, Run, RunExpiredError
+from worker_svc.runner import CannotRunError, CliRun, RunExpiredError
 from worker_svc.session import wire
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.leases import Lease, LeaseBook, Stop
-from worker_svc.session.outbox import Update
+from worker_svc.session.leases import Lease, LeaseBook, StopReason
+from worker_svc.session.outbox import PendingUpdate
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class Runs(Protocol):
+class TaskRunner(Protocol):
     """What carries out a task; `runner.Runner` is it."""
 
-    def open(self, name: str, deadline: float) -> AbstractAsyncContextManager[Run]:
+    def open(self, name: str, deadline: float) -> AbstractAsyncContextManager[CliRun]:
         """A run, guarded until `deadline`; on leaving, nothing of it lives."""
         ...
 
-    async def execute(self, run: Run, job: Job, report: Reporter) -> Outcome:
+    async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome:
         """One attempt at `job`."""
         ...
 
@@ -55,26 +55,26 @@ class LeaseExecutor:
     def __init__(
         self,
         book: LeaseBook,
-        runs: Runs,
+        runs: TaskRunner,
         keeper: DurableJournal,
-        report_on: Callable[[Lease], Reporter],
+        report_on: Callable[[Lease], RunReporter],
         ran: Callable[[Lease, Outcome, float], None],
     ) -> None:
         """`ran` is told what each run came to that was not stopped, and how many seconds it took."""
         self._book = book
         self._runs = runs
-        self._keeper = keeper
+        self._journal = keeper
         self._report_on = report_on
         self._ran = ran
 
-    async def carry(self, lease: Lease, job: Job) -> Update:
+    async def execute(self, lease: Lease, job: Job) -> PendingUpdate:
         """The update that ends an accepted lease, once nothing of its run lives.
 
         Cancelling it is how a lease is stopped; `lease.stop` says why, and is set before.
         """
         ending, started = None, False
         try:
-            await self._keeper.mark(lease)
+            await self._journal.mark(lease)
             async with self._runs.open(lease.lease_id, lease.deadline) as run:
                 began = now()
                 outcome = await self._outcome(lease, run, job)
@@ -83,16 +83,16 @@ class LeaseExecutor:
                     self._book.settle(lease)
                     self._ran(lease, outcome, now() - began)
                     ending = wire.ending_of(lease, outcome)
-                    await self._keeper.keep(lease, ending)
+                    await self._journal.keep(lease, ending)
         except asyncio.CancelledError:  # before its run was open
             if lease.stop is None:
                 raise
         except OSError as error:
             self._refuse(lease, error)
-        self._keeper.unmark(lease)
-        return ending or wire.ending_of_stop(lease, lease.stop or Stop.REFUSED, started=started)
+        self._journal.unmark(lease)
+        return ending or wire.ending_of_stop(lease, lease.stop or StopReason.REFUSED, started=started)
 
-    async def _outcome(self, lease: Lease, run: Run, job: Job) -> Outcome | None:
+    async def _outcome(self, lease: Lease, run: CliRun, job: Job) -> Outcome | None:
         """What the run came to; None where it was stopped: then `lease.stop` says why, and nothing stops it again."""
         try:
             return await self._runs.execute(run, job, self._report_on(lease))
@@ -100,7 +100,7 @@ class LeaseExecutor:
             if lease.stop is None:
                 raise
         except RunExpiredError:
-            self._book.stop(lease, Stop.EXPIRED)
+            self._book.stop(lease, StopReason.EXPIRED)
         except CannotRunError as error:
             self._refuse(lease, error)
         except GuardLostError:
@@ -117,4 +117,4 @@ class LeaseExecutor:
             error=str(error),
             **lease.log_keys,
         )
-        self._book.stop(lease, Stop.REFUSED)
+        self._book.stop(lease, StopReason.REFUSED)

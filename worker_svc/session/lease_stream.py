@@ -18,7 +18,7 @@ from worker_svc.session import wire
 from worker_svc.session.outbound_policy import OutboundPolicy
 from worker_svc.session.worker import Worker
 
-MAX_SILENCE = 30.0
+MIN_SILENCE_TIMEOUT = 30.0
 """Seconds without a word from the scheduler, or three heartbeat intervals if that is longer: then a stream counts as
 dead, whatever gRPC thinks of it. A replica that hangs is left in time to reach another."""
 
@@ -31,7 +31,7 @@ class StreamEndedError(Exception):
     """The stream is over; the text says why."""
 
 
-class SentAwayError(StreamEndedError):
+class ReconnectRequestedError(StreamEndedError):
     """The scheduler wants another one dialled."""
 
 
@@ -59,16 +59,16 @@ class LeaseStream:
     ) -> None:
         self._call = call
         self._worker = worker
-        self._speaker = speaker
-        self._heed = heed
-        self.heard_at = now()
+        self._policy = speaker
+        self._apply_desired_state = heed
+        self.last_received_at = now()
         """When the scheduler said its last word."""
 
     async def run(self, wake: asyncio.Event, heartbeat_interval: float) -> None:
         """Runs until the stream ends: raises StreamEndedError or AioRpcError."""
         tasks = [
-            asyncio.create_task(self._listen()),
-            asyncio.create_task(self._speak(wake, max(MAX_SILENCE, 3 * heartbeat_interval))),
+            asyncio.create_task(self._read_messages()),
+            asyncio.create_task(self._write_messages(wake, max(MIN_SILENCE_TIMEOUT, 3 * heartbeat_interval))),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -81,31 +81,31 @@ class LeaseStream:
             if isinstance(end, Exception):
                 raise end
 
-    async def _listen(self) -> None:
+    async def _read_messages(self) -> None:
         while True:
             message = await read(self._call)
-            self.heard_at = now()
-            self._hear(message)
+            self.last_received_at = now()
+            self._handle(message)
 
-    async def _speak(self, wake: asyncio.Event, longest_silence: float) -> None:
+    async def _write_messages(self, wake: asyncio.Event, longest_silence: float) -> None:
         loop = asyncio.get_running_loop()
         while True:
             wake.clear()
             at = now()
-            while (message := self._speaker.next(at)) is not None:
+            while (message := self._policy.next_message(at)) is not None:
                 await write(self._call, message)
                 # A write that waits is no silence of the scheduler's: what it waits for is that it reads.
                 took, at = now() - at, now()
-                self.heard_at = min(self.heard_at + took, at)
-            if at - self.heard_at > longest_silence:
+                self.last_received_at = min(self.last_received_at + took, at)
+            if at - self.last_received_at > longest_silence:
                 raise StreamEndedError(f"the scheduler was silent for {longest_silence:g} s")
-            timer = loop.call_later(max(0.0, self._speaker.wake_at(at) - now()), wake.set)
+            timer = loop.call_later(max(0.0, self._policy.wake_at(at) - now()), wake.set)
             try:
                 await wake.wait()
             finally:
                 timer.cancel()
 
-    def _hear(self, message: pb.LeaseResponse) -> None:
+    def _handle(self, message: pb.LeaseResponse) -> None:
         match message.WhichOneof("message"):
             case "assignment":
                 self._assigned(message.assignment)
@@ -116,28 +116,28 @@ class LeaseStream:
             case "drain":
                 self._worker.drain()
             case "resize":
-                self._heed(pb.DesiredState(slots=message.resize.slots))
+                self._apply_desired_state(pb.DesiredState(slots=message.resize.slots))
             case "poll_now":
                 self._worker.poll_now(message.poll_now.poll_id)
             case "part_received":
-                self._speaker.received(message.part_received.report_number, now())
+                self._policy.received(message.part_received.report_number, now())
                 self._worker.on_change()  # for the next one
             case "reconnect":
-                raise SentAwayError("the scheduler asks to dial another replica")
+                raise ReconnectRequestedError("the scheduler asks to dial another replica")
             case unknown:  # a newer scheduler may say more
                 _log.debug("a message that this worker does not know", action="stream.unknown", message=unknown)
 
     def _assigned(self, assignment: pb.Assignment) -> None:
-        deadline = self._speaker.assigned(assignment.number, len(assignment.leases), assignment.heartbeat_number)
+        deadline = self._policy.assigned(assignment.number, len(assignment.leases), assignment.heartbeat_number)
         self._worker.assigned(assignment.leases, deadline)
 
     def _acknowledged(self, ack: pb.Acknowledgement) -> None:
         if ack.heartbeat_number:
-            renewal = self._speaker.acknowledged(ack.heartbeat_number, [*ack.not_renewed_leases, *ack.skipped_leases])
+            renewal = self._policy.acknowledged(ack.heartbeat_number, [*ack.not_renewed_leases, *ack.skipped_leases])
             if renewal is not None:
                 self._worker.renewed(renewal)
             self._worker.revoked(ack.not_renewed_leases, "LEASE_LOST")
-            self._heed(ack.desired_state)
+            self._apply_desired_state(ack.desired_state)
             self._worker.on_change()  # the next state may have waited for this answer
         if ack.report_number:
-            self._worker.reported(ack.report_number, wire.answers(ack.results))
+            self._worker.reported(ack.report_number, wire.update_acks(ack.results))

@@ -25,7 +25,7 @@ class Stage(IntEnum):
     FINISHED = 4
 
 
-class Stop(Enum):
+class StopReason(Enum):
     """Why a lease is not carried to its own end. The first reason stays."""
 
     EXPIRED = auto()
@@ -44,7 +44,7 @@ class Stop(Enum):
     """This worker's CLI is broken, as far as its last runs show."""
 
 
-class Act(Enum):
+class StopAction(Enum):
     """What stopping a lease asks for."""
 
     NOTHING = auto()
@@ -69,7 +69,7 @@ class Lease:
     """Past it nothing of this lease may run; moved by acknowledged states only."""
     stage: Stage = Stage.QUEUED
     accepted_at: float = inf
-    stop: Stop | None = None
+    stop: StopReason | None = None
     account_id: int = 0
     failed_elsewhere: bool = False
     """Its task's attempt before this one failed on another worker."""
@@ -109,7 +109,7 @@ class LeaseBook:
         """Takes a lease that was assigned; False where it is held already (it was sent twice)."""
         return self._leases.setdefault(lease.lease_id, lease) is lease
 
-    def accept(self, lease: Lease, now: float) -> Stop | None:
+    def accept(self, lease: Lease, now: float) -> StopReason | None:
         """Takes a queued lease into a slot, or says why it may not start any more."""
         if (too_late := _too_late(lease, now)) is not None:
             return too_late
@@ -127,14 +127,14 @@ class LeaseBook:
         """Its ending is known. From here on nothing stops it, and no deadline holds: it is kept until acknowledged."""
         lease.stage, lease.deadline = Stage.FINISHED, inf
 
-    def stop(self, lease: Lease, why: Stop) -> Act:
+    def stop(self, lease: Lease, why: StopReason) -> StopAction:
         """Ends a lease before its time. A settled one stays: its result is sent, and judged there."""
         if lease.stage is Stage.FINISHED or lease.stop is not None:
-            return Act.NOTHING
+            return StopAction.NOTHING
         lease.stop = why
-        return Act.END if lease.stage is Stage.QUEUED else Act.STOP_RUN
+        return StopAction.END if lease.stage is Stage.QUEUED else StopAction.STOP_RUN
 
-    def revoke(self, lease: Lease, now: float) -> Act:
+    def revoke(self, lease: Lease, now: float) -> StopAction:
         """The scheduler says that a lease is not this worker's any more.
 
         Past its deadline a run is the guard's to judge, as in `due`: a worker that was frozen may hear that its lease
@@ -142,8 +142,8 @@ class LeaseBook:
         else was granted the task.
         """
         if lease.stage is not Stage.QUEUED and now >= lease.deadline:
-            return Act.NOTHING
-        return self.stop(lease, Stop.REVOKED)
+            return StopAction.NOTHING
+        return self.stop(lease, StopReason.REVOKED)
 
     def forget(self, lease_id: str) -> Lease | None:
         """The update that ended it is acknowledged."""
@@ -161,7 +161,7 @@ class LeaseBook:
                 moved.append(lease)
         return moved
 
-    def due(self, now: float) -> list[tuple[Lease, Stop]]:
+    def due(self, now: float) -> list[tuple[Lease, StopReason]]:
         """The leases whose time is over at `now`, and which time that was.
 
         The deadline of a run is the guard's to judge: it alone knows whether the CLI had ended by then, and a worker
@@ -171,17 +171,17 @@ class LeaseBook:
         return [(lease, why) for lease, why in found if why is not None]
 
 
-def _overdue(lease: Lease, now: float) -> Stop | None:
+def _overdue(lease: Lease, now: float) -> StopReason | None:
     if lease.stage is Stage.FINISHED:
         return None
     if lease.stage is Stage.QUEUED:
         return _too_late(lease, now)
     ends_at = lease.accepted_at + lease.timeout
-    return Stop.TASK_TIMEOUT if ends_at <= now and ends_at < lease.deadline else None
+    return StopReason.TASK_TIMEOUT if ends_at <= now and ends_at < lease.deadline else None
 
 
-def _too_late(lease: Lease, now: float) -> Stop | None:
+def _too_late(lease: Lease, now: float) -> StopReason | None:
     """Why a lease that waits ahead of a slot may not start any more."""
     if now >= lease.deadline:
-        return Stop.EXPIRED
-    return Stop.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None
+        return StopReason.EXPIRED
+    return StopReason.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Sequence
 
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.session import wire
-from worker_svc.session.deadlines import Renewal, StateLog
-from worker_svc.session.outbox import Update
-from worker_svc.session.parts import Parts
+from worker_svc.session.deadlines import HeartbeatLog, Renewal
+from worker_svc.session.outbox import PendingUpdate
+from worker_svc.session.parts import ReportParts
 from worker_svc.session.worker import Worker
 
-STATES_TO_QUIESCE = 2
+HEARTBEATS_TO_QUIESCE = 2
 """States without free slots to have acknowledged before a draining worker may go: a claim that began before the first
 was committed has been sent by the time the second is."""
-REPORTS_AT_ONCE = 2
+MAX_UNPACED_REPORTS = 2
 """Reports under way without a pause between them. What ends meanwhile gathers, so that batches grow with load."""
-REPORT_PAUSE = 0.1
+REPORT_INTERVAL = 0.1
 """Seconds between reports above that: acknowledgements that are slow, or don't come, hold nothing back for long."""
 
 
@@ -39,94 +39,94 @@ class OutboundPolicy:
         self._worker = worker
         self._takes_deferrals = accepts_deferrals
         self._takes_parts = accepts_report_parts
-        self._parts = Parts(heartbeat_interval)
-        self._states = StateLog(lease_ttl)
+        self._parts = ReportParts(heartbeat_interval)
+        self._heartbeats = HeartbeatLog(lease_ttl)
         self._heartbeat_interval = heartbeat_interval
-        self._state_due_at = at
-        self._reported_at = at - REPORT_PAUSE
-        self._state_number = 0
+        self._heartbeat_due_at = at
+        self._reported_at = at - REPORT_INTERVAL
+        self._heartbeat_number = 0
         self._report_number = 0
         self._last_assignment = 0
         self._answered_poll = ""  # all that came of it is said
-        self._stated_poll = ""
-        self._known_free = 0
-        self._stated_for_large = False
+        self._sent_poll = ""
+        self._known_free_slots = 0
+        self._heartbeat_precedes_large = False
         self._sends_large = False  # what is sent in parts, if anything, is large
-        self._told_draining = False
-        self._told_refusing = False
-        self._last_open_state = 0
-        self._states_to_quiesce = STATES_TO_QUIESCE
+        self._draining_sent = False
+        self._refusal_sent = False
+        self._last_open_heartbeat = 0
+        self._heartbeats_to_quiesce = HEARTBEATS_TO_QUIESCE
 
-    def next(self, at: float) -> pb.LeaseRequest | None:
+    def next_message(self, at: float) -> pb.LeaseRequest | None:
         """The next message; None where there is nothing to say now."""
         self._note_answered_poll()
-        if self._worker.draining and not self._told_draining:
-            self._told_draining = True
-            self._last_open_state = self._state_number
+        if self._worker.draining and not self._draining_sent:
+            self._draining_sent = True
+            self._last_open_heartbeat = self._heartbeat_number
             return wire.draining()
-        if self._worker.refuses and not self._told_refusing:
-            self._told_refusing = True
-            return self._state(at)
-        self._told_refusing = self._told_refusing and self._worker.refuses
-        if self._answered_poll != self._stated_poll:
-            return self._state(at)
+        if self._worker.refuses and not self._refusal_sent:
+            self._refusal_sent = True
+            return self._heartbeat(at)
+        self._refusal_sent = self._refusal_sent and self._worker.refuses
+        if self._answered_poll != self._sent_poll:
+            return self._heartbeat(at)
         if (part := self._parts.next(at)) is not None:
             return wire.part(*part)
         if self._report_is_due(at) and (report := self._report(at)) is not None:
             return report
-        return self._state(at) if self._state_is_due(at) else None
+        return self._heartbeat(at) if self._heartbeat_is_due(at) else None
 
     def wake_at(self, at: float) -> float:
         """When to ask again for the next message, if nothing happens before; at `at` there was none.
 
         What is past by then waits for an answer, not for its time.
         """
-        paced = self._reported_at + REPORT_PAUSE if self._worker.outbox else self._state_due_at
-        times = (self._state_due_at, paced, self._worker.outbox.alone_due_at())
+        paced = self._reported_at + REPORT_INTERVAL if self._worker.outbox else self._heartbeat_due_at
+        times = (self._heartbeat_due_at, paced, self._worker.outbox.alone_due_at())
         return min(time for time in times if time > at)
 
     def assigned(self, number: int, leases: int, heartbeat_number: int) -> float | None:
         """An assignment was read; the deadline of its leases, None where it comes too late."""
         self._last_assignment = number
-        self._known_free = max(0, self._known_free - leases)
-        return self._states.granted(heartbeat_number)
+        self._known_free_slots = max(0, self._known_free_slots - leases)
+        return self._heartbeats.grant_deadline(heartbeat_number)
 
     def acknowledged(self, heartbeat_number: int, not_renewed: Iterable[str]) -> Renewal | None:
         """A state is committed."""
-        if self._told_draining and heartbeat_number > self._last_open_state:
-            self._states_to_quiesce -= 1
-            if self._states_to_quiesce == 0:
+        if self._draining_sent and heartbeat_number > self._last_open_heartbeat:
+            self._heartbeats_to_quiesce -= 1
+            if self._heartbeats_to_quiesce == 0:
                 self._worker.quiesced.set()
-        return self._states.acknowledged(heartbeat_number, not_renewed)
+        return self._heartbeats.acknowledged(heartbeat_number, not_renewed)
 
     def received(self, report_number: int, at: float) -> None:
         """A part of a report is there."""
         self._parts.received(report_number, at)
 
     def _report_is_due(self, at: float) -> bool:
-        return self._worker.outbox.under_way < REPORTS_AT_ONCE or at >= self._reported_at + REPORT_PAUSE
+        return self._worker.outbox.reports_in_flight < MAX_UNPACED_REPORTS or at >= self._reported_at + REPORT_INTERVAL
 
-    def _state_is_due(self, at: float) -> bool:
-        if at >= self._state_due_at:
+    def _heartbeat_is_due(self, at: float) -> bool:
+        if at >= self._heartbeat_due_at:
             return True
-        if self._told_draining and self._states_to_quiesce > 0:
-            return not self._states.awaits_answer
+        if self._draining_sent and self._heartbeats_to_quiesce > 0:
+            return not self._heartbeats.awaits_ack
         if self._worker.closed or self._large_waits(at):
-            return self._known_free > 0
-        return not self._states.awaits_answer and self._worker.worth_stating(self._known_free)
+            return self._known_free_slots > 0
+        return not self._heartbeats.awaits_ack and self._worker.warrants_heartbeat(self._known_free_slots)
 
-    def _state(self, at: float) -> pb.LeaseRequest:
-        self._state_number += 1
-        self._stated_for_large = True
+    def _heartbeat(self, at: float) -> pb.LeaseRequest:
+        self._heartbeat_number += 1
+        self._heartbeat_precedes_large = True
         # A large result waits behind this state. Had its lease run out, its task would be granted anew before it comes.
-        self._known_free = 0 if self._large_waits(at) else self._worker.free_slots()
-        self._state_due_at = at + self._heartbeat_interval
+        self._known_free_slots = 0 if self._large_waits(at) else self._worker.free_slots()
+        self._heartbeat_due_at = at + self._heartbeat_interval
         held = list(self._worker.book)
-        self._states.built(self._state_number, [lease.lease_id for lease in held], at)
-        self._stated_poll = self._answered_poll
-        return wire.state(
-            self._state_number,
-            self._known_free,
+        self._heartbeats.built(self._heartbeat_number, [lease.lease_id for lease in held], at)
+        self._sent_poll = self._answered_poll
+        return wire.heartbeat(
+            self._heartbeat_number,
+            self._known_free_slots,
             held,
             last_assignment=self._last_assignment,
             last_poll_id=self._answered_poll,
@@ -142,22 +142,22 @@ class OutboundPolicy:
         outbox, number = self._worker.outbox, self._report_number + 1
         if self._parts.busy:
             return self._sent(number, outbox.take(number, self._parts.size), at)
-        large = outbox.alone(at)
-        if (large is None or outbox.ends_under(large)) and (taken := outbox.take(number)):
+        large = outbox.next_alone(at)
+        if (large is None or outbox.stream_ends(large)) and (taken := outbox.take(number)):
             self._sends_large = False
             return self._sent(number, taken, at)
         if large is None:
             return None
-        if not self._stated_for_large:
-            return self._state(at)
+        if not self._heartbeat_precedes_large:
+            return self._heartbeat(at)
         self._sends_large = True
         return self._sent(number, outbox.take_alone(number, large), at)
 
-    def _sent(self, number: int, taken: Sequence[Update], at: float) -> pb.LeaseRequest | None:
+    def _sent(self, number: int, taken: Sequence[PendingUpdate], at: float) -> pb.LeaseRequest | None:
         """Report `number`, or its first part; None where nothing was taken."""
         if not taken:
             return None
-        self._report_number, self._reported_at, self._stated_for_large = number, at, False
+        self._report_number, self._reported_at, self._heartbeat_precedes_large = number, at, False
         message = wire.report(number, taken, accepts_deferrals=self._takes_deferrals)
         if self._takes_parts and sum(update.size for update in taken) > self._parts.size:
             self._parts.begin(number, message.report.SerializeToString())
@@ -169,7 +169,7 @@ class OutboundPolicy:
 
     def _large_waits(self, at: float) -> bool:
         """Whether a large update is to be sent, or is not sent whole."""
-        return (self._parts.busy and self._sends_large) or self._worker.outbox.alone(at) is not None
+        return (self._parts.busy and self._sends_large) or self._worker.outbox.next_alone(at) is not None
 
     def _note_answered_poll(self) -> None:
         """A poll's answer is stated behind what the CLIs said to it: the state that names it is committed after that.

@@ -15,17 +15,17 @@ from typing import Any
 MAX_REPORT_BYTES = 3 * 1024 * 1024
 """Bytes of a report of several updates: gRPC's own bound is 4 MiB."""
 MAX_REPORT_UPDATES = 1_000
-LARGE = 256 * 1024
+MIN_LARGE_UPDATE = 256 * 1024
 """Bytes from which an update goes alone, with a state ahead of it: a heartbeat must not wait behind a long write."""
-SUSPECT = 16 * 1024
+MIN_SUSPECT_UPDATE = 16 * 1024
 """Bytes from which an update may be what its stream ended by."""
-STUCK_AFTER = 3
+MAX_STREAM_ENDS = 3
 """Streams that end under one update before it is tried only now and then."""
-FIRST_PAUSE, MAX_PAUSE = 30.0, 300.0
+MIN_STUCK_PAUSE, MAX_STUCK_PAUSE = 30.0, 300.0
 """Seconds between two tries of an update that is stuck: each ends the stream. They double."""
 
 
-class Kind(IntEnum):
+class UpdateKind(IntEnum):
     """What an update is, as far as it matters for what may be left out."""
 
     ACCEPTED = 1
@@ -39,31 +39,31 @@ class Kind(IntEnum):
     @property
     def ends(self) -> bool:
         """Whether it ends its lease."""
-        return self >= Kind.COMPLETED
+        return self >= UpdateKind.COMPLETED
 
 
 _IMPLIED = {
-    Kind.COMPLETED: (Kind.ACCEPTED, Kind.PROCESSING, Kind.PROGRESS),
-    Kind.FAILED: (Kind.ACCEPTED, Kind.PROGRESS),
-    Kind.RELEASED: (Kind.ACCEPTED, Kind.PROGRESS),
-    Kind.DEFERRED: (Kind.ACCEPTED, Kind.PROGRESS),
+    UpdateKind.COMPLETED: (UpdateKind.ACCEPTED, UpdateKind.PROCESSING, UpdateKind.PROGRESS),
+    UpdateKind.FAILED: (UpdateKind.ACCEPTED, UpdateKind.PROGRESS),
+    UpdateKind.RELEASED: (UpdateKind.ACCEPTED, UpdateKind.PROGRESS),
+    UpdateKind.DEFERRED: (UpdateKind.ACCEPTED, UpdateKind.PROGRESS),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class PendingUpdate:
     """One update of one lease."""
 
     lease_id: str
     attempt: int
-    kind: Kind
+    kind: UpdateKind
     size: int
     """Bytes that it takes in a report."""
     message: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UpdateAck:
     """What the scheduler said to one update; `outcome` is the contract's number."""
 
     lease_id: str
@@ -71,7 +71,7 @@ class Answer:
     outcome: int
 
 
-_Key = tuple[str, Kind]
+_Key = tuple[str, UpdateKind]
 
 
 class Outbox:
@@ -82,10 +82,10 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[_Key, Update] = {}
-        self._alone: dict[_Key, Update] = {}
-        self._sent: dict[int, Sequence[Update]] = {}
-        self._unanswered: list[Update] = []
+        self._waiting: dict[_Key, PendingUpdate] = {}
+        self._alone: dict[_Key, PendingUpdate] = {}
+        self._sent: dict[int, Sequence[PendingUpdate]] = {}
+        self._unanswered: list[PendingUpdate] = []
         self._ends: dict[_Key, int] = {}  # streams that ended under an update
         self._due: dict[_Key, float] = {}  # when an update that is stuck is tried again
 
@@ -94,34 +94,34 @@ class Outbox:
         return bool(self._waiting) or len(self._alone) > sum(key in self._due for key in self._alone)
 
     @property
-    def under_way(self) -> int:
+    def reports_in_flight(self) -> int:
         """Reports that are sent and not acknowledged."""
         return len(self._sent)
 
     @property
-    def stuck(self) -> Sequence[Update]:
+    def stuck(self) -> Sequence[PendingUpdate]:
         """The updates that get through on no stream, the largest first."""
         if not self._due:
             return []
         kept = (update for update in chain(self._alone.values(), *self._sent.values()) if _key(update) in self._due)
         return sorted(kept, key=lambda update: -update.size)
 
-    def ends_under(self, update: Update) -> int:
+    def stream_ends(self, update: PendingUpdate) -> int:
         """How many streams have ended while it was under way."""
         return self._ends.get(_key(update), 0)
 
-    def add(self, update: Update) -> None:
+    def add(self, update: PendingUpdate) -> None:
         """Puts an update behind the others. It replaces what it makes needless and was not sent: an older progress,
         and whatever its lease's ending implies.
         """
         for kind in _IMPLIED.get(update.kind, ()):
             self._waiting.pop((update.lease_id, kind), None)
-        goes_alone = update.size >= LARGE or _key(update) in self._ends
+        goes_alone = update.size >= MIN_LARGE_UPDATE or _key(update) in self._ends
         (self._alone if goes_alone else self._waiting)[_key(update)] = update
 
-    def take(self, report_number: int, most: int = MAX_REPORT_BYTES) -> Sequence[Update]:
+    def take(self, report_number: int, most: int = MAX_REPORT_BYTES) -> Sequence[PendingUpdate]:
         """What report `report_number` holds: all that waits and fits `most` bytes; nothing where none does."""
-        taken: list[Update] = []
+        taken: list[PendingUpdate] = []
         size = 0
         for update in self._waiting.values():
             if size + update.size <= most:
@@ -135,25 +135,25 @@ class Outbox:
             self._sent[report_number] = taken
         return taken
 
-    def alone(self, at: float) -> Update | None:
+    def next_alone(self, at: float) -> PendingUpdate | None:
         """The next update that goes alone: those first under which the fewest streams ended. None while one is
         under way, or none is due.
         """
         if any(self._goes_alone(sent) for sent in self._sent.values()):
             return None
         due = (update for key, update in self._alone.items() if self._due.get(key, at) <= at)
-        return min(due, key=self.ends_under, default=None)
+        return min(due, key=self.stream_ends, default=None)
 
     def alone_due_at(self) -> float:
         """When the next one of those that are stuck is to be tried."""
         return min((self._due[key] for key in self._alone if key in self._due), default=inf)
 
-    def take_alone(self, report_number: int, update: Update) -> Sequence[Update]:
+    def take_alone(self, report_number: int, update: PendingUpdate) -> Sequence[PendingUpdate]:
         """Report `report_number` holds only this one."""
         self._sent[report_number] = [self._alone.pop(_key(update))]
         return self._sent[report_number]
 
-    def acknowledged(self, report_number: int, answers: Iterable[Answer]) -> list[tuple[Update, int]]:
+    def acknowledged(self, report_number: int, answers: Iterable[UpdateAck]) -> list[tuple[PendingUpdate, int]]:
         """The updates of a report that were answered, each with its outcome. One without waits for the next stream."""
         settled = []
         for update, answer in zip_longest(self._sent.pop(report_number, ()), answers):
@@ -167,15 +167,15 @@ class Outbox:
                 self._unanswered.append(update)
         return settled
 
-    def stream_ended(self, at: float) -> list[Update]:
+    def stream_ended(self, at: float) -> list[PendingUpdate]:
         """A stream ended, perhaps by what was under way; returns what is stuck by that."""
         stuck = []
         for update in chain.from_iterable(self._sent.values()):
-            if update.size < SUSPECT:
+            if update.size < MIN_SUSPECT_UPDATE:
                 continue
-            ends = self._ends[_key(update)] = self.ends_under(update) + 1
-            if ends >= STUCK_AFTER:
-                self._due[_key(update)] = at + min(FIRST_PAUSE * 2 ** (ends - STUCK_AFTER), MAX_PAUSE)
+            ends = self._ends[_key(update)] = self.stream_ends(update) + 1
+            if ends >= MAX_STREAM_ENDS:
+                self._due[_key(update)] = at + min(MIN_STUCK_PAUSE * 2 ** (ends - MAX_STREAM_ENDS), MAX_STUCK_PAUSE)
                 stuck.append(update)
         return stuck
 
@@ -187,13 +187,13 @@ class Outbox:
         for update in again:
             self.add(update)
 
-    def _goes_alone(self, sent: Sequence[Update]) -> bool:
-        return len(sent) == 1 and (sent[0].size >= LARGE or _key(sent[0]) in self._ends)
+    def _goes_alone(self, sent: Sequence[PendingUpdate]) -> bool:
+        return len(sent) == 1 and (sent[0].size >= MIN_LARGE_UPDATE or _key(sent[0]) in self._ends)
 
 
-def _key(update: Update) -> _Key:
+def _key(update: PendingUpdate) -> _Key:
     return update.lease_id, update.kind
 
 
-def _matches(update: Update, answer: Answer) -> bool:
+def _matches(update: PendingUpdate, answer: UpdateAck) -> bool:
     return (update.lease_id, update.attempt) == (answer.lease_id, answer.attempt)

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-LIMIT = 7.0
+POLL_TIMEOUT = 7.0
 """Seconds that the CLIs get to answer a question: one that hangs holds nobody back for longer. Callers wait for 10."""
-MAX_OPEN = 100
+MAX_OPEN_POLLS = 100
 """Open questions. One more takes the place of the last one: its answer answers both."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _OpenPoll:
     poll_id: str
     number: int
     ends_at: float
@@ -26,13 +26,13 @@ class _Question:
     """Leases whose CLI has not answered yet."""
 
 
-class Polls:
+class OpenPolls:
     """The questions of one stream, numbered by their coming."""
 
     def __init__(self) -> None:
         self.answered = ""
         """The id of the last question that is answered; empty: none of this stream's."""
-        self._open: list[_Question] = []
+        self._open: list[_OpenPoll] = []
         self._number = 0
 
     @property
@@ -52,21 +52,21 @@ class Polls:
     def open(self, poll_id: str, asked: Iterable[str], at: float) -> None:
         """A question that the CLIs of these leases were asked."""
         self._number += 1
-        if len(self._open) == MAX_OPEN:
+        if len(self._open) == MAX_OPEN_POLLS:
             self._open.pop()
-        self._open.append(_Question(poll_id, self._number, at + LIMIT, set(asked)))
+        self._open.append(_OpenPoll(poll_id, self._number, at + POLL_TIMEOUT, set(asked)))
         self.settle(at)
 
-    def told(self, lease_id: str, number: int, at: float) -> None:
+    def record_answer(self, lease_id: str, number: int, at: float) -> None:
         """The CLI of a lease has answered all questions up to `number`."""
         for question in self._open:
             if question.number <= number:
                 question.silent.discard(lease_id)
         self.settle(at)
 
-    def over(self, lease_id: str, at: float) -> None:
+    def record_end(self, lease_id: str, at: float) -> None:
         """The run of a lease is over: its end answers whatever was asked of it."""
-        self.told(lease_id, self._number, at)
+        self.record_answer(lease_id, self._number, at)
 
     def settle(self, at: float) -> bool:
         """Takes what is answered at `at`, or has waited for too long, off the list; whether there was any."""

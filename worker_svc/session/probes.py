@@ -13,7 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.guard import GuardLostError
-from worker_svc.health import Breaker, Circuit
+from worker_svc.health import CircuitBreaker, CircuitState
 from worker_svc.outcome import Failed, Outcome
 from worker_svc.runner import CannotRunError, CliUnusableError, RunExpiredError
 from worker_svc.session.leases import Lease
@@ -31,7 +31,7 @@ class Probes:
 
         `opened` is called when nothing may be taken any more, `changed` when there is something else to state.
         """
-        self._breaker = Breaker()
+        self._breaker = CircuitBreaker()
         self._version = version
         self._opened = opened
         self._changed = changed
@@ -45,12 +45,12 @@ class Probes:
     @property
     def is_open(self) -> bool:
         """Whether nothing is taken, until a pause is over."""
-        return self._breaker.circuit is Circuit.OPEN
+        return self._breaker.state is CircuitState.OPEN
 
     @property
     def unhealthy(self) -> bool:
         """Whether the CLI counts as broken: from the opening until a try completes."""
-        return self._breaker.circuit is not Circuit.CLOSED
+        return self._breaker.state is not CircuitState.CLOSED
 
     @property
     def last_error(self) -> str:
@@ -66,9 +66,9 @@ class Probes:
 
     def ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
         """A run came to its own end, `lasted` seconds after its start."""
-        before = self._breaker.circuit
+        before = self._breaker.state
         self._breaker.ran(lease, outcome, lasted)
-        if self._breaker.circuit is before:
+        if self._breaker.state is before:
             return
         if isinstance(outcome, Failed):
             self._has_opened(lease, outcome)
@@ -107,9 +107,9 @@ class Probes:
             except GuardLostError:
                 return  # the worker ends
             except (CliUnusableError, CannotRunError, RunExpiredError, OSError) as error:
-                self._breaker.unusable(str(error))
+                self._breaker.reopen(str(error))
                 pause = round(self._breaker.pause, 1)
                 _log.error("the CLI can't be run", action="worker.unusable", error=str(error), next_try_in=pause)
             else:
-                self._breaker.try_again()
+                self._breaker.half_open()
             self._changed()

@@ -11,7 +11,7 @@ from math import inf
 
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease, LeaseBook
-from worker_svc.session.outbox import Update
+from worker_svc.session.outbox import PendingUpdate
 
 PROGRESS_INTERVAL = 1.0
 """Seconds between two updates of one lease's progress; of those that come faster the last one wins."""
@@ -28,7 +28,7 @@ class LeaseReporter:
         self,
         lease: Lease,
         book: LeaseBook,
-        add: Callable[[Update], None],
+        add: Callable[[PendingUpdate], None],
         answered: Callable[[int], None],
         now: Callable[[], float],
     ) -> None:
@@ -39,8 +39,8 @@ class LeaseReporter:
         self._answered = answered
         self._now = now
         self._percent = 0
-        self._told_at = -inf
-        self._untold: Update | None = None
+        self._sent_at = -inf
+        self._unsent: PendingUpdate | None = None
         self._wanted = asyncio.Event()
         self._pauses = True
         self._has_paused = False
@@ -55,13 +55,13 @@ class LeaseReporter:
     def progress(self, percent: int | None, step: str, message: str) -> None:
         """How far it is; without a figure the last one stays."""
         self._percent = self._percent if percent is None else percent
-        self._untold = wire.progress(self._lease, self._percent, step, message)
+        self._unsent = wire.progress(self._lease, self._percent, step, message)
         self.flush(self._now())
 
     def flush(self, now: float) -> None:
         """Tells the last progress, once its time has come."""
-        if now - self._told_at >= PROGRESS_INTERVAL:
-            self._tell_progress(now)
+        if now - self._sent_at >= PROGRESS_INTERVAL:
+            self._send_progress(now)
 
     async def pause(self, seconds: float) -> None:
         """Waits, or less when `ask_now` is called; not at all after `end_pauses`.
@@ -82,7 +82,7 @@ class LeaseReporter:
         if self._pauses:
             self._wanted.clear()
 
-    def ask_now(self, poll: int) -> bool:
+    def poll_now(self, poll: int) -> bool:
         """Poll number `poll` ends the pause before the next question to the CLI.
 
         False where there is none: a CLI that was not asked yet, or is never asked, says by itself what there is to say.
@@ -100,10 +100,10 @@ class LeaseReporter:
     def _question_is_answered(self) -> None:
         if self._polled_before_question > self._polled_and_answered:
             self._polled_and_answered = self._polled_before_question
-            self._tell_progress(self._now())
+            self._send_progress(self._now())
             self._answered(self._polled_and_answered)
 
-    def _tell_progress(self, now: float) -> None:
-        if self._untold is not None:
-            self._add(self._untold)
-            self._untold, self._told_at = None, now
+    def _send_progress(self, now: float) -> None:
+        if self._unsent is not None:
+            self._add(self._unsent)
+            self._unsent, self._sent_at = None, now

@@ -19,32 +19,32 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc import creators
-from worker_svc.config import EXIT_CONFIG, Settings
-from worker_svc.creators.base import Settings as CreatorSettings
+from worker_svc.config import EXIT_CONFIG, WorkerSettings
+from worker_svc.creators.base import CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
-from worker_svc.runner import CliUnusableError, Program, Runner
+from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.scheduler_connection import Introduction, SchedulerConnection
-from worker_svc.session.wire import Creator
+from worker_svc.session.scheduler_connection import SchedulerConnection, WorkerInfo
+from worker_svc.session.wire import CreatorInfo
 from worker_svc.session.worker import Worker
 from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 EXIT_BROKEN = 1
-MAX_NAMED = 100
+MAX_NAMED_RESULTS = 100
 """Results in the spool that are named at the end."""
-STOP_LIMIT = 6.0
+STOP_TIMEOUT = 6.0
 """Seconds for CLIs to end and leases to be given back, after a second signal."""
-SILENCE_LIMIT = 12.0
+SILENCE_TIMEOUT = 12.0
 """Seconds without a word from a scheduler after which a drained worker leaves its results in the spool.
 
 A scheduler that is there speaks at each heartbeat, 10 s apart at most.
 """
-_LOOK_INTERVAL = 0.5
-QUIESCE_LIMIT = 3.0
+_CHECK_INTERVAL = 0.5
+QUIESCE_TIMEOUT = 3.0
 """Seconds that the last states of a drained worker may take to be acknowledged."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -52,7 +52,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class Signals:
+class ProcessSignals:
     """TERM and INT: the first drains, the second does not wait. HUP is up to whoever asks for it."""
 
     def __init__(self) -> None:
@@ -76,9 +76,9 @@ class Signals:
         (self.stop if self.drain.is_set() else self.drain).set()
 
 
-async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version: str) -> int:
+async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str) -> int:
     """Runs the worker until it is told to stop; its exit status. Raises SettingsError."""
-    signals = Signals()
+    signals = ProcessSignals()
     try:
         await guard.connect()
         credentials = Credentials(settings)
@@ -91,8 +91,8 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
             worker = _worker(settings, folder, runner, disk)
             guard.on_deadline = worker.expired
             who = folder.identity
-            introduction = Introduction(who.worker_id, who.folder_id, uuid4().hex, platform.node(), version, creator)
-            signals.on_hangup(credentials.order)
+            introduction = WorkerInfo(who.worker_id, who.folder_id, uuid4().hex, platform.node(), version, creator)
+            signals.on_hangup(credentials.reload)
             link = SchedulerConnection(
                 worker, introduction, Dialer(settings.scheduler, credentials), folder.next_session
             )
@@ -108,14 +108,14 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
         signals.ignore()
 
 
-def _runner(settings: Settings, guard: Guard, folder: WorkerFolder) -> Runner:
+def _runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder) -> Runner:
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
     creator = creators.load(settings.creator_profile, limits)
-    program = Program.found(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
+    program = CreatorProgram.locate(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
     return Runner(guard, program, creator, folder.scratch, settings.creator_options_allowed)
 
 
-async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Creator | None:
+async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSignals) -> CreatorInfo | None:
     """The CLI as its `--version` shows it; None where a signal came first. Raises CliUnusableError."""
     found = ""
 
@@ -125,7 +125,7 @@ async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Crea
 
     if await _first(check(), signals.drain.wait()) != 0:
         return None
-    creator = Creator(runner.program.path, found)
+    creator = CreatorInfo(runner.program.path, found)
     _log.info(
         "the creator CLI answers",
         action="creator.checked",
@@ -136,7 +136,7 @@ async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Crea
     return creator
 
 
-def _worker(settings: Settings, folder: WorkerFolder, runner: Runner, disk: Executor) -> Worker:
+def _worker(settings: WorkerSettings, folder: WorkerFolder, runner: Runner, disk: Executor) -> Worker:
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
     slots = Slots(settings.slots, settings.queue_size)
     return Worker(slots, runner, lambda on_health: DurableJournal(spool, marks, on_health))
@@ -154,7 +154,7 @@ class _Service:
         self._credentials = credentials
         self._drain_timeout = drain_timeout
 
-    async def run(self, signals: Signals) -> int:
+    async def run(self, signals: ProcessSignals) -> int:
         """Serves until a signal and what it asks for, or until something breaks."""
         self._worker.restore()
         told = asyncio.create_task(self._until_told(signals))
@@ -182,7 +182,7 @@ class _Service:
         await self._worker.broken.wait()
         raise RuntimeError("what runs is not known any more")
 
-    async def _until_told(self, signals: Signals) -> None:
+    async def _until_told(self, signals: ProcessSignals) -> None:
         await signals.drain.wait()
         self._worker.drain()
         deserted = False
@@ -191,37 +191,37 @@ class _Service:
         if not (deserted or self._worker.is_empty):
             _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
             self._worker.stop_all()
-            async with _within(STOP_LIMIT):
-                await self._worker.emptied()
+            async with _within(STOP_TIMEOUT):
+                await self._worker.wait_until_empty()
         self._say_what_is_left()
 
     def _say_what_is_left(self) -> None:
-        held, kept = self._worker.book, self._worker.keeper.kept
+        held, kept = self._worker.book, self._worker.journal.spooled
         if kept:
             _log.warning(
                 "results stay in the spool: a worker that is started on this data folder reports them",
                 action="spool.left",
                 results=len(kept),
-                leases=kept[:MAX_NAMED],
-                tasks=[lease.task_id for lease in map(held.get, kept[:MAX_NAMED]) if lease and lease.task_id],
+                leases=kept[:MAX_NAMED_RESULTS],
+                tasks=[lease.task_id for lease in map(held.get, kept[:MAX_NAMED_RESULTS]) if lease and lease.task_id],
             )
         _log.info("the worker ends", action="worker.ended", unacknowledged=len(held))
 
     async def _deserted(self) -> None:
         """Returns once nothing runs, every result is in the spool, and no scheduler has been heard for a while."""
         rests_since = now()
-        while now() - max(rests_since, self._link.heard_at) < SILENCE_LIMIT:
-            await asyncio.sleep(_LOOK_INTERVAL)
-            if not self._worker.rests:
+        while now() - max(rests_since, self._link.last_received_at) < SILENCE_TIMEOUT:
+            await asyncio.sleep(_CHECK_INTERVAL)
+            if not self._worker.is_idle:
                 rests_since = now()
 
     async def _drained(self) -> None:
         """Returns once nothing is held, and nothing is on its way any more."""
-        await self._worker.emptied()
+        await self._worker.wait_until_empty()
         if self._link.connected:
-            async with _within(QUIESCE_LIMIT):
+            async with _within(QUIESCE_TIMEOUT):
                 await self._worker.quiesced.wait()
-        await self._worker.emptied()
+        await self._worker.wait_until_empty()
 
 
 def _guard_lost(text: str) -> int:

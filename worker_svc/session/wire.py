@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import Job
-from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result, clean, failed
-from worker_svc.session.leases import Lease, Stage, Stop
-from worker_svc.session.outbox import Answer, Kind, Update
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, clean, failed
+from worker_svc.session.leases import Lease, Stage, StopReason
+from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of an update that fit a message with room to spare."""
@@ -28,19 +28,19 @@ _STAGES = {
     Stage.FINISHED: pb.LEASE_STAGE_FINISHED,
 }
 _REASONS = {
-    Stop.EXPIRED: pb.RELEASE_REASON_EXPIRED,
-    Stop.REVOKED: pb.RELEASE_REASON_EXPIRED,  # it ended elsewhere already: the answer is LEASE_LOST
-    Stop.DRAINING: pb.RELEASE_REASON_DRAINING,
-    Stop.QUEUED_TOO_LONG: pb.RELEASE_REASON_QUEUED_TOO_LONG,
-    Stop.REFUSED: pb.RELEASE_REASON_REFUSED,
-    Stop.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # as REFUSED it would count against the task, and have it wait
+    StopReason.EXPIRED: pb.RELEASE_REASON_EXPIRED,
+    StopReason.REVOKED: pb.RELEASE_REASON_EXPIRED,  # it ended elsewhere already: the answer is LEASE_LOST
+    StopReason.DRAINING: pb.RELEASE_REASON_DRAINING,
+    StopReason.QUEUED_TOO_LONG: pb.RELEASE_REASON_QUEUED_TOO_LONG,
+    StopReason.REFUSED: pb.RELEASE_REASON_REFUSED,
+    StopReason.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # as REFUSED it would count against the task, and have it wait
 }
 
-_SPOOLED = {"completed": Kind.COMPLETED, "failed": Kind.FAILED, "deferred": Kind.DEFERRED}
+_SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "deferred": UpdateKind.DEFERRED}
 
 
 @dataclass(frozen=True, slots=True)
-class Creator:
+class CreatorInfo:
     """The CLI, as a hello shows it."""
 
     path: str
@@ -82,52 +82,52 @@ def job_of(assigned: pb.AssignedLease) -> Job:
     )
 
 
-def accepted(lease: Lease) -> Update:
+def accepted(lease: Lease) -> PendingUpdate:
     """It is in a slot."""
-    return _update(lease, Kind.ACCEPTED, pb.LeaseUpdate(accepted=pb.Accepted()))
+    return _update(lease, UpdateKind.ACCEPTED, pb.LeaseUpdate(accepted=pb.Accepted()))
 
 
-def processing(lease: Lease) -> Update:
+def processing(lease: Lease) -> PendingUpdate:
     """Its CLI has started."""
-    return _update(lease, Kind.PROCESSING, pb.LeaseUpdate(processing=pb.Processing()))
+    return _update(lease, UpdateKind.PROCESSING, pb.LeaseUpdate(processing=pb.Processing()))
 
 
-def progress(lease: Lease, percent: int, step: str, message: str) -> Update:
+def progress(lease: Lease, percent: int, step: str, message: str) -> PendingUpdate:
     """How far it is."""
     told = task_pb2.TaskProgress(percent=percent, step=step, message=message)
-    return _update(lease, Kind.PROGRESS, pb.LeaseUpdate(progress=told))
+    return _update(lease, UpdateKind.PROGRESS, pb.LeaseUpdate(progress=told))
 
 
-def ending_of(lease: Lease, outcome: Outcome) -> Update:
+def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
     """How it ended by itself."""
     if isinstance(outcome, Failed):
         error = task_pb2.TaskError(reason=outcome.reason, message=outcome.message, details=outcome.details)
-        return _update(lease, Kind.FAILED, pb.LeaseUpdate(failed=pb.Failed(error=error)))
+        return _update(lease, UpdateKind.FAILED, pb.LeaseUpdate(failed=pb.Failed(error=error)))
     if isinstance(outcome, Deferred):
         deferred = pb.Deferred(message=outcome.message)
         deferred.retry_after.FromMilliseconds(round(outcome.pause * 1e3))
-        return _update(lease, Kind.DEFERRED, pb.LeaseUpdate(deferred=deferred))
-    ending = _update(lease, Kind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome))))
+        return _update(lease, UpdateKind.DEFERRED, pb.LeaseUpdate(deferred=deferred))
+    ending = _update(lease, UpdateKind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome))))
     if ending.size <= MAX_ENDING:
         return ending
     return ending_of(lease, failed(Reason.RESULT_TOO_LARGE, f"the result has {ending.size} bytes in all"))
 
 
-def ending_of_stop(lease: Lease, why: Stop, *, started: bool) -> Update:
+def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUpdate:
     """How it ended because it was stopped."""
-    if why is Stop.TASK_TIMEOUT:
+    if why is StopReason.TASK_TIMEOUT:
         return ending_of(lease, failed(Reason.TASK_TIMEOUT, f"the run took longer than {lease.timeout:g} s"))
     released = pb.Released(reason=_REASONS[why], started=started)
-    return _update(lease, Kind.RELEASED, pb.LeaseUpdate(released=released))
+    return _update(lease, UpdateKind.RELEASED, pb.LeaseUpdate(released=released))
 
 
-def encode(update: Update) -> bytes:
+def encode(update: PendingUpdate) -> bytes:
     """An update as the spool keeps it."""
     message: pb.LeaseUpdate = update.message
     return message.SerializeToString()
 
 
-def decode(payload: bytes) -> Update:
+def decode(payload: bytes) -> PendingUpdate:
     """An ending from the spool. Raises ValueError where it is none."""
     try:
         message = pb.LeaseUpdate.FromString(payload)
@@ -136,7 +136,7 @@ def decode(payload: bytes) -> Update:
     kind = _SPOOLED.get(message.WhichOneof("update") or "")
     if kind is None or not message.lease_id:
         raise ValueError("no update that ends a lease")
-    return Update(message.lease_id, message.attempt, kind, len(payload), message)
+    return PendingUpdate(message.lease_id, message.attempt, kind, len(payload), message)
 
 
 def hello(
@@ -147,7 +147,7 @@ def hello(
     hostname: str,
     version: str,
     slots: int,
-    creator: Creator,
+    creator: CreatorInfo,
     held: Iterable[Lease],
     lost: Iterable[str],
 ) -> pb.LeaseRequest:
@@ -170,7 +170,7 @@ def hello(
     )
 
 
-def state(
+def heartbeat(
     number: int,
     free_slots: int,
     held: Iterable[Lease],
@@ -194,10 +194,10 @@ def state(
     )
 
 
-def report(number: int, updates: Iterable[Update], *, accepts_deferrals: bool) -> pb.LeaseRequest:
+def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: bool) -> pb.LeaseRequest:
     """A batch of updates. A scheduler that does not take deferrals is told what it knows: a failure."""
     messages = [
-        update.message if accepts_deferrals or update.kind is not Kind.DEFERRED else _as_failure(update.message)
+        update.message if accepts_deferrals or update.kind is not UpdateKind.DEFERRED else _as_failure(update.message)
         for update in updates
     ]
     return pb.LeaseRequest(report=pb.Report(number=number, updates=messages))
@@ -213,9 +213,9 @@ def draining() -> pb.LeaseRequest:
     return pb.LeaseRequest(draining=pb.Draining())
 
 
-def answers(results: Iterable[pb.UpdateResult]) -> list[Answer]:
+def update_acks(results: Iterable[pb.UpdateResult]) -> list[UpdateAck]:
     """What became of a report's updates."""
-    return [Answer(result.lease_id, result.attempt, result.outcome) for result in results]
+    return [UpdateAck(result.lease_id, result.attempt, result.outcome) for result in results]
 
 
 def outcome_name(outcome: int) -> str:
@@ -225,7 +225,7 @@ def outcome_name(outcome: int) -> str:
 
 
 def _result(outcome: Completed) -> pb.Result:
-    result: Result = outcome.result
+    result: Article = outcome.article
     return pb.Result(
         body=result.content, html_body=result.html, images=result.images, quality_score=result.quality_score
     )
@@ -244,6 +244,6 @@ def _held(leases: Iterable[Lease]) -> list[pb.HeldLease]:
     ]
 
 
-def _update(lease: Lease, kind: Kind, message: pb.LeaseUpdate) -> Update:
+def _update(lease: Lease, kind: UpdateKind, message: pb.LeaseUpdate) -> PendingUpdate:
     message.lease_id, message.attempt = lease.lease_id, lease.attempt
-    return Update(lease.lease_id, lease.attempt, kind, message.ByteSize() + 8, message)
+    return PendingUpdate(lease.lease_id, lease.attempt, kind, message.ByteSize() + 8, message)

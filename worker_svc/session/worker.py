@@ -17,15 +17,15 @@ from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.lease_executor import LeaseExecutor, Runs
-from worker_svc.session.leases import Act, Lease, LeaseBook, Stop
-from worker_svc.session.outbox import Answer, Outbox, Update
-from worker_svc.session.polls import Polls
+from worker_svc.session.lease_executor import LeaseExecutor, TaskRunner
+from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
+from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck
+from worker_svc.session.polls import OpenPolls
 from worker_svc.session.probes import Probes
 from worker_svc.session.reporter import LeaseReporter
 from worker_svc.slots import Slots
 
-TICK = 0.2
+CHECK_INTERVAL = 0.2
 """Seconds between two looks at what has run out of time, while anything is held."""
 REFUSAL_PAUSE = 5.0
 """Seconds without free slots after a lease was refused."""
@@ -38,21 +38,21 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Worker:
     """Everything that a worker holds. `on_change` is called whenever there may be something to say."""
 
-    def __init__(self, slots: Slots, runs: Runs, keeper: Callable[[Callable[[], None]], DurableJournal]) -> None:
+    def __init__(self, slots: Slots, runs: TaskRunner, keeper: Callable[[Callable[[], None]], DurableJournal]) -> None:
         self.book = LeaseBook()
         self.slots = slots
         self.outbox = Outbox()
-        self.polls = Polls()
+        self.polls = OpenPolls()
         self.probes = Probes(runs.version, self._opened, self._changed)
         self.on_change: Callable[[], None] = lambda: None
         self.draining = False
         self.quiesced = asyncio.Event()
         """Set once the scheduler can send no lease any more, as far as this stream knows."""
-        self.keeper = keeper(self._changed)
+        self.journal = keeper(self._changed)
         self._runs = runs
-        self._carrier = LeaseExecutor(self.book, runs, self.keeper, self._reporter, self.probes.ran)
+        self._executor = LeaseExecutor(self.book, runs, self.journal, self._reporter, self.probes.ran)
         self._jobs: dict[str, pb.AssignedLease] = {}
-        self._carrying: dict[str, asyncio.Task[Update]] = {}
+        self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}
         self._reporters: dict[str, LeaseReporter] = {}
         self.broken = asyncio.Event()
         """Set when it does not know any more what runs: then only its end is safe."""
@@ -65,7 +65,7 @@ class Worker:
 
     def restore(self) -> None:
         """Takes up the endings that an earlier process left in the spool."""
-        for update in self.keeper.recover():
+        for update in self.journal.recover():
             lease = self.book.restore(update.lease_id, update.attempt)
             self.outbox.add(update)
             _log.info("a result from the spool", action="spool.recovered", **lease.log_keys)
@@ -75,9 +75,9 @@ class Worker:
         """What a state says: leases that it would take now."""
         return 0 if self.closed else self.slots.free(self.probes.capacity)
 
-    def worth_stating(self, known: int) -> bool:
+    def warrants_heartbeat(self, known: int) -> bool:
         """Whether a state should go out at once, when the scheduler can know of `known` free places at most."""
-        return self.slots.worth_stating(known, self.probes.capacity)
+        return self.slots.warrants_heartbeat(known, self.probes.capacity)
 
     @property
     def closed(self) -> bool:
@@ -91,7 +91,7 @@ class Worker:
 
     @property
     def _cannot_run(self) -> bool:
-        return not self.keeper.healthy or now() < self._refuses_until
+        return not self.journal.healthy or now() < self._refuses_until
 
     @property
     def is_empty(self) -> bool:
@@ -99,11 +99,11 @@ class Worker:
         return self._empty.is_set()
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing runs or waits for a slot, and each result that is not acknowledged is in the spool."""
-        return not self._carrying and not self._jobs and self.keeper.all_kept
+        return not self._executions and not self._jobs and self.journal.all_written
 
-    async def emptied(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Returns once nothing is held."""
         await self._empty.wait()
 
@@ -112,7 +112,7 @@ class Worker:
         """Why the CLI counts as broken, or which result does not get through; empty where neither is so."""
         if self.probes.last_error or not (stuck := self.outbox.stuck):
             return self.probes.last_error
-        ends = self.outbox.ends_under(stuck[0])
+        ends = self.outbox.stream_ends(stuck[0])
         return f"a result of {stuck[0].size:,} bytes does not get through: {ends} streams ended while it was sent"
 
     # What it hears
@@ -133,7 +133,7 @@ class Worker:
                 "limited between here and the scheduler? nginx does that: client_max_body_size 0",
                 action="result.stuck",
                 size=update.size,
-                streams=self.outbox.ends_under(update),
+                streams=self.outbox.stream_ends(update),
                 **(lease.log_keys if lease else {"lease_id": update.lease_id}),
             )
 
@@ -157,7 +157,7 @@ class Worker:
         """Leases that are not this worker's any more."""
         self._revoke(lease_ids, reason)
 
-    def reported(self, report_number: int, answers: Iterable[Answer]) -> None:
+    def reported(self, report_number: int, answers: Iterable[UpdateAck]) -> None:
         """A report is committed: what its updates came to."""
         for update, outcome in self.outbox.acknowledged(report_number, answers):
             if update.kind.ends:
@@ -187,7 +187,7 @@ class Worker:
         if self.polls.knows(poll_id):
             return
         number = self.polls.next_number
-        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.ask_now(number)]
+        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.poll_now(number)]
         self.polls.open(poll_id, asked, now())
         self._changed()
 
@@ -199,19 +199,19 @@ class Worker:
             return
         self.draining = True
         _log.info("draining", action="worker.draining", running=self.slots.taken, queued=self.slots.queued)
-        self._give_back_waiting(Stop.DRAINING)
+        self._release_queued(StopReason.DRAINING)
         self._changed()
 
     def stop_all(self) -> None:
         """Stops what runs, and gives it back."""
         for lease in list(self.book):
-            self._stop(lease, Stop.DRAINING)
+            self._stop(lease, StopReason.DRAINING)
 
     async def watch_time(self) -> None:
         """Stops what runs out of its time; runs until it is cancelled."""
         while True:
             await self._held.wait()
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(CHECK_INTERVAL)
             at = now()
             for lease, why in self.book.due(at):
                 self._stop(lease, why)
@@ -222,12 +222,12 @@ class Worker:
 
     async def close(self) -> None:
         """Gives up what still runs; returns when no write is under way. What is held stays in spool and marks."""
-        while self._carrying:  # a run that ends by itself meanwhile makes room for one that waits
-            for task in self._carrying.values():
+        while self._executions:  # a run that ends by itself meanwhile makes room for one that waits
+            for task in self._executions.values():
                 task.cancel()
-            await asyncio.gather(*self._carrying.values(), return_exceptions=True)
+            await asyncio.gather(*self._executions.values(), return_exceptions=True)
         await self.probes.close()
-        await self.keeper.close()
+        await self.journal.close()
 
     # How
 
@@ -238,22 +238,22 @@ class Worker:
         else:
             self._stop(lease, why)
 
-    def _why_not(self, lease: Lease) -> Stop | None:
+    def _why_not(self, lease: Lease) -> StopReason | None:
         """Why a lease that has come can't be taken."""
         if now() >= lease.deadline:
-            return Stop.EXPIRED
+            return StopReason.EXPIRED
         if self.draining:
-            return Stop.DRAINING
+            return StopReason.DRAINING
         if self._cannot_run:
-            return Stop.REFUSED
-        return None if self.probes.admit(lease) else Stop.UNHEALTHY
+            return StopReason.REFUSED
+        return None if self.probes.admit(lease) else StopReason.UNHEALTHY
 
     def _opened(self) -> None:
         """The breaker lets nothing in any more."""
-        self._give_back_waiting(Stop.UNHEALTHY)
+        self._release_queued(StopReason.UNHEALTHY)
         self._changed()
 
-    def _give_back_waiting(self, why: Stop) -> None:
+    def _release_queued(self, why: StopReason) -> None:
         """Gives back what no slot has taken yet."""
         for lease in list(self.book):
             if lease.lease_id in self._jobs:
@@ -269,13 +269,13 @@ class Worker:
                 continue
             self.outbox.add(wire.accepted(lease))
             job = wire.job_of(self._jobs.pop(lease_id))
-            task = self._carrying[lease_id] = asyncio.create_task(self._carrier.carry(lease, job))
-            task.add_done_callback(partial(self._carried, lease))
+            task = self._executions[lease_id] = asyncio.create_task(self._executor.execute(lease, job))
+            task.add_done_callback(partial(self._executed, lease))
         self._changed()
 
-    def _carried(self, lease: Lease, task: asyncio.Task[Update]) -> None:
+    def _executed(self, lease: Lease, task: asyncio.Task[PendingUpdate]) -> None:
         """A run is over. Its task does none of this: cancelled before its first step, it never begins."""
-        del self._carrying[lease.lease_id]
+        del self._executions[lease.lease_id]
         self._reporters.pop(lease.lease_id, None)
         try:
             self._end_run(lease, _ending(lease, task))
@@ -285,8 +285,8 @@ class Worker:
             _log.critical("a run got out of hand", action="run.fault", error=repr(error), **lease.log_keys)
             self.broken.set()
 
-    def _end_run(self, lease: Lease, ending: Update) -> None:
-        if lease.stop is Stop.REFUSED:
+    def _end_run(self, lease: Lease, ending: PendingUpdate) -> None:
+        if lease.stop is StopReason.REFUSED:
             self._refuses_until = now() + REFUSAL_PAUSE
             asyncio.get_running_loop().call_later(REFUSAL_PAUSE, self._changed)
         self._end(lease, ending)
@@ -298,28 +298,28 @@ class Worker:
         return reporter
 
     def _answered(self, lease_id: str, poll: int) -> None:
-        self.polls.told(lease_id, poll, now())
+        self.polls.record_answer(lease_id, poll, now())
         self._changed()
 
     def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
         for lease_id in lease_ids:
             lease = self.book.get(lease_id)
-            if lease is not None and (act := self.book.revoke(lease, now())) is not Act.NOTHING:
-                self._stop_by(act, lease, Stop.REVOKED)
+            if lease is not None and (act := self.book.revoke(lease, now())) is not StopAction.NOTHING:
+                self._stop_by(act, lease, StopReason.REVOKED)
                 _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
 
-    def _stop(self, lease: Lease, why: Stop) -> None:
+    def _stop(self, lease: Lease, why: StopReason) -> None:
         """Stops a lease, unless it is over, or being stopped."""
         self._stop_by(self.book.stop(lease, why), lease, why)
 
-    def _stop_by(self, act: Act, lease: Lease, why: Stop) -> None:
-        if act is Act.END:
+    def _stop_by(self, act: StopAction, lease: Lease, why: StopReason) -> None:
+        if act is StopAction.END:
             self._jobs.pop(lease.lease_id, None)
             self._end(lease, wire.ending_of_stop(lease, why, started=False))
-        elif act is Act.STOP_RUN:
-            self._carrying[lease.lease_id].cancel()
+        elif act is StopAction.STOP_RUN:
+            self._executions[lease.lease_id].cancel()
 
-    def _end(self, lease: Lease, ending: Update) -> None:
+    def _end(self, lease: Lease, ending: PendingUpdate) -> None:
         self.slots.leave(lease.lease_id)
         self.probes.over(lease)
         self.book.settle(lease)
@@ -330,18 +330,18 @@ class Worker:
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
         self.outbox.add(ending)
-        self.polls.over(lease.lease_id, now())
+        self.polls.record_end(lease.lease_id, now())
         self._changed()
 
-    def _acknowledged(self, update: Update, outcome: int) -> None:
+    def _acknowledged(self, update: PendingUpdate, outcome: int) -> None:
         lease = self.book.forget(update.lease_id)
-        self.keeper.forget(update.lease_id)
+        self.journal.forget(update.lease_id)
         if lease is not None and outcome != pb.UPDATE_OUTCOME_COMMITTED:
             told = wire.outcome_name(outcome)
             _log.warning("an ending was not needed", action="lease.answered", outcome=told, **lease.log_keys)
         self._note_held()
 
-    def _add(self, update: Update) -> None:
+    def _add(self, update: PendingUpdate) -> None:
         self.outbox.add(update)
         self._changed()
 
@@ -353,7 +353,7 @@ class Worker:
         self.on_change()
 
 
-def _ending(lease: Lease, task: asyncio.Task[Update]) -> Update:
+def _ending(lease: Lease, task: asyncio.Task[PendingUpdate]) -> PendingUpdate:
     """What ends a lease whose task is over. Raises what that task raised."""
     if task.cancelled() and lease.stop is not None:  # before its first step
         return wire.ending_of_stop(lease, lease.stop, started=False)

@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from worker_svc.creators import deferral
-from worker_svc.creators.base import Cli, Completed, Creator, Job, Needs, Reporter, Settings, arguments, call
+from worker_svc.creators.base import (
+    Cli,
+    CompletedCall,
+    Creator,
+    CreatorSettings,
+    Job,
+    Needs,
+    RunReporter,
+    arguments,
+    call,
+)
 from worker_svc.creators.llm_content_creator import database as stored
 from worker_svc.creators.llm_content_creator import stdout as said
 from worker_svc.creators.llm_content_creator.database import StoredRun, TooLargeError
@@ -34,7 +44,7 @@ class LlmContentCreator(Creator):
 
     needs = Needs(
         folders=(_FOLDER,),
-        passed=(
+        inherited=(
             "LLM_API_KEY",
             "LLM_BASE_URL",
             "LLM_MODEL_NAME",
@@ -52,10 +62,10 @@ class LlmContentCreator(Creator):
     )
     options = ("audience", "min-words", "max-words")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CreatorSettings) -> None:
         self._settings = settings
 
-    def fault(self, version: Completed) -> str | None:
+    def fault(self, version: CompletedCall) -> str | None:
         """It knows `--version`, which fails where its settings are not whole."""
         if version.exit.code == 0:
             return None
@@ -63,7 +73,7 @@ class LlmContentCreator(Creator):
             return f"it refuses its settings; set in the worker's environment, as it wants them: {', '.join(names)}"
         return f"--version exited with status {version.exit.code}: {said.reason(version.stderr_tail)}"
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """One call, in a folder where nothing of an earlier attempt is: there is no run to adopt."""
 
         def on_line(line: str) -> None:
@@ -98,7 +108,7 @@ def create_arguments(job: Job) -> Sequence[str]:
     return arguments("create", options)
 
 
-def _outcome(done: Completed, database: Path, settings: Settings) -> Outcome:
+def _outcome(done: CompletedCall, database: Path, settings: CreatorSettings) -> Outcome:
     stderr = done.stderr_tail
     if fault := of_exit(done.exit, stderr, said.reason(stderr)):
         return fault
@@ -108,10 +118,10 @@ def _outcome(done: Completed, database: Path, settings: Settings) -> Outcome:
         return failed(Reason.RESULT_TOO_LARGE, str(error), stderr)
     except (sqlite3.Error, OSError, ValueError, RecursionError) as error:
         return _invalid(f"what the CLI stored cannot be read: {error}", stderr)
-    return _result(said.Output(done.stdout), run, settings, stderr)
+    return _result(said.CreateOutput(done.stdout), run, settings, stderr)
 
 
-def _result(output: said.Output, run: StoredRun, settings: Settings, stderr: str) -> Outcome:
+def _result(output: said.CreateOutput, run: StoredRun, settings: CreatorSettings, stderr: str) -> Outcome:
     state = output.state_of(run.task_id)
     if state is None:
         return _invalid("the CLI exited with status 0 and did not say how its run had ended", stderr)
@@ -127,7 +137,7 @@ def _result(output: said.Output, run: StoredRun, settings: Settings, stderr: str
     return of_document(document, settings.max_result, stderr)
 
 
-def _why(output: said.Output, run: StoredRun) -> str:
+def _why(output: said.CreateOutput, run: StoredRun) -> str:
     step = output.failed_step()
     return (f" in {step}" if step else "") + (f": {run.error}" if run.error else "")
 

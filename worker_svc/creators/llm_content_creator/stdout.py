@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from worker_svc.creators.progress import Progress
+from worker_svc.creators.progress import RunProgress
 from worker_svc.outcome import clean
 
 STEPS = ("search", "organize", "write", "checkText", "generateImage", "checkImage")
@@ -27,7 +27,7 @@ _REASON = re.compile(r"^(?:❌ 错误|error|\w*Error(?: \[\w+\])?): .+", re.MULT
 _MAX_LINE = 8_000
 
 
-class Output:
+class CreateOutput:
     """The stdout of a `create`, or the end of it."""
 
     def __init__(self, stdout: bytes) -> None:
@@ -52,12 +52,12 @@ class Output:
         return found[-1] if found and found[-1] in STEPS else None
 
 
-def progress(line: str) -> Progress | None:
+def progress(line: str) -> RunProgress | None:
     """The step that a line of output says has begun, and the part of all steps that were done before it."""
     found = _STARTED.search(line[:_MAX_LINE])
     if not found or found[1] not in STEPS:
         return None
-    return Progress(100 * STEPS.index(found[1]) // len(STEPS), found[1], "")
+    return RunProgress(100 * STEPS.index(found[1]) // len(STEPS), found[1], "")
 
 
 def refused_settings(stderr: str) -> list[str]:

@@ -14,7 +14,7 @@ _VERDICT = struct.Struct("BI")
 _CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
-class Program(NamedTuple):
+class Command(NamedTuple):
     """What to execute."""
 
     argv: list[str]
@@ -40,7 +40,7 @@ class _Ends(NamedTuple):
     verdict: int
 
 
-def launch(program: Program, stdout: int | None) -> Launched:
+def launch(program: Command, stdout: int | None) -> Launched:
     """Start a program in a session of its own, without stdin.
 
     Raises:
@@ -76,7 +76,7 @@ def read_verdict(fd: int) -> tuple[int, str] | None:
     return number, f"cannot {_STEPS[step]}: {os.strerror(number)}"
 
 
-def _check(program: Program) -> None:
+def _check(program: Command) -> None:
     argv, env, cwd = program
     if not argv or not argv[0]:
         raise ValueError("no program named")
@@ -86,7 +86,7 @@ def _check(program: Program) -> None:
         raise ValueError("an argument, a variable or the folder holds a NUL")
 
 
-def _fork(program: Program, ends: _Ends) -> int:
+def _fork(program: Command, ends: _Ends) -> int:
     guard = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -94,7 +94,7 @@ def _fork(program: Program, ends: _Ends) -> int:
     return pid  # nothing else happens in this one thread until the caller has noted it
 
 
-def _become(program: Program, ends: _Ends, guard: int) -> NoReturn:
+def _become(program: Command, ends: _Ends, guard: int) -> NoReturn:
     step = 0
     try:
         kernel.die_with(guard)

@@ -19,8 +19,8 @@ from typing import Any
 from worker_svc.guard.process import kernel, launch, marks
 from worker_svc.guard.process.clock import now
 from worker_svc.guard.process.process_tree import ProcessTree, signal_child
-from worker_svc.guard.process.runs import DEADLINE, TOLD, Cli, Run
-from worker_svc.guard.process.wire import Channel, Closed, Document
+from worker_svc.guard.process.runs import DEADLINE, TOLD, CliProcess, GuardedRun
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel
 
 _SURVEY = 1.0  # seconds; how often descendants are noted, and the longest that a suspended machine's deadline waits
 _ENDING = 0.02  # seconds between two steps of a run's end: a death of what is not our child is not announced
@@ -35,7 +35,7 @@ class RefusedError(Exception):
 class GuardProcess:
     """All state of one guard."""
 
-    def __init__(self, channel: Channel, owner: str, grace: float) -> None:
+    def __init__(self, channel: GuardChannel, owner: str, grace: float) -> None:
         subreaper = kernel.become_subreaper()
         self._channel = channel
         self._wakeup = _wakeup()
@@ -43,9 +43,9 @@ class GuardProcess:
         self._grace = grace
         self._worker_lives = True
         self._family = ProcessTree(os.getpid(), owner, subreaper)
-        self._runs: dict[str, Run] = {}
-        self._clis: dict[int, Cli] = {}  # by the worker's number, until its end is told
-        self._verdicts: dict[int, Cli] = {}
+        self._runs: dict[str, GuardedRun] = {}
+        self._clis: dict[int, CliProcess] = {}  # by the worker's number, until its end is told
+        self._verdicts: dict[int, CliProcess] = {}
         self._survey_at = 0.0
         self._poll = select.poll()
         self._poll.register(self._wakeup, select.POLLIN)
@@ -127,7 +127,7 @@ class GuardProcess:
         name, deadline = str(request["run"]), _time(request["deadline"])
         if name in self._runs:
             raise RefusedError(f"run {name!r} is open already")
-        self._runs[name] = Run(name, deadline)
+        self._runs[name] = GuardedRun(name, deadline)
         self._family.open(name)
 
     def _move(self, request: Document, _: list[int]) -> None:
@@ -147,7 +147,7 @@ class GuardProcess:
         if number in self._clis:
             raise RefusedError(f"child {number} lives already")
         env = request["env"] | {marks.VARIABLE: marks.mark(self._owner, run.name)}
-        program = launch.Program(request["argv"], env, request["cwd"])
+        program = launch.Command(request["argv"], env, request["cwd"])
         try:
             launched = launch.launch(program, fds[0] if fds else None)
         except ValueError as error:
@@ -156,7 +156,7 @@ class GuardProcess:
         except OSError as error:
             self._tell_failed(number, error.errno or errno.EAGAIN, f"cannot start a process: {error.strerror}")
             return
-        cli = Cli(number, run, *launched)
+        cli = CliProcess(number, run, *launched)
         self._clis[number] = run.clis[cli.pid] = self._verdicts[launched.verdict] = cli
         self._family.add(cli.pid, run.name)
         self._poll.register(launched.verdict, select.POLLIN)
@@ -174,7 +174,7 @@ class GuardProcess:
         if run.over:
             self._forget(run)
 
-    def _known(self, name: Any) -> Run:
+    def _known(self, name: Any) -> GuardedRun:
         run = self._runs.get(name)
         if run is None:
             raise RefusedError(f"no run {name!r} is open")
@@ -182,7 +182,7 @@ class GuardProcess:
 
     # What becomes of the children
 
-    def _settle(self, cli: Cli) -> None:
+    def _settle(self, cli: CliProcess) -> None:
         """Its exec has come to a verdict: tell the worker, with the pipes if it runs."""
         if cli.verdict is None:
             return
@@ -220,7 +220,7 @@ class GuardProcess:
             self._family.adopt()
         return os.waitpid(pid, os.WNOHANG)
 
-    def _exited(self, cli: Cli, code: int) -> None:
+    def _exited(self, cli: CliProcess, code: int) -> None:
         self._settle(cli)
         del self._clis[cli.number]
         del cli.run.clis[cli.pid]
@@ -252,7 +252,7 @@ class GuardProcess:
                 self._over(run)
         return ownerless or any(run.ending for run in ending) or self._family.has_ownerless()
 
-    def _over(self, run: Run) -> None:
+    def _over(self, run: GuardedRun) -> None:
         run.over = True
         self._family.close(run.name)
         if run.close_asked:
@@ -260,13 +260,13 @@ class GuardProcess:
         elif self._worker_lives:
             self._tell_ended(run)
 
-    def _forget(self, run: Run) -> None:
+    def _forget(self, run: GuardedRun) -> None:
         del self._runs[run.name]
         self._tell_ended(run)
 
     # What the worker is told
 
-    def _tell_ended(self, run: Run) -> None:
+    def _tell_ended(self, run: GuardedRun) -> None:
         self._tell(
             {
                 "event": "ended",
@@ -295,7 +295,7 @@ def _time(value: Any) -> float:
     return seconds
 
 
-def _signal_cli(cli: Cli, number: signal.Signals) -> None:
+def _signal_cli(cli: CliProcess, number: signal.Signals) -> None:
     try:
         signal_child(cli.pid, number)
     except PermissionError:  # it has become somebody else's (set-user-id)
@@ -321,4 +321,4 @@ def main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> None:
         os.set_inheritable(fd, False)
     kernel.name_process(b"cg-guard")
     marks.kill_marked(owner)  # a former guard of this folder may have been killed
-    GuardProcess(Channel(socket.socket(fileno=sock_fd)), owner, grace).run()
+    GuardProcess(GuardChannel(socket.socket(fileno=sock_fd)), owner, grace).run()

@@ -17,10 +17,10 @@ DEADLINE = "deadline"
 ITSELF = "itself"
 
 
-class Cli:
+class CliProcess:
     """One child of the guard that was started on request."""
 
-    def __init__(self, number: int, run: Run, pid: int, verdict: int, output: list[int]) -> None:
+    def __init__(self, number: int, run: GuardedRun, pid: int, verdict: int, output: list[int]) -> None:
         self.number = number
         self.run = run
         self.pid = pid
@@ -36,13 +36,13 @@ class Cli:
         return TOLD if self.kill_at is not None else self.run.ended_by or ITSELF
 
 
-class Run:
+class GuardedRun:
     """One attempt at a task: a deadline and the CLIs started for it."""
 
     def __init__(self, name: str, deadline: float) -> None:
         self.name = name
         self.deadline = deadline
-        self.clis: dict[int, Cli] = {}
+        self.clis: dict[int, CliProcess] = {}
         """By pid, until reaped."""
         self.ended_by: str | None = None
         self.over = False

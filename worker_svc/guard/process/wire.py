@@ -49,7 +49,7 @@ class Closed(Exception):
     """The other end is gone."""
 
 
-class Channel:
+class GuardChannel:
     """One end of the conversation. Never blocks: `flush` when the socket is writable, `receive` when readable."""
 
     def __init__(self, sock: socket.socket) -> None:
