@@ -55,11 +55,8 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
         made.mkdir()
     runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator, scratch)
     with ThreadPoolExecutor(1) as disk:
-        worker = Worker(
-            Slots(1, 1),
-            runner,
-            lambda on_health: DurableJournal(Spool(spool, disk), StartedMarks(started, disk), on_health),
-        )
+        journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), lambda: None)
+        worker = Worker(Slots(1, 1), runner, journal, lambda: None)
         try:
             yield worker, guard
         finally:
@@ -86,6 +83,6 @@ async def test_a_fault_of_a_profile_is_logged_with_the_lease_that_it_cost(tmp_pa
     with capture_logs() as events:
         async with working(Faulty(), tmp_path) as (worker, _):
             worker.assigned([lease("a", attempt=2)], now() + FAR)
-            await wait_until_async(lambda: not worker.slots.taken, within=10, what="the run is over")
+            await wait_until_async(lambda: worker.is_idle, within=10, what="the run is over")
     [event] = [event for event in events if event["action"] == "creator.fault"]
     assert lease_in(event) == ("task-a", "a", 2)

@@ -94,7 +94,7 @@ class Process:
         stream = self._open_stream()
         stream.heartbeat_number += 1
         stream.stated_for, stream.known_free = 0.0, self.slots.free(self.breaker.capacity)
-        stream.log.built(stream.heartbeat_number, tuple(lease.lease_id for lease in self.book), 0.0)
+        stream.log.sent(stream.heartbeat_number, tuple(lease.lease_id for lease in self.book), 0.0)
         return State(stream.heartbeat_number, stream.known_free, self._held(), stream.last_assignment)
 
     def report(self) -> Report:

@@ -62,7 +62,7 @@ class HeartbeatLog:
         """Whether the newest state is not acknowledged yet. Older ones may be passed over for it."""
         return self._newest_acknowledged < self._newest
 
-    def built(self, number: int, named: Collection[str], now: float) -> None:
+    def sent(self, number: int, named: Collection[str], now: float) -> None:
         """State `number` is about to be sent. Those that give no time any more are forgotten."""
         for old in [n for n, state in self._heartbeats.items() if deadline(state.at, self._lease_ttl) <= now]:
             del self._heartbeats[old]

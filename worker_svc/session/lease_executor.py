@@ -1,4 +1,4 @@
-"""Carries one lease through its slot: mark, run, ending on disk.
+"""Executes one lease in its slot: mark, run, result on disk.
 
 Layer: inside session, over runner.
 """
@@ -26,10 +26,10 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class TaskRunner(Protocol):
-    """What carries out a task; `runner.Runner` is it."""
+    """Runs the CLI for tasks; implemented by `runner.Runner`."""
 
     def open(self, name: str, deadline: float) -> AbstractAsyncContextManager[CliRun]:
-        """A run, guarded until `deadline`; on leaving, nothing of it lives."""
+        """A run, guarded until `deadline`. On leaving the context no process of it lives."""
         ...
 
     async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome:
@@ -37,45 +37,45 @@ class TaskRunner(Protocol):
         ...
 
     async def version(self) -> str:
-        """What the CLI's `--version` says. Raises CliUnusableError."""
+        """Returns the output of the CLI's `--version`. Raises CliUnusableError."""
         ...
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        """Leases of runs were renewed."""
+        """Moves the deadlines of runs whose leases were renewed."""
         ...
 
     def set_grace(self, seconds: float) -> None:
-        """A run that is stopped has so long between TERM and KILL."""
+        """Sets the seconds between TERM and KILL."""
         ...
 
 
 class LeaseExecutor:
-    """Takes leases through their runs; `book` says which of them are to be stopped."""
+    """Runs the CLI for leases, and keeps their results in the journal."""
 
     def __init__(
         self,
         book: LeaseBook,
-        runs: TaskRunner,
-        keeper: DurableJournal,
+        runner: TaskRunner,
+        journal: DurableJournal,
         report_on: Callable[[Lease], RunReporter],
         ran: Callable[[Lease, Outcome, float], None],
     ) -> None:
-        """`ran` is told what each run came to that was not stopped, and how many seconds it took."""
+        """`ran` gets the outcome of each run that was not stopped, and the seconds that it took."""
         self._book = book
-        self._runs = runs
-        self._journal = keeper
+        self._runner = runner
+        self._journal = journal
         self._report_on = report_on
         self._ran = ran
 
     async def execute(self, lease: Lease, job: Job) -> PendingUpdate:
-        """The update that ends an accepted lease, once nothing of its run lives.
+        """Returns the update that ends an accepted lease, once no process of its run lives.
 
-        Cancelling it is how a lease is stopped; `lease.stop` says why, and is set before.
+        To stop a lease, set `lease.stop` and cancel this.
         """
         ending, started = None, False
         try:
             await self._journal.mark(lease)
-            async with self._runs.open(lease.lease_id, lease.deadline) as run:
+            async with self._runner.open(lease.lease_id, lease.deadline) as run:
                 began = now()
                 outcome = await self._outcome(lease, run, job)
                 started = run.started
@@ -93,9 +93,9 @@ class LeaseExecutor:
         return ending or wire.ending_of_stop(lease, lease.stop or StopReason.REFUSED, started=started)
 
     async def _outcome(self, lease: Lease, run: CliRun, job: Job) -> Outcome | None:
-        """What the run came to; None where it was stopped: then `lease.stop` says why, and nothing stops it again."""
+        """The outcome of the run; None if it was stopped, for the reason in `lease.stop`."""
         try:
-            return await self._runs.execute(run, job, self._report_on(lease))
+            return await self._runner.execute(run, job, self._report_on(lease))
         except asyncio.CancelledError:
             if lease.stop is None:
                 raise
@@ -105,14 +105,14 @@ class LeaseExecutor:
             self._refuse(lease, error)
         except GuardLostError:
             raise
-        except Exception as error:  # noqa: BLE001 - a creator's fault ends the task's attempt, never the worker
+        except Exception as error:  # noqa: BLE001 - a bug in a creator fails the attempt, never the worker
             _log.exception("a creator failed", action="creator.fault", **lease.log_keys)
             return failed(Reason.CREATOR_ERROR, f"the worker could not drive the CLI: {type(error).__name__}: {error}")
         return None
 
     def _refuse(self, lease: Lease, error: Exception) -> None:
         _log.error(
-            "this worker can't run anything now",
+            "this worker can't run any CLI now",
             action="lease.refused",
             error=str(error),
             **lease.log_keys,

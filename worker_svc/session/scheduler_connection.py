@@ -1,4 +1,4 @@
-"""Keeps a stream to a scheduler: dials, says hello, reads and writes, and dials again for as long as the worker lives.
+"""Keeps a stream to a scheduler: dials, sends the hello, serves the session, and dials again when the stream ends.
 
 Layer: the top of session.
 """
@@ -6,8 +6,9 @@ Layer: the top of session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 import grpc.aio
@@ -16,29 +17,35 @@ from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
-from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.backoff import ReconnectBackoff
 from worker_svc.session.channel import Dialer
-from worker_svc.session.lease_stream import Call, LeaseStream, ReconnectRequestedError, StreamEndedError, read, write
-from worker_svc.session.outbound_policy import OutboundPolicy
+from worker_svc.session.lease_stream import (
+    Call,
+    LeaseStream,
+    MessageHandler,
+    ReconnectRequestedError,
+    StreamEndedError,
+    read,
+    write,
+)
+from worker_svc.session.outbound_policy import OutboundPolicy, WorkerView
 from worker_svc.session.refusal import error_info, log_refusal
-from worker_svc.session.worker import Worker
 
 MIN_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL = 0.05, 60.0
-"""Seconds: a scheduler that says less, or more, is not believed. No pause before a reconnect is longer, and gRPC
-takes none that is out of its range.
+"""Seconds to which the scheduler's heartbeat interval is clamped. No pause before a reconnect is longer, and gRPC
+accepts none out of its range.
 """
 WELCOME_TIMEOUT = 10.0
-"""Seconds that the answer to a hello may take."""
+"""Seconds that the welcome to a hello may take."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What a hello says of the worker that does not change while it runs."""
+    """What a hello contains that does not change while the worker runs."""
 
     worker_id: str
     folder_id: str
@@ -48,30 +55,48 @@ class WorkerInfo:
     creator: wire.CreatorInfo
 
 
+class SessionHost(WorkerView, MessageHandler, Protocol):
+    """What a session needs of the worker."""
+
+    @property
+    def slot_count(self) -> int: ...
+    def lost_leases(self) -> Sequence[str]: ...
+    def lost_acknowledged(self, lease_ids: Iterable[str]) -> None: ...
+    def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None: ...
+    def stream_ended(self) -> None: ...
+
+
 class SchedulerConnection:
     """The worker's stream, one at a time."""
 
     def __init__(
-        self, worker: Worker, introduction: WorkerInfo, dialer: Dialer, next_session: Callable[[], int]
+        self,
+        worker: SessionHost,
+        info: WorkerInfo,
+        dialer: Dialer,
+        next_session: Callable[[], int],
+        wake: asyncio.Event,
     ) -> None:
+        """`wake` is set when the worker may have something to send."""
         self._worker = worker
-        self._info = introduction
+        self._info = info
         self._dialer = dialer
         self._next_session = next_session
         self._backoff = ReconnectBackoff()
         self.connected = False
         """Whether a session is open."""
         self._stream: LeaseStream | None = None
-        self._wake = asyncio.Event()
-        worker.on_change = self._wake.set
+        self._wake = wake
+        self.quiesced = asyncio.Event()
+        """Set once the scheduler can send a draining worker no further lease."""
 
     @property
     def last_received_at(self) -> float:
-        """When a scheduler was last heard in an open session; 0 if there was none yet."""
+        """When the last message of an open session was read; 0 if there was no session yet."""
         return self._stream.last_received_at if self._stream else 0.0
 
     async def run(self) -> None:
-        """Runs until it is cancelled. No fault of a stream ends it."""
+        """Runs until it is cancelled. No error of a stream ends it."""
         while True:
             try:
                 await self._one_stream()
@@ -81,7 +106,7 @@ class SchedulerConnection:
                 log_refusal(error)
             except OSError as error:
                 _log.error("no session can be opened", action="session.refused", error=str(error))
-            except Exception:  # noqa: BLE001 - the runs go on, and another stream may do better
+            except Exception:  # noqa: BLE001 - the runs continue, and the next stream may work
                 _log.exception("a stream failed", action="stream.fault")
             await asyncio.sleep(self._backoff.pause())
 
@@ -92,14 +117,14 @@ class SchedulerConnection:
         async with channel:
             call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
             try:
-                welcome = await self._greet(call, number)
+                welcome = await self._open_session(call, number)
                 await self._serve_session(call, welcome, target)
             finally:
                 call.cancel()
 
-    async def _greet(self, call: Call, number: int) -> pb.Welcome:
-        """Says hello. What is held and lost is told as it is now."""
-        lost = self._worker.journal.lost()
+    async def _open_session(self, call: Call, number: int) -> pb.Welcome:
+        """Sends a hello with the leases that are held and lost now, and returns the welcome."""
+        lost = self._worker.lost_leases()
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT):
                 await write(call, self._hello(number, lost))
@@ -109,7 +134,7 @@ class SchedulerConnection:
         if answer.WhichOneof("message") != "welcome":
             raise StreamEndedError(f"{answer.WhichOneof('message')} came instead of a welcome")
         skipped = set(answer.welcome.skipped_leases)
-        self._worker.journal.forget_lost([lease_id for lease_id in lost if lease_id not in skipped])
+        self._worker.lost_acknowledged([lease_id for lease_id in lost if lease_id not in skipped])
         return answer.welcome
 
     def _hello(self, number: int, lost: Sequence[str]) -> pb.LeaseRequest:
@@ -120,7 +145,7 @@ class SchedulerConnection:
             session_number=number,
             hostname=me.hostname,
             version=me.version,
-            slots=self._worker.slots.size,
+            slots=self._worker.slot_count,
             creator=me.creator,
             held=self._worker.book,
             lost=lost,
@@ -128,49 +153,44 @@ class SchedulerConnection:
 
     async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
-        heartbeat = min(max(MIN_HEARTBEAT_INTERVAL, wire.seconds(welcome.heartbeat_interval)), MAX_HEARTBEAT_INTERVAL)
+        offered = wire.seconds(welcome.heartbeat_interval)
+        heartbeat_interval = min(max(MIN_HEARTBEAT_INTERVAL, offered), MAX_HEARTBEAT_INTERVAL)
         _log.info(
             "a session is open",
             action="session.opened",
             scheduler=target,
             scheduler_id=welcome.scheduler_id,
             lease_ttl=lease_ttl,
-            heartbeat_interval=heartbeat,
+            heartbeat_interval=heartbeat_interval,
             kept=len(welcome.keep_leases),
             dropped=len(welcome.drop_leases),
         )
         self._worker.welcomed(welcome.drop_leases, lease_ttl)
-        self._apply_desired_state(welcome.desired_state)
-        speaker = OutboundPolicy(
+        self._worker.apply_desired_state(welcome.desired_state)
+        policy = OutboundPolicy(
             self._worker,
             lease_ttl,
-            heartbeat,
+            heartbeat_interval,
             now(),
             accepts_deferrals=welcome.accepts_deferrals,
             accepts_report_parts=welcome.accepts_report_parts,
+            on_quiesced=self.quiesced.set,
         )
-        opened_at, self._backoff.max_pause, self.connected = now(), heartbeat, True
-        self._stream = LeaseStream(call, self._worker, speaker, self._apply_desired_state)
+        opened_at, self._backoff.max_pause, self.connected = now(), heartbeat_interval, True
+        self._stream = LeaseStream(call, self._worker, policy, self._wake)
         try:
-            await self._stream.run(self._wake, heartbeat)
+            await self._stream.run(heartbeat_interval)
         except (StreamEndedError, grpc.aio.AioRpcError) as ended:
-            if not _is_explained(ended):
+            if not _has_reason(ended):
                 self._worker.stream_ended()
             raise
         finally:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)
 
-    def _apply_desired_state(self, wanted: pb.DesiredState) -> None:
-        """What the database wants of this worker. Slots that no worker may have are not believed: hellos name them."""
-        if 1 <= wanted.slots <= MAX_SLOTS:
-            self._worker.resize(wanted.slots)
-        if wanted.drain:
-            self._worker.drain()
 
-
-def _is_explained(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:
-    """Whether a stream ended by the scheduler's wish, whatever was sent on it."""
+def _has_reason(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:
+    """Whether the scheduler ended the stream for a reason that has nothing to do with what was sent."""
     if isinstance(ended, StreamEndedError):
         return isinstance(ended, ReconnectRequestedError)
     return error_info(ended).reason not in ("", "INVALID_ARGUMENT", "INTERNAL")
