@@ -211,11 +211,23 @@ def flag_of(variable: str) -> str:
 
 
 def read_settings(argv: Sequence[str]) -> WorkerSettings:
-    """The settings that `argv` (without the program's name) and the environment give; a flag beats its variable.
+    """Returns the settings from `argv` (without the program's name) and the environment; a flag beats its variable.
 
-    `--help` prints every setting and exits 0. Raises SettingsError, which names everything that is wrong.
+    `--help` prints every setting and exits 0. Raises SettingsError with everything that is wrong.
     """
-    flags, problems = _flags(argv)
+    try:
+        found, unknown = _parser().parse_known_args(argv)
+    except SettingsError as error:
+        return make_settings({}, error.problems)
+    problems = [f"{name}: no such setting; --help lists them" for name in flag_names(unknown)]
+    return make_settings(given_settings(found), problems)
+
+
+def make_settings(flags: Mapping[str, str], problems: Sequence[str] = ()) -> WorkerSettings:
+    """Returns the settings from `flags` (by variable) and the environment.
+
+    Raises SettingsError with `problems`, which were found before, and everything else that is wrong.
+    """
     try:
         settings = WorkerSettings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
     except ValidationError as error:
@@ -225,45 +237,47 @@ def read_settings(argv: Sequence[str]) -> WorkerSettings:
     return settings
 
 
+def given_settings(found: argparse.Namespace) -> dict[str, str]:
+    """Returns the settings among parsed flags, by variable."""
+    variables = {str(field.alias) for field in WorkerSettings.model_fields.values()}
+    return {name: value for name, value in vars(found).items() if name in variables and value is not None}
+
+
+def flag_names(arguments: Sequence[str]) -> Iterator[str]:
+    """Names arguments without their values: one may be a secret that was meant for a variable."""
+    for argument in arguments:
+        yield argument.partition("=")[0] if argument.startswith("-") else "an argument without --"
+
+
+def add_setting_flags(parser: argparse._ActionsContainer, prefix: str = "") -> None:
+    """Adds a flag for each setting but the secrets; `--help` lists those whose variable begins with `prefix`."""
+    for field in WorkerSettings.model_fields.values():
+        variable = str(field.alias)
+        if variable not in _SECRETS:
+            text = _help(field) if variable.startswith(prefix) else argparse.SUPPRESS
+            parser.add_argument(flag_of(variable), dest=variable, metavar=_metavar(variable), help=text)
+
+
 class _FlagParser(argparse.ArgumentParser):
-    """Says what is wrong with the flags by an exception, so that it is named together with all else."""
+    """Raises what is wrong with the flags, so that it is reported together with all else."""
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError([message])
 
 
-def _flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The flags that are given, by variable, and what is wrong with the rest."""
-    try:
-        found, unknown = _parser().parse_known_args(argv)
-    except SettingsError as error:
-        return {}, list(error.problems)
-    given = {variable: value for variable, value in vars(found).items() if value is not None}
-    return given, list(_unknown(unknown))
-
-
-def _unknown(arguments: Sequence[str]) -> Iterator[str]:
-    """Names them without their values: one may be a secret that was meant for a variable."""
-    for argument in arguments:
-        name = argument.partition("=")[0] if argument.startswith("-") else "an argument without --"
-        yield f"{name}: no such setting; --help lists them"
-
-
 def _parser() -> argparse.ArgumentParser:
+    secrets = [field for field in WorkerSettings.model_fields.values() if field.alias in _SECRETS]
     parser = _FlagParser(
         prog="contentgen-worker",
-        usage="contentgen-worker [--help] [--setting=value ...]",
+        usage="contentgen-worker [--help] [--setting=value ...]\n"
+        "       contentgen-worker try --topic=TEXT [...]     runs the creator CLI once, without a scheduler",
         description="Runs the creator CLI on tasks that a scheduler leases to it.\nTERM drains; a second TERM stops.",
-        epilog="A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.",
+        epilog="".join(f"No flag, variable only:\n  {field.alias}: {field.description}\n\n" for field in secrets)
+        + "A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.",
         allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    for field in WorkerSettings.model_fields.values():
-        variable = str(field.alias)
-        if variable in _SECRETS:
-            parser.epilog = f"No flag, variable only:\n  {variable}: {field.description}\n\n{parser.epilog}"
-        else:
-            parser.add_argument(flag_of(variable), dest=variable, metavar=_metavar(variable), help=_help(field))
+    add_setting_flags(parser)
     return parser
 
 

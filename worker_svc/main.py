@@ -18,6 +18,7 @@ from typing import NoReturn
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from worker_svc import try_command
 from worker_svc.config import EXIT_CONFIG, SettingsError, WorkerSettings, read_settings
 from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
@@ -37,6 +38,8 @@ def run(argv: Sequence[str]) -> int:
     os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices are no JSON, and ours say the same
+    if argv and argv[0] == "try":
+        return try_command.run(argv[1:])
     try:
         settings = read_settings(argv)
     except SettingsError as error:

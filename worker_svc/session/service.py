@@ -180,7 +180,7 @@ class _Service:
             drained.result()
             return 0
         finally:
-            await _cancelled(drained, lost)
+            await cancelled(drained, lost)
             for loop in self._loops:
                 await loop.stop()
             await self._worker.close()
@@ -252,13 +252,14 @@ async def _first(*coroutines: Coroutine[Any, Any, object]) -> int:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _cancelled(*(task for task in tasks if not task.done()))
+        await cancelled(*(task for task in tasks if not task.done()))
     first = next(index for index, task in enumerate(tasks) if task in done)
     tasks[first].result()
     return first
 
 
-async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels tasks and waits for their end."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
