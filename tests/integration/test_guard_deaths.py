@@ -124,7 +124,7 @@ class TestDeadline:
         assert await asyncio.wait_for(ended.get(), 10) == "not renewed"
         assert now() >= deadline
         assert living(pids + others) == set(pids)
-        assert await guard.close_run("renewed") == RunEnd("told", leftovers=2, killed=0)
+        assert await guard.close_run("renewed") == RunEnd("request", leftovers=2, killed=0)
 
     async def test_it_is_kept_as_soon_as_a_suspended_guard_goes_on(self, guard: Guard) -> None:
         guard.open_run("run", now() + FAR)

@@ -120,9 +120,9 @@ def test_beside_one_that_is_sent_in_parts_goes_what_fits() -> None:
     outbox = Outbox()
     for lease_id, size in (("a", 700), ("b", 100), ("c", 400), ("d", 500)):
         outbox.add(update(lease_id, UpdateKind.FAILED, size))
-    assert said(outbox.take(1, most=600)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
-    assert said(outbox.take(2, most=600)) == [("d", UpdateKind.FAILED)]
-    assert outbox.take(3, most=600) == []
+    assert said(outbox.take(1, max_bytes=600)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
+    assert said(outbox.take(2, max_bytes=600)) == [("d", UpdateKind.FAILED)]
+    assert outbox.take(3, max_bytes=600) == []
     assert outbox.reports_in_flight == 2
     assert said(outbox.take(3)) == [("a", UpdateKind.FAILED)]
 

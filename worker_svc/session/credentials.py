@@ -1,6 +1,6 @@
-"""What a worker shows of itself, and whom it trusts: its token and certificates, read again when their files change.
+"""The worker's token and certificates, read again when their files change.
 
-Layer: inside session, used by channel. A stream keeps what it was opened with; the next one takes what is there then.
+Layer: inside session, used by channel. A stream keeps those that it was opened with.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from worker_svc.config import SettingsError, WorkerSettings
 
 CHECK_INTERVAL = 2.0
-"""Seconds between two looks at the files."""
+"""Seconds between two checks of the files."""
 MAX_TOKEN = 4_096
 """Bytes of a token."""
 
@@ -27,12 +27,12 @@ _TOKEN = re.compile(rb"[!-~]+")
 _log: FilteringBoundLogger = structlog.get_logger()
 
 FileStamps = tuple[tuple[int, int, int] | None, ...]
-"""Inode, time of change and size of each file; None where there is none."""
+"""Inode, time of change and size of each file; None if it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsCredentials:
-    """PEM documents; None: not given."""
+    """PEM documents; None if not configured."""
 
     ca: bytes
     cert: bytes | None = None
@@ -41,36 +41,36 @@ class TlsCredentials:
 
 @dataclass(frozen=True, slots=True)
 class StreamCredentials:
-    """What the next stream is opened with; None: not given."""
+    """What the next stream is opened with; None if not configured."""
 
     token: str | None
     tls: TlsCredentials | None
 
 
 class Credentials:
-    """`shown` is what the files held when they were last read and could be used."""
+    """`current` is what the files held when they were last valid."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        """Raises SettingsError where a file can't be used."""
+        """Raises SettingsError if a file is not valid."""
         self._settings = settings
         paths = (settings.token_file, settings.tls_ca, settings.tls_client_cert, settings.tls_client_key)
         self._files = [path for path in paths if path]
-        self._seen: FileStamps | None = _stamps(self._files)  # before they are read: later changes are noticed
+        self._seen: FileStamps | None = _stamps(self._files)  # taken before they are read, so that no change is missed
         self.current = _read(settings)
 
     async def keep_fresh(self) -> None:
-        """Reads the files again whenever they have changed; runs until it is cancelled."""
+        """Reads the files again when they change. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
             if self._files:
                 await asyncio.to_thread(self.refresh)
 
     def reload(self) -> None:
-        """The files are read at the next look, changed or not."""
+        """Has the next check read the files, changed or not."""
         self._seen = None
 
     def refresh(self) -> None:
-        """Reads the files if they have changed. Files that can't be used are logged, once a change; blocking."""
+        """Reads the files if they have changed; blocking. Logs files that are not valid, once a change."""
         now = _stamps(self._files)
         if now == self._seen:
             return
@@ -79,7 +79,7 @@ class Credentials:
             self.current = _read(self._settings)
         except SettingsError as error:
             _log.error(
-                "changed files can't be used; what was read before goes on",
+                "changed files are not valid; the worker keeps what it read before",
                 action="credentials.refused",
                 problems=list(error.problems),
             )
@@ -106,7 +106,7 @@ def _token(settings: WorkerSettings, problems: list[str]) -> str | None:
     except OSError as error:
         problems.append(f"{source}: can't be read ({error.strerror})")
         return None
-    if len(held) > MAX_TOKEN or not _TOKEN.fullmatch(held):  # it is not repeated: it may be a secret all the same
+    if len(held) > MAX_TOKEN or not _TOKEN.fullmatch(held):  # not repeated in the message: it may be a secret
         problems.append(f"{source}: should hold one token and nothing else, {MAX_TOKEN:,} characters of ASCII at most")
         return None
     return held.decode()
@@ -126,7 +126,7 @@ def _tls(settings: WorkerSettings, problems: list[str]) -> TlsCredentials | None
 
 
 def _tls_problems(settings: WorkerSettings) -> Iterator[str]:
-    """What is wrong with the files, as OpenSSL says; gRPC does not."""
+    """What OpenSSL finds wrong with the files; gRPC does not say."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(settings.tls_ca)

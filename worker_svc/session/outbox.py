@@ -1,6 +1,6 @@
-"""Updates on their way: in order, sent again until they are acknowledged, cut into reports.
+"""Updates that are not acknowledged yet: kept in order, put into reports, and sent again on the next stream.
 
-Layer: pure, inside session. What an update says is opaque here, apart from its kind and size.
+Layer: pure, inside session. An update's message is opaque here, apart from its kind and size.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from math import inf
 from typing import Any
 
 MAX_REPORT_BYTES = 3 * 1024 * 1024
-"""Bytes of a report of several updates: gRPC's own bound is 4 MiB."""
+"""Bytes of a report of several updates; gRPC's own limit is 4 MiB."""
 MAX_REPORT_UPDATES = 1_000
 MIN_LARGE_UPDATE = 256 * 1024
-"""Bytes from which an update goes alone, with a state ahead of it: a heartbeat must not wait behind a long write."""
+"""Bytes from which an update is sent alone, after a heartbeat: no heartbeat may wait behind a long write."""
 MIN_SUSPECT_UPDATE = 16 * 1024
-"""Bytes from which an update may be what its stream ended by."""
+"""Bytes from which an update may be the reason why its stream ended."""
 MAX_STREAM_ENDS = 3
-"""Streams that end under one update before it is tried only now and then."""
+"""Streams that may end while an update is in flight; then it is stuck, and is sent after pauses only."""
 MIN_STUCK_PAUSE, MAX_STUCK_PAUSE = 30.0, 300.0
-"""Seconds between two tries of an update that is stuck: each ends the stream. They double."""
+"""Seconds before a stuck update is sent again, and probably ends the stream. They double."""
 
 
 class UpdateKind(IntEnum):
-    """What an update is, as far as it matters for what may be left out."""
+    """What an update reports, in the order of a run."""
 
     ACCEPTED = 1
     PROCESSING = 2
@@ -64,7 +64,7 @@ class PendingUpdate:
 
 @dataclass(frozen=True, slots=True)
 class UpdateAck:
-    """What the scheduler said to one update; `outcome` is the contract's number."""
+    """The scheduler's answer to one update; `outcome` is an `UpdateOutcome`."""
 
     lease_id: str
     attempt: int
@@ -75,10 +75,10 @@ _Key = tuple[str, UpdateKind]
 
 
 class Outbox:
-    """The updates that are not acknowledged: those to send, and those in reports under way.
+    """The updates that are not acknowledged: those to send, and those in flight.
 
-    Most go together, in order. What is large goes alone, and so does what was under way when a stream ended (rule 23):
-    the report that it was in may be what ended it.
+    Most are sent together, in order. A large one is sent alone, and so is one that was in flight when a stream ended
+    (rule 23): its report may be the reason.
     """
 
     def __init__(self) -> None:
@@ -86,45 +86,45 @@ class Outbox:
         self._alone: dict[_Key, PendingUpdate] = {}
         self._sent: dict[int, Sequence[PendingUpdate]] = {}
         self._unanswered: list[PendingUpdate] = []
-        self._ends: dict[_Key, int] = {}  # streams that ended under an update
-        self._due: dict[_Key, float] = {}  # when an update that is stuck is tried again
+        self._ends: dict[_Key, int] = {}  # streams that ended while an update was in flight
+        self._due: dict[_Key, float] = {}  # when a stuck update is sent again
 
     def __bool__(self) -> bool:
-        """Whether there is anything to send, other than what is stuck."""
+        """Whether there is anything to send, other than stuck updates."""
         return bool(self._waiting) or len(self._alone) > sum(key in self._due for key in self._alone)
 
     @property
     def reports_in_flight(self) -> int:
-        """Reports that are sent and not acknowledged."""
+        """Reports that are sent and not acknowledged yet."""
         return len(self._sent)
 
     @property
     def stuck(self) -> Sequence[PendingUpdate]:
-        """The updates that get through on no stream, the largest first."""
+        """The updates that get through on no stream, largest first."""
         if not self._due:
             return []
         kept = (update for update in chain(self._alone.values(), *self._sent.values()) if _key(update) in self._due)
         return sorted(kept, key=lambda update: -update.size)
 
     def stream_ends(self, update: PendingUpdate) -> int:
-        """How many streams have ended while it was under way."""
+        """How many streams have ended while the update was in flight."""
         return self._ends.get(_key(update), 0)
 
     def add(self, update: PendingUpdate) -> None:
-        """Puts an update behind the others. It replaces what it makes needless and was not sent: an older progress,
-        and whatever its lease's ending implies.
+        """Appends an update. It replaces those not sent that it makes needless: an older progress, and whatever the
+        ending of its lease implies.
         """
         for kind in _IMPLIED.get(update.kind, ()):
             self._waiting.pop((update.lease_id, kind), None)
         goes_alone = update.size >= MIN_LARGE_UPDATE or _key(update) in self._ends
         (self._alone if goes_alone else self._waiting)[_key(update)] = update
 
-    def take(self, report_number: int, most: int = MAX_REPORT_BYTES) -> Sequence[PendingUpdate]:
-        """What report `report_number` holds: all that waits and fits `most` bytes; nothing where none does."""
+    def take(self, report_number: int, max_bytes: int = MAX_REPORT_BYTES) -> Sequence[PendingUpdate]:
+        """Takes what report `report_number` is to hold: all that waits and fits `max_bytes`."""
         taken: list[PendingUpdate] = []
         size = 0
         for update in self._waiting.values():
-            if size + update.size <= most:
+            if size + update.size <= max_bytes:
                 taken.append(update)
                 size += update.size
             if len(taken) == MAX_REPORT_UPDATES:
@@ -136,8 +136,8 @@ class Outbox:
         return taken
 
     def next_alone(self, at: float) -> PendingUpdate | None:
-        """The next update that goes alone: those first under which the fewest streams ended. None while one is
-        under way, or none is due.
+        """Returns the next update to send alone, the one with the fewest stream ends. None if one is in flight, or
+        none is due.
         """
         if any(self._goes_alone(sent) for sent in self._sent.values()):
             return None
@@ -145,16 +145,16 @@ class Outbox:
         return min(due, key=self.stream_ends, default=None)
 
     def alone_due_at(self) -> float:
-        """When the next one of those that are stuck is to be tried."""
+        """When the next stuck update is due."""
         return min((self._due[key] for key in self._alone if key in self._due), default=inf)
 
     def take_alone(self, report_number: int, update: PendingUpdate) -> Sequence[PendingUpdate]:
-        """Report `report_number` holds only this one."""
+        """Takes an update that report `report_number` is to hold alone."""
         self._sent[report_number] = [self._alone.pop(_key(update))]
         return self._sent[report_number]
 
     def acknowledged(self, report_number: int, answers: Iterable[UpdateAck]) -> list[tuple[PendingUpdate, int]]:
-        """The updates of a report that were answered, each with its outcome. One without waits for the next stream."""
+        """Returns the updates that were answered, each with its outcome. The others wait for the next stream."""
         settled = []
         for update, answer in zip_longest(self._sent.pop(report_number, ()), answers):
             if update is None:
@@ -168,7 +168,7 @@ class Outbox:
         return settled
 
     def stream_ended(self, at: float) -> list[PendingUpdate]:
-        """A stream ended, perhaps by what was under way; returns what is stuck by that."""
+        """A stream ended, perhaps because of an update in flight. Returns the updates that are stuck now."""
         stuck = []
         for update in chain.from_iterable(self._sent.values()):
             if update.size < MIN_SUSPECT_UPDATE:
@@ -180,7 +180,7 @@ class Outbox:
         return stuck
 
     def rewind(self) -> None:
-        """A new stream: what was sent and not acknowledged is to be sent again, ahead of the rest, in order."""
+        """A new stream begins: puts what was sent and not acknowledged before the rest, in order."""
         again = list(chain(self._unanswered, *self._sent.values(), self._waiting.values(), self._alone.values()))
         for kept in (self._unanswered, self._sent, self._waiting, self._alone):
             kept.clear()

@@ -1,4 +1,4 @@
-"""Protos to what the worker works with, and back: the one place in worker_svc that knows both.
+"""Converts between protos and the worker's own types; the only module that knows both.
 
 Layer: inside session.
 """
@@ -20,7 +20,7 @@ from worker_svc.session.leases import Lease, Stage, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
-"""Bytes of an update that fit a message with room to spare."""
+"""Bytes of the largest update; a message has to hold it with some overhead."""
 _STAGES = {
     Stage.QUEUED: pb.LEASE_STAGE_QUEUED,
     Stage.ACCEPTED: pb.LEASE_STAGE_ACCEPTED,
@@ -29,11 +29,11 @@ _STAGES = {
 }
 _REASONS = {
     StopReason.EXPIRED: pb.RELEASE_REASON_EXPIRED,
-    StopReason.REVOKED: pb.RELEASE_REASON_EXPIRED,  # it ended elsewhere already: the answer is LEASE_LOST
+    StopReason.REVOKED: pb.RELEASE_REASON_EXPIRED,  # it has ended already: the outcome is LEASE_LOST
     StopReason.DRAINING: pb.RELEASE_REASON_DRAINING,
     StopReason.QUEUED_TOO_LONG: pb.RELEASE_REASON_QUEUED_TOO_LONG,
     StopReason.REFUSED: pb.RELEASE_REASON_REFUSED,
-    StopReason.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # as REFUSED it would count against the task, and have it wait
+    StopReason.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # REFUSED would count against the task, and delay it
 }
 
 _SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "deferred": UpdateKind.DEFERRED}
@@ -41,14 +41,14 @@ _SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "def
 
 @dataclass(frozen=True, slots=True)
 class CreatorInfo:
-    """The CLI, as a hello shows it."""
+    """The CLI, as a hello names it."""
 
     path: str
     version: str
 
 
 def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
-    """A lease as the worker holds it, queued."""
+    """Returns an assigned lease as the worker holds it, queued."""
     timeout = seconds(assigned.timeout) if assigned.HasField("timeout") else inf
     return Lease(
         assigned.lease_id,
@@ -63,12 +63,11 @@ def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
 
 
 def seconds(duration: Duration) -> float:
-    """A duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
 
 
 def job_of(assigned: pb.AssignedLease) -> Job:
-    """What the creator needs of it."""
+    """Returns what the creator needs of an assigned lease."""
     task = assigned.task
     return Job(
         task_id=task.task_id,
@@ -83,23 +82,23 @@ def job_of(assigned: pb.AssignedLease) -> Job:
 
 
 def accepted(lease: Lease) -> PendingUpdate:
-    """It is in a slot."""
+    """The lease is in a slot."""
     return _update(lease, UpdateKind.ACCEPTED, pb.LeaseUpdate(accepted=pb.Accepted()))
 
 
 def processing(lease: Lease) -> PendingUpdate:
-    """Its CLI has started."""
+    """The lease's CLI has started."""
     return _update(lease, UpdateKind.PROCESSING, pb.LeaseUpdate(processing=pb.Processing()))
 
 
 def progress(lease: Lease, percent: int, step: str, message: str) -> PendingUpdate:
-    """How far it is."""
-    told = task_pb2.TaskProgress(percent=percent, step=step, message=message)
-    return _update(lease, UpdateKind.PROGRESS, pb.LeaseUpdate(progress=told))
+    """The lease's progress."""
+    message_pb = task_pb2.TaskProgress(percent=percent, step=step, message=message)
+    return _update(lease, UpdateKind.PROGRESS, pb.LeaseUpdate(progress=message_pb))
 
 
 def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
-    """How it ended by itself."""
+    """The update that ends a lease whose run ended by itself."""
     if isinstance(outcome, Failed):
         error = task_pb2.TaskError(reason=outcome.reason, message=outcome.message, details=outcome.details)
         return _update(lease, UpdateKind.FAILED, pb.LeaseUpdate(failed=pb.Failed(error=error)))
@@ -114,7 +113,7 @@ def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
 
 
 def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUpdate:
-    """How it ended because it was stopped."""
+    """The update that ends a lease that was stopped."""
     if why is StopReason.TASK_TIMEOUT:
         return ending_of(lease, failed(Reason.TASK_TIMEOUT, f"the run took longer than {lease.timeout:g} s"))
     released = pb.Released(reason=_REASONS[why], started=started)
@@ -122,20 +121,20 @@ def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUp
 
 
 def encode(update: PendingUpdate) -> bytes:
-    """An update as the spool keeps it."""
+    """Returns an update as the spool stores it."""
     message: pb.LeaseUpdate = update.message
     return message.SerializeToString()
 
 
 def decode(payload: bytes) -> PendingUpdate:
-    """An ending from the spool. Raises ValueError where it is none."""
+    """Returns an update that ends a lease, from the spool. Raises ValueError."""
     try:
         message = pb.LeaseUpdate.FromString(payload)
     except DecodeError as error:
-        raise ValueError(f"no update: {error}") from error
+        raise ValueError(f"not an update: {error}") from error
     kind = _SPOOLED.get(message.WhichOneof("update") or "")
     if kind is None or not message.lease_id:
-        raise ValueError("no update that ends a lease")
+        raise ValueError("not an update that ends a lease")
     return PendingUpdate(message.lease_id, message.attempt, kind, len(payload), message)
 
 
@@ -180,7 +179,6 @@ def heartbeat(
     unhealthy: bool,
     last_error: str,
 ) -> pb.LeaseRequest:
-    """The heartbeat."""
     return pb.LeaseRequest(
         heartbeat=pb.Heartbeat(
             number=number,
@@ -195,7 +193,7 @@ def heartbeat(
 
 
 def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: bool) -> pb.LeaseRequest:
-    """A batch of updates. A scheduler that does not take deferrals is told what it knows: a failure."""
+    """A batch of updates. A scheduler that does not accept deferrals gets failures instead."""
     messages = [
         update.message if accepts_deferrals or update.kind is not UpdateKind.DEFERRED else _as_failure(update.message)
         for update in updates
@@ -209,12 +207,12 @@ def part(report_number: int, data: bytes, last: bool) -> pb.LeaseRequest:
 
 
 def draining() -> pb.LeaseRequest:
-    """Nothing new from now on."""
+    """The worker takes no more leases."""
     return pb.LeaseRequest(draining=pb.Draining())
 
 
 def update_acks(results: Iterable[pb.UpdateResult]) -> list[UpdateAck]:
-    """What became of a report's updates."""
+    """Returns the outcomes of a report's updates."""
     return [UpdateAck(result.lease_id, result.attempt, result.outcome) for result in results]
 
 
