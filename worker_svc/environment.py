@@ -1,8 +1,8 @@
-"""What to say at start about the environment: variables that look like settings and are none.
+"""Warnings at start about variables that look like settings and are not.
 
 Layer: beside outcome, above config; used by main.
 
-No value is repeated: a variable that is misspelled may hold a secret.
+No value is repeated: a misspelled variable may hold a secret.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SCHEDULER_SETTINGS = frozenset(
         "TOKENS_FILE",
     )
 )
-"""Settings of the scheduler, which may be in the same environment."""
+"""Settings of the scheduler, which may share the environment."""
 
 _KUBERNETES_VARIABLE = re.compile(
     r"\w+_(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_\w+_(PROTO|PORT|ADDR)=.*)"
@@ -45,7 +45,7 @@ _KUBERNETES_VARIABLE = re.compile(
 
 
 def notices(environ: Mapping[str, str]) -> Iterator[str]:
-    """A line for each variable that is probably a mistake."""
+    """Yields a line for each variable that is probably a mistake."""
     known = _SCHEDULER_SETTINGS | {str(field.alias) for field in WorkerSettings.model_fields.values()}
     for variable, value in sorted(environ.items()):
         if not variable.startswith(_PREFIX) or variable in known:

@@ -1,15 +1,15 @@
-"""Whether the CLI is worth a task: a circuit breaker round a worker's runs.
+"""A circuit breaker: keeps a worker whose CLI is broken from taking tasks.
 
-Layer: above outcome, below session. Pure but for its dice: whoever carries a pause out has the clock.
+Layer: above outcome, below session. Pure apart from its random numbers: `session.probes` waits out the pauses.
 
-    CLOSED ── quick failures in a row, or the CLI is gone ──> OPEN ── try_again ──> HALF_OPEN
-       ^                                                       ^                        │
-       └──────────── the try completed ───────────────────── the try failed ────────────┘
+    CLOSED ── quick failures in a row, or the CLI is missing ──> OPEN ── half_open ──> HALF_OPEN
+       ^                                                          ^                        │
+       └─────────── the probe completed ────────────────── the probe failed ───────────────┘
 
-A worker whose CLI is broken is the quickest one of its pool: without a breaker it would draw in the whole queue, and
-use up every task's retries. But tasks can be at fault as well, and then mostly those of one account. So it takes tasks
-of two accounts to open the circuit, unless the worker gets those of one only, and a task that failed on another worker
-too speaks against itself. A new process begins CLOSED.
+A worker whose CLI fails at once is the fastest of its pool: without a breaker it would claim the whole queue and use up
+every task's retries. But the tasks may be the cause, most often those of one account. So failures open the circuit only
+if they are of two accounts, unless the worker gets tasks of one account only, and a task that had failed on another
+worker does not count. A new process begins CLOSED.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from typing import Protocol
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason
 
 QUICK_FAILURE_LIMIT = 10.0
-"""Seconds: a run that fails sooner than this says more about the CLI than about its task."""
+"""Seconds: a run that fails sooner counts as a quick failure, for which the CLI is the likely cause."""
 MAX_QUICK_FAILURES = 5
-"""Tasks that fail quickly, one after the other, and so open the circuit."""
+"""Quick failures in a row that open the circuit."""
 MAX_ACCOUNT_FAILURES = 3
-"""So many of them may be one account's, where the worker gets other accounts' tasks too."""
+"""Quick failures of one account that count, if the worker gets other accounts' tasks too."""
 ACCOUNT_WINDOW = 100
-"""Leases in a row of one account after which the worker counts as getting no other's; so many failures in a row open
-the circuit, whosever they are."""
+"""Leases in a row of one account after which the worker counts as getting no others. As many failures in a row open the
+circuit, whatever their accounts."""
 MIN_PAUSE = 1.0
-"""Seconds between the opening and the first try."""
+"""Seconds between the opening and the first probe."""
 MAX_PAUSE = 300.0
-"""Seconds between two tries at most; the pause doubles with each try that fails."""
+"""Seconds between two probes, at most; the pause doubles with each probe that fails."""
 MAX_ERROR = 500
-"""Characters of an error that are kept to be shown."""
+"""Characters that are kept of an error."""
 _MAX_DOUBLINGS = 16
 
 
 class CircuitState(Enum):
-    """What the breaker lets in."""
+    """How many leases the breaker admits."""
 
     CLOSED = auto()
-    """Whatever there is room for."""
+    """Any number."""
     OPEN = auto()
-    """Nothing."""
+    """None."""
     HALF_OPEN = auto()
-    """One task at a time, to try."""
+    """One at a time, as a probe."""
 
 
 class Leased(Protocol):
-    """What the breaker has to know of a lease."""
+    """What the breaker reads of a lease."""
 
     @property
     def lease_id(self) -> str: ...
@@ -61,40 +61,39 @@ class Leased(Protocol):
     def account_id(self) -> int: ...
     @property
     def failed_elsewhere(self) -> bool:
-        """Whether its task's attempt before this one failed on another worker."""
+        """Whether the task's previous attempt failed on another worker."""
         ...
 
 
 class CircuitBreaker:
-    """Judges runs by how they ended.
+    """Decides by how runs ended.
 
-    While the circuit is not closed, only the lease that is tried counts: what a run that began before comes to says
-    little about the CLI as it is now.
+    While the circuit is not closed only the probe counts: a run that began earlier says little about the CLI now.
     """
 
     def __init__(self) -> None:
         self.state = CircuitState.CLOSED
         self.last_error = ""
-        """Why the circuit is not closed; empty where it is."""
+        """Why the circuit is not closed; empty if it is."""
         self.pause = 0.0
-        """Seconds from the latest opening to its `try_again`; with jitter, for many workers may fall ill at once."""
+        """Seconds from the last opening to `half_open`, with jitter, because many workers may fail at once."""
         self._failures: dict[str, int | None] = {}
-        """The tasks that failed quickly, since one did not: whose they are, or None where they failed elsewhere too."""
+        """Tasks that failed quickly in a row, each with its account; None if it had failed elsewhere."""
         self._account = 0
         self._others_for = 0
-        """Leases of the last one's account that are still to come before the others' are long ago."""
+        """Leases of the current account until the worker counts as getting no others."""
         self._openings = 0
         self._probe: str | None = None
 
     @property
     def capacity(self) -> int | None:
-        """Leases that may be taken beyond those that are held; None: the breaker sets no bound."""
+        """Leases that may be taken beyond those that are held; None means no limit."""
         if self.state is CircuitState.CLOSED:
             return None
         return int(self.state is CircuitState.HALF_OPEN and self._probe is None)
 
     def admit(self, lease: Leased) -> bool:
-        """Whether a lease may take its place; where one is to be tried, this is the one."""
+        """Whether a lease may be taken. In HALF_OPEN it becomes the probe."""
         if self.capacity == 0:
             return False
         if self.state is CircuitState.HALF_OPEN:
@@ -103,9 +102,9 @@ class CircuitBreaker:
         return True
 
     def ran(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
-        """A run came to `outcome` by itself, `lasted` seconds after its start. One that was stopped says nothing.
+        """Records a run that ended by itself, `lasted` seconds after its start.
 
-        Nor does one that was deferred, where the model can't go on, nor one whose options are not allowed.
+        Deferrals and options that are not allowed do not count. Do not record runs that were stopped.
         """
         if isinstance(outcome, Deferred):
             return
@@ -117,17 +116,17 @@ class CircuitBreaker:
             self._judge_probe(lease, outcome)
 
     def over(self, lease_id: str) -> None:
-        """A lease is not held any more: where it was tried and decided nothing, another one may be."""
+        """A lease is no longer held. If it was an undecided probe, another one may be taken."""
         if lease_id == self._probe:
             self._probe = None
 
     def half_open(self) -> None:
-        """The pause is over, and the CLI can be run."""
+        """Ends the pause: the CLI can be run, so one task may probe it."""
         if self.state is CircuitState.OPEN:
             self.state = CircuitState.HALF_OPEN
 
     def reopen(self, why: str) -> None:
-        """The pause is over, and the CLI can't be run: no task is tried, and the next pause begins."""
+        """Begins another pause: the CLI cannot be run, so no task probes it."""
         if self.state is CircuitState.OPEN:
             self._open(why)
 
@@ -141,17 +140,17 @@ class CircuitBreaker:
     def _count(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
         if not isinstance(outcome, Failed):
             self._failures.clear()
-        elif _is_gone(outcome):
+        elif _is_missing(outcome):
             self._open(_text(outcome))
         elif lasted >= QUICK_FAILURE_LIMIT:
             self._failures.clear()
         else:
             self._failures[lease.task_id] = None if lease.failed_elsewhere else lease.account_id
-            if self._is_to_blame():
+            if self._cli_is_suspect():
                 self._open(_text(outcome))
 
-    def _is_to_blame(self) -> bool:
-        """Whether what failed in a row speaks against the CLI, and not against the tasks."""
+    def _cli_is_suspect(self) -> bool:
+        """Whether the failures in a row point to the CLI rather than to the tasks."""
         by_account = Counter(account_id for account_id in self._failures.values() if account_id is not None)
         bound = MAX_ACCOUNT_FAILURES if self._others_for else MAX_QUICK_FAILURES
         counted = sum(min(n, bound) for n in by_account.values())
@@ -168,7 +167,7 @@ class CircuitBreaker:
     def _open(self, why: str, *, longer: bool = True) -> None:
         self._openings += longer
         bound = min(MAX_PAUSE, MIN_PAUSE * 2 ** min(self._openings - 1, _MAX_DOUBLINGS))
-        self.pause = random.uniform(max(MIN_PAUSE, bound / 2), bound)  # noqa: S311 - spreads tries, keeps no secret
+        self.pause = random.uniform(max(MIN_PAUSE, bound / 2), bound)  # noqa: S311 - spreads probes, not a secret
         self.state = CircuitState.OPEN
         self.last_error = why[:MAX_ERROR]
         self._failures.clear()
@@ -178,5 +177,5 @@ def _text(failure: Failed) -> str:
     return f"{failure.reason}: {failure.message}"
 
 
-def _is_gone(failure: Failed) -> bool:
+def _is_missing(failure: Failed) -> bool:
     return failure.reason is Reason.CREATOR_CLI_NOT_FOUND

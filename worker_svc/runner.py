@@ -1,4 +1,4 @@
-"""One run of a task from start to outcome: the CLI in its own folder and environment, under the guard.
+"""One run of a task, from start to outcome: the CLI in its own folder and environment, under the guard.
 
 Layer: above guard, creators and output, below slots. It implements `creators.base.Cli`.
 """
@@ -23,16 +23,16 @@ from worker_svc.outcome import MAX_STDERR, Outcome, Reason, clean, clean_tail, f
 from worker_svc.output import FileFollower, LineSplitter, Tail, read_to_end
 
 VERSION_TIMEOUT = 15.0
-"""Seconds that `--version` may take at start."""
+"""Seconds that `--version` may take."""
 
 _OUTPUT_TIMEOUT = 0.1
-"""Seconds without output after a CLI's exit, where a descendant keeps its pipes open."""
+"""Seconds without output after a CLI's exit until its pipes are given up, if a descendant keeps them open."""
 _OUT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
 _SHELL_CANNOT_RUN = frozenset({126, 127})
 
 
 class CannotRunError(Exception):
-    """This machine can't run anything now (no memory, no processes, no disk): not the task's fault."""
+    """This machine cannot run a CLI now (no memory, processes or disk space); the task is not the cause."""
 
 
 class RunExpiredError(Exception):
@@ -40,21 +40,21 @@ class RunExpiredError(Exception):
 
 
 class CliUnusableError(Exception):
-    """The CLI cannot be run at all; the text says why and what to do."""
+    """The CLI cannot be used; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreatorProgram:
-    """The creator CLI, and the variables that it gets beside HOME and TMPDIR."""
+    """The creator CLI, and its environment without HOME and TMPDIR."""
 
     path: str
     environment: Mapping[str, str]
 
     @classmethod
     def locate(cls, path: str, names: Sequence[str], environ: Mapping[str, str], needs: Needs) -> CreatorProgram:
-        """The CLI at `path`, or of that name on the PATH.
+        """Returns the CLI at `path`, or of that name on the PATH.
 
-        Its environment is a clean one, plus the variables in `names`, plus what its profile needs.
+        Its environment has a few standard variables, those in `names`, and what its profile needs.
         """
         passed = ("PATH", "LANG", "LC_ALL", *needs.inherited, *names)
         given = {name: environ[name] for name in passed if name in environ}
@@ -64,12 +64,12 @@ class CreatorProgram:
 
 
 class CliRun:
-    """An open run: what a creator may call. Everything that it starts ends with the run."""
+    """An open run; implements `Cli`. Every process that it starts ends with the run."""
 
     def __init__(self, name: str, guard: Guard, program: CreatorProgram, folder: Path) -> None:
         self.folder = folder
         self.started = False
-        """Whether a CLI was ever started for it."""
+        """Whether any CLI was started."""
         self._name = name
         self._guard = guard
         self._program = program
@@ -87,7 +87,7 @@ class CliRun:
         max_output: int = MAX_SMALL_OUTPUT,
         to_file: bool = False,
     ) -> CompletedCall:
-        """`Cli.call`. Beside OSError it raises CannotRunError, RunExpiredError and GuardLostError, past any creator."""
+        """As `Cli.call`. Also raises CannotRunError, RunExpiredError and GuardLostError, which no creator handles."""
         path = self.folder / f"stdout.{len(self._children)}" if to_file else None
         child, file = await self._spawn(args, path)
         if on_start is not None:
@@ -105,14 +105,14 @@ class CliRun:
             raise RunExpiredError
         if following:
             following.ended()
-            await asyncio.wait(readers[:1])  # a file has an end, whoever else holds it open
+            await asyncio.wait(readers[:1])  # a file has an end, even if a descendant holds it open
         await _rest_of_output(readers, (stdout, stderr))
         text = clean_tail(stderr.bytes().decode("utf-8", "replace"), MAX_STDERR)
         overflowed = following is not None and following.overflowed
         return CompletedCall(ended, stdout.bytes(), text, stdout.truncated, timed_out, overflowed)
 
     async def release(self) -> None:
-        """Nothing of the run lives any more: lets go of its pipes."""
+        """Closes the pipes. Call it once no process of the run lives."""
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
@@ -122,7 +122,7 @@ class CliRun:
             file.close()
 
     async def _spawn(self, args: Sequence[str], stdout: Path | None) -> tuple[Child, BinaryIO | None]:
-        """The CLI, and the file that takes its stdout, open for reading."""
+        """Starts the CLI. Returns it, and the file that takes its stdout, open for reading."""
         environment = {"HOME": str(self.folder), "TMPDIR": str(self.folder), **self._program.environment}
         argv = [self._program.path, *args]
         try:
@@ -134,7 +134,7 @@ class CliRun:
             raise OSError(error.errno, str(error)) from error
         except GuardLostError:
             raise
-        except GuardError:  # the guard is ending this run already
+        except GuardError:  # the guard is ending this run
             raise RunExpiredError from None
         self.started = True
         self._children.append(child)
@@ -154,7 +154,7 @@ class Runner:
         scratch: Path,
         allowed_options: Collection[str] | None = None,
     ) -> None:
-        """`allowed_options` are the creator options that reach the CLI; None: those that the profile knows."""
+        """`allowed_options` are the creator options that reach the CLI; None means those that the profile knows."""
         self._guard = guard
         self.program = program
         self._creator = creator
@@ -163,9 +163,9 @@ class Runner:
 
     @asynccontextmanager
     async def open(self, name: str, deadline: float) -> AsyncIterator[CliRun]:
-        """A run called `name`, guarded until `deadline` (CLOCK_BOOTTIME); on leaving, nothing of it lives.
+        """Opens a run that is guarded until `deadline` (CLOCK_BOOTTIME). On leaving the context no process of it lives.
 
-        Raises OSError where there is no room for its folder.
+        Raises OSError if its folder cannot be made.
         """
         run = CliRun(name, self._guard, self.program, self._scratch / quote(name, safe=""))
         run.folder.mkdir(mode=0o700)
@@ -182,7 +182,7 @@ class Runner:
             await _remove(run.folder)
 
     async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome:
-        """One attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
+        """Makes one attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
         if fault := job_problem(job):
             return failed(Reason.CREATOR_ERROR, f"the task is not given to the CLI: {fault}")
         if refused := refusal(job.options, self._allowed_options):
@@ -190,15 +190,15 @@ class Runner:
         return await self._creator.run(job, run, report)
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        """Runs whose leases were renewed. Those that are not open are skipped by the guard."""
+        """Moves the deadlines of runs whose leases were renewed; skips those that are not open."""
         self._guard.move_deadlines(deadlines)
 
     def set_grace(self, seconds: float) -> None:
-        """A run that is stopped has so long between TERM and KILL."""
+        """Sets the seconds between TERM and KILL."""
         self._guard.set_grace(seconds)
 
     async def version(self) -> str:
-        """What the CLI's `--version` says, in one line; empty where it does not know it. Raises CliUnusableError."""
+        """Returns the CLI's version in one line; empty if it does not know `--version`. Raises CliUnusableError."""
         async with self.open("version", now() + 2 * VERSION_TIMEOUT) as run:
             try:
                 done = await run.call(["--version"], limit=VERSION_TIMEOUT)
@@ -217,22 +217,22 @@ class Runner:
 
 
 def _fault(version: CompletedCall) -> str | None:
-    """Why a CLI that was asked for its version can't be used. Other exit statuses pass: not every CLI knows it."""
-    said = f" ({version.stderr_tail.splitlines()[-1]})" if version.stderr_tail else ""
+    """Why the CLI cannot be used, or None. Most exit statuses pass, because not every CLI knows `--version`."""
+    reason = f" ({version.stderr_tail.splitlines()[-1]})" if version.stderr_tail else ""
     if version.timed_out:
-        return f"--version did not end within {VERSION_TIMEOUT:g} s{said}"
+        return f"--version did not end within {VERSION_TIMEOUT:g} s{reason}"
     if version.exit.signal is not None:
-        return f"--version was ended by signal {version.exit.signal}{said}"
+        return f"--version was ended by signal {version.exit.signal}{reason}"
     if version.exit.code in _SHELL_CANNOT_RUN:
-        return f"--version exited with status {version.exit.code}{said}"
+        return f"--version exited with status {version.exit.code}{reason}"
     return None
 
 
 @contextmanager
 def _created(path: Path | None) -> Iterator[tuple[int | None, BinaryIO | None]]:
-    """A new file: a descriptor to append to, which is closed at the end, and one to read from, which then stays open.
+    """Creates a file. Yields a descriptor to append to, which is closed at the end, and a reader, which stays open.
 
-    Both are there before the CLI is, which might put another file in its place. None, twice, where no file is wanted.
+    Both are opened before the CLI starts, because the CLI might replace the file. Without a path yields None twice.
     """
     if path is None:
         yield None, None
@@ -252,14 +252,14 @@ def _lines(on_line: Callable[[str], None] | None) -> LineSplitter | None:
 
 
 async def _follow(child: Child, following: FileFollower) -> None:
-    """Reads what the CLI prints into its file, and stops it where that grows too large."""
+    """Reads what the CLI prints into its file, and stops the CLI if the file grows too large."""
     await following.run()
     if following.overflowed:
         await child.stop()
 
 
 async def _end_of(child: Child, limit: float | None) -> tuple[Exit, bool]:
-    """How the CLI ended, and whether it was stopped because `limit` had passed."""
+    """Returns how the CLI ended, and whether it was stopped because `limit` had passed."""
     try:
         async with asyncio.timeout(limit):
             return await child.wait(), False
@@ -268,7 +268,7 @@ async def _end_of(child: Child, limit: float | None) -> tuple[Exit, bool]:
 
 
 async def _rest_of_output(readers: Sequence[asyncio.Task[None]], tails: Sequence[Tail]) -> None:
-    """Returns at the end of the output, or where it only stays open because a descendant holds it."""
+    """Returns at the end of the output, or when only a silent descendant holds it open."""
     seen = -1
     while seen != (seen := sum(tail.seen for tail in tails)):
         _, open_ones = await asyncio.wait(readers, timeout=_OUTPUT_TIMEOUT)
@@ -277,7 +277,7 @@ async def _rest_of_output(readers: Sequence[asyncio.Task[None]], tails: Sequence
 
 
 async def _remove(scratch: Path) -> None:
-    with suppress(OSError):  # most are empty, and not worth a thread
+    with suppress(OSError):  # most are empty, and need no thread
         scratch.rmdir()  # noqa: ASYNC240
         return
     await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -243,7 +243,7 @@ async def test_settings_that_it_refuses_are_named_at_start(published: Published)
         await published.runner({"LLM_API_KEY": "a key", "LLM_BASE_URL": "nowhere"}).version()
     assert str(caught.value) == (
         f"the CLI {published.cli} cannot be used: it refuses its settings; set in the worker's environment, "
-        "as it wants them: LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
+        "as it requires: LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
     )
 
 

@@ -245,7 +245,8 @@ async def test_json_runs_one_create_to_its_end(tmp_path: Path) -> None:
 
 
 async def test_the_cli_of_the_documentation_works(tmp_path: Path) -> None:
-    program = DOCUMENTATION.read_text().partition("```sh\n")[2].partition("```")[0]
+    _, shebang, rest = DOCUMENTATION.read_text().partition("#!/bin/sh\n")
+    program = shebang + rest.partition("```")[0]
     (tmp_path / "creator").write_text(program)
     outcome, report = await run(SubprocessCli("/bin/sh", str(tmp_path / "creator")), profile="json")
     assert outcome == Completed(Article("# Hello\n\nAn article.", quality_score=7.0))

@@ -163,7 +163,7 @@ async def test_a_database_that_is_not_the_runs_own(
     put(program.database, elsewhere)
     reason, message = failure(await program.run(end("已完成")))
     assert reason is Reason.CREATOR_INVALID_RESPONSE
-    assert "no file of the run's own folder" in message
+    assert "not a file in the run's own folder" in message
 
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS content FROM n"
@@ -190,7 +190,7 @@ async def test_a_table_that_is_a_view_without_bounds(
 async def test_a_database_without_a_run(program: Program) -> None:
     with closing(sqlite3.connect(program.database)) as database:
         database.executescript(SCHEMA)
-    assert "it holds no run" in failure(await program.run(end("已完成")))[1]
+    assert "it has no run" in failure(await program.run(end("已完成")))[1]
 
 
 @pytest.mark.parametrize("size", [SETTINGS.max_result + 1, SETTINGS.result_output + 1])

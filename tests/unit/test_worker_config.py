@@ -93,7 +93,7 @@ def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: p
         "--drain-timeout is 'soon'; should be a duration",
         "--creator-max-result is '4MiB'; should be less than or equal to 3145728",
         "--creator-env is 'A-B'; should be names of environment variables",
-        "or * for all; '--topic' is none",
+        "or * for all; '--topic' is not",
         "--creator-profile is 'other'; should be 'reference', 'json' or 'llm-content-creator'",
         "--log-level is 'loud'; should be 'debug', 'info', 'warning' or 'error'",
         "--tls-ca is '/nowhere'; should be a readable file",

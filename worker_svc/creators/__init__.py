@@ -1,6 +1,6 @@
 """How each kind of CLI is driven: one module a profile (`CREATOR_PROFILE`), behind the interface of `base`.
 
-Layer: above outcome, beside guard and spool, below runner, which gives a creator its CLI and its reporter.
+Layer: above outcome, beside guard and spool, below runner.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROFILES: Mapping[str, Callable[[CreatorSettings], Creator]] = {
 
 
 def load(profile: str, settings: CreatorSettings) -> Creator:
-    """The creator of `profile`, for any number of runs at once. ValueError where there is no such profile."""
+    """Returns the creator of a profile, for any number of concurrent runs. Raises ValueError."""
     if profile not in PROFILES:
         raise ValueError(f"CREATOR_PROFILE is {profile!r}; it should be one of {', '.join(PROFILES)}")
     return PROFILES[profile](settings)

@@ -13,18 +13,18 @@ from worker_svc.outcome import Outcome
 class JsonSync(Creator):
     """`create --mode=sync …` runs until done; exit status 0 and the last JSON document on stdout are the result.
 
-    It has no limit of its own: the task's timeout is the only one.
+    Only the task's timeout limits it.
     """
 
     def __init__(self, settings: CreatorSettings) -> None:
         self._settings = settings
 
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
-        """One call, from start to outcome; `processing` is reported when the process has started."""
+        """Makes one call, and reports `processing` when the process has started."""
 
         def on_line(line: str) -> None:
-            if told := progress.of_line(line):
-                report.progress(*told)
+            if value := progress.of_line(line):
+                report.progress(*value)
 
         done = await call(
             cli,

@@ -1,4 +1,4 @@
-"""What a CLI says of how far it is: progress lines, and `progress` in a status document.
+"""Parses a CLI's progress: progress lines, and `progress` in a status document.
 
 Layer: inside `creators`, used by the profiles.
 
@@ -8,8 +8,8 @@ A progress line, on stdout or stderr, is one of
     {"progress": 40, "step": "writing", "message": "the second section"}
     {"progress": {"percent": 40, "step": "writing", "message": "the second section"}}
 
-The parser is tolerant (case, a missing colon, decimals, `step` and `message` left out), and everything else is no
-progress, never an error. Percent is clamped to 0 to 100; texts lose ANSI codes and control characters and are cut.
+The parser is tolerant (case, a missing colon, decimals, no `step` or `message`), and ignores everything else. Percent
+is clamped to 0 to 100; ANSI codes and control characters are removed from texts, which are cut.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LINE = re.compile(r"\s*progress\s*[:=]?\s*(\d{1,3})(?:\.\d*)?\s*%\s*(.*)", re.I
 
 
 class RunProgress(NamedTuple):
-    """How far a run is; None and empty where the CLI does not say."""
+    """How far a run is; None or empty if the CLI does not say."""
 
     percent: int | None
     step: str
@@ -38,7 +38,7 @@ class RunProgress(NamedTuple):
 
 
 def of_line(line: str) -> RunProgress | None:
-    """The progress that one line of output tells, if it does. Lines above 8,000 characters do not."""
+    """Returns the progress in a line of output, or None. Lines above 8,000 characters have none."""
     if len(line) > MAX_LINE:
         return None
     text = clean(line, MAX_LINE)
@@ -49,10 +49,10 @@ def of_line(line: str) -> RunProgress | None:
 
 
 def of_document(document: Mapping[str, Any]) -> RunProgress | None:
-    """The progress in a status document: a number, or an object with `percent`, `step` and `message`."""
-    told = document.get("progress")
-    source = told if isinstance(told, dict) else document
-    percent = _percent(source.get("percent") if source is told else told)
+    """Returns the progress in a status document: a number, or an object with `percent`, `step` and `message`."""
+    value = document.get("progress")
+    source = value if isinstance(value, dict) else document
+    percent = _percent(source.get("percent") if source is value else value)
     step, message = _text(source, "step", MAX_STEP), _text(source, "message", MAX_PROGRESS_MESSAGE)
     return None if percent is None and not step and not message else RunProgress(percent, step, message)
 

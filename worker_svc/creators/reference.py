@@ -2,8 +2,8 @@
 
 Layer: a profile of `creators`.
 
-Every attempt uses the task's id. An earlier attempt may have left its run going, in a service that no signal of ours
-reaches, so from the second attempt on `status` comes first, and what is there is watched or collected, not made anew.
+Every attempt uses the task's id. An earlier attempt may have left its run in a service that no signal reaches, so from
+the second attempt on `status` comes first, and a run that it finds is watched or collected instead of created again.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from worker_svc.creators.base import (
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason, failed, last_document
 
 MAX_STATUS_CALLS = 3
-"""Calls of `status` in a row without an answer: one or two are tolerated."""
+"""Calls of `status` in a row that may fail before the attempt fails."""
 FIRST_POLL_INTERVAL = 1.0
-"""Seconds until a first `status` (or less, where the poll interval is shorter): a quick CLI is not kept waiting."""
+"""Seconds until the first `status`; less if the poll interval is shorter."""
 
 _WAITING = frozenset({"pending", "submitted"})
 _RUNNING = frozenset({"running", "processing"})
@@ -50,12 +50,12 @@ class Reference(Creator):
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """A status document that says one of the known states."""
+    """A status document with a known state."""
 
     state: str
     document: dict[str, Any]
     deferred: Deferred | None
-    """What the call asked for that said so. It matters where the run failed: that is then no failure."""
+    """The deferral that the call asked for, which replaces a failure."""
 
 
 @dataclass(slots=True)
@@ -76,25 +76,25 @@ class _ReferenceRun:
         return status.deferred or failed(Reason.CREATOR_ERROR, _error(status))
 
     async def _adopted(self) -> _Status | Deferred | None:
-        """The run that an earlier attempt left, if it goes on or has completed.
+        """Returns the run that an earlier attempt left, if it is running or has completed.
 
-        A CLI that can't say so now is asked later: the run may go on, and another one would be paid for twice.
+        If the CLI defers the call, so does this attempt: creating another run might pay for the task twice.
         """
         if self.job.attempt < 2:
             return None
         status = await self._status()
         if isinstance(status, Failed) or (isinstance(status, _Status) and status.state in {"failed", "cancelled"}):
             return None
-        return self._tell(status) if isinstance(status, _Status) else status
+        return self._reported(status) if isinstance(status, _Status) else status
 
     async def _created(self) -> _Status | Failed | Deferred:
-        """The first status of a new run."""
+        """Creates a run, and returns its first status."""
         arguments = create_arguments(self.job, "async")
         refused = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
         return refused or await self._next_status(FIRST_POLL_INTERVAL)
 
     async def _end_of_watch(self, status: _Status | Failed | Deferred) -> _Status | Failed | Deferred:
-        """The status that the run ended with, or why it can no longer be watched."""
+        """Returns the status that the run ended with, or why it can no longer be watched."""
         while isinstance(status, _Status) and status.state not in _ENDED:
             status = await self._next_status(self.settings.poll_interval)
         return status
@@ -102,19 +102,19 @@ class _ReferenceRun:
     async def _next_status(self, wait: float) -> _Status | Failed | Deferred:
         await self.report.pause(min(wait, self.settings.poll_interval))
         status = await self._status()
-        return self._tell(status) if isinstance(status, _Status) else status
+        return self._reported(status) if isinstance(status, _Status) else status
 
-    def _tell(self, status: _Status) -> _Status:
+    def _reported(self, status: _Status) -> _Status:
         if status.state in _RUNNING or status.state == "completed":
             if not self.started:
                 self.started = True
                 self.report.processing()
-            if told := progress.of_document(status.document):
-                self.report.progress(*told)
+            if value := progress.of_document(status.document):
+                self.report.progress(*value)
         return status
 
     async def _status(self) -> _Status | Failed | Deferred:
-        """The status, or what was wrong with the last of three calls in a row."""
+        """Returns the status, or the failure of the last of three calls in a row."""
         status = await self._ask()
         for _ in range(MAX_STATUS_CALLS - 1):
             if isinstance(status, _Status):
@@ -159,5 +159,5 @@ def _no_status(done: CompletedCall) -> str:
 def _error(status: _Status) -> str:
     error = status.document.get("error")
     text = error.get("message") if isinstance(error, dict) else error
-    said = f": {text}" if isinstance(text, str) and text else ""
-    return f"the CLI says that the run is {status.state}{said}"
+    reason = f": {text}" if isinstance(text, str) and text else ""
+    return f"the CLI says that the run is {status.state}{reason}"
