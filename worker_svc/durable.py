@@ -70,7 +70,6 @@ class GroupWriter(Generic[Item]):
         return written
 
     async def close(self) -> None:
-        """Waits until every item is written or has failed."""
         while self._busy is not None:
             await asyncio.shield(self._busy)
 

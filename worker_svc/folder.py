@@ -66,7 +66,6 @@ class WorkerFolder:
 
     @property
     def lock_fd(self) -> int:
-        """Descriptor of the lock that the guard inherits."""
         return self._locks[1]
 
     @property
@@ -283,7 +282,6 @@ class StartedMarks:
         self._left -= {lease_id}
 
     async def close(self) -> None:
-        """Waits for writes in progress."""
         await self._writer.close()
 
     def _create(self, lease_ids: Sequence[str]) -> None:

@@ -39,7 +39,6 @@ class Tail:
             del self._kept[: -self._limit]
 
     def bytes(self) -> bytes:
-        """Returns the last `limit` bytes."""
         return bytes(self._kept[-self._limit :])
 
     @property

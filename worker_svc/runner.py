@@ -190,11 +190,9 @@ class Runner:
         return await self._creator.run(job, run, report)
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        """Moves the deadlines of runs whose leases were renewed; skips those that are not open."""
         self._guard.move_deadlines(deadlines)
 
     def set_grace(self, seconds: float) -> None:
-        """Sets the seconds between TERM and KILL."""
         self._guard.set_grace(seconds)
 
     async def version(self) -> str:

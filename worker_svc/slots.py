@@ -17,7 +17,6 @@ class Slots:
 
     @property
     def size(self) -> int:
-        """Runs at once, at most."""
         return self._size
 
     @property
@@ -27,11 +26,9 @@ class Slots:
 
     @property
     def queued(self) -> int:
-        """Leases that wait for a slot."""
         return len(self._queued)
 
     def resize(self, size: int) -> None:
-        """Changes the number of slots. Runs above it continue."""
         self._size = size
 
     def free(self, limit: int | None = None) -> int:
@@ -67,6 +64,5 @@ class Slots:
         return lease_id
 
     def leave(self, lease_id: str) -> None:
-        """Removes a lease from its slot or the queue."""
         self._queued.pop(lease_id, None)
         self._taken.discard(lease_id)

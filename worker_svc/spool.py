@@ -33,8 +33,6 @@ _MAX_FILE_SIZE = 2 * _MAX_BATCH
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One lease's result, as the session encodes it."""
-
     lease_id: str
     payload: bytes
 
@@ -86,7 +84,6 @@ class Spool:
                 file.path.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """Waits for writes in progress."""
         await self._writer.close()
 
     def _write(self, entries: Sequence[Entry]) -> None:
@@ -138,7 +135,6 @@ def _bytes(path: Path) -> bytes:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Lists the spool's files, oldest first."""
     return sorted(folder.glob(f"*{_SUFFIX}"), key=_number)
 
 
@@ -162,7 +158,6 @@ def _encode(entry: Entry) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[list[Entry], str | None]:
-    """Returns the entries up to the first fault, and that fault."""
     if not data.startswith(_HEADER):
         return [], "it does not begin like a spool file"
     entries: list[Entry] = []

@@ -26,19 +26,15 @@ _HINTS = {
 
 
 class TryOutput:
-    """Prints one run as it goes."""
-
     def __init__(self, topic: str, *, as_json: bool) -> None:
         self._topic = topic
         self._as_json = as_json
         self._started_at = time.monotonic()
 
     def starts(self, path: str, profile: str, timeout: float) -> None:
-        """The CLI is about to start."""
         _note(f"running {path} with profile {profile}; the run may take {timeout:g} s")
 
     def progressed(self, update: pb.LeaseUpdate) -> None:
-        """The run has made progress."""
         match update.WhichOneof("update"):
             case "processing":
                 _note("the CLI has started")

@@ -58,8 +58,6 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class CreatorSettings:
-    """The worker's settings that creators use."""
-
     poll_interval: float
     """Seconds between two `status` calls (CREATOR_POLL_INTERVAL)."""
     max_result: int
@@ -91,8 +89,6 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class CompletedCall:
-    """A call of the CLI that has ended."""
-
     exit: ExitStatus
     stdout: bytes
     """The last `max_output` bytes."""
@@ -240,7 +236,6 @@ def deferred_by(done: CompletedCall) -> Deferred | None:
 
 
 def result_of(done: CompletedCall | Failed, settings: CreatorSettings) -> Outcome:
-    """Returns the outcome of a call whose output is the result document."""
     if isinstance(done, Failed):
         return done
     return failure(done) or of_output(

@@ -30,8 +30,6 @@ _LINE = re.compile(r"\s*progress\s*[:=]?\s*(\d{1,3})(?:\.\d*)?\s*%\s*(.*)", re.I
 
 
 class RunProgress(NamedTuple):
-    """How far a run is; None or empty if the CLI does not say."""
-
     percent: int | None
     step: str
     message: str

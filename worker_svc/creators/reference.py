@@ -50,8 +50,6 @@ class Reference(Creator):
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """A status document with a known state."""
-
     state: str
     document: dict[str, Any]
     deferred: Deferred | None
@@ -88,13 +86,11 @@ class _ReferenceRun:
         return self._reported(status) if isinstance(status, _Status) else status
 
     async def _created(self) -> _Status | Failed | Deferred:
-        """Creates a run, and returns its first status."""
         arguments = create_arguments(self.job, "async")
         refused = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
         return refused or await self._next_status(FIRST_POLL_INTERVAL)
 
     async def _end_of_watch(self, status: _Status | Failed | Deferred) -> _Status | Failed | Deferred:
-        """Returns the status that the run ended with, or why it can no longer be watched."""
         while isinstance(status, _Status) and status.state not in _ENDED:
             status = await self._next_status(self.settings.poll_interval)
         return status

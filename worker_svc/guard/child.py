@@ -75,7 +75,6 @@ class Child:
 
     @property
     def is_open(self) -> bool:
-        """Whether more output may come."""
         return bool(self._pipes)
 
     def close(self) -> None:
@@ -84,7 +83,6 @@ class Child:
             self._close(pipe)
 
     def started(self, pid: int, output: list[int]) -> None:
-        """Takes over the pipes of the process: stdout (unless one was given) and stderr."""
         self.pid = pid
         *given, self.stderr = [self._read(pipe) for pipe in output]
         self.stdout = given[0] if given else _at_end()

@@ -34,8 +34,6 @@ _CLOSE_TIMEOUT = 2.0  # seconds beyond the grace; then the guard is killed
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended."""
-
     ended_by: Literal["deadline", "request"]
     leftovers: int
     """Descendants, without the CLIs themselves, that lived when the run began to end."""
@@ -138,7 +136,6 @@ class Guard:
         self.move_deadlines({run: deadline})
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        """The leases of several runs were renewed."""
         self._send({"op": "move", "deadlines": dict(deadlines)})
         self._watchdog.moved(deadlines)
 
@@ -347,7 +344,6 @@ class Guard:
 
 
 def _close_unread(started: asyncio.Future[tuple[int, list[int]]]) -> None:
-    """Closes pipes that arrived just when the caller was cancelled."""
     if started.done() and not started.cancelled() and started.exception() is None:
         for fd in started.result()[1]:
             os.close(fd)

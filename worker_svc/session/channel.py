@@ -31,7 +31,6 @@ class Dialer:
 
     @property
     def metadata(self) -> Sequence[tuple[str, str]]:
-        """The metadata of a call."""
         token = self._credentials.current.token
         return (("authorization", f"Bearer {token}"),) if token else ()
 

@@ -32,8 +32,6 @@ FileStamps = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class TlsCredentials:
-    """PEM documents; None if not configured."""
-
     ca: bytes
     cert: bytes | None = None
     key: bytes | None = None

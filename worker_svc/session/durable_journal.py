@@ -47,7 +47,6 @@ class DurableJournal:
 
     @property
     def spooled(self) -> list[str]:
-        """The leases whose results are on disk and not acknowledged, oldest first."""
         return self._spool.lease_ids
 
     def recover(self) -> list[PendingUpdate]:
@@ -68,7 +67,6 @@ class DurableJournal:
         return sorted(self._marks.left)
 
     def forget_lost(self, lease_ids: Iterable[str]) -> None:
-        """The scheduler knows that these leases were lost."""
         for lease_id in lease_ids:
             self._marks.clear(lease_id)
 
@@ -100,12 +98,10 @@ class DurableJournal:
             self._write_failed(error)
 
     def forget(self, lease_id: str) -> None:
-        """The lease's result is acknowledged."""
         self._unwritten.pop(lease_id, None)
         self._spool.forget(lease_id)
 
     async def close(self) -> None:
-        """Waits for writes in progress."""
         await self._retry.stop()
         await self._marks.close()
         await self._spool.close()

@@ -97,7 +97,6 @@ class LeaseBook:
         return lease_id in self._leases
 
     def get(self, lease_id: str) -> Lease | None:
-        """Returns the lease, or None if it is not held."""
         return self._leases.get(lease_id)
 
     def restore(self, lease_id: str, attempt: int) -> Lease:

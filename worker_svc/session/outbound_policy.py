@@ -81,7 +81,6 @@ class OutboundPolicy:
         self._heartbeats_to_quiesce = HEARTBEATS_TO_QUIESCE
 
     def next_message(self, at: float) -> pb.LeaseRequest | None:
-        """Returns the next message; None if there is nothing to send now."""
         intake = self._worker.intake
         self._note_answered_poll()
         if intake.draining and not self._draining_sent:
@@ -124,7 +123,6 @@ class OutboundPolicy:
         return self._heartbeats.acknowledged(heartbeat_number, not_renewed)
 
     def received(self, report_number: int, at: float) -> None:
-        """The scheduler has received a part of a report."""
         self._parts.received(report_number, at)
 
     def _report_is_due(self, at: float) -> bool:
@@ -193,7 +191,6 @@ class OutboundPolicy:
         return message
 
     def _large_waits(self, at: float) -> bool:
-        """Whether a large update has still to be sent, in whole or in part."""
         return (self._parts.busy and self._sends_large) or self._worker.outbox.next_alone(at) is not None
 
     def _note_answered_poll(self) -> None:

@@ -26,8 +26,6 @@ MIN_STUCK_PAUSE, MAX_STUCK_PAUSE = 30.0, 300.0
 
 
 class UpdateKind(IntEnum):
-    """What an update reports, in the order of a run."""
-
     ACCEPTED = 1
     PROCESSING = 2
     PROGRESS = 3
@@ -38,7 +36,6 @@ class UpdateKind(IntEnum):
 
     @property
     def ends(self) -> bool:
-        """Whether it ends its lease."""
         return self >= UpdateKind.COMPLETED
 
 
@@ -52,8 +49,6 @@ _IMPLIED = {
 
 @dataclass(frozen=True, slots=True)
 class PendingUpdate:
-    """One update of one lease."""
-
     lease_id: str
     attempt: int
     kind: UpdateKind
@@ -95,7 +90,6 @@ class Outbox:
 
     @property
     def reports_in_flight(self) -> int:
-        """Reports that are sent and not acknowledged yet."""
         return len(self._sent)
 
     @property

@@ -22,8 +22,6 @@ FAST_SHARE = 0.25
 
 
 class ReportPart(NamedTuple):
-    """The next bytes of a report."""
-
     report_number: int
     data: bytes
     last: bool
@@ -58,7 +56,6 @@ class ReportParts:
         return ReportPart(self._report_number, data, last=not self._left)
 
     def received(self, report_number: int, at: float) -> None:
-        """The scheduler has received the last part."""
         if self._sent_at is None or report_number != self._report_number:
             return
         took, self._sent_at = at - self._sent_at, None

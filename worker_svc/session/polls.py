@@ -37,7 +37,6 @@ class OpenPolls:
 
     @property
     def next_number(self) -> int:
-        """The number that the next poll gets."""
         return self._number + 1
 
     def forget(self) -> None:
@@ -58,14 +57,12 @@ class OpenPolls:
         self.settle(at)
 
     def record_answer(self, lease_id: str, number: int, at: float) -> None:
-        """The CLI of a lease has answered all polls up to `number`."""
         for poll in self._open:
             if poll.number <= number:
                 poll.silent.discard(lease_id)
         self.settle(at)
 
     def record_end(self, lease_id: str, at: float) -> None:
-        """The run of a lease is over, which answers every poll."""
         self.record_answer(lease_id, self._number, at)
 
     def settle(self, at: float) -> bool:

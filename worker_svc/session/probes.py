@@ -39,7 +39,6 @@ class Probes:
 
     @property
     def capacity(self) -> int | None:
-        """Leases that may be taken beyond those that are held; None: no limit."""
         return self._breaker.capacity
 
     @property
@@ -49,23 +48,19 @@ class Probes:
 
     @property
     def unhealthy(self) -> bool:
-        """Whether the CLI counts as broken: from the opening of the circuit until a probe completes."""
         return self._breaker.state is not CircuitState.CLOSED
 
     @property
     def last_error(self) -> str:
-        """Why the CLI counts as broken; empty if it does not."""
         return self._breaker.last_error
 
     def admit(self, lease: Lease) -> bool:
-        """Whether a lease that has arrived may be taken."""
         admitted = self._breaker.admit(lease)
         if admitted and self.unhealthy:
             _log.info("probing the CLI with one task", action="worker.probing", **lease.log_keys)
         return admitted
 
     def ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
-        """A run ended by itself, `lasted` seconds after its start."""
         before = self._breaker.state
         self._breaker.ran(lease, outcome, lasted)
         if self._breaker.state is before:
@@ -76,7 +71,6 @@ class Probes:
             _log.info("the CLI works again", action="worker.healthy", **lease.log_keys)
 
     def over(self, lease: Lease) -> None:
-        """A lease is no longer held."""
         self._breaker.over(lease.lease_id)
 
     def _has_opened(self, lease: Lease, failure: Failed) -> None:
@@ -93,7 +87,6 @@ class Probes:
         self._opened()
 
     async def close(self) -> None:
-        """Ends the wait for the next probe."""
         await self._recovery.stop()
 
     async def _wait_to_half_open(self) -> None:

@@ -48,7 +48,6 @@ class LeaseReporter:
         self._polled = self._polled_before_call = self._polled_and_answered = 0
 
     def processing(self) -> None:
-        """The CLI has started."""
         if self._book.processing(self._lease):
             self._add(wire.processing(self._lease))
 
@@ -59,7 +58,6 @@ class LeaseReporter:
         self.flush(self._now())
 
     def flush(self, now: float) -> None:
-        """Sends the last progress if the interval has passed."""
         if now - self._sent_at >= PROGRESS_INTERVAL:
             self._send_progress(now)
 

@@ -45,8 +45,6 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What a hello contains that does not change while the worker runs."""
-
     worker_id: str
     folder_id: str
     process_id: str

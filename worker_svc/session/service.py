@@ -64,7 +64,6 @@ class ProcessSignals:
             self._loop.add_signal_handler(number, self._received)
 
     def on_hangup(self, then: Callable[[], None]) -> None:
-        """Calls `then` on HUP."""
         self._loop.add_signal_handler(signal.SIGHUP, then)
 
     def ignore(self) -> None:
@@ -110,7 +109,6 @@ async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, ve
 
 
 def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder) -> Runner:
-    """Returns the runner of the configured CLI."""
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
     creator = creators.load(settings.creator_profile, limits)
     program = CreatorProgram.locate(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
@@ -259,7 +257,6 @@ async def _first(*coroutines: Coroutine[Any, Any, object]) -> int:
 
 
 async def cancelled(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels tasks and waits for their end."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -41,8 +41,6 @@ _SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "def
 
 @dataclass(frozen=True, slots=True)
 class CreatorInfo:
-    """The CLI, as a hello names it."""
-
     path: str
     version: str
 
@@ -67,7 +65,6 @@ def seconds(duration: Duration) -> float:
 
 
 def job_of(assigned: pb.AssignedLease) -> Job:
-    """Returns what the creator needs of an assigned lease."""
     task = assigned.task
     return Job(
         task_id=task.task_id,
@@ -82,17 +79,14 @@ def job_of(assigned: pb.AssignedLease) -> Job:
 
 
 def accepted(lease: Lease) -> PendingUpdate:
-    """The lease is in a slot."""
     return _update(lease, UpdateKind.ACCEPTED, pb.LeaseUpdate(accepted=pb.Accepted()))
 
 
 def processing(lease: Lease) -> PendingUpdate:
-    """The lease's CLI has started."""
     return _update(lease, UpdateKind.PROCESSING, pb.LeaseUpdate(processing=pb.Processing()))
 
 
 def progress(lease: Lease, percent: int, step: str, message: str) -> PendingUpdate:
-    """The lease's progress."""
     message_pb = task_pb2.TaskProgress(percent=percent, step=step, message=message)
     return _update(lease, UpdateKind.PROGRESS, pb.LeaseUpdate(progress=message_pb))
 
@@ -121,7 +115,6 @@ def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUp
 
 
 def encode(update: PendingUpdate) -> bytes:
-    """Returns an update as the spool stores it."""
     message: pb.LeaseUpdate = update.message
     return message.SerializeToString()
 
@@ -202,17 +195,14 @@ def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: 
 
 
 def part(report_number: int, data: bytes, last: bool) -> pb.LeaseRequest:
-    """The next bytes of a serialized report."""
     return pb.LeaseRequest(report_part=pb.ReportPart(report_number=report_number, data=data, last=last))
 
 
 def draining() -> pb.LeaseRequest:
-    """The worker takes no more leases."""
     return pb.LeaseRequest(draining=pb.Draining())
 
 
 def update_acks(results: Iterable[pb.UpdateResult]) -> list[UpdateAck]:
-    """Returns the outcomes of a report's updates."""
     return [UpdateAck(result.lease_id, result.attempt, result.outcome) for result in results]
 
 

@@ -62,17 +62,14 @@ class Worker:
 
     @property
     def slot_count(self) -> int:
-        """Runs at once."""
         return self._slots.size
 
     @property
     def answered_poll(self) -> str:
-        """The id of the last poll that is answered; empty if none of this stream is."""
         return self._polls.answered
 
     @property
     def unhealthy(self) -> bool:
-        """Whether the CLI counts as broken."""
         return self._probes.unhealthy
 
     @property
@@ -84,7 +81,6 @@ class Worker:
         return f"a result of {stuck[0].size:,} bytes does not get through: {ends} streams ended while it was sent"
 
     def lost_leases(self) -> list[str]:
-        """Leases whose CLI an earlier process had started, and of which no result is left."""
         return self._journal.lost()
 
     # What the process reads
@@ -101,17 +97,14 @@ class Worker:
 
     @property
     def spooled(self) -> list[str]:
-        """The leases whose results are in the spool, oldest first."""
         return self._journal.spooled
 
     async def wait_until_empty(self) -> None:
-        """Returns once no lease is held."""
         await self._empty.wait()
 
     # What the scheduler sends
 
     def lost_acknowledged(self, lease_ids: Iterable[str]) -> None:
-        """The scheduler knows that these leases were lost."""
         self._journal.forget_lost(lease_ids)
 
     def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None:
@@ -151,7 +144,6 @@ class Worker:
             self._runner.move_deadlines({lease.lease_id: lease.deadline for lease in moved})
 
     def revoked(self, lease_ids: Iterable[str], reason: str) -> None:
-        """Stops leases that are no longer this worker's."""
         self._revoke(lease_ids, reason)
 
     def reported(self, report_number: int, acks: Iterable[UpdateAck]) -> None:
@@ -199,7 +191,6 @@ class Worker:
         self._on_change()
 
     def stop_all(self) -> None:
-        """Stops and releases what runs."""
         for lease in list(self.book):
             self._stop(lease, StopReason.DRAINING)
 
@@ -254,13 +245,11 @@ class Worker:
         self._on_change()
 
     def _release_queued(self, reason: StopReason) -> None:
-        """Releases the leases that no slot has taken yet."""
         for lease in list(self.book):
             if lease.lease_id in self._assigned:
                 self._stop(lease, reason)
 
     def _fill(self) -> None:
-        """Starts queued leases while there are free slots."""
         while (lease_id := self._slots.next()) is not None:
             lease = self.book.get(lease_id)
             assert lease is not None, "what is queued is held"
@@ -309,7 +298,6 @@ class Worker:
                 _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
 
     def _stop(self, lease: Lease, reason: StopReason) -> None:
-        """Stops a lease, unless it has ended or is being stopped."""
         self._carry_out(self.book.stop(lease, reason), lease, reason)
 
     def _carry_out(self, action: StopAction, lease: Lease, reason: StopReason) -> None:

@@ -30,8 +30,6 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """The run of a working folder."""
-
     task_id: str
     """The program's own id."""
     error: str

@@ -28,8 +28,6 @@ _MAX_LINE = 8_000
 
 
 class CreateOutput:
-    """The stdout of a `create`, or the end of it."""
-
     def __init__(self, stdout: bytes) -> None:
         self._text = clean(stdout.decode("utf-8", "replace"), len(stdout))
 

@@ -26,7 +26,6 @@ def become_subreaper() -> bool:
 
 
 def name_process(name: bytes) -> None:
-    """Sets what `ps` and `top` show (15 bytes)."""
     if _prctl is not None:
         _prctl(_PR_SET_NAME, name, 0, 0, 0)
 

@@ -15,8 +15,6 @@ _CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Command(NamedTuple):
-    """What to execute."""
-
     argv: list[str]
     env: dict[str, str]
     cwd: str
@@ -33,8 +31,6 @@ class Launched(NamedTuple):
 
 
 class _Ends(NamedTuple):
-    """What the new process writes to."""
-
     stdout: int
     stderr: int
     exec_pipe: int

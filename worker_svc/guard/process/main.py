@@ -33,8 +33,6 @@ class RefusedError(Exception):
 
 
 class GuardProcess:
-    """All state of one guard."""
-
     def __init__(self, channel: GuardChannel, owner: str, grace: float) -> None:
         subreaper = kernel.become_subreaper()
         self._channel = channel

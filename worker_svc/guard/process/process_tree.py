@@ -44,7 +44,6 @@ class ProcessTree:
         self._seen = {key: (process, runs - {run}) for key, (process, runs) in self._seen.items()}
 
     def add(self, pid: int, run: str) -> None:
-        """A CLI was forked."""
         self._children[pid] = RunNames({run})
 
     def remove(self, pid: int) -> None:

@@ -33,7 +33,6 @@ Children = Callable[[int], list[int]]
 
 
 def read(pid: int) -> Process | None:
-    """Returns the process, or None if there is none with this pid."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             text = stat.read()
@@ -75,7 +74,6 @@ def children_now() -> Children:
 
 
 def everyone() -> list[int]:
-    """Returns the pids of all processes; none if there is no /proc."""
     return _numbers("/proc")
 
 

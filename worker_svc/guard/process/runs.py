@@ -18,8 +18,6 @@ BY_ITSELF = "itself"
 
 
 class CliProcess:
-    """One child of the guard that was started on request."""
-
     def __init__(self, number: int, run: GuardedRun, pid: int, exec_pipe: int, output: list[int]) -> None:
         self.number = number
         self.run = run
@@ -32,7 +30,6 @@ class CliProcess:
         """When KILL follows, if this CLI alone was asked to stop."""
 
     def ended_by(self) -> str:
-        """What ended it. Call it after its end."""
         return BY_REQUEST if self.kill_at is not None else self.run.ended_by or BY_ITSELF
 
 

@@ -75,7 +75,6 @@ class GuardChannel:
 
     @property
     def pending(self) -> bool:
-        """Whether something waits for the socket to become writable."""
         return bool(self._out)
 
     def send(self, document: Document, fds: Sequence[int] = ()) -> None:
@@ -169,7 +168,6 @@ class GuardChannel:
 
 
 def _document(data: bytearray) -> Document:
-    """Raises Closed if the data is not this protocol."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
