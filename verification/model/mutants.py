@@ -204,7 +204,7 @@ MUTANTS = (
         "A new lease counts from the newest state", "rules 6 and 9",
         "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
         Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
-        deadlines.HeartbeatLog, "granted", _deadline_from_newest_state,
+        deadlines.HeartbeatLog, "grant_deadline", _deadline_from_newest_state,
     ),
     Mutant(
         "Nobody notices that the database's clock runs ahead", "rule 11",

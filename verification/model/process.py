@@ -1,4 +1,4 @@
-"""A worker of the model: the production code's book, outbox, slots, breaker and log of states, and what it has on disk.
+"""A worker of the model: the production code's book, outbox, slots, circuit breaker and heartbeat log, and its disk.
 
 `worker_svc.session.worker` carries these parts' decisions out on an event loop; here the same
 calls are made one by one, so that anything may come between them. Its clock stands at 0, and times are moved instead.
