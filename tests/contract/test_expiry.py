@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from scheduler_svc.validity import SOON, first_end, told
+from scheduler_svc.api.server.certificates import SOON, first_end, told
 from tests.contract.certificates import make_signed
 from tests.contract.replicas import serving
 from tests.waiting import wait_until_async

@@ -1,7 +1,6 @@
 """The program: `contentgen-demo-creator`, or `python -m worker_svc.demo_creator`.
 
-Exit statuses: 0 done; 1 the run failed, or there is none of that task; 2 wrong arguments; 3 told to fail; 75 told to
-ask to come back later.
+Exit statuses: 0 done; 1 the run failed, or the task has no run; 2 wrong arguments; 3 and 75 as `--demo-fail` asks.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _RETRY_AFTER = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status."""
+    """Runs one command, and returns the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     if list(arguments) in (["--version"], ["--help"]):
         _print(VERSION if arguments[0] == "--version" else USAGE.rstrip())
@@ -51,7 +50,7 @@ def _create(request: Request) -> int:
 
 
 def _asked_for(request: Request) -> tuple[DemoRun, int]:
-    """The run, and which create of its task this is."""
+    """Returns the run, and the number of this create among those of its task."""
     task_id = request.text("task-id")
     attempt = runs.count_create(task_id) if task_id else 1
     fail = request.text("demo-fail") if attempt <= request.number("demo-fail-times", attempt) else ""
@@ -102,7 +101,7 @@ def _result(request: Request) -> int:
 
 
 def _print_result(run: DemoRun) -> None:
-    # status and create come far more often than result, and do without the wording of articles
+    # imported here, because status and create are far more frequent and need no articles
     from worker_svc.demo_creator.article import document
 
     text = json.dumps(document(run.topic, run.requirements, run.tone, run.keywords), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""An article made from a topic by filling in sentences: readable, the same each time, and no language model's work."""
+"""Makes an article from a topic by filling in sentences: readable, and the same each time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Pictures:
 
 
 def document(topic: str, requirements: str, tone: str, keywords: str) -> dict[str, object]:
-    """The result document: Chinese where topic or requirements are, else English."""
+    """Returns the result document, in Chinese if topic or requirements are, else in English."""
     digest = hashlib.sha256(topic.encode("utf-8", "replace")).hexdigest()
     language = chinese if _HAN.search(topic + requirements) else english
     brief = Brief(
@@ -44,13 +44,13 @@ def document(topic: str, requirements: str, tone: str, keywords: str) -> dict[st
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text` on one line, cut to `limit` characters."""
+    """Returns `text` on one line, cut to `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def _illustrated(blocks: Sequence[Block], pictures: _Pictures, alt: str) -> list[Block]:
-    """The cover below the title, the other picture before the last section."""
+    """Puts the cover below the title, and the other picture before the last section."""
     last = max(at for at, block in enumerate(blocks) if block.kind == "h2")
     cover, detail = Block("img", [pictures.cover, alt]), Block("img", [pictures.detail, alt])
     return [blocks[0], cover, *blocks[1:last], detail, *blocks[last:]]

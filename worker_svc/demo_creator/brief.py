@@ -1,4 +1,4 @@
-"""What an article is made from, and what it is made of."""
+"""The brief of an article, and the blocks that the article consists of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 
 class Brief(NamedTuple):
-    """What the article should be; all texts on one line and of sensible length, empty where not given."""
+    """What the article should be. Texts are on one line and of limited length; empty if not given."""
 
     topic: str
     requirements: str
@@ -17,7 +17,7 @@ class Brief(NamedTuple):
     """A number drawn from the topic: it picks between wordings."""
 
     def pick(self, *wordings: str) -> str:
-        """One of `wordings`, always the same for a topic."""
+        """Returns one of `wordings`, always the same for a topic."""
         return wordings[self.variant % len(wordings)]
 
 

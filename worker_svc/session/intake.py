@@ -18,15 +18,23 @@ MAX_UNACKNOWLEDGED = 4_000
 
 
 class Intake:
-    """Decides from slots, journal and circuit breaker. `draining` is set once and for good."""
+    """Decides from slots, journal and circuit breaker."""
 
     def __init__(self, book: LeaseBook, slots: Slots, journal: DurableJournal, probes: Probes) -> None:
-        self.draining = False
+        self.stopping = False
+        """Whether the worker takes nothing until its process ends."""
+        self.drain_wanted = False
+        """Whether the scheduler wants it to take nothing for now."""
         self._book = book
         self._slots = slots
         self._journal = journal
         self._probes = probes
         self._refuses_until = 0.0
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker takes nothing because its process is being stopped, or the scheduler wants it to drain."""
+        return self.stopping or self.drain_wanted
 
     @property
     def closed(self) -> bool:

@@ -45,6 +45,8 @@ class MessageHandler(Protocol):
     def revoked(self, lease_ids: Iterable[str], reason: str) -> None: ...
     def reported(self, report_number: int, acks: Iterable[UpdateAck]) -> None: ...
     def apply_desired_state(self, desired: pb.DesiredState) -> None: ...
+    def want_drain(self, wanted: bool) -> None: ...
+    def resize(self, slots: int) -> None: ...
     def poll_now(self, poll_id: str) -> None: ...
 
 
@@ -126,9 +128,9 @@ class LeaseStream:
             case "cancel":
                 self._handler.revoked([message.cancel.lease_id], message.cancel.reason)
             case "drain":
-                self._handler.apply_desired_state(pb.DesiredState(drain=True))
+                self._handler.want_drain(True)
             case "resize":
-                self._handler.apply_desired_state(pb.DesiredState(slots=message.resize.slots))
+                self._handler.resize(message.resize.slots)
             case "poll_now":
                 self._handler.poll_now(message.poll_now.poll_id)
             case "part_received":

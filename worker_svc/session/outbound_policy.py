@@ -83,7 +83,7 @@ class OutboundPolicy:
     def next_message(self, at: float) -> pb.LeaseRequest | None:
         intake = self._worker.intake
         self._note_answered_poll()
-        if intake.draining and not self._draining_sent:
+        if intake.stopping and not self._draining_sent:
             self._draining_sent = True
             self._last_open_heartbeat = self._heartbeat_number
             return wire.draining()

@@ -156,11 +156,27 @@ class Worker:
         self._on_change()
 
     def apply_desired_state(self, desired: pb.DesiredState) -> None:
-        """Resizes and drains as the database wants it. A number of slots that no worker may have is ignored."""
-        if 1 <= desired.slots <= MAX_SLOTS:
-            self._resize(desired.slots)
-        if desired.drain:
-            self.drain()
+        """Resizes and drains as the database wants it."""
+        self.resize(desired.slots)
+        self.want_drain(desired.drain)
+
+    def want_drain(self, wanted: bool) -> None:
+        """Drains as long as the scheduler wants it."""
+        if wanted == self.intake.drain_wanted:
+            return
+        self.intake.drain_wanted = wanted
+        if not wanted:
+            _log.info("takes leases again", action="worker.undrained", draining=self.intake.draining)
+            self._on_change()
+        elif not self.intake.stopping:
+            self._release_undone()
+
+    def resize(self, slots: int) -> None:
+        """Changes the number of slots. Ignores a number that no worker may have, which no hello could name."""
+        if 1 <= slots <= MAX_SLOTS and slots != self._slots.size:
+            _log.info("the number of slots changed", action="worker.resized", slots=slots)
+            self._slots.resize(slots)
+            self._fill()
 
     def poll_now(self, poll_id: str) -> None:
         """Ends the pauses of all creators, so that each asks its CLI at once."""
@@ -183,12 +199,9 @@ class Worker:
 
     def drain(self) -> None:
         """Takes no more leases, for good, and releases those that have not started."""
-        if self.intake.draining:
-            return
-        self.intake.draining = True
-        _log.info("draining", action="worker.draining", running=self._slots.taken, queued=self._slots.queued)
-        self._release_queued(StopReason.DRAINING)
-        self._on_change()
+        if not self.intake.stopping:
+            self.intake.stopping = True
+            self._release_undone()
 
     def stop_all(self) -> None:
         for lease in list(self.book):
@@ -234,11 +247,10 @@ class Worker:
         else:
             self._stop(lease, reason)
 
-    def _resize(self, slots: int) -> None:
-        if slots != self._slots.size:
-            _log.info("the number of slots changed", action="worker.resized", slots=slots)
-            self._slots.resize(slots)
-            self._fill()
+    def _release_undone(self) -> None:
+        _log.info("draining", action="worker.draining", running=self._slots.taken, queued=self._slots.queued)
+        self._release_queued(StopReason.DRAINING)
+        self._on_change()
 
     def _circuit_opened(self) -> None:
         self._release_queued(StopReason.UNHEALTHY)
