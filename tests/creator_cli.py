@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker_svc.creators.base import SMALL_OUTPUT, Completed
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall
 
 _STDERR_TAIL = 4_000
 _CHUNK = 64 * 1024
@@ -47,9 +47,9 @@ class SubprocessCli:
         limit: float | None,
         on_start: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-        max_output: int = SMALL_OUTPUT,
+        max_output: int = MAX_SMALL_OUTPUT,
         to_file: bool = False,
-    ) -> Completed:
+    ) -> CompletedCall:
         self.calls.append(args)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -68,7 +68,7 @@ class SubprocessCli:
             timed_out = True
         finally:
             await _end(process)
-        return Completed(
+        return CompletedCall(
             exit=_exit(process),
             stdout=bytes(stdout.kept),
             stderr_tail=stderr.kept.decode("utf-8", "replace"),

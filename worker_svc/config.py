@@ -19,18 +19,18 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EXIT_CONFIG = 78
-"""Exit status (EX_CONFIG) of a worker that cannot start as it is set up."""
+"""Exit status (EX_CONFIG) of a worker whose settings are wrong."""
 
 MAX_SLOTS = 1_000
-"""CLIs that one worker may run at once; a scheduler refuses a hello that names more."""
+"""CLIs that one worker may run at once. A scheduler refuses a hello with more slots."""
 
 _SECRETS = frozenset({"CONTENTGEN_TOKEN"})
 """Variables without a flag: every user of the machine can read a command line."""
-_NOT_SHOWN = _SECRETS | {"CONTENTGEN_TOKEN_FILE"}
-"""Variables whose value is in no message: where a file's path should be, the token itself may be."""
+_REDACTED = _SECRETS | {"CONTENTGEN_TOKEN_FILE"}
+"""Variables whose value no message repeats: the token may have been set where the path of its file belongs."""
 
 GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
-"""What a gRPC target begins with that is more than one plain address."""
+"""Schemes of gRPC targets."""
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
@@ -41,11 +41,7 @@ _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
 
 class SettingsError(Exception):
-    """Settings that are wrong, each with what it should be.
-
-    Attributes:
-        problems: one line a wrong setting.
-    """
+    """Some settings are wrong; `problems` has a line for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -53,7 +49,7 @@ class SettingsError(Exception):
 
 
 def duration(value: object) -> object:
-    """Seconds from `90`, `90s`, `2m`; what is no such text is left for pydantic to judge."""
+    """Parses a text such as `90`, `90s` or `2m` into seconds. Returns other types as they are, for pydantic."""
     if not isinstance(value, str):
         return value
     if not (found := _DURATION.fullmatch(value.strip())):
@@ -62,7 +58,7 @@ def duration(value: object) -> object:
 
 
 def size(value: object) -> object:
-    """Bytes from `3145728`, `3072KiB`, `3MiB`; what is no such text is left for pydantic to judge."""
+    """Parses a text such as `3145728`, `3072KiB` or `3MiB` into bytes. Returns other types as they are."""
     if not isinstance(value, str):
         return value
     if not (found := _SIZE.fullmatch(value.strip())):
@@ -71,24 +67,24 @@ def size(value: object) -> object:
 
 
 def names(value: object) -> object:
-    """Names of variables from a list by comma."""
+    """Parses names of variables, separated by commas."""
     if not isinstance(value, str):
         return value
     found = tuple(name.strip() for name in value.split(",") if name.strip())
     if wrong := [name for name in found if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)]:
-        raise ValueError(f"should be names of environment variables by comma; {wrong[0]!r} is none")
+        raise ValueError(f"should be names of environment variables, separated by commas; {wrong[0]!r} is not")
     return found
 
 
 def option_names(value: object) -> object:
-    """Names of creator options from a list by comma, or `*` for all."""
+    """Parses names of creator options, separated by commas, or `*`."""
     if not isinstance(value, str):
         return value
     found = tuple(name.strip() for name in value.split(",") if name.strip())
     if wrong := [name for name in found if not (name == "*" or _OPTION.fullmatch(name))]:
         raise ValueError(
-            f"should be names of creator options by comma, such as audience,min-words, or * for all;"
-            f" {wrong[0]!r} is none"
+            f"should be names of creator options, separated by commas, such as audience,min-words, or * for all;"
+            f" {wrong[0]!r} is not"
         )
     return found
 
@@ -99,52 +95,53 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
 OptionNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(option_names)]
 
 
-class Settings(BaseSettings):
-    """All that a worker can be told. The alias of a field is its environment variable; durations are in seconds."""
+class WorkerSettings(BaseSettings):
+    """The worker's settings. The alias of a field is its environment variable; durations are in seconds."""
 
     model_config = SettingsConfigDict(
         frozen=True, env_ignore_empty=True, case_sensitive=True, extra="ignore", use_attribute_docstrings=True
     )
 
     scheduler: str = Field("127.0.0.1:50051", alias="CONTENTGEN_SCHEDULER", min_length=1)
-    """Where the schedulers are: any gRPC target, or several addresses by comma."""
+    """Address of the schedulers: any gRPC target, or several addresses, separated by commas."""
     token: SecretStr | None = Field(None, alias="CONTENTGEN_TOKEN")
-    """Token of role worker; unset where the scheduler asks for none."""
+    """Token of role worker; unset if the scheduler requires none."""
     token_file: Path | None = Field(None, alias="CONTENTGEN_TOKEN_FILE")
-    """File that holds this token, in place of CONTENTGEN_TOKEN; read again when it changes, or on HUP, like the PEM
+    """File that holds this token, instead of CONTENTGEN_TOKEN; read again when it changes, or on HUP, like the PEM
     files."""
     tls_ca: Path | None = Field(None, alias="CONTENTGEN_TLS_CA")
     """PEM file of the CA that signed the scheduler's certificate; unset: plaintext."""
     tls_client_cert: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_CERT")
-    """PEM file of this worker's own certificate; needs the CA and the key; unset: none is shown."""
+    """PEM file of this worker's own certificate; requires the CA and the key; unset: none."""
     tls_client_key: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_KEY")
     """PEM file of the key of this worker's certificate; unset: none."""
     data_dir: Path = Field(Path(".contentgen"), alias="CONTENTGEN_DATA_DIR")
-    """Folder for ids and results that are not acknowledged yet; each worker takes a sub-folder of its own."""
+    """Folder for ids and unacknowledged results; each worker uses a sub-folder of its own."""
     worker_id: str | None = Field(None, alias="CONTENTGEN_WORKER_ID", min_length=1, max_length=200)
-    """Name of this worker, which also names its sub-folder; unset: host name and a suffix kept in the folder."""
+    """Name of this worker and of its sub-folder; unset: host name and a suffix that the folder keeps."""
     slots: int = Field(3, alias="CONTENTGEN_SLOTS", ge=1, le=MAX_SLOTS)
-    """CLIs that run at once, 1 to 1000. CPU-bound: the cores; waiting for models: 2 to 4 times that."""
+    """CLIs that run at once, 1 to 1000. CPU-bound: the number of cores; waiting for models: 2 to 4 times that."""
     queue_size: int = Field(0, alias="CONTENTGEN_QUEUE_SIZE", ge=0, le=1000)
-    """Leases held ahead of a free slot, 0 to 1000."""
+    """Leases that wait for a slot, 0 to 1000."""
     drain_timeout: Duration = Field(600.0, alias="CONTENTGEN_DRAIN_TIMEOUT", ge=0, le=7 * 86400)
-    """Duration that running CLIs may still take after TERM; then they are stopped and their leases given back."""
+    """How long running CLIs may take after TERM; then they are stopped and their leases released."""
     creator_cli_path: str = Field("content-creator", alias="CREATOR_CLI_PATH", min_length=1)
-    """The creator CLI: a path, or a name that is looked up on the PATH."""
+    """The creator CLI: a path, or a name on the PATH."""
     creator_profile: Literal["reference", "json", "llm-content-creator"] = Field("reference", alias="CREATOR_PROFILE")
     """How the CLI is driven: reference, json, or llm-content-creator (the npm package of that name)."""
     creator_poll_interval: Duration = Field(30.0, alias="CREATOR_POLL_INTERVAL", ge=0.05, le=3600)
-    """Duration between two calls of `status` (profile reference)."""
+    """Time between two calls of `status` (profile reference)."""
     creator_max_result: Size = Field(3 * 1024 * 1024, alias="CREATOR_MAX_RESULT", ge=1, le=3 * 1024 * 1024)
-    """Bytes of body and html together, 3MiB at most; a larger result fails the task."""
+    """Size of body and HTML together, 3MiB at most; a larger result fails the task."""
     creator_env: Names = Field((), alias="CREATOR_ENV")
-    """Names of variables, by comma, that the CLI gets beside PATH, HOME, LANG, LC_ALL, TMPDIR and its profile's own."""
+    """Names of variables, separated by commas, that the CLI gets beside PATH, HOME, LANG, LC_ALL, TMPDIR and those of
+    its profile."""
     creator_options_allowed: OptionNames | None = Field(None, alias="CREATOR_OPTIONS_ALLOWED")
-    """Names of creator options, by comma, that tasks may give to the CLI; *: all. A task with others fails, and is not
-    retried. Unset: those that the profile knows (reference and json: none; llm-content-creator: audience, min-words and
-    max-words)."""
+    """Names of creator options, separated by commas, that tasks may pass to the CLI; *: all. A task with others fails,
+    and is not retried. Unset: those that the profile knows (reference and json: none; llm-content-creator: audience,
+    min-words and max-words)."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
-    """Least level that is logged: debug, info, warning or error."""
+    """Lowest level that is logged: debug, info, warning or error."""
     log_format: Literal["console", "json"] | None = Field(None, alias="CONTENTGEN_LOG_FORMAT")
     """console or json; unset: console on a terminal, else json."""
 
@@ -155,7 +152,7 @@ class Settings(BaseSettings):
             found = _ADDRESS.fullmatch(address)
             if not _has_scheme(address) and not (found and 0 < int(found[2]) < 65536):
                 raise ValueError(
-                    f"should be host:port, several of them by comma, or a gRPC target; {address!r} is none"
+                    f"should be host:port, several of them separated by commas, or a gRPC target; {address!r} is not"
                 )
         return target
 
@@ -180,22 +177,22 @@ class Settings(BaseSettings):
     @classmethod
     def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None and not re.fullmatch("[!-~]+", token.get_secret_value()):
-            raise ValueError("should be characters of ASCII, without spaces and line breaks")
+            raise ValueError("should be ASCII characters, without spaces and line breaks")
         return token
 
     @model_validator(mode="after")
-    def _whole_identity(self) -> Settings:
+    def _whole_identity(self) -> WorkerSettings:
         if self.token is not None and self.token_file is not None:
             raise ValueError("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
         if (self.tls_client_cert is None) != (self.tls_client_key is None):
             raise ValueError("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
         if self.tls_client_cert is not None and self.tls_ca is None:
-            raise ValueError("CONTENTGEN_TLS_CA should be set where CONTENTGEN_TLS_CLIENT_CERT is")
+            raise ValueError("CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is")
         return self
 
 
 def addresses(target: str) -> list[str]:
-    """The addresses that CONTENTGEN_SCHEDULER names: one gRPC target with a scheme, or plain ones by comma."""
+    """Splits CONTENTGEN_SCHEDULER: one gRPC target with a scheme, or plain addresses, separated by commas."""
     if _has_scheme(target):
         return [target]
     return [address.strip() for address in target.split(",")]
@@ -210,14 +207,26 @@ def flag_of(variable: str) -> str:
     return "--" + variable.removeprefix("CONTENTGEN_").lower().replace("_", "-")
 
 
-def read_settings(argv: Sequence[str]) -> Settings:
-    """The settings that `argv` (without the program's name) and the environment give; a flag beats its variable.
+def read_settings(argv: Sequence[str]) -> WorkerSettings:
+    """Returns the settings from `argv` (without the program's name) and the environment; a flag beats its variable.
 
-    `--help` prints every setting and exits 0. Raises SettingsError, which names everything that is wrong.
+    `--help` prints every setting and exits 0. Raises SettingsError with everything that is wrong.
     """
-    flags, problems = _flags(argv)
     try:
-        settings = Settings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
+        found, unknown = _parser().parse_known_args(argv)
+    except SettingsError as error:
+        return make_settings({}, error.problems)
+    problems = [f"{name}: no such setting; --help lists them" for name in flag_names(unknown)]
+    return make_settings(given_settings(found), problems)
+
+
+def make_settings(flags: Mapping[str, str], problems: Sequence[str] = ()) -> WorkerSettings:
+    """Returns the settings from `flags` (by variable) and the environment.
+
+    Raises SettingsError with `problems`, which were found before, and everything else that is wrong.
+    """
+    try:
+        settings = WorkerSettings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
     except ValidationError as error:
         raise SettingsError([*problems, *(_problem(detail, flags) for detail in error.errors())]) from None
     if problems:
@@ -225,45 +234,47 @@ def read_settings(argv: Sequence[str]) -> Settings:
     return settings
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the flags by an exception, so that it is named together with all else."""
+def given_settings(found: argparse.Namespace) -> dict[str, str]:
+    """Returns the settings among parsed flags, by variable."""
+    variables = {str(field.alias) for field in WorkerSettings.model_fields.values()}
+    return {name: value for name, value in vars(found).items() if name in variables and value is not None}
+
+
+def flag_names(arguments: Sequence[str]) -> Iterator[str]:
+    """Names arguments without their values: one may be a secret that was meant for a variable."""
+    for argument in arguments:
+        yield argument.partition("=")[0] if argument.startswith("-") else "an argument without --"
+
+
+def add_setting_flags(parser: argparse._ActionsContainer, prefix: str = "") -> None:
+    """Adds a flag for each setting but the secrets; `--help` lists those whose variable begins with `prefix`."""
+    for field in WorkerSettings.model_fields.values():
+        variable = str(field.alias)
+        if variable not in _SECRETS:
+            text = _help(field) if variable.startswith(prefix) else argparse.SUPPRESS
+            parser.add_argument(flag_of(variable), dest=variable, metavar=_metavar(variable), help=text)
+
+
+class _FlagParser(argparse.ArgumentParser):
+    """Raises what is wrong with the flags, so that it is reported together with all else."""
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError([message])
 
 
-def _flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The flags that are given, by variable, and what is wrong with the rest."""
-    try:
-        found, unknown = _parser().parse_known_args(argv)
-    except SettingsError as error:
-        return {}, list(error.problems)
-    given = {variable: value for variable, value in vars(found).items() if value is not None}
-    return given, list(_unknown(unknown))
-
-
-def _unknown(arguments: Sequence[str]) -> Iterator[str]:
-    """Names them without their values: one may be a secret that was meant for a variable."""
-    for argument in arguments:
-        name = argument.partition("=")[0] if argument.startswith("-") else "an argument without --"
-        yield f"{name}: no such setting; --help lists them"
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    secrets = [field for field in WorkerSettings.model_fields.values() if field.alias in _SECRETS]
+    parser = _FlagParser(
         prog="contentgen-worker",
-        usage="contentgen-worker [--help] [--setting=value ...]",
+        usage="contentgen-worker [--help] [--setting=value ...]\n"
+        "       contentgen-worker try --topic=TEXT [...]     runs the creator CLI once, without a scheduler",
         description="Runs the creator CLI on tasks that a scheduler leases to it.\nTERM drains; a second TERM stops.",
-        epilog="A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.",
+        epilog="".join(f"No flag, variable only:\n  {field.alias}: {field.description}\n\n" for field in secrets)
+        + "A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.",
         allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    for field in Settings.model_fields.values():
-        variable = str(field.alias)
-        if variable in _SECRETS:
-            parser.epilog = f"No flag, variable only:\n  {variable}: {field.description}\n\n{parser.epilog}"
-        else:
-            parser.add_argument(flag_of(variable), dest=variable, metavar=_metavar(variable), help=_help(field))
+    add_setting_flags(parser)
     return parser
 
 
@@ -284,12 +295,12 @@ def _default(field: FieldInfo) -> str:
 
 
 def _problem(detail: ErrorDetails, flags: Mapping[str, str]) -> str:
-    """One line for one thing that is wrong, named as it was given: by its flag, or by its variable."""
+    """Describes one error in a line, named by the flag or the variable, as it was given."""
     message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if not detail["loc"]:
         return message
     variable = str(detail["loc"][0])
     name = flag_of(variable) if variable in flags else variable
     given = flags.get(variable, os.environ.get(variable, ""))
-    value = "" if variable in _NOT_SHOWN else f" is {given[:200]!r};"
+    value = "" if variable in _REDACTED else f" is {given[:200]!r};"
     return f"{name}{value} {message}"

@@ -1,4 +1,4 @@
-"""What it takes for a write to survive a power cut, and how many writes share one sync.
+"""Writes that survive a power cut, several of them with one sync.
 
 Layer: below folder and spool.
 """
@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in `folder` durable. Raises OSError."""
+    """Makes the file names in `folder` durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -27,10 +27,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Puts `data` at `path` whole or not at all, durably. Raises OSError; what was there before is then still there."""
+    """Replaces the file at `path` durably and atomically. Raises OSError; the old file then stays."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        descriptor = os.open(temporary, _NEW, 0o600)
+        descriptor = os.open(temporary, _NEW_FILE, 0o600)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)
@@ -50,9 +50,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 class GroupWriter(Generic[Item]):
-    """Hands items to a blocking `write`, in a thread: what arrives while one call runs is the next call's batch.
+    """Group commit: calls a blocking `write` in a thread with all items that arrived during the call before.
 
-    So an idle worker's item is written at once, and a busy one's share a sync, with no timer anywhere.
+    An idle worker's item is written at once, a busy worker's items share a sync, and there is no timer.
     """
 
     def __init__(self, write: Callable[[Sequence[Item]], None], executor: Executor) -> None:
@@ -62,7 +62,7 @@ class GroupWriter(Generic[Item]):
         self._busy: asyncio.Task[None] | None = None
 
     def put(self, item: Item) -> asyncio.Future[None]:
-        """A future that is done once `item` is durable; it holds the OSError of a batch that could not be written."""
+        """Returns a future that is done once `item` is durable, or fails with the OSError of its batch."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))
         if self._busy is None:
@@ -70,7 +70,6 @@ class GroupWriter(Generic[Item]):
         return written
 
     async def close(self) -> None:
-        """Returns when everything that was put is written, or has failed."""
         while self._busy is not None:
             await asyncio.shield(self._busy)
 

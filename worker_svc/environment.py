@@ -1,8 +1,8 @@
-"""What to say at start about the environment: variables that look like settings and are none.
+"""Warnings at start about variables that look like settings and are not.
 
 Layer: beside outcome, above config; used by main.
 
-No value is repeated: a variable that is misspelled may hold a secret.
+No value is repeated: a misspelled variable may hold a secret.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from worker_svc.config import Settings
+from worker_svc.config import WorkerSettings
 
 _PREFIX = "CONTENTGEN_"
-_OF_OTHERS = frozenset(
+_SCHEDULER_SETTINGS = frozenset(
     _PREFIX + name
     for name in (
         "CONTENT_RETENTION",
@@ -36,21 +36,21 @@ _OF_OTHERS = frozenset(
         "TOKENS_FILE",
     )
 )
-"""Settings of the scheduler, which may be in the same environment."""
+"""Settings of the scheduler, which may share the environment."""
 
-_OF_KUBERNETES = re.compile(
+_KUBERNETES_VARIABLE = re.compile(
     r"\w+_(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_\w+_(PROTO|PORT|ADDR)=.*)"
 )
 """What Kubernetes sets for a Service whose name begins with `contentgen`."""
 
 
 def notices(environ: Mapping[str, str]) -> Iterator[str]:
-    """A line for each variable that is probably a mistake."""
-    known = _OF_OTHERS | {str(field.alias) for field in Settings.model_fields.values()}
+    """Yields a line for each variable that is probably a mistake."""
+    known = _SCHEDULER_SETTINGS | {str(field.alias) for field in WorkerSettings.model_fields.values()}
     for variable, value in sorted(environ.items()):
         if not variable.startswith(_PREFIX) or variable in known:
             continue
-        if not _OF_KUBERNETES.fullmatch(f"{variable}={value}"):
+        if not _KUBERNETES_VARIABLE.fullmatch(f"{variable}={value}"):
             yield f"{variable} is no setting, and is ignored{_guess(variable, known)}"
 
 

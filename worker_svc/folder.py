@@ -1,12 +1,12 @@
-"""The worker's own folder: who it is, its session number, and which CLIs it has started.
+"""The worker's own folder: its identity, its session number, and marks of the CLIs that it has started.
 
 Layer: beside spool, above durable.
 
-    workers/<name>/alive       locked by the worker alone: a live worker holds this folder
-    workers/<name>/lock        locked by the worker and its guard: once it is free, the former CLIs are gone
+    workers/<name>/alive       locked by the worker: a live worker uses this folder
+    workers/<name>/lock        locked by the worker and its guard: once it is free, no earlier CLI lives
     workers/<name>/identity    worker_id, folder_id and the format of all that is in the folder, JSON
     workers/<name>/session     the last session number that was used, decimal
-    workers/<name>/started/    one empty file a lease whose CLI may have been started
+    workers/<name>/started/    one empty file for each lease whose CLI may have been started
     workers/<name>/spool/      results that are not acknowledged (spool.py)
     workers/<name>/scratch/    working folders of running CLIs
 """
@@ -33,24 +33,24 @@ from urllib.parse import quote, unquote
 from worker_svc.durable import GroupWriter, replace_file, sync_folder
 
 FORMAT = 1
-"""Of what is in a folder. A version that changes it so that this one would misread it raises this, and marks the folder
-before it writes anything else. A folder without a mark is of format 1."""
+"""Format of the folder. A version that writes what this one would misread raises it, and records it in `identity`
+before it writes anything else. A folder without a record has format 1."""
 
-GUARD_WAIT = 60.0
-"""Seconds that the guard of a killed worker is given to end that worker's CLIs."""
+GUARD_TIMEOUT = 60.0
+"""Seconds that the guard of a killed worker has to end that worker's CLIs."""
 
-_POLL = 0.05
+_POLL_INTERVAL = 0.05
 _MAX_NAME = 200
 _NUMBER_WIDTH = 20
 
 
 class FolderError(Exception):
-    """The worker can't have its folder; the text says which and why."""
+    """The worker cannot use its folder; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this worker is, over restarts."""
+class WorkerIdentity:
+    """Names this worker across restarts."""
 
     worker_id: str
     folder_id: str
@@ -59,14 +59,13 @@ class Identity:
 class WorkerFolder:
     """A sub-folder of CONTENTGEN_DATA_DIR that this process holds."""
 
-    def __init__(self, path: Path, identity: Identity, locks: Sequence[int]) -> None:
+    def __init__(self, path: Path, identity: WorkerIdentity, locks: Sequence[int]) -> None:
         self.path = path
         self.identity = identity
         self._locks = locks
 
     @property
     def lock_fd(self) -> int:
-        """Descriptor of the lock that the guard inherits."""
         return self._locks[1]
 
     @property
@@ -82,9 +81,9 @@ class WorkerFolder:
         return self.path / "scratch"
 
     def next_session(self) -> int:
-        """A number above every one that this folder used before, synced. Raises OSError.
+        """Returns a number above all earlier ones of this folder, durably. Raises OSError.
 
-        Written in place, without a new block: a full disk must not keep a worker from saying hello.
+        Written in place, without a new block, so that a full disk does not keep a worker from connecting.
         """
         path = self.path / "session"
         number = _read_number(path) + 1
@@ -97,18 +96,18 @@ class WorkerFolder:
         return number
 
     def close(self) -> None:
-        """Gives the folder up. A guard that still runs holds its lock."""
+        """Releases the folder's locks. A guard that still runs keeps its own."""
         for descriptor in self._locks:
             os.close(descriptor)
         self._locks = ()
 
 
 def take_folder(
-    data_dir: Path, worker_id: str | None, hostname: str, say: Callable[[str], None] = lambda _: None
+    data_dir: Path, worker_id: str | None, hostname: str, notify: Callable[[str], None] = lambda _: None
 ) -> WorkerFolder:
-    """The folder that `worker_id` names, else the lowest one that no live worker holds.
+    """Takes the folder that `worker_id` names, or else the lowest one that no live worker uses.
 
-    Waits where a guard alone still holds it, and `say`s so. Raises FolderError; OSError where the disk refuses.
+    If only a guard still uses it, calls `notify` and waits. Raises FolderError, OSError.
     """
     workers = data_dir.absolute() / "workers"
     workers.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +115,7 @@ def take_folder(
     path, alive = _named(workers, worker_id) if worker_id else _lowest(workers)
     try:
         _check_format(path)
-        lock = _wait_for_guard(path, say)
+        lock = _wait_for_guard(path, notify)
     except BaseException:
         os.close(alive)
         raise
@@ -124,7 +123,7 @@ def take_folder(
         _empty(path / "scratch")
         for name in ("scratch", "spool", "started"):
             _make_private(path / name)
-        return WorkerFolder(path, _identity(path, worker_id, hostname, say), (alive, lock))
+        return WorkerFolder(path, _identity(path, worker_id, hostname, notify), (alive, lock))
     except BaseException:
         os.close(alive)
         os.close(lock)
@@ -132,9 +131,9 @@ def take_folder(
 
 
 def folder_name(worker_id: str) -> str:
-    """Name of the sub-folder of a given worker id: never a path, never one of the numbers that others take."""
+    """Returns the folder name of a worker id: never a path, nor a number as workers without an id use."""
     name = quote(worker_id, safe="")
-    if len(name) > _MAX_NAME:  # cut alone it might be another id's too
+    if len(name) > _MAX_NAME:  # the hash tells apart ids that are cut alike
         name = f"{name[:_MAX_NAME]}-{hashlib.sha256(worker_id.encode()).hexdigest()[:16]}"
     return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
 
@@ -143,7 +142,7 @@ def _named(workers: Path, worker_id: str) -> tuple[Path, int]:
     path = workers / folder_name(worker_id)
     alive = _try_alive(path)
     if alive is None:
-        raise FolderError(f"worker {worker_id!r} is alive already: {_holder(path)} holds {path}")
+        raise FolderError(f"worker {worker_id!r} is running already: {_holder(path)} holds {path}")
     return path, alive
 
 
@@ -156,7 +155,7 @@ def _lowest(workers: Path) -> tuple[Path, int]:
 
 
 def _try_alive(path: Path) -> int | None:
-    """The lock of a live worker, with this process's id in it; None where another one has it."""
+    """Takes the lock of a live worker, and writes this pid into it. Returns None if another process has it."""
     _make_private(path)
     alive = _try_lock(path / "alive")
     if alive is not None:
@@ -166,12 +165,12 @@ def _try_alive(path: Path) -> int | None:
 
 
 def _make_private(folder: Path) -> None:
-    """A folder that only we may look into. Raises FolderError where it is a link, or somebody else's."""
+    """Makes a folder that only this user can read. Raises FolderError if it is a link, or another user's."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise FolderError(f"{folder} is a link or a file, where a folder should be: remove it")
+        raise FolderError(f"{folder} should be a folder, and is a link or a file: remove it")
     if found.st_uid != os.geteuid():
         raise FolderError(f"{folder} belongs to user {found.st_uid}: give this worker another CONTENTGEN_DATA_DIR")
     if stat.S_IMODE(found.st_mode) & 0o077:
@@ -199,7 +198,7 @@ def _check_format(path: Path) -> None:
     try:
         stored = int(json.loads((path / "identity").read_text()).get("format", 1))
     except (OSError, ValueError, TypeError, AttributeError):
-        return  # `_identity` judges that
+        return  # `_identity` handles that
     if stored > FORMAT:
         raise FolderError(
             f"{path} was used by a newer version (format {stored}, and this one knows {FORMAT}), whose results would be"
@@ -207,16 +206,16 @@ def _check_format(path: Path) -> None:
         )
 
 
-def _wait_for_guard(path: Path, say: Callable[[str], None]) -> int:
-    deadline = time.monotonic() + GUARD_WAIT
-    told = False
+def _wait_for_guard(path: Path, notify: Callable[[str], None]) -> int:
+    deadline = time.monotonic() + GUARD_TIMEOUT
+    notified = False
     while (lock := _try_lock(path / "lock")) is None:
-        if not told:
-            say(f"waiting for the guard of the former worker in {path}: it is stopping that worker's CLIs")
-            told = True
+        if not notified:
+            notify(f"waiting for the guard of the earlier worker in {path}: it is stopping that worker's CLIs")
+            notified = True
         if time.monotonic() > deadline:
-            raise FolderError(f"{path} is still held by the guard of a former worker after {GUARD_WAIT:g} s")
-        time.sleep(_POLL)
+            raise FolderError(f"{path} is still locked by the guard of an earlier worker after {GUARD_TIMEOUT:g} s")
+        time.sleep(_POLL_INTERVAL)
     return lock
 
 
@@ -225,29 +224,29 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _identity(path: Path, given: str | None, hostname: str, say: Callable[[str], None]) -> Identity:
-    """Who the folder says that we are; a new folder_id where it cannot be read, since its numbers are lost with it."""
+def _identity(path: Path, given: str | None, hostname: str, notify: Callable[[str], None]) -> WorkerIdentity:
+    """Returns the stored identity, or a new one if it cannot be read: the session numbers are lost with it."""
     try:
         stored = json.loads((path / "identity").read_text())
-        identity = Identity(str(stored["worker_id"]), str(stored["folder_id"]))
+        identity = WorkerIdentity(str(stored["worker_id"]), str(stored["folder_id"]))
         _read_number(path / "session")
     except FileNotFoundError:
         return _new_identity(path, given, hostname)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        say(f"the identity in {path} cannot be read ({error!r}): it becomes a new one")
+        notify(f"the identity in {path} cannot be read ({error!r}): it is replaced by a new one")
         return _new_identity(path, given, hostname)
     if given is None or given == identity.worker_id:
         return identity
-    return _store_identity(path, Identity(given, identity.folder_id))
+    return _store_identity(path, WorkerIdentity(given, identity.folder_id))
 
 
-def _new_identity(path: Path, given: str | None, hostname: str) -> Identity:
-    identity = Identity(given or f"{hostname[:150]}-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex)
+def _new_identity(path: Path, given: str | None, hostname: str) -> WorkerIdentity:
+    identity = WorkerIdentity(given or f"{hostname[:150]}-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex)
     replace_file(path / "session", f"{0:>{_NUMBER_WIDTH}}".encode())
     return _store_identity(path, identity)
 
 
-def _store_identity(path: Path, identity: Identity) -> Identity:
+def _store_identity(path: Path, identity: WorkerIdentity) -> WorkerIdentity:
     document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id, "format": FORMAT}
     replace_file(path / "identity", json.dumps(document).encode())
     return identity
@@ -258,7 +257,7 @@ def _read_number(path: Path) -> int:
 
 
 class StartedMarks:
-    """Which leases may have had a CLI: what is marked, and neither runs nor is spooled, was lost with its worker."""
+    """Marks the leases whose CLI may start. A mark without a run or a spooled result means that the lease was lost."""
 
     def __init__(self, folder: Path, executor: Executor) -> None:
         self._folder = folder
@@ -267,15 +266,15 @@ class StartedMarks:
 
     @property
     def left(self) -> Collection[str]:
-        """Leases that a former process marked and did not clear."""
+        """Leases that an earlier process marked and did not clear."""
         return self._left
 
     async def put(self, lease_id: str) -> None:
-        """Marks a lease; returns once that is durable. Raises OSError."""
+        """Returns once the mark is durable. Raises OSError."""
         await self._writer.put(lease_id)
 
     def clear(self, lease_id: str) -> None:
-        """Takes a mark away once nothing of its run lives. Not synced: a mark too many is harmless."""
+        """Removes a mark once no process of its run lives. Not synced: a mark too many is harmless."""
         try:
             self._path(lease_id).unlink(missing_ok=True)
         except OSError:
@@ -283,7 +282,6 @@ class StartedMarks:
         self._left -= {lease_id}
 
     async def close(self) -> None:
-        """Returns when no write is under way."""
         await self._writer.close()
 
     def _create(self, lease_ids: Sequence[str]) -> None:

@@ -1,15 +1,15 @@
-"""Whether the CLI is worth a task: a circuit breaker round a worker's runs.
+"""A circuit breaker: keeps a worker whose CLI is broken from taking tasks.
 
-Layer: above outcome, below session. Pure but for its dice: whoever carries a pause out has the clock.
+Layer: above outcome, below session. Pure apart from its random numbers: `session.probes` waits out the pauses.
 
-    CLOSED ── quick failures in a row, or the CLI is gone ──> OPEN ── try_again ──> HALF_OPEN
-       ^                                                       ^                        │
-       └──────────── the try completed ───────────────────── the try failed ────────────┘
+    CLOSED ── quick failures in a row, or the CLI is missing ──> OPEN ── half_open ──> HALF_OPEN
+       ^                                                          ^                        │
+       └─────────── the probe completed ────────────────── the probe failed ───────────────┘
 
-A worker whose CLI is broken is the quickest one of its pool: without a breaker it would draw in the whole queue, and
-use up every task's retries. But tasks can be at fault as well, and then mostly those of one account. So it takes tasks
-of two accounts to open the circuit, unless the worker gets those of one only, and a task that failed on another worker
-too speaks against itself. A new process begins CLOSED.
+A worker whose CLI fails at once is the fastest of its pool: without a breaker it would claim the whole queue and use up
+every task's retries. But the tasks may be the cause, most often those of one account. So failures open the circuit only
+if they are of two accounts, unless the worker gets tasks of one account only, and a task that had failed on another
+worker does not count. A new process begins CLOSED.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from typing import Protocol
 
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason
 
-QUICK = 10.0
-"""Seconds: a run that fails sooner than this says more about the CLI than about its task."""
+QUICK_FAILURE_LIMIT = 10.0
+"""Seconds: a run that fails sooner counts as a quick failure, for which the CLI is the likely cause."""
 MAX_QUICK_FAILURES = 5
-"""Tasks that fail quickly, one after the other, and so open the circuit."""
-MAX_OF_AN_ACCOUNT = 3
-"""So many of them may be one account's, where the worker gets other accounts' tasks too."""
-LATELY = 100
-"""Leases in a row of one account after which the worker counts as getting no other's; so many failures in a row open
-the circuit, whosever they are."""
-FIRST_PAUSE = 1.0
-"""Seconds between the opening and the first try."""
+"""Quick failures in a row that open the circuit."""
+MAX_ACCOUNT_FAILURES = 3
+"""Quick failures of one account that count, if the worker gets other accounts' tasks too."""
+ACCOUNT_WINDOW = 100
+"""Leases in a row of one account after which the worker counts as getting no others. As many failures in a row open the
+circuit, whatever their accounts."""
+MIN_PAUSE = 1.0
+"""Seconds between the opening and the first probe."""
 MAX_PAUSE = 300.0
-"""Seconds between two tries at most; the pause doubles with each try that fails."""
+"""Seconds between two probes, at most; the pause doubles with each probe that fails."""
 MAX_ERROR = 500
-"""Characters of an error that are kept to be shown."""
+"""Characters that are kept of an error."""
 _MAX_DOUBLINGS = 16
 
 
-class Circuit(Enum):
-    """What the breaker lets in."""
+class CircuitState(Enum):
+    """How many leases the breaker admits."""
 
     CLOSED = auto()
-    """Whatever there is room for."""
+    """Any number."""
     OPEN = auto()
-    """Nothing."""
+    """None."""
     HALF_OPEN = auto()
-    """One task at a time, to try."""
+    """One at a time, as a probe."""
 
 
 class Leased(Protocol):
-    """What the breaker has to know of a lease."""
+    """What the breaker reads of a lease."""
 
     @property
     def lease_id(self) -> str: ...
@@ -61,121 +61,121 @@ class Leased(Protocol):
     def account_id(self) -> int: ...
     @property
     def failed_elsewhere(self) -> bool:
-        """Whether its task's attempt before this one failed on another worker."""
+        """Whether the task's previous attempt failed on another worker."""
         ...
 
 
-class Breaker:
-    """Judges runs by how they ended.
+class CircuitBreaker:
+    """Decides by how runs ended.
 
-    While the circuit is not closed, only the lease that is tried counts: what a run that began before comes to says
-    little about the CLI as it is now.
+    While the circuit is not closed only the probe counts: a run that began earlier says little about the CLI now.
     """
 
     def __init__(self) -> None:
-        self.circuit = Circuit.CLOSED
+        self.state = CircuitState.CLOSED
         self.last_error = ""
-        """Why the circuit is not closed; empty where it is."""
+        """Why the circuit is not closed; empty if it is."""
         self.pause = 0.0
-        """Seconds from the latest opening to its `try_again`; with jitter, for many workers may fall ill at once."""
-        self._row: dict[str, int | None] = {}
-        """The tasks that failed quickly, since one did not: whose they are, or None where they failed elsewhere too."""
+        """Seconds from the last opening to `half_open`, with jitter, because many workers may fail at once."""
+        self._failures: dict[str, int | None] = {}
+        """Tasks that failed quickly in a row, each with its account; None if it had failed elsewhere."""
         self._account = 0
         self._others_for = 0
-        """Leases of the last one's account that are still to come before the others' are long ago."""
+        """Leases of the current account until the worker counts as getting no others."""
         self._openings = 0
-        self._tried: str | None = None
+        self._probe: str | None = None
 
     @property
     def capacity(self) -> int | None:
-        """Leases that may be taken beyond those that are held; None: the breaker sets no bound."""
-        if self.circuit is Circuit.CLOSED:
+        """Leases that may be taken beyond those that are held; None means no limit."""
+        if self.state is CircuitState.CLOSED:
             return None
-        return int(self.circuit is Circuit.HALF_OPEN and self._tried is None)
+        return int(self.state is CircuitState.HALF_OPEN and self._probe is None)
 
     def admit(self, lease: Leased) -> bool:
-        """Whether a lease may take its place; where one is to be tried, this is the one."""
+        """Whether a lease may be taken. In HALF_OPEN it becomes the probe."""
         if self.capacity == 0:
             return False
-        if self.circuit is Circuit.HALF_OPEN:
-            self._tried = lease.lease_id
+        if self.state is CircuitState.HALF_OPEN:
+            self._probe = lease.lease_id
         self._note_account(lease.account_id)
         return True
 
     def ran(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
-        """A run came to `outcome` by itself, `lasted` seconds after its start. One that was stopped says nothing.
+        """Records a run that ended by itself, `lasted` seconds after its start.
 
-        Nor does one that was deferred, where the model can't go on, nor one whose options are not allowed.
+        Deferrals and options that are not allowed do not count. Do not record runs that were stopped.
         """
         if isinstance(outcome, Deferred):
             return
         if isinstance(outcome, Failed) and outcome.reason is Reason.INVALID_CREATOR_OPTIONS:
             return
-        if self.circuit is Circuit.CLOSED:
+        if self.state is CircuitState.CLOSED:
             self._count(lease, outcome, lasted)
-        elif lease.lease_id == self._tried:
-            self._decide(lease, outcome)
+        elif lease.lease_id == self._probe:
+            self._judge_probe(lease, outcome)
 
     def over(self, lease_id: str) -> None:
-        """A lease is not held any more: where it was tried and decided nothing, another one may be."""
-        if lease_id == self._tried:
-            self._tried = None
+        """A lease is no longer held. If it was an undecided probe, another one may be taken."""
+        if lease_id == self._probe:
+            self._probe = None
 
-    def try_again(self) -> None:
-        """The pause is over, and the CLI can be run."""
-        if self.circuit is Circuit.OPEN:
-            self.circuit = Circuit.HALF_OPEN
+    def half_open(self) -> None:
+        """Ends the pause: the CLI can be run, so one task may probe it."""
+        if self.state is CircuitState.OPEN:
+            self.state = CircuitState.HALF_OPEN
 
-    def unusable(self, why: str) -> None:
-        """The pause is over, and the CLI can't be run: no task is tried, and the next pause begins."""
-        if self.circuit is Circuit.OPEN:
+    def reopen(self, why: str) -> None:
+        """Begins another pause: the CLI cannot be run, so no task probes it."""
+        if self.state is CircuitState.OPEN:
             self._open(why)
 
     def _note_account(self, account_id: int) -> None:
         if account_id != self._account and self._account:
-            self._others_for = LATELY
+            self._others_for = ACCOUNT_WINDOW
         elif self._others_for:
             self._others_for -= 1
         self._account = account_id
 
     def _count(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
         if not isinstance(outcome, Failed):
-            self._row.clear()
-        elif _is_gone(outcome):
+            self._failures.clear()
+        elif _is_missing(outcome):
             self._open(_text(outcome))
-        elif lasted >= QUICK:
-            self._row.clear()
+        elif lasted >= QUICK_FAILURE_LIMIT:
+            self._failures.clear()
         else:
-            self._row[lease.task_id] = None if lease.failed_elsewhere else lease.account_id
-            if self._is_to_blame():
+            self._failures[lease.task_id] = None if lease.failed_elsewhere else lease.account_id
+            if self._cli_is_suspect():
                 self._open(_text(outcome))
 
-    def _is_to_blame(self) -> bool:
-        """Whether what failed in a row speaks against the CLI, and not against the tasks."""
-        by_account = Counter(account_id for account_id in self._row.values() if account_id is not None)
-        most = MAX_OF_AN_ACCOUNT if self._others_for else MAX_QUICK_FAILURES
-        return sum(min(n, most) for n in by_account.values()) >= MAX_QUICK_FAILURES or len(self._row) >= LATELY
+    def _cli_is_suspect(self) -> bool:
+        """Whether the failures in a row point to the CLI rather than to the tasks."""
+        by_account = Counter(account_id for account_id in self._failures.values() if account_id is not None)
+        bound = MAX_ACCOUNT_FAILURES if self._others_for else MAX_QUICK_FAILURES
+        counted = sum(min(n, bound) for n in by_account.values())
+        return counted >= MAX_QUICK_FAILURES or len(self._failures) >= ACCOUNT_WINDOW
 
-    def _decide(self, lease: Leased, outcome: Outcome) -> None:
-        self._tried = None
+    def _judge_probe(self, lease: Leased, outcome: Outcome) -> None:
+        self._probe = None
         if isinstance(outcome, Failed):
             self._open(_text(outcome), longer=not lease.failed_elsewhere)
             return
-        self.circuit, self.last_error = Circuit.CLOSED, ""
+        self.state, self.last_error = CircuitState.CLOSED, ""
         self._openings = 0
 
     def _open(self, why: str, *, longer: bool = True) -> None:
         self._openings += longer
-        bound = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(self._openings - 1, _MAX_DOUBLINGS))
-        self.pause = random.uniform(max(FIRST_PAUSE, bound / 2), bound)  # noqa: S311 - spreads tries, keeps no secret
-        self.circuit = Circuit.OPEN
+        bound = min(MAX_PAUSE, MIN_PAUSE * 2 ** min(self._openings - 1, _MAX_DOUBLINGS))
+        self.pause = random.uniform(max(MIN_PAUSE, bound / 2), bound)  # noqa: S311 - spreads probes, not a secret
+        self.state = CircuitState.OPEN
         self.last_error = why[:MAX_ERROR]
-        self._row.clear()
+        self._failures.clear()
 
 
 def _text(failure: Failed) -> str:
     return f"{failure.reason}: {failure.message}"
 
 
-def _is_gone(failure: Failed) -> bool:
+def _is_missing(failure: Failed) -> bool:
     return failure.reason is Reason.CREATOR_CLI_NOT_FOUND

@@ -1,6 +1,6 @@
-"""Logs: structlog, one event a line on stderr, other libraries' included; for people on a terminal, as JSON elsewhere.
+"""Logs: structlog, one event a line on stderr, including other libraries'; readable on a terminal, JSON elsewhere.
 
-Layer: beside config, used by main. The scheduler does the same by code of its own: the services share the protos only.
+Layer: beside config, used by main. The scheduler has code of its own for the same: the services share only the protos.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor
 
-_QUIET = ("grpc", "asyncio")
-"""Libraries whose every step is no news."""
+_NOISY_LIBRARIES = ("grpc", "asyncio")
+"""Libraries that log too much below warnings."""
 
-_REPEATS = "grpc._common"
-"""Tells of a message that it can't read, with a traceback. The stream ends by it, and that is an event of ours."""
+_REDUNDANT_LOGGER = "grpc._common"
+"""Logs a traceback for a malformed message. The stream ends then, which the worker logs itself."""
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -26,7 +26,7 @@ _SHARED: tuple[Processor, ...] = (
 
 
 def configure_logging(level: str, form: Literal["console", "json"] | None) -> None:
-    """Sets up structlog and the root logger; `form` None: console on a terminal, else JSON."""
+    """Sets up structlog and the root logger. If `form` is None: console on a terminal, else JSON."""
     least = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -37,9 +37,9 @@ def configure_logging(level: str, form: Literal["console", "json"] | None) -> No
     )
     logging.root.handlers = [handler]
     logging.root.setLevel(least)
-    for name in _QUIET:
+    for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
-    logging.getLogger(_REPEATS).setLevel(logging.CRITICAL)
+    logging.getLogger(_REDUNDANT_LOGGER).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -51,7 +51,7 @@ def configure_logging(level: str, form: Literal["console", "json"] | None) -> No
 def _rendering(form: str) -> list[Processor]:
     without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if form == "console":
-        plain = structlog.dev.plain_traceback  # the other shows locals, and so topics and tokens
+        plain = structlog.dev.plain_traceback  # the default shows locals, and so topics and tokens
         return [without_meta, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 

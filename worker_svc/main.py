@@ -1,8 +1,8 @@
-"""The worker's composition root: settings, folder, guard, CLI, stream; signals in, an exit status out.
+"""The worker's composition root: settings, folder, guard, then the session.
 
-Layer: the top. The order matters: the guard starts before gRPC is imported, since no process may be forked after that.
+Layer: the top. The guard starts before gRPC is imported, because no process may be forked after that.
 
-Exit statuses: 0 drained or stopped, 78 it cannot start as it is set up, 1 it broke (the guard is gone).
+Exit statuses: 0 drained or stopped, 1 broken (such as a lost guard), 78 wrong settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import NoReturn
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.config import EXIT_CONFIG, Settings, SettingsError, read_settings
+from worker_svc import try_command
+from worker_svc.config import EXIT_CONFIG, SettingsError, WorkerSettings, read_settings
 from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard import Guard
@@ -33,10 +34,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs a worker until it is told to stop; its exit status."""
-    os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
+    """Runs a worker until a signal stops it, and returns its exit status."""
+    os.umask(os.umask(0) | 0o022)  # no other user may write to the files that we make
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices are no JSON, and ours say the same
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its messages are not JSON, and repeat ours
+    if argv and argv[0] == "try":
+        return try_command.run(argv[1:])
     try:
         settings = read_settings(argv)
     except SettingsError as error:
@@ -45,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
     for notice in notices(os.environ):
         _log.warning(notice, action="settings.notice")
     try:
-        folder = take_folder(settings.data_dir, settings.worker_id, platform.node(), _say)
+        folder = take_folder(settings.data_dir, settings.worker_id, platform.node(), _log_notice)
     except (FolderError, OSError) as error:
         return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")
     structlog.contextvars.bind_contextvars(worker_id=folder.identity.worker_id)
@@ -56,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
         return _cannot_start(*error.problems)
 
 
-def _serve(settings: Settings, folder: WorkerFolder, guard: Guard) -> int:
+def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard) -> int:
     import uvloop
 
     from worker_svc.session.service import serve
@@ -65,13 +68,13 @@ def _serve(settings: Settings, folder: WorkerFolder, guard: Guard) -> int:
         return runner.run(serve(settings, folder, guard, version("contentgen-grpc")))
 
 
-def _say(text: str) -> None:
+def _log_notice(text: str) -> None:
     _log.warning(text, action="folder.notice")
 
 
 def _cannot_start(*problems: str) -> int:
     for problem in problems:
-        print(f"contentgen-worker: {problem}", file=sys.stderr)  # noqa: T201 - before there is a log, and for people
+        print(f"contentgen-worker: {problem}", file=sys.stderr)  # noqa: T201 - no log is configured yet
     return EXIT_CONFIG
 
 

@@ -1,8 +1,8 @@
-"""What a run of the CLI came to: a result, or an error that belongs to the task.
+"""The outcome of a run of the CLI: an article, an error of the task, or a deferral.
 
 Layer: below creators, guard, spool and runner, above config. Pure: bytes and exit statuses in, values out.
 
-An error here is data on the task (`Task.error`), never an exception: the CLI failed, the system did not.
+An error here is data on the task (`Task.error`), never an exception.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _CANNOT_RUN = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXE
 
 
 class Reason(StrEnum):
-    """`Task.error.reason`, as far as a worker says it.
+    """The values of `Task.error.reason` that a worker reports.
 
-    RESULT_TOO_LARGE and INVALID_CREATOR_OPTIONS are not retried by themselves.
+    RESULT_TOO_LARGE and INVALID_CREATOR_OPTIONS are not retried automatically.
     """
 
     CREATOR_ERROR = "CREATOR_ERROR"
@@ -44,28 +44,28 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A finished article. Its strings hold no NUL and no lone surrogate, so UTF-8 and PostgreSQL take them."""
+class Article:
+    """A finished article. Its strings have no NUL and no lone surrogate, so that UTF-8 and PostgreSQL accept them."""
 
     content: str
     """Markdown, never blank."""
     html: str = ""
     images: tuple[str, ...] = ()
-    """Names or URLs, the cover first."""
+    """Names or URLs, cover first."""
     quality_score: float | None = None
-    """As the CLI gave it, on whatever scale it has; finite."""
+    """As the CLI gave it, on a scale of its own; finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The run gave a result."""
+    """The run produced an article."""
 
-    result: Result
+    article: Article
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The run gave none. `message` is for people; `details` may have `exit_code`, `signal` (numbers), `stderr`."""
+    """The run failed. `message` is human-readable; `details` may have `exit_code`, `signal` (numbers) and `stderr`."""
 
     reason: Reason
     message: str
@@ -74,7 +74,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The CLI asked to come back later, which is no failure. `message` is for people; empty where it said nothing."""
+    """The CLI asked to come back later, which is no failure. `message` is human-readable, and may be empty."""
 
     pause: float
     """Seconds."""
@@ -84,8 +84,8 @@ class Deferred:
 Outcome = Completed | Failed | Deferred
 
 
-class Exit(Protocol):
-    """How a process ended: `code` when it exited, `signal` (its number) when a signal ended it."""
+class ExitStatus(Protocol):
+    """How a process ended: `code` if it exited, else the number of the `signal` that ended it."""
 
     @property
     def code(self) -> int | None: ...
@@ -94,59 +94,59 @@ class Exit(Protocol):
 
 
 def clean(text: str, limit: int) -> str:
-    """`text` fit for an error or a progress: no ANSI codes, no control characters, `limit` code points at most."""
+    """Removes ANSI codes and control characters, and keeps the first `limit` code points."""
     return _CONTROL.sub("", _ANSI.sub("", storable(text))).strip()[:limit]
 
 
 def clean_tail(text: str, limit: int) -> str:
-    """As `clean`, but the last `limit` code points: the end of a log says why it ended."""
+    """As `clean`, but keeps the last `limit` code points."""
     return _CONTROL.sub("", _ANSI.sub("", storable(text))).strip()[-limit:]
 
 
 def storable(text: str) -> str:
-    """`text` without NUL, which PostgreSQL cannot hold, and with U+FFFD for each lone surrogate, which UTF-8 cannot.
+    """Removes NUL, which PostgreSQL cannot store, and replaces lone surrogates, which UTF-8 cannot, by U+FFFD.
 
-    NUL is dropped rather than refused: it says nothing to a reader, and minutes of paid generation hang on it.
+    NUL is removed rather than refused, because a refusal would waste minutes of paid generation.
     """
     return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def failed(reason: Reason, message: str, stderr: str = "", **details: str) -> Failed:
-    """A failure with bounded texts; an empty `stderr` is left out."""
+    """Returns a failure with bounded texts; leaves an empty `stderr` out."""
     tail = clean_tail(stderr, MAX_STDERR)
     return Failed(reason, clean(message, MAX_MESSAGE), {**details, **({"stderr": tail} if tail else {})})
 
 
-def of_exit(ended: Exit, stderr: str, said: str = "") -> Failed | None:
-    """What an exit means by itself: None is success so far, and the output decides.
+def of_exit(ended: ExitStatus, stderr: str, reason: str = "") -> Failed | None:
+    """Returns the failure that an exit means; None if the output has to decide.
 
-    `said` is what the CLI gave as its reason, where that is not the last line of `stderr`.
+    `reason` is why the CLI failed, if that is not the last line of `stderr`.
     """
     if ended.signal is not None:
         message = f"the CLI was ended by {_signal_name(ended.signal)}"
         return failed(Reason.CREATOR_ERROR, message, stderr, signal=str(ended.signal))
     if ended.code != 0:
-        message = f"the CLI exited with status {ended.code}{_because(said or _last_line(stderr))}"
+        message = f"the CLI exited with status {ended.code}{_because(reason or _last_line(stderr))}"
         return failed(Reason.CREATOR_ERROR, message, stderr, exit_code=str(ended.code))
     return None
 
 
 def of_spawn_error(error: OSError) -> Failed:
-    """What it means that the CLI could not be started at all."""
+    """Returns the failure of a CLI that could not be started."""
     reason = Reason.CREATOR_CLI_NOT_FOUND if error.errno in _CANNOT_RUN else Reason.CREATOR_ERROR
     return failed(reason, f"the CLI could not be started: {error}")
 
 
 def of_time_out(command: str, limit: float, stderr: str = "") -> Failed:
-    """`command` ran past its own limit of `limit` seconds and was stopped."""
+    """Returns the failure of a call that was stopped after `limit` seconds."""
     return failed(Reason.CREATOR_TIMEOUT, f"`{command}` did not end within {limit:g} s", stderr)
 
 
 def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = "") -> Completed | Failed:
-    """The result that the last JSON document of `stdout` holds.
+    """Returns the article in the last JSON document of `stdout`, or why there is none.
 
-    `stdout` is the end of what the CLI printed; `truncated` says that its beginning is missing. `max_result` bounds
-    body and HTML together, in bytes of UTF-8.
+    `truncated` says that the beginning of `stdout` is missing. `max_result` bounds body and HTML together, in bytes of
+    UTF-8.
     """
     text = stdout.decode("utf-8", "replace")
     document = last_document(_from_first_document(text) if truncated else text, skip=is_progress)
@@ -158,7 +158,7 @@ def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = 
 
 
 def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") -> Completed | Failed:
-    """The result that a document with the keys `content`, `htmlContent`, `images` and `qualityScore` holds."""
+    """Returns the article in a document with the keys `content`, `htmlContent`, `images` and `qualityScore`."""
     try:
         return _bounded(_result(document), max_result)
     except ValueError as error:
@@ -166,10 +166,10 @@ def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") 
 
 
 def documents(text: str) -> Iterator[dict[str, Any] | None]:
-    """The JSON objects in `text`, in order; None, last, for one that `text` ends in the middle of.
+    """Yields the JSON objects in `text`, in order, and None at the end if the last one is cut off.
 
-    An object counts where it is the first of a line or follows another. Between them may stand anything. The time is in
-    proportion to the text, whatever it holds.
+    An object counts if it begins a line or follows another object; anything may stand in between. Takes linear time,
+    whatever the text is.
     """
     decoder, text = json.JSONDecoder(), _UncountedText(text)
     found = _OBJECT.search(text)
@@ -183,7 +183,7 @@ def documents(text: str) -> Iterator[dict[str, Any] | None]:
             end = text.find("\n", _last_read(text, error.pos))
             if end < 0:
                 return
-        except (ValueError, RecursionError):  # a number of thousands of digits, or nested a thousand deep
+        except (ValueError, RecursionError):  # thousands of digits, or nested a thousand deep
             yield None
             return
         else:
@@ -192,7 +192,7 @@ def documents(text: str) -> Iterator[dict[str, Any] | None]:
 
 
 def last_document(text: str, *, skip: Callable[[Mapping[str, Any]], bool] = lambda _: False) -> dict[str, Any] | None:
-    """The last of `documents` that is not to be skipped; None where there is none, or the last one is cut off."""
+    """Returns the last of `documents` that is not skipped; None if there is none, or the last one is cut off."""
     last = None
     for document in documents(text):
         if document is None or not skip(document):
@@ -206,7 +206,7 @@ def is_progress(document: Mapping[str, Any]) -> bool:
 
 
 class _UncountedText(str):
-    """A text whose lines cost nothing to count: a JSONDecodeError counts them up to its position, each one anew."""
+    """Text that does not count its lines: each JSONDecodeError would count all lines before its position."""
 
     __slots__ = ()
 
@@ -228,16 +228,16 @@ def _last_read(text: str, at: int) -> int:
 
 
 def _from_first_document(text: str) -> str:
-    """Text whose beginning is missing may start inside a document; a nested object must not pass for a whole one."""
+    """Skips a document whose beginning is missing: an object nested in it must not count as a document."""
     begin = text.find("\n{")
     return text[begin:] if begin >= 0 else ""
 
 
-def _result(document: Mapping[str, Any]) -> Result:
+def _result(document: Mapping[str, Any]) -> Article:
     content = _text(document, "content")
     if not content.strip():
         raise ValueError("content must be a string that is not blank")
-    return Result(content, _text(document, "htmlContent"), _images(document), _score(document))
+    return Article(content, _text(document, "htmlContent"), _images(document), _score(document))
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:
@@ -275,14 +275,14 @@ def _score(document: Mapping[str, Any]) -> float | None:
 
 
 def is_finite(number: float) -> bool:
-    """Whether a number of a JSON document is one that a double holds."""
+    """Whether a double can hold a number of a JSON document."""
     try:
         return math.isfinite(number)
     except OverflowError:  # an integer above what a double holds
         return False
 
 
-def _bounded(result: Result, max_result: int) -> Completed | Failed:
+def _bounded(result: Article, max_result: int) -> Completed | Failed:
     size = _bytes(result.content) + _bytes(result.html)
     if size > max_result:
         return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {size} bytes; {max_result} are allowed")
@@ -309,8 +309,8 @@ def _last_line(stderr: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _because(said: str) -> str:
-    return f": {said[:200]}" if said else ""
+def _because(reason: str) -> str:
+    return f": {reason[:200]}" if reason else ""
 
 
 def _excerpt(text: str) -> str:

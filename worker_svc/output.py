@@ -1,4 +1,4 @@
-"""What a CLI prints, read all the time and kept within bounds.
+"""Reads what a CLI prints, all the time and within limits.
 
 Layer: below runner, beside guard.
 """
@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import BinaryIO
 
 MAX_LINE = 16 * 1024
-"""Characters of one line; the rest of a longer one is left out."""
+"""Characters of one line; a longer one is cut."""
 
 MAX_FILE = 64 * 1024 * 1024
-"""Bytes that a CLI may print into a file: far above what any prints that works."""
+"""Bytes that a CLI may print into a file, far more than any working CLI prints."""
 FOLLOW_INTERVAL = 1.0
-"""Seconds between two looks at such a file."""
+"""Seconds between two reads of such a file."""
 
 _CHUNK = 64 * 1024
 
@@ -29,17 +29,16 @@ class Tail:
         self._limit = limit
         self._kept = bytearray()
         self.seen = 0
-        """Bytes that came in all."""
+        """Bytes of the stream so far."""
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next bytes; memory stays below twice the limit and a chunk."""
+        """Takes the next bytes. Uses at most twice the limit and a chunk of memory."""
         self.seen += len(chunk)
         self._kept += chunk
         if len(self._kept) > 2 * self._limit:
             del self._kept[: -self._limit]
 
     def bytes(self) -> bytes:
-        """What is kept."""
         return bytes(self._kept[-self._limit :])
 
     @property
@@ -48,8 +47,8 @@ class Tail:
         return self.seen > self._limit
 
 
-class Lines:
-    """Calls `on_line` for each line of a stream as soon as it is whole; the last one may lack its newline."""
+class LineSplitter:
+    """Calls `on_line` for each line of a stream as soon as it is complete."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
@@ -65,14 +64,14 @@ class Lines:
         self._begun = (self._begun + rest)[:MAX_LINE]
 
     def end(self) -> None:
-        """No more bytes come."""
+        """Ends the stream; passes on a last line without a newline."""
         if self._begun:
             self._on_line(self._begun)
             self._begun = ""
 
 
-async def drain(reader: asyncio.StreamReader, tail: Tail, lines: Lines | None) -> None:
-    """Reads until the end, whoever holds the other end, so that no writer ever waits or loses output."""
+async def read_to_end(reader: asyncio.StreamReader, tail: Tail, lines: LineSplitter | None) -> None:
+    """Reads a stream to its end, so that no writer ever waits or loses output."""
     while chunk := await reader.read(_CHUNK):
         tail.add(chunk)
         if lines is not None:
@@ -81,11 +80,11 @@ async def drain(reader: asyncio.StreamReader, tail: Tail, lines: Lines | None) -
         lines.end()
 
 
-class Following:
-    """A CLI's stdout that is a file, read as it grows."""
+class FileFollower:
+    """Reads the file that takes a CLI's stdout, as it grows."""
 
-    def __init__(self, file: BinaryIO, tail: Tail, lines: Lines | None) -> None:
-        """`file` is open for reading: by its name it might be another one by now."""
+    def __init__(self, file: BinaryIO, tail: Tail, lines: LineSplitter | None) -> None:
+        """`file` is open already, because the CLI might replace it."""
         self._file = file
         self._tail = tail
         self._lines = lines
@@ -93,23 +92,23 @@ class Following:
 
     @property
     def overflowed(self) -> bool:
-        """Whether more was printed than a file may hold."""
+        """Whether the file is larger than MAX_FILE."""
         return self._tail.seen > MAX_FILE
 
     async def run(self) -> None:
-        """Returns when all is read that was printed before `ended`, or at once when the file has grown too large."""
-        while not self._look(self._file):
+        """Returns when all that was printed before `ended` is read, or the file is too large."""
+        while not self._read_new(self._file):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._no_more.wait(), FOLLOW_INTERVAL)
         if self._lines is not None:
             self._lines.end()
 
     def ended(self) -> None:
-        """The CLI has ended and prints no more."""
+        """The CLI has ended."""
         self._no_more.set()
 
-    def _look(self, file: BinaryIO) -> bool:
-        """Reads what is new; whether that was the last of it."""
+    def _read_new(self, file: BinaryIO) -> bool:
+        """Reads what is new. Returns whether that was the last."""
         last = self._no_more.is_set()
         while not self.overflowed and (chunk := file.read(_CHUNK)):
             self._tail.add(chunk)

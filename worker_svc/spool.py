@@ -1,10 +1,10 @@
-"""Results and errors that end a lease, kept on disk until the scheduler acknowledges them.
+"""Keeps the results of leases on disk until the scheduler acknowledges them.
 
-Layer: beside folder, above durable. It keeps bytes; the session knows what is in them.
+Layer: beside folder, above durable. The session encodes the results.
 
-One file a batch, `<number>.batch`: a header, then a record for each entry. A file appears whole (written under another
-name, synced, renamed, its folder synced) and goes once all its entries are forgotten. Recovery reads what can be read
-and sets a damaged file aside in `unreadable/`, for people.
+One file a batch, `<number>.batch`: a header, then a record for each entry. A file appears atomically (written under
+another name, synced, renamed, its folder synced) and is removed once all its entries are acknowledged. Recovery reads
+what it can of a damaged file, and moves the file to `unreadable/`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ _HEADER = b"contentgen spool 1\n"
 _RECORD = struct.Struct(">III")  # bytes of the key, bytes of the payload, CRC-32 of both
 _SUFFIX = ".batch"
 _MAX_RECORD = 16 * 1024 * 1024
-_MAX_FILE = 16 * 1024 * 1024
-_LARGEST = 2 * _MAX_FILE
-"""Bytes of a file with all that is beside the payloads: far above what was ever written."""
+_MAX_BATCH = 16 * 1024 * 1024
+_MAX_FILE_SIZE = 2 * _MAX_BATCH
+"""Bytes of a file, with ample room for what a batch holds beside its payloads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One lease's end, as the session encodes it."""
-
     lease_id: str
     payload: bytes
 
@@ -46,7 +44,7 @@ class _File:
 
 
 class Spool:
-    """The spool in `folder`. All calls are made on one event loop; the disk is touched in `executor`."""
+    """The spool in `folder`. Call it on one event loop; it writes in `executor`."""
 
     def __init__(self, folder: Path, executor: Executor) -> None:
         self._folder = folder
@@ -56,37 +54,36 @@ class Spool:
         self._numbers: Iterator[int] = count(max(map(_number, _files(folder)), default=0) + 1)
 
     @property
-    def kept(self) -> list[str]:
+    def lease_ids(self) -> list[str]:
         """The lease of each entry on disk, oldest first."""
         return list(self._files)
 
-    def recover(self, say: Callable[[str], None]) -> list[Entry]:
-        """What a former process kept, oldest first; blocking, once, before all else. `say` names what is unreadable."""
+    def recover(self, report: Callable[[str], None]) -> list[Entry]:
+        """Returns what an earlier process left, oldest first. Blocks; call it once, first. `report` gets the faults."""
         entries: dict[str, Entry] = {}
         for leftover in self._folder.glob("*.tmp"):
             leftover.unlink(missing_ok=True)
         for path in _files(self._folder):
-            for entry in self._read(path, say):
+            for entry in self._read(path, report):
                 entries[entry.lease_id] = entry
         return list(entries.values())
 
     async def keep(self, entry: Entry) -> None:
-        """Returns once `entry` is durable. Raises OSError where the disk refuses it (full, read-only, broken)."""
+        """Returns once `entry` is durable. Raises OSError."""
         await self._writer.put(entry)
 
     def forget(self, lease_id: str) -> None:
-        """The entry is acknowledged; its file goes with the last one in it."""
+        """Removes an acknowledged entry, and its file with the last entry in it."""
         file = self._files.pop(lease_id, None)
         if file is None:
             return
         file.remaining.discard(lease_id)
         if not file.remaining:
-            # Not synced: an entry that comes back is sent again, and answered as committed before.
+            # Not synced: an entry that reappears is sent again, and answered as already committed.
             with contextlib.suppress(OSError):
                 file.path.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """Returns when no write is under way."""
         await self._writer.close()
 
     def _write(self, entries: Sequence[Entry]) -> None:
@@ -100,11 +97,11 @@ class Spool:
 
     def _own(self, file: _File, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self.forget(entry.lease_id)  # an older copy: part of a batch that failed as a whole, or was rescued
+            self.forget(entry.lease_id)  # an older copy, from a batch that failed or was rescued
         file.remaining.update(entry.lease_id for entry in entries)
         self._files.update((entry.lease_id, file) for entry in entries)
 
-    def _read(self, path: Path, say: Callable[[str], None]) -> list[Entry]:
+    def _read(self, path: Path, report: Callable[[str], None]) -> list[Entry]:
         try:
             entries, fault = _decode(_bytes(path))
         except OSError as error:
@@ -112,12 +109,12 @@ class Spool:
         if fault is None:
             self._own(_File(path), entries)
             return entries
-        say(f"{path} cannot be read ({fault}): {len(entries)} results of it are kept, and it is set aside")
-        self._rescue(path, entries, say)
+        report(f"{path} cannot be read ({fault}): {len(entries)} results of it are kept, and it is set aside")
+        self._rescue(path, entries, report)
         return entries
 
-    def _rescue(self, path: Path, entries: Sequence[Entry], say: Callable[[str], None]) -> None:
-        """Writes the readable entries anew, then moves the damaged file away. What fails leaves the file in place."""
+    def _rescue(self, path: Path, entries: Sequence[Entry], report: Callable[[str], None]) -> None:
+        """Writes the readable entries again, then moves the damaged file away. On an error the file stays."""
         try:
             if entries:
                 self._write_file(entries)
@@ -125,20 +122,19 @@ class Spool:
             aside.mkdir(exist_ok=True, mode=0o700)
             path.rename(aside / path.name)
         except OSError as error:
-            say(f"{path} cannot be set aside ({error})")
+            report(f"{path} cannot be set aside ({error})")
 
 
 def _bytes(path: Path) -> bytes:
-    """What a file of the spool holds. Raises OSError, also where it is none of ours: a link, a pipe, without end."""
+    """Returns a file's bytes. Raises OSError, also for a link, a pipe, or a file that is too large."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
-            raise OSError(f"it is no file of {_LARGEST:,} bytes at most")
-        return file.read(_LARGEST)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_SIZE:
+            raise OSError(f"it is not a file of {_MAX_FILE_SIZE:,} bytes at most")
+        return file.read(_MAX_FILE_SIZE)
 
 
 def _files(folder: Path) -> list[Path]:
-    """The spool's files, oldest first."""
     return sorted(folder.glob(f"*{_SUFFIX}"), key=_number)
 
 
@@ -149,7 +145,7 @@ def _number(path: Path) -> int:
 def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     begin, total = 0, 0
     for index, entry in enumerate(entries):
-        if total and total + len(entry.payload) > _MAX_FILE:
+        if total and total + len(entry.payload) > _MAX_BATCH:
             yield entries[begin:index]
             begin, total = index, 0
         total += len(entry.payload)
@@ -162,9 +158,8 @@ def _encode(entry: Entry) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[list[Entry], str | None]:
-    """The entries up to the first fault, and that fault."""
     if not data.startswith(_HEADER):
-        return [], "it does not begin as a spool file"
+        return [], "it does not begin like a spool file"
     entries: list[Entry] = []
     at = len(_HEADER)
     while at < len(data):

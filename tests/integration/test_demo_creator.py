@@ -20,12 +20,12 @@ import pytest
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from tests.waiting import wait_until
 from worker_svc.creators import load
-from worker_svc.creators.base import Job, Settings
+from worker_svc.creators.base import CreatorSettings, Job
 from worker_svc.creators.brief import Brief
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 
 PROGRAM = str(Path(sys.executable).with_name("contentgen-demo-creator"))
-SETTINGS = Settings(poll_interval=0.05, max_result=3 * 1024 * 1024)
+SETTINGS = CreatorSettings(poll_interval=0.05, max_result=3 * 1024 * 1024)
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("人工智能的未来发展", options={"demo-seconds": "0.2"}))
 SPOKEN = ("reference", "json")
 """The profiles that it speaks."""
@@ -206,8 +206,8 @@ def test_an_asynchronous_run_needs_no_process(demo: Demo) -> None:
 async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
     outcome, report, commands = await demo.drive(profile, JOB)
     assert isinstance(outcome, Completed)
-    assert JOB.brief.topic in outcome.result.content
-    assert outcome.result.quality_score is not None
+    assert JOB.brief.topic in outcome.article.content
+    assert outcome.article.quality_score is not None
     assert report.events[0] == "processing"
     assert len(report.events) > 1
     assert commands.count("create") == 1
@@ -223,7 +223,7 @@ async def test_a_hostile_topic_arrives_byte_for_byte(demo: Demo, profile: str, t
     (start,) = demo.journal("start")
     assert start["topic"] == topic
     assert start["topic_sha256"] == hashlib.sha256(topic.encode()).hexdigest()
-    assert tags(outcome.result.html) <= {"h1", "h2", "p", "ul", "li", "img", "hr"}
+    assert tags(outcome.article.html) <= {"h1", "h2", "p", "ul", "li", "img", "hr"}
 
 
 def tags(html: str) -> set[str]:

@@ -184,19 +184,19 @@ class TestEnd:
     async def test_a_cli_is_stopped_alone(self, guard: Guard) -> None:
         one, other = await start(guard, "run", FAMILY), await start(guard, "run", FAMILY)
         pids, others = await told(one, 3), await told(other, 3)
-        assert await one.stop() == Exit(None, signal.SIGTERM, "told")
-        assert await one.stop() == Exit(None, signal.SIGTERM, "told")
+        assert await one.stop() == Exit(None, signal.SIGTERM, "request")
+        assert await one.stop() == Exit(None, signal.SIGTERM, "request")
         await wait_until_async(lambda: len(living(pids)) == 1, within=10, what="only its daemon is left")
         assert living(others) == set(others)
-        assert await guard.close_run("run") == RunEnd("told", leftovers=3, killed=0)  # one's daemon, and other's two
+        assert await guard.close_run("run") == RunEnd("request", leftovers=3, killed=0)  # one's daemon, and other's two
         assert living(pids + others) == set()
-        assert await other.wait() == Exit(None, signal.SIGTERM, "told")
+        assert await other.wait() == Exit(None, signal.SIGTERM, "request")
 
     async def test_what_ignores_term_is_killed_after_the_grace(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN)
         await told(child, 1)
         begun = now()
-        assert await child.stop() == Exit(None, signal.SIGKILL, "told")
+        assert await child.stop() == Exit(None, signal.SIGKILL, "request")
         assert now() - begun >= GRACE
 
     async def test_a_guard_that_was_frozen_past_the_grace_kills_at_once(self, guard: Guard) -> None:
@@ -217,7 +217,7 @@ class TestEnd:
     async def test_a_stubborn_family_is_killed(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN_FAMILY)
         pids = await told(child, 3)
-        assert await guard.close_run("run") == RunEnd("told", leftovers=2, killed=3)
+        assert await guard.close_run("run") == RunEnd("request", leftovers=2, killed=3)
         assert living(pids) == set()
 
     async def test_an_orphan_belongs_to_the_run_until_it_is_closed(self, guard: Guard) -> None:
@@ -225,7 +225,7 @@ class TestEnd:
         [orphan] = await told(child, 1)
         assert await child.wait() == Exit(0, None, "itself")
         assert psutil.Process(orphan).ppid() == guard.pid
-        assert await guard.close_run("run") == RunEnd("told", leftovers=1, killed=0)
+        assert await guard.close_run("run") == RunEnd("request", leftovers=1, killed=0)
         assert living([orphan]) == set()
         assert await child.stdout.read() == b""  # nobody holds the pipe any more
 
@@ -289,7 +289,7 @@ class TestEnd:
 
     async def test_output_that_nobody_reads_does_not_hinder_the_end(self, guard: Guard) -> None:
         child = await start(guard, "run", "while True: sys.stdout.write('x' * 100_000)")
-        assert await child.stop() == Exit(None, signal.SIGTERM, "told")
+        assert await child.stop() == Exit(None, signal.SIGTERM, "request")
         child.close()
 
     async def test_the_guard_itself_heeds_no_signal_of_a_terminal(self, guard: Guard) -> None:

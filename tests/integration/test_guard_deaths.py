@@ -17,7 +17,7 @@ import pytest
 from tests.integration.guarded import ENV, FAMILY, HIDDEN_ORPHAN, STUBBORN_FAMILY, living, python, start, told
 from tests.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, now
-from worker_svc.guard.watchdog import patience
+from worker_svc.guard.watchdog import overdue_limit
 
 GRACE = 0.3
 FAR = 600.0  # seconds
@@ -31,9 +31,10 @@ from worker_svc.guard import Guard, now
 
 async def main(guard, argv, env, lease):
     await guard.connect()
-    guard.open_run("run", now() + lease)
+    guard.open_run("run", now() + {FAR})
     child = await guard.spawn("run", argv, cwd=Path("/"), env=env)
     pids = [int(await child.stdout.readline()) for _ in range(3)]
+    guard.move_deadline("run", now() + lease)
     print(json.dumps([guard.pid, *pids]), flush=True)
     await child.wait()
     print("over", flush=True)
@@ -113,16 +114,17 @@ class TestDeadline:
     async def test_a_renewed_run_lives_on_and_another_ends(self, guard: Guard) -> None:
         ended: asyncio.Queue[str] = asyncio.Queue()
         guard.on_deadline = ended.put_nowait
-        first = now() + 0.5
-        guard.open_run("renewed", first)
-        guard.open_run("not renewed", first)
+        guard.open_run("renewed", now() + FAR)
+        guard.open_run("not renewed", now() + FAR)
         renewed, other = await start(guard, "renewed", FAMILY), await start(guard, "not renewed", FAMILY)
         pids, others = await told(renewed, 3), await told(other, 3)
+        deadline = now() + 0.2
+        guard.move_deadlines({"renewed": deadline, "not renewed": deadline})
         guard.move_deadlines({"renewed": now() + FAR, "unknown": now() + FAR})
         assert await asyncio.wait_for(ended.get(), 10) == "not renewed"
-        assert now() >= first
+        assert now() >= deadline
         assert living(pids + others) == set(pids)
-        assert await guard.close_run("renewed") == RunEnd("told", leftovers=2, killed=0)
+        assert await guard.close_run("renewed") == RunEnd("request", leftovers=2, killed=0)
 
     async def test_it_is_kept_as_soon_as_a_suspended_guard_goes_on(self, guard: Guard) -> None:
         guard.open_run("run", now() + FAR)
@@ -188,7 +190,7 @@ class TestGuardStandsStill:
         deadline = now() + 0.1
         guard.move_deadline("overdue", deadline)
         await asyncio.wait_for(guard.lost.wait(), 10)
-        assert now() >= deadline + patience(GRACE)
+        assert now() >= deadline + overdue_limit(GRACE)
         await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
         assert "it had not ended run overdue 1 s after its deadline" in guard.why_lost
         with pytest.raises(GuardLostError, match="the guard was killed"):
@@ -198,9 +200,10 @@ class TestGuardStandsStill:
     async def test_a_run_that_it_was_told_to_end_is_overdue_though_its_lease_is_renewed(self) -> None:
         guard = Guard.launch(grace=GRACE)
         await guard.connect()
-        guard.open_run("run", now() + 0.5)
+        guard.open_run("run", now() + FAR)
         pids = await told(await start(guard, "run", FAMILY), 3)
         os.kill(guard.pid, signal.SIGSTOP)
+        guard.move_deadline("run", now() + 0.1)
         closing = asyncio.create_task(guard.close_run("run"))
         await asyncio.sleep(0)  # it has asked
         guard.move_deadline("run", now() + FAR)
@@ -228,7 +231,9 @@ class TestGuardStandsStill:
         deadline = now() + 1.0
         for pid in both:
             os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: now() > deadline + 1.2 * patience(GRACE), within=10, what="the deadline has long passed")
+        wait_until(
+            lambda: now() > deadline + 1.2 * overdue_limit(GRACE), within=10, what="the deadline has long passed"
+        )
         assert living(worker.pids) == set(worker.pids)
         for pid in both:
             os.kill(pid, signal.SIGCONT)

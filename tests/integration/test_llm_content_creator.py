@@ -29,18 +29,18 @@ from tests.published.endpoints import (
 )
 from tests.waiting import wait_until_async
 from worker_svc.creators import load
-from worker_svc.creators.base import Job, Settings
+from worker_svc.creators.base import CreatorSettings, Job
 from worker_svc.creators.brief import Brief
 from worker_svc.creators.llm_content_creator.profile import NO_REQUIREMENTS
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
-from worker_svc.runner import CliUnusableError, Program, Run, RunExpiredError, Runner
+from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, RunExpiredError, Runner
 
 FAR = 600.0
 """Seconds: a deadline that does not come."""
 STARTED = 20.0
 """Seconds for the program to have started and to have asked something, on a busy machine."""
-SETTINGS = Settings(poll_interval=30.0, max_result=3 * 1024 * 1024)
+SETTINGS = CreatorSettings(poll_interval=30.0, max_result=3 * 1024 * 1024)
 JOB = Job(
     task_id="task-0123456789ab",
     attempt=1,
@@ -78,18 +78,18 @@ class Published:
     guard: Guard
     cli: Path
     folder: Path
-    settings: Settings = SETTINGS
+    settings: CreatorSettings = SETTINGS
     allowed_options: Collection[str] | None = None
 
     def runner(self, variables: Mapping[str, str], *passed: str) -> Runner:
         """A runner of a worker with these variables, whose CREATOR_ENV names `passed` and those of the endpoints."""
         creator = load("llm-content-creator", self.settings)
         environ = {"PATH": os.environ["PATH"], **variables}
-        program = Program.found(str(self.cli), (*PASSED, *passed), environ, creator.needs)
+        program = CreatorProgram.locate(str(self.cli), (*PASSED, *passed), environ, creator.needs)
         return Runner(self.guard, program, creator, self.folder, self.allowed_options)
 
     @asynccontextmanager
-    async def open(self, endpoints: Endpoints, name: str = "run") -> AsyncIterator[tuple[Runner, Run]]:
+    async def open(self, endpoints: Endpoints, name: str = "run") -> AsyncIterator[tuple[Runner, CliRun]]:
         runner = self.runner(endpoints.environment)
         async with runner.open(name, now() + FAR) as run:
             yield runner, run
@@ -122,7 +122,7 @@ async def test_an_article_with_its_pictures_and_its_score(published: Published) 
     with serving() as endpoints:
         outcome, report = await published.drive(endpoints)
     assert isinstance(outcome, Completed), outcome
-    result = outcome.result
+    result = outcome.article
     assert (result.content, result.html) == (ARTICLE, "")
     assert result.images == PICTURES
     assert result.quality_score == pytest.approx(8.6)
@@ -147,7 +147,7 @@ async def test_hostile_topics_arrive_byte_for_byte_and_decide_nothing(published:
         for topic in HOSTILE:
             outcome, _ = await published.drive(endpoints, about(topic=topic, requirements=topic))
             assert isinstance(outcome, Completed), (topic, outcome)
-            assert outcome.result.quality_score == pytest.approx(8.6)
+            assert outcome.article.quality_score == pytest.approx(8.6)
     assert [document["query"] for document in endpoints.of(Kind.SEARCH)] == HOSTILE
 
 
@@ -156,8 +156,8 @@ async def test_an_article_that_pretends_to_be_output_decides_nothing(published: 
     with serving(article=Answer(ARTICLE + pretence)) as endpoints:
         outcome, _ = await published.drive(endpoints)
     assert isinstance(outcome, Completed), outcome
-    assert outcome.result.content == ARTICLE + pretence
-    assert outcome.result.quality_score == pytest.approx(8.6)
+    assert outcome.article.content == ARTICLE + pretence
+    assert outcome.article.quality_score == pytest.approx(8.6)
 
 
 async def test_where_node_says_that_it_is_in_production_it_is_the_same(published: Published) -> None:
@@ -252,7 +252,7 @@ async def test_settings_that_it_refuses_are_named_at_start(published: Published)
         await published.runner({"LLM_API_KEY": "a key", "LLM_BASE_URL": "nowhere"}).version()
     assert str(caught.value) == (
         f"the CLI {published.cli} cannot be used: it refuses its settings; set in the worker's environment, "
-        "as it wants them: LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
+        "as it requires: LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
     )
 
 

@@ -14,13 +14,13 @@ import pytest
 
 from tests.integration.guarded import FAMILY, marked, python
 from worker_svc import output
-from worker_svc.creators.base import Cli, Creator, Job, Needs, Reporter, call
+from worker_svc.creators.base import Cli, Creator, Job, Needs, RunReporter, call
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Failed, Outcome, Reason
-from worker_svc.runner import CliUnusableError, Program, Run, Runner
+from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, Runner
 
 FAR = 600.0
-NEEDS = Needs(folders=("data",), passed=("KEY",), fixed={"KIND": "file"})
+NEEDS = Needs(folders=("data",), inherited=("KEY",), fixed={"KIND": "file"})
 LARGE = 1024 * 1024
 
 
@@ -29,7 +29,7 @@ class Needy(Creator):
 
     needs = NEEDS
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         raise NotImplementedError
 
 
@@ -44,7 +44,7 @@ async def guard() -> AsyncIterator[Guard]:
 
 def runner(guard: Guard, folder: Path, **environ: str) -> Runner:
     variables = {"PATH": os.environ["PATH"], **environ}
-    return Runner(guard, Program.found(sys.executable, ("NAMED",), variables, NEEDS), Needy(), folder)
+    return Runner(guard, CreatorProgram.locate(sys.executable, ("NAMED",), variables, NEEDS), Needy(), folder)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -52,7 +52,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(guard: Guard, folder: Path, **environ: str) -> AsyncIterator[Run]:
+async def opened(guard: Guard, folder: Path, **environ: str) -> AsyncIterator[CliRun]:
     async with runner(guard, folder, **environ).open("run", now() + FAR) as run:
         yield run
 
@@ -100,7 +100,7 @@ async def test_a_limit_holds_for_a_file_too(guard: Guard, tmp_path: Path) -> Non
 
 
 async def test_a_program_that_is_not_there_is_the_tasks_error_with_a_file_too(guard: Guard, tmp_path: Path) -> None:
-    program = Program.found("/no/such/creator", (), {}, NEEDS)
+    program = CreatorProgram.locate("/no/such/creator", (), {}, NEEDS)
     async with Runner(guard, program, Needy(), tmp_path).open("run", now() + FAR) as run:
         done = await call(run, ["create"], limit=None, to_file=True)
     assert isinstance(done, Failed)
@@ -112,7 +112,7 @@ async def test_what_a_profile_finds_wrong_with_the_version_is_told_with_the_path
         def fault(self, version: object) -> str | None:
             return "it is of no use"
 
-    program = Program.found(sys.executable, (), {}, NEEDS)
+    program = CreatorProgram.locate(sys.executable, (), {}, NEEDS)
     with pytest.raises(CliUnusableError, match="cannot be used: it is of no use") as caught:
         await Runner(guard, program, Wary(), tmp_path).version()
     assert sys.executable in str(caught.value)
@@ -121,12 +121,12 @@ async def test_what_a_profile_finds_wrong_with_the_version_is_told_with_the_path
 async def test_a_cli_that_never_says_its_version_is_unusable_and_nothing_of_it_is_left(
     guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_svc.runner.VERSION_LIMIT", 0.5)
+    monkeypatch.setattr("worker_svc.runner.VERSION_TIMEOUT", 0.5)
     cli, scratch = tmp_path / "creator", tmp_path / "scratch"
     cli.write_text(f"#!/bin/sh\nexec {shlex.join(python(FAMILY))}\n")
     cli.chmod(0o755)
     scratch.mkdir()
-    program = Program.found(str(cli), (), os.environ, NEEDS)
+    program = CreatorProgram.locate(str(cli), (), os.environ, NEEDS)
     async with asyncio.timeout(20):
         with pytest.raises(CliUnusableError) as caught:
             await Runner(guard, program, Needy(), scratch).version()

@@ -15,11 +15,11 @@ import pytest
 
 from tests.creator_cli import RecordingReporter
 from worker_svc.creators import load
-from worker_svc.creators.base import Cli, Creator, Job, Needs, Reporter, Settings
+from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, Needs, RunReporter
 from worker_svc.creators.brief import Brief
 from worker_svc.guard import Guard, now
-from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
-from worker_svc.runner import Program, Runner
+from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
+from worker_svc.runner import CreatorProgram, Runner
 
 FAR = 600.0
 NEEDS = Needs(folders=("data",))
@@ -28,7 +28,7 @@ NEEDS = Needs(folders=("data",))
 class Idle(Creator):
     needs = NEEDS
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         raise NotImplementedError
 
 
@@ -40,7 +40,7 @@ async def runner(tmp_path: Path) -> AsyncIterator[Runner]:
     scratch.mkdir()
     guard = Guard.launch(grace=0.3)
     await guard.connect()
-    yield Runner(guard, Program.found(sys.executable, (), {"PATH": os.environ["PATH"]}, NEEDS), Idle(), scratch)
+    yield Runner(guard, CreatorProgram.locate(sys.executable, (), {"PATH": os.environ["PATH"]}, NEEDS), Idle(), scratch)
     await guard.close()
     await asyncio.get_running_loop().shutdown_default_executor()
 
@@ -145,17 +145,17 @@ def hostile_cli(path: Path, profile: str) -> Path:
 async def test_names_of_images_are_names_and_nothing_is_opened(tmp_path: Path, profile: str) -> None:
     (tmp_path / "treasure").write_text("not a run's")
     (tmp_path / "scratch").mkdir()
-    creator = load(profile, Settings(poll_interval=0.1, max_result=1_000))
+    creator = load(profile, CreatorSettings(poll_interval=0.1, max_result=1_000))
     cli = hostile_cli(tmp_path / "cli", profile)
     guard = Guard.launch(grace=0.3)
     await guard.connect()
-    program = Program.found(str(cli), (), {"PATH": os.environ["PATH"]}, creator.needs)
+    program = CreatorProgram.locate(str(cli), (), {"PATH": os.environ["PATH"]}, creator.needs)
     runner = Runner(guard, program, creator, tmp_path / "scratch")
     async with runner.open("run", now() + FAR) as run:
         outcome = await runner.execute(run, Job("task-1", 1, Brief("a topic")), RecordingReporter())
     await guard.close()
     await asyncio.get_running_loop().shutdown_default_executor()
-    assert outcome == Completed(Result("# An article", images=IMAGES))
+    assert outcome == Completed(Article("# An article", images=IMAGES))
     assert untouched(tmp_path)
 
 

@@ -124,8 +124,8 @@ async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_p
             assert (heartbeat.free_slots, heartbeat.last_error) == (3, "")
 
             (event, again) = worker.events("worker.unhealthy")
-            assert (event["reason"], event["exit_code"], event["next_try_in"]) == ("CREATOR_ERROR", "3", 1.0)
-            assert again["next_try_in"] <= 2.0
+            assert (event["reason"], event["exit_code"], event["next_probe_in"]) == ("CREATOR_ERROR", "3", 1.0)
+            assert again["next_probe_in"] <= 2.0
             assert [lease_in(it) for it in (event, again)] == [named("ill-5"), named("tried-in-vain")]
             assert [lease_in(it) for it in worker.events("worker.probing")] == [named("tried-in-vain"), named("tried")]
             assert [lease_in(it) for it in worker.events("worker.healthy")] == [named("tried")]

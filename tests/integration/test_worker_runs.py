@@ -16,11 +16,11 @@ from tests.integration.scripted_scheduler import lease
 from tests.integration.worker_process import lease_in
 from tests.leaks import pending_tasks
 from tests.waiting import wait_until_async
-from worker_svc.creators.base import Cli, Creator, Job, Reporter
+from worker_svc.creators.base import Cli, Creator, Job, RunReporter
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Outcome
-from worker_svc.runner import Program, Runner
+from worker_svc.runner import CreatorProgram, Runner
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Stage
 from worker_svc.session.worker import Worker
@@ -33,7 +33,7 @@ FAR = 600.0
 class Endless(Creator):
     """A profile whose CLI ends only when it is stopped."""
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         await cli.call(["-c", "import signal; signal.pause()"], limit=None)
         raise AssertionError("it was stopped")
 
@@ -41,7 +41,7 @@ class Endless(Creator):
 class Faulty(Creator):
     """A profile with a fault of its own."""
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         raise LookupError("an answer that it did not think of")
 
 
@@ -53,13 +53,10 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
     scratch, spool, started = (folder / name for name in ("scratch", "spool", "started"))
     for made in (scratch, spool, started):
         made.mkdir()
-    runner = Runner(guard, Program.found(sys.executable, (), {}, creator.needs), creator, scratch)
+    runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator, scratch)
     with ThreadPoolExecutor(1) as disk:
-        worker = Worker(
-            Slots(1, 1),
-            runner,
-            lambda on_health: DurableJournal(Spool(spool, disk), StartedMarks(started, disk), on_health),
-        )
+        journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), lambda: None)
+        worker = Worker(Slots(1, 1), runner, journal, lambda: None)
         try:
             yield worker, guard
         finally:
@@ -86,6 +83,6 @@ async def test_a_fault_of_a_profile_is_logged_with_the_lease_that_it_cost(tmp_pa
     with capture_logs() as events:
         async with working(Faulty(), tmp_path) as (worker, _):
             worker.assigned([lease("a", attempt=2)], now() + FAR)
-            await wait_until_async(lambda: not worker.slots.taken, within=10, what="the run is over")
+            await wait_until_async(lambda: worker.is_idle, within=10, what="the run is over")
     [event] = [event for event in events if event["action"] == "creator.fault"]
     assert lease_in(event) == ("task-a", "a", 2)

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS
+from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import PROFILES, load, progress
-from worker_svc.creators.base import SET_BY_US, Job, Settings
+from worker_svc.creators.base import RESERVED_OPTIONS, CreatorSettings, Job
 from worker_svc.creators.brief import Brief
-from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, Progress
-from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
+from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
+from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
 
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
 SECOND = replace(JOB, attempt=2)
-SETTINGS = Settings(poll_interval=30.0, max_result=1024)
+SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1024)
 IMPATIENT = {
-    "create": replace(SETTINGS, create_limit=0.5),
-    "status": replace(SETTINGS, status_limit=0.5),
-    "result": replace(SETTINGS, result_limit=0.5),
+    "create": replace(SETTINGS, create_timeout=0.5),
+    "status": replace(SETTINGS, status_timeout=0.5),
+    "result": replace(SETTINGS, result_timeout=0.5),
 }
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "creators.md"
@@ -56,7 +56,7 @@ def scripted(folder: Path, **answers: Sequence[str]) -> SubprocessCli:
 
 
 async def run(
-    cli: SubprocessCli, *, profile: str = "reference", job: Job = JOB, settings: Settings = SETTINGS
+    cli: SubprocessCli, *, profile: str = "reference", job: Job = JOB, settings: CreatorSettings = SETTINGS
 ) -> tuple[Outcome, RecordingReporter]:
     report = RecordingReporter()
     return await load(profile, settings).run(job, cli, report), report
@@ -76,7 +76,7 @@ async def test_reference_creates_watches_and_collects(tmp_path: Path) -> None:
     running = """echo '{"status": "running", "progress": {"percent": 40, "step": "draft", "message": "two of five"}}'"""
     cli = scripted(tmp_path, create=["exit 0"], status=[says("pending"), running, says("completed")], result=[DONE])
     outcome, report = await run(cli)
-    assert outcome == Completed(Result("an article", quality_score=7.5))
+    assert outcome == Completed(Article("an article", quality_score=7.5))
     assert cli.commands == ["create", "status", "status", "status", "result"]
     assert report.events == ["processing", (40, "draft", "two of five")]
     assert report.pauses == [1.0, 30.0, 30.0]
@@ -239,17 +239,18 @@ async def test_json_runs_one_create_to_its_end(tmp_path: Path) -> None:
     lines = """echo 'progress: 20% outline'; echo '{"progress": 60, "step": "draft"}' >&2; echo loading"""
     cli = scripted(tmp_path, create=[f"{lines}; {DONE}"])
     outcome, report = await run(cli, profile="json")
-    assert outcome == Completed(Result("an article", quality_score=7.5))
+    assert outcome == Completed(Article("an article", quality_score=7.5))
     assert [args[:3] for args in cli.calls] == [["create", "--type=content-creator", "--mode=sync"]]
     assert report.events[0] == "processing"
     assert {(20, "outline", ""), (60, "draft", "")} == set(report.events[1:])
 
 
 async def test_the_cli_of_the_documentation_works(tmp_path: Path) -> None:
-    program = DOCUMENTATION.read_text().partition("```sh\n")[2].partition("```")[0]
+    _, shebang, rest = DOCUMENTATION.read_text().partition("#!/bin/sh\n")
+    program = shebang + rest.partition("```")[0]
     (tmp_path / "creator").write_text(program)
     outcome, report = await run(SubprocessCli("/bin/sh", str(tmp_path / "creator")), profile="json")
-    assert outcome == Completed(Result("# Hello\n\nAn article.", quality_score=7.0))
+    assert outcome == Completed(Article("# Hello\n\nAn article.", quality_score=7.0))
     assert report.events == ["processing", (50, "writing", "")]
 
 
@@ -275,15 +276,15 @@ async def test_json_names_each_failure(
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("progress: 40% writing the second section", Progress(40, "writing the second section", "")),
-        ("  Progress 7.9 %", Progress(7, "", "")),
-        ("PROGRESS=100%", Progress(100, "", "")),
-        ("progress: 999%", Progress(100, "", "")),
-        ("\x1b[32mprogress: 5% \x1b[1mbold\x07\x1b[0m\r", Progress(5, "bold", "")),
-        ('{"progress": 40, "step": "s", "message": "m"}', Progress(40, "s", "m")),
-        ('{"progress": {"percent": 12.7, "step": "s"}}', Progress(12, "s", "")),
-        ('{"progress": null, "step": "s"}', Progress(None, "s", "")),
-        ('{"progress": -3}', Progress(0, "", "")),
+        ("progress: 40% writing the second section", RunProgress(40, "writing the second section", "")),
+        ("  Progress 7.9 %", RunProgress(7, "", "")),
+        ("PROGRESS=100%", RunProgress(100, "", "")),
+        ("progress: 999%", RunProgress(100, "", "")),
+        ("\x1b[32mprogress: 5% \x1b[1mbold\x07\x1b[0m\r", RunProgress(5, "bold", "")),
+        ('{"progress": 40, "step": "s", "message": "m"}', RunProgress(40, "s", "m")),
+        ('{"progress": {"percent": 12.7, "step": "s"}}', RunProgress(12, "s", "")),
+        ('{"progress": null, "step": "s"}', RunProgress(None, "s", "")),
+        ('{"progress": -3}', RunProgress(0, "", "")),
         ('{"progress": NaN}', None),
         ('{"progress": true}', None),
         ('{"progress": 40, "content": "a result"}', None),
@@ -296,23 +297,23 @@ async def test_json_names_each_failure(
         ("progress: 1%" + " " * MAX_LINE, None),
     ],
 )
-def test_progress_lines(line: str, expected: Progress | None) -> None:
+def test_progress_lines(line: str, expected: RunProgress | None) -> None:
     assert progress.of_line(line) == expected
 
 
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ({"status": "running", "progress": 40}, Progress(40, "", "")),
-        ({"progress": 40, "step": "s", "message": "m"}, Progress(40, "s", "m")),
-        ({"progress": {"percent": 1e300, "message": "m"}}, Progress(100, "", "m")),
-        ({"progress": {"percent": 10**400}}, Progress(100, "", "")),
+        ({"status": "running", "progress": 40}, RunProgress(40, "", "")),
+        ({"progress": 40, "step": "s", "message": "m"}, RunProgress(40, "s", "m")),
+        ({"progress": {"percent": 1e300, "message": "m"}}, RunProgress(100, "", "m")),
+        ({"progress": {"percent": 10**400}}, RunProgress(100, "", "")),
         ({"progress": "40%"}, None),
         ({"progress": {}}, None),
         ({}, None),
     ],
 )
-def test_progress_in_a_status_document(document: Mapping[str, object], expected: Progress | None) -> None:
+def test_progress_in_a_status_document(document: Mapping[str, object], expected: RunProgress | None) -> None:
     assert progress.of_document(document) == expected
 
 
@@ -331,4 +332,4 @@ def test_any_line_has_bounded_progress_or_none(line: str) -> None:
 
 
 def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:
-    assert SET_BY_US == RESERVED_OPTIONS
+    assert RESERVED_OPTIONS == RESERVED_BY_SCHEDULER

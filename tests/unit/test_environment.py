@@ -18,7 +18,7 @@ both = pytest.mark.parametrize("notices", [scheduler.notices, environment.notice
 @both
 def test_settings_of_either_service_are_known_to_both(notices: Notices) -> None:
     of_scheduler = {str(field.validation_alias or f"CONTENTGEN_{name.upper()}") for name, field in FIELDS.items()}
-    of_worker = {str(field.alias) for field in worker.Settings.model_fields.values()}
+    of_worker = {str(field.alias) for field in worker.WorkerSettings.model_fields.values()}
     assert list(notices(dict.fromkeys(of_scheduler | of_worker, "x"))) == []
 
 

@@ -9,20 +9,20 @@ from collections.abc import Iterator
 import pytest
 
 from tests.waiting import wait_until
-from worker_svc.guard.process.wire import MAX_DOCUMENT, Channel, Closed, Document
+from worker_svc.guard.process.wire import MAX_DOCUMENT, Closed, Document, GuardChannel
 
 Received = list[tuple[Document, list[int]]]
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Channel, Channel]]:
-    left, right = map(Channel, socket.socketpair())
+def ends() -> Iterator[tuple[GuardChannel, GuardChannel]]:
+    left, right = map(GuardChannel, socket.socketpair())
     yield left, right
     left.close()
     right.close()
 
 
-def receive(channel: Channel, count: int, sender: Channel) -> Received:
+def receive(channel: GuardChannel, count: int, sender: GuardChannel) -> Received:
     found: Received = []
 
     def step() -> bool:
@@ -34,7 +34,7 @@ def receive(channel: Channel, count: int, sender: Channel) -> Received:
     return found
 
 
-def test_documents_arrive_in_order_and_whole(ends: tuple[Channel, Channel]) -> None:
+def test_documents_arrive_in_order_and_whole(ends: tuple[GuardChannel, GuardChannel]) -> None:
     left, right = ends
     large = "x" * 1_000_000  # many times the socket's buffer
     for number in range(3):
@@ -48,7 +48,7 @@ def test_documents_arrive_in_order_and_whole(ends: tuple[Channel, Channel]) -> N
     assert not left.pending
 
 
-def test_bytes_that_are_no_utf8_survive(ends: tuple[Channel, Channel]) -> None:
+def test_bytes_that_are_no_utf8_survive(ends: tuple[GuardChannel, GuardChannel]) -> None:
     left, right = ends
     argument = os.fsdecode(b"caf\xe9 \xff\n\xe4\xba\xba")
     left.send({"argv": [argument]})
@@ -56,7 +56,7 @@ def test_bytes_that_are_no_utf8_survive(ends: tuple[Channel, Channel]) -> None:
     assert os.fsencode(document["argv"][0]) == b"caf\xe9 \xff\n\xe4\xba\xba"
 
 
-def test_descriptors_stay_with_their_document(ends: tuple[Channel, Channel]) -> None:
+def test_descriptors_stay_with_their_document(ends: tuple[GuardChannel, GuardChannel]) -> None:
     left, right = ends
     pipes = [os.pipe() for _ in range(3)]
     left.send({"name": "large", "text": "x" * 1_000_000}, [pipes[0][0], pipes[1][0]])
@@ -76,7 +76,7 @@ def test_descriptors_stay_with_their_document(ends: tuple[Channel, Channel]) -> 
             os.fstat(read_end)  # the sender's were closed
 
 
-def test_an_end_that_is_gone_is_closed(ends: tuple[Channel, Channel]) -> None:
+def test_an_end_that_is_gone_is_closed(ends: tuple[GuardChannel, GuardChannel]) -> None:
     left, right = ends
     right.close()
     with pytest.raises(Closed):
@@ -88,7 +88,7 @@ def test_an_end_that_is_gone_is_closed(ends: tuple[Channel, Channel]) -> None:
     os.close(read_end)
 
 
-def test_what_was_sent_before_the_end_still_arrives(ends: tuple[Channel, Channel]) -> None:
+def test_what_was_sent_before_the_end_still_arrives(ends: tuple[GuardChannel, GuardChannel]) -> None:
     left, right = ends
     left.send({"last": True})
     left.shut_write()
@@ -97,9 +97,9 @@ def test_what_was_sent_before_the_end_still_arrives(ends: tuple[Channel, Channel
         right.receive()
 
 
-def test_too_large_a_document_is_not_sent(ends: tuple[Channel, Channel]) -> None:
+def test_too_large_a_document_is_not_sent(ends: tuple[GuardChannel, GuardChannel]) -> None:
     left, _ = ends
-    with pytest.raises(ValueError, match="the most"):
+    with pytest.raises(ValueError, match="above the limit"):
         left.send({"text": "x" * MAX_DOCUMENT})
     assert not left.pending
 
@@ -118,7 +118,7 @@ def test_too_large_a_document_is_not_sent(ends: tuple[Channel, Channel]) -> None
 )
 def test_a_stranger_is_hung_up_on(data: bytes) -> None:
     ours, theirs = socket.socketpair()
-    channel = Channel(ours)
+    channel = GuardChannel(ours)
     theirs.sendall(data)
     with pytest.raises(Closed):
         channel.receive()

@@ -15,15 +15,15 @@ import pytest
 
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import load, progress
-from worker_svc.creators.base import Job, Settings
+from worker_svc.creators.base import CreatorSettings, Job
 from worker_svc.creators.brief import Brief
 from worker_svc.creators.llm_content_creator import database as stored
 from worker_svc.creators.llm_content_creator import stdout as said
-from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
+from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
-SETTINGS = Settings(poll_interval=30.0, max_result=10_000)
+SETTINGS = CreatorSettings(poll_interval=30.0, max_result=10_000)
 RULE = "────────────────────────────────────────"
 IMAGES = json.dumps([{"url": "https://a.invalid/1.png", "prompt": "p"}, {"url": "https://a.invalid/2.png"}])
 
@@ -61,7 +61,7 @@ class Program:
             if score is not None:
                 database.execute("INSERT INTO quality_checks VALUES (?, 'text', ?, '1')", (ID, score))
 
-    async def run(self, stdout: str, settings: Settings = SETTINGS) -> Outcome:
+    async def run(self, stdout: str, settings: CreatorSettings = SETTINGS) -> Outcome:
         (self.folder / "stdout").write_text(stdout)
         show = "import shutil, sys; shutil.copyfileobj(open('stdout', 'rb'), sys.stdout.buffer)"
         cli = SubprocessCli(sys.executable, "-c", show, folder=self.folder)
@@ -83,17 +83,17 @@ async def test_what_is_said_and_stored_is_a_result(program: Program) -> None:
     program.store(article="# An article", image=IMAGES)
     outcome = await program.run(end("已完成") + review("8.6"))
     images = ("https://a.invalid/1.png", "https://a.invalid/2.png")
-    assert outcome == Completed(Result("# An article", images=images, quality_score=8.6))
+    assert outcome == Completed(Article("# An article", images=images, quality_score=8.6))
 
 
 async def test_a_stored_score_beats_a_printed_one(program: Program) -> None:
     program.store(article="# An article", score=7.25)
-    assert await program.run(end("已完成") + review("8.6")) == Completed(Result("# An article", quality_score=7.25))
+    assert await program.run(end("已完成") + review("8.6")) == Completed(Article("# An article", quality_score=7.25))
 
 
 async def test_no_score_at_all_is_none(program: Program) -> None:
     program.store(article="# An article")
-    assert await program.run(end("已完成")) == Completed(Result("# An article"))
+    assert await program.run(end("已完成")) == Completed(Article("# An article"))
 
 
 @pytest.mark.parametrize(("state", "word"), [("失败", "failed"), ("已取消", "cancelled"), ("未知", "未知")])
@@ -127,7 +127,7 @@ async def test_a_blank_article_is_no_result(program: Program) -> None:
 @pytest.mark.parametrize("images", ["{", "[1]", '{"url": "a"}', "[" * 100_000])
 async def test_images_that_are_none(program: Program, images: str) -> None:
     program.store(article="# An article", image=images)
-    settings = Settings(poll_interval=30.0, max_result=200_000)
+    settings = CreatorSettings(poll_interval=30.0, max_result=200_000)
     assert failure(await program.run(end("已完成"), settings))[0] is Reason.CREATOR_INVALID_RESPONSE
 
 
@@ -164,7 +164,7 @@ async def test_a_database_that_is_not_the_runs_own(
     put(program.database, elsewhere)
     reason, message = failure(await program.run(end("已完成")))
     assert reason is Reason.CREATOR_INVALID_RESPONSE
-    assert "no file of the run's own folder" in message
+    assert "not a file in the run's own folder" in message
 
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS content FROM n"
@@ -191,7 +191,7 @@ async def test_a_table_that_is_a_view_without_bounds(
 async def test_a_database_without_a_run(program: Program) -> None:
     with closing(sqlite3.connect(program.database)) as database:
         database.executescript(SCHEMA)
-    assert "it holds no run" in failure(await program.run(end("已完成")))[1]
+    assert "it has no run" in failure(await program.run(end("已完成")))[1]
 
 
 @pytest.mark.parametrize("size", [SETTINGS.max_result + 1, SETTINGS.result_output + 1])
@@ -213,7 +213,7 @@ async def test_more_than_may_be_is_too_large(program: Program, size: int) -> Non
     ],
 )
 def test_the_steps_are_progress(line: str, expected: tuple[int, str, str] | None) -> None:
-    assert said.progress(line) == (None if expected is None else progress.Progress(*expected))
+    assert said.progress(line) == (None if expected is None else progress.RunProgress(*expected))
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from worker_svc.outcome import (
     MAX_IMAGES,
     MAX_MESSAGE,
     MAX_STDERR,
+    Article,
     Completed,
     Failed,
     Outcome,
     Reason,
-    Result,
     documents,
     failed,
     of_exit,
@@ -43,9 +43,9 @@ def reason(got: Outcome | None) -> Reason:
     return got.reason
 
 
-def result(got: Outcome) -> Result:
+def result(got: Outcome) -> Article:
     assert isinstance(got, Completed), got
-    return got.result
+    return got.article
 
 
 def test_a_clean_exit_says_nothing_yet() -> None:
@@ -99,14 +99,14 @@ def test_a_full_result() -> None:
         "qualityScore": 8,
         "tokens": 0,
     }
-    expected = Result("# 标题\n正文", "<h1>标题</h1>", ("cover.png", "https://example.org/a.png"), 8.0)
+    expected = Article("# 标题\n正文", "<h1>标题</h1>", ("cover.png", "https://example.org/a.png"), 8.0)
     assert result(outcome(json.dumps(document))) == expected
     assert result(outcome(json.dumps(document, ensure_ascii=False, indent=2))) == expected
 
 
 @pytest.mark.parametrize("absent", [{}, {"htmlContent": None, "images": None, "qualityScore": None}])
 def test_all_but_the_content_may_be_absent(absent: dict[str, object]) -> None:
-    assert result(outcome(json.dumps({"content": "text", **absent}))) == Result("text")
+    assert result(outcome(json.dumps({"content": "text", **absent}))) == Article("text")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_message_shows_how_garbage_begins() -> None:
 
 def test_what_postgresql_and_utf8_cannot_hold_is_taken_out() -> None:
     got = result(outcome(b'{"content": "a\\u0000b\\ud800c\xffd\\ud83d\\ude00", "images": ["\\udc00.png"]}'))
-    assert got == Result("ab\ufffdc\ufffdd\U0001f600", "", ("\ufffd.png",))
+    assert got == Article("ab\ufffdc\ufffdd\U0001f600", "", ("\ufffd.png",))
 
 
 def test_body_and_html_together_are_bounded_in_bytes() -> None:
@@ -230,7 +230,7 @@ def test_any_output_has_an_outcome_that_can_be_stored(stdout: bytes, truncated: 
         assert len(got.message) <= MAX_MESSAGE
         texts = [got.message, *got.details.values()]
     else:
-        texts = [got.result.content, got.result.html, *got.result.images]
+        texts = [got.article.content, got.article.html, *got.article.images]
     assert all("\0" not in text and text.encode() is not None for text in texts)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from worker_svc.config import Settings, SettingsError, addresses, flag_of, read_settings
+from worker_svc.config import SettingsError, WorkerSettings, addresses, flag_of, read_settings
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in Settings.model_fields.values():
+    for field in WorkerSettings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
 
 
@@ -93,7 +93,7 @@ def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: p
         "--drain-timeout is 'soon'; should be a duration",
         "--creator-max-result is '4MiB'; should be less than or equal to 3145728",
         "--creator-env is 'A-B'; should be names of environment variables",
-        "or * for all; '--topic' is none",
+        "or * for all; '--topic' is not",
         "--creator-profile is 'other'; should be 'reference', 'json' or 'llm-content-creator'",
         "--log-level is 'loud'; should be 'debug', 'info', 'warning' or 'error'",
         "--tls-ca is '/nowhere'; should be a readable file",
@@ -141,7 +141,7 @@ def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         read_settings(["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for field in Settings.model_fields.values():
+    for field in WorkerSettings.model_fields.values():
         variable = str(field.alias)
         assert variable in text
         assert variable == "CONTENTGEN_TOKEN" or f"{flag_of(variable)} " in text

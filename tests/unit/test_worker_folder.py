@@ -31,7 +31,7 @@ def test_a_given_id_names_the_folder(tmp_path: Path) -> None:
     with closing(take_folder(tmp_path, "blue/1", "host")) as folder:
         assert folder.identity.worker_id == "blue/1"
         assert folder.path == tmp_path / "workers" / "blue%2F1"
-        with pytest.raises(FolderError, match=rf"'blue/1' is alive already: process {os.getpid()} holds"):
+        with pytest.raises(FolderError, match=rf"'blue/1' is running already: process {os.getpid()} holds"):
             take_folder(tmp_path, "blue/1", "host")
 
 
@@ -59,7 +59,7 @@ def test_a_folder_of_it_that_is_a_link_leads_nowhere(tmp_path: Path, name: str) 
         ours = folder.path / name
     ours.rmdir()
     ours.symlink_to(elsewhere)
-    with pytest.raises(FolderError, match=rf"{name} is a link or a file"):
+    with pytest.raises(FolderError, match=rf"{name} should be a folder, and is a link or a file"):
         take_folder(tmp_path, "w", "host")
     assert names(elsewhere) == {"treasure"}
     ours.unlink()

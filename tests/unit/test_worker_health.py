@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_svc.health import (
-    FIRST_PAUSE,
-    LATELY,
+    ACCOUNT_WINDOW,
     MAX_ERROR,
     MAX_PAUSE,
     MAX_QUICK_FAILURES,
-    QUICK,
-    Breaker,
-    Circuit,
+    MIN_PAUSE,
+    QUICK_FAILURE_LIMIT,
+    CircuitBreaker,
+    CircuitState,
 )
-from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result, failed
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, failed
 
-WELL: Outcome = Completed(Result("an article"))
+WELL: Outcome = Completed(Article("an article"))
 ILL: Outcome = failed(Reason.CREATOR_ERROR, "the CLI exited with status 3")
 REFUSED = failed(Reason.INVALID_CREATOR_OPTIONS, "its options are not allowed")
 LATER: Outcome = Deferred(30.0)
@@ -51,189 +51,191 @@ class Lease:
 A, B = Lease("a"), Lease("b")
 
 
-def state_of(breaker: Breaker) -> Circuit:
+def state_of(breaker: CircuitBreaker) -> CircuitState:
     """Asked anew each time: what is called in between may change it."""
-    return breaker.circuit
+    return breaker.state
 
 
-def quick_failures(breaker: Breaker, number: int = MAX_QUICK_FAILURES) -> None:
+def quick_failures(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) -> None:
     for _ in range(number):
         run(breaker, Lease(), ILL)
 
 
-def run(breaker: Breaker, lease: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
+def run(breaker: CircuitBreaker, lease: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
     assert breaker.admit(lease)
     breaker.ran(lease, outcome, lasted)
     breaker.over(lease.lease_id)
 
 
-def opened() -> Breaker:
-    breaker = Breaker()
+def opened() -> CircuitBreaker:
+    breaker = CircuitBreaker()
     quick_failures(breaker)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
     return breaker
 
 
-def tried(breaker: Breaker, outcome: Outcome, lasted: float = 0.1) -> None:
-    breaker.try_again()
+def tried(breaker: CircuitBreaker, outcome: Outcome, lasted: float = 0.1) -> None:
+    breaker.half_open()
     run(breaker, Lease(), outcome, lasted)
 
 
 def test_a_new_worker_takes_whatever_there_is_room_for() -> None:
-    breaker = Breaker()
-    assert (state_of(breaker), breaker.capacity, breaker.last_error) == (Circuit.CLOSED, None, "")
+    breaker = CircuitBreaker()
+    assert (state_of(breaker), breaker.capacity, breaker.last_error) == (CircuitState.CLOSED, None, "")
     assert breaker.admit(A)
     assert breaker.admit(B)
 
 
 def test_five_quick_failures_in_a_row_open_it() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     quick_failures(breaker, 4)
     assert breaker.admit(A)
     quick_failures(breaker, 1)
-    assert (state_of(breaker), breaker.capacity) == (Circuit.OPEN, 0)
+    assert (state_of(breaker), breaker.capacity) == (CircuitState.OPEN, 0)
     assert breaker.last_error == "CREATOR_ERROR: the CLI exited with status 3"
     assert not breaker.admit(A)
 
 
 def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(MAX_QUICK_FAILURES):
         breaker.ran(Lease(), REFUSED, 0.1)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 4)
     breaker.ran(Lease(), REFUSED, 0.1)
     quick_failures(breaker, 1)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
     tried(breaker, REFUSED)
-    assert (state_of(breaker), breaker.capacity) == (Circuit.HALF_OPEN, 1)
+    assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
     tried(breaker, WELL)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.CREATOR_CLI_NOT_FOUND, REFUSED.reason}))
 def test_whatever_a_run_failed_with_counts(reason: Reason) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(4):
         breaker.ran(Lease(), failed(reason, "it failed"), 0.1)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     breaker.ran(Lease(), failed(reason, "it failed"), 0.1)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
-@pytest.mark.parametrize(("outcome", "lasted"), [(WELL, 0.1), (WELL, 60.0), (ILL, QUICK), (ILL, 60.0)])
+@pytest.mark.parametrize(("outcome", "lasted"), [(WELL, 0.1), (WELL, 60.0), (ILL, QUICK_FAILURE_LIMIT), (ILL, 60.0)])
 def test_a_success_or_a_slow_failure_between_them_starts_the_count_anew(outcome: Outcome, lasted: float) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(3):
         quick_failures(breaker, 4)
         breaker.ran(Lease(), outcome, lasted)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_one_task_that_fails_again_and_again_counts_once() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(20):
         run(breaker, A, ILL)
     quick_failures(breaker, 3)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 1)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_sixty_tasks_of_one_account_say_nothing_of_a_cli_that_runs_another_s() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     run(breaker, Lease(account_id=2))
     quick_failures(breaker, 60)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 def test_nor_do_they_with_one_failure_of_another_account() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     quick_failures(breaker, 4)
     run(breaker, Lease(account_id=2), ILL)
     quick_failures(breaker, 30)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     run(breaker, Lease(account_id=2), ILL)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_two_accounts_open_it_as_soon_as_one_alone() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for n in range(MAX_QUICK_FAILURES):
-        assert state_of(breaker) is Circuit.CLOSED
+        assert state_of(breaker) is CircuitState.CLOSED
         run(breaker, Lease(account_id=1 + n % 2), ILL)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_another_account_s_tasks_are_forgotten_after_a_while() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     run(breaker, Lease(account_id=2))
-    for _ in range(LATELY):
+    for _ in range(ACCOUNT_WINDOW):
         run(breaker, Lease())
     quick_failures(breaker, MAX_QUICK_FAILURES - 1)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 1)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
-@pytest.mark.parametrize("between", range(0, LATELY, 33))
+@pytest.mark.parametrize("between", range(0, ACCOUNT_WINDOW, 33))
 def test_not_before_that(between: int) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for account_id in (2, 1, 2):
         run(breaker, Lease(account_id=account_id))
     for _ in range(between):
         run(breaker, Lease())
     quick_failures(breaker, MAX_QUICK_FAILURES - 1)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 1)
-    assert state_of(breaker) is (Circuit.OPEN if between + MAX_QUICK_FAILURES > LATELY else Circuit.CLOSED)
+    assert state_of(breaker) is (
+        CircuitState.OPEN if between + MAX_QUICK_FAILURES > ACCOUNT_WINDOW else CircuitState.CLOSED
+    )
 
 
 def test_tasks_that_failed_elsewhere_too_are_at_fault_themselves() -> None:
-    breaker = Breaker()
-    for _ in range(LATELY - MAX_QUICK_FAILURES):
+    breaker = CircuitBreaker()
+    for _ in range(ACCOUNT_WINDOW - MAX_QUICK_FAILURES):
         run(breaker, Lease(failed_elsewhere=True), ILL)
     quick_failures(breaker, MAX_QUICK_FAILURES - 1)
-    assert state_of(breaker) is Circuit.CLOSED, "but they don't start the count anew"
+    assert state_of(breaker) is CircuitState.CLOSED, "but they don't start the count anew"
     run(breaker, Lease(failed_elsewhere=True), ILL)
-    assert state_of(breaker) is Circuit.OPEN, "nothing but failures for so long speaks against the CLI after all"
+    assert state_of(breaker) is CircuitState.OPEN, "nothing but failures for so long speaks against the CLI after all"
 
 
 def test_a_try_with_one_of_those_makes_the_next_pause_no_longer() -> None:
     breaker = opened()
     for _ in range(10):
-        breaker.try_again()
+        breaker.half_open()
         run(breaker, Lease(failed_elsewhere=True), ILL)
-        assert (state_of(breaker), breaker.pause) == (Circuit.OPEN, FIRST_PAUSE)
+        assert (state_of(breaker), breaker.pause) == (CircuitState.OPEN, MIN_PAUSE)
     tried(breaker, ILL)
-    assert breaker.pause <= 2 * FIRST_PAUSE
+    assert breaker.pause <= 2 * MIN_PAUSE
 
 
 def test_where_the_cli_can_t_be_run_no_task_is_tried() -> None:
     breaker = opened()
-    breaker.unusable("it is not there")
-    assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "it is not there")
+    breaker.reopen("it is not there")
+    assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "it is not there")
     for _ in range(20):
-        breaker.unusable("it is not there")
+        breaker.reopen("it is not there")
     assert breaker.pause >= MAX_PAUSE / 2
     tried(breaker, WELL)
-    breaker.unusable("late news")
-    assert state_of(breaker) is Circuit.CLOSED
+    breaker.reopen("late news")
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 @pytest.mark.parametrize("lasted", [0.1, 60.0])
 def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     breaker.ran(Lease(), GONE, lasted)
-    assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
+    assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
 
 
 def test_after_the_pause_one_lease_is_tried_and_no_other_is_taken() -> None:
     breaker = opened()
-    breaker.try_again()
-    assert (state_of(breaker), breaker.capacity) == (Circuit.HALF_OPEN, 1)
+    breaker.half_open()
+    assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
     assert breaker.admit(A)
     assert breaker.capacity == 0
     assert not breaker.admit(B)
@@ -242,38 +244,38 @@ def test_after_the_pause_one_lease_is_tried_and_no_other_is_taken() -> None:
 def test_one_try_that_completes_closes_it() -> None:
     breaker = opened()
     tried(breaker, WELL)
-    assert (state_of(breaker), breaker.capacity, breaker.last_error) == (Circuit.CLOSED, None, "")
+    assert (state_of(breaker), breaker.capacity, breaker.last_error) == (CircuitState.CLOSED, None, "")
     quick_failures(breaker, 4)
-    assert state_of(breaker) is Circuit.CLOSED, "the count begins anew"
+    assert state_of(breaker) is CircuitState.CLOSED, "the count begins anew"
 
 
 @pytest.mark.parametrize("lasted", [0.1, 60.0])
 def test_a_try_that_fails_opens_it_again_however_long_it_took(lasted: float) -> None:
     breaker = opened()
     tried(breaker, failed(Reason.CREATOR_TIMEOUT, "too late"), lasted)
-    assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "CREATOR_TIMEOUT: too late")
+    assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_TIMEOUT: too late")
 
 
 def test_what_is_deferred_neither_counts_nor_ends_the_count() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(20):
         breaker.ran(Lease(), LATER, 0.1)
     quick_failures(breaker, 4)
     breaker.ran(Lease(), LATER, 0.1)
-    assert state_of(breaker) is Circuit.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 1)
-    assert state_of(breaker) is Circuit.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_a_try_that_is_deferred_decides_nothing() -> None:
     breaker = opened()
     tried(breaker, LATER)
-    assert (state_of(breaker), breaker.capacity) == (Circuit.HALF_OPEN, 1)
+    assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
 
 
 def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
     breaker = opened()
-    breaker.try_again()
+    breaker.half_open()
     assert breaker.admit(A)
     breaker.over("another")
     assert breaker.capacity == 0
@@ -287,8 +289,8 @@ def test_a_run_that_began_before_decides_nothing(outcome: Outcome) -> None:
     breaker = opened()
     pause, error = breaker.pause, breaker.last_error
     breaker.ran(Lease("older"), outcome, 60.0)
-    assert (state_of(breaker), breaker.pause, breaker.last_error) == (Circuit.OPEN, pause, error)
-    breaker.try_again()
+    assert (state_of(breaker), breaker.pause, breaker.last_error) == (CircuitState.OPEN, pause, error)
+    breaker.half_open()
     breaker.ran(Lease("older"), outcome, 60.0)
     assert breaker.capacity == 1
 
@@ -299,34 +301,36 @@ def test_pauses_double_from_one_second_to_five_minutes_and_begin_anew_after_a_su
     for _ in range(30):
         tried(breaker, ILL)
         pauses.append(breaker.pause)
-    bounds = [min(MAX_PAUSE, FIRST_PAUSE * 2**n) for n in range(31)]
-    assert pauses[0] == FIRST_PAUSE
-    assert all(max(FIRST_PAUSE, bound / 2) <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
+    bounds = [min(MAX_PAUSE, MIN_PAUSE * 2**n) for n in range(31)]
+    assert pauses[0] == MIN_PAUSE
+    assert all(max(MIN_PAUSE, bound / 2) <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
     assert len(set(pauses[-10:])) > 1, "workers that fell ill at once don't try at once"
     tried(breaker, WELL)
     quick_failures(breaker)
-    assert breaker.pause == FIRST_PAUSE
+    assert breaker.pause == MIN_PAUSE
 
 
 def test_the_error_is_bounded() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     breaker.ran(Lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), 0.1)
     assert len(breaker.last_error) == MAX_ERROR
 
 
-runs = st.tuples(st.sampled_from([WELL, ILL, GONE]), st.sampled_from([0.0, 9.9, QUICK, 60.0]))
+runs = st.tuples(st.sampled_from([WELL, ILL, GONE]), st.sampled_from([0.0, 9.9, QUICK_FAILURE_LIMIT, 60.0]))
 
 
 @given(st.lists(runs, max_size=40))
 def test_it_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outcome, float]]) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for n, (outcome, lasted) in enumerate(history, 1):
-        if state_of(breaker) is Circuit.OPEN:
+        if state_of(breaker) is CircuitState.OPEN:
             break
         breaker.ran(Lease(), outcome, lasted)
         last = history[max(0, n - MAX_QUICK_FAILURES) : n]
-        in_a_row = len(last) == MAX_QUICK_FAILURES and all(it is not WELL and took < QUICK for it, took in last)
-        assert (state_of(breaker) is Circuit.OPEN) == (outcome is GONE or in_a_row)
+        in_a_row = len(last) == MAX_QUICK_FAILURES and all(
+            it is not WELL and took < QUICK_FAILURE_LIMIT for it, took in last
+        )
+        assert (state_of(breaker) is CircuitState.OPEN) == (outcome is GONE or in_a_row)
 
 
 @given(st.lists(st.sampled_from(["offer", "well", "ill", "stopped", "older", "try_again"]), max_size=60))
@@ -339,7 +343,7 @@ def test_while_it_is_not_closed_never_more_than_one_is_tried(steps: list[str]) -
             offered = Lease()
             under_way += [offered] if breaker.admit(offered) else []
         elif step == "try_again":
-            breaker.try_again()
+            breaker.half_open()
         elif step == "older":
             breaker.ran(Lease("older"), WELL, 60.0)
         elif under_way:

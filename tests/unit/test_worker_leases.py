@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from worker_svc.session.leases import Act, Lease, LeaseBook, Stage, Stop
+from worker_svc.session.leases import Lease, LeaseBook, Stage, StopAction, StopReason
 
 
 def held(book: LeaseBook, lease_id: str = "a", *, timeout: float = 50.0, deadline: float = 120.0) -> Lease:
@@ -37,46 +37,46 @@ def test_a_lease_that_is_assigned_twice_is_taken_once() -> None:
 @pytest.mark.parametrize(
     ("stage", "act"),
     [
-        (Stage.QUEUED, Act.END),
-        (Stage.ACCEPTED, Act.STOP_RUN),
-        (Stage.PROCESSING, Act.STOP_RUN),
-        (Stage.FINISHED, Act.NOTHING),
+        (Stage.QUEUED, StopAction.END),
+        (Stage.ACCEPTED, StopAction.STOP_RUN),
+        (Stage.PROCESSING, StopAction.STOP_RUN),
+        (Stage.FINISHED, StopAction.NOTHING),
     ],
 )
-@pytest.mark.parametrize("why", list(Stop))
-def test_what_stopping_asks_for_depends_on_how_far_the_lease_is(stage: Stage, act: Act, why: Stop) -> None:
+@pytest.mark.parametrize("why", list(StopReason))
+def test_what_stopping_asks_for_depends_on_how_far_the_lease_is(stage: Stage, act: StopAction, why: StopReason) -> None:
     book = LeaseBook()
     lease = at_stage(book, stage)
     assert book.stop(lease, why) is act
-    assert lease.stop is (None if act is Act.NOTHING else why)
+    assert lease.stop is (None if act is StopAction.NOTHING else why)
     assert lease.lease_id in book, "held until its ending is acknowledged"
 
 
 @pytest.mark.parametrize(
     ("stage", "act", "act_past_its_deadline"),
     [
-        (Stage.QUEUED, Act.END, Act.END),
-        (Stage.ACCEPTED, Act.STOP_RUN, Act.NOTHING),
-        (Stage.PROCESSING, Act.STOP_RUN, Act.NOTHING),
-        (Stage.FINISHED, Act.NOTHING, Act.NOTHING),
+        (Stage.QUEUED, StopAction.END, StopAction.END),
+        (Stage.ACCEPTED, StopAction.STOP_RUN, StopAction.NOTHING),
+        (Stage.PROCESSING, StopAction.STOP_RUN, StopAction.NOTHING),
+        (Stage.FINISHED, StopAction.NOTHING, StopAction.NOTHING),
     ],
 )
 def test_a_revoked_run_is_stopped_up_to_its_deadline_and_past_that_is_the_guards_to_judge(
-    stage: Stage, act: Act, act_past_its_deadline: Act
+    stage: Stage, act: StopAction, act_past_its_deadline: StopAction
 ) -> None:
     for now, expected in ((119.9, act), (120.0, act_past_its_deadline)):
         book = LeaseBook()
         lease = at_stage(book, stage)
         assert book.revoke(lease, now) is expected
-        assert lease.stop is (None if expected is Act.NOTHING else Stop.REVOKED)
+        assert lease.stop is (None if expected is StopAction.NOTHING else StopReason.REVOKED)
 
 
 def test_the_first_reason_to_stop_stays() -> None:
     book = LeaseBook()
     lease = at_stage(book, Stage.PROCESSING)
-    book.stop(lease, Stop.EXPIRED)
-    assert book.stop(lease, Stop.DRAINING) is Act.NOTHING
-    assert lease.stop is Stop.EXPIRED
+    book.stop(lease, StopReason.EXPIRED)
+    assert book.stop(lease, StopReason.DRAINING) is StopAction.NOTHING
+    assert lease.stop is StopReason.EXPIRED
 
 
 def test_processing_is_told_once_and_never_after_the_end() -> None:
@@ -93,14 +93,14 @@ def test_processing_is_told_once_and_never_after_the_end() -> None:
     ("stage", "now", "expected"),
     [
         (Stage.QUEUED, 119.9, None),
-        (Stage.QUEUED, 120.0, Stop.EXPIRED),
+        (Stage.QUEUED, 120.0, StopReason.EXPIRED),
         (Stage.ACCEPTED, 120.0, None),
         (Stage.PROCESSING, 120.0, None),
         (Stage.FINISHED, 1e9, None),
     ],
 )
 def test_a_lease_that_waits_is_over_at_its_deadline_and_a_run_is_the_guards_to_judge(
-    stage: Stage, now: float, expected: Stop | None
+    stage: Stage, now: float, expected: StopReason | None
 ) -> None:
     book = LeaseBook()
     lease = at_stage(book, stage)
@@ -111,10 +111,10 @@ def test_the_timeout_counts_from_accepted_and_waiting_is_bounded_by_it() -> None
     book = LeaseBook()
     waits, runs = held(book, "waits", timeout=10.0), held(book, "runs", timeout=10.0)
     assert book.accept(runs, 109.0) is None
-    assert book.due(110.1) == [(waits, Stop.QUEUED_TOO_LONG)]
-    book.stop(waits, Stop.QUEUED_TOO_LONG)
+    assert book.due(110.1) == [(waits, StopReason.QUEUED_TOO_LONG)]
+    book.stop(waits, StopReason.QUEUED_TOO_LONG)
     assert book.due(118.9) == []
-    assert book.due(119.0) == [(runs, Stop.TASK_TIMEOUT)]
+    assert book.due(119.0) == [(runs, StopReason.TASK_TIMEOUT)]
 
 
 def test_a_run_that_the_guard_ended_before_its_timeout_has_not_timed_out() -> None:
@@ -123,13 +123,13 @@ def test_a_run_that_the_guard_ended_before_its_timeout_has_not_timed_out() -> No
     assert book.accept(lease, 101.0) is None
     assert book.due(200.0) == []
     book.renew(["a"], 152.0)
-    assert book.due(200.0) == [(lease, Stop.TASK_TIMEOUT)]
+    assert book.due(200.0) == [(lease, StopReason.TASK_TIMEOUT)]
 
 
 def test_what_is_too_late_is_not_accepted() -> None:
     book = LeaseBook()
-    assert book.accept(held(book, "late"), 120.0) is Stop.EXPIRED
-    assert book.accept(held(book, "waited", timeout=5.0), 106.0) is Stop.QUEUED_TOO_LONG
+    assert book.accept(held(book, "late"), 120.0) is StopReason.EXPIRED
+    assert book.accept(held(book, "waited", timeout=5.0), 106.0) is StopReason.QUEUED_TOO_LONG
     assert all(lease.stage is Stage.QUEUED for lease in book)
 
 
@@ -149,7 +149,7 @@ def test_a_spooled_result_is_held_as_finished() -> None:
     lease = book.restore("old", 2)
     assert book.get("old") is lease
     assert (lease.stage, lease.attempt) == (Stage.FINISHED, 2)
-    assert book.stop(lease, Stop.REVOKED) is Act.NOTHING, "a drop never stops a result that is spooled"
+    assert book.stop(lease, StopReason.REVOKED) is StopAction.NOTHING, "a drop never stops a result that is spooled"
     assert book.due(1e12) == []
     book.forget("old")
     assert len(book) == 0

@@ -5,16 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.session.parts import LARGEST, OF_AN_INTERVAL, QUICK, SLOW, SMALLEST, Parts
+from worker_svc.session.parts import FAST_LIMIT, FAST_SHARE, MAX_PART, MIN_PART, SLOW_FACTOR, ReportParts
 
-FAR_APART = QUICK / OF_AN_INTERVAL
+FAR_APART = FAST_LIMIT / FAST_SHARE
 """Seconds between two heartbeats that set parts no limit."""
-TOO_LONG = SLOW * QUICK
+TOO_LONG = SLOW_FACTOR * FAST_LIMIT
 
 
-@given(st.binary(min_size=1, max_size=20 * SMALLEST), st.lists(st.floats(0, 2 * TOO_LONG), min_size=20, max_size=20))
+@given(st.binary(min_size=1, max_size=20 * MIN_PART), st.lists(st.floats(0, 2 * TOO_LONG), min_size=20, max_size=20))
 def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) -> None:
-    parts, at = Parts(FAR_APART), 0.0
+    parts, at = ReportParts(FAR_APART), 0.0
     parts.begin(7, report)
     sent = []
     for took in answered_after:
@@ -36,8 +36,8 @@ def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) ->
 
 def sizes(took: float, count: int, heartbeat_interval: float = FAR_APART) -> list[int]:
     """The sizes of parts that are answered after so many seconds."""
-    parts = Parts(heartbeat_interval)
-    parts.begin(1, bytes(count * LARGEST + 1))
+    parts = ReportParts(heartbeat_interval)
+    parts.begin(1, bytes(count * MAX_PART + 1))
     found = []
     for number in range(count):
         part = parts.next(number * took)
@@ -48,19 +48,19 @@ def sizes(took: float, count: int, heartbeat_interval: float = FAR_APART) -> lis
 
 
 def test_parts_grow_as_long_as_they_are_quick() -> None:
-    assert sizes(QUICK / 2, 8) == [SMALLEST << doublings for doublings in range(7)] + [LARGEST]
-    assert sizes(QUICK, 3) == [SMALLEST] * 3
+    assert sizes(FAST_LIMIT / 2, 8) == [MIN_PART << doublings for doublings in range(7)] + [MAX_PART]
+    assert sizes(FAST_LIMIT, 3) == [MIN_PART] * 3
 
 
 def test_parts_are_smaller_where_heartbeats_are_close() -> None:
-    assert sizes(QUICK / 2, 3, FAR_APART / 2) == [SMALLEST] * 3
-    assert sizes(QUICK / 4, 3, FAR_APART / 2) == [SMALLEST, 2 * SMALLEST, 4 * SMALLEST]
+    assert sizes(FAST_LIMIT / 2, 3, FAR_APART / 2) == [MIN_PART] * 3
+    assert sizes(FAST_LIMIT / 4, 3, FAR_APART / 2) == [MIN_PART, 2 * MIN_PART, 4 * MIN_PART]
 
 
 def test_parts_shrink_where_they_are_slow() -> None:
-    parts = Parts(FAR_APART)
-    parts.begin(1, bytes(LARGEST))
-    parts.size = 4 * SMALLEST
+    parts = ReportParts(FAR_APART)
+    parts.begin(1, bytes(MAX_PART))
+    parts.size = 4 * MIN_PART
     at, found = 0.0, []
     for _ in range(4):
         part = parts.next(at)
@@ -68,14 +68,14 @@ def test_parts_shrink_where_they_are_slow() -> None:
         found.append(len(part.data))
         at += TOO_LONG + 1
         parts.received(1, at)
-    assert found == [4 * SMALLEST, 2 * SMALLEST, SMALLEST, SMALLEST]
+    assert found == [4 * MIN_PART, 2 * MIN_PART, MIN_PART, MIN_PART]
 
 
 def test_an_answer_about_another_report_means_nothing() -> None:
-    parts = Parts(FAR_APART)
+    parts = ReportParts(FAR_APART)
     parts.received(1, 0.0)
-    parts.begin(2, bytes(2 * SMALLEST))
+    parts.begin(2, bytes(2 * MIN_PART))
     assert parts.next(0.0) is not None
     parts.received(1, 0.1)
     assert parts.next(0.2) is None
-    assert parts.size == SMALLEST
+    assert parts.size == MIN_PART

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from worker_svc.session.service import Signals
+from worker_svc.session.service import ProcessSignals
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def handlers() -> Iterator[None]:
 
 def test_two_signals_and_one_too_late() -> None:
     async def worker() -> None:
-        signals = Signals()
+        signals = ProcessSignals()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(signals.drain.wait(), 5)
         assert not signals.stop.is_set()

@@ -50,18 +50,18 @@ def test_each_freed_slot_is_worth_a_state_where_nothing_waits() -> None:
     for lease_id in "abc":
         slots.queue(lease_id)
         slots.next()
-    assert not slots.worth_stating(0)
+    assert not slots.warrants_heartbeat(0)
     slots.leave("a")
-    assert slots.worth_stating(0)
-    assert not slots.worth_stating(1)
+    assert slots.warrants_heartbeat(0)
+    assert not slots.warrants_heartbeat(1)
 
 
 def test_fewer_places_than_are_known_are_worth_a_state() -> None:
     slots = Slots(3, 1)
     slots.resize(2)
-    assert slots.worth_stating(4)
-    assert not slots.worth_stating(3)
-    assert slots.worth_stating(2)
+    assert slots.warrants_heartbeat(4)
+    assert not slots.warrants_heartbeat(3)
+    assert slots.warrants_heartbeat(2)
 
 
 def test_a_bound_leaves_no_place_ahead_of_a_slot_and_none_beyond_the_slots() -> None:
@@ -77,10 +77,10 @@ def test_a_bound_leaves_no_place_ahead_of_a_slot_and_none_beyond_the_slots() -> 
 
 def test_a_new_bound_is_worth_a_state_and_so_is_its_end() -> None:
     slots = Slots(2, 4)
-    assert slots.worth_stating(6, 0)
-    assert not slots.worth_stating(0, 0)
-    assert slots.worth_stating(0, 1)
-    assert slots.worth_stating(1)
+    assert slots.warrants_heartbeat(6, 0)
+    assert not slots.warrants_heartbeat(0, 0)
+    assert slots.warrants_heartbeat(0, 1)
+    assert slots.warrants_heartbeat(1)
 
 
 def test_a_quarter_of_all_places_is_worth_a_state_while_a_queue_feeds_the_slots() -> None:
@@ -89,9 +89,9 @@ def test_a_quarter_of_all_places_is_worth_a_state_while_a_queue_feeds_the_slots(
         slots.queue(str(number))
     for number in range(3):
         slots.leave(str(number))
-    assert not slots.worth_stating(0)
+    assert not slots.warrants_heartbeat(0)
     slots.leave("3")
-    assert slots.worth_stating(0)
+    assert slots.warrants_heartbeat(0)
 
 
 @given(st.integers(1, 5), st.integers(0, 5), st.lists(st.sampled_from(["queue", "next", "leave"]), max_size=60))

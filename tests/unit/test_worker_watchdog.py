@@ -6,64 +6,64 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.guard.watchdog import LOOK_INTERVAL, Watchdog, patience
+from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
 from worker_svc.session.deadlines import grace, time_to_stop
 
 PATIENCE = 1.0
 
 
 def watching(deadline: float) -> Watchdog:
-    vigil = Watchdog()
-    vigil.opened("run", deadline, 0.0)
-    return vigil
+    watchdog = Watchdog()
+    watchdog.opened("run", deadline, 0.0)
+    return watchdog
 
 
-def first_overdue(vigil: Watchdog, begin: float, end: float) -> float | None:
+def first_overdue(watchdog: Watchdog, begin: float, end: float) -> float | None:
     """When the look comes that finds a run overdue, of one each interval."""
-    looks = (begin + n * LOOK_INTERVAL for n in range(round((end - begin) / LOOK_INTERVAL) + 1))
-    return next((at for at in looks if vigil.overdue(at, PATIENCE) is not None), None)
+    looks = (begin + n * CHECK_INTERVAL for n in range(round((end - begin) / CHECK_INTERVAL) + 1))
+    return next((at for at in looks if watchdog.overdue(at, PATIENCE) is not None), None)
 
 
 @given(st.floats(6, 3600))
 def test_a_guard_has_its_grace_and_more_and_is_given_up_before_the_lease_may_run_out(lease_ttl: float) -> None:
-    assert grace(lease_ttl) < patience(grace(lease_ttl)) <= time_to_stop(lease_ttl) - grace(lease_ttl) / 2
+    assert grace(lease_ttl) < overdue_limit(grace(lease_ttl)) <= time_to_stop(lease_ttl) - grace(lease_ttl) / 2
 
 
 def test_a_run_is_overdue_its_patience_after_its_deadline() -> None:
-    assert first_overdue(watching(5.0), 0.0, 10.0) == pytest.approx(6.0, abs=2 * LOOK_INTERVAL)
+    assert first_overdue(watching(5.0), 0.0, 10.0) == pytest.approx(6.0, abs=2 * CHECK_INTERVAL)
 
 
 def test_a_run_that_has_ended_is_never_overdue() -> None:
-    vigil = watching(5.0)
-    assert vigil
-    vigil.ended("run")
-    assert not vigil
-    assert first_overdue(vigil, 0.0, 10.0) is None
+    watchdog = watching(5.0)
+    assert watchdog
+    watchdog.ended("run")
+    assert not watchdog
+    assert first_overdue(watchdog, 0.0, 10.0) is None
 
 
 def test_a_renewal_begins_the_wait_anew() -> None:
-    vigil = watching(5.0)
-    assert first_overdue(vigil, 0.0, 5.8) is None
-    vigil.moved({"run": 8.0, "unknown": 8.0})
-    assert first_overdue(vigil, 5.8, 12.0) == pytest.approx(9.0, abs=2 * LOOK_INTERVAL)
+    watchdog = watching(5.0)
+    assert first_overdue(watchdog, 0.0, 5.8) is None
+    watchdog.moved({"run": 8.0, "unknown": 8.0})
+    assert first_overdue(watchdog, 5.8, 12.0) == pytest.approx(9.0, abs=2 * CHECK_INTERVAL)
 
 
 def test_a_run_that_was_told_to_end_is_given_no_more_time() -> None:
-    vigil = watching(5.0)
-    vigil.told_to_end("run")
-    vigil.moved({"run": 60.0})
-    assert first_overdue(vigil, 0.0, 10.0) == pytest.approx(6.0, abs=2 * LOOK_INTERVAL)
+    watchdog = watching(5.0)
+    watchdog.end_requested("run")
+    watchdog.moved({"run": 60.0})
+    assert first_overdue(watchdog, 0.0, 10.0) == pytest.approx(6.0, abs=2 * CHECK_INTERVAL)
 
 
 def test_a_worker_that_stood_still_gives_the_guard_a_moment() -> None:
-    vigil = watching(5.0)
-    assert first_overdue(vigil, 0.0, 4.0) is None
-    begun = first_overdue(vigil, 60.0, 70.0)
+    watchdog = watching(5.0)
+    assert first_overdue(watchdog, 0.0, 4.0) is None
+    begun = first_overdue(watchdog, 60.0, 70.0)
     assert begun is not None
     assert 60.5 < begun <= 61.0
 
 
 def test_a_run_that_begins_past_its_deadline_gives_the_guard_as_long() -> None:
-    vigil = Watchdog()
-    vigil.opened("run", 5.0, 60.0)
-    assert first_overdue(vigil, 60.0, 70.0) == pytest.approx(61.0, abs=2 * LOOK_INTERVAL)
+    watchdog = Watchdog()
+    watchdog.opened("run", 5.0, 60.0)
+    assert first_overdue(watchdog, 60.0, 70.0) == pytest.approx(61.0, abs=2 * CHECK_INTERVAL)

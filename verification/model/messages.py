@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from scheduler_svc.domain.ids import LeaseRef, format_lease_id, parse_lease_id
-from worker_svc.session.outbox import Kind
+from worker_svc.session.outbox import UpdateKind
 
 
 class Word(NamedTuple):
@@ -16,7 +16,7 @@ class Word(NamedTuple):
 
     lease_id: str
     attempt: int
-    kind: Kind
+    kind: UpdateKind
     started: bool = False
 
 

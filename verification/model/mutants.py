@@ -116,9 +116,9 @@ def _hello_without_number(*_: object) -> HelloVerdict:
     return HelloVerdict.OPEN
 
 
-def _deadline_from_newest_state(self: deadlines.StateLog, heartbeat_number: int) -> float | None:
+def _deadline_from_newest_state(self: deadlines.HeartbeatLog, heartbeat_number: int) -> float | None:
     """The deadline of a new lease counts from the newest state, not from the one that its claim answers."""
-    state = self._states.get(self._newest)
+    state = self._heartbeats.get(self._newest)
     return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
 
 
@@ -204,7 +204,7 @@ MUTANTS = (
         "A new lease counts from the newest state", "rules 6 and 9",
         "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
         Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
-        deadlines.StateLog, "granted", _deadline_from_newest_state,
+        deadlines.HeartbeatLog, "grant_deadline", _deadline_from_newest_state,
     ),
     Mutant(
         "Nobody notices that the database's clock runs ahead", "rule 11",

@@ -1,4 +1,4 @@
-"""A worker of the model: the production code's book, outbox, slots, breaker and log of states, and what it has on disk.
+"""A worker of the model: the production code's book, outbox, slots, circuit breaker and heartbeat log, and its disk.
 
 `worker_svc.session.worker` carries these parts' decisions out on an event loop; here the same
 calls are made one by one, so that anything may come between them. Its clock stands at 0, and times are moved instead.
@@ -21,32 +21,32 @@ from verification.model.messages import (
     Welcome,
     Word,
 )
-from worker_svc.health import Breaker, Circuit
-from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result
+from worker_svc.health import CircuitBreaker, CircuitState
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
 from worker_svc.session import deadlines
-from worker_svc.session.deadlines import StateLog
-from worker_svc.session.leases import Act, Lease, LeaseBook, Stage, Stop
-from worker_svc.session.outbox import Answer, Kind, Outbox, Update
+from worker_svc.session.deadlines import HeartbeatLog
+from worker_svc.session.leases import Lease, LeaseBook, Stage, StopAction, StopReason
+from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
 from worker_svc.slots import Slots
 
 LEASE_LOST = 3
 """The contract's number."""
 ENDS: Mapping[str, Outcome] = {
-    "finish": Completed(Result("an article")),
+    "finish": Completed(Article("an article")),
     "fail": Failed(Reason.CREATOR_ERROR, "the model said no"),
     "ill": Failed(Reason.CREATOR_CLI_NOT_FOUND, "there is no CLI any more"),
     "defer": Deferred(1.0),
 }
 """How a run may end by itself, by the names of the steps."""
 
-_KINDS = {Completed: Kind.COMPLETED, Failed: Kind.FAILED, Deferred: Kind.DEFERRED}
+_KINDS = {Completed: UpdateKind.COMPLETED, Failed: UpdateKind.FAILED, Deferred: UpdateKind.DEFERRED}
 
 
 @dataclass(slots=True)
 class Stream:
     """What the worker knows of its present stream; `welcomed` once the session is open."""
 
-    log: StateLog
+    log: HeartbeatLog
     welcomed: bool = False
     heartbeat_number: int = 0
     stated_for: float = inf
@@ -71,7 +71,7 @@ class Process:
     book: LeaseBook = field(default_factory=LeaseBook)
     outbox: Outbox = field(default_factory=Outbox)
     slots: Slots = field(init=False)
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     running: set[str] = field(default_factory=set)
     """Leases with a live CLI."""
     left: frozenset[str] = frozenset()
@@ -86,7 +86,7 @@ class Process:
     def connect(self) -> Hello:
         """Dials: says hello on a new stream."""
         self.session_number += 1
-        self.stream = Stream(StateLog(self.lease_ttl))
+        self.stream = Stream(HeartbeatLog(self.lease_ttl))
         return Hello(self.session_number, self._held(), tuple(sorted(self.left)))
 
     def state(self) -> State:
@@ -94,7 +94,7 @@ class Process:
         stream = self._open_stream()
         stream.heartbeat_number += 1
         stream.stated_for, stream.known_free = 0.0, self.slots.free(self.breaker.capacity)
-        stream.log.built(stream.heartbeat_number, tuple(lease.lease_id for lease in self.book), 0.0)
+        stream.log.sent(stream.heartbeat_number, tuple(lease.lease_id for lease in self.book), 0.0)
         return State(stream.heartbeat_number, stream.known_free, self._held(), stream.last_assignment)
 
     def report(self) -> Report:
@@ -116,7 +116,7 @@ class Process:
     def guard(self) -> None:
         """The guard stops what runs past its deadline, and the worker gives it back."""
         for lease in self._past_deadline():
-            self._stop(lease, Stop.EXPIRED)
+            self._stop(lease, StopReason.EXPIRED)
 
     # What happens to it
 
@@ -149,7 +149,7 @@ class Process:
 
     def try_again(self) -> None:
         """The breaker's pause is over."""
-        self.breaker.try_again()
+        self.breaker.half_open()
 
     def suspend(self) -> None:
         """Its machine sleeps: nothing of it runs, its clock goes on."""
@@ -175,8 +175,8 @@ class Process:
         states, assignments = stream.heartbeat_number - 1, stream.last_assignment
         stream.heartbeat_number, stream.last_assignment, stream.report_number = 1, 0, 0
         log = stream.log
-        log._states = {number - states: built for number, built in log._states.items()}
-        log._newest, log._newest_answered = log._newest - states, log._newest_answered - states
+        log._heartbeats = {number - states: built for number, built in log._heartbeats.items()}
+        log._newest, log._newest_acknowledged = log._newest - states, log._newest_acknowledged - states
         return states, assignments
 
     # What it hears
@@ -204,7 +204,7 @@ class Process:
         stream = self._open_stream()
         stream.last_assignment = message.number
         stream.known_free = max(0, stream.known_free - len(message.leases))
-        until = stream.log.granted(message.heartbeat_number)
+        until = stream.log.grant_deadline(message.heartbeat_number)
         for lease_id, attempt in message.leases:
             lease = Lease(lease_id, attempt, lease_id, inf, 0.0, 0.0 if until is None else until)
             if self.book.assign(lease):
@@ -213,9 +213,9 @@ class Process:
 
     def _take(self, lease: Lease) -> None:
         if lease.deadline <= 0.0:
-            self._stop(lease, Stop.EXPIRED)
+            self._stop(lease, StopReason.EXPIRED)
         elif not self.breaker.admit(lease):
-            self._stop(lease, Stop.UNHEALTHY)
+            self._stop(lease, StopReason.UNHEALTHY)
         else:
             self.slots.queue(lease.lease_id)
 
@@ -228,11 +228,11 @@ class Process:
             self.marks.add(lease_id)
             self.running.add(lease_id)
             self.book.processing(lease)
-            for kind in (Kind.ACCEPTED, Kind.PROCESSING):
+            for kind in (UpdateKind.ACCEPTED, UpdateKind.PROCESSING):
                 self.outbox.add(_update(Word(lease_id, lease.attempt, kind)))
 
     def _reported(self, message: ReportAcknowledged) -> None:
-        answers = [Answer(*outcome) for outcome in message.outcomes]
+        answers = [UpdateAck(*outcome) for outcome in message.outcomes]
         for update, outcome in self.outbox.acknowledged(message.number, answers):
             if update.kind.ends:
                 self.book.forget(update.lease_id)
@@ -245,12 +245,12 @@ class Process:
             if (lease := self.book.get(lease_id)) is not None:
                 self._stop_by(self.book.revoke(lease, 0.0), lease)
 
-    def _stop(self, lease: Lease, why: Stop) -> None:
+    def _stop(self, lease: Lease, why: StopReason) -> None:
         self._stop_by(self.book.stop(lease, why), lease)
 
-    def _stop_by(self, act: Act, lease: Lease) -> None:
-        if act is not Act.NOTHING:
-            self._over(lease, Word(lease.lease_id, lease.attempt, Kind.RELEASED, act is Act.STOP_RUN))
+    def _stop_by(self, act: StopAction, lease: Lease) -> None:
+        if act is not StopAction.NOTHING:
+            self._over(lease, Word(lease.lease_id, lease.attempt, UpdateKind.RELEASED, act is StopAction.STOP_RUN))
             self._fill()
 
     def _over(self, lease: Lease, word: Word) -> None:
@@ -283,19 +283,19 @@ class Process:
     def has_state_to_send(self) -> bool:
         """Whether a state would say something new, or is due; one under way at a time."""
         stream = self.stream
-        if not self.open or stream is None or stream.log.awaits_answer:
+        if not self.open or stream is None or stream.log.awaits_ack:
             return False
-        return stream.stated_for >= 1.0 or self.slots.worth_stating(stream.known_free, self.breaker.capacity)
+        return stream.stated_for >= 1.0 or self.slots.warrants_heartbeat(stream.known_free, self.breaker.capacity)
 
     @property
     def pauses(self) -> bool:
         """Whether its breaker lets nothing in."""
-        return self.awake and self.breaker.circuit is Circuit.OPEN
+        return self.awake and self.breaker.state is CircuitState.OPEN
 
     @property
     def has_report_to_send(self) -> bool:
         """Whether the outbox waits; one report under way at a time."""
-        return self.open and bool(self.outbox) and not self.outbox.under_way
+        return self.open and bool(self.outbox) and not self.outbox.reports_in_flight
 
     @property
     def overdue(self) -> bool:
@@ -323,11 +323,11 @@ class Process:
         return self.stream
 
 
-def _update(word: Word) -> Update:
-    return Update(word.lease_id, word.attempt, word.kind, 1, word)
+def _update(word: Word) -> PendingUpdate:
+    return PendingUpdate(word.lease_id, word.attempt, word.kind, 1, word)
 
 
-def _age(log: StateLog, units: float, lease_ttl: float) -> None:
+def _age(log: HeartbeatLog, units: float, lease_ttl: float) -> None:
     """Moves the states of a log into the past; those that give no time any more look alike: they are gone."""
-    aged = {number: type(built)(built.at - units, built.named) for number, built in log._states.items()}
-    log._states = {number: built for number, built in aged.items() if deadlines.deadline(built.at, lease_ttl) > 0.0}
+    aged = {number: type(built)(built.at - units, built.named) for number, built in log._heartbeats.items()}
+    log._heartbeats = {number: built for number, built in aged.items() if deadlines.deadline(built.at, lease_ttl) > 0.0}

@@ -45,7 +45,7 @@ from verification.model.database import session_key, transaction
 from verification.model.interning import RolledBack
 from verification.model.messages import Hello, Report, State, Word, ref_of
 from verification.model.tables import ACCOUNT, Tables
-from worker_svc.session.outbox import Kind
+from worker_svc.session.outbox import UpdateKind
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Application:
 
     def report(self, tables: Tables, report: Report) -> tuple[tuple[str, int, int], ...]:
         """An outcome for each update. A result that is refused for no reason is noted."""
-        entitled = [word for word in report.words if word.kind is Kind.COMPLETED and _is_entitled(tables, word)]
+        entitled = [word for word in report.words if word.kind is UpdateKind.COMPLETED and _is_entitled(tables, word)]
         group = [ReportItem(tuple(map(_update, report.words)))]
         answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
         outcomes = (
@@ -185,15 +185,15 @@ def _update(word: Word) -> LeaseUpdate:
 
 def _change(word: Word) -> Change:
     match word.kind:
-        case Kind.ACCEPTED:
+        case UpdateKind.ACCEPTED:
             return AttemptAccepted()
-        case Kind.PROCESSING:
+        case UpdateKind.PROCESSING:
             return AttemptStarted()
-        case Kind.COMPLETED:
+        case UpdateKind.COMPLETED:
             return AttemptCompleted(TaskResult("a body"))
-        case Kind.FAILED:
+        case UpdateKind.FAILED:
             return AttemptFailed(TaskError("CREATOR_ERROR"))
-        case Kind.DEFERRED:
+        case UpdateKind.DEFERRED:
             return AttemptDeferred(1.0)
         case _:
             return AttemptReleased(Release.EXPIRED, word.started)

@@ -33,7 +33,7 @@ from verification.model.scenario import FAULTS, OF_A_WORKER, Scenario
 from verification.model.scheduler import Application
 from verification.model.tables import Tables, jump, pass_time, set_down, set_up, stand, submitted
 from verification.model.whole import Whole, formerly, linked, replaced_in, spend
-from worker_svc.session.outbox import Kind
+from worker_svc.session.outbox import UpdateKind
 
 A = TypeVar("A")
 
@@ -259,7 +259,7 @@ class Model:
             refs = tuple(grant.ref for grant in claimed.grants[RIVAL_SESSION]) if claimed else ()
             yield _calm(Event("the other worker claims", what=refs), after._replace(rival=refs))
         if tables.up and whole.rival:
-            report = Report(1, tuple(Word(*named(ref), Kind.COMPLETED) for ref in whole.rival))
+            report = Report(1, tuple(Word(*named(ref), UpdateKind.COMPLETED) for ref in whole.rival))
             after, _ = self._on_tables(whole, (report,), lambda it: self._application.report(it, report))
             yield _calm(Event("the other worker completes", what=whole.rival), after._replace(rival=()))
 

@@ -1,26 +1,26 @@
 """How each kind of CLI is driven: one module a profile (`CREATOR_PROFILE`), behind the interface of `base`.
 
-Layer: above outcome, beside guard and spool, below runner, which gives a creator its CLI and its reporter.
+Layer: above outcome, beside guard and spool, below runner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from worker_svc.creators.base import Creator, Settings
+from worker_svc.creators.base import Creator, CreatorSettings
 from worker_svc.creators.json_sync import JsonSync
 from worker_svc.creators.llm_content_creator import LlmContentCreator
 from worker_svc.creators.reference import Reference
 
-PROFILES: Mapping[str, Callable[[Settings], Creator]] = {
+PROFILES: Mapping[str, Callable[[CreatorSettings], Creator]] = {
     "reference": Reference,
     "json": JsonSync,
     "llm-content-creator": LlmContentCreator,
 }
 
 
-def load(profile: str, settings: Settings) -> Creator:
-    """The creator of `profile`, for any number of runs at once. ValueError where there is no such profile."""
+def load(profile: str, settings: CreatorSettings) -> Creator:
+    """Returns the creator of a profile, for any number of concurrent runs. Raises ValueError."""
     if profile not in PROFILES:
         raise ValueError(f"CREATOR_PROFILE is {profile!r}; it should be one of {', '.join(PROFILES)}")
     return PROFILES[profile](settings)

@@ -6,25 +6,25 @@ Layer: a profile of `creators`.
 from __future__ import annotations
 
 from worker_svc.creators import progress
-from worker_svc.creators.base import Cli, Creator, Job, Reporter, Settings, call, create_arguments, result_of
+from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, RunReporter, call, create_arguments, result_of
 from worker_svc.outcome import Outcome
 
 
 class JsonSync(Creator):
     """`create --mode=sync …` runs until done; exit status 0 and the last JSON document on stdout are the result.
 
-    It has no limit of its own: the task's timeout is the only one.
+    Only the task's timeout limits it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CreatorSettings) -> None:
         self._settings = settings
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
-        """One call, from start to outcome; `processing` is reported when the process has started."""
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
+        """Makes one call, and reports `processing` when the process has started."""
 
         def on_line(line: str) -> None:
-            if told := progress.of_line(line):
-                report.progress(*told)
+            if value := progress.of_line(line):
+                report.progress(*value)
 
         done = await call(
             cli,

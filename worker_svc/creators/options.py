@@ -1,9 +1,9 @@
-"""Which creator options of a task its worker's operator lets through to the CLI.
+"""Which creator options of a task reach the CLI.
 
 Layer: inside `creators`, beside `base`; the runner asks before it starts a run.
 
-Whoever may submit a task chooses its options, and an option may make a program read or write any file. So only what is
-known to be harmless gets through: what the profile knows, or what the operator names.
+Whoever submits a task chooses its options, and an option may make a program read or write any file. So only harmless
+ones are passed on: those that the profile knows, or the operator names.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ALL = "*"
 
 
 def refusal(options: Mapping[str, str], allowed: Collection[str]) -> Failed | None:
-    """Why a task with these options is not given to the CLI; None if all of them are allowed.
+    """Returns the failure of a task with these options; None if all of them are allowed.
 
-    The names of the refused ones are in the details, by comma, as `options`.
+    Its details name the refused ones, separated by commas, as `options`.
     """
     refused = [] if ALL in allowed else sorted(options.keys() - set(allowed))
     if not refused:

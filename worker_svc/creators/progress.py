@@ -1,4 +1,4 @@
-"""What a CLI says of how far it is: progress lines, and `progress` in a status document.
+"""Parses a CLI's progress: progress lines, and `progress` in a status document.
 
 Layer: inside `creators`, used by the profiles.
 
@@ -8,8 +8,8 @@ A progress line, on stdout or stderr, is one of
     {"progress": 40, "step": "writing", "message": "the second section"}
     {"progress": {"percent": 40, "step": "writing", "message": "the second section"}}
 
-The parser is tolerant (case, a missing colon, decimals, `step` and `message` left out), and everything else is no
-progress, never an error. Percent is clamped to 0 to 100; texts lose ANSI codes and control characters and are cut.
+The parser is tolerant (case, a missing colon, decimals, no `step` or `message`), and ignores everything else. Percent
+is clamped to 0 to 100; ANSI codes and control characters are removed from texts, which are cut.
 """
 
 from __future__ import annotations
@@ -29,35 +29,33 @@ MAX_PROGRESS_MESSAGE = 1_000
 _LINE = re.compile(r"\s*progress\s*[:=]?\s*(\d{1,3})(?:\.\d*)?\s*%\s*(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
-class Progress(NamedTuple):
-    """How far a run is; None and empty where the CLI does not say."""
-
+class RunProgress(NamedTuple):
     percent: int | None
     step: str
     message: str
 
 
-def of_line(line: str) -> Progress | None:
-    """The progress that one line of output tells, if it does. Lines above 8,000 characters do not."""
+def of_line(line: str) -> RunProgress | None:
+    """Returns the progress in a line of output, or None. Lines above 8,000 characters have none."""
     if len(line) > MAX_LINE:
         return None
     text = clean(line, MAX_LINE)
     if text.startswith("{"):
         return _of_json(text)
     found = _LINE.match(text)
-    return Progress(_percent(int(found[1])), found[2].strip()[:MAX_STEP], "") if found else None
+    return RunProgress(_percent(int(found[1])), found[2].strip()[:MAX_STEP], "") if found else None
 
 
-def of_document(document: Mapping[str, Any]) -> Progress | None:
-    """The progress in a status document: a number, or an object with `percent`, `step` and `message`."""
-    told = document.get("progress")
-    source = told if isinstance(told, dict) else document
-    percent = _percent(source.get("percent") if source is told else told)
+def of_document(document: Mapping[str, Any]) -> RunProgress | None:
+    """Returns the progress in a status document: a number, or an object with `percent`, `step` and `message`."""
+    value = document.get("progress")
+    source = value if isinstance(value, dict) else document
+    percent = _percent(source.get("percent") if source is value else value)
     step, message = _text(source, "step", MAX_STEP), _text(source, "message", MAX_PROGRESS_MESSAGE)
-    return None if percent is None and not step and not message else Progress(percent, step, message)
+    return None if percent is None and not step and not message else RunProgress(percent, step, message)
 
 
-def _of_json(text: str) -> Progress | None:
+def _of_json(text: str) -> RunProgress | None:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

@@ -2,8 +2,8 @@
 
 Layer: a profile of `creators`.
 
-Every attempt uses the task's id. An earlier attempt may have left its run going, in a service that no signal of ours
-reaches, so from the second attempt on `status` comes first, and what is there is watched or collected, not made anew.
+Every attempt uses the task's id. An earlier attempt may have left its run in a service that no signal reaches, so from
+the second attempt on `status` comes first, and a run that it finds is watched or collected instead of created again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from worker_svc.creators import progress
 from worker_svc.creators.base import (
     Cli,
-    Completed,
+    CompletedCall,
     Creator,
+    CreatorSettings,
     Job,
-    Reporter,
-    Settings,
+    RunReporter,
     call,
     create_arguments,
     deferred_by,
@@ -27,10 +27,10 @@ from worker_svc.creators.base import (
 )
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason, failed, last_document
 
-STATUS_TRIES = 3
-"""Calls of `status` in a row without an answer: one or two are tolerated."""
-FIRST_POLL = 1.0
-"""Seconds until a first `status` (or less, where the poll interval is shorter): a quick CLI is not kept waiting."""
+MAX_STATUS_CALLS = 3
+"""Calls of `status` in a row that may fail before the attempt fails."""
+FIRST_POLL_INTERVAL = 1.0
+"""Seconds until the first `status`; less if the poll interval is shorter."""
 
 _WAITING = frozenset({"pending", "submitted"})
 _RUNNING = frozenset({"running", "processing"})
@@ -40,30 +40,28 @@ _ENDED = frozenset({"completed", "failed", "cancelled"})
 class Reference(Creator):
     """The CLI of the old application, asynchronous."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CreatorSettings) -> None:
         self._settings = settings
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """Creates or adopts the run of `job`, watches it until it ends, and collects its result."""
-        return await _Run(job, cli, report, self._settings).outcome()
+        return await _ReferenceRun(job, cli, report, self._settings).outcome()
 
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """A status document that says one of the known states."""
-
     state: str
     document: dict[str, Any]
     deferred: Deferred | None
-    """What the call asked for that said so. It matters where the run failed: that is then no failure."""
+    """The deferral that the call asked for, which replaces a failure."""
 
 
 @dataclass(slots=True)
-class _Run:
+class _ReferenceRun:
     job: Job
     cli: Cli
-    report: Reporter
-    settings: Settings
+    report: RunReporter
+    settings: CreatorSettings
     started: bool = False
 
     async def outcome(self) -> Outcome:
@@ -76,25 +74,23 @@ class _Run:
         return status.deferred or failed(Reason.CREATOR_ERROR, _error(status))
 
     async def _adopted(self) -> _Status | Deferred | None:
-        """The run that an earlier attempt left, if it goes on or has completed.
+        """Returns the run that an earlier attempt left, if it is running or has completed.
 
-        A CLI that can't say so now is asked later: the run may go on, and another one would be paid for twice.
+        If the CLI defers the call, so does this attempt: creating another run might pay for the task twice.
         """
         if self.job.attempt < 2:
             return None
         status = await self._status()
         if isinstance(status, Failed) or (isinstance(status, _Status) and status.state in {"failed", "cancelled"}):
             return None
-        return self._tell(status) if isinstance(status, _Status) else status
+        return self._reported(status) if isinstance(status, _Status) else status
 
     async def _created(self) -> _Status | Failed | Deferred:
-        """The first status of a new run."""
         arguments = create_arguments(self.job, "async")
-        refused = failure(await call(self.cli, arguments, limit=self.settings.create_limit))
-        return refused or await self._next_status(FIRST_POLL)
+        refused = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
+        return refused or await self._next_status(FIRST_POLL_INTERVAL)
 
     async def _end_of_watch(self, status: _Status | Failed | Deferred) -> _Status | Failed | Deferred:
-        """The status that the run ended with, or why it can no longer be watched."""
         while isinstance(status, _Status) and status.state not in _ENDED:
             status = await self._next_status(self.settings.poll_interval)
         return status
@@ -102,29 +98,29 @@ class _Run:
     async def _next_status(self, wait: float) -> _Status | Failed | Deferred:
         await self.report.pause(min(wait, self.settings.poll_interval))
         status = await self._status()
-        return self._tell(status) if isinstance(status, _Status) else status
+        return self._reported(status) if isinstance(status, _Status) else status
 
-    def _tell(self, status: _Status) -> _Status:
+    def _reported(self, status: _Status) -> _Status:
         if status.state in _RUNNING or status.state == "completed":
             if not self.started:
                 self.started = True
                 self.report.processing()
-            if told := progress.of_document(status.document):
-                self.report.progress(*told)
+            if value := progress.of_document(status.document):
+                self.report.progress(*value)
         return status
 
     async def _status(self) -> _Status | Failed | Deferred:
-        """The status, or what was wrong with the last of three calls in a row."""
+        """Returns the status, or the failure of the last of three calls in a row."""
         status = await self._ask()
-        for _ in range(STATUS_TRIES - 1):
+        for _ in range(MAX_STATUS_CALLS - 1):
             if isinstance(status, _Status):
                 break
-            await self.report.pause(min(self.settings.poll_interval, FIRST_POLL))
+            await self.report.pause(min(self.settings.poll_interval, FIRST_POLL_INTERVAL))
             status = await self._ask()
         return status
 
     async def _ask(self) -> _Status | Failed | Deferred:
-        done = await call(self.cli, self._by_id("status"), limit=self.settings.status_limit)
+        done = await call(self.cli, self._by_id("status"), limit=self.settings.status_timeout)
         if isinstance(done, Failed):
             return done
         # A document counts whatever the exit status: some CLIs answer "failed" and exit with 1.
@@ -134,7 +130,7 @@ class _Run:
         done = await call(
             self.cli,
             self._by_id("result"),
-            limit=self.settings.result_limit,
+            limit=self.settings.result_timeout,
             max_output=self.settings.result_output,
         )
         return result_of(done, self.settings)
@@ -143,7 +139,7 @@ class _Run:
         return [command, f"--task-id={self.job.task_id}", "--json"]
 
 
-def _read_status(done: Completed) -> _Status | None:
+def _read_status(done: CompletedCall) -> _Status | None:
     document = last_document(done.stdout.decode("utf-8", "replace"))
     state = document.get("status") if document else None
     if document is None or not isinstance(state, str) or state not in _WAITING | _RUNNING | _ENDED:
@@ -151,7 +147,7 @@ def _read_status(done: Completed) -> _Status | None:
     return _Status(state, document, deferred_by(done))
 
 
-def _no_status(done: Completed) -> str:
+def _no_status(done: CompletedCall) -> str:
     begin = done.stdout[:100].decode("utf-8", "replace")
     return f"`status` printed no document with a known status; its output begins {begin!r}"
 
@@ -159,5 +155,5 @@ def _no_status(done: Completed) -> str:
 def _error(status: _Status) -> str:
     error = status.document.get("error")
     text = error.get("message") if isinstance(error, dict) else error
-    said = f": {text}" if isinstance(text, str) and text else ""
-    return f"the CLI says that the run is {status.state}{said}"
+    reason = f": {text}" if isinstance(text, str) and text else ""
+    return f"the CLI says that the run is {status.state}{reason}"

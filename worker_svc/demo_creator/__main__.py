@@ -1,7 +1,6 @@
 """The program: `contentgen-demo-creator`, or `python -m worker_svc.demo_creator`.
 
-Exit statuses: 0 done; 1 the run failed, or there is none of that task; 2 wrong arguments; 3 told to fail; 75 told to
-ask to come back later.
+Exit statuses: 0 done; 1 the run failed, or the task has no run; 2 wrong arguments; 3 and 75 as `--demo-fail` asks.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from worker_svc.demo_creator import journal, misbehaviour, runs
 from worker_svc.demo_creator.arguments import USAGE, Request, UsageError, number, parse
-from worker_svc.demo_creator.runs import Run
+from worker_svc.demo_creator.runs import DemoRun
 
 VERSION = "contentgen-demo-creator 1.0.0 (an offline stand-in, no language model)"
 _SYNC_STEPS = 5
@@ -22,7 +21,7 @@ _RETRY_AFTER = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status."""
+    """Runs one command, and returns the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     if list(arguments) in (["--version"], ["--help"]):
         _print(VERSION if arguments[0] == "--version" else USAGE.rstrip())
@@ -49,13 +48,13 @@ def _create(request: Request) -> int:
     return status
 
 
-def _asked_for(request: Request) -> tuple[Run, int]:
-    """The run, and which create of its task this is."""
+def _asked_for(request: Request) -> tuple[DemoRun, int]:
+    """Returns the run, and the number of this create among those of its task."""
     task_id = request.text("task-id")
     attempt = runs.count_create(task_id) if task_id else 1
     fail = request.text("demo-fail") if attempt <= request.number("demo-fail-times", attempt) else ""
     default_seconds = os.environ.get("CREATOR_DEMO_SECONDS") or "1.5"
-    run = Run(
+    run = DemoRun(
         task_id=task_id,
         brief=request.brief(),
         start=runs.now(),
@@ -65,13 +64,13 @@ def _asked_for(request: Request) -> tuple[Run, int]:
     return run, attempt
 
 
-def _create_async(run: Run) -> int:
+def _create_async(run: DemoRun) -> int:
     runs.save(run)
     _print_json({"taskId": run.task_id, "status": "submitted"})
     return 0
 
 
-def _create_sync(run: Run) -> int:
+def _create_sync(run: DemoRun) -> int:
     for step in range(_SYNC_STEPS):
         _print("progress: {percent}% {step}".format_map(runs.progress(step / _SYNC_STEPS)))
         time.sleep(run.seconds / _SYNC_STEPS)
@@ -97,8 +96,8 @@ def _result(request: Request) -> int:
     return 0
 
 
-def _print_result(run: Run) -> None:
-    # status and create come far more often than result, and do without the wording of articles
+def _print_result(run: DemoRun) -> None:
+    # imported here, because status and create are far more frequent and need no articles
     from worker_svc.demo_creator.article import document
 
     text = json.dumps(document(run.brief), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The command line of the demo creator: what it takes, and what it refuses."""
+"""The command line of the demo creator."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _FLAGS = frozenset({"json"})
 
 
 class UsageError(Exception):
-    """The arguments are not what `USAGE` says; the text names the first that is not."""
+    """The arguments do not match `USAGE`; the text names the first that does not."""
 
 
 class Request(NamedTuple):
-    """One call: a command and its options, by name without dashes."""
+    """A command and its options, by name without dashes."""
 
     command: str
     options: Mapping[str, str]
@@ -52,12 +52,12 @@ class Request(NamedTuple):
         return Brief._make(self.text(name.replace("_", "-")) for name in Brief._fields)
 
     def number(self, name: str, default: float) -> float:
-        """The option as a finite number, 0 or above."""
+        """Returns the option as a finite number, 0 or above."""
         return number(f"--{name}", self.options[name]) if name in self.options else default
 
 
 def number(name: str, text: str) -> float:
-    """`text` as a finite number, 0 or above; UsageError, naming `name`, where it is none."""
+    """Parses a finite number, 0 or above. Raises UsageError, which names `name`."""
     try:
         value = float(text)
     except ValueError:
@@ -68,7 +68,7 @@ def number(name: str, text: str) -> float:
 
 
 def parse(argv: Sequence[str]) -> Request:
-    """The request in `argv` (without the program's name); UsageError where it is none."""
+    """Parses `argv`, without the program's name. Raises UsageError."""
     if not argv or argv[0] not in _OPTIONS:
         raise UsageError(f"the command should be one of {', '.join(_OPTIONS)}")
     request = Request(argv[0], _options(argv[0], argv[1:]))
@@ -80,7 +80,7 @@ def parse(argv: Sequence[str]) -> Request:
 
 
 def _options(command: str, arguments: Sequence[str]) -> dict[str, str]:
-    """`--key=value` and `--key value` alike, the later of two winning."""
+    """Accepts `--key=value` and `--key value`; the last one of a key counts."""
     options: dict[str, str] = {}
     rest = iter(arguments)
     for argument in rest:

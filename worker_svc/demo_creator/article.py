@@ -1,4 +1,4 @@
-"""An article made from a topic by filling in sentences: readable, the same each time, and no language model's work."""
+"""Makes an article from a topic by filling in sentences: readable, and the same each time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Pictures:
 
 
 def document(brief: Brief) -> dict[str, object]:
-    """The result document: in Chinese if topic or requirements are, else in English."""
+    """Returns the result document, in in Chinese if topic or requirements are, else in English."""
     language = chinese if _HAN.search(brief.topic + brief.requirements) else english
     name = brief.digest[:12]
     pictures = _Pictures(f"{name}-cover.png", f"{name}-detail.png")
@@ -35,7 +35,7 @@ def document(brief: Brief) -> dict[str, object]:
 
 
 def _illustrated(blocks: Sequence[Block], pictures: _Pictures, alt: str) -> list[Block]:
-    """The cover below the title, the other picture before the last section."""
+    """Puts the cover below the title, and the other picture before the last section."""
     last = max(at for at, block in enumerate(blocks) if block.kind == "h2")
     cover, detail = Block("img", [pictures.cover, alt]), Block("img", [pictures.detail, alt])
     return [blocks[0], cover, *blocks[1:last], detail, *blocks[last:]]

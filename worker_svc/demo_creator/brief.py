@@ -1,4 +1,4 @@
-"""What an article is made from, and what it is made of."""
+"""The brief of an article, and the blocks that the article consists of."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Brief(NamedTuple):
         return int(self.digest[:8], 16)
 
     def pick(self, *wordings: str) -> str:
-        """One of `wordings`, always the same for a topic."""
+        """Returns one of `wordings`, always the same for a topic."""
         return wordings[self.variant % len(wordings)]
 
 

@@ -5,7 +5,7 @@
     {"event": "end", "task_id": …, "pid": …, "time": …, "status": …}
 
 `time` is in seconds since the epoch, `attempt` counts the creates of the task id, `topic_sha256` is of the bytes as
-received. A create that was killed has no end. Lines are appended whole: any number of processes may share the file.
+received. A create that was killed has no end. Lines are appended atomically, so processes may share the file.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import time
 
 
 def topic_hash(topic: str) -> str:
-    """SHA-256, in hex, of the topic's bytes as the kernel handed them over."""
+    """SHA-256, in hex, of the topic's bytes as received."""
     return hashlib.sha256(os.fsencode(topic)).hexdigest()
 
 
 def write(event: str, task_id: str, **more: object) -> None:
-    """Appends one line to CREATOR_DEMO_JOURNAL, where that is set."""
+    """Appends one line to CREATOR_DEMO_JOURNAL, if that is set."""
     path = os.environ.get("CREATOR_DEMO_JOURNAL")
     if not path:
         return

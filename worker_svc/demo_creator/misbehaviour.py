@@ -1,4 +1,4 @@
-"""The ways in which the demo creator goes wrong when `--demo-fail` says so, each as some real program does."""
+"""The failures that `--demo-fail` asks for, each as some real program has it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 MISBEHAVIOURS: Mapping[str, str] = {
     "exit": "create exits with 3 and a message on stderr",
-    "defer": "create asks to come back later: exits with 75, and says on stderr after how many seconds",
+    "defer": "create asks to come back later: exits with 75, and prints the seconds on stderr",
     "failed": "the run ends as failed: status says so; a synchronous create exits with 1",
     "garbage": "prints bytes that are no result, and exits with 0",
     "empty": "prints nothing, and exits with 0",
@@ -20,12 +20,14 @@ MISBEHAVIOURS: Mapping[str, str] = {
     "fork": "create leaves three processes behind (its group's, a session's, a daemon's), else all is well",
 }
 
-_FOREVER = 3600.0  # of a test: what no one stops goes away by itself in the end
+_FOREVER = 3600.0  # seconds, so that a process that nobody stops ends at last
 _BIG = 20 * 1024 * 1024
 
 
 def at_create(fail: str, retry_after: float, on_child: Callable[[], None]) -> int | None:
-    """Misbehaves before the work; the status to exit with, None to go on. Each child left behind calls `on_child`."""
+    """Misbehaves before the work. Returns the exit status, or None to go on. Each child left behind calls
+    `on_child`.
+    """
     if fail == "exit":
         sys.stderr.write("demo creator: told to fail\nError: the model said no\n")
         return 3
@@ -44,7 +46,7 @@ def at_create(fail: str, retry_after: float, on_child: Callable[[], None]) -> in
 
 
 def output(fail: str, document: bytes) -> bytes:
-    """What is printed in place of the result document."""
+    """Returns what to print instead of the result document."""
     if fail == "garbage":
         return b'\xff\xfe\x1b[31m<html>502 Bad Gateway</html>\x00\n{"content": no, \xf0\x9f}\n'
     if fail == "empty":

@@ -1,4 +1,4 @@
-"""Blocks as Markdown and as HTML; what is special in either is escaped, so a topic is text wherever it appears."""
+"""Renders blocks as Markdown and as HTML. Special characters are escaped, so that a topic is always plain text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;",
 
 
 def markdown(blocks: Sequence[Block]) -> str:
-    """The article as Markdown, ending in a newline."""
+    """Returns the article as Markdown, ending in a newline."""
     return "\n\n".join(_MARKDOWN[block.kind]([_in_markdown(text) for text in block.texts]) for block in blocks) + "\n"
 
 
 def html(blocks: Sequence[Block]) -> str:
-    """The article as HTML, without a page around it."""
+    """Returns the article as HTML, without a page around it."""
     return "\n".join(_HTML[block.kind]([text.translate(_ESCAPES) for text in block.texts]) for block in blocks) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""Asynchronous runs of the demo creator: a file each in a shared folder, and the clock.
+"""Asynchronous runs of the demo creator: each is a file in a shared folder, and the clock.
 
-No process belongs to a run, so it goes on whatever becomes of its caller, as one that was handed to a service does.
+A run has no process, so it outlives its caller, like a run that was handed to a service.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _STEPS = ("outline", "draft", "pictures", "review")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One create, as it was asked for."""
+class DemoRun:
+    """One create."""
 
     task_id: str
     brief: Brief
@@ -32,7 +32,7 @@ class Run:
     """One of MISBEHAVIOURS, or empty."""
 
     def status(self, now: float) -> Mapping[str, object]:
-        """The status document at `now`."""
+        """Returns the status document at `now`."""
         left = self.start + self.seconds - now
         if left > 0:
             part = 1 - left / max(self.seconds, left)
@@ -43,7 +43,7 @@ class Run:
 
 
 def progress(part: float) -> dict[str, object]:
-    """How far a run is, of which `part` (0 to 1) is done."""
+    """Returns the progress of a run of which `part` (0 to 1) is done."""
     part = min(max(part, 0.0), 0.99)
     return {
         "percent": int(100 * part),
@@ -52,25 +52,25 @@ def progress(part: float) -> dict[str, object]:
     }
 
 
-def save(run: Run) -> None:
-    """Starts the run, in place of an earlier one of the task."""
+def save(run: DemoRun) -> None:
+    """Starts the run, and replaces an earlier one of its task."""
     path = _path(run.task_id, "json")
     scratch = path.with_suffix(f".{os.getpid()}")
     scratch.write_text(json.dumps(asdict(run)), encoding="ascii")
     scratch.replace(path)
 
 
-def load(task_id: str) -> Run | None:
-    """The latest run of the task; None where there is none."""
+def load(task_id: str) -> DemoRun | None:
+    """Returns the last run of the task; None if it has none."""
     try:
         document = json.loads(_path(task_id, "json").read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
-    return Run(**document | {"brief": Brief(*document["brief"])})
+    return DemoRun(**document | {"brief": Brief(*document["brief"])})
 
 
 def count_create(task_id: str) -> int:
-    """Counts one more create of the task, over all processes; 1 is the first."""
+    """Counts a create of the task, across processes, and returns its number, from 1."""
     file = os.open(_path(task_id, "creates"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(file, b".")
@@ -80,7 +80,7 @@ def count_create(task_id: str) -> int:
 
 
 def now() -> float:
-    """Seconds since the epoch: the clock that all runs go by."""
+    """Seconds since the epoch, the clock of all runs."""
     return time.time()
 
 

@@ -1,4 +1,4 @@
-"""The worker's guard: a small process that is the parent of every CLI and outlives the worker long enough to end them.
+"""The worker's guard: a small process that is the parent of every CLI, and outlives the worker to end them.
 
 Layer: `guard`, used by `runner` and `main`. `client` is the worker's end, `process` the guard's own program.
 """
@@ -6,10 +6,9 @@ Layer: `guard`, used by `runner` and `main`. `client` is the worker's end, `proc
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker_svc.guard.child import Child, Exit
+    from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
     from worker_svc.guard.client import Guard, RunEnd
-    from worker_svc.guard.errors import GuardError, GuardLostError, SpawnError
-    from worker_svc.guard.process.clock import now
+    from worker_svc.guard.process.wire import now
 
 __all__ = ["Child", "Exit", "Guard", "GuardError", "GuardLostError", "RunEnd", "SpawnError", "now"]
 
@@ -17,16 +16,16 @@ _HOME = {
     "Child": "child",
     "Exit": "child",
     "Guard": "client",
-    "GuardError": "errors",
-    "GuardLostError": "errors",
+    "GuardError": "child",
+    "GuardLostError": "child",
     "RunEnd": "client",
-    "SpawnError": "errors",
-    "now": "process.clock",
+    "SpawnError": "child",
+    "now": "process.wire",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import on demand: the guard's own process comes through this package too, and has no use for asyncio."""
+    """Imports on demand: the guard's own process imports this package too, and does not need asyncio."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

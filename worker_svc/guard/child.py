@@ -1,4 +1,4 @@
-"""A CLI as the worker sees it: its output, its end."""
+"""A CLI as the worker sees it: its output, its end, and what can go wrong between worker and guard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,27 @@ from typing import Literal
 
 _CHUNK = 64 * 1024  # bytes; what a pipe holds
 
-EndedBy = Literal["itself", "deadline", "told"]
+EndedBy = Literal["itself", "deadline", "request"]
+
+
+class GuardError(Exception):
+    """The guard refused a request."""
+
+
+class GuardLostError(GuardError):
+    """The guard is gone, and the kernel has killed its CLIs: the worker has to exit."""
+
+
+class SpawnError(GuardError):
+    """A CLI could not be started; none of it ran.
+
+    Attributes:
+        errno: the kernel's reason (ENOENT: no such program or interpreter, EACCES: not executable, …).
+    """
+
+    def __init__(self, errno: int, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 @dataclass(frozen=True)
@@ -20,18 +40,18 @@ class Exit:
     code: int | None
     signal: int | None
     ended_by: EndedBy
-    """Whether it ended by itself, or because its run's deadline had passed, or because it or its run was stopped."""
+    """By itself, because the deadline of its run had passed, or because the worker asked to stop it or its run."""
 
 
 class Child:
-    """One CLI that was started by the guard.
+    """One CLI that the guard started.
 
-    Its readers end when the last process that holds the pipe has ended, which may be a descendant that outlives it.
+    A reader ends when the last process that holds its pipe has ended. That may be a descendant that outlives the CLI.
     """
 
     pid: int
     stdout: asyncio.StreamReader
-    """At its end from the start where the CLI writes to a descriptor that the caller gave."""
+    """Empty if the CLI writes to a descriptor that the caller gave."""
     stderr: asyncio.StreamReader
 
     def __init__(self, ask_to_stop: Callable[[], None]) -> None:
@@ -40,7 +60,7 @@ class Child:
         self._pipes: set[int] = set()
 
     async def wait(self) -> Exit:
-        """The end of the CLI itself; its output may still hold more.
+        """Waits for the CLI to end; more of its output may follow.
 
         Raises:
             GuardLostError: the guard is gone.
@@ -48,31 +68,27 @@ class Child:
         return await asyncio.shield(self._exit)
 
     async def stop(self) -> Exit:
-        """TERM to its process group, KILL after the guard's grace, and its end."""
+        """Sends TERM to its process group, KILL after the guard's grace, and waits for its end."""
         if not self._exit.done():
             self._ask_to_stop()
         return await self.wait()
 
     @property
     def is_open(self) -> bool:
-        """Whether more output may come."""
         return bool(self._pipes)
 
     def close(self) -> None:
-        """Read no more of its output; what it writes from now on gets EPIPE."""
+        """Stops reading its output; writing more of it fails with EPIPE."""
         for pipe in tuple(self._pipes):
             self._close(pipe)
 
     def started(self, pid: int, output: list[int]) -> None:
-        """Take over the pipes, stdout (unless one was given) and stderr, of the process."""
         self.pid = pid
         *given, self.stderr = [self._read(pipe) for pipe in output]
         self.stdout = given[0] if given else _at_end()
 
     def _read(self, pipe: int) -> asyncio.StreamReader:
-        """Not by a transport of the loop: uvloop's closes a pipe twice, and by then the number may be another file's,
-        opened in another thread.
-        """
+        """Does without a transport: uvloop's closes a pipe twice, and the descriptor may be another file's by then."""
         os.set_blocking(pipe, False)
         self._pipes.add(pipe)
         reader = asyncio.StreamReader()
@@ -102,7 +118,7 @@ class Child:
     def lost(self, error: Exception) -> None:
         if not self._exit.done():
             self._exit.set_exception(error)
-            self._exit.exception()  # nobody has to be waiting for it
+            self._exit.exception()  # retrieved, in case nobody waits for it
 
 
 def _at_end() -> asyncio.StreamReader:

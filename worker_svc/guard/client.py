@@ -1,4 +1,4 @@
-"""The worker's end of the guard: starts it, asks it for CLIs, moves its deadlines, hears how things ended."""
+"""The worker's end of the guard: starts it, has it start CLIs, moves deadlines, receives how runs ended."""
 
 from __future__ import annotations
 
@@ -17,32 +17,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from worker_svc.guard.child import Child, Exit
-from worker_svc.guard.errors import GuardError, GuardLostError, SpawnError
-from worker_svc.guard.process.clock import now
+from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
 from worker_svc.guard.process.marks import kill_marked
 from worker_svc.guard.process.sweep import kill_below
-from worker_svc.guard.process.wire import Channel, Closed, Document
-from worker_svc.guard.watchdog import LOOK_INTERVAL, Watchdog, patience
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel, now
+from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from worker_svc.guard.process.main import main; "
     "main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), [int(fd) for fd in sys.argv[5:]])"
 )
-_START_LIMIT = 30.0  # seconds; a machine may be very busy, but a guard that says nothing for so long never will
-_CLOSE_LIMIT = 2.0  # seconds beyond the grace; then a guard that was told to end all won't
+_START_TIMEOUT = 30.0  # seconds; ample, even on a busy machine
+_CLOSE_TIMEOUT = 2.0  # seconds beyond the grace; then the guard is killed
 
 
 @dataclass(frozen=True)
 class RunEnd:
-    """What it took to end a run."""
-
-    ended_by: Literal["deadline", "told"]
+    ended_by: Literal["deadline", "request"]
     leftovers: int
-    """How many descendants, beside the CLIs themselves, lived when the end began."""
+    """Descendants, without the CLIs themselves, that lived when the run began to end."""
     killed: int
-    """How many processes had to be killed since they did not heed TERM."""
+    """Processes that did not end on TERM, and were killed."""
 
 
 class Guard:
@@ -50,16 +46,16 @@ class Guard:
 
     Attributes:
         pid: the guard's process id.
-        capabilities: what this system lets it guarantee, one line for the log; known once connected.
-        on_deadline: called with the run that the guard ended, all of it, because its deadline had passed. The run has
-            still to be closed.
-        lost: set when the guard is gone without having been closed. The kernel has killed its CLIs then, and we those
-            of their descendants that bear the mark, but nothing is guarded any more: the worker has to exit. A guard
-            that has not ended a run in time (it is stopped, or stuck) is killed, and so it is gone.
+        capabilities: what this system guarantees, one line for the log; known once connected.
+        on_deadline: called with a run that the guard has ended because its deadline had passed. The run has still to
+            be closed.
+        lost: set when the guard is gone without having been closed. Its CLIs and their marked descendants are killed
+            by then. Nothing is guarded any more, so the worker has to exit. A guard that does not end a run in time
+            (because it is stopped or stuck) is killed, and so lost.
         why_lost: one line for the log, once it is lost.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel, owner: str, grace: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], channel: GuardChannel, owner: str, grace: float) -> None:
         self.pid = process.pid
         self.capabilities = ""
         self.on_deadline: Callable[[str], None] = lambda _: None
@@ -69,8 +65,8 @@ class Guard:
         self._channel = channel
         self._owner = owner
         self._grace = grace
-        self._vigil = Watchdog()
-        self._next_look: asyncio.TimerHandle | None = None
+        self._watchdog = Watchdog()
+        self._next_check: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
         self._closing = False
         self._numbers = 0
@@ -82,12 +78,12 @@ class Guard:
 
     @classmethod
     def launch(cls, lock_fd: int | None = None, *, owner: str | None = None, grace: float = 3.0) -> Guard:
-        """Start the guard: in the main thread, before gRPC is imported and before there is an event loop.
+        """Starts the guard. Call it in the main thread, before gRPC is imported and before an event loop runs.
 
         Args:
-            lock_fd: the locked file of the worker's folder. The guard holds it as long as it or a CLI lives.
-            owner: names the worker's folder among all on this machine, from one start to the next, so that the guard
-                can kill first what a killed predecessor left; without it there is no such predecessor.
+            lock_fd: the locked file of the worker's folder. The guard keeps it open while it or a CLI lives.
+            owner: names the worker's folder among all on this machine. The guard first kills what an earlier guard of
+                this owner left. None: there was no earlier guard.
             grace: seconds between TERM and KILL; well below the worker's time to stop.
         """
         owner = owner or secrets.token_hex(8)
@@ -103,64 +99,62 @@ class Guard:
                 cwd="/",
                 start_new_session=True,
             )
-        return cls(process, Channel(ours), owner, grace)
+        return cls(process, GuardChannel(ours), owner, grace)
 
     async def connect(self) -> None:
-        """Attach to the running event loop, and wait until the guard is ready.
+        """Attaches to the running event loop, and waits until the guard is ready.
 
-        Raises:
-            GuardLostError: it did not start; its stderr, which is ours, says why.
+        Raises GuardLostError if the guard did not start; the reason is on stderr.
         """
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
         loop.add_reader(self._channel.fileno(), self._readable)
         try:
-            async with asyncio.timeout(_START_LIMIT):
+            async with asyncio.timeout(_START_TIMEOUT):
                 await self._ready
         except TimeoutError:
             self._process.kill()
-            raise GuardLostError(f"the guard was not ready within {_START_LIMIT:g} s") from None
+            raise GuardLostError(f"the guard was not ready within {_START_TIMEOUT:g} s") from None
 
     def open_run(self, run: str, deadline: float) -> None:
-        """Begin a run, before anything is spawned for it.
+        """Opens a run, in which CLIs can then be spawned.
 
         Args:
-            run: its name, one lease attempt's.
-            deadline: seconds of `now()`; past it the guard ends the run, whatever has become of the worker.
+            run: its name.
+            deadline: in seconds of `now()`. Past it the guard ends the run, even if the worker is dead.
         """
         if run in self._runs:
             raise GuardError(f"run {run!r} is open already")
         self._send({"op": "open", "run": run, "deadline": deadline})
         self._runs[run] = None
-        self._vigil.opened(run, deadline, now())
-        if self._next_look is None:
-            self._look()
+        self._watchdog.opened(run, deadline, now())
+        if self._next_check is None:
+            self._check()
 
     def move_deadline(self, run: str, deadline: float) -> None:
-        """The run's lease was renewed. A run that is ending, or over, ends all the same."""
+        """The run's lease was renewed. A run that is ending ends all the same."""
         self.move_deadlines({run: deadline})
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        """The leases of many runs were renewed at once."""
         self._send({"op": "move", "deadlines": dict(deadlines)})
-        self._vigil.moved(deadlines)
+        self._watchdog.moved(deadlines)
 
     def set_grace(self, seconds: float) -> None:
-        """Change the time between TERM and KILL: a short lease leaves less of it."""
+        """Changes the seconds between TERM and KILL; a short lease leaves fewer."""
         self._send({"op": "grace", "seconds": seconds})
         self._grace = seconds
 
     async def spawn(
         self, run: str, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int | None = None
     ) -> Child:
-        """Start a CLI with exactly this environment (and a marker), no stdin, in a session of its own.
+        """Starts a CLI with this environment (and a mark), without stdin, in a session of its own.
 
         Args:
-            run: an open run, which the CLI and all its descendants will be part of.
-            argv: program (looked up in the PATH of `env` if it has no slash) and arguments; no shell sees them.
+            run: the open run that the CLI and all its descendants belong to.
+            argv: the program, looked up in the PATH of `env` if it has no slash, and its arguments; no shell sees them.
             cwd: its working folder.
             env: its environment.
-            stdout: a descriptor to write to instead of a pipe; stays the caller's.
+            stdout: a descriptor to write to instead of a pipe. The caller closes it.
 
         Raises:
             SpawnError: it could not be started.
@@ -193,7 +187,7 @@ class Guard:
             raise SpawnError(errno.E2BIG, str(error)) from None
 
     async def close_run(self, run: str) -> RunEnd:
-        """End a run: TERM to all that lives of it, KILL after the grace; returns when nothing of it lives.
+        """Ends a run: TERM to all its processes, KILL after the grace. Returns when none of them lives.
 
         Raises:
             GuardError: no such run is open.
@@ -204,58 +198,57 @@ class Guard:
         ending = self._runs[run]
         if ending is None:
             self._send({"op": "close", "run": run})
-            self._vigil.told_to_end(run)
+            self._watchdog.end_requested(run)
             ending = self._runs[run] = asyncio.get_running_loop().create_future()
         return await asyncio.shield(ending)
 
     async def close(self) -> None:
-        """End all runs and the guard; returns when nothing lives and the guard has exited, or had to be killed."""
+        """Ends all runs and the guard. Returns when no process lives and the guard has exited or was killed."""
         if self._ready is None:
-            await self.connect()  # to hear of its end
+            await self.connect()  # to notice its end
         self._closing = True
         self._channel.shut_write()
         try:
-            async with asyncio.timeout(self._grace + _CLOSE_LIMIT):
+            async with asyncio.timeout(self._grace + _CLOSE_TIMEOUT):
                 await self._gone.wait()
         except TimeoutError:
             self._closing = False
-            self._give_up("it did not end when it was told to")
+            self._give_up("it did not exit on request")
             await self._gone.wait()
         for child in self._readable_children:
             child.close()
 
-    # Whether it does what it is for
+    # Whether the guard does its work
 
-    def _look(self) -> None:
-        """Now and then, while a run is open."""
-        self._next_look = None
+    def _check(self) -> None:
+        self._next_check = None
         if self._gone.is_set():
             return
         if self._overdue() is not None:
-            self._catch_up()  # what this worker has not read yet is no silence of the guard's
+            self._catch_up()  # the guard may have reported what this worker has not read yet
             if (run := self._overdue()) is not None:
-                self._give_up(f"it had not ended run {run} {patience(self._grace):g} s after its deadline")
+                self._give_up(f"it had not ended run {run} {overdue_limit(self._grace):g} s after its deadline")
                 return
-        if self._vigil:
-            self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+        if self._watchdog:
+            self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL, self._check)
 
     def _overdue(self) -> str | None:
-        return self._vigil.overdue(now(), patience(self._grace))
+        return self._watchdog.overdue(now(), overdue_limit(self._grace))
 
     def _catch_up(self) -> None:
-        said = select.poll()
-        said.register(self._channel, select.POLLIN)
-        while not self._gone.is_set() and said.poll(0):
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        while not self._gone.is_set() and poll.poll(0):
             self._readable()
 
     def _give_up(self, why: str) -> None:
-        """Kill all that the guard should have ended, while it is there to tell where that hangs, and then itself."""
+        """Kills all that the guard should have ended, while it is still their ancestor, and then the guard."""
         self.why_lost = f"the guard was killed: {why}"
-        self._process.send_signal(signal.SIGSTOP)  # it shall take none of this for a CLI's own end
+        self._process.send_signal(signal.SIGSTOP)  # it must not report this as a CLI's own end
         kill_below(self.pid)
         self._process.kill()
 
-    # The conversation
+    # Messages
 
     def _send(self, request: Document, fds: Sequence[int] = ()) -> None:
         if self._gone.is_set() or self._closing:
@@ -268,7 +261,7 @@ class Guard:
             asyncio.get_running_loop().add_writer(self._channel.fileno(), self._writable)
 
     def _writable(self) -> None:
-        with contextlib.suppress(Closed):  # the reader hears of it, too
+        with contextlib.suppress(Closed):  # the reader notices, too
             self._channel.flush()
         if not self._channel.pending:
             asyncio.get_running_loop().remove_writer(self._channel.fileno())
@@ -298,7 +291,7 @@ class Guard:
         for future in (self._ready, *self._spawning.values(), *self._runs.values()):
             if future is not None and not future.done():
                 future.set_exception(error)
-                future.exception()  # nobody has to be waiting for it
+                future.exception()  # retrieved, in case nobody waits for it
         for child in self._children.values():
             child.lost(error)
 
@@ -312,7 +305,7 @@ class Guard:
         if started is not None and not started.done():
             started.set_result((event["pid"], fds))
             return
-        for fd in fds:  # whoever wanted it was cancelled
+        for fd in fds:  # the caller was cancelled
             os.close(fd)
         with contextlib.suppress(GuardLostError):
             self._send({"op": "stop", "child": event["child"]})
@@ -326,7 +319,7 @@ class Guard:
             self._fail_spawn(event["child"], error)
             return
         run = event.get("run", "")
-        self._vigil.ended(run)
+        self._watchdog.ended(run)
         if (ending := self._runs.pop(run, None)) is not None:
             ending.set_exception(error)
 
@@ -341,7 +334,7 @@ class Guard:
             child.ended(Exit(event["code"], event["signal"], event["ended_by"]))
 
     def _on_ended(self, event: Document, _: list[int]) -> None:
-        self._vigil.ended(event["run"])
+        self._watchdog.ended(event["run"])
         if not event["asked"]:
             asyncio.get_running_loop().call_soon(self.on_deadline, event["run"])
             return
@@ -351,7 +344,6 @@ class Guard:
 
 
 def _close_unread(started: asyncio.Future[tuple[int, list[int]]]) -> None:
-    """Who waited was cancelled in the very moment in which the pipes came."""
     if started.done() and not started.cancelled() and started.exception() is None:
         for fd in started.result()[1]:
             os.close(fd)

@@ -1,10 +1,9 @@
-"""When a guard counts as dead that the kernel still shows: a run is past its deadline, and the guard has not ended it.
+"""Finds a guard that hangs: a run is past its deadline, and the guard has not ended it.
 
 Layer: inside guard, on the worker's side. Pure; times are seconds of `now()`.
 
-A guard that is stopped, starved or stuck can end nothing, and says nothing either. Its worker notices here, unless it
-stands still itself: so only time counts in which the worker looked, and a guard that wakes with its worker has a moment
-to do what it missed.
+A guard that is stopped, starved or stuck ends nothing, and reports nothing. The worker may have been stopped as well,
+so only time in which the worker was checking counts: a guard that resumes with its worker gets time to catch up.
 """
 
 from __future__ import annotations
@@ -12,64 +11,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LOOK_INTERVAL = 0.1
-"""Seconds between two looks, while a run is open."""
-_MAX_GAP = 3 * LOOK_INTERVAL
-"""Seconds between two looks that count at most: in the rest of a longer gap the worker stood still, too."""
+CHECK_INTERVAL = 0.1
+"""Seconds between two checks, while a run is open."""
+_MAX_GAP = 3 * CHECK_INTERVAL
+"""Seconds between two checks that count at most: in a longer gap the worker was stopped, too."""
 
 
-def patience(grace: float) -> float:
-    """Seconds that a guard gets past a deadline: its grace between TERM and KILL, and half of that again, 1 s at least.
+def overdue_limit(grace: float) -> float:
+    """Seconds that a guard gets past a deadline: 1.5 times the grace between TERM and KILL, 1 s at least.
 
-    The grace is half of the time to stop, so what is left until the lease may run out is another half of the grace.
+    The grace is half of the time to stop, so half a grace is left until the lease may expire.
     """
     return max(1.5 * grace, 1.0)
 
 
 @dataclass(slots=True)
-class _Run:
+class _WatchedRun:
     deadline: float
     waited: float = 0.0
-    """Seconds past the deadline in which the worker was awake."""
-    told_to_end: bool = False
+    """Seconds past the deadline in which the worker was checking."""
+    end_requested: bool = False
 
 
 class Watchdog:
-    """The runs that the guard has still to end, and how long it is late."""
+    """The runs that the guard has still to end, and how late it is."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, _Run] = {}
-        self._looked_at = 0.0
+        self._runs: dict[str, _WatchedRun] = {}
+        self._checked_at = 0.0
 
     def __bool__(self) -> bool:
-        """Whether there is anything to look after."""
+        """Whether any run is open."""
         return bool(self._runs)
 
     def opened(self, run: str, deadline: float, at: float) -> None:
-        """A run began, be it past its deadline."""
+        """A run began; its deadline may have passed."""
         if not self._runs:
-            self._looked_at = at
-        self._runs[run] = _Run(deadline)
+            self._checked_at = at
+        self._runs[run] = _WatchedRun(deadline)
 
     def moved(self, deadlines: Mapping[str, float]) -> None:
-        """Runs were renewed. One that was told to end gets no more time by that: its lease may be renewed for ever."""
+        """Runs were renewed. A run whose end was requested gets no more time: its lease may be renewed for ever."""
         for name, deadline in deadlines.items():
             run = self._runs.get(name)
-            if run is not None and not run.told_to_end:
+            if run is not None and not run.end_requested:
                 run.deadline, run.waited = deadline, 0.0
 
-    def told_to_end(self, run: str) -> None:
-        """The guard was asked to end a run."""
+    def end_requested(self, run: str) -> None:
+        """The worker asked the guard to end a run."""
         if run in self._runs:
-            self._runs[run].told_to_end = True
+            self._runs[run].end_requested = True
 
     def ended(self, run: str) -> None:
-        """Nothing of a run lives any more."""
+        """No process of the run lives."""
         self._runs.pop(run, None)
 
-    def overdue(self, at: float, patience: float) -> str | None:
-        """A run that the guard should have ended `patience` seconds ago; None where there is none."""
-        gap, self._looked_at = min(at - self._looked_at, _MAX_GAP), at
+    def overdue(self, at: float, limit: float) -> str | None:
+        """Returns a run that the guard should have ended `limit` seconds ago; None if there is none."""
+        gap, self._checked_at = min(at - self._checked_at, _MAX_GAP), at
         for run in self._runs.values():
             run.waited += max(0.0, min(gap, at - run.deadline))
-        return next((name for name, run in self._runs.items() if run.waited >= patience), None)
+        return next((name for name, run in self._runs.items() if run.waited >= limit), None)

@@ -1,8 +1,9 @@
-"""The worker's end of `WorkerService.Lease`: what it holds, what it says, what it does on what it hears.
+"""The worker's end of `WorkerService.Lease`: the leases that it holds, and the messages that it reads and writes.
 
-Layer: above slots, below main.
+Layer: above slots, below main and try_command.
 
-`deadlines`, `leases` and `outbox` are pure: they decide and do nothing, so that tests and a model checker can drive
-them. `worker` does what they decide; `carrier`, `keeper` and `reporter` help it. `link` keeps a stream, in a
-`conversation` whose next message `speaker` chooses. `wire` knows the protos; `service` puts it all together.
+`deadlines`, `leases`, `outbox`, `parts` and `polls` are pure: they decide and do nothing, so that tests and a model
+checker can drive them. `worker` carries their decisions out, with `intake`, `lease_executor`, `durable_journal`,
+`reporter` and `probes`. `scheduler_connection` keeps a `lease_stream`, whose next message `outbound_policy` chooses.
+`wire` knows the protos; `service` assembles all of it.
 """

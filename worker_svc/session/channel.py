@@ -1,4 +1,4 @@
-"""A channel to a scheduler: options, credentials, and which address is next.
+"""Channels to schedulers: options, credentials, and the next address.
 
 Layer: inside session.
 """
@@ -16,14 +16,14 @@ from worker_svc.config import addresses
 from worker_svc.session.credentials import Credentials
 
 KEEPALIVE_TIME_MS = 10_000
-"""Between two pings; the scheduler's minimum interval has to be at or below it."""
+"""Between two pings. The scheduler's minimum interval must not be larger."""
 KEEPALIVE_TIMEOUT_MS = 5_000
 
 _SHUFFLED = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
 
 
 class Dialer:
-    """Makes channels, each to the next of the addresses that the settings name."""
+    """Opens channels, each to the next of the configured addresses."""
 
     def __init__(self, target: str, credentials: Credentials) -> None:
         self._targets = cycle(addresses(target))
@@ -31,24 +31,23 @@ class Dialer:
 
     @property
     def metadata(self) -> Sequence[tuple[str, str]]:
-        """What a call carries."""
-        token = self._credentials.shown.token
+        token = self._credentials.current.token
         return (("authorization", f"Bearer {token}"),) if token else ()
 
-    def dial(self, longest_pause: float) -> tuple[str, grpc.aio.Channel]:
-        """The next address, and a channel of its own to it; gRPC itself pauses for `longest_pause` s at most."""
+    def dial(self, max_pause: float) -> tuple[str, grpc.aio.Channel]:
+        """Returns the next address and a new channel to it. gRPC's own pauses take at most `max_pause` seconds."""
         target = next(self._targets)
-        options = channel_options(longest_pause)
-        tls = self._credentials.shown.tls
+        options = channel_options(max_pause)
+        tls = self._credentials.current.tls
         if tls is None:
             return target, grpc.aio.insecure_channel(target, options)
         credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)
         return target, grpc.aio.secure_channel(target, credentials, options)
 
 
-def channel_options(longest_pause: float) -> list[tuple[str, int | str]]:
-    """Options that find a dead peer within seconds and never wait longer than `longest_pause` seconds."""
-    pause_ms = max(1, int(longest_pause * 1000))
+def channel_options(max_pause: float) -> list[tuple[str, int | str]]:
+    """Options that detect a dead peer within seconds and never wait longer than `max_pause` seconds."""
+    pause_ms = max(1, int(max_pause * 1000))
     return [
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -56,8 +55,8 @@ def channel_options(longest_pause: float) -> list[tuple[str, int | str]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", min(200, pause_ms)),
-        ("grpc.min_reconnect_backoff_ms", pause_ms),  # also what one try to connect may take
+        ("grpc.min_reconnect_backoff_ms", pause_ms),  # also the time limit of one attempt to connect
         ("grpc.max_reconnect_backoff_ms", pause_ms),
-        ("grpc.use_local_subchannel_pool", 1),  # a new channel starts afresh, without an old one's backoff
+        ("grpc.use_local_subchannel_pool", 1),  # a new channel does not inherit an old one's backoff
         ("grpc.service_config", _SHUFFLED),
     ]

@@ -1,6 +1,6 @@
-"""What a worker shows of itself, and whom it trusts: its token and certificates, read again when their files change.
+"""The worker's token and certificates, read again when their files change.
 
-Layer: inside session, used by channel. A stream keeps what it was opened with; the next one takes what is there then.
+Layer: inside session, used by channel. A stream keeps those that it was opened with.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.config import Settings, SettingsError
+from worker_svc.config import SettingsError, WorkerSettings
 
-INTERVAL = 2.0
-"""Seconds between two looks at the files."""
+CHECK_INTERVAL = 2.0
+"""Seconds between two checks of the files."""
 MAX_TOKEN = 4_096
 """Bytes of a token."""
 
@@ -26,60 +26,58 @@ _TOKEN = re.compile(rb"[!-~]+")
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
-Look = tuple[tuple[int, int, int] | None, ...]
-"""Inode, time of change and size of each file; None where there is none."""
+FileStamps = tuple[tuple[int, int, int] | None, ...]
+"""Inode, time of change and size of each file; None if it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM documents; None: not given."""
-
+class TlsCredentials:
     ca: bytes
     cert: bytes | None = None
     key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What the next stream is opened with; None: not given."""
+class StreamCredentials:
+    """What the next stream is opened with; None if not configured."""
 
     token: str | None
-    tls: Tls | None
+    tls: TlsCredentials | None
 
 
 class Credentials:
-    """`shown` is what the files held when they were last read and could be used."""
+    """`current` is what the files held when they were last valid."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError where a file can't be used."""
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Raises SettingsError if a file is not valid."""
         self._settings = settings
         paths = (settings.token_file, settings.tls_ca, settings.tls_client_cert, settings.tls_client_key)
         self._files = [path for path in paths if path]
-        self._seen: Look | None = _look(self._files)  # before they are read: later changes are noticed
-        self.shown = _read(settings)
+        self._seen: FileStamps | None = _stamps(self._files)  # taken before they are read, so that no change is missed
+        self.current = _read(settings)
 
     async def keep_fresh(self) -> None:
-        """Reads the files again whenever they have changed; runs until it is cancelled."""
+        """Reads the files again when they change. Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(CHECK_INTERVAL)
             if self._files:
                 await asyncio.to_thread(self.refresh)
 
-    def order(self) -> None:
-        """The files are read at the next look, changed or not."""
+    def reload(self) -> None:
+        """Has the next check read the files, changed or not."""
         self._seen = None
 
     def refresh(self) -> None:
-        """Reads the files if they have changed. Files that can't be used are logged, once a change; blocking."""
-        now = _look(self._files)
+        """Reads the files if they have changed; blocking. Logs files that are not valid, once a change."""
+        now = _stamps(self._files)
         if now == self._seen:
             return
         self._seen = now
         try:
-            self.shown = _read(self._settings)
+            self.current = _read(self._settings)
         except SettingsError as error:
             _log.error(
-                "changed files can't be used; what was read before goes on",
+                "changed files are not valid; the worker keeps what it read before",
                 action="credentials.refused",
                 problems=list(error.problems),
             )
@@ -87,16 +85,16 @@ class Credentials:
             _log.info("changed files were read; the next stream uses them", action="credentials.read")
 
 
-def _read(settings: Settings) -> Shown:
+def _read(settings: WorkerSettings) -> StreamCredentials:
     problems: list[str] = []
     token = _token(settings, problems)
     tls = _tls(settings, problems)
     if problems:
         raise SettingsError(problems)
-    return Shown(token, tls)
+    return StreamCredentials(token, tls)
 
 
-def _token(settings: Settings, problems: list[str]) -> str | None:
+def _token(settings: WorkerSettings, problems: list[str]) -> str | None:
     if settings.token_file is None:
         return settings.token.get_secret_value() if settings.token else None
     source = f"CONTENTGEN_TOKEN_FILE={settings.token_file}"
@@ -106,25 +104,27 @@ def _token(settings: Settings, problems: list[str]) -> str | None:
     except OSError as error:
         problems.append(f"{source}: can't be read ({error.strerror})")
         return None
-    if len(held) > MAX_TOKEN or not _TOKEN.fullmatch(held):  # it is not repeated: it may be a secret all the same
+    if len(held) > MAX_TOKEN or not _TOKEN.fullmatch(held):  # not repeated in the message: it may be a secret
         problems.append(f"{source}: should hold one token and nothing else, {MAX_TOKEN:,} characters of ASCII at most")
         return None
     return held.decode()
 
 
-def _tls(settings: Settings, problems: list[str]) -> Tls | None:
+def _tls(settings: WorkerSettings, problems: list[str]) -> TlsCredentials | None:
     if settings.tls_ca is None:
         return None
     problems += _tls_problems(settings)
     try:
-        return Tls(settings.tls_ca.read_bytes(), _bytes(settings.tls_client_cert), _bytes(settings.tls_client_key))
+        return TlsCredentials(
+            settings.tls_ca.read_bytes(), _bytes(settings.tls_client_cert), _bytes(settings.tls_client_key)
+        )
     except OSError as error:
         problems.append(f"{error.filename}: can't be read ({error.strerror})")
         return None
 
 
-def _tls_problems(settings: Settings) -> Iterator[str]:
-    """What is wrong with the files, as OpenSSL says; gRPC does not."""
+def _tls_problems(settings: WorkerSettings) -> Iterator[str]:
+    """What OpenSSL finds wrong with the files; gRPC does not say."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(settings.tls_ca)
@@ -144,7 +144,7 @@ def _bytes(path: Path | None) -> bytes | None:
     return None if path is None else path.read_bytes()
 
 
-def _look(files: list[Path]) -> Look:
+def _stamps(files: list[Path]) -> FileStamps:
     return tuple(map(_stat, files))
 
 

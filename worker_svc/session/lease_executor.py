@@ -1,4 +1,4 @@
-"""Carries one lease through its slot: mark, run, ending on disk.
+"""Executes one lease in its slot: mark, run, result on disk.
 
 Layer: inside session, over runner.
 """
@@ -13,69 +13,59 @@ from typing import Protocol
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.creators.base import Job, Reporter
+from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import GuardLostError, now
 from worker_svc.outcome import Outcome, Reason, failed
-from worker_svc.runner import CannotRunError, Run, RunExpiredError
+from worker_svc.runner import CannotRunError, CliRun, RunExpiredError
 from worker_svc.session import wire
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.leases import Lease, LeaseBook, Stop
-from worker_svc.session.outbox import Update
+from worker_svc.session.leases import Lease, LeaseBook, StopReason
+from worker_svc.session.outbox import PendingUpdate
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class Runs(Protocol):
-    """What carries out a task; `runner.Runner` is it."""
+class TaskRunner(Protocol):
+    """Runs the CLI for tasks; implemented by `runner.Runner`."""
 
-    def open(self, name: str, deadline: float) -> AbstractAsyncContextManager[Run]:
-        """A run, guarded until `deadline`; on leaving, nothing of it lives."""
-        ...
+    def open(self, name: str, deadline: float) -> AbstractAsyncContextManager[CliRun]: ...
 
-    async def execute(self, run: Run, job: Job, report: Reporter) -> Outcome:
-        """One attempt at `job`."""
-        ...
+    async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome: ...
 
-    async def version(self) -> str:
-        """What the CLI's `--version` says. Raises CliUnusableError."""
-        ...
+    async def version(self) -> str: ...
 
-    def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        """Leases of runs were renewed."""
-        ...
+    def move_deadlines(self, deadlines: Mapping[str, float]) -> None: ...
 
-    def set_grace(self, seconds: float) -> None:
-        """A run that is stopped has so long between TERM and KILL."""
-        ...
+    def set_grace(self, seconds: float) -> None: ...
 
 
 class LeaseExecutor:
-    """Takes leases through their runs; `book` says which of them are to be stopped."""
+    """Runs the CLI for leases, and keeps their results in the journal."""
 
     def __init__(
         self,
         book: LeaseBook,
-        runs: Runs,
-        keeper: DurableJournal,
-        report_on: Callable[[Lease], Reporter],
+        runner: TaskRunner,
+        journal: DurableJournal,
+        report_on: Callable[[Lease], RunReporter],
         ran: Callable[[Lease, Outcome, float], None],
     ) -> None:
-        """`ran` is told what each run came to that was not stopped, and how many seconds it took."""
+        """`ran` gets the outcome of each run that was not stopped, and the seconds that it took."""
         self._book = book
-        self._runs = runs
-        self._keeper = keeper
+        self._runner = runner
+        self._journal = journal
         self._report_on = report_on
         self._ran = ran
 
-    async def carry(self, lease: Lease, job: Job) -> Update:
-        """The update that ends an accepted lease, once nothing of its run lives.
+    async def execute(self, lease: Lease, job: Job) -> PendingUpdate:
+        """Returns the update that ends an accepted lease, once no process of its run lives.
 
-        Cancelling it is how a lease is stopped; `lease.stop` says why, and is set before.
+        To stop a lease, set `lease.stop` and cancel this.
         """
         ending, started = None, False
         try:
-            await self._keeper.mark(lease)
-            async with self._runs.open(lease.lease_id, lease.deadline) as run:
+            await self._journal.mark(lease)
+            async with self._runner.open(lease.lease_id, lease.deadline) as run:
                 began = now()
                 outcome = await self._outcome(lease, run, job)
                 started = run.started
@@ -83,38 +73,38 @@ class LeaseExecutor:
                     self._book.settle(lease)
                     self._ran(lease, outcome, now() - began)
                     ending = wire.ending_of(lease, outcome)
-                    await self._keeper.keep(lease, ending)
+                    await self._journal.keep(lease, ending)
         except asyncio.CancelledError:  # before its run was open
             if lease.stop is None:
                 raise
         except OSError as error:
             self._refuse(lease, error)
-        self._keeper.unmark(lease)
-        return ending or wire.ending_of_stop(lease, lease.stop or Stop.REFUSED, started=started)
+        self._journal.unmark(lease)
+        return ending or wire.ending_of_stop(lease, lease.stop or StopReason.REFUSED, started=started)
 
-    async def _outcome(self, lease: Lease, run: Run, job: Job) -> Outcome | None:
-        """What the run came to; None where it was stopped: then `lease.stop` says why, and nothing stops it again."""
+    async def _outcome(self, lease: Lease, run: CliRun, job: Job) -> Outcome | None:
+        """The outcome of the run; None if it was stopped, for the reason in `lease.stop`."""
         try:
-            return await self._runs.execute(run, job, self._report_on(lease))
+            return await self._runner.execute(run, job, self._report_on(lease))
         except asyncio.CancelledError:
             if lease.stop is None:
                 raise
         except RunExpiredError:
-            self._book.stop(lease, Stop.EXPIRED)
+            self._book.stop(lease, StopReason.EXPIRED)
         except CannotRunError as error:
             self._refuse(lease, error)
         except GuardLostError:
             raise
-        except Exception as error:  # noqa: BLE001 - a creator's fault ends the task's attempt, never the worker
+        except Exception as error:  # noqa: BLE001 - a bug in a creator fails the attempt, never the worker
             _log.exception("a creator failed", action="creator.fault", **lease.log_keys)
             return failed(Reason.CREATOR_ERROR, f"the worker could not drive the CLI: {type(error).__name__}: {error}")
         return None
 
     def _refuse(self, lease: Lease, error: Exception) -> None:
         _log.error(
-            "this worker can't run anything now",
+            "this worker can't run any CLI now",
             action="lease.refused",
             error=str(error),
             **lease.log_keys,
         )
-        self._book.stop(lease, Stop.REFUSED)
+        self._book.stop(lease, StopReason.REFUSED)

@@ -1,12 +1,13 @@
-"""One open stream: what is heard goes to the worker, what the speaker chooses is written.
+"""One open stream: passes incoming messages to the worker, and writes what the outbound policy chooses.
 
-Layer: inside session, used by link.
+Layer: inside session, used by scheduler_connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Protocol
 
 import grpc.aio
 import structlog
@@ -15,12 +16,13 @@ from structlog.typing import FilteringBoundLogger
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.guard import now
 from worker_svc.session import wire
+from worker_svc.session.deadlines import Renewal
 from worker_svc.session.outbound_policy import OutboundPolicy
-from worker_svc.session.worker import Worker
+from worker_svc.session.outbox import UpdateAck
 
-MAX_SILENCE = 30.0
-"""Seconds without a word from the scheduler, or three heartbeat intervals if that is longer: then a stream counts as
-dead, whatever gRPC thinks of it. A replica that hangs is left in time to reach another."""
+MIN_SILENCE_TIMEOUT = 30.0
+"""Seconds without a message from the scheduler, or three heartbeat intervals if that is longer, after which a stream
+counts as dead. That leaves time to reach another replica."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -31,12 +33,25 @@ class StreamEndedError(Exception):
     """The stream is over; the text says why."""
 
 
-class SentAwayError(StreamEndedError):
-    """The scheduler wants another one dialled."""
+class ReconnectRequestedError(StreamEndedError):
+    """The scheduler asks the worker to dial another replica."""
+
+
+class MessageHandler(Protocol):
+    """What acts on the scheduler's messages; the worker."""
+
+    def assigned(self, leases: Iterable[pb.AssignedLease], deadline: float | None) -> None: ...
+    def renewed(self, renewal: Renewal) -> None: ...
+    def revoked(self, lease_ids: Iterable[str], reason: str) -> None: ...
+    def reported(self, report_number: int, acks: Iterable[UpdateAck]) -> None: ...
+    def apply_desired_state(self, desired: pb.DesiredState) -> None: ...
+    def want_drain(self, wanted: bool) -> None: ...
+    def resize(self, slots: int) -> None: ...
+    def poll_now(self, poll_id: str) -> None: ...
 
 
 async def read(call: Call) -> pb.LeaseResponse:
-    """The next message. Raises StreamEndedError, AioRpcError."""
+    """Returns the next message. Raises StreamEndedError, AioRpcError."""
     message = await call.read()
     if not isinstance(message, pb.LeaseResponse):
         raise StreamEndedError("the scheduler ended it")
@@ -48,27 +63,26 @@ async def write(call: Call, message: pb.LeaseRequest) -> None:
     try:
         await call.write(message)
     except asyncio.InvalidStateError:
-        raise StreamEndedError("it was over before all was written") from None
+        raise StreamEndedError("it ended before all was written") from None
 
 
 class LeaseStream:
-    """What goes on between a welcome and the end of its stream."""
+    """A stream from its welcome to its end."""
 
-    def __init__(
-        self, call: Call, worker: Worker, speaker: OutboundPolicy, heed: Callable[[pb.DesiredState], None]
-    ) -> None:
+    def __init__(self, call: Call, handler: MessageHandler, policy: OutboundPolicy, wake: asyncio.Event) -> None:
+        """`wake` is set when there may be something to send."""
         self._call = call
-        self._worker = worker
-        self._speaker = speaker
-        self._heed = heed
-        self.heard_at = now()
-        """When the scheduler said its last word."""
+        self._handler = handler
+        self._policy = policy
+        self._wake = wake
+        self.last_received_at = now()
+        """When the scheduler's last message was read."""
 
-    async def run(self, wake: asyncio.Event, heartbeat_interval: float) -> None:
+    async def run(self, heartbeat_interval: float) -> None:
         """Runs until the stream ends: raises StreamEndedError or AioRpcError."""
         tasks = [
-            asyncio.create_task(self._listen()),
-            asyncio.create_task(self._speak(wake, max(MAX_SILENCE, 3 * heartbeat_interval))),
+            asyncio.create_task(self._read_messages()),
+            asyncio.create_task(self._write_messages(max(MIN_SILENCE_TIMEOUT, 3 * heartbeat_interval))),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -76,68 +90,68 @@ class LeaseStream:
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-        # The reader knows best why a stream is over: the writer only finds that it is.
+        # The reader's exception comes first: it says why the stream ended, the writer's only that it did.
         for end in ends:
             if isinstance(end, Exception):
                 raise end
 
-    async def _listen(self) -> None:
+    async def _read_messages(self) -> None:
         while True:
             message = await read(self._call)
-            self.heard_at = now()
-            self._hear(message)
+            self.last_received_at = now()
+            self._handle(message)
 
-    async def _speak(self, wake: asyncio.Event, longest_silence: float) -> None:
+    async def _write_messages(self, silence_timeout: float) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            wake.clear()
+            self._wake.clear()
             at = now()
-            while (message := self._speaker.next(at)) is not None:
+            while (message := self._policy.next_message(at)) is not None:
                 await write(self._call, message)
-                # A write that waits is no silence of the scheduler's: what it waits for is that it reads.
+                # The time that a write takes is no silence: the write waits for the scheduler to read.
                 took, at = now() - at, now()
-                self.heard_at = min(self.heard_at + took, at)
-            if at - self.heard_at > longest_silence:
-                raise StreamEndedError(f"the scheduler was silent for {longest_silence:g} s")
-            timer = loop.call_later(max(0.0, self._speaker.wake_at(at) - now()), wake.set)
+                self.last_received_at = min(self.last_received_at + took, at)
+            if at - self.last_received_at > silence_timeout:
+                raise StreamEndedError(f"the scheduler was silent for {silence_timeout:g} s")
+            timer = loop.call_later(max(0.0, self._policy.wake_at(at) - now()), self._wake.set)
             try:
-                await wake.wait()
+                await self._wake.wait()
             finally:
                 timer.cancel()
 
-    def _hear(self, message: pb.LeaseResponse) -> None:
+    def _handle(self, message: pb.LeaseResponse) -> None:
         match message.WhichOneof("message"):
             case "assignment":
                 self._assigned(message.assignment)
             case "acknowledgement":
                 self._acknowledged(message.acknowledgement)
             case "cancel":
-                self._worker.revoked([message.cancel.lease_id], message.cancel.reason)
+                self._handler.revoked([message.cancel.lease_id], message.cancel.reason)
             case "drain":
-                self._worker.want_drain(True)
+                self._handler.want_drain(True)
             case "resize":
-                self._worker.resize(message.resize.slots)
+                self._handler.resize(message.resize.slots)
             case "poll_now":
-                self._worker.poll_now(message.poll_now.poll_id)
+                self._handler.poll_now(message.poll_now.poll_id)
             case "part_received":
-                self._speaker.received(message.part_received.report_number, now())
-                self._worker.on_change()  # for the next one
+                self._policy.received(message.part_received.report_number, now())
+                self._wake.set()  # for the next part
             case "reconnect":
-                raise SentAwayError("the scheduler asks to dial another replica")
-            case unknown:  # a newer scheduler may say more
+                raise ReconnectRequestedError("the scheduler asks to dial another replica")
+            case unknown:  # a newer scheduler may send others
                 _log.debug("a message that this worker does not know", action="stream.unknown", message=unknown)
 
     def _assigned(self, assignment: pb.Assignment) -> None:
-        deadline = self._speaker.assigned(assignment.number, len(assignment.leases), assignment.heartbeat_number)
-        self._worker.assigned(assignment.leases, deadline)
+        deadline = self._policy.assigned(assignment.number, len(assignment.leases), assignment.heartbeat_number)
+        self._handler.assigned(assignment.leases, deadline)
 
     def _acknowledged(self, ack: pb.Acknowledgement) -> None:
         if ack.heartbeat_number:
-            renewal = self._speaker.acknowledged(ack.heartbeat_number, [*ack.not_renewed_leases, *ack.skipped_leases])
+            renewal = self._policy.acknowledged(ack.heartbeat_number, [*ack.not_renewed_leases, *ack.skipped_leases])
             if renewal is not None:
-                self._worker.renewed(renewal)
-            self._worker.revoked(ack.not_renewed_leases, "LEASE_LOST")
-            self._heed(ack.desired_state)
-            self._worker.on_change()  # the next state may have waited for this answer
+                self._handler.renewed(renewal)
+            self._handler.revoked(ack.not_renewed_leases, "LEASE_LOST")
+            self._handler.apply_desired_state(ack.desired_state)
+            self._wake.set()  # the next heartbeat may have waited for this acknowledgement
         if ack.report_number:
-            self._worker.reported(ack.report_number, wire.answers(ack.results))
+            self._handler.reported(ack.report_number, wire.update_acks(ack.results))

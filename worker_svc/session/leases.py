@@ -1,11 +1,11 @@
-"""What the worker holds, and what has to happen to it: the decisions of the lease protocol on the worker's side.
+"""The leases that the worker holds, and what has to happen to each: the worker's side of the lease protocol.
 
 Layer: pure, inside session. Times are seconds of CLOCK_BOOTTIME.
 
     QUEUED ── accept ──> ACCEPTED ── processing ──> PROCESSING ── settle ──> FINISHED ── acknowledged ──> forgotten
        └────────────────────┴── stop, then its ending ────┴───────────────────^
 
-A lease is held, and named in each hello and state, until the update that ends it is acknowledged.
+A lease is held, and named in each hello and heartbeat, until the update that ends it is acknowledged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from math import inf
 
 
 class Stage(IntEnum):
-    """How far a lease is; the numbers of the contract."""
+    """How far a lease is; the numbers of the protocol."""
 
     QUEUED = 1
     ACCEPTED = 2
@@ -25,34 +25,34 @@ class Stage(IntEnum):
     FINISHED = 4
 
 
-class Stop(Enum):
-    """Why a lease is not carried to its own end. The first reason stays."""
+class StopReason(Enum):
+    """Why a lease is stopped. The first reason counts."""
 
     EXPIRED = auto()
     """Its deadline passed."""
     TASK_TIMEOUT = auto()
-    """The task's own time, counted from `accepted`, is over."""
+    """The task's timeout, counted from `accepted`, has passed."""
     QUEUED_TOO_LONG = auto()
-    """It waited ahead of a slot for longer than the task may run."""
+    """It waited for a slot for longer than the task's timeout."""
     REVOKED = auto()
-    """The scheduler says that it is not this worker's any more."""
+    """The scheduler says that it is no longer this worker's."""
     DRAINING = auto()
-    """The worker is going away."""
+    """The worker drains."""
     REFUSED = auto()
-    """This worker can't run anything now."""
+    """This machine cannot run anything now."""
     UNHEALTHY = auto()
-    """This worker's CLI is broken, as far as its last runs show."""
+    """The circuit breaker counts this worker's CLI as broken."""
 
 
-class Act(Enum):
-    """What stopping a lease asks for."""
+class StopAction(Enum):
+    """What has to be done to stop a lease."""
 
     NOTHING = auto()
-    """It is over, or being stopped: the update that ends it says what there is to say."""
+    """It has ended, or is being stopped."""
     END = auto()
-    """It has no run: its ending can go out at once."""
+    """It has no run: send the update that ends it."""
     STOP_RUN = auto()
-    """Its run has to be stopped; its ending goes out when nothing of it lives."""
+    """Stop its run, and send the update that ends it when no process of the run lives."""
 
 
 @dataclass(slots=True)
@@ -66,23 +66,23 @@ class Lease:
     """Seconds from `accepted`."""
     received_at: float
     deadline: float
-    """Past it nothing of this lease may run; moved by acknowledged states only."""
+    """Past it no process of this lease may run. Only acknowledged heartbeats move it."""
     stage: Stage = Stage.QUEUED
     accepted_at: float = inf
-    stop: Stop | None = None
+    stop: StopReason | None = None
     account_id: int = 0
     failed_elsewhere: bool = False
-    """Its task's attempt before this one failed on another worker."""
+    """Whether the task's previous attempt failed on another worker."""
 
     @property
     def log_keys(self) -> dict[str, str | int]:
-        """Which lease a log event is about. One from the spool does not know its task."""
+        """Identifies the lease in a log event. A lease from the spool does not know its task."""
         task = {"task_id": self.task_id} if self.task_id else {}
         return {**task, "lease_id": self.lease_id, "attempt": self.attempt}
 
 
 class LeaseBook:
-    """Every lease that the worker holds, in the order in which it got them."""
+    """Every lease that the worker holds, oldest first."""
 
     def __init__(self) -> None:
         self._leases: dict[str, Lease] = {}
@@ -97,60 +97,58 @@ class LeaseBook:
         return lease_id in self._leases
 
     def get(self, lease_id: str) -> Lease | None:
-        """The lease, if it is held."""
         return self._leases.get(lease_id)
 
     def restore(self, lease_id: str, attempt: int) -> Lease:
-        """A lease whose ending an earlier process left in the spool."""
+        """Adds a lease whose result an earlier process left in the spool."""
         lease = self._leases[lease_id] = Lease(lease_id, attempt, "", inf, 0.0, inf, Stage.FINISHED)
         return lease
 
     def assign(self, lease: Lease) -> bool:
-        """Takes a lease that was assigned; False where it is held already (it was sent twice)."""
+        """Adds an assigned lease. Returns False if it is held already, because it was sent twice."""
         return self._leases.setdefault(lease.lease_id, lease) is lease
 
-    def accept(self, lease: Lease, now: float) -> Stop | None:
-        """Takes a queued lease into a slot, or says why it may not start any more."""
+    def accept(self, lease: Lease, now: float) -> StopReason | None:
+        """Moves a queued lease into a slot. Returns the reason if it is too late to start it."""
         if (too_late := _too_late(lease, now)) is not None:
             return too_late
         lease.stage, lease.accepted_at = Stage.ACCEPTED, now
         return None
 
     def processing(self, lease: Lease) -> bool:
-        """The CLI has started; False where that was known, or is past."""
+        """Records that the CLI has started. Returns False if that was known, or the run is over."""
         if lease.stage is not Stage.ACCEPTED:
             return False
         lease.stage = Stage.PROCESSING
         return True
 
     def settle(self, lease: Lease) -> None:
-        """Its ending is known. From here on nothing stops it, and no deadline holds: it is kept until acknowledged."""
+        """Records that its ending is known. From now on nothing stops it, and no deadline applies."""
         lease.stage, lease.deadline = Stage.FINISHED, inf
 
-    def stop(self, lease: Lease, why: Stop) -> Act:
-        """Ends a lease before its time. A settled one stays: its result is sent, and judged there."""
+    def stop(self, lease: Lease, reason: StopReason) -> StopAction:
+        """Stops a lease. A settled lease stays: its result is sent, and the scheduler judges it."""
         if lease.stage is Stage.FINISHED or lease.stop is not None:
-            return Act.NOTHING
-        lease.stop = why
-        return Act.END if lease.stage is Stage.QUEUED else Act.STOP_RUN
+            return StopAction.NOTHING
+        lease.stop = reason
+        return StopAction.END if lease.stage is Stage.QUEUED else StopAction.STOP_RUN
 
-    def revoke(self, lease: Lease, now: float) -> Act:
-        """The scheduler says that a lease is not this worker's any more.
+    def revoke(self, lease: Lease, now: float) -> StopAction:
+        """Stops a lease that is no longer this worker's.
 
-        Past its deadline a run is the guard's to judge, as in `due`: a worker that was frozen may hear that its lease
-        ran out before it has read that its CLI had ended in time. Such a result is paid for, and is taken where nobody
-        else was granted the task.
+        Past its deadline only the guard ends a run, as in `due`. A worker that was suspended may learn that its lease
+        expired before it learns that its CLI had ended in time; that result may still be accepted.
         """
         if lease.stage is not Stage.QUEUED and now >= lease.deadline:
-            return Act.NOTHING
-        return self.stop(lease, Stop.REVOKED)
+            return StopAction.NOTHING
+        return self.stop(lease, StopReason.REVOKED)
 
     def forget(self, lease_id: str) -> Lease | None:
-        """The update that ended it is acknowledged."""
+        """Removes a lease whose ending is acknowledged. Returns None if it was not held."""
         return self._leases.pop(lease_id, None)
 
     def renew(self, lease_ids: Iterable[str], deadline: float) -> list[Lease]:
-        """Moves the deadlines of leases that a state named and the scheduler renewed; those with a CLI to guard."""
+        """Moves the deadlines of renewed leases. Returns those that have a run to guard."""
         moved = []
         for lease_id in lease_ids:
             lease = self._leases.get(lease_id)
@@ -161,27 +159,27 @@ class LeaseBook:
                 moved.append(lease)
         return moved
 
-    def due(self, now: float) -> list[tuple[Lease, Stop]]:
-        """The leases whose time is over at `now`, and which time that was.
+    def due(self, now: float) -> list[tuple[Lease, StopReason]]:
+        """Returns the leases that have to be stopped at `now`, each with the reason.
 
-        The deadline of a run is the guard's to judge: it alone knows whether the CLI had ended by then, and a worker
-        that was frozen hears of that only afterwards. Nor has a task run for too long that the guard ended before.
+        The deadline of a run is left to the guard: it alone knows whether the CLI had ended by then. A run that the
+        guard ends at its deadline has not exceeded a later task timeout.
         """
         found = ((lease, _overdue(lease, now)) for lease in self._leases.values() if lease.stop is None)
-        return [(lease, why) for lease, why in found if why is not None]
+        return [(lease, reason) for lease, reason in found if reason is not None]
 
 
-def _overdue(lease: Lease, now: float) -> Stop | None:
+def _overdue(lease: Lease, now: float) -> StopReason | None:
     if lease.stage is Stage.FINISHED:
         return None
     if lease.stage is Stage.QUEUED:
         return _too_late(lease, now)
     ends_at = lease.accepted_at + lease.timeout
-    return Stop.TASK_TIMEOUT if ends_at <= now and ends_at < lease.deadline else None
+    return StopReason.TASK_TIMEOUT if ends_at <= now and ends_at < lease.deadline else None
 
 
-def _too_late(lease: Lease, now: float) -> Stop | None:
-    """Why a lease that waits ahead of a slot may not start any more."""
+def _too_late(lease: Lease, now: float) -> StopReason | None:
+    """Why it is too late to start a queued lease."""
     if now >= lease.deadline:
-        return Stop.EXPIRED
-    return Stop.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None
+        return StopReason.EXPIRED
+    return StopReason.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None

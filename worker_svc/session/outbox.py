@@ -1,6 +1,6 @@
-"""Updates on their way: in order, sent again until they are acknowledged, cut into reports.
+"""Updates that are not acknowledged yet: kept in order, put into reports, and sent again on the next stream.
 
-Layer: pure, inside session. What an update says is opaque here, apart from its kind and size.
+Layer: pure, inside session. An update's message is opaque here, apart from its kind and size.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ from math import inf
 from typing import Any
 
 MAX_REPORT_BYTES = 3 * 1024 * 1024
-"""Bytes of a report of several updates: gRPC's own bound is 4 MiB."""
+"""Bytes of a report of several updates; gRPC's own limit is 4 MiB."""
 MAX_REPORT_UPDATES = 1_000
-LARGE = 256 * 1024
-"""Bytes from which an update goes alone, with a state ahead of it: a heartbeat must not wait behind a long write."""
-SUSPECT = 16 * 1024
-"""Bytes from which an update may be what its stream ended by."""
-STUCK_AFTER = 3
-"""Streams that end under one update before it is tried only now and then."""
-FIRST_PAUSE, MAX_PAUSE = 30.0, 300.0
-"""Seconds between two tries of an update that is stuck: each ends the stream. They double."""
+MIN_LARGE_UPDATE = 256 * 1024
+"""Bytes from which an update is sent alone, after a heartbeat: no heartbeat may wait behind a long write."""
+MIN_SUSPECT_UPDATE = 16 * 1024
+"""Bytes from which an update may be the reason why its stream ended."""
+MAX_STREAM_ENDS = 3
+"""Streams that may end while an update is in flight; then it is stuck, and is sent after pauses only."""
+MIN_STUCK_PAUSE, MAX_STUCK_PAUSE = 30.0, 300.0
+"""Seconds before a stuck update is sent again, and probably ends the stream. They double."""
 
 
-class Kind(IntEnum):
-    """What an update is, as far as it matters for what may be left out."""
-
+class UpdateKind(IntEnum):
     ACCEPTED = 1
     PROCESSING = 2
     PROGRESS = 3
@@ -38,93 +36,89 @@ class Kind(IntEnum):
 
     @property
     def ends(self) -> bool:
-        """Whether it ends its lease."""
-        return self >= Kind.COMPLETED
+        return self >= UpdateKind.COMPLETED
 
 
 _IMPLIED = {
-    Kind.COMPLETED: (Kind.ACCEPTED, Kind.PROCESSING, Kind.PROGRESS),
-    Kind.FAILED: (Kind.ACCEPTED, Kind.PROGRESS),
-    Kind.RELEASED: (Kind.ACCEPTED, Kind.PROGRESS),
-    Kind.DEFERRED: (Kind.ACCEPTED, Kind.PROGRESS),
+    UpdateKind.COMPLETED: (UpdateKind.ACCEPTED, UpdateKind.PROCESSING, UpdateKind.PROGRESS),
+    UpdateKind.FAILED: (UpdateKind.ACCEPTED, UpdateKind.PROGRESS),
+    UpdateKind.RELEASED: (UpdateKind.ACCEPTED, UpdateKind.PROGRESS),
+    UpdateKind.DEFERRED: (UpdateKind.ACCEPTED, UpdateKind.PROGRESS),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """One update of one lease."""
-
+class PendingUpdate:
     lease_id: str
     attempt: int
-    kind: Kind
+    kind: UpdateKind
     size: int
     """Bytes that it takes in a report."""
     message: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the scheduler said to one update; `outcome` is the contract's number."""
+class UpdateAck:
+    """The scheduler's answer to one update; `outcome` is an `UpdateOutcome`."""
 
     lease_id: str
     attempt: int
     outcome: int
 
 
-_Key = tuple[str, Kind]
+_Key = tuple[str, UpdateKind]
 
 
 class Outbox:
-    """The updates that are not acknowledged: those to send, and those in reports under way.
+    """The updates that are not acknowledged: those to send, and those in flight.
 
-    Most go together, in order. What is large goes alone, and so does what was under way when a stream ended (rule 23):
-    the report that it was in may be what ended it.
+    Most are sent together, in order. A large one is sent alone, and so is one that was in flight when a stream ended
+    (rule 23): its report may be the reason.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[_Key, Update] = {}
-        self._alone: dict[_Key, Update] = {}
-        self._sent: dict[int, Sequence[Update]] = {}
-        self._unanswered: list[Update] = []
-        self._ends: dict[_Key, int] = {}  # streams that ended under an update
-        self._due: dict[_Key, float] = {}  # when an update that is stuck is tried again
+        self._waiting: dict[_Key, PendingUpdate] = {}
+        self._alone: dict[_Key, PendingUpdate] = {}
+        self._sent: dict[int, Sequence[PendingUpdate]] = {}
+        self._unanswered: list[PendingUpdate] = []
+        self._ends: dict[_Key, int] = {}  # streams that ended while an update was in flight
+        self._due: dict[_Key, float] = {}  # when a stuck update is sent again
 
     def __bool__(self) -> bool:
-        """Whether there is anything to send, other than what is stuck."""
+        """Whether there is anything to send, other than stuck updates."""
         return bool(self._waiting) or len(self._alone) > sum(key in self._due for key in self._alone)
 
     @property
-    def under_way(self) -> int:
-        """Reports that are sent and not acknowledged."""
+    def reports_in_flight(self) -> int:
         return len(self._sent)
 
     @property
-    def stuck(self) -> Sequence[Update]:
-        """The updates that get through on no stream, the largest first."""
+    def stuck(self) -> Sequence[PendingUpdate]:
+        """The updates that get through on no stream, largest first."""
         if not self._due:
             return []
         kept = (update for update in chain(self._alone.values(), *self._sent.values()) if _key(update) in self._due)
         return sorted(kept, key=lambda update: -update.size)
 
-    def ends_under(self, update: Update) -> int:
-        """How many streams have ended while it was under way."""
+    def stream_ends(self, update: PendingUpdate) -> int:
+        """How many streams have ended while the update was in flight."""
         return self._ends.get(_key(update), 0)
 
-    def add(self, update: Update) -> None:
-        """Puts an update behind the others. It replaces what it makes needless and was not sent: an older progress,
-        and whatever its lease's ending implies.
+    def add(self, update: PendingUpdate) -> None:
+        """Appends an update. It replaces those not sent that it makes needless: an older progress, and whatever the
+        ending of its lease implies.
         """
         for kind in _IMPLIED.get(update.kind, ()):
             self._waiting.pop((update.lease_id, kind), None)
-        goes_alone = update.size >= LARGE or _key(update) in self._ends
+        goes_alone = update.size >= MIN_LARGE_UPDATE or _key(update) in self._ends
         (self._alone if goes_alone else self._waiting)[_key(update)] = update
 
-    def take(self, report_number: int, most: int = MAX_REPORT_BYTES) -> Sequence[Update]:
-        """What report `report_number` holds: all that waits and fits `most` bytes; nothing where none does."""
-        taken: list[Update] = []
+    def take(self, report_number: int, max_bytes: int = MAX_REPORT_BYTES) -> Sequence[PendingUpdate]:
+        """Takes what report `report_number` is to hold: all that waits and fits `max_bytes`."""
+        taken: list[PendingUpdate] = []
         size = 0
         for update in self._waiting.values():
-            if size + update.size <= most:
+            if size + update.size <= max_bytes:
                 taken.append(update)
                 size += update.size
             if len(taken) == MAX_REPORT_UPDATES:
@@ -135,26 +129,26 @@ class Outbox:
             self._sent[report_number] = taken
         return taken
 
-    def alone(self, at: float) -> Update | None:
-        """The next update that goes alone: those first under which the fewest streams ended. None while one is
-        under way, or none is due.
+    def next_alone(self, at: float) -> PendingUpdate | None:
+        """Returns the next update to send alone, the one with the fewest stream ends. None if one is in flight, or
+        none is due.
         """
         if any(self._goes_alone(sent) for sent in self._sent.values()):
             return None
         due = (update for key, update in self._alone.items() if self._due.get(key, at) <= at)
-        return min(due, key=self.ends_under, default=None)
+        return min(due, key=self.stream_ends, default=None)
 
     def alone_due_at(self) -> float:
-        """When the next one of those that are stuck is to be tried."""
+        """When the next stuck update is due."""
         return min((self._due[key] for key in self._alone if key in self._due), default=inf)
 
-    def take_alone(self, report_number: int, update: Update) -> Sequence[Update]:
-        """Report `report_number` holds only this one."""
+    def take_alone(self, report_number: int, update: PendingUpdate) -> Sequence[PendingUpdate]:
+        """Takes an update that report `report_number` is to hold alone."""
         self._sent[report_number] = [self._alone.pop(_key(update))]
         return self._sent[report_number]
 
-    def acknowledged(self, report_number: int, answers: Iterable[Answer]) -> list[tuple[Update, int]]:
-        """The updates of a report that were answered, each with its outcome. One without waits for the next stream."""
+    def acknowledged(self, report_number: int, answers: Iterable[UpdateAck]) -> list[tuple[PendingUpdate, int]]:
+        """Returns the updates that were answered, each with its outcome. The others wait for the next stream."""
         settled = []
         for update, answer in zip_longest(self._sent.pop(report_number, ()), answers):
             if update is None:
@@ -167,33 +161,33 @@ class Outbox:
                 self._unanswered.append(update)
         return settled
 
-    def stream_ended(self, at: float) -> list[Update]:
-        """A stream ended, perhaps by what was under way; returns what is stuck by that."""
+    def stream_ended(self, at: float) -> list[PendingUpdate]:
+        """A stream ended, perhaps because of an update in flight. Returns the updates that are stuck now."""
         stuck = []
         for update in chain.from_iterable(self._sent.values()):
-            if update.size < SUSPECT:
+            if update.size < MIN_SUSPECT_UPDATE:
                 continue
-            ends = self._ends[_key(update)] = self.ends_under(update) + 1
-            if ends >= STUCK_AFTER:
-                self._due[_key(update)] = at + min(FIRST_PAUSE * 2 ** (ends - STUCK_AFTER), MAX_PAUSE)
+            ends = self._ends[_key(update)] = self.stream_ends(update) + 1
+            if ends >= MAX_STREAM_ENDS:
+                self._due[_key(update)] = at + min(MIN_STUCK_PAUSE * 2 ** (ends - MAX_STREAM_ENDS), MAX_STUCK_PAUSE)
                 stuck.append(update)
         return stuck
 
     def rewind(self) -> None:
-        """A new stream: what was sent and not acknowledged is to be sent again, ahead of the rest, in order."""
+        """A new stream begins: puts what was sent and not acknowledged before the rest, in order."""
         again = list(chain(self._unanswered, *self._sent.values(), self._waiting.values(), self._alone.values()))
         for kept in (self._unanswered, self._sent, self._waiting, self._alone):
             kept.clear()
         for update in again:
             self.add(update)
 
-    def _goes_alone(self, sent: Sequence[Update]) -> bool:
-        return len(sent) == 1 and (sent[0].size >= LARGE or _key(sent[0]) in self._ends)
+    def _goes_alone(self, sent: Sequence[PendingUpdate]) -> bool:
+        return len(sent) == 1 and (sent[0].size >= MIN_LARGE_UPDATE or _key(sent[0]) in self._ends)
 
 
-def _key(update: Update) -> _Key:
+def _key(update: PendingUpdate) -> _Key:
     return update.lease_id, update.kind
 
 
-def _matches(update: Update, answer: Answer) -> bool:
+def _matches(update: PendingUpdate, answer: UpdateAck) -> bool:
     return (update.lease_id, update.attempt) == (answer.lease_id, answer.attempt)

@@ -1,5 +1,4 @@
-"""Carries out what the breaker decides: waits out its pauses, runs `--version` before a task is tried, has leases given
-back, says it in the log.
+"""Carries out what the circuit breaker decides: waits, runs `--version` before a probe, has leases released, and logs.
 
 Layer: inside session, over health.
 """
@@ -13,62 +12,58 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.guard import GuardLostError
-from worker_svc.health import Breaker, Circuit
+from worker_svc.health import CircuitBreaker, CircuitState
 from worker_svc.outcome import Failed, Outcome
 from worker_svc.runner import CannotRunError, CliUnusableError, RunExpiredError
 from worker_svc.session.leases import Lease
+from worker_svc.session.loop import Loop
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Probes:
-    """The breaker of a worker, with its clock."""
+    """A worker's circuit breaker, with its clock."""
 
     def __init__(
         self, version: Callable[[], Awaitable[str]], opened: Callable[[], None], changed: Callable[[], None]
     ) -> None:
-        """`version` asks the CLI for its version, and raises CliUnusableError.
+        """`version` runs `--version`, and raises CliUnusableError.
 
-        `opened` is called when nothing may be taken any more, `changed` when there is something else to state.
+        `opened` is called when the circuit opens, `changed` when there may be something to send.
         """
-        self._breaker = Breaker()
+        self._breaker = CircuitBreaker()
         self._version = version
         self._opened = opened
         self._changed = changed
-        self._waiting: asyncio.Task[None] | None = None
+        self._recovery = Loop(self._wait_to_half_open)
 
     @property
     def capacity(self) -> int | None:
-        """Leases that may be taken beyond those that are held; None: no bound."""
         return self._breaker.capacity
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing is taken, until a pause is over."""
-        return self._breaker.circuit is Circuit.OPEN
+        """Whether the circuit is open: no lease is taken until its pause is over."""
+        return self._breaker.state is CircuitState.OPEN
 
     @property
     def unhealthy(self) -> bool:
-        """Whether the CLI counts as broken: from the opening until a try completes."""
-        return self._breaker.circuit is not Circuit.CLOSED
+        return self._breaker.state is not CircuitState.CLOSED
 
     @property
     def last_error(self) -> str:
-        """Why it counts as broken; empty where it does not."""
         return self._breaker.last_error
 
     def admit(self, lease: Lease) -> bool:
-        """Whether a lease that has come may take its place."""
         admitted = self._breaker.admit(lease)
         if admitted and self.unhealthy:
-            _log.info("trying one task", action="worker.probing", **lease.log_keys)
+            _log.info("probing the CLI with one task", action="worker.probing", **lease.log_keys)
         return admitted
 
     def ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
-        """A run came to its own end, `lasted` seconds after its start."""
-        before = self._breaker.circuit
+        before = self._breaker.state
         self._breaker.ran(lease, outcome, lasted)
-        if self._breaker.circuit is before:
+        if self._breaker.state is before:
             return
         if isinstance(outcome, Failed):
             self._has_opened(lease, outcome)
@@ -76,30 +71,26 @@ class Probes:
             _log.info("the CLI works again", action="worker.healthy", **lease.log_keys)
 
     def over(self, lease: Lease) -> None:
-        """A lease is not held any more."""
         self._breaker.over(lease.lease_id)
 
     def _has_opened(self, lease: Lease, failure: Failed) -> None:
         # The message may quote the task: it goes where tasks are shown, not into the log.
         _log.error(
-            "the CLI fails at once or is gone: nothing is taken but one task at a time, to try",
+            "the CLI fails at once or is missing: the worker takes one task at a time, as a probe",
             action="worker.unhealthy",
             reason=failure.reason,
             exit_code=failure.details.get("exit_code", ""),
-            next_try_in=round(self._breaker.pause, 1),
+            next_probe_in=round(self._breaker.pause, 1),
             **lease.log_keys,
         )
-        self._waiting = asyncio.create_task(self._wait())
+        self._recovery.start()
         self._opened()
 
     async def close(self) -> None:
-        """Tries nothing any more."""
-        if self._waiting is not None:
-            self._waiting.cancel()
-            await asyncio.gather(self._waiting, return_exceptions=True)
+        await self._recovery.stop()
 
-    async def _wait(self) -> None:
-        """The pause, and one more each time that the CLI can't be run: then no task is tried."""
+    async def _wait_to_half_open(self) -> None:
+        """Waits for the pause to pass, and for another one each time that the CLI cannot be run."""
         while self.is_open:
             await asyncio.sleep(self._breaker.pause)
             try:
@@ -107,9 +98,9 @@ class Probes:
             except GuardLostError:
                 return  # the worker ends
             except (CliUnusableError, CannotRunError, RunExpiredError, OSError) as error:
-                self._breaker.unusable(str(error))
+                self._breaker.reopen(str(error))
                 pause = round(self._breaker.pause, 1)
-                _log.error("the CLI can't be run", action="worker.unusable", error=str(error), next_try_in=pause)
+                _log.error("the CLI can't be run", action="worker.unusable", error=str(error), next_probe_in=pause)
             else:
-                self._breaker.try_again()
+                self._breaker.half_open()
             self._changed()

@@ -1,6 +1,6 @@
-"""Why a scheduler ended a stream with a status, said so that an operator knows what to do.
+"""Logs why a scheduler ended a stream with a status, so that an operator knows what to do.
 
-Layer: inside session, used by link.
+Layer: inside session, used by scheduler_connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """The `google.rpc.ErrorInfo` of a status; an empty one where it has none, or one that can't be read."""
+    """Returns the `google.rpc.ErrorInfo` of a status; an empty one if it is missing or malformed."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):
             with suppress(DecodeError):
@@ -37,7 +37,7 @@ def _found(packed: bytes) -> error_details_pb2.ErrorInfo:
 
 
 def log_refusal(error: grpc.aio.AioRpcError) -> None:
-    """Logs what a status means for this worker. It dials again whatever it is: each of them may be mended."""
+    """Logs what a status means for this worker, which dials again in any case."""
     info = error_info(error)
     facts = {"code": error.code().name, "details": (error.details() or "")[:500]}
     if info.reason == "WORKER_ID_IN_USE":

@@ -1,4 +1,4 @@
-"""Keeps a stream to a scheduler: dials, says hello, reads and writes, and dials again for as long as the worker lives.
+"""Keeps a stream to a scheduler: dials, sends the hello, serves the session, and dials again when the stream ends.
 
 Layer: the top of session.
 """
@@ -6,8 +6,9 @@ Layer: the top of session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 import grpc.aio
@@ -18,59 +19,82 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.guard import now
 from worker_svc.session import wire
-from worker_svc.session.backoff import Backoff
+from worker_svc.session.backoff import ReconnectBackoff
 from worker_svc.session.channel import Dialer
-from worker_svc.session.lease_stream import Call, LeaseStream, SentAwayError, StreamEndedError, read, write
-from worker_svc.session.outbound_policy import OutboundPolicy
+from worker_svc.session.lease_stream import (
+    Call,
+    LeaseStream,
+    MessageHandler,
+    ReconnectRequestedError,
+    StreamEndedError,
+    read,
+    write,
+)
+from worker_svc.session.outbound_policy import OutboundPolicy, WorkerView
 from worker_svc.session.refusal import error_info, log_refusal
-from worker_svc.session.worker import Worker
 
-SHORTEST_HEARTBEAT, MAX_HEARTBEAT = 0.05, 60.0
-"""Seconds: a scheduler that says less, or more, is not believed. No pause before a reconnect is longer, and gRPC
-takes none that is out of its range.
+MIN_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL = 0.05, 60.0
+"""Seconds to which the scheduler's heartbeat interval is clamped. No pause before a reconnect is longer, and gRPC
+accepts none out of its range.
 """
-WELCOME_LIMIT = 10.0
-"""Seconds that the answer to a hello may take."""
+WELCOME_TIMEOUT = 10.0
+"""Seconds that the welcome to a hello may take."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Introduction:
-    """What a hello says of the worker that does not change while it runs."""
-
+class WorkerInfo:
     worker_id: str
     folder_id: str
     process_id: str
     hostname: str
     version: str
-    creator: wire.Creator
+    creator: wire.CreatorInfo
+
+
+class SessionHost(WorkerView, MessageHandler, Protocol):
+    """What a session needs of the worker."""
+
+    @property
+    def slot_count(self) -> int: ...
+    def lost_leases(self) -> Sequence[str]: ...
+    def lost_acknowledged(self, lease_ids: Iterable[str]) -> None: ...
+    def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None: ...
+    def stream_ended(self) -> None: ...
 
 
 class SchedulerConnection:
     """The worker's stream, one at a time."""
 
     def __init__(
-        self, worker: Worker, introduction: Introduction, dialer: Dialer, next_session: Callable[[], int]
+        self,
+        worker: SessionHost,
+        info: WorkerInfo,
+        dialer: Dialer,
+        next_session: Callable[[], int],
+        wake: asyncio.Event,
     ) -> None:
+        """`wake` is set when the worker may have something to send."""
         self._worker = worker
-        self._introduction = introduction
+        self._info = info
         self._dialer = dialer
         self._next_session = next_session
-        self._backoff = Backoff()
+        self._backoff = ReconnectBackoff()
         self.connected = False
         """Whether a session is open."""
-        self._conversation: LeaseStream | None = None
-        self._wake = asyncio.Event()
-        worker.on_change = self._wake.set
+        self._stream: LeaseStream | None = None
+        self._wake = wake
+        self.quiesced = asyncio.Event()
+        """Set once the scheduler can send a draining worker no further lease."""
 
     @property
-    def heard_at(self) -> float:
-        """When a scheduler was last heard in an open session; 0 if there was none yet."""
-        return self._conversation.heard_at if self._conversation else 0.0
+    def last_received_at(self) -> float:
+        """When the last message of an open session was read; 0 if there was no session yet."""
+        return self._stream.last_received_at if self._stream else 0.0
 
     async def run(self) -> None:
-        """Runs until it is cancelled. No fault of a stream ends it."""
+        """Runs until it is cancelled. No error of a stream ends it."""
         while True:
             try:
                 await self._one_stream()
@@ -80,94 +104,91 @@ class SchedulerConnection:
                 log_refusal(error)
             except OSError as error:
                 _log.error("no session can be opened", action="session.refused", error=str(error))
-            except Exception:  # noqa: BLE001 - the runs go on, and another stream may do better
+            except Exception:  # noqa: BLE001 - the runs continue, and the next stream may work
                 _log.exception("a stream failed", action="stream.fault")
             await asyncio.sleep(self._backoff.pause())
 
     async def _one_stream(self) -> None:
         loop = asyncio.get_running_loop()
         number = await loop.run_in_executor(None, self._next_session)
-        target, channel = self._dialer.dial(self._backoff.longest)
+        target, channel = self._dialer.dial(self._backoff.max_pause)
         async with channel:
             call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
             try:
-                welcome = await self._greet(call, number)
-                await self._converse(call, welcome, target)
+                welcome = await self._open_session(call, number)
+                await self._serve_session(call, welcome, target)
             finally:
                 call.cancel()
 
-    async def _greet(self, call: Call, number: int) -> pb.Welcome:
-        """Says hello. What is held and lost is told as it is now."""
-        lost = self._worker.keeper.lost()
+    async def _open_session(self, call: Call, number: int) -> pb.Welcome:
+        """Sends a hello with the leases that are held and lost now, and returns the welcome."""
+        lost = self._worker.lost_leases()
         try:
-            async with asyncio.timeout(WELCOME_LIMIT):
+            async with asyncio.timeout(WELCOME_TIMEOUT):
                 await write(call, self._hello(number, lost))
                 answer = await read(call)
         except TimeoutError:
-            raise StreamEndedError(f"no welcome within {WELCOME_LIMIT:g} s") from None
+            raise StreamEndedError(f"no welcome within {WELCOME_TIMEOUT:g} s") from None
         if answer.WhichOneof("message") != "welcome":
             raise StreamEndedError(f"{answer.WhichOneof('message')} came instead of a welcome")
         skipped = set(answer.welcome.skipped_leases)
-        self._worker.keeper.lost_is_told([lease_id for lease_id in lost if lease_id not in skipped])
+        self._worker.lost_acknowledged([lease_id for lease_id in lost if lease_id not in skipped])
         return answer.welcome
 
     def _hello(self, number: int, lost: Sequence[str]) -> pb.LeaseRequest:
-        me = self._introduction
+        me = self._info
         return wire.hello(
             identity=(me.worker_id, me.folder_id),
             process_id=me.process_id,
             session_number=number,
             hostname=me.hostname,
             version=me.version,
-            slots=self._worker.slots.size,
+            slots=self._worker.slot_count,
             creator=me.creator,
             held=self._worker.book,
             lost=lost,
         )
 
-    async def _converse(self, call: Call, welcome: pb.Welcome, target: str) -> None:
+    async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
-        heartbeat = min(max(SHORTEST_HEARTBEAT, wire.seconds(welcome.heartbeat_interval)), MAX_HEARTBEAT)
+        offered = wire.seconds(welcome.heartbeat_interval)
+        heartbeat_interval = min(max(MIN_HEARTBEAT_INTERVAL, offered), MAX_HEARTBEAT_INTERVAL)
         _log.info(
             "a session is open",
             action="session.opened",
             scheduler=target,
             scheduler_id=welcome.scheduler_id,
             lease_ttl=lease_ttl,
-            heartbeat_interval=heartbeat,
+            heartbeat_interval=heartbeat_interval,
             kept=len(welcome.keep_leases),
             dropped=len(welcome.drop_leases),
         )
         self._worker.welcomed(welcome.drop_leases, lease_ttl)
-        self._heed(welcome.desired_state)
-        speaker = OutboundPolicy(
+        self._worker.apply_desired_state(welcome.desired_state)
+        policy = OutboundPolicy(
             self._worker,
             lease_ttl,
-            heartbeat,
+            heartbeat_interval,
             now(),
             accepts_deferrals=welcome.accepts_deferrals,
             accepts_report_parts=welcome.accepts_report_parts,
+            on_quiesced=self.quiesced.set,
         )
-        opened_at, self._backoff.longest, self.connected = now(), heartbeat, True
-        self._conversation = LeaseStream(call, self._worker, speaker, self._heed)
+        opened_at, self._backoff.max_pause, self.connected = now(), heartbeat_interval, True
+        self._stream = LeaseStream(call, self._worker, policy, self._wake)
         try:
-            await self._conversation.run(self._wake, heartbeat)
+            await self._stream.run(heartbeat_interval)
         except (StreamEndedError, grpc.aio.AioRpcError) as ended:
-            if not _is_explained(ended):
+            if not _has_reason(ended):
                 self._worker.stream_ended()
             raise
         finally:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)
 
-    def _heed(self, wanted: pb.DesiredState) -> None:
-        """What the database wants of this worker."""
-        self._worker.resize(wanted.slots)
-        self._worker.want_drain(wanted.drain)
 
-
-def _is_explained(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:
-    """Whether a stream ended by the scheduler's wish, whatever was sent on it."""
+def _has_reason(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:
+    """Whether the scheduler ended the stream for a reason that has nothing to do with what was sent."""
     if isinstance(ended, StreamEndedError):
-        return isinstance(ended, SentAwayError)
+        return isinstance(ended, ReconnectRequestedError)
     return error_info(ended).reason not in ("", "INVALID_ARGUMENT", "INTERNAL")

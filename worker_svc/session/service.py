@@ -1,6 +1,6 @@
-"""A worker from its first connection to its last acknowledgement: puts the parts together, and heeds signals.
+"""A worker from its first connection to its last acknowledgement: assembles the parts, and handles signals.
 
-Layer: the top of session; main hands it what had to be there before gRPC.
+Layer: the top of session. Main passes in what has to exist before gRPC is imported.
 """
 
 from __future__ import annotations
@@ -19,41 +19,42 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc import creators
-from worker_svc.config import EXIT_CONFIG, Settings
-from worker_svc.creators.base import Settings as CreatorSettings
+from worker_svc.config import EXIT_CONFIG, WorkerSettings
+from worker_svc.creators.base import CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
-from worker_svc.runner import CliUnusableError, Program, Runner
+from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.scheduler_connection import Introduction, SchedulerConnection
-from worker_svc.session.wire import Creator
+from worker_svc.session.loop import Loop
+from worker_svc.session.scheduler_connection import SchedulerConnection, WorkerInfo
+from worker_svc.session.wire import CreatorInfo
 from worker_svc.session.worker import Worker
 from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 EXIT_BROKEN = 1
-MAX_NAMED = 100
-"""Results in the spool that are named at the end."""
-STOP_LIMIT = 6.0
-"""Seconds for CLIs to end and leases to be given back, after a second signal."""
-SILENCE_LIMIT = 12.0
-"""Seconds without a word from a scheduler after which a drained worker leaves its results in the spool.
+MAX_NAMED_RESULTS = 100
+"""Results left in the spool that the last log event names."""
+STOP_TIMEOUT = 6.0
+"""Seconds for CLIs to end and leases to be released, after a second signal."""
+SILENCE_TIMEOUT = 12.0
+"""Seconds without a message from a scheduler after which a drained worker leaves its results in the spool.
 
-A scheduler that is there speaks at each heartbeat, 10 s apart at most.
+A connected scheduler acknowledges each heartbeat, at most 10 s apart.
 """
-_LOOK_INTERVAL = 0.5
-QUIESCE_LIMIT = 3.0
-"""Seconds that the last states of a drained worker may take to be acknowledged."""
+_CHECK_INTERVAL = 0.5
+QUIESCE_TIMEOUT = 3.0
+"""Seconds that the last heartbeats of a drained worker may take to be acknowledged."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class Signals:
-    """TERM and INT: the first drains, the second does not wait. HUP is up to whoever asks for it."""
+class ProcessSignals:
+    """TERM and INT: the first sets `drain`, the second sets `stop`."""
 
     def __init__(self) -> None:
         self.drain = asyncio.Event()
@@ -63,11 +64,10 @@ class Signals:
             self._loop.add_signal_handler(number, self._received)
 
     def on_hangup(self, then: Callable[[], None]) -> None:
-        """HUP calls `then`."""
         self._loop.add_signal_handler(signal.SIGHUP, then)
 
     def ignore(self) -> None:
-        """Heeds none any more: the loop's end would make one of them kill a process that ends already."""
+        """Ignores all from now on: without the loop's handlers one of them would kill a process that is exiting."""
         for number in (*_SIGNALS, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
@@ -76,27 +76,27 @@ class Signals:
         (self.stop if self.drain.is_set() else self.drain).set()
 
 
-async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version: str) -> int:
-    """Runs the worker until it is told to stop; its exit status. Raises SettingsError."""
-    signals = Signals()
+async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str) -> int:
+    """Runs the worker until a signal stops it, and returns its exit status. Raises SettingsError."""
+    signals = ProcessSignals()
     try:
         await guard.connect()
         credentials = Credentials(settings)
         _log.info("the guard is ready", action="guard.ready", pid=guard.pid, capabilities=guard.capabilities)
-        runner = _runner(settings, guard, folder)
+        runner = make_runner(settings, guard, folder)
         creator = await _checked(settings, runner, signals)
         if creator is None:
             return 0
         with ThreadPoolExecutor(1, "disk") as disk:
-            worker = _worker(settings, folder, runner, disk)
-            guard.on_deadline = worker.expired
-            who = folder.identity
-            introduction = Introduction(who.worker_id, who.folder_id, uuid4().hex, platform.node(), version, creator)
-            signals.on_hangup(credentials.order)
-            link = SchedulerConnection(
-                worker, introduction, Dialer(settings.scheduler, credentials), folder.next_session
-            )
-            return await _Service(guard, worker, link, credentials, settings.drain_timeout).run(signals)
+            wake = asyncio.Event()
+            worker = make_worker(settings, folder, runner, disk, wake)
+            guard.on_deadline = worker.deadline_passed
+            me = folder.identity
+            info = WorkerInfo(me.worker_id, me.folder_id, uuid4().hex, platform.node(), version, creator)
+            signals.on_hangup(credentials.reload)
+            dialer = Dialer(settings.scheduler, credentials)
+            connection = SchedulerConnection(worker, info, dialer, folder.next_session, wake)
+            return await _Service(guard, worker, connection, credentials, settings.drain_timeout).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
         return EXIT_CONFIG
@@ -108,24 +108,24 @@ async def serve(settings: Settings, folder: WorkerFolder, guard: Guard, version:
         signals.ignore()
 
 
-def _runner(settings: Settings, guard: Guard, folder: WorkerFolder) -> Runner:
+def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder) -> Runner:
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
     creator = creators.load(settings.creator_profile, limits)
-    program = Program.found(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
+    program = CreatorProgram.locate(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
     return Runner(guard, program, creator, folder.scratch, settings.creator_options_allowed)
 
 
-async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Creator | None:
-    """The CLI as its `--version` shows it; None where a signal came first. Raises CliUnusableError."""
-    found = ""
+async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSignals) -> CreatorInfo | None:
+    """Runs `--version`; returns None if a signal came first. Raises CliUnusableError."""
+    answer = ""
 
     async def check() -> None:
-        nonlocal found
-        found = await runner.version()
+        nonlocal answer
+        answer = await runner.version()
 
     if await _first(check(), signals.drain.wait()) != 0:
         return None
-    creator = Creator(runner.program.path, found)
+    creator = CreatorInfo(runner.program.path, answer)
     _log.info(
         "the creator CLI answers",
         action="creator.checked",
@@ -136,92 +136,99 @@ async def _checked(settings: Settings, runner: Runner, signals: Signals) -> Crea
     return creator
 
 
-def _worker(settings: Settings, folder: WorkerFolder, runner: Runner, disk: Executor) -> Worker:
+def make_worker(
+    settings: WorkerSettings, folder: WorkerFolder, runner: Runner, disk: Executor, wake: asyncio.Event
+) -> Worker:
+    """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
     slots = Slots(settings.slots, settings.queue_size)
-    return Worker(slots, runner, lambda on_health: DurableJournal(spool, marks, on_health))
+    return Worker(slots, runner, DurableJournal(spool, marks, wake.set), wake.set)
 
 
 class _Service:
-    """Everything that runs until the end, and the end."""
+    """The loops of a running worker, and its shutdown."""
 
     def __init__(
-        self, guard: Guard, worker: Worker, link: SchedulerConnection, credentials: Credentials, drain_timeout: float
+        self,
+        guard: Guard,
+        worker: Worker,
+        connection: SchedulerConnection,
+        credentials: Credentials,
+        drain_timeout: float,
     ) -> None:
         self._guard = guard
         self._worker = worker
-        self._link = link
-        self._credentials = credentials
+        self._connection = connection
         self._drain_timeout = drain_timeout
+        self._loops = [Loop(connection.run), Loop(worker.watch_time), Loop(credentials.keep_fresh), Loop(self._broken)]
 
-    async def run(self, signals: Signals) -> int:
-        """Serves until a signal and what it asks for, or until something breaks."""
+    async def run(self, signals: ProcessSignals) -> int:
+        """Runs until a signal has drained or stopped the worker, or something breaks."""
         self._worker.restore()
-        told = asyncio.create_task(self._until_told(signals))
+        drained = asyncio.create_task(self._drain_on_signal(signals))
         lost = asyncio.create_task(self._guard.lost.wait())
-        loops = [
-            asyncio.create_task(self._link.run()),
-            asyncio.create_task(self._worker.watch_time()),
-            asyncio.create_task(self._credentials.keep_fresh()),
-            asyncio.create_task(self._broken()),
-        ]
+        loops = [loop.start() for loop in self._loops]
         try:
-            await asyncio.wait([told, lost, *loops], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([drained, lost, *loops], return_when=asyncio.FIRST_COMPLETED)
             if lost.done():  # nothing is guarded any more
                 return _guard_lost(f"{self._guard.why_lost}; its CLIs are gone, too")
             for broken in (loop for loop in loops if loop.done()):
                 _log.critical("the worker broke", action="worker.broken", error=repr(broken.exception()))
                 return EXIT_BROKEN
-            told.result()
+            drained.result()
             return 0
         finally:
-            await _cancelled(told, lost, *loops)
+            await cancelled(drained, lost)
+            for loop in self._loops:
+                await loop.stop()
             await self._worker.close()
 
     async def _broken(self) -> None:
         await self._worker.broken.wait()
-        raise RuntimeError("what runs is not known any more")
+        raise RuntimeError("the worker lost track of what runs")
 
-    async def _until_told(self, signals: Signals) -> None:
+    async def _drain_on_signal(self, signals: ProcessSignals) -> None:
         await signals.drain.wait()
         self._worker.drain()
-        deserted = False
+        scheduler_gone = False
         async with _within(self._drain_timeout):
-            deserted = await _first(self._drained(), signals.stop.wait(), self._deserted()) == 2
-        if not (deserted or self._worker.is_empty):
+            first = await _first(self._drained(), signals.stop.wait(), self._scheduler_gone())
+            scheduler_gone = first == 2
+        if not (scheduler_gone or self._worker.is_empty):
             _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
             self._worker.stop_all()
-            async with _within(STOP_LIMIT):
-                await self._worker.emptied()
-        self._say_what_is_left()
+            async with _within(STOP_TIMEOUT):
+                await self._worker.wait_until_empty()
+        self._log_what_is_left()
 
-    def _say_what_is_left(self) -> None:
-        held, kept = self._worker.book, self._worker.keeper.kept
-        if kept:
+    def _log_what_is_left(self) -> None:
+        held, spooled = self._worker.book, self._worker.spooled
+        if spooled:
+            named = spooled[:MAX_NAMED_RESULTS]
             _log.warning(
                 "results stay in the spool: a worker that is started on this data folder reports them",
                 action="spool.left",
-                results=len(kept),
-                leases=kept[:MAX_NAMED],
-                tasks=[lease.task_id for lease in map(held.get, kept[:MAX_NAMED]) if lease and lease.task_id],
+                results=len(spooled),
+                leases=named,
+                tasks=[lease.task_id for lease in map(held.get, named) if lease and lease.task_id],
             )
         _log.info("the worker ends", action="worker.ended", unacknowledged=len(held))
 
-    async def _deserted(self) -> None:
-        """Returns once nothing runs, every result is in the spool, and no scheduler has been heard for a while."""
-        rests_since = now()
-        while now() - max(rests_since, self._link.heard_at) < SILENCE_LIMIT:
-            await asyncio.sleep(_LOOK_INTERVAL)
-            if not self._worker.rests:
-                rests_since = now()
+    async def _scheduler_gone(self) -> None:
+        """Returns once nothing runs, every result is in the spool, and no scheduler has sent anything for a while."""
+        idle_since = now()
+        while now() - max(idle_since, self._connection.last_received_at) < SILENCE_TIMEOUT:
+            await asyncio.sleep(_CHECK_INTERVAL)
+            if not self._worker.is_idle:
+                idle_since = now()
 
     async def _drained(self) -> None:
-        """Returns once nothing is held, and nothing is on its way any more."""
-        await self._worker.emptied()
-        if self._link.connected:
-            async with _within(QUIESCE_LIMIT):
-                await self._worker.quiesced.wait()
-        await self._worker.emptied()
+        """Returns once no lease is held, and the scheduler can send no further one."""
+        await self._worker.wait_until_empty()
+        if self._connection.connected:
+            async with _within(QUIESCE_TIMEOUT):
+                await self._connection.quiesced.wait()
+        await self._worker.wait_until_empty()
 
 
 def _guard_lost(text: str) -> int:
@@ -231,25 +238,25 @@ def _guard_lost(text: str) -> int:
 
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
-    """`asyncio.timeout` for what may as well not be done in time."""
+    """`asyncio.timeout` that ends the block silently."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield
 
 
 async def _first(*coroutines: Coroutine[Any, Any, object]) -> int:
-    """Waits for the first of them to end, and cancels the others; which one it was."""
+    """Waits for the first of them to end, cancels the others, and returns the index of the first."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _cancelled(*(task for task in tasks if not task.done()))
+        await cancelled(*(task for task in tasks if not task.done()))
     first = next(index for index, task in enumerate(tasks) if task in done)
     tasks[first].result()
     return first
 
 
-async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Protos to what the worker works with, and back: the one place in worker_svc that knows both.
+"""Converts between protos and the worker's own types; the only module that knows both.
 
 Layer: inside session.
 """
@@ -17,12 +17,12 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import Job
 from worker_svc.creators.brief import TEXTS, Brief
-from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason, Result, clean, failed
-from worker_svc.session.leases import Lease, Stage, Stop
-from worker_svc.session.outbox import Answer, Kind, Update
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, clean, failed
+from worker_svc.session.leases import Lease, Stage, StopReason
+from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
-"""Bytes of an update that fit a message with room to spare."""
+"""Bytes of the largest update; a message has to hold it with some overhead."""
 _STAGES = {
     Stage.QUEUED: pb.LEASE_STAGE_QUEUED,
     Stage.ACCEPTED: pb.LEASE_STAGE_ACCEPTED,
@@ -30,28 +30,26 @@ _STAGES = {
     Stage.FINISHED: pb.LEASE_STAGE_FINISHED,
 }
 _REASONS = {
-    Stop.EXPIRED: pb.RELEASE_REASON_EXPIRED,
-    Stop.REVOKED: pb.RELEASE_REASON_EXPIRED,  # it ended elsewhere already: the answer is LEASE_LOST
-    Stop.DRAINING: pb.RELEASE_REASON_DRAINING,
-    Stop.QUEUED_TOO_LONG: pb.RELEASE_REASON_QUEUED_TOO_LONG,
-    Stop.REFUSED: pb.RELEASE_REASON_REFUSED,
-    Stop.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # as REFUSED it would count against the task, and have it wait
+    StopReason.EXPIRED: pb.RELEASE_REASON_EXPIRED,
+    StopReason.REVOKED: pb.RELEASE_REASON_EXPIRED,  # it has ended already: the outcome is LEASE_LOST
+    StopReason.DRAINING: pb.RELEASE_REASON_DRAINING,
+    StopReason.QUEUED_TOO_LONG: pb.RELEASE_REASON_QUEUED_TOO_LONG,
+    StopReason.REFUSED: pb.RELEASE_REASON_REFUSED,
+    StopReason.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # REFUSED would count against the task, and delay it
 }
 
 _texts_of = attrgetter(*TEXTS)
-_SPOOLED = {"completed": Kind.COMPLETED, "failed": Kind.FAILED, "deferred": Kind.DEFERRED}
+_SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "deferred": UpdateKind.DEFERRED}
 
 
 @dataclass(frozen=True, slots=True)
-class Creator:
-    """The CLI, as a hello shows it."""
-
+class CreatorInfo:
     path: str
     version: str
 
 
 def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
-    """A lease as the worker holds it, queued."""
+    """Returns an assigned lease as the worker holds it, queued."""
     timeout = seconds(assigned.timeout) if assigned.HasField("timeout") else inf
     return Lease(
         assigned.lease_id,
@@ -66,71 +64,65 @@ def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
 
 
 def seconds(duration: Duration) -> float:
-    """A duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
 
 
 def job_of(assigned: pb.AssignedLease) -> Job:
-    """What the creator needs of it."""
     task = assigned.task
     return Job(task.task_id, assigned.attempt, Brief.of(_texts_of(task), dict(assigned.creator_options)))
 
 
-def accepted(lease: Lease) -> Update:
-    """It is in a slot."""
-    return _update(lease, Kind.ACCEPTED, pb.LeaseUpdate(accepted=pb.Accepted()))
+def accepted(lease: Lease) -> PendingUpdate:
+    return _update(lease, UpdateKind.ACCEPTED, pb.LeaseUpdate(accepted=pb.Accepted()))
 
 
-def processing(lease: Lease) -> Update:
-    """Its CLI has started."""
-    return _update(lease, Kind.PROCESSING, pb.LeaseUpdate(processing=pb.Processing()))
+def processing(lease: Lease) -> PendingUpdate:
+    return _update(lease, UpdateKind.PROCESSING, pb.LeaseUpdate(processing=pb.Processing()))
 
 
-def progress(lease: Lease, percent: int, step: str, message: str) -> Update:
-    """How far it is."""
-    told = task_pb2.TaskProgress(percent=percent, step=step, message=message)
-    return _update(lease, Kind.PROGRESS, pb.LeaseUpdate(progress=told))
+def progress(lease: Lease, percent: int, step: str, message: str) -> PendingUpdate:
+    message_pb = task_pb2.TaskProgress(percent=percent, step=step, message=message)
+    return _update(lease, UpdateKind.PROGRESS, pb.LeaseUpdate(progress=message_pb))
 
 
-def ending_of(lease: Lease, outcome: Outcome) -> Update:
-    """How it ended by itself."""
+def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
+    """The update that ends a lease whose run ended by itself."""
     if isinstance(outcome, Failed):
         error = task_pb2.TaskError(reason=outcome.reason, message=outcome.message, details=outcome.details)
-        return _update(lease, Kind.FAILED, pb.LeaseUpdate(failed=pb.Failed(error=error)))
+        return _update(lease, UpdateKind.FAILED, pb.LeaseUpdate(failed=pb.Failed(error=error)))
     if isinstance(outcome, Deferred):
         deferred = pb.Deferred(message=outcome.message)
         deferred.retry_after.FromMilliseconds(round(outcome.pause * 1e3))
-        return _update(lease, Kind.DEFERRED, pb.LeaseUpdate(deferred=deferred))
-    ending = _update(lease, Kind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome))))
+        return _update(lease, UpdateKind.DEFERRED, pb.LeaseUpdate(deferred=deferred))
+    ending = _update(lease, UpdateKind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome))))
     if ending.size <= MAX_ENDING:
         return ending
     return ending_of(lease, failed(Reason.RESULT_TOO_LARGE, f"the result has {ending.size} bytes in all"))
 
 
-def ending_of_stop(lease: Lease, why: Stop, *, started: bool) -> Update:
-    """How it ended because it was stopped."""
-    if why is Stop.TASK_TIMEOUT:
+def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUpdate:
+    """The update that ends a lease that was stopped."""
+    if why is StopReason.TASK_TIMEOUT:
         return ending_of(lease, failed(Reason.TASK_TIMEOUT, f"the run took longer than {lease.timeout:g} s"))
     released = pb.Released(reason=_REASONS[why], started=started)
-    return _update(lease, Kind.RELEASED, pb.LeaseUpdate(released=released))
+    return _update(lease, UpdateKind.RELEASED, pb.LeaseUpdate(released=released))
 
 
-def encode(update: Update) -> bytes:
-    """An update as the spool keeps it."""
+def encode(update: PendingUpdate) -> bytes:
     message: pb.LeaseUpdate = update.message
     return message.SerializeToString()
 
 
-def decode(payload: bytes) -> Update:
-    """An ending from the spool. Raises ValueError where it is none."""
+def decode(payload: bytes) -> PendingUpdate:
+    """Returns an update that ends a lease, from the spool. Raises ValueError."""
     try:
         message = pb.LeaseUpdate.FromString(payload)
     except DecodeError as error:
-        raise ValueError(f"no update: {error}") from error
+        raise ValueError(f"not an update: {error}") from error
     kind = _SPOOLED.get(message.WhichOneof("update") or "")
     if kind is None or not message.lease_id:
-        raise ValueError("no update that ends a lease")
-    return Update(message.lease_id, message.attempt, kind, len(payload), message)
+        raise ValueError("not an update that ends a lease")
+    return PendingUpdate(message.lease_id, message.attempt, kind, len(payload), message)
 
 
 def hello(
@@ -141,7 +133,7 @@ def hello(
     hostname: str,
     version: str,
     slots: int,
-    creator: Creator,
+    creator: CreatorInfo,
     held: Iterable[Lease],
     lost: Iterable[str],
 ) -> pb.LeaseRequest:
@@ -164,7 +156,7 @@ def hello(
     )
 
 
-def state(
+def heartbeat(
     number: int,
     free_slots: int,
     held: Iterable[Lease],
@@ -174,7 +166,6 @@ def state(
     unhealthy: bool,
     last_error: str,
 ) -> pb.LeaseRequest:
-    """The heartbeat."""
     return pb.LeaseRequest(
         heartbeat=pb.Heartbeat(
             number=number,
@@ -188,28 +179,25 @@ def state(
     )
 
 
-def report(number: int, updates: Iterable[Update], *, accepts_deferrals: bool) -> pb.LeaseRequest:
-    """A batch of updates. A scheduler that does not take deferrals is told what it knows: a failure."""
+def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: bool) -> pb.LeaseRequest:
+    """A batch of updates. A scheduler that does not accept deferrals gets failures instead."""
     messages = [
-        update.message if accepts_deferrals or update.kind is not Kind.DEFERRED else _as_failure(update.message)
+        update.message if accepts_deferrals or update.kind is not UpdateKind.DEFERRED else _as_failure(update.message)
         for update in updates
     ]
     return pb.LeaseRequest(report=pb.Report(number=number, updates=messages))
 
 
 def part(report_number: int, data: bytes, last: bool) -> pb.LeaseRequest:
-    """The next bytes of a serialized report."""
     return pb.LeaseRequest(report_part=pb.ReportPart(report_number=report_number, data=data, last=last))
 
 
 def draining() -> pb.LeaseRequest:
-    """Nothing new from now on."""
     return pb.LeaseRequest(draining=pb.Draining())
 
 
-def answers(results: Iterable[pb.UpdateResult]) -> list[Answer]:
-    """What became of a report's updates."""
-    return [Answer(result.lease_id, result.attempt, result.outcome) for result in results]
+def update_acks(results: Iterable[pb.UpdateResult]) -> list[UpdateAck]:
+    return [UpdateAck(result.lease_id, result.attempt, result.outcome) for result in results]
 
 
 def outcome_name(outcome: int) -> str:
@@ -219,7 +207,7 @@ def outcome_name(outcome: int) -> str:
 
 
 def _result(outcome: Completed) -> pb.Result:
-    result: Result = outcome.result
+    result: Article = outcome.article
     return pb.Result(
         body=result.content, html_body=result.html, images=result.images, quality_score=result.quality_score
     )
@@ -238,6 +226,6 @@ def _held(leases: Iterable[Lease]) -> list[pb.HeldLease]:
     ]
 
 
-def _update(lease: Lease, kind: Kind, message: pb.LeaseUpdate) -> Update:
+def _update(lease: Lease, kind: UpdateKind, message: pb.LeaseUpdate) -> PendingUpdate:
     message.lease_id, message.attempt = lease.lease_id, lease.attempt
-    return Update(lease.lease_id, lease.attempt, kind, message.ByteSize() + 8, message)
+    return PendingUpdate(lease.lease_id, lease.attempt, kind, message.ByteSize() + 8, message)

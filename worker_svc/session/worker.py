@@ -1,6 +1,6 @@
-"""The worker: what it holds, and what it does on what it hears. It knows no stream; `link` brings it the messages.
+"""The worker: which leases it holds, and what it does on a message. It knows no stream; the connection calls it.
 
-Layer: inside session. Decisions are `leases`', `slots`' and `outbox`'; here they are carried out.
+Layer: inside session. `leases`, `slots`, `intake` and `outbox` decide; this module carries their decisions out.
 """
 
 from __future__ import annotations
@@ -18,135 +18,117 @@ from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.lease_executor import LeaseExecutor, Runs
-from worker_svc.session.leases import Act, Lease, LeaseBook, Stop
-from worker_svc.session.outbox import Answer, Outbox, Update
-from worker_svc.session.polls import Polls
+from worker_svc.session.intake import REFUSAL_PAUSE, Intake
+from worker_svc.session.lease_executor import LeaseExecutor, TaskRunner
+from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
+from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck
+from worker_svc.session.polls import OpenPolls
 from worker_svc.session.probes import Probes
 from worker_svc.session.reporter import LeaseReporter
 from worker_svc.slots import Slots
 
-TICK = 0.2
-"""Seconds between two looks at what has run out of time, while anything is held."""
-REFUSAL_PAUSE = 5.0
-"""Seconds without free slots after a lease was refused."""
-MAX_UNACKNOWLEDGED = 4_000
-"""Leases held, ended ones included, from which on the worker asks for none."""
+CHECK_INTERVAL = 0.2
+"""Seconds between two checks for what has run out of time, while any lease is held."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Worker:
-    """Everything that a worker holds. `on_change` is called whenever there may be something to say."""
+    """Everything that a worker holds. `on_change` is called whenever there may be something to send."""
 
-    def __init__(self, slots: Slots, runs: Runs, keeper: Callable[[Callable[[], None]], DurableJournal]) -> None:
+    def __init__(
+        self, slots: Slots, runner: TaskRunner, journal: DurableJournal, on_change: Callable[[], None]
+    ) -> None:
         self.book = LeaseBook()
-        self.slots = slots
         self.outbox = Outbox()
-        self.polls = Polls()
-        self.probes = Probes(runs.version, self._opened, self._changed)
-        self.on_change: Callable[[], None] = lambda: None
-        self.stopping = False
-        """Whether it takes nothing new until its process ends."""
-        self._drain_wanted = False
-        self.quiesced = asyncio.Event()
-        """Set once the scheduler can send no lease any more, as far as this stream knows."""
-        self.keeper = keeper(self._changed)
-        self._runs = runs
-        self._carrier = LeaseExecutor(self.book, runs, self.keeper, self._reporter, self.probes.ran)
-        self._jobs: dict[str, pb.AssignedLease] = {}
-        self._carrying: dict[str, asyncio.Task[Update]] = {}
-        self._reporters: dict[str, LeaseReporter] = {}
         self.broken = asyncio.Event()
-        """Set when it does not know any more what runs: then only its end is safe."""
-        self._refuses_until = 0.0
+        """Set when it is no longer known what runs: the worker then has to exit."""
+        self._slots = slots
+        self._runner = runner
+        self._journal = journal
+        self._on_change = on_change
+        self._polls = OpenPolls()
+        self._probes = Probes(runner.version, self._circuit_opened, on_change)
+        self.intake = Intake(self.book, slots, journal, self._probes)
+        self._executor = LeaseExecutor(self.book, runner, journal, self._reporter, self._probes.ran)
+        self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
+        self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}
+        self._reporters: dict[str, LeaseReporter] = {}
         self._held = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
-    # What it says
-
-    def restore(self) -> None:
-        """Takes up the endings that an earlier process left in the spool."""
-        for update in self.keeper.recover():
-            lease = self.book.restore(update.lease_id, update.attempt)
-            self.outbox.add(update)
-            _log.info("a result from the spool", action="spool.recovered", **lease.log_keys)
-        self._note_held()
-
-    def free_slots(self) -> int:
-        """What a state says: leases that it would take now."""
-        return 0 if self.closed else self.slots.free(self.probes.capacity)
-
-    def worth_stating(self, known: int) -> bool:
-        """Whether a state should go out at once, when the scheduler can know of `known` free places at most."""
-        return self.slots.worth_stating(known, self.probes.capacity)
+    # What a stream reads
 
     @property
-    def draining(self) -> bool:
-        """Whether it takes nothing new: it is being stopped, or the scheduler wants it to drain."""
-        return self.stopping or self._drain_wanted
+    def slot_count(self) -> int:
+        return self._slots.size
 
     @property
-    def closed(self) -> bool:
-        """Whether it takes nothing: it drains, refuses, or waits for too many acknowledgements."""
-        return self.draining or self.refuses or len(self.book) >= MAX_UNACKNOWLEDGED
+    def answered_poll(self) -> str:
+        return self._polls.answered
 
     @property
-    def refuses(self) -> bool:
-        """Whether it takes nothing for its own sake: a state has to say so before leases are given back."""
-        return not self.draining and (self._cannot_run or self.probes.is_open)
-
-    @property
-    def _cannot_run(self) -> bool:
-        return not self.keeper.healthy or now() < self._refuses_until
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is held: all is ended, and acknowledged."""
-        return self._empty.is_set()
-
-    @property
-    def rests(self) -> bool:
-        """Whether nothing runs or waits for a slot, and each result that is not acknowledged is in the spool."""
-        return not self._carrying and not self._jobs and self.keeper.all_kept
-
-    async def emptied(self) -> None:
-        """Returns once nothing is held."""
-        await self._empty.wait()
+    def unhealthy(self) -> bool:
+        return self._probes.unhealthy
 
     @property
     def last_error(self) -> str:
-        """Why the CLI counts as broken, or which result does not get through; empty where neither is so."""
-        if self.probes.last_error or not (stuck := self.outbox.stuck):
-            return self.probes.last_error
-        ends = self.outbox.ends_under(stuck[0])
+        """Why the CLI counts as broken, or which result does not get through; empty if neither is so."""
+        if self._probes.last_error or not (stuck := self.outbox.stuck):
+            return self._probes.last_error
+        ends = self.outbox.stream_ends(stuck[0])
         return f"a result of {stuck[0].size:,} bytes does not get through: {ends} streams ended while it was sent"
 
-    # What it hears
+    def lost_leases(self) -> list[str]:
+        return self._journal.lost()
+
+    # What the process reads
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no lease is held: every one has ended and is acknowledged."""
+        return self._empty.is_set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs or waits for a slot, and every unacknowledged result is in the spool."""
+        return not self._executions and not self._assigned and self._journal.all_written
+
+    @property
+    def spooled(self) -> list[str]:
+        return self._journal.spooled
+
+    async def wait_until_empty(self) -> None:
+        await self._empty.wait()
+
+    # What the scheduler sends
+
+    def lost_acknowledged(self, lease_ids: Iterable[str]) -> None:
+        self._journal.forget_lost(lease_ids)
 
     def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None:
-        """A session is open: what was not acknowledged is sent again, and what is dropped is stopped."""
-        self._runs.set_grace(grace(lease_ttl))
+        """A session is open: sends again what was not acknowledged, and stops the leases in `drop`."""
+        self._runner.set_grace(grace(lease_ttl))
         self.outbox.rewind()
-        self.polls.forget()
+        self._polls.forget()
         self._revoke(drop)
 
     def stream_ended(self) -> None:
-        """A stream ended without a reason of the scheduler's: what was under way may be why."""
+        """A stream ended, and the scheduler gave no reason: an update that was in flight may be the cause."""
         for update in self.outbox.stream_ended(now()):
             lease = self.book.get(update.lease_id)
             _log.error(
-                "a result does not get through: it waits, and is tried again after a pause. Is the size of requests "
-                "limited between here and the scheduler? nginx does that: client_max_body_size 0",
+                "a result does not get through: it is sent again after a pause. Does a proxy between worker and "
+                "scheduler limit the size of requests? (nginx: client_max_body_size 0)",
                 action="result.stuck",
                 size=update.size,
-                streams=self.outbox.ends_under(update),
+                streams=self.outbox.stream_ends(update),
                 **(lease.log_keys if lease else {"lease_id": update.lease_id}),
             )
 
     def assigned(self, leases: Iterable[pb.AssignedLease], deadline: float | None) -> None:
-        """New leases; `deadline` is None where they come too late to be started."""
+        """Takes new leases; `deadline` is None if they arrived too late to be started."""
         received_at = now()
         for assigned in leases:
             lease = wire.lease_of(assigned, received_at, received_at if deadline is None else deadline)
@@ -156,193 +138,190 @@ class Worker:
         self._fill()
 
     def renewed(self, renewal: Renewal) -> None:
-        """A state is committed: what it named and the scheduler renewed may run on, the rest is stopped."""
+        """A heartbeat is committed: moves the deadlines of the leases that it renewed."""
         moved = self.book.renew(renewal.renewed, renewal.deadline)
         if moved:
-            self._runs.move_deadlines({lease.lease_id: lease.deadline for lease in moved})
+            self._runner.move_deadlines({lease.lease_id: lease.deadline for lease in moved})
 
     def revoked(self, lease_ids: Iterable[str], reason: str) -> None:
-        """Leases that are not this worker's any more."""
         self._revoke(lease_ids, reason)
 
-    def reported(self, report_number: int, answers: Iterable[Answer]) -> None:
-        """A report is committed: what its updates came to."""
-        for update, outcome in self.outbox.acknowledged(report_number, answers):
+    def reported(self, report_number: int, acks: Iterable[UpdateAck]) -> None:
+        """A report is committed; `acks` has the outcome of each of its updates."""
+        for update, outcome in self.outbox.acknowledged(report_number, acks):
             if update.kind.ends:
                 self._acknowledged(update, outcome)
             elif outcome == pb.UPDATE_OUTCOME_LEASE_LOST:
                 self._revoke([update.lease_id])
-        self._changed()
+        self._on_change()
 
-    def expired(self, lease_id: str) -> None:
-        """The guard has ended a run, since its deadline had passed.
+    def apply_desired_state(self, desired: pb.DesiredState) -> None:
+        """Resizes and drains as the database wants it."""
+        self.resize(desired.slots)
+        self.want_drain(desired.drain)
 
-        The run finds out by itself: a CLI that the guard ended, or will not start, is `RunExpiredError`. One that had
-        ended before has a result, which is paid for and may still be taken: it is read, and judged where it is sent.
+    def want_drain(self, wanted: bool) -> None:
+        """Drains as long as the scheduler wants it."""
+        if wanted == self.intake.drain_wanted:
+            return
+        self.intake.drain_wanted = wanted
+        if not wanted:
+            _log.info("takes leases again", action="worker.undrained", draining=self.intake.draining)
+            self._on_change()
+        elif not self.intake.stopping:
+            self._release_undone()
+
+    def resize(self, slots: int) -> None:
+        """Changes the number of slots. Ignores a number that no worker may have, which no hello could name."""
+        if 1 <= slots <= MAX_SLOTS and slots != self._slots.size:
+            _log.info("the number of slots changed", action="worker.resized", slots=slots)
+            self._slots.resize(slots)
+            self._fill()
+
+    def poll_now(self, poll_id: str) -> None:
+        """Ends the pauses of all creators, so that each asks its CLI at once."""
+        if self._polls.knows(poll_id):
+            return
+        number = self._polls.next_number
+        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.poll_now(number)]
+        self._polls.open(poll_id, asked, now())
+        self._on_change()
+
+    # What the process asks for
+
+    def restore(self) -> None:
+        """Takes up the results that an earlier process left in the spool."""
+        for update in self._journal.recover():
+            lease = self.book.restore(update.lease_id, update.attempt)
+            self.outbox.add(update)
+            _log.info("a result from the spool", action="spool.recovered", **lease.log_keys)
+        self._note_held()
+
+    def drain(self) -> None:
+        """Takes no more leases, for good, and releases those that have not started."""
+        if not self.intake.stopping:
+            self.intake.stopping = True
+            self._release_undone()
+
+    def stop_all(self) -> None:
+        for lease in list(self.book):
+            self._stop(lease, StopReason.DRAINING)
+
+    def deadline_passed(self, lease_id: str) -> None:
+        """The guard has ended a run because its deadline had passed.
+
+        The run notices by itself: a CLI that the guard ended, or does not start, raises RunExpiredError. A CLI that had
+        ended before has a result, which is paid for and may still be accepted: it is collected and sent.
         """
         if (reporter := self._reporters.get(lease_id)) is not None:
             reporter.end_pauses()
 
-    def want_drain(self, wanted: bool) -> None:
-        """The scheduler wants it to take nothing new, or no longer does."""
-        if wanted == self._drain_wanted:
-            return
-        self._drain_wanted = wanted
-        if not wanted:
-            _log.info("takes leases again", action="worker.undrained", draining=self.draining)
-            self._changed()
-        elif not self.stopping:
-            self._give_back_undone()
-
-    def resize(self, slots: int) -> None:
-        """A number of slots is wanted; one that no worker may have is not believed, for hellos name it."""
-        if 1 <= slots <= MAX_SLOTS and slots != self.slots.size:
-            _log.info("slots are resized", action="worker.resized", slots=slots)
-            self.slots.resize(slots)
-            self._fill()
-
-    def poll_now(self, poll_id: str) -> None:
-        """Someone wants to know now: no creator waits for its next question to the CLI."""
-        if self.polls.knows(poll_id):
-            return
-        number = self.polls.next_number
-        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.ask_now(number)]
-        self.polls.open(poll_id, asked, now())
-        self._changed()
-
-    # What it is told by the process
-
-    def drain(self) -> None:
-        """Takes nothing new from now on, for good; what has not started is given back."""
-        if not self.stopping:
-            self.stopping = True
-            self._give_back_undone()
-
-    def _give_back_undone(self) -> None:
-        _log.info("draining", action="worker.draining", running=self.slots.taken, queued=self.slots.queued)
-        self._give_back_waiting(Stop.DRAINING)
-        self._changed()
-
-    def stop_all(self) -> None:
-        """Stops what runs, and gives it back."""
-        for lease in list(self.book):
-            self._stop(lease, Stop.DRAINING)
-
     async def watch_time(self) -> None:
-        """Stops what runs out of its time; runs until it is cancelled."""
+        """Stops what runs out of time. Runs until it is cancelled."""
         while True:
             await self._held.wait()
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(CHECK_INTERVAL)
             at = now()
-            for lease, why in self.book.due(at):
-                self._stop(lease, why)
+            for lease, reason in self.book.due(at):
+                self._stop(lease, reason)
             for reporter in self._reporters.values():
                 reporter.flush(at)
-            if self.polls.settle(at):
-                self._changed()
+            if self._polls.settle(at):
+                self._on_change()
 
     async def close(self) -> None:
-        """Gives up what still runs; returns when no write is under way. What is held stays in spool and marks."""
-        while self._carrying:  # a run that ends by itself meanwhile makes room for one that waits
-            for task in self._carrying.values():
+        """Gives up what still runs, and waits for writes in progress. Spool and marks keep what is held."""
+        while self._executions:  # a run that ends meanwhile frees its slot for one that waits
+            for task in self._executions.values():
                 task.cancel()
-            await asyncio.gather(*self._carrying.values(), return_exceptions=True)
-        await self.probes.close()
-        await self.keeper.close()
+            await asyncio.gather(*self._executions.values(), return_exceptions=True)
+        await self._probes.close()
+        await self._journal.close()
 
     # How
 
     def _take(self, lease: Lease, assigned: pb.AssignedLease) -> None:
-        self._jobs[lease.lease_id] = assigned
-        if (why := self._why_not(lease)) is None:
-            self.slots.queue(lease.lease_id)
+        self._assigned[lease.lease_id] = assigned
+        if (reason := self.intake.reason_against(lease)) is None:
+            self._slots.queue(lease.lease_id)
         else:
-            self._stop(lease, why)
+            self._stop(lease, reason)
 
-    def _why_not(self, lease: Lease) -> Stop | None:
-        """Why a lease that has come can't be taken."""
-        if now() >= lease.deadline:
-            return Stop.EXPIRED
-        if self.draining:
-            return Stop.DRAINING
-        if self._cannot_run:
-            return Stop.REFUSED
-        return None if self.probes.admit(lease) else Stop.UNHEALTHY
+    def _release_undone(self) -> None:
+        _log.info("draining", action="worker.draining", running=self._slots.taken, queued=self._slots.queued)
+        self._release_queued(StopReason.DRAINING)
+        self._on_change()
 
-    def _opened(self) -> None:
-        """The breaker lets nothing in any more."""
-        self._give_back_waiting(Stop.UNHEALTHY)
-        self._changed()
+    def _circuit_opened(self) -> None:
+        self._release_queued(StopReason.UNHEALTHY)
+        self._on_change()
 
-    def _give_back_waiting(self, why: Stop) -> None:
-        """Gives back what no slot has taken yet."""
+    def _release_queued(self, reason: StopReason) -> None:
         for lease in list(self.book):
-            if lease.lease_id in self._jobs:
-                self._stop(lease, why)
+            if lease.lease_id in self._assigned:
+                self._stop(lease, reason)
 
     def _fill(self) -> None:
-        """Starts as many of the leases that wait as there are free slots."""
-        while (lease_id := self.slots.next()) is not None:
+        while (lease_id := self._slots.next()) is not None:
             lease = self.book.get(lease_id)
-            assert lease is not None, "what waits is held"
+            assert lease is not None, "what is queued is held"
             if (too_late := self.book.accept(lease, now())) is not None:
                 self._stop(lease, too_late)
                 continue
             self.outbox.add(wire.accepted(lease))
-            job = wire.job_of(self._jobs.pop(lease_id))
-            task = self._carrying[lease_id] = asyncio.create_task(self._carrier.carry(lease, job))
-            task.add_done_callback(partial(self._carried, lease))
-        self._changed()
+            job = wire.job_of(self._assigned.pop(lease_id))
+            task = self._executions[lease_id] = asyncio.create_task(self._executor.execute(lease, job))
+            task.add_done_callback(partial(self._executed, lease))
+        self._on_change()
 
-    def _carried(self, lease: Lease, task: asyncio.Task[Update]) -> None:
-        """A run is over. Its task does none of this: cancelled before its first step, it never begins."""
-        del self._carrying[lease.lease_id]
+    def _executed(self, lease: Lease, task: asyncio.Task[PendingUpdate]) -> None:
+        """A run is over. Not part of its task: a task that is cancelled before its first step never begins."""
+        del self._executions[lease.lease_id]
         self._reporters.pop(lease.lease_id, None)
         try:
             self._end_run(lease, _ending(lease, task))
         except asyncio.CancelledError:
             pass  # the worker closes
         except Exception as error:  # noqa: BLE001 - whatever it is, only the worker's end is safe
-            _log.critical("a run got out of hand", action="run.fault", error=repr(error), **lease.log_keys)
+            _log.critical("a run failed in an unexpected way", action="run.fault", error=repr(error), **lease.log_keys)
             self.broken.set()
 
-    def _end_run(self, lease: Lease, ending: Update) -> None:
-        if lease.stop is Stop.REFUSED:
-            self._refuses_until = now() + REFUSAL_PAUSE
-            asyncio.get_running_loop().call_later(REFUSAL_PAUSE, self._changed)
+    def _end_run(self, lease: Lease, ending: PendingUpdate) -> None:
+        if lease.stop is StopReason.REFUSED:
+            self.intake.pause()
+            asyncio.get_running_loop().call_later(REFUSAL_PAUSE, self._on_change)
         self._end(lease, ending)
         self._fill()
 
     def _reporter(self, lease: Lease) -> LeaseReporter:
-        answered = partial(self._answered, lease.lease_id)
+        answered = partial(self._poll_answered, lease.lease_id)
         reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self.book, self._add, answered, now)
         return reporter
 
-    def _answered(self, lease_id: str, poll: int) -> None:
-        self.polls.told(lease_id, poll, now())
-        self._changed()
+    def _poll_answered(self, lease_id: str, poll: int) -> None:
+        self._polls.record_answer(lease_id, poll, now())
+        self._on_change()
 
     def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
         for lease_id in lease_ids:
             lease = self.book.get(lease_id)
-            if lease is not None and (act := self.book.revoke(lease, now())) is not Act.NOTHING:
-                self._stop_by(act, lease, Stop.REVOKED)
+            if lease is not None and (action := self.book.revoke(lease, now())) is not StopAction.NOTHING:
+                self._carry_out(action, lease, StopReason.REVOKED)
                 _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
 
-    def _stop(self, lease: Lease, why: Stop) -> None:
-        """Stops a lease, unless it is over, or being stopped."""
-        self._stop_by(self.book.stop(lease, why), lease, why)
+    def _stop(self, lease: Lease, reason: StopReason) -> None:
+        self._carry_out(self.book.stop(lease, reason), lease, reason)
 
-    def _stop_by(self, act: Act, lease: Lease, why: Stop) -> None:
-        if act is Act.END:
-            self._jobs.pop(lease.lease_id, None)
-            self._end(lease, wire.ending_of_stop(lease, why, started=False))
-        elif act is Act.STOP_RUN:
-            self._carrying[lease.lease_id].cancel()
+    def _carry_out(self, action: StopAction, lease: Lease, reason: StopReason) -> None:
+        if action is StopAction.END:
+            self._assigned.pop(lease.lease_id, None)
+            self._end(lease, wire.ending_of_stop(lease, reason, started=False))
+        elif action is StopAction.STOP_RUN:
+            self._executions[lease.lease_id].cancel()
 
-    def _end(self, lease: Lease, ending: Update) -> None:
-        self.slots.leave(lease.lease_id)
-        self.probes.over(lease)
+    def _end(self, lease: Lease, ending: PendingUpdate) -> None:
+        self._slots.leave(lease.lease_id)
+        self._probes.over(lease)
         self.book.settle(lease)
         _log.info(
             "a lease ended",
@@ -351,31 +330,28 @@ class Worker:
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
         self.outbox.add(ending)
-        self.polls.over(lease.lease_id, now())
-        self._changed()
+        self._polls.record_end(lease.lease_id, now())
+        self._on_change()
 
-    def _acknowledged(self, update: Update, outcome: int) -> None:
+    def _acknowledged(self, update: PendingUpdate, outcome: int) -> None:
         lease = self.book.forget(update.lease_id)
-        self.keeper.forget(update.lease_id)
+        self._journal.forget(update.lease_id)
         if lease is not None and outcome != pb.UPDATE_OUTCOME_COMMITTED:
-            told = wire.outcome_name(outcome)
-            _log.warning("an ending was not needed", action="lease.answered", outcome=told, **lease.log_keys)
+            name = wire.outcome_name(outcome)
+            _log.warning("the scheduler did not need a result", action="lease.answered", outcome=name, **lease.log_keys)
         self._note_held()
 
-    def _add(self, update: Update) -> None:
+    def _add(self, update: PendingUpdate) -> None:
         self.outbox.add(update)
-        self._changed()
+        self._on_change()
 
     def _note_held(self) -> None:
         for event, holds in ((self._held, len(self.book) > 0), (self._empty, not len(self.book))):
             event.set() if holds else event.clear()
 
-    def _changed(self) -> None:
-        self.on_change()
 
-
-def _ending(lease: Lease, task: asyncio.Task[Update]) -> Update:
-    """What ends a lease whose task is over. Raises what that task raised."""
+def _ending(lease: Lease, task: asyncio.Task[PendingUpdate]) -> PendingUpdate:
+    """The update that ends a lease whose task is done. Raises what the task raised."""
     if task.cancelled() and lease.stop is not None:  # before its first step
         return wire.ending_of_stop(lease, lease.stop, started=False)
     return task.result()

@@ -1,4 +1,4 @@
-"""A worker that does not notice where its guard ends nothing: instead of `Vigil.overdue`.
+"""A worker that does not notice where its guard ends nothing: instead of `Watchdog.overdue`.
 
 Run in place of `contentgen-worker`.
 """

@@ -1,8 +1,8 @@
 """A worker whose guard sleeps: it ends no run by itself, neither past a deadline nor when its worker has died.
 
-Run in place of `contentgen-worker`, with this module as its guard too: instead of `GuardProcess._keep_time`. Like every
-guard it is started without site-packages, so what it needs is imported where the worker begins, not above. Nor does the
-worker notice (`blind_worker`): it would end what its guard does not.
+Run in place of `contentgen-worker`, with this module as its guard too: instead of `GuardProcess._do_due_work`. Like
+every guard it is started without site-packages, so what it needs is imported where the worker begins, not above. Nor
+does the worker notice (`blind_worker`): it would end what its guard does not.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ _PROGRAM = (
     "guard_main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), [int(fd) for fd in sys.argv[5:]])"
 )
 
-_keep_time = GuardProcess._keep_time
+_do_due_work = GuardProcess._do_due_work
 
 
-def _keep_time_of_what_was_asked_for(self: GuardProcess, at: float) -> bool:
+def _do_due_work_of_what_was_asked_for(self: GuardProcess, at: float) -> bool:
     """A run that the worker wants closed is ended; any other one lives on, and the guard with it."""
     unasked = {name: run for name, run in self._runs.items() if not run.close_asked}
     for name in unasked:
         del self._runs[name]
     try:
-        return _keep_time(self, at) or (bool(unasked) and not self._worker_lives)
+        return _do_due_work(self, at) or (bool(unasked) and not self._worker_lives)
     finally:
         self._runs |= unasked
 
 
 def guard_main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> None:
     """What the guard's process runs."""
-    with patch.object(GuardProcess, "_keep_time", _keep_time_of_what_was_asked_for):
+    with patch.object(GuardProcess, "_do_due_work", _do_due_work_of_what_was_asked_for):
         guard.main(sock_fd, owner, grace, inherited)
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from verification.fuzz.inputs import documents
 from worker_svc.creators import load, progress
-from worker_svc.creators.base import SMALL_OUTPUT, Completed, Job, Settings
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, CreatorSettings, Job
 from worker_svc.creators.brief import Brief
 from worker_svc.creators.deferral import MAX_PAUSE
 from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
-from worker_svc.output import Lines, Tail
+from worker_svc.output import LineSplitter, Tail
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease
 
-_SETTINGS = Settings(poll_interval=1.0, max_result=100_000)
+_SETTINGS = CreatorSettings(poll_interval=1.0, max_result=100_000)
 _RESULT = ("content", "htmlContent", "images", "qualityScore", "progress")
 _STATUS = ("status", "progress", "error", "percent", "step", "message")
 _STATES = ("pending", "running", "processing", "completed", "completed", "failed", "cancelled", "unknown", "")
@@ -50,20 +50,20 @@ class _Cli:
         limit: float | None,
         on_start: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
-        max_output: int = SMALL_OUTPUT,
+        max_output: int = MAX_SMALL_OUTPUT,
         to_file: bool = False,
-    ) -> Completed:
+    ) -> CompletedCall:
         if on_start:
             on_start()
         self._calls += 1
         stdout = Tail(max_output)
         stdout.add(printed(args[0], self._source, ended=self._calls > _PATIENCE))
         if on_line:
-            lines = Lines(on_line)
+            lines = LineSplitter(on_line)
             lines.add(stdout.bytes())
             lines.end()
         stderr = clean_tail(printed("create", self._source).decode("utf-8", "replace"), MAX_STDERR)
-        return Completed(self._exit(), stdout.bytes(), stderr, stdout.truncated, self._source.random() < 0.02)
+        return CompletedCall(self._exit(), stdout.bytes(), stderr, stdout.truncated, self._source.random() < 0.02)
 
     def _exit(self) -> _Exit:
         if self._source.random() < 0.8:
@@ -128,7 +128,7 @@ def check(outcome: Outcome) -> None:
         assert 0 <= outcome.pause <= MAX_PAUSE
         assert len(outcome.message) <= MAX_MESSAGE
     else:
-        result = outcome.result
+        result = outcome.article
         assert result.content.strip()
         assert not any("\0" in text for text in (result.content, result.html, *result.images))
         assert len((result.content + result.html).encode()) <= _SETTINGS.max_result
@@ -137,13 +137,13 @@ def check(outcome: Outcome) -> None:
 def progress_line(source: random.Random, _: Path) -> None:
     """Lines of output, in pieces: a progress, or nothing."""
     reporter = _Reporter()
-    found: list[progress.Progress] = []
+    found: list[progress.RunProgress] = []
 
     def on_line(line: str) -> None:
         if told := progress.of_line(line):
             found.append(told)
 
-    lines = Lines(on_line)
+    lines = LineSplitter(on_line)
     data = printed(source.choice(("create", "status")), source)
     while data:
         cut = source.randint(1, len(data))

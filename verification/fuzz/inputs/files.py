@@ -18,7 +18,7 @@ from scheduler_svc.config.tokens import hash_of, read_tokens
 from verification.fuzz.inputs import documents
 from verification.fuzz.known import Known
 from verification.fuzz.messages import message
-from worker_svc.guard.process.wire import Channel, Closed
+from worker_svc.guard.process.wire import Closed, GuardChannel
 from worker_svc.session import wire
 from worker_svc.spool import Spool
 
@@ -85,7 +85,7 @@ def guard_wire(source: random.Random, folder: Path) -> None:
     """Bytes on the socket between worker and guard: documents, or the other end counts as gone."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    channel = Channel(ours)
+    channel = GuardChannel(ours)
     try:
         for _ in range(source.randint(1, 4)):
             left = _frame(source)

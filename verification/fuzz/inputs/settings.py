@@ -9,9 +9,8 @@ from scheduler_svc.config import SettingsError as SchedulerError
 from scheduler_svc.config import read_settings as scheduler_settings
 from verification.fuzz import values
 from verification.fuzz.known import Known
-from worker_svc.config import Settings as WorkerSettings
 from worker_svc.config import SettingsError as WorkerError
-from worker_svc.config import flag_of, read_settings
+from worker_svc.config import WorkerSettings, flag_of, read_settings
 
 _SCHEDULER = (
     "--data-dir",

@@ -1,6 +1,6 @@
-"""What llm-content-creator stores: the SQLite database that a run leaves in its working folder.
+"""Reads the SQLite database that a run of llm-content-creator leaves in its working folder.
 
-Layer: inside this package; it reads one file, and blocks.
+Layer: inside this package. It blocks.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 _READ_LIMIT = 20.0
 """Seconds that reading may take in all."""
 _LARGEST_VALUE = 64 * 1024 * 1024
-"""Bytes of one value that are taken into memory, to say how many they are."""
+"""Bytes of one value, at most, that are read into memory."""
 _STEPS = 100_000
-"""Steps of SQLite between two looks at the clock: some milliseconds."""
+"""SQLite's steps between two checks of the clock: some milliseconds."""
 _BUSY_LIMIT = 1.0
-"""Seconds that a process of the run which still writes is waited for."""
+"""Seconds to wait for a process of the run that still writes."""
 
 
 class TooLargeError(Exception):
@@ -30,25 +30,23 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """The one run of a working folder."""
-
     task_id: str
-    """The program's own id of it."""
+    """The program's own id."""
     error: str
-    """Why it failed; empty where nothing is said."""
+    """Why it failed; empty if unknown."""
     article: str | None
-    """Markdown; None where none is stored."""
+    """Markdown; None if not stored."""
     images: Any
-    """A list of objects with a `url`, not checked; None where there are none."""
+    """A list of objects with a `url`, not checked; None if not stored."""
     score: float | None
-    """0 to 10; None where it is not stored, as version 0.2.0 never does (it says it on stdout)."""
+    """0 to 10; None if not stored: version 0.2.0 only prints it."""
 
 
 def read(path: Path, limit: int) -> StoredRun:
-    """What the database at `path` says of its run.
+    """Returns the run in the database at `path`.
 
-    Raises TooLargeError where more than `limit` bytes are stored, sqlite3.Error where it is no such database,
-    ValueError or RecursionError where it is no file of the run's own, holds no run, or images that are no JSON.
+    Raises TooLargeError if more than `limit` bytes are stored, sqlite3.Error if it is not such a database, ValueError
+    or RecursionError if it is not a file of this run, has no run, or has images that are not JSON.
     """
     _check_own(path)
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_LIMIT)) as database:
@@ -63,7 +61,7 @@ def _run(database: sqlite3.Connection, limit: int) -> StoredRun:
     _check_size(database, limit)
     run = database.execute("SELECT id, error_message FROM tasks ORDER BY created_at DESC LIMIT 1").fetchone()
     if run is None:
-        raise ValueError("it holds no run")
+        raise ValueError("it has no run")
     task_id, error = run
     images = _latest(database, task_id, "image")
     return StoredRun(
@@ -76,13 +74,13 @@ def _run(database: sqlite3.Connection, limit: int) -> StoredRun:
 
 
 def _check_own(path: Path) -> None:
-    """The CLI makes the file, and may have made a pipe of it, or a link to another run's."""
+    """The CLI made the file, and might have made a pipe, or a link to another run's file."""
     if path.parent.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
-        raise ValueError("it is no file of the run's own folder")
+        raise ValueError("it is not a file in the run's own folder")
 
 
 def _bound(database: sqlite3.Connection) -> None:
-    """Tables may be views that have no end, or values without bounds."""
+    """Limits time and memory: a table might be an endless view, or have huge values."""
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
     give_up_at = time.monotonic() + _READ_LIMIT
     database.set_progress_handler(lambda: time.monotonic() > give_up_at, _STEPS)

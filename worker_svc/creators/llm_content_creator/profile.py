@@ -2,8 +2,8 @@
 
 Layer: the top of this package.
 
-The program prints for people only, and exits with 0 however a run ended. So its result is what it stored, and a success
-needs both: the line that says so, right below the id of the run that is stored, and the article of that run.
+The program's output is not machine-readable, and it exits with 0 however a run ended. So the result is what it stored,
+and a success needs both the line that says so, right below the id of the stored run, and the article of that run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from worker_svc.creators import deferral
-from worker_svc.creators.base import Cli, Completed, Creator, Job, Needs, Reporter, Settings, arguments, call
-from worker_svc.creators.llm_content_creator import database as stored
-from worker_svc.creators.llm_content_creator import stdout as said
+from worker_svc.creators.base import (
+    Cli,
+    CompletedCall,
+    Creator,
+    CreatorSettings,
+    Job,
+    Needs,
+    RunReporter,
+    arguments,
+    call,
+)
+from worker_svc.creators.llm_content_creator import database, stdout
 from worker_svc.creators.llm_content_creator.database import StoredRun, TooLargeError
 from worker_svc.outcome import Failed, Outcome, Reason, failed, of_document, of_exit
 
 NO_REQUIREMENTS = "无特别要求"
-"""What is asked of an article where the task asks nothing: the program does not run without."""
+"""The requirements of a task without any: the program needs some."""
 
 _FOLDER = "data"
 _DATABASE = f"{_FOLDER}/content-creator.db"
@@ -34,7 +43,7 @@ class LlmContentCreator(Creator):
 
     needs = Needs(
         folders=(_FOLDER,),
-        passed=(
+        inherited=(
             "LLM_API_KEY",
             "LLM_BASE_URL",
             "LLM_MODEL_NAME",
@@ -45,30 +54,30 @@ class LlmContentCreator(Creator):
             "ARK_API_URL",
         ),
         fixed={
-            "DATABASE_TYPE": "sqlite",  # by default it depends on NODE_ENV; we read what it stored
+            "DATABASE_TYPE": "sqlite",  # the default depends on NODE_ENV, and we read the database
             "LOG_LEVEL": "info",  # its progress is in the log
             "DOTENV_CONFIG_QUIET": "true",
         },
     )
     options = ("audience", "min-words", "max-words")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CreatorSettings) -> None:
         self._settings = settings
 
-    def fault(self, version: Completed) -> str | None:
-        """It knows `--version`, which fails where its settings are not whole."""
+    def fault(self, version: CompletedCall) -> str | None:
+        """The program knows `--version`, which fails if its settings are incomplete."""
         if version.exit.code == 0:
             return None
-        if names := said.refused_settings(version.stderr_tail):
-            return f"it refuses its settings; set in the worker's environment, as it wants them: {', '.join(names)}"
-        return f"--version exited with status {version.exit.code}: {said.reason(version.stderr_tail)}"
+        if names := stdout.refused_settings(version.stderr_tail):
+            return f"it refuses its settings; set in the worker's environment, as it requires: {', '.join(names)}"
+        return f"--version exited with status {version.exit.code}: {stdout.reason(version.stderr_tail)}"
 
-    async def run(self, job: Job, cli: Cli, report: Reporter) -> Outcome:
-        """One call, in a folder where nothing of an earlier attempt is: there is no run to adopt."""
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
+        """Makes one call. Nothing of an earlier attempt is in its folder, so there is no run to adopt."""
 
         def on_line(line: str) -> None:
-            if told := said.progress(line):
-                report.progress(*told)
+            if value := stdout.progress(line):
+                report.progress(*value)
 
         done = await call(
             cli,
@@ -85,31 +94,31 @@ class LlmContentCreator(Creator):
 
 
 def create_arguments(job: Job) -> Sequence[str]:
-    """`create` and its options. There is none for a task's id: the program makes one of its own."""
+    """Returns `create` and its options. None is for the task's id: the program makes its own."""
     brief = job.brief if job.brief.requirements.strip() else job.brief._replace(requirements=NO_REQUIREMENTS)
     return arguments("create", {"type": "content-creator", "mode": "sync"} | brief.arguments())
 
 
-def _outcome(done: Completed, database: Path, settings: Settings) -> Outcome:
+def _outcome(done: CompletedCall, path: Path, settings: CreatorSettings) -> Outcome:
     stderr = done.stderr_tail
-    if fault := of_exit(done.exit, stderr, said.reason(stderr)):
+    if fault := of_exit(done.exit, stderr, stdout.reason(stderr)):
         return fault
     try:
-        run = stored.read(database, settings.result_output)
+        run = database.read(path, settings.result_output)
     except TooLargeError as error:
         return failed(Reason.RESULT_TOO_LARGE, str(error), stderr)
     except (sqlite3.Error, OSError, ValueError, RecursionError) as error:
         return _invalid(f"what the CLI stored cannot be read: {error}", stderr)
-    return _result(said.Output(done.stdout), run, settings, stderr)
+    return _result(stdout.CreateOutput(done.stdout), run, settings, stderr)
 
 
-def _result(output: said.Output, run: StoredRun, settings: Settings, stderr: str) -> Outcome:
+def _result(output: stdout.CreateOutput, run: StoredRun, settings: CreatorSettings, stderr: str) -> Outcome:
     state = output.state_of(run.task_id)
     if state is None:
         return _invalid("the CLI exited with status 0 and did not say how its run had ended", stderr)
     if state != _DONE:
         ended = f"the CLI says that the run is {state}{_why(output, run)}"
-        if run.error == said.OVER_QUOTA:
+        if run.error == stdout.OVER_QUOTA:
             return deferral.deferred(deferral.DEFAULT_PAUSE, ended)
         return failed(Reason.CREATOR_ERROR, ended, stderr)
     if run.article is None:
@@ -119,7 +128,7 @@ def _result(output: said.Output, run: StoredRun, settings: Settings, stderr: str
     return of_document(document, settings.max_result, stderr)
 
 
-def _why(output: said.Output, run: StoredRun) -> str:
+def _why(output: stdout.CreateOutput, run: StoredRun) -> str:
     step = output.failed_step()
     return (f" in {step}" if step else "") + (f": {run.error}" if run.error else "")
 

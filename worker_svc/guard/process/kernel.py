@@ -15,24 +15,23 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 
 
 def become_subreaper() -> bool:
-    """Have every orphaned descendant re-parented to this process; False where they could not be found then."""
+    """Has the kernel re-parent every orphaned descendant to this process. Returns False if it cannot find them then."""
     if _prctl is None or not os.access("/proc/self/stat", os.R_OK):
         return False
     try:
         os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):  # Python was built without it, or a container forbids it
+    except (AttributeError, OSError):  # Python was built without it, or the container forbids it
         return False
     return bool(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def name_process(name: bytes) -> None:
-    """What `ps` and `top` show (15 bytes)."""
     if _prctl is not None:
         _prctl(_PR_SET_NAME, name, 0, 0, 0)
 
 
 def die_with(parent: int) -> None:
-    """Between fork and exec: let the kernel kill this process when `parent` dies, also if it has died already."""
+    """Has the kernel kill this process when `parent` dies, or at once if it is dead. Call it between fork and exec."""
     if _prctl is None:
         return
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
@@ -41,7 +40,7 @@ def die_with(parent: int) -> None:
 
 
 def capabilities(subreaper: bool) -> str:
-    """One line for the log: what is guaranteed on this system."""
+    """Returns one line for the log: what this system guarantees."""
     if subreaper:
         return "subreaper, parent-death signal: every descendant of a CLI dies with its run"
     return "process groups only: a descendant that leaves its CLI's group is not found on this system"

@@ -10,50 +10,46 @@ from typing import NamedTuple, NoReturn
 from worker_svc.guard.process import kernel
 
 _STEPS = ("start", "enter its working folder", "execute the program")
-_VERDICT = struct.Struct("BI")
+_EXEC_ERROR = struct.Struct("BI")
 _CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
-class Program(NamedTuple):
-    """What to execute."""
-
+class Command(NamedTuple):
     argv: list[str]
     env: dict[str, str]
     cwd: str
 
 
 class Launched(NamedTuple):
-    """A process that is ours from before its exec on; all descriptors are the caller's to close."""
+    """A forked process. The caller has to close the descriptors."""
 
     pid: int
-    verdict: int
-    """End of file: the program runs. A message, see `read_verdict`: it never did."""
+    exec_pipe: int
+    """End of file: the program runs. Otherwise the exec failed, see `read_exec_error`."""
     output: list[int]
     """Read ends of stdout (unless one was given) and stderr."""
 
 
 class _Ends(NamedTuple):
-    """What the new process writes to."""
-
     stdout: int
     stderr: int
-    verdict: int
+    exec_pipe: int
 
 
-def launch(program: Program, stdout: int | None) -> Launched:
-    """Start a program in a session of its own, without stdin.
+def launch(program: Command, stdout: int | None) -> Launched:
+    """Starts a program in a session of its own, without stdin.
 
     Raises:
-        ValueError: the arguments or the environment can't be given to any program.
-        OSError: no descriptors or no process to be had.
+        ValueError: no program can have these arguments or this environment.
+        OSError: descriptors or processes are used up.
     """
     _check(program)
     pipes: list[tuple[int, int]] = []
     try:
         for _ in range(3 if stdout is None else 2):
-            pipes.append(os.pipe())  # noqa: PERF401 - what was opened must be known when the next one fails
-        (_, verdict), *output = pipes
-        ends = _Ends(output[0][1] if stdout is None else stdout, output[-1][1], verdict)
+            pipes.append(os.pipe())  # noqa: PERF401 - if one fails, those before have to be closed
+        (_, exec_pipe), *output = pipes
+        ends = _Ends(output[0][1] if stdout is None else stdout, output[-1][1], exec_pipe)
         pid = _fork(program, ends)
     except OSError:
         for read_end, _ in pipes:
@@ -62,21 +58,21 @@ def launch(program: Program, stdout: int | None) -> Launched:
     finally:
         for _, write_end in pipes:
             os.close(write_end)
-    verdict, *readers = (read_end for read_end, _ in pipes)
-    os.set_blocking(verdict, False)
-    return Launched(pid, verdict, readers)
+    exec_pipe, *readers = (read_end for read_end, _ in pipes)
+    os.set_blocking(exec_pipe, False)
+    return Launched(pid, exec_pipe, readers)
 
 
-def read_verdict(fd: int) -> tuple[int, str] | None:
-    """What became of an exec, once `fd` is readable: None if the program runs, else errno and what failed."""
-    data = os.read(fd, _VERDICT.size)
+def read_exec_error(fd: int) -> tuple[int, str] | None:
+    """Call it once `fd` is readable. Returns None if the program runs, else errno and what failed."""
+    data = os.read(fd, _EXEC_ERROR.size)
     if not data:
         return None
-    step, number = _VERDICT.unpack(data)
+    step, number = _EXEC_ERROR.unpack(data)
     return number, f"cannot {_STEPS[step]}: {os.strerror(number)}"
 
 
-def _check(program: Program) -> None:
+def _check(program: Command) -> None:
     argv, env, cwd = program
     if not argv or not argv[0]:
         raise ValueError("no program named")
@@ -86,15 +82,15 @@ def _check(program: Program) -> None:
         raise ValueError("an argument, a variable or the folder holds a NUL")
 
 
-def _fork(program: Program, ends: _Ends) -> int:
+def _fork(program: Command, ends: _Ends) -> int:
     guard = os.getpid()
     pid = os.fork()
     if pid == 0:
         _become(program, ends, guard)
-    return pid  # nothing else happens in this one thread until the caller has noted it
+    return pid  # this process has one thread, so the caller notes the child before anything else happens
 
 
-def _become(program: Program, ends: _Ends, guard: int) -> NoReturn:
+def _become(program: Command, ends: _Ends, guard: int) -> NoReturn:
     step = 0
     try:
         kernel.die_with(guard)
@@ -107,12 +103,12 @@ def _become(program: Program, ends: _Ends, guard: int) -> NoReturn:
         step = 2
         os.execvpe(program.argv[0], program.argv, program.env)
     except OSError as error:
-        os.write(ends.verdict, _VERDICT.pack(step, error.errno or 0))
+        os.write(ends.exec_pipe, _EXEC_ERROR.pack(step, error.errno or 0))
     finally:
         os._exit(127)
 
 
 def _reset_signals() -> None:
     for number in _CATCHABLE:
-        signal.signal(number, signal.SIG_DFL)  # what the guard ignores, its children would too
+        signal.signal(number, signal.SIG_DFL)  # else the children would inherit what the guard ignores
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

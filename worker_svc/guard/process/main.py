@@ -1,8 +1,7 @@
 """The guard's loop: requests from the worker, children that end, deadlines.
 
-One thread, one `poll`. Nothing in it waits for a CLI, a disk or the worker, so a deadline is never missed for another's
-sake. The loop ends when the worker's end of the socket is closed and nothing lives any more; until then the guard holds
-the descriptor of the worker's folder lock.
+One thread, one `poll`. Nothing in it waits for a CLI, a disk or the worker, so nothing delays a deadline. The loop ends
+when the worker has closed the socket and no process lives; until then the guard holds the lock of the worker's folder.
 """
 
 from __future__ import annotations
@@ -17,36 +16,35 @@ from collections.abc import Callable
 from typing import Any
 
 from worker_svc.guard.process import kernel, launch, marks
-from worker_svc.guard.process.clock import now
 from worker_svc.guard.process.process_tree import ProcessTree, signal_child
-from worker_svc.guard.process.runs import DEADLINE, TOLD, Cli, Run
-from worker_svc.guard.process.wire import Channel, Closed, Document
+from worker_svc.guard.process.runs import BY_DEADLINE, BY_REQUEST, CliProcess, GuardedRun
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel, now
 
-_SURVEY = 1.0  # seconds; how often descendants are noted, and the longest that a suspended machine's deadline waits
-_ENDING = 0.02  # seconds between two steps of a run's end: a death of what is not our child is not announced
-_IDLE = 3600.0
+_SURVEY_INTERVAL = 1.0
+"""Seconds between two looks at all descendants, and how late the deadlines of a suspended machine may be kept."""
+_ENDING_INTERVAL = 0.02
+"""Seconds between two steps of a run's end: nothing signals the death of a process that is not a child."""
+_IDLE_TIMEOUT = 3600.0
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class RefusedError(Exception):
-    """A request that makes no sense; nothing was changed."""
+    """The request is invalid and changed nothing."""
 
 
 class GuardProcess:
-    """All state of one guard."""
-
-    def __init__(self, channel: Channel, owner: str, grace: float) -> None:
+    def __init__(self, channel: GuardChannel, owner: str, grace: float) -> None:
         subreaper = kernel.become_subreaper()
         self._channel = channel
         self._wakeup = _wakeup()
         self._owner = owner
         self._grace = grace
         self._worker_lives = True
-        self._family = ProcessTree(os.getpid(), owner, subreaper)
-        self._runs: dict[str, Run] = {}
-        self._clis: dict[int, Cli] = {}  # by the worker's number, until its end is told
-        self._verdicts: dict[int, Cli] = {}
-        self._survey_at = 0.0
+        self._tree = ProcessTree(os.getpid(), owner, subreaper)
+        self._runs: dict[str, GuardedRun] = {}
+        self._clis: dict[int, CliProcess] = {}  # by the worker's number, until its end is sent
+        self._exec_pipes: dict[int, CliProcess] = {}
+        self._next_survey_at = 0.0
         self._poll = select.poll()
         self._poll.register(self._wakeup, select.POLLIN)
         self._poll.register(channel, select.POLLIN)
@@ -58,25 +56,25 @@ class GuardProcess:
             "stop": self._stop,
             "close": self._close,
         }
-        self._tell({"event": "ready", "capabilities": kernel.capabilities(subreaper)})
+        self._send({"event": "ready", "capabilities": kernel.capabilities(subreaper)})
 
     def run(self) -> None:
-        """Serve until the worker is gone and nothing lives."""
-        restless = False
-        while self._worker_lives or restless:
-            for fd, _ in self._poll.poll(self._patience(restless) * 1000):
+        """Serves until the worker is gone and no process lives."""
+        busy = False
+        while self._worker_lives or busy:
+            for fd, _ in self._poll.poll(self._poll_timeout(busy) * 1000):
                 self._ready(fd)
             self._reap()
-            restless = self._keep_time(now())
+            busy = self._do_due_work(now())
             self._watch_channel()
 
-    def _patience(self, restless: bool) -> float:
-        """Seconds until something is due by itself. Asked anew each second: `poll` counts no suspension."""
-        if restless:
-            return _ENDING
+    def _poll_timeout(self, busy: bool) -> float:
+        """Seconds until something is due; 1 s at most while anything is, because `poll` does not count suspension."""
+        if busy:
+            return _ENDING_INTERVAL
         due = [run.deadline for run in self._runs.values() if not run.over]
         due += [cli.kill_at for cli in self._clis.values() if cli.kill_at is not None]
-        return max(0.0, min(_SURVEY, *(at - now() for at in due))) if due else _IDLE
+        return max(0.0, min(_SURVEY_INTERVAL, *(at - now() for at in due))) if due else _IDLE_TIMEOUT
 
     def _watch_channel(self) -> None:
         if self._worker_lives:
@@ -85,14 +83,14 @@ class GuardProcess:
     def _ready(self, fd: int) -> None:
         if fd == self._wakeup:
             os.read(fd, 4096)
-        elif fd in self._verdicts:
-            self._settle(self._verdicts[fd])
+        elif fd in self._exec_pipes:
+            self._exec_done(self._exec_pipes[fd])
         elif self._worker_lives:
-            self._converse()
+            self._read_requests()
 
-    # What the worker says
+    # Requests of the worker
 
-    def _converse(self) -> None:
+    def _read_requests(self) -> None:
         try:
             self._channel.flush()
             requests = self._channel.receive()
@@ -106,7 +104,7 @@ class GuardProcess:
         self._worker_lives = False
         self._poll.unregister(self._channel)
         for run in self._runs.values():
-            run.end(TOLD)
+            run.end(BY_REQUEST)
 
     def _serve(self, request: Document, fds: list[int]) -> None:
         try:
@@ -121,88 +119,88 @@ class GuardProcess:
 
     def _refuse(self, request: Document, message: str) -> None:
         refusal: Document = {"event": "refused", "message": message}
-        self._tell(refusal | {key: request[key] for key in ("op", "child", "run") if key in request})
+        self._send(refusal | {key: request[key] for key in ("op", "child", "run") if key in request})
 
     def _open(self, request: Document, _: list[int]) -> None:
-        name, deadline = str(request["run"]), _time(request["deadline"])
+        name, deadline = str(request["run"]), _seconds(request["deadline"])
         if name in self._runs:
             raise RefusedError(f"run {name!r} is open already")
-        self._runs[name] = Run(name, deadline)
-        self._family.open(name)
+        self._runs[name] = GuardedRun(name, deadline)
+        self._tree.open(name)
 
     def _move(self, request: Document, _: list[int]) -> None:
         for name, deadline in request["deadlines"].items():
             if name in self._runs:
-                self._runs[name].deadline = _time(deadline)
+                self._runs[name].deadline = _seconds(deadline)
 
     def _set_grace(self, request: Document, _: list[int]) -> None:
-        self._grace = _time(request["seconds"])
+        self._grace = _seconds(request["seconds"])
 
     def _spawn(self, request: Document, fds: list[int]) -> None:
-        run, number = self._known(request["run"]), int(request["child"])
-        if now() >= run.deadline:  # it may have passed while worker or guard stood still
-            run.end(DEADLINE)
+        run, number = self._open_run(request["run"]), int(request["child"])
+        if now() >= run.deadline:  # it may have passed while worker or guard was stopped
+            run.end(BY_DEADLINE)
         if run.ended_by is not None:
             raise RefusedError(f"run {run.name!r} was ended ({run.ended_by})")
         if number in self._clis:
-            raise RefusedError(f"child {number} lives already")
+            raise RefusedError(f"child {number} exists already")
         env = request["env"] | {marks.VARIABLE: marks.mark(self._owner, run.name)}
-        program = launch.Program(request["argv"], env, request["cwd"])
+        program = launch.Command(request["argv"], env, request["cwd"])
         try:
             launched = launch.launch(program, fds[0] if fds else None)
         except ValueError as error:
-            self._tell_failed(number, errno.EINVAL, str(error))
+            self._send_failed(number, errno.EINVAL, str(error))
             return
         except OSError as error:
-            self._tell_failed(number, error.errno or errno.EAGAIN, f"cannot start a process: {error.strerror}")
+            self._send_failed(number, error.errno or errno.EAGAIN, f"cannot start a process: {error.strerror}")
             return
-        cli = Cli(number, run, *launched)
-        self._clis[number] = run.clis[cli.pid] = self._verdicts[launched.verdict] = cli
-        self._family.add(cli.pid, run.name)
-        self._poll.register(launched.verdict, select.POLLIN)
+        cli = CliProcess(number, run, *launched)
+        self._clis[number] = run.clis[cli.pid] = self._exec_pipes[launched.exec_pipe] = cli
+        self._tree.add(cli.pid, run.name)
+        self._poll.register(launched.exec_pipe, select.POLLIN)
 
     def _stop(self, request: Document, _: list[int]) -> None:
         cli = self._clis.get(int(request["child"]))
-        if cli is not None and cli.kill_at is None:  # else its end is on its way to the worker
+        if cli is not None and cli.kill_at is None:  # else its end is being sent
             cli.kill_at = now() + self._grace
             _signal_cli(cli, signal.SIGTERM)
 
     def _close(self, request: Document, _: list[int]) -> None:
-        run = self._known(request["run"])
+        run = self._open_run(request["run"])
         run.close_asked = True
-        run.end(TOLD)
+        run.end(BY_REQUEST)
         if run.over:
             self._forget(run)
 
-    def _known(self, name: Any) -> Run:
+    def _open_run(self, name: Any) -> GuardedRun:
         run = self._runs.get(name)
         if run is None:
             raise RefusedError(f"no run {name!r} is open")
         return run
 
-    # What becomes of the children
+    # Children
 
-    def _settle(self, cli: Cli) -> None:
-        """Its exec has come to a verdict: tell the worker, with the pipes if it runs."""
-        if cli.verdict is None:
+    def _exec_done(self, cli: CliProcess) -> None:
+        """Its exec has succeeded or failed: tells the worker, with the pipes if it runs."""
+        if cli.exec_pipe is None:
             return
-        cli.failure = launch.read_verdict(cli.verdict)
-        self._poll.unregister(cli.verdict)
-        del self._verdicts[cli.verdict]
-        os.close(cli.verdict)
-        cli.verdict = None
+        cli.failure = launch.read_exec_error(cli.exec_pipe)
+        self._poll.unregister(cli.exec_pipe)
+        del self._exec_pipes[cli.exec_pipe]
+        os.close(cli.exec_pipe)
+        cli.exec_pipe = None
         if cli.failure is None:
-            self._tell({"event": "spawned", "child": cli.number, "pid": cli.pid}, cli.output)
+            self._send({"event": "spawned", "child": cli.number, "pid": cli.pid}, cli.output)
         else:
             for fd in cli.output:
                 os.close(fd)
-            self._tell_failed(cli.number, *cli.failure)
+            self._send_failed(cli.number, *cli.failure)
 
     def _reap(self) -> None:
         try:
             while (ended := self._next_ended())[0]:
                 pid, status = ended
-                self._family.remove(pid)
+                self._tree.remove(pid)
                 cli = next((cli for cli in self._clis.values() if cli.pid == pid), None)
                 if cli is not None:
                     self._exited(cli, os.waitstatus_to_exitcode(status))
@@ -210,64 +208,64 @@ class GuardProcess:
             return  # there are no children
 
     def _next_ended(self) -> tuple[int, int]:
-        """Number and status of a child that ended, now reaped, its orphans taken note of; (0, 0) if there is none."""
+        """Reaps a child, after noting the orphans that it left. Returns pid and status; (0, 0) if none has ended."""
         pid = -1
         if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on, and no orphans for us
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is None:
                 return 0, 0
             pid = ended.si_pid
-            self._family.adopt()
+            self._tree.adopt()
         return os.waitpid(pid, os.WNOHANG)
 
-    def _exited(self, cli: Cli, code: int) -> None:
-        self._settle(cli)
+    def _exited(self, cli: CliProcess, code: int) -> None:
+        self._exec_done(cli)
         del self._clis[cli.number]
         del cli.run.clis[cli.pid]
         if cli.failure is None:
             end = {"code": code, "signal": None} if code >= 0 else {"code": None, "signal": -code}
-            self._tell({"event": "exited", "child": cli.number, **end, "ended_by": cli.ended_by()})
+            self._send({"event": "exited", "child": cli.number, **end, "ended_by": cli.ended_by()})
 
-    # What time it is
+    # What is due
 
-    def _keep_time(self, at: float) -> bool:
-        """Do what is due; whether something is being ended, so that the next look is due soon."""
+    def _do_due_work(self, at: float) -> bool:
+        """Does what is due at `at`. Returns whether a run is being ended, so that the next step is due soon."""
         for cli in self._clis.values():
             if cli.kill_at is not None and at >= cli.kill_at:
                 cli.kill_at = at + self._grace
                 _signal_cli(cli, signal.SIGKILL)
         for run in self._runs.values():
             if at >= run.deadline:
-                run.end(DEADLINE)
+                run.end(BY_DEADLINE)
         ending = [run for run in self._runs.values() if run.ending]
-        if self._worker_lives and not ending and at < self._survey_at and not self._family.has_ownerless():
+        if self._worker_lives and not ending and at < self._next_survey_at and not self._tree.has_ownerless():
             return False
-        self._survey_at = at + _SURVEY
-        self._family.survey()
+        self._next_survey_at = at + _SURVEY_INTERVAL
+        self._tree.survey()
         for run in ending:
-            run.step(at, self._grace, self._family)
-        ownerless = self._family.kill_ownerless()
+            run.step(at, self._grace, self._tree)
+        ownerless = self._tree.kill_ownerless()
         for run in ending:
             if run.over:
                 self._over(run)
-        return ownerless or any(run.ending for run in ending) or self._family.has_ownerless()
+        return ownerless or any(run.ending for run in ending) or self._tree.has_ownerless()
 
-    def _over(self, run: Run) -> None:
+    def _over(self, run: GuardedRun) -> None:
         run.over = True
-        self._family.close(run.name)
+        self._tree.close(run.name)
         if run.close_asked:
             self._forget(run)
         elif self._worker_lives:
-            self._tell_ended(run)
+            self._send_ended(run)
 
-    def _forget(self, run: Run) -> None:
+    def _forget(self, run: GuardedRun) -> None:
         del self._runs[run.name]
-        self._tell_ended(run)
+        self._send_ended(run)
 
-    # What the worker is told
+    # Events for the worker
 
-    def _tell_ended(self, run: Run) -> None:
-        self._tell(
+    def _send_ended(self, run: GuardedRun) -> None:
+        self._send(
             {
                 "event": "ended",
                 "run": run.name,
@@ -278,32 +276,32 @@ class GuardProcess:
             }
         )
 
-    def _tell_failed(self, number: int, error: int, message: str) -> None:
-        self._tell({"event": "failed", "child": number, "errno": error, "message": message})
+    def _send_failed(self, number: int, error: int, message: str) -> None:
+        self._send({"event": "failed", "child": number, "errno": error, "message": message})
 
-    def _tell(self, event: Document, fds: list[int] | None = None) -> None:
+    def _send(self, event: Document, fds: list[int] | None = None) -> None:
         try:
             self._channel.send(event, fds or ())
         except Closed:
-            return  # end of file says the same, and once
+            return  # the loop reads end of file, and acts on that
 
 
-def _time(value: Any) -> float:
+def _seconds(value: Any) -> float:
     seconds = float(value)
     if math.isnan(seconds):
-        raise ValueError("a deadline that is no number would never pass")
+        raise ValueError("NaN is no deadline: it would never pass")
     return seconds
 
 
-def _signal_cli(cli: Cli, number: signal.Signals) -> None:
+def _signal_cli(cli: CliProcess, number: signal.Signals) -> None:
     try:
         signal_child(cli.pid, number)
-    except PermissionError:  # it has become somebody else's (set-user-id)
+    except PermissionError:  # it runs as another user (set-user-id)
         return
 
 
 def _wakeup() -> int:
-    """A descriptor that is readable after a child has ended."""
+    """Returns a descriptor that becomes readable when a child ends."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
@@ -313,12 +311,12 @@ def _wakeup() -> int:
 
 
 def main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> None:
-    """Serve the worker at the other end of `sock_fd`; hold `inherited` descriptors to the end, given to nobody."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the worker may have blocked
+    """Serves the worker at the other end of `sock_fd`. Keeps `inherited` descriptors open; no CLI gets them."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker may have blocked some
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     for fd in (sock_fd, *inherited):
         os.set_inheritable(fd, False)
     kernel.name_process(b"cg-guard")
-    marks.kill_marked(owner)  # a former guard of this folder may have been killed
-    GuardProcess(Channel(socket.socket(fileno=sock_fd)), owner, grace).run()
+    marks.kill_marked(owner)  # an earlier guard of this folder may have been killed
+    GuardProcess(GuardChannel(socket.socket(fileno=sock_fd)), owner, grace).run()

@@ -1,6 +1,6 @@
-"""The mark in the environment of each CLI, and so of its descendants: whose run they belong to.
+"""The mark in the environment of each CLI, and so of its descendants: the run that they belong to.
 
-It finds what a guard that was killed could not end: the kernel kills that guard's CLIs, but not their descendants.
+It finds what a killed guard left: the kernel kills that guard's CLIs, but not their descendants.
 """
 
 from __future__ import annotations
@@ -15,22 +15,19 @@ VARIABLE = "CONTENTGEN_RUN"
 
 
 def mark(owner: str, run: str) -> str:
-    """The value of `VARIABLE` for a run of this owner, the one worker folder on this machine."""
+    """Returns the value of `VARIABLE` for a run; `owner` names the worker's folder among all on this machine."""
     return f"{owner}/{run}"
 
 
 def run_of(pid: int, owner: str) -> str | None:
-    """The run that a process is marked with; None without a mark of this owner."""
+    """Returns the run that a process is marked with; None if it has no mark of this owner."""
     value = procfs.variable(pid, VARIABLE)
     prefix = mark(owner, "")
     return value.removeprefix(prefix) if value is not None and value.startswith(prefix) else None
 
 
 def kill_marked(owner: str) -> int:
-    """KILL all processes of this owner's runs, wherever they hang; how many there were.
-
-    Only for when no guard of this owner lives.
-    """
+    """Kills all processes of this owner's runs, and returns how many there were. No guard of this owner may live."""
     return sweep.kill_all(lambda: _marked(owner))
 
 

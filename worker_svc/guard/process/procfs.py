@@ -1,4 +1,4 @@
-"""Processes as /proc shows them: who descends from whom, and whether a number still means the same process."""
+"""Processes as /proc shows them: their parents, and whether a pid still names the same process."""
 
 # ruff: noqa: PTH110, PTH123, PTH208 - pathlib is slow for thousands of reads, and large for so small a process
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Process(NamedTuple):
-    """One process at one moment. `(pid, started)` names it for ever: a reused number has a later start."""
+    """One process at one moment. `key` names it for ever: a process with a reused pid started later."""
 
     pid: int
     parent: int
@@ -20,9 +20,9 @@ class Process(NamedTuple):
     started: int
     """Clock ticks since boot."""
     dead: bool
-    """A zombie: it can do nothing more, only be reaped."""
+    """A zombie: it can only be reaped."""
     mute: bool
-    """Dead or about to be: its memory is gone, and with it its environment."""
+    """Dead or dying: its memory is gone, and its environment with it."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -33,7 +33,6 @@ Children = Callable[[int], list[int]]
 
 
 def read(pid: int) -> Process | None:
-    """The process with this number, None if there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             text = stat.read()
@@ -54,7 +53,7 @@ def read(pid: int) -> Process | None:
 
 
 def variable(pid: int, name: str) -> str | None:
-    """The variable `name` of the environment that the process was started with; None if not set or not ours to read."""
+    """Returns a variable of the environment that the process started with; None if unset, or not readable."""
     prefix = os.fsencode(name) + b"="
     try:
         with open(f"/proc/{pid}/environ", "rb") as environ:
@@ -65,7 +64,7 @@ def variable(pid: int, name: str) -> str | None:
 
 
 def children_now() -> Children:
-    """How to list the children of a process: from the kernel's own lists, else from one look at all processes."""
+    """Returns a function that lists a process's children: by the kernel's lists, else by one scan of all processes."""
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return _listed_children
     by_parent: dict[int, list[int]] = {}
@@ -75,7 +74,6 @@ def children_now() -> Children:
 
 
 def everyone() -> list[int]:
-    """The numbers of all processes; none where there is no /proc."""
     return _numbers("/proc")
 
 
@@ -98,15 +96,14 @@ def _numbers(folder: str) -> list[int]:
 
 
 def group_leader(pid: int) -> Process:
-    """What can be said of a child where there is no /proc."""
+    """Returns what is known of a child if there is no /proc."""
     return Process(pid=pid, parent=os.getpid(), group=pid, session=pid, started=0, dead=False, mute=False)
 
 
 def send_signal(process: Process, number: signal.Signals) -> None:
-    """Signal exactly this process, which need not be our child; nothing happens if it is gone.
+    """Signals exactly this process, whoever its parent is; does nothing if it is gone.
 
-    Raises:
-        PermissionError: it runs as somebody else.
+    Raises PermissionError if it runs as another user.
     """
     try:
         descriptor = os.pidfd_open(process.pid)
@@ -114,7 +111,7 @@ def send_signal(process: Process, number: signal.Signals) -> None:
         return
     try:
         again = read(process.pid)
-        if again is not None and again.key == process.key:  # so the descriptor is that process's
+        if again is not None and again.key == process.key:  # so the descriptor names that process
             signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         return

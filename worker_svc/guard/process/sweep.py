@@ -1,6 +1,6 @@
-"""KILL to all processes that a search finds, until it finds none any more.
+"""Kills every process that a search finds, until it finds none.
 
-Used by both ends: by a guard for what its predecessor left, by a worker for what its own guard can end no more.
+Used by a guard, for what its predecessor left, and by a worker, for what its own guard can no longer end.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from worker_svc.guard.process import procfs
 from worker_svc.guard.process.procfs import Process
 
-_PASSES = 100  # each kills all that it finds; only what forks faster than it is killed needs more than a few
+_PASSES = 100  # only processes that fork faster than they are killed need more than a few
 
 
 def kill_all(find: Callable[[], Iterable[Process]]) -> int:
-    """KILL what `find` finds, again and again; how many there were. Takes milliseconds, more with thousands of them."""
+    """Kills what `find` yields until it yields nothing. Returns how many there were. Takes milliseconds."""
     killed: set[tuple[int, int]] = set()
-    foreign: set[tuple[int, int]] = set()  # runs as somebody else: not ours to signal
+    foreign: set[tuple[int, int]] = set()  # those of another user
     for _ in range(_PASSES):
         found = [process for process in find() if process.key not in foreign]
         if not found:
@@ -32,9 +32,9 @@ def kill_all(find: Callable[[], Iterable[Process]]) -> int:
 
 
 def kill_below(pid: int) -> int:
-    """KILL every descendant of a process that is stopped itself; how many there were.
+    """Kills every descendant of a process that is stopped itself. Returns how many there were.
 
-    Where that is a subreaper, as a guard is, they are all that its children ever started, whatever these hid.
+    The descendants of a subreaper, such as a guard, are all processes that its children ever started.
     """
     return kill_all(lambda: _below(pid))
 

@@ -1,15 +1,15 @@
-"""What worker and guard say to each other: JSON documents and descriptors over one stream socket.
+"""The protocol between worker and guard: JSON documents and descriptors over one stream socket.
 
 Used by both ends. A document is four bytes of length (network order) and ASCII JSON; lone surrogates survive, so an
-argument that is no UTF-8 arrives byte for byte. `"fds": n` says how many descriptors travel with it.
+argument that is not UTF-8 arrives byte for byte. `"fds": n` says how many descriptors travel with it.
 
 Worker to guard:
 
-- `{"op": "open", "run", "deadline"}`: a run begins; deadline in seconds of `clock.now`
+- `{"op": "open", "run", "deadline"}`: a run begins; deadline in seconds of `now`
 - `{"op": "move", "deadlines": {run: deadline}}`: renewed; runs that are over are skipped
 - `{"op": "grace", "seconds"}`: between TERM and KILL from now on
-- `{"op": "spawn", "child", "run", "argv", "env", "cwd"}`: `child` is the worker's number for it; with a
-  descriptor if its stdout goes there
+- `{"op": "spawn", "child", "run", "argv", "env", "cwd"}`: `child` is the worker's number for it; a descriptor with it
+  takes its stdout
 - `{"op": "stop", "child"}`: TERM to the child's group, KILL after the grace
 - `{"op": "close", "run"}`: stop the run with all its descendants
 
@@ -19,11 +19,11 @@ Guard to worker:
 - `{"event": "spawned", "child", "pid"}` with the read ends of stderr and, unless one was given, stdout before it
 - `{"event": "failed", "child", "errno", "message"}`: it never ran
 - `{"event": "exited", "child", "code" | "signal", "ended_by"}`
-- `{"event": "ended", "run", "asked", "ended_by", "leftovers", "killed"}`: nothing of the run lives any
-  more; unasked at its deadline
-- `{"event": "refused", "op", "child" | "run", "message"}`: the request made no sense and changed nothing
+- `{"event": "ended", "run", "asked", "ended_by", "leftovers", "killed"}`: no process of the run
+  lives; `asked` is false at its deadline
+- `{"event": "refused", "op", "child" | "run", "message"}`: the request was invalid and changed nothing
 
-End of file from the worker stops every run; end of file from the guard means that it is gone.
+End of file from the worker ends every run. End of file from the guard means that the guard is gone.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -44,13 +45,23 @@ _CHUNK = 1 << 16
 
 Document = dict[str, Any]
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def now() -> float:
+    """Seconds since boot, by the clock of every deadline: CLOCK_BOOTTIME, which also counts suspension.
+
+    Systems without it use CLOCK_MONOTONIC.
+    """
+    return time.clock_gettime(_CLOCK)
+
 
 class Closed(Exception):
-    """The other end is gone."""
+    """The other end has closed the socket."""
 
 
-class Channel:
-    """One end of the conversation. Never blocks: `flush` when the socket is writable, `receive` when readable."""
+class GuardChannel:
+    """One end of the socket. Never blocks: call `flush` when it is writable, `receive` when it is readable."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -64,23 +75,18 @@ class Channel:
 
     @property
     def pending(self) -> bool:
-        """Whether something waits for the socket to become writable."""
         return bool(self._out)
 
     def send(self, document: Document, fds: Sequence[int] = ()) -> None:
-        """Queue a document and send what the socket takes. The descriptors become ours and are closed once sent."""
+        """Queues a document and sends what the socket takes. Closes the descriptors once they are sent."""
         data = json.dumps({**document, "fds": len(fds)}).encode("ascii")
         if len(data) > MAX_DOCUMENT:
-            raise ValueError(f"a message of {len(data)} bytes; {MAX_DOCUMENT} are the most")
+            raise ValueError(f"a message of {len(data)} bytes is above the limit of {MAX_DOCUMENT}")
         self._out.append((memoryview(_HEAD.pack(len(data)) + data), fds))
         self.flush()
 
     def flush(self) -> None:
-        """Send what the socket takes now.
-
-        Raises:
-            Closed: nobody reads any more.
-        """
+        """Sends what the socket takes now. Raises Closed."""
         try:
             while self._out:
                 self._send_some(*self._out.popleft())
@@ -104,10 +110,9 @@ class Channel:
             self._out.appendleft((data[sent:], ()))
 
     def receive(self) -> list[tuple[Document, list[int]]]:
-        """The complete documents that are there, each with its descriptors (not inheritable, the caller's to close).
+        """Returns the complete documents so far, each with its descriptors, which the caller has to close.
 
-        Raises:
-            Closed: end of file, or what came is not this protocol.
+        Raises Closed on end of file, and on data that is not this protocol.
         """
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_CHUNK, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4))
@@ -141,19 +146,19 @@ class Channel:
             document = _document(self._in[_HEAD.size : end])
             del self._in[:end]
             if len(self._fds) < document["fds"]:
-                raise Closed("descriptors were lost on the way: too many are open here")
+                raise Closed("descriptors were lost: this process has too many open")
             found.append((document, [self._fds.popleft() for _ in range(document["fds"])]))
         return found
 
     def shut_write(self) -> None:
-        """Say that nothing more will come; the other end reads end of file."""
+        """Ends this direction; the other end reads end of file."""
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             return  # the other end is gone already
 
     def close(self) -> None:
-        """Close the socket and every descriptor that was on its way."""
+        """Closes the socket and every descriptor that was not delivered."""
         for _, fds in self._out:
             _close_all(fds)
         self._out.clear()
@@ -163,14 +168,13 @@ class Channel:
 
 
 def _document(data: bytearray) -> Document:
-    """Raises Closed where it is none of this protocol."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         document = None
     count = document.get("fds") if isinstance(document, dict) else None
     if not isinstance(document, dict) or type(count) is not int or not 0 <= count <= MAX_DESCRIPTORS:
-        raise Closed("what came is not this protocol")
+        raise Closed("the data is not this protocol")
     return document
 
 

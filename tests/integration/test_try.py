@@ -1,0 +1,220 @@
+"""`contentgen-worker try`: one run of a real CLI without a scheduler, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.integration.worker_process import DEMO_CREATOR
+from tests.waiting import wait_until, wait_until_gone
+
+
+class Try:
+    """Runs of the command in an environment of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.cwd = folder / "cwd"
+        self.cwd.mkdir()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "TMPDIR": str(self.temporary),
+            "CREATOR_CLI_PATH": str(DEMO_CREATOR),
+            "CREATOR_PROFILE": "json",
+            "CREATOR_OPTIONS_ALLOWED": "*",
+        }
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "worker_svc.main", "try", *arguments],
+            env={**self.environment, **environment},
+            cwd=self.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **environment)
+        stdout, stderr = process.communicate(timeout=60)
+        self.assert_nothing_is_left()
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    def document(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        """What `--output=json` prints, without the seconds that the run took."""
+        document: dict[str, Any] = json.loads(self.run(*arguments, "--output=json", **environment).stdout)
+        assert document.pop("seconds") > 0
+        return document
+
+    def assert_nothing_is_left(self) -> None:
+        assert list(self.temporary.iterdir()) == []
+        assert list(self.cwd.iterdir()) == []
+
+
+@pytest.fixture
+def trying(tmp_path: Path) -> Try:
+    return Try(tmp_path)
+
+
+QUICK = "--option=demo-seconds=0"
+
+
+def test_a_completed_run_shows_an_excerpt_and_its_progress(trying: Try) -> None:
+    done = trying.run("--topic=Working well from home", "--tone=warm", "--keywords=desk,light", QUICK)
+    assert done.returncode == 0
+    assert done.stdout.startswith("completed after ")
+    assert "  title          Working well from home\n" in done.stdout
+    assert "\n# Working well from home\n" in done.stdout
+    assert "-cover.png" in done.stdout
+    assert "more characters; --output=json prints all" in done.stdout
+    assert "the CLI has started\n" in done.stderr
+    assert "  0% outline" in done.stderr
+
+
+def test_json_output_holds_all_that_would_be_stored(trying: Try) -> None:
+    arguments = ["--topic=人工智能", "--requirements=短", "--tone=专业", "--keywords=机器"]
+    printed = subprocess.run(
+        [DEMO_CREATOR, "create", "--mode=sync", *arguments, "--demo-seconds=0"], capture_output=True, check=True
+    )
+    article = json.loads(printed.stdout.splitlines()[-1])
+    assert trying.document(*arguments, QUICK) == {
+        "status": "completed",
+        "result": {
+            "title": "人工智能",
+            "body": article["content"],
+            "html_body": article["htmlContent"],
+            "images": article["images"],
+            "quality_score": article["qualityScore"],
+        },
+    }
+
+
+def test_a_flag_beats_its_variable_and_the_profile_decides_how_the_cli_is_driven(trying: Try) -> None:
+    environment = {"CREATOR_ENV": "CREATOR_DEMO_JOURNAL", "CREATOR_DEMO_JOURNAL": str(trying.cwd.parent / "journal")}
+    profile = ["--creator-profile=reference", "--creator-poll-interval=0.05"]
+    assert trying.document("--topic=Tea", QUICK, *profile, **environment)["status"] == "completed"
+    start = json.loads(Path(environment["CREATOR_DEMO_JOURNAL"]).read_text().splitlines()[0])
+    assert (start["mode"], start["topic"], start["attempt"]) == ("async", "Tea", 1)
+
+
+def test_a_missing_cli_fails_and_names_the_setting(trying: Try) -> None:
+    done = trying.run("--topic=Tea", CREATOR_CLI_PATH="/no/such/creator")
+    assert done.returncode == 1
+    assert "CREATOR_CLI_NOT_FOUND" in done.stdout
+    assert "set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI" in done.stdout
+
+
+def test_a_failure_shows_reason_message_details_and_the_end_of_stderr(trying: Try) -> None:
+    done = trying.run("--topic=Tea", "--option=demo-fail=exit")
+    assert done.returncode == 1
+    headline, *rest = done.stdout.splitlines()
+    assert headline.endswith(": CREATOR_ERROR")
+    assert rest == [
+        "  the CLI exited with status 3: Error: the model said no",
+        "  exit_code: 3",
+        "  the end of stderr:",
+        "    demo creator: told to fail",
+        "    Error: the model said no",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--option=demo-fail=garbage"], "CREATOR_INVALID_RESPONSE"),
+        (["--option=demo-fail=hang", "--timeout=500ms"], "TASK_TIMEOUT"),
+        ([QUICK, "--creator-max-result=100"], "RESULT_TOO_LARGE"),
+        ([QUICK, "--creator-options-allowed=audience"], "INVALID_CREATOR_OPTIONS"),
+    ],
+)
+def test_a_failure_has_the_reason_of_a_leased_run(trying: Try, arguments: list[str], reason: str) -> None:
+    document = trying.document("--topic=Tea", *arguments)
+    assert (document["status"], document["error"]["reason"]) == ("failed", reason)
+
+
+def test_a_deferral_says_when_to_come_back(trying: Try) -> None:
+    arguments = ["--topic=Tea", "--option=demo-fail=defer", "--option=demo-retry-after=20"]
+    done = trying.run(*arguments)
+    assert done.returncode == os.EX_TEMPFAIL
+    assert "the CLI asks to come back in 20 s\n" in done.stdout
+    assert trying.document(*arguments) == {
+        "status": "deferred",
+        "retry_after": 20,
+        "message": "demo creator: the model is over its quota",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_cli_and_leaves_nothing_behind(trying: Try, number: signal.Signals) -> None:
+    process = trying.start("--topic=Tea", "--option=demo-fail=hang")
+    assert process.stderr is not None
+    while "waiting for ever" not in (line := process.stderr.readline()):
+        assert line, "the CLI has started"
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) == 2, "the guard and the CLI"
+    process.send_signal(number)
+    assert process.wait(30) == 130
+    assert process.communicate()[0] == ""
+    wait_until_gone(lambda: [child for child in family if child.is_running()], within=10, what="no process is left")
+    trying.assert_nothing_is_left()
+
+
+def test_a_signal_before_the_cli_has_started_leaves_nothing_behind_either(trying: Try) -> None:
+    process = trying.start("--topic=Tea", "--option=demo-fail=hang")
+    wait_until(lambda: list(trying.temporary.iterdir()), within=20, what="it has made its folder")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    process.communicate()
+    trying.assert_nothing_is_left()
+
+
+def test_the_workers_data_folder_is_not_touched(trying: Try, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert trying.run("--topic=Tea", QUICK, CONTENTGEN_DATA_DIR=str(data)).returncode == 0
+    assert not data.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--topic"),
+        (["--topic= "], "--topic should not be blank"),
+        (["--topic=Tea", "--option=audience"], "--option: should be KEY=VALUE"),
+        (["--topic=Tea", "--timeout=soon"], "--timeout: should be a duration"),
+        (["--topic=Tea", "--timeout=0"], "--timeout: should be above 0"),
+        (["--topic=Tea", "--output=xml"], "--output"),
+        (["--topic=Tea", "--token=secret"], "--token: no such flag"),
+    ],
+)
+def test_wrong_arguments_exit_with_2(trying: Try, arguments: list[str], message: str) -> None:
+    done = trying.run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_wrong_settings_exit_with_78(trying: Try) -> None:
+    done = trying.run("--topic=Tea", CREATOR_PROFILE="nonsense", CREATOR_MAX_RESULT="much")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "CREATOR_PROFILE" in done.stderr
+    assert "CREATOR_MAX_RESULT" in done.stderr
+
+
+def test_help_teaches(trying: Try) -> None:
+    done = trying.run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("--topic", "--option", "--timeout", "--output", "--creator-cli-path", "examples:", "exit statuses:"):
+        assert text in done.stdout
+    assert "--scheduler" not in done.stdout

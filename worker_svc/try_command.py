@@ -1,0 +1,240 @@
+"""The command `contentgen-worker try`: runs the configured CLI once, without a scheduler.
+
+Layer: below main, above session. As in main, the guard starts before gRPC is imported.
+
+Exit statuses: 0 completed, 1 failed, 2 wrong arguments, 75 deferred, 78 wrong settings, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from worker_svc.config import (
+    EXIT_CONFIG,
+    SettingsError,
+    WorkerSettings,
+    add_setting_flags,
+    duration,
+    flag_names,
+    given_settings,
+    make_settings,
+)
+from worker_svc.folder import FolderError, take_folder
+from worker_svc.guard import Guard, GuardLostError
+from worker_svc.logs import configure_logging
+
+if TYPE_CHECKING:
+    from contentgen.v1 import worker_service_pb2 as pb
+    from worker_svc.try_output import TryOutput
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+_DESCRIPTION = """\
+Runs the creator CLI once, without a scheduler, and shows what a task with this brief would store.
+
+The CLI gets the profile, environment, scratch folder, limits and time-out that a leased task gets. Progress goes to
+stderr, the outcome to stdout. Nothing is stored, and nothing is left behind."""
+_EPILOG = """\
+examples:
+  contentgen-worker try --topic="Working well from home"
+  CREATOR_PROFILE=json CREATOR_CLI_PATH=./my-cli contentgen-worker try --topic=Tea --option=audience=beginners
+  contentgen-worker try --topic=Tea --timeout=2m --output=json | jq -r .result.body
+
+exit statuses:
+  0    completed
+  1    failed
+  2    wrong arguments
+  75   deferred: the CLI asked to come back later
+  78   wrong settings
+  130  interrupted
+
+Every setting of `contentgen-worker --help` counts, as a flag or as its variable. --log-level=info shows the worker's
+log."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryRequest:
+    """What to run, and how to show its outcome."""
+
+    topic: str
+    keywords: str
+    category: str
+    requirements: str
+    tone: str
+    timeout: float
+    output: Literal["text", "json"]
+    options: dict[str, str] = field(default_factory=dict)
+
+
+class _UsageError(Exception):
+    """The arguments are wrong; the text says how."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs the command with the arguments after `try`, and returns its exit status."""
+    try:
+        request, settings = _parse(argv)
+    except _UsageError as error:
+        return _fail(EXIT_USAGE, str(error), "contentgen-worker try --help shows how to use it")
+    except SettingsError as error:
+        return _fail(EXIT_CONFIG, *error.problems)
+    configure_logging(
+        settings.log_level if "log_level" in settings.model_fields_set else "critical", settings.log_format
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with TemporaryDirectory(prefix="contentgen-try-") as folder:
+            return _run_in(Path(folder), request, settings)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except (GuardLostError, FolderError, OSError) as error:
+        return _fail(EXIT_FAILED, str(error))
+
+
+def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings) -> int:
+    folder = take_folder(data_dir, None, platform.node())
+    guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id)
+
+    import uvloop
+
+    from worker_svc.session import trial
+    from worker_svc.try_output import TryOutput
+
+    output = TryOutput(request.topic, as_json=request.output == "json")
+    output.starts(settings.creator_cli_path, settings.creator_profile, request.timeout)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        ending = runner.run(trial.execute(settings, folder, guard, _lease(request), output.progressed))
+    folder.close()
+    return EXIT_INTERRUPTED if ending is None else _finish(output, ending)
+
+
+def _finish(output: TryOutput, ending: pb.LeaseUpdate) -> int:
+    output.ended(ending)
+    match ending.WhichOneof("update"):
+        case "completed":
+            return 0
+        case "deferred":
+            return os.EX_TEMPFAIL
+        case _:
+            return EXIT_FAILED
+
+
+def _lease(request: TryRequest) -> pb.AssignedLease:
+    """The lease that a scheduler would assign for a task with this brief."""
+    from contentgen.v1 import task_pb2
+    from contentgen.v1 import worker_service_pb2 as pb
+
+    task = task_pb2.Task(
+        task_id=f"try-{os.getpid()}",
+        topic=request.topic,
+        keywords=request.keywords,
+        category=request.category,
+        requirements=request.requirements,
+        tone=request.tone,
+    )
+    lease = pb.AssignedLease(lease_id="try", attempt=1, task=task, creator_options=request.options)
+    lease.timeout.FromNanoseconds(round(request.timeout * 1e9))
+    return lease
+
+
+class _TryParser(argparse.ArgumentParser):
+    """Raises what is wrong, so that it gets the same form as other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(message)
+
+
+def _parse(argv: Sequence[str]) -> tuple[TryRequest, WorkerSettings]:
+    """Raises _UsageError, SettingsError. `--help` prints and exits 0."""
+    parser = _parser()
+    found, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise _UsageError("; ".join(f"{name}: no such flag" for name in flag_names(unknown)))
+    if not found.topic.strip():
+        raise _UsageError("--topic should not be blank")
+    request = TryRequest(
+        topic=found.topic,
+        keywords=found.keywords,
+        category=found.category,
+        requirements=found.requirements,
+        tone=found.tone,
+        timeout=found.timeout,
+        output=found.output,
+        options=dict(found.option),
+    )
+    return request, make_settings(given_settings(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _TryParser(
+        prog="contentgen-worker try",
+        usage="contentgen-worker try --topic=TEXT [--option=KEY=VALUE ...] [--timeout=DURATION] [--setting=value ...]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    brief = parser.add_argument_group("the task")
+    brief.add_argument("--topic", metavar="TEXT", required=True, help="what to write about")
+    brief.add_argument("--keywords", metavar="TEXT", default="", help="separated by commas")
+    brief.add_argument("--category", metavar="TEXT", default="", help="not passed to the CLI by any profile")
+    brief.add_argument("--requirements", metavar="TEXT", default="")
+    brief.add_argument("--tone", metavar="TEXT", default="")
+    brief.add_argument(
+        "--option",
+        metavar="KEY=VALUE",
+        type=_option,
+        action="append",
+        default=[],
+        help="a creator option, more than once for several; allowed as CREATOR_OPTIONS_ALLOWED says",
+    )
+    brief.add_argument(
+        "--timeout",
+        metavar="DURATION",
+        type=_timeout,
+        default=1800.0,
+        help="of the run, such as 90s or 5m; default: 30m",
+    )
+    shown = parser.add_argument_group("the outcome")
+    shown.add_argument(
+        "--output", choices=("text", "json"), default="text", help="text: an excerpt; json: all that would be stored"
+    )
+    add_setting_flags(parser.add_argument_group("the CLI (settings of the worker)"), prefix="CREATOR_")
+    return parser
+
+
+def _option(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError("should be KEY=VALUE")
+    return key, value
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    assert isinstance(seconds, float)
+    if not 0 < seconds <= 3650 * 86400:
+        raise argparse.ArgumentTypeError("should be above 0, and at most 3650d")
+    return seconds
+
+
+def _fail(status: int, *lines: str) -> int:
+    for line in lines:
+        print(f"contentgen-worker try: {line}", file=sys.stderr)  # noqa: T201 - a command prints
+    return status
