@@ -11,10 +11,10 @@ import pytest
 from grpc import StatusCode, aio
 
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
-from tests.contract.tokened import METHODS, Caller, line, write
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.tokens import METHODS, Caller, line, write
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from grpc import StatusCode
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub

@@ -19,7 +19,7 @@ from contentgen.client import (
 )
 from scheduler_svc.replica import Replica
 from tests.contract.maker import Maker
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.scripted_worker import ScriptedWorker
 
 NO_TASK = "task-0000000000000000"
 

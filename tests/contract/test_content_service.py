@@ -9,7 +9,7 @@ from grpc import StatusCode
 
 from contentgen.v1 import content_service_pb2 as pb
 from tests.contract.maker import BODY, Maker
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub

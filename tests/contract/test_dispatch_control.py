@@ -22,10 +22,10 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.domain import start_quota
 from scheduler_svc.loops import admission
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving_all
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving_all
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub

@@ -27,7 +27,7 @@ from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
 from scheduler_svc.api.server.headers import sent
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 NO_MESSAGE = b"\xff\xff\xff"
 REFUSALS = 50

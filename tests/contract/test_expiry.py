@@ -10,9 +10,9 @@ import pytest
 import structlog
 
 from scheduler_svc.validity import SOON, first_end, told
-from tests.contract.certificates import make_signed
-from tests.contract.replicas import serving
-from tests.waiting import wait_until_async
+from tests.harness.certificates import make_signed
+from tests.harness.replicas import serving
+from tests.harness.waiting import wait_until_async
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

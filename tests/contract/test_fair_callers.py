@@ -17,12 +17,12 @@ from scheduler_svc.application import calls
 from scheduler_svc.pools import READ_THREADS
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.transactions import make_engine
-from tests.contract import http2
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.tokened import Caller, line, write
-from tests.foreign_locks import locked_table
-from tests.waiting import wait_until_async
+from tests.harness import http2
+from tests.harness.foreign_locks import locked_table
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.tokens import Caller, line, write
+from tests.harness.waiting import wait_until_async
 
 MANY = 50
 FEW = 3

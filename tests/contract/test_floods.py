@@ -15,12 +15,12 @@ from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.replica import Replica
-from tests.contract import http2
 from tests.contract.honest import honest_caller
-from tests.contract.http2 import Connection, connected, frame
-from tests.contract.replicas import serving
-from tests.contract.tokened import line, write
-from tests.waiting import wait_until_async
+from tests.harness import http2
+from tests.harness.http2 import Connection, connected, frame
+from tests.harness.replicas import serving
+from tests.harness.tokens import line, write
+from tests.harness.waiting import wait_until_async
 
 STREAMS, CONNECTIONS, METADATA = 50, 10, 8_192
 PATIENCE_S = 10

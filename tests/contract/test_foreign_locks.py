@@ -19,11 +19,11 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.foreign_locks import APPLICATION, locked_rows, locked_table
-from tests.waiting import wait_until_async
+from tests.harness.foreign_locks import APPLICATION, locked_rows, locked_table
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub

@@ -18,7 +18,7 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.notifications import PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
-from tests.waiting import wait_until_async
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

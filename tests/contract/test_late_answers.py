@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from grpc import aio
 
 from scheduler_svc.replica import Replica
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.waiting import wait_until_async
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until_async
 
 WAITING = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -25,13 +25,13 @@ from scheduler_svc import replica as replica_module
 from scheduler_svc.api.leases import worker_service
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.replica import Replica
-from tests.contract import http2
 from tests.contract.honest import honest_caller
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.contract.tokened import Caller, line, write
-from tests.waiting import wait_until_async
+from tests.harness import http2
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.tokens import Caller, line, write
+from tests.harness.waiting import wait_until_async
 
 FEW = 3
 LIMITS = Limits(calls=FEW, waits=FEW, watches=FEW, leases=FEW, probes=FEW, all_probes=FEW + 1)

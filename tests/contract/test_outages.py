@@ -24,12 +24,12 @@ from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import hello
 from tests.contract.watching import told, watching
-from tests.frozen_backends import frozen_backends
-from tests.waiting import wait_until_async
+from tests.harness.frozen_backends import frozen_backends
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import hello
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

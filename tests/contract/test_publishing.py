@@ -13,9 +13,9 @@ from grpc import StatusCode
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from tests.contract.maker import Maker
-from tests.contract.replicas import serving_beside
-from tests.contract.rpc_errors import refused
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving_beside
+from tests.harness.rpc_errors import refused
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub

@@ -16,9 +16,9 @@ import pytest
 from grpc import aio
 
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.tokened import Caller, line, write
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving
+from tests.harness.tokens import Caller, line, write
+from tests.harness.waiting import wait_until_async
 
 CALLERS = 4
 

@@ -32,7 +32,7 @@ from scheduler_svc.api.server.server import SERVICES, Services, bind, build
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 from tests.contract.reflected import Reflected
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 PATIENCE_S = 10
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING

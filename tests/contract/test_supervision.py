@@ -20,8 +20,8 @@ from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.leases.leases import Leases
-from tests.contract.replicas import serving
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.replicas import serving
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

@@ -19,10 +19,10 @@ from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.application import system
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import MAX_QUEUE_SIZE, serving_all
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.foreign_locks import APPLICATION, locked_rows
-from tests.waiting import wait_until_async
+from tests.harness.foreign_locks import APPLICATION, locked_rows
+from tests.harness.replicas import MAX_QUEUE_SIZE, serving_all
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub

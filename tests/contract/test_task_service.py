@@ -14,12 +14,12 @@ from grpc import StatusCode
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.store.tasks import task_lists
-from tests.contract.replicas import MAX_QUEUE_SIZE
-from tests.contract.rpc_errors import refused
+from tests.harness.replicas import MAX_QUEUE_SIZE
+from tests.harness.rpc_errors import refused
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-    from tests.contract.scripted_worker import ScriptedWorker
+    from tests.harness.scripted_worker import ScriptedWorker
 
 MISSING = "task-0123456789abcdef"
 UNLIKE_AN_ID = "no id at all"

@@ -19,10 +19,10 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.application.watch import change_feed as tail
 from scheduler_svc.replica import Replica
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
 from tests.contract.watching import PATIENCE_S, Mover, Watcher, told, watching
-from tests.waiting import wait_until_async
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub

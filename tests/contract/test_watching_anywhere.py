@@ -18,10 +18,10 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving_all
-from tests.contract.scripted_worker import ScriptedWorker
 from tests.contract.watching import PATIENCE_S, Mover, told, watching
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving_all
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.tokened import line, write
-from tests.integration.worker_process import WorkerProcess, worker_process
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving
+from tests.harness.tokens import line, write
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import WorkerProcess, worker_process
 
 PATIENCE_S = 30
 

@@ -17,7 +17,7 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, find_bindir
 from scheduler_svc.store.schema.migrate import migrate
-from tests.tcp_server import TcpServer, running
+from tests.harness.tcp_server import TcpServer, running
 
 PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
 WITHIN = 120.0

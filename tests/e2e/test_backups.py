@@ -15,11 +15,11 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import Client, Status, request
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker
-from tests.later_migrations import NEWEST
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.client import Client, Status, request
+from tests.harness.later_migrations import NEWEST
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until, wait_until_gone
 
 LEASE = 90.0
 """Seconds: a run that is let go in time outlives all that a test does to the schedulers."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import Client, request
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until
+from tests.harness.client import Client, request
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
 from worker_svc.health import MAX_QUICK_FAILURES
 
 TASKS = 30

@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from contentgen.client import ContentGenerationClient
-from tests.e2e.stack import Stack
+from tests.harness.stack import Stack
 
 TASKS = 30
 LIMIT = 60

@@ -6,10 +6,10 @@ import hashlib
 
 import pytest
 
-from tests.e2e.client import request, status_name
-from tests.e2e.processes import belonging_to
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until_gone
+from tests.harness.client import request, status_name
+from tests.harness.processes import belonging_to
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until_gone
 
 SHORT_TIMEOUT = 2.0
 """Seconds: for CLIs that would never end."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import status_name
-from tests.e2e.stack import Stack
+from tests.harness.client import status_name
+from tests.harness.stack import Stack
 
 ONCE = {"demo-fail": "defer", "demo-fail-times": "1", "demo-seconds": "0.1"}
 WITHIN = 30.0

@@ -18,8 +18,8 @@ import pytest
 from contentgen.client import ContentGenerationClient
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import identity_for
-from tests.cluster import server_folder
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.cluster import server_folder
+from tests.harness.waiting import wait_until, wait_until_gone
 
 PATIENCE_S = 60
 PROMISED_S = 30

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from contentgen.v1 import task_pb2
-from tests.e2e.journal import Create
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until
+from tests.harness.journal import Create
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
 
 LEASE = 6.0
 REAPED = LEASE / 6 + 2

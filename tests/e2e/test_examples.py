@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.waiting import wait_until_gone
+from tests.harness.waiting import wait_until_gone
 
 CHECKOUT = Path(__file__).parents[2]
 LIMIT = 120

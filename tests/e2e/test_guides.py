@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.client import Status
-from tests.e2e.stack import DEMO_CREATOR, Scheduler, Stack
-from tests.guides import DOCS, Snippet, snippets
-from tests.old_application import old_application
-from tests.waiting import wait_until
+from tests.harness.client import Status
+from tests.harness.guides import DOCS, Snippet, snippets
+from tests.harness.old_application import old_application
+from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
+from tests.harness.waiting import wait_until
 
 GUIDES = [DOCS / "migration.md", DOCS / "zh-CN" / "quick-reference.md"]
 TARGET, OLD, CREATOR = "127.0.0.1:50051", "/srv/old/app.db", "/path/to/content-creator"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from contentgen.v1 import content_service_pb2 as content_pb
-from tests.e2e.client import Client, Status
-from tests.e2e.stack import EMBEDDED, Scheduler, Stack
-from tests.import_process import ImportProcess
-from tests.old_application import old_application
+from tests.harness.client import Client, Status
+from tests.harness.import_process import ImportProcess
+from tests.harness.old_application import old_application
+from tests.harness.stack import EMBEDDED, Scheduler, Stack
 
 WITHIN = 15.0
 

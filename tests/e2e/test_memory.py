@@ -13,8 +13,8 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
 
 SIZES = [size * 1_000 for size in (20, 300, 1_000, 3_900)]
 ROUNDS = 8

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import request
 from tests.e2e.operator import PATIENCE_S, Operator
-from tests.e2e.stack import Scheduler, Stack
+from tests.harness.client import request
+from tests.harness.stack import Scheduler, Stack
 
 COMMAND = Path(sys.executable).with_name("contentgen")
 TASK = re.compile(r"task-[0-9a-f]{16}")

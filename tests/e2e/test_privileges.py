@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from scheduler_svc.store.engine import server_check as server
 from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
-from tests.e2e.stack import running_stack
-from tests.guides import DOCS, snippets
-from tests.later_migrations import NEWEST, LaterMigrations
-from tests.old_application import old_application
+from tests.harness.guides import DOCS, snippets
+from tests.harness.later_migrations import NEWEST, LaterMigrations
+from tests.harness.old_application import old_application
+from tests.harness.stack import running_stack
 
 PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
 WITHIN = 60.0

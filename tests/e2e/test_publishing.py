@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contentgen.v1 import content_service_pb2 as content_pb
-from tests.e2e.stack import EMBEDDED, Stack
+from tests.harness.stack import EMBEDDED, Stack
 
 TOPIC = "人工智能的未来发展"
 

@@ -21,8 +21,8 @@ from contentgen.v1 import (
     task_service_pb2,
     worker_pool_service_pb2,
 )
-from tests.e2e.stack import Scheduler, Stack
-from tests.guides import DOCS, snippets
+from tests.harness.guides import DOCS, snippets
+from tests.harness.stack import Scheduler, Stack
 
 README = DOCS.parent / "README.md"
 TARGET = "127.0.0.1:50051"

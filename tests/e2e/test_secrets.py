@@ -14,8 +14,8 @@ import pytest
 
 from contentgen.client import ContentGenerationClient
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, new_token
-from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker
-from tests.waiting import wait_until
+from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
 
 TOPIC = "a-topic-that-is-nobodys-business"
 ROLES = ("client", "worker", "operator")

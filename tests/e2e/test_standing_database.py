@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.e2e.stack import EMBEDDED, Stack
-from tests.failed_restart import fail_restart
-from tests.waiting import wait_until
+from tests.harness.failed_restart import fail_restart
+from tests.harness.stack import EMBEDDED, Stack
+from tests.harness.waiting import wait_until
 
 BACK_TIMEOUT = 60.0
 """Seconds: ten of looks, the restart, and those of a busy machine."""

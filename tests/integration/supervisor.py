@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scheduler_svc.postgres.processes import is_alive
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 # A scheduler in small: owns or shares the server of a folder until it is told to go.
 _PROGRAM = """

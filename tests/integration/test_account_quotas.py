@@ -22,7 +22,7 @@ from scheduler_svc.domain.errors import (
 from scheduler_svc.domain.queue_bound import day_of
 from scheduler_svc.domain.task import NewTask, Task
 from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
-from tests.integration.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
 
 MOST = 5
 IN_2096 = datetime(2096, 2, 29, tzinfo=UTC)

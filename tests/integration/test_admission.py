@@ -11,8 +11,8 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.dispatch import admission as rules
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.loops.admission import LOOK_INTERVAL, Admission
-from tests.integration.scheduling import RESULT, Scheduling
-from tests.waiting import wait_until_async
+from tests.harness.scheduling import RESULT, Scheduling
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 5
 

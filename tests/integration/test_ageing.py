@@ -19,8 +19,8 @@ from scheduler_svc.application.leases.recover import raise_floors
 from scheduler_svc.domain.fairness import WINDOW, effective
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.store.dispatch.ageing import LOOK_BEHIND
-from tests.cluster import Databases
-from tests.integration.scheduling import RESULT, Scheduling, new_task, released
+from tests.harness.cluster import Databases
+from tests.harness.scheduling import RESULT, Scheduling, new_task, released
 from tests.integration.test_races import claims
 
 STEP = 60.0

@@ -10,7 +10,7 @@ from scheduler_svc.application.tasks.cleanup import ago, delete_batch
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.retry import Backoff
 from scheduler_svc.domain.task import NewTask
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 
 
 def waits(scheduling: Scheduling, task: NewTask) -> list[float]:

@@ -26,8 +26,8 @@ from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.store.engine.restored import Sums
 from scheduler_svc.store.schema.migrate import upgrade
-from tests.later_migrations import NEWEST, LaterMigrations, execute
-from tests.waiting import wait_until
+from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.waiting import wait_until
 
 WITHIN = 60.0
 PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")

@@ -25,7 +25,7 @@ from scheduler_svc.domain.errors import NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Outcome, Processing
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
-from tests.integration.scheduling import (
+from tests.harness.scheduling import (
     FAILURE,
     HEARTBEAT,
     MAX_LOSSES,
@@ -36,7 +36,7 @@ from tests.integration.scheduling import (
     Scheduling,
     new_task,
 )
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 R = TypeVar("R")
 Run = Callable[[Callable[[Bulk], Awaitable[R]]], R]

@@ -10,7 +10,7 @@ import pytest
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.lease import Outcome
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling
 
 Make = Callable[[Scheduling], int]
 

@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Deferred, Outcome, Processing
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import PendingReason
-from tests.integration.scheduling import DEFERRED, FAILURE, MAX_DEFERRALS, RESULT, TTL, Scheduling, released
+from tests.harness.scheduling import DEFERRED, FAILURE, MAX_DEFERRALS, RESULT, TTL, Scheduling, released
 
 
 def wait(scheduling: Scheduling, key: int) -> float:

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.creator_cli import RecordingReporter, SubprocessCli
-from tests.waiting import wait_until
+from tests.harness.creator_cli import RecordingReporter, SubprocessCli
+from tests.harness.waiting import wait_until
 from worker_svc.creators import load
 from worker_svc.creators.base import Job, Settings
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason

@@ -15,8 +15,8 @@ from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import FEW_SESSIONS, Dispatcher
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
-from tests.integration.scheduling import TTL, Scheduling
-from tests.waiting import wait_until_async
+from tests.harness.scheduling import TTL, Scheduling
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 5  # less than the interval at which the dispatcher looks without being told
 

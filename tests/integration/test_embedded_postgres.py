@@ -19,9 +19,9 @@ from psycopg2.extensions import parse_dsn
 
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, binaries, logfile
 from scheduler_svc.postgres.processes import is_alive
-from tests.cluster import server_folder
+from tests.harness.cluster import server_folder
+from tests.harness.waiting import wait_until, wait_until_gone
 from tests.integration.supervisor import supervising
-from tests.waiting import wait_until, wait_until_gone
 
 ENDS_S = 15.0
 COMPUTE = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 min' LOOP END LOOP; END $$"

@@ -13,7 +13,7 @@ from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import (
+from tests.harness.scheduling import (
     DEFERRED,
     FAILURE,
     HEARTBEAT,

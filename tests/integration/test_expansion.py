@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.domain.lifecycle import MOVES
-from tests.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from verification.generated.expansion import BASELINE, check
 
 _LEGAL = ", ".join(str(source * 10 + target) for source, target in sorted(MOVES))

@@ -19,8 +19,8 @@ from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import Watch, Watches
 from scheduler_svc.domain.errors import ResumeTokenExpired
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
-from tests.cluster import Databases
-from tests.waiting import wait_until_async
+from tests.harness.cluster import Databases
+from tests.harness.waiting import wait_until_async
 
 WITHIN = 10.0
 ACCOUNT = Selection(account_id=1)

@@ -14,9 +14,9 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import fold_counts, raise_floors, uncover_tags
 from scheduler_svc.loops import recovery
 from scheduler_svc.store.engine.transactions import PgTx, make_engine
-from tests.integration.scheduling import Scheduling
+from tests.harness.scheduling import Scheduling
+from tests.harness.waiting import wait_until
 from tests.integration.test_plans import AGING, Backlog
-from tests.waiting import wait_until
 
 PASSED = 6_000
 FEW_PAGES = 60

@@ -28,8 +28,8 @@ from scheduler_svc.loops import group_committer as lane_module
 from scheduler_svc.loops.group_committer import SHARES, Errand, GroupCommitter
 from scheduler_svc.store.engine.timeouts import Timeouts
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
-from tests.foreign_locks import locked_rows, locked_table
-from tests.waiting import wait_until_async
+from tests.harness.foreign_locks import locked_rows, locked_table
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 10
 MOST = 100

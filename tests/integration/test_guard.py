@@ -13,6 +13,7 @@ import psutil
 import pytest
 import uvloop
 
+from tests.harness.waiting import wait_until, wait_until_async
 from tests.integration.guarded import (
     BOMB,
     ENV,
@@ -28,7 +29,6 @@ from tests.integration.guarded import (
     start,
     told,
 )
-from tests.waiting import wait_until, wait_until_async
 from worker_svc.guard import Exit, Guard, GuardError, RunEnd, SpawnError, client, now
 from worker_svc.guard.process.wire import Document
 

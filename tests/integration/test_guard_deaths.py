@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.harness.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from tests.integration.guarded import ENV, FAMILY, HIDDEN_ORPHAN, STUBBORN_FAMILY, living, python, start, told
-from tests.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, now
 from worker_svc.guard.watchdog import patience
 

@@ -9,7 +9,7 @@ from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Outcome
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import RESULT, Scheduling
+from tests.harness.scheduling import RESULT, Scheduling
 
 
 def silent_for(scheduling: Scheduling, seconds: float, worker_id: str = "w") -> None:

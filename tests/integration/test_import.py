@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.importing import APPROVED_BUT_NOT_OFFERED, Importing, ImportingFrom
-from tests.old_application import LONG_AGO, SECRET, OldApplication, old_application
+from tests.harness.importing import APPROVED_BUT_NOT_OFFERED, Importing, ImportingFrom
+from tests.harness.old_application import LONG_AGO, SECRET, OldApplication, old_application
 
 S = timedelta(seconds=1)
 

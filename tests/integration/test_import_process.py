@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.domain.old_rows import MAX_DOCUMENT
-from tests.cluster import Databases
-from tests.import_process import ImportProcess, fill
-from tests.integration.importing import APPROVED_BUT_NOT_OFFERED
-from tests.integration.scheduling import INVARIANTS
-from tests.old_application import OldApplication, old_application
-from tests.waiting import wait_until
+from tests.harness.cluster import Databases
+from tests.harness.import_process import ImportProcess, fill
+from tests.harness.importing import APPROVED_BUT_NOT_OFFERED
+from tests.harness.old_application import OldApplication, old_application
+from tests.harness.scheduling import INVARIANTS
+from tests.harness.waiting import wait_until
 
 ROWS = 6_000
 FEW, MANY = 2_000, 30_000

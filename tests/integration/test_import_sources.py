@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.store.imports import one_at_a_time
-from tests.integration.importing import Importing, ImportingFrom, Sqlite
-from tests.old_application import LONG_AGO, OldApplication, old_application
+from tests.harness.importing import Importing, ImportingFrom, Sqlite
+from tests.harness.old_application import LONG_AGO, OldApplication, old_application
 
 
 def fill(old: OldApplication) -> None:

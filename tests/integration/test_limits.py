@@ -16,9 +16,9 @@ from scheduler_svc.domain.fairness import WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Processing
 from scheduler_svc.store.engine.transactions import PgTx
-from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.harness.waiting import wait_until
 from tests.integration.test_races import claims, overtaken
-from tests.waiting import wait_until
 
 LIMIT = 3
 

@@ -11,7 +11,7 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lease import Processing
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.tasks import task_lists
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 from tests.integration.test_random_walk import Walk
 
 PAGE = 7

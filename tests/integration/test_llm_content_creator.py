@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.creator_cli import RecordingReporter
+from tests.harness.creator_cli import RecordingReporter
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import worker_process
 from tests.integration.guarded import living
-from tests.integration.worker_process import worker_process
 from tests.published.endpoints import (
     ARTICLE,
     PASSED,
@@ -26,7 +27,6 @@ from tests.published.endpoints import (
     serving,
     text_review,
 )
-from tests.waiting import wait_until_async
 from worker_svc.creators import load
 from worker_svc.creators.base import Job, Settings
 from worker_svc.creators.llm_content_creator.profile import NO_REQUIREMENTS

@@ -20,8 +20,8 @@ from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.store.engine.maintenance import PgMaintenance
 from scheduler_svc.store.engine.notifications import PgNotifications
-from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
-from tests.waiting import wait_until_async
+from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 5
 SELECT_LIMIT = 1024

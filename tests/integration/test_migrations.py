@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from scheduler_svc.store.schema import compatibility
 from scheduler_svc.store.schema.migrate import MigrationStuck, SchemaTooNew, upgrade
-from tests.later_migrations import NEWEST, LaterMigrations, execute
-from tests.waiting import wait_until
+from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.waiting import wait_until
 
 WITHIN = 60.0
 BUILD = 'build_index("tasks_later", "tasks (create_time)")'

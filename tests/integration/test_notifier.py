@@ -16,8 +16,8 @@ from scheduler_svc.application.signals import Signals, parse
 from scheduler_svc.loops import notifier as notifying
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.store.engine.notifications import PgNotifier
-from tests.integration.scheduling import Scheduling
-from tests.waiting import wait_until, wait_until_async
+from tests.harness.scheduling import Scheduling
+from tests.harness.waiting import wait_until, wait_until_async
 
 WAIT_S = 5
 NOBODY_LISTENS = "postgresql+psycopg2://contentgen@127.0.0.1:1/none?connect_timeout=1"

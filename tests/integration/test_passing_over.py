@@ -14,8 +14,8 @@ from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops import recovery
 from scheduler_svc.store.engine.timeouts import Timeouts
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
-from tests.foreign_locks import locked_rows
-from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling
+from tests.harness.foreign_locks import locked_rows
+from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling
 
 SETTINGS = ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES)
 LOCK_TIMEOUT_S = 0.2

@@ -9,7 +9,7 @@ from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.task import PendingReason
-from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
+from tests.harness.scheduling import FAILURE, RESULT, TTL, Scheduling, released
 from tests.integration.test_races import claims, overtaken
 
 EVERYTHING = 0

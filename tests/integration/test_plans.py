@@ -29,7 +29,7 @@ from scheduler_svc.store.contents.content_lists import EXAMINED as CONTENTS_EXAM
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx, make_engine
 from scheduler_svc.store.tasks.task_lists import EXAMINED
-from tests.cluster import Databases
+from tests.harness.cluster import Databases
 
 BACKLOG = 200_000
 TAGGED = 20_000

@@ -17,7 +17,7 @@ from scheduler_svc.domain.lease import Accepted, Processing, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import Fate
 from scheduler_svc.domain.worker import Heartbeat
-from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
 
 ALL = 0
 

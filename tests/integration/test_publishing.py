@@ -16,7 +16,7 @@ from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus, ReviewDecision, publication
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.store.engine.transactions import PgTx
-from tests.integration.scheduling import RESULT, Scheduling
+from tests.harness.scheduling import RESULT, Scheduling
 from tests.integration.test_races import overtaken
 
 MINUTE = timedelta(minutes=1)

@@ -21,8 +21,8 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Outcome, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.transactions import PgTx
-from tests.integration.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
-from tests.waiting import wait_until
+from tests.harness.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
+from tests.harness.waiting import wait_until
 
 _WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 

@@ -16,7 +16,7 @@ from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhaus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Release
 from scheduler_svc.domain.task import Progress, Task
-from tests.integration.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
+from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
 STEPS = 150
 KINDS = 17

@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Accepted, Change, Completed, Outcome, Processing, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Progress
-from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
 

@@ -16,7 +16,7 @@ from scheduler_svc.application.publishing import claim_pool
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops.retention import MAX_REST, Retention
 from scheduler_svc.store.imports import one_at_a_time
-from tests.integration.scheduling import RESULT, Scheduling
+from tests.harness.scheduling import RESULT, Scheduling
 
 HOUR = timedelta(hours=1)
 RESTS = 360.0

@@ -13,7 +13,7 @@ from textwrap import indent
 
 import pytest
 
-from tests.creator_cli import RecordingReporter
+from tests.harness.creator_cli import RecordingReporter
 from worker_svc.creators import load
 from worker_svc.creators.base import Cli, Creator, Job, Needs, Reporter, Settings
 from worker_svc.guard import Guard, now

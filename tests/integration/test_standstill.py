@@ -20,10 +20,10 @@ import pytest
 from scheduler_svc.postgres import EmbeddedPostgres, orphan, standstill
 from scheduler_svc.postgres.processes import is_alive
 from scheduler_svc.postgres.standstill import PATIENCE, Standstill
-from tests.cluster import server_folder
-from tests.failed_restart import checkpointer, children, fail_restart
+from tests.harness.cluster import server_folder
+from tests.harness.failed_restart import checkpointer, children, fail_restart
+from tests.harness.waiting import wait_until
 from tests.integration.supervisor import supervising
-from tests.waiting import wait_until
 
 WITHIN = 15.0
 STOPS_TIMEOUT = 8.0

@@ -17,9 +17,9 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
 from scheduler_svc.store.engine.transactions import PgTx
-from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
+from tests.harness.scheduling import FAILURE, RESULT, TTL, Scheduling, released
+from tests.harness.waiting import wait_until
 from tests.integration.test_races import cancels, claims, overtaken
-from tests.waiting import wait_until
 
 QUOTA = 3
 

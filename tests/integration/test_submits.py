@@ -13,7 +13,7 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
-from tests.integration.scheduling import MAX_QUEUE, Scheduling, new_task
+from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
 
 
 def count(scheduling: Scheduling) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from scheduler_svc.application.leases.recover import raise_floors
 from scheduler_svc.domain.fairness import MAX_TAG_GAP, REFILL, WINDOW
-from tests.integration.scheduling import FAILURE, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, Scheduling, new_task
 
 LONG = 3 * WINDOW
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.integration.scripted_scheduler import lease, scripted_scheduler
-from tests.integration.worker_process import lease_in, worker_process
+from tests.harness.scripted_scheduler import lease, scripted_scheduler
+from tests.harness.worker_process import lease_in, worker_process
 from worker_svc.health import MAX_QUICK_FAILURES
 
 

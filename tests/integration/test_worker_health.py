@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.integration.worker_process import WorkerProcess, lease_in, worker_process
+from tests.harness.scripted_scheduler import Stream, lease, scripted_scheduler
+from tests.harness.worker_process import WorkerProcess, lease_in, worker_process
 from worker_svc.health import MAX_QUICK_FAILURES
 
 ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"

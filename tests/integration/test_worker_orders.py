@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.integration.worker_process import worker_process
-from tests.waiting import wait_until_async
+from tests.harness.scripted_scheduler import Stream, lease, scripted_scheduler
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import worker_process
 
 FOR_EVER = "600"
 REFERENCE = {"CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": FOR_EVER}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.e2e.quick_creator import quick_creator
-from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.integration.worker_process import DEMO_CREATOR, WorkerProcess, lease_in, worker_process
-from tests.waiting import wait_until_async
+from tests.harness.quick_creator import quick_creator
+from tests.harness.scripted_scheduler import Stream, lease, scripted_scheduler
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import DEMO_CREATOR, WorkerProcess, lease_in, worker_process
 
 FOR_EVER = "600"
 

@@ -15,11 +15,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.scripted_scheduler import lease, scripted_scheduler
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import worker_process
 from tests.integration.guarded import living
-from tests.integration.scripted_scheduler import lease, scripted_scheduler
 from tests.integration.test_worker_session import FOR_EVER, no_cli, running
-from tests.integration.worker_process import worker_process
-from tests.waiting import wait_until_async
 
 
 @pytest.mark.parametrize("how", ["end", "reconnect"])

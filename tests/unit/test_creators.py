@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.api.tasks.submits import RESERVED_OPTIONS
-from tests.creator_cli import RecordingReporter, SubprocessCli
+from tests.harness.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import PROFILES, load, progress
 from worker_svc.creators.base import SET_BY_US, Job, Settings
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, Progress

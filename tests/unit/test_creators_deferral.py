@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.creator_cli import ProcessExit
+from tests.harness.creator_cli import ProcessExit
 from tests.unit.test_creators import DONE, JOB, SECOND, run, says, scripted
 from worker_svc.creators import deferral
 from worker_svc.creators.deferral import DEFAULT_PAUSE, MAX_PAUSE

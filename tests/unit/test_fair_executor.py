@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.application.fair_executor import OURSELVES, FairExecutor
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 WITHIN_S = 10
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 from worker_svc.guard.process.wire import MAX_DOCUMENT, Channel, Closed, Document
 
 Received = list[tuple[Document, list[int]]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.creator_cli import RecordingReporter, SubprocessCli
+from tests.harness.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import load, progress
 from worker_svc.creators.base import Job, Settings
 from worker_svc.creators.llm_content_creator import database as stored

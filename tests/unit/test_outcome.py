@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.creator_cli import ProcessExit
+from tests.harness.creator_cli import ProcessExit
 from worker_svc.outcome import (
     MAX_IMAGES,
     MAX_MESSAGE,

@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from contentgen.client import ContentGenerationClient, InvalidStateException
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 from verification.chaos.answers import ask
 from verification.chaos.checker import check
 from verification.chaos.evidence import (

@@ -22,7 +22,7 @@ from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import identity_for
 from scheduler_svc.postgres.initdb import SUPERUSER
 from scheduler_svc.postgres.pidfile import SOCKET_NAME
-from tests.e2e.processes import process_of
+from tests.harness.processes import process_of
 
 MAX_CONNECTIONS = 60
 """Two schedulers need about 40 of them."""

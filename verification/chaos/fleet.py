@@ -19,9 +19,9 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.e2e.processes import belonging_to
-from tests.e2e.stack import Scheduler, Worker
-from tests.waiting import wait_until
+from tests.harness.processes import belonging_to
+from tests.harness.stack import Scheduler, Worker
+from tests.harness.waiting import wait_until
 from verification.chaos import creator
 from verification.chaos.database import Database
 from verification.chaos.disks import Disk

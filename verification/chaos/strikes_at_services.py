@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 
-from tests.e2e.processes import living
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.processes import living
+from tests.harness.waiting import wait_until, wait_until_gone
 from verification.chaos.database import signal_all
 from verification.chaos.evidence import FREEZE, KILL
 from verification.chaos.fleet import Member

@@ -22,11 +22,11 @@ from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.server.server import OPTIONS
-from tests.cluster import server_folder
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import Worker
-from tests.integration.scripted_scheduler import Stream, lease
-from tests.waiting import wait_until_async
+from tests.harness.cluster import server_folder
+from tests.harness.quick_creator import quick_creator
+from tests.harness.scripted_scheduler import Stream, lease
+from tests.harness.stack import Worker
+from tests.harness.waiting import wait_until_async
 from verification.fuzz.case import random_of
 from verification.fuzz.lying import Liar, how_it_ends
 from verification.fuzz.services import alarms

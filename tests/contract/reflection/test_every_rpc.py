@@ -13,7 +13,7 @@ from tests.contract.reflection import other_cases, task_cases
 from tests.contract.reflection.cases import Bad, Good, differences, name_of, resolved
 from tests.contract.reflection.scripted import LEASE
 from tests.contract.reflection.world import World
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,7 +16,7 @@ from tests.contract.reflection import spoiled
 from tests.contract.reflection.scripted import LEASE, hello
 from tests.contract.reflection.spoiled import Leaf, leaves, named, of_type
 from tests.contract.reflection.world import TASKS, World
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

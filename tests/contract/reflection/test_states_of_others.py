@@ -8,7 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from tests.contract.reflection.world import ACCOUNTS, CONTENTS, POOL, World
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,7 +15,7 @@ from grpc import StatusCode
 
 from tests.contract.reflected import Reflected
 from tests.contract.reflection.world import TASKS, World
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

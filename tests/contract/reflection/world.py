@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from tests.contract.reflected import Reflected
 from tests.contract.reflection.scripted import Worker
-from tests.waiting import wait_until_async
+from tests.harness.waiting import wait_until_async
 
 TASKS = "contentgen.v1.TaskService"
 CONTENTS = "contentgen.v1.ContentService"

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.e2e.cable import cable_to
-from tests.e2e.stack import Scheduler, Worker
-from tests.waiting import wait_until
+from tests.harness.stack import Scheduler, Worker
+from tests.harness.waiting import wait_until
 from verification.chaos.checker import check
 from verification.chaos.mutants.doubled_content import DROP_CONSTRAINT
 from verification.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import belonging_to, living
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.processes import belonging_to, living
+from tests.harness.waiting import wait_until, wait_until_gone
 from verification.chaos.evidence import CREATOR_JOURNAL, Run
 from verification.chaos.fleet import write_creator
 from verification.chaos.journals import read_journals

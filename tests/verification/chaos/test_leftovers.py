@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 from verification.chaos.leftovers import left_by_postgres, left_by_services
 
 NOBODY: frozenset[int] = frozenset()

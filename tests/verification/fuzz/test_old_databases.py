@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.cluster import Databases
-from tests.integration.importing import Importing
-from tests.old_application import SECRET
+from tests.harness.cluster import Databases
+from tests.harness.importing import Importing
+from tests.harness.old_application import SECRET
 from verification.fuzz.case import random_of
 from verification.fuzz.old_databases import verdict
 from verification.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of

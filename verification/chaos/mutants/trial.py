@@ -17,10 +17,10 @@ import psycopg2
 import pytest
 
 from contentgen.client import ContentGenerationClient
-from tests.cluster import server_folder
-from tests.e2e.service import STOP_LIMIT
-from tests.e2e.stack import SHORT_LEASE, Scheduler, Stack, Worker
-from tests.waiting import wait_until
+from tests.harness.cluster import server_folder
+from tests.harness.service import STOP_LIMIT
+from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
 from verification.chaos import creator
 from verification.chaos.answers import ask
 from verification.chaos.evidence import (

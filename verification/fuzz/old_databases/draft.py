@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.old_application import LONG_AGO, SECRET, _columns
+from tests.harness.old_application import LONG_AGO, SECRET, _columns
 from verification.fuzz.inputs.rows import cell
 
 HONEST = "honest"

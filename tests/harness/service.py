@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 START_LIMIT = 20.0
 """Seconds until a service has to be ready, on a machine that is busy with other tests."""

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.importer import import_command
-from tests.integration.scheduling import INVARIANTS
+from tests.harness.scheduling import INVARIANTS
 
 APPROVED_BUT_NOT_OFFERED = "what is approved is in the publish pool"
 """Not true of what the old application had approved and taken out of its pool again."""

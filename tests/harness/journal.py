@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from tests.e2e.processes import living, process_of
-from tests.waiting import wait_until
+from tests.harness.processes import living, process_of
+from tests.harness.waiting import wait_until
 
 
 @dataclass

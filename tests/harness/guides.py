@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _FENCED = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = frozenset({"mermaid"})
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Snippet(NamedTuple):

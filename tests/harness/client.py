@@ -18,7 +18,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 CALL_LIMIT = 15.0
 """Seconds for a call that does not wait for anything."""

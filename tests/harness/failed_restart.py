@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from scheduler_svc.postgres.pidfile import ServerStatus
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 _WITHIN = 15.0
 

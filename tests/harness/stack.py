@@ -16,12 +16,12 @@ import psutil
 
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import identity_for
-from tests.cluster import server_folder
-from tests.e2e.client import Client
-from tests.e2e.journal import Journal
-from tests.e2e.processes import belonging_to, living
-from tests.e2e.service import Service
-from tests.waiting import wait_until_gone
+from tests.harness.client import Client
+from tests.harness.cluster import server_folder
+from tests.harness.journal import Journal
+from tests.harness.processes import belonging_to, living
+from tests.harness.service import Service
+from tests.harness.waiting import wait_until_gone
 
 DEMO_CREATOR = Path(sys.executable).with_name("contentgen-demo-creator")
 SHORT_LEASE = 5.0

@@ -13,7 +13,7 @@ import grpc.aio
 
 from contentgen.v1 import task_pb2, worker_service_pb2_grpc
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.waiting import wait_until_async
+from tests.harness.waiting import wait_until_async
 
 WITHIN = 15.0
 """Seconds in which a worker has to say what a test expects of it."""

@@ -10,7 +10,7 @@ from typing import Any
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.replica import Replica
-from tests.waiting import wait_until_async
+from tests.harness.waiting import wait_until_async
 
 MAX_QUEUE_SIZE = 5_000
 

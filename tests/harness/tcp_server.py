@@ -13,8 +13,8 @@ from typing import Self
 from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
 from scheduler_svc.postgres.folders import make_private
 from scheduler_svc.postgres.identity import identity_for
-from tests.cluster import server_folder
-from tests.contract.certificates import make_certificates
+from tests.harness.certificates import make_certificates
+from tests.harness.cluster import server_folder
 
 USER = "contentgen"
 _WITHIN = 60.0

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
+from tests.harness.waiting import wait_until, wait_until_async
 from tests.integration.guarded import living
-from tests.waiting import wait_until, wait_until_async
 
 DEMO_CREATOR = Path(sys.executable).with_name("contentgen-demo-creator")
 

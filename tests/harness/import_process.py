@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from tests.old_application import LONG_AGO, OldApplication
-from tests.waiting import wait_until
+from tests.harness.old_application import LONG_AGO, OldApplication
+from tests.harness.waiting import wait_until
 
 PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
 

@@ -14,7 +14,7 @@ import psutil
 import psycopg2
 
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.waiting import wait_until_gone
+from tests.harness.waiting import wait_until_gone
 
 _PREFIX = "contentgen-test-"
 _ROOM_BYTES = 1 << 30
