@@ -22,9 +22,10 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.domain import start_quota
 from scheduler_svc.loops import admission
 from scheduler_svc.replica import Replica
+from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving_all
 from tests.harness.rpc_errors import refused
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:

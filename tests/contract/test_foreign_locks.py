@@ -20,9 +20,10 @@ from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica import Replica
 from tests.harness.foreign_locks import APPLICATION, locked_rows, locked_table
+from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from grpc import aio
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.lease_stream import hello
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

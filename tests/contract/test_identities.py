@@ -11,9 +11,10 @@ from grpc import StatusCode, aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.replica import Replica
+from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.tokens import Caller, line, write
 
 COMMITTED, LOST = pb.UPDATE_OUTCOME_COMMITTED, pb.UPDATE_OUTCOME_LEASE_LOST

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from grpc import aio
 
 from scheduler_svc.replica import Replica
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.lease_stream import hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
 WAITING = sa.text(

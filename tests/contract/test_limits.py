@@ -27,9 +27,10 @@ from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.replica import Replica
 from tests.contract.honest import honest_caller
 from tests.harness import http2
+from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.tokens import Caller, line, write
 from tests.harness.waiting import wait_until_async
 

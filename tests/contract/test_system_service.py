@@ -20,8 +20,9 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.application import system
 from scheduler_svc.replica import Replica
 from tests.harness.foreign_locks import APPLICATION, locked_rows
+from tests.harness.lease_stream import hello
 from tests.harness.replicas import MAX_QUEUE_SIZE, serving_all
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:

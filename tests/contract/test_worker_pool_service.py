@@ -16,9 +16,10 @@ from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
+from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving_beside
 from tests.harness.rpc_errors import refused
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.api.leases import worker_service
 from scheduler_svc.replica import Replica
+from tests.harness.lease_stream import hello
 from tests.harness.rpc_errors import refused
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:

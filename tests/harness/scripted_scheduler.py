@@ -1,4 +1,4 @@
-"""The other end of a worker's stream, said line by line by a test: a real gRPC server that decides nothing."""
+"""The scheduler's end of WorkerService.Lease: a real gRPC server whose answers a test sends one by one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from contentgen.v1 import task_pb2, worker_service_pb2_grpc
+from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.server.server import OPTIONS
 from tests.harness.waiting import wait_until_async
 
 WITHIN = 15.0
 """Seconds in which a worker has to say what a test expects of it."""
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
+LEASE = "/contentgen.v1.WorkerService/Lease"
 
 
 class Stream:
@@ -130,52 +132,56 @@ class Stream:
         return [update for report in reports for update in report.updates if update.WhichOneof("update") == kind]
 
 
-class ScriptedScheduler(worker_service_pb2_grpc.WorkerServiceServicer):
-    """Takes streams, and hands them to the test."""
+class ScriptedScheduler(grpc.GenericRpcHandler):
+    """WorkerService.Lease in bytes: hands each stream to the test."""
 
     def __init__(self) -> None:
         self.target = ""
-        self.server = grpc.aio.server()
+        self.server = grpc.aio.server(handlers=[self], options=OPTIONS)
         self.refuse: Callable[[grpc.aio.ServicerContext[Any, Any]], Any] | None = None
-        self._streams: asyncio.Queue[Stream] = asyncio.Queue()
+        self.streams: asyncio.Queue[Stream] = asyncio.Queue()
 
     async def stream(self) -> Stream:
         """The next stream that a worker opens."""
         async with asyncio.timeout(WITHIN):
-            return await self._streams.get()
+            return await self.streams.get()
 
     async def stop(self) -> None:
         """Goes away, streams and all."""
         await self.server.stop(None)
 
     async def session(self, **welcome: Any) -> tuple[Stream, pb.Hello]:
-        """The next stream, greeted, with everything on it acknowledged."""
+        """The next stream, welcomed, with everything on it acknowledged."""
         stream = await self.stream()
         hello = await stream.hello()
         stream.answer_all()
         stream.welcome(**welcome)
         return stream, hello
 
-    async def Lease(
-        self, requests: AsyncIterator[pb.LeaseRequest], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[pb.LeaseResponse]:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return grpc.stream_stream_rpc_method_handler(self.lease) if details.method == LEASE else None
+
+    async def lease(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        """Serves one stream."""
         if self.refuse is not None:
             await self.refuse(context)
         stream = Stream(context.invocation_metadata() or ())
-        self._streams.put_nowait(stream)
+        self.streams.put_nowait(stream)
         reading = asyncio.create_task(_read(requests, stream))
         try:
             while (message := await stream._outbox.get()) is not None:
-                yield message
+                yield message.SerializeToString()
         finally:
             stream.over.set()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
 
-async def _read(requests: AsyncIterator[pb.LeaseRequest], stream: Stream) -> None:
-    async for message in requests:
-        stream._took(message)
+async def _read(requests: AsyncIterator[bytes], stream: Stream) -> None:
+    async for request in requests:
+        stream._took(pb.LeaseRequest.FromString(request))
     stream.over.set()
 
 
@@ -183,12 +189,17 @@ async def _read(requests: AsyncIterator[pb.LeaseRequest], stream: Stream) -> Non
 async def scripted_scheduler(port: int = 0) -> AsyncIterator[ScriptedScheduler]:
     """A scheduler on a port of its own."""
     scheduler = ScriptedScheduler()
-    server = scheduler.server
-    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(scheduler, server)
-    scheduler.target = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
-    await server.start()
-    try:
+    async with serving(scheduler, port):
         yield scheduler
+
+
+@asynccontextmanager
+async def serving(scheduler: ScriptedScheduler, port: int = 0) -> AsyncIterator[None]:
+    """Within the block the scheduler serves; port 0 takes a free one."""
+    scheduler.target = f"127.0.0.1:{scheduler.server.add_insecure_port(f'127.0.0.1:{port}')}"
+    await scheduler.server.start()
+    try:
+        yield
     finally:
         await scheduler.stop()
 

@@ -1,88 +1,52 @@
-"""The worker's end of WorkerService.Lease, one message at a time: it does what a test says, right or wrong."""
+"""A worker that does what a test says, right or wrong, one message at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from grpc import aio
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
-from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
+from tests.harness.lease_stream import ACCEPTED, LeaseStream
 
 PATIENCE_S = 10
+_ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
 
 
-def hello(**fields: Any) -> pb.Hello:
-    """A hello with all that is required, and with `fields`."""
-    made = pb.Hello(worker_id="w1", folder_id="f1", session_number=1, hostname="host", slots=3)
-    made.MergeFrom(pb.Hello(**fields))
-    return made
+class ScriptedWorker(LeaseStream):
+    """A worker on one stream."""
 
-
-class ScriptedWorker:
-    """One stream. Entering it says hello; leaving it cancels the stream, as a lost connection would."""
+    timeout = PATIENCE_S
 
     def __init__(self, channel: aio.Channel, greeting: pb.Hello | None = None, token: str = "") -> None:
-        self.hello = greeting or hello()
-        self.welcome = pb.Welcome()
-        self.held: dict[str, pb.AssignedLease] = {}
+        super().__init__(channel, greeting, token)
         self.last_poll_id = ""
         self.last_error: str | None = None
-        """What its states give as the reason why it is unhealthy; None: it is not."""
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._stub = WorkerServiceStub(channel)
-        self._states = self._reports = self._assignments = 0
-
-    async def __aenter__(self) -> Self:
-        self._call = self._stub.Lease(metadata=self._metadata)
-        await self._call.write(pb.LeaseRequest(hello=self.hello))
-        self.welcome = (await self.read("welcome")).welcome
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._call.cancel()
-
-    async def write(self, request: pb.LeaseRequest) -> None:
-        await self._call.write(request)
+        """Why its heartbeats call it unhealthy; None: it is healthy."""
 
     async def read(self, kind: str) -> pb.LeaseResponse:
-        """The next message of this kind; others before it are passed over. Raises AioRpcError where the stream ends."""
+        """The next message of this kind; others before it are skipped. Raises AioRpcError if the stream has failed."""
         async with asyncio.timeout(PATIENCE_S):
-            while True:
-                response = await self._call.read()
-                assert isinstance(response, pb.LeaseResponse), "the stream has ended"
-                if response.WhichOneof("message") == kind:
-                    return response
+            while (response := await self.next()).WhichOneof("message") != kind:
+                pass
+        return response
 
-    async def state(
-        self, free_slots: int, stage: pb.LeaseStage.ValueType = pb.LEASE_STAGE_ACCEPTED
-    ) -> pb.Acknowledgement:
-        """States the free slots and all held leases; returns the acknowledgement, and passes over assignments."""
+    async def state(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> pb.Acknowledgement:
+        """Sends a heartbeat; returns its acknowledgement, and skips assignments before it."""
         await self.tell_state(free_slots, stage)
         return (await self.read("acknowledgement")).acknowledgement
 
-    async def tell_state(self, free_slots: int, stage: pb.LeaseStage.ValueType = pb.LEASE_STAGE_ACCEPTED) -> None:
-        """The same without waiting for the acknowledgement."""
-        self._states += 1
-        held = [pb.HeldLease(lease_id=it.lease_id, attempt=it.attempt, stage=stage) for it in self.held.values()]
-        state = pb.Heartbeat(
-            number=self._states,
-            free_slots=free_slots,
-            held_leases=held,
-            last_assignment=self._assignments,
-            last_poll_id=self.last_poll_id,
-            unhealthy=self.last_error is not None,
-            last_error=self.last_error or "",
-        )
-        await self.write(pb.LeaseRequest(heartbeat=state))
+    async def tell_state(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> None:
+        """Sends a heartbeat without waiting for the acknowledgement."""
+        health = {"unhealthy": self.last_error is not None, "last_error": self.last_error or ""}
+        await self.write(self.next_heartbeat(free_slots, stage, last_poll_id=self.last_poll_id, **health))
 
     async def tell(self, *updates: pb.LeaseUpdate) -> None:
-        """Reports without waiting for what becomes of it."""
-        self._reports += 1
-        await self.write(pb.LeaseRequest(report=pb.Report(number=self._reports, updates=updates)))
+        """Sends a report without waiting for the acknowledgement."""
+        await self.write(self.next_report(*updates))
 
     async def take(self, free_slots: int = 1) -> Sequence[pb.AssignedLease]:
         """Offers slots and returns what is assigned next."""
@@ -90,23 +54,23 @@ class ScriptedWorker:
         return await self.assigned()
 
     async def assigned(self) -> Sequence[pb.AssignedLease]:
+        """The leases of the next assignment, which it holds from now on."""
         assignment = (await self.read("assignment")).assignment
-        self._assignments = assignment.number
-        self.held |= {lease.lease_id: lease for lease in assignment.leases}
+        self.hold(assignment)
         return assignment.leases
 
     async def polled(self) -> str:
-        """The id of the next poll; the next state answers it."""
+        """The id of the next poll; the next heartbeat answers it."""
         self.last_poll_id = (await self.read("poll_now")).poll_now.poll_id
         return self.last_poll_id
 
     async def report(self, lease: pb.AssignedLease, **update: Any) -> pb.UpdateOutcome.ValueType:
-        """Reports one update; returns what became of it."""
+        """Reports one update; returns its outcome."""
         sent = pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, **update)
         await self.tell(sent)
         answer = (await self.read("acknowledgement")).acknowledgement
         assert answer.report_number == self._reports
-        if sent.WhichOneof("update") in {"completed", "failed", "released"}:
+        if sent.WhichOneof("update") in _ENDS_LEASE:
             self.held.pop(lease.lease_id, None)
         return answer.results[0].outcome
 

@@ -23,7 +23,8 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.operators.scripted_services import Answer, refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.lease_stream import hello
+from tests.harness.scripted_worker import ScriptedWorker
 
 VERSION = version("contentgen-grpc")
 SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING)

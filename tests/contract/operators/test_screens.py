@@ -12,7 +12,8 @@ from grpc import aio
 from contentgen.v1 import task_pb2
 from tests.contract.maker import Maker
 from tests.contract.operators.transcript import Transcript
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.lease_stream import hello
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

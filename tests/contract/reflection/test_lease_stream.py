@@ -13,14 +13,19 @@ from grpc import StatusCode
 
 from tests.contract.reflected import Reflected, Stream
 from tests.contract.reflection import spoiled
-from tests.contract.reflection.scripted import LEASE, hello
 from tests.contract.reflection.spoiled import Leaf, leaves, named, of_type
-from tests.contract.reflection.world import TASKS, World
+from tests.contract.reflection.worker import identity
+from tests.contract.reflection.world import LEASE, TASKS, World
 from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NO_LEASE = {"lease_id": "lease-0000000000000001-00000001", "attempt": 1}
+
+
+def hello(**fields: Any) -> dict[str, Any]:
+    """A hello with all required fields, and with `fields`."""
+    return identity() | fields
 
 
 @asynccontextmanager
@@ -164,9 +169,9 @@ async def test_updates_of_leases_that_are_none_are_lost(reflected: Reflected) ->
         assert [result["outcome"] for result in results] == ["UPDATE_OUTCOME_LEASE_LOST"] * len(updates)
 
 
-async def test_a_state_names_what_is_not_renewed(reflected: Reflected) -> None:
+async def test_a_heartbeat_acknowledgement_names_what_is_not_renewed(reflected: Reflected) -> None:
     async with welcomed(reflected) as stream:
-        await stream.write(state={"number": 1, "held_leases": [NO_LEASE], "last_poll_id": "no poll"})
+        await stream.write(heartbeat={"number": 1, "held_leases": [NO_LEASE], "last_poll_id": "no poll"})
         acknowledged = (await stream.read())["acknowledgement"]
         assert (acknowledged["heartbeat_number"], acknowledged["not_renewed_leases"]) == (1, [NO_LEASE["lease_id"]])
 
