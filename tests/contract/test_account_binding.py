@@ -271,7 +271,7 @@ def test_every_rpc_of_the_descriptors_is_tried() -> None:
 
 
 @pytest.mark.parametrize("rpc", BOUND)
-async def test_what_is_another_accounts_is_out_of_reach(world: World, rpc: str) -> None:
+async def test_objects_of_another_account_are_out_of_reach(world: World, rpc: str) -> None:
     await BOUND[rpc](world, rpc)
 
 

@@ -95,7 +95,9 @@ async def _code(caller: Caller, rpc: str) -> StatusCode:
         [("authorization", "Bearer " + "x" * 4_000)],
     ],
 )
-async def test_what_is_not_one_bearer_token_is_refused(channel: aio.Channel, headers: list[tuple[str, str]]) -> None:
+async def test_metadata_without_exactly_one_bearer_token_is_refused(
+    channel: aio.Channel, headers: list[tuple[str, str]]
+) -> None:
     call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
     with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID") as refusal:
         await call(b"", metadata=headers)

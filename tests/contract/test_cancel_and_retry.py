@@ -199,7 +199,7 @@ async def test_a_wait_heeds_its_calls_deadline(tasks: TaskServiceAsyncStub, acco
         await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id), timeout=0.2)
 
 
-async def test_what_ran_too_long_is_timed_out_at_once(
+async def test_tasks_that_ran_too_long_are_timed_out_at_once(
     replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, engine: sa.Engine
 ) -> None:
     await replica._reaper.stop()  # it might be quicker

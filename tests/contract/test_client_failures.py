@@ -16,7 +16,7 @@ from contentgen.client import ContentGenerationClient, InvalidStateException, re
 from contentgen.client.repeats import SAFE_TO_REPEAT
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.scripted_tasks import AWAY, SILENCE, TASKS, Refused, ScriptedTasks, scripted_tasks
+from tests.contract.scripted_scheduler import AWAY, SILENCE, TASKS, Refused, ScriptedScheduler, scripted_scheduler
 
 TASK = "task-000000000000000a"
 TIMEOUT = 5.0
@@ -50,20 +50,20 @@ REPEATED = {method for methods in SAFE_TO_REPEAT.values() for method in methods}
 
 
 @pytest.fixture
-def scheduler() -> Iterator[ScriptedTasks]:
-    with scripted_tasks() as scheduler:
+def scheduler() -> Iterator[ScriptedScheduler]:
+    with scripted_scheduler() as scheduler:
         yield scheduler
 
 
 @pytest.fixture
-def client(scheduler: ScriptedTasks) -> Iterator[ContentGenerationClient]:
+def client(scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
     with ContentGenerationClient(scheduler.target, token="secret", timeout=TIMEOUT) as client:
         yield client
 
 
 @pytest.mark.parametrize("method", CALLS)
 def test_a_call_has_a_deadline_and_the_token(
-    scheduler: ScriptedTasks, client: ContentGenerationClient, method: str
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
 ) -> None:
     calling, answer, beyond = CALLS[method]
     scheduler.will(method, answer)
@@ -75,7 +75,7 @@ def test_a_call_has_a_deadline_and_the_token(
 
 @pytest.mark.parametrize("method", [method for method in CALLS if method in REPEATED])
 def test_what_is_safe_is_repeated_while_the_scheduler_is_away(
-    scheduler: ScriptedTasks, client: ContentGenerationClient, method: str
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
 ) -> None:
     calling, answer, _ = CALLS[method]
     scheduler.will(method, AWAY, AWAY, answer)
@@ -88,7 +88,7 @@ def test_what_is_safe_is_repeated_while_the_scheduler_is_away(
 
 @pytest.mark.parametrize("method", [method for method in CALLS if method not in REPEATED])
 def test_what_may_not_come_twice_is_not_repeated(
-    scheduler: ScriptedTasks, client: ContentGenerationClient, method: str
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
 ) -> None:
     calling, answer, _ = CALLS[method]
     scheduler.will(method, AWAY, answer)
@@ -97,7 +97,7 @@ def test_what_may_not_come_twice_is_not_repeated(
     assert len(scheduler.calls(method)) == 1
 
 
-def test_submits_carry_a_request_id_of_their_own(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_submits_carry_a_request_id_of_their_own(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     for _ in range(2):
         scheduler.will("SubmitTask", AWAY, pb.SubmitTaskResponse(task=PENDING))
         assert client.submit_task(1, "the same topic") == TASK
@@ -120,7 +120,7 @@ def test_a_batch_with_a_name_that_is_no_argument_is_refused(client: ContentGener
         client.submit_tasks([{"account_id": 1, "topics": "a topic"}])
 
 
-def test_a_silent_scheduler_is_a_deadline(scheduler: ScriptedTasks) -> None:
+def test_a_silent_scheduler_is_a_deadline(scheduler: ScriptedScheduler) -> None:
     scheduler.will("GetTask", SILENCE)
     with ContentGenerationClient(scheduler.target, timeout=0.2) as client, pytest.raises(grpc.RpcError) as raised:
         client.get_task_status(TASK)
@@ -148,7 +148,7 @@ def unreadable(code: int = Code.NOT_FOUND, message: str = "refused", type_url: s
     ids=["no status", "another code", "another message", "no ErrorInfo", "unknown detail", "no url"],
 )
 def test_details_that_cannot_be_read_leave_the_error_as_it_is(
-    scheduler: ScriptedTasks, client: ContentGenerationClient, details: bytes
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, details: bytes
 ) -> None:
     scheduler.will("GetTask", Refused(grpc.StatusCode.NOT_FOUND, details=details))
     with pytest.raises(grpc.RpcError) as raised:
@@ -159,7 +159,7 @@ def test_details_that_cannot_be_read_leave_the_error_as_it_is(
 
 
 def test_a_wrong_state_without_its_metadata_is_still_one(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     scheduler.will("CancelTask", Refused(grpc.StatusCode.FAILED_PRECONDITION, reason="INVALID_STATE"))
     with pytest.raises(InvalidStateException, match="refused") as raised:
@@ -167,7 +167,9 @@ def test_a_wrong_state_without_its_metadata_is_still_one(
     assert (raised.value.current_state, raised.value.required_state) == ("", "")
 
 
-def test_a_reason_that_has_no_exception_can_be_read(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_a_reason_that_has_no_exception_can_be_read(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
     metadata = {"task_id": TASK}
     scheduler.will("SubmitTask", Refused(grpc.StatusCode.ALREADY_EXISTS, "used", "REQUEST_ID_CONFLICT", metadata))
     with pytest.raises(grpc.RpcError) as raised:
@@ -176,7 +178,7 @@ def test_a_reason_that_has_no_exception_can_be_read(scheduler: ScriptedTasks, cl
 
 
 def test_a_newer_scheduler_s_states_and_fields_do_no_harm(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     newer = PENDING.SerializeToString() + field(10, 99) + field(2_000, 7)
     response = b"\x0a" + bytes([len(newer)]) + newer + field(2_001, 8)
@@ -201,7 +203,7 @@ def _varint(value: int) -> bytes:
     return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + _varint(value >> 7)
 
 
-def test_what_the_workers_say(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_what_the_workers_say(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     figures = {"total": 10, "completed": 3, "failed": 1, "timeout": 0, "still_running": 5, "error": 1}
     scheduler.will("PollRunningTasks", pb.PollRunningTasksResponse(**figures))
     assert client.poll_running_tasks() == figures
@@ -212,7 +214,7 @@ def test_what_the_workers_say(scheduler: ScriptedTasks, client: ContentGeneratio
     assert [request.task_id for request in scheduler.requests("PollTask")] == [TASK, "task-none"]
 
 
-def test_how_many_were_moved(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_how_many_were_moved(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     scheduler.will("CleanupTasks", *[pb.CleanupTasksResponse(deleted_count=count) for count in (5, 6, 7)])
     assert (client.cleanup_old_tasks(), client.cleanup_old_tasks(0), client.cleanup_old_tasks(dry_run=True)) == (
         5,
@@ -229,7 +231,7 @@ def test_how_many_were_moved(scheduler: ScriptedTasks, client: ContentGeneration
     assert client.handle_timeout_tasks() == 2
 
 
-def test_many_threads_share_one_client(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_many_threads_share_one_client(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     ids = [f"task-{number:016x}" for number in range(200)]
     scheduler.will("GetTask", *[pb.GetTaskResponse(task=PENDING)] * len(ids))
     with ThreadPoolExecutor(8) as executor:

@@ -26,13 +26,13 @@ from contentgen.client import (
 from contentgen.client.changes import STREAM_LIMIT
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.scripted_tasks import (
+from tests.contract.scripted_scheduler import (
     AWAY,
     SILENCE,
     THREAD_NAME,
     Refused,
-    ScriptedTasks,
-    scripted_tasks,
+    ScriptedScheduler,
+    scripted_scheduler,
 )
 from tests.harness.waiting import wait_until, wait_until_gone
 
@@ -45,14 +45,14 @@ TOO_SLOW = Refused(
 
 
 @pytest.fixture
-def scheduler() -> Iterator[ScriptedTasks]:
-    with scripted_tasks() as scheduler:
+def scheduler() -> Iterator[ScriptedScheduler]:
+    with scripted_scheduler() as scheduler:
         yield scheduler
         wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
 
 
 @pytest.fixture
-def client(scheduler: ScriptedTasks) -> Iterator[ContentGenerationClient]:
+def client(scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
     with ContentGenerationClient(scheduler.target, token="secret", timeout=5) as client:
         yield client
 
@@ -70,12 +70,12 @@ def completed(token: str, task_id: str = A) -> pb.WatchTasksResponse:
     return event(token, Status.TASK_STATUS_COMPLETED, task_id, ended=True)
 
 
-def tokens(scheduler: ScriptedTasks) -> list[str]:
+def tokens(scheduler: ScriptedScheduler) -> list[str]:
     """With which each stream was asked for."""
     return [request.resume_token for request in scheduler.requests("WatchTasks")]
 
 
-def test_an_event_is_a_dict(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_an_event_is_a_dict(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     failed = event("t1", Status.TASK_STATUS_FAILED)
     failed.event.previous_status = Status.TASK_STATUS_PROCESSING
     failed.event.will_retry = True
@@ -99,7 +99,7 @@ def test_an_event_is_a_dict(scheduler: ScriptedTasks, client: ContentGenerationC
 
 
 def test_it_goes_on_after_the_last_event_where_the_scheduler_goes_away(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", AWAY_AT_ONCE, AWAY_AT_ONCE, [pending("t1"), pending("t2"), AWAY], AWAY_AT_ONCE)
     scheduler.will("WatchTasks", [pending("t3"), AWAY], [pending("t4"), SILENCE])
@@ -124,7 +124,7 @@ AWAY_AT_ONCE = [AWAY]
     ids=["deadline", "too many", "reset by a proxy", "removed", "no status"],
 )
 def test_a_stream_that_just_ends_is_followed_by_another(
-    scheduler: ScriptedTasks, client: ContentGenerationClient, end: list[Any]
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, end: list[Any]
 ) -> None:
     scheduler.will("WatchTasks", end, [pending("t2"), SILENCE])
     with client.watch([A]) as events:
@@ -133,7 +133,7 @@ def test_a_stream_that_just_ends_is_followed_by_another(
 
 
 def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), TOO_SLOW], [pending("t3"), SILENCE])
     with client.watch([A]) as events:
@@ -141,7 +141,9 @@ def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
     assert tokens(scheduler) == ["", "named"]
 
 
-def test_a_stream_that_the_server_cancels_is_mended(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_a_stream_that_the_server_cancels_is_mended(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
     scheduler.will("WatchTasks", [pending("t1"), Refused(grpc.StatusCode.CANCELLED, "CANCELLED", "")])
     scheduler.will("WatchTasks", [pending("t2"), SILENCE])
     with client.watch([A]) as events:
@@ -149,7 +151,7 @@ def test_a_stream_that_the_server_cancels_is_mended(scheduler: ScriptedTasks, cl
     assert tokens(scheduler) == ["", "t1"]
 
 
-def test_it_starts_where_a_token_says(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_it_starts_where_a_token_says(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", AWAY_AT_ONCE, [pending("t8"), SILENCE])
     with client.watch([A], resume_token="t7") as events:
         assert events.resume_token == "t7"
@@ -168,7 +170,7 @@ def test_it_starts_where_a_token_says(scheduler: ScriptedTasks, client: ContentG
     ],
 )
 def test_what_no_new_stream_mends_is_raised_and_ends_it(
-    scheduler: ScriptedTasks, client: ContentGenerationClient, refused: Refused, kind: type[Exception]
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, refused: Refused, kind: type[Exception]
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), refused])
     events = client.watch([A], resume_token="t0")
@@ -180,7 +182,7 @@ def test_what_no_new_stream_mends_is_raised_and_ends_it(
 
 
 def test_entering_it_waits_until_a_scheduler_has_taken_it(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", AWAY_AT_ONCE, [], AWAY_AT_ONCE, [SILENCE])
     with client.watch(account_id=7):
@@ -188,13 +190,15 @@ def test_entering_it_waits_until_a_scheduler_has_taken_it(
         assert scheduler.open_calls == 1
 
 
-def test_entering_it_raises_what_is_wrong(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_entering_it_raises_what_is_wrong(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND")])
     with pytest.raises(ResourceNotFoundException), client.watch([A]):
         pytest.fail("it was let in")
 
 
-def test_entering_it_is_ended_by_the_client_s_end(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_entering_it_is_ended_by_the_client_s_end(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
     scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
     events = client.watch([A], patience=None)
     with ThreadPoolExecutor(1) as executor:
@@ -204,7 +208,9 @@ def test_entering_it_is_ended_by_the_client_s_end(scheduler: ScriptedTasks, clie
         assert list(entered.result(5)) == []
 
 
-def test_it_gives_up_when_its_patience_is_used_up(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_it_gives_up_when_its_patience_is_used_up(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
     scheduler.will("WatchTasks", [pending("t1"), AWAY])
     events = client.watch([A], patience=0)
     next(events)
@@ -221,14 +227,14 @@ def test_a_target_where_nobody_is_is_told_after_the_client_s_timeout() -> None:
     assert refusal(raised.value).reason == ""
 
 
-def test_until_ended_ends_with_the_last_of_them(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_until_ended_ends_with_the_last_of_them(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [pending("t1", A), completed("t2", B), AWAY], [completed("t3", A), SILENCE])
     events = list(client.watch([A, B], until_ended=True))
     assert [each["resume_token"] for each in events] == ["t1", "t2", "t3"]
 
 
 def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1", B), completed("t2", A), pending("t3", A), completed("t4", B), AWAY])
     scheduler.will("WatchTasks", [completed("t5", A), SILENCE])
@@ -253,7 +259,7 @@ def test_what_cannot_be_watched_is_refused_at_once(
         client.watch(**arguments)
 
 
-def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedTasks) -> list[Any]:
+def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedScheduler) -> list[Any]:
     """What a thread still gets that waits for an event while `close` is called."""
     with ThreadPoolExecutor(1) as executor:
         rest = executor.submit(lambda: list(events))
@@ -263,7 +269,7 @@ def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedTasks)
 
 
 def test_closing_it_ends_the_iteration_of_another_thread(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [SILENCE])
     events = client.watch([A])
@@ -271,13 +277,13 @@ def test_closing_it_ends_the_iteration_of_another_thread(
     events.close()
 
 
-def test_closing_it_ends_a_pause(scheduler: ScriptedTasks, client: ContentGenerationClient) -> None:
+def test_closing_it_ends_a_pause(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
     events = client.watch([A], patience=None)
     assert ended_by(events.close, events, scheduler) == []
 
 
-def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: ScriptedTasks) -> None:
+def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: ScriptedScheduler) -> None:
     scheduler.will("WatchTasks", [SILENCE], [SILENCE], [SILENCE])
     threads = client_threads()
     with ThreadPoolExecutor(3) as executor:
@@ -297,7 +303,7 @@ def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: Scr
         client.get_task_status(A)
 
 
-def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedTasks) -> None:
+def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedScheduler) -> None:
     scheduler.will("WatchTasks", [SILENCE])
     scheduler.will("PollTask", pb.PollTaskResponse(status=Status.TASK_STATUS_PENDING))
     with grpc.insecure_channel(scheduler.target) as channel:
@@ -308,7 +314,7 @@ def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(schedule
 
 
 def test_a_watch_that_nobody_has_any_more_is_no_stream_any_more(
-    scheduler: ScriptedTasks, client: ContentGenerationClient
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), SILENCE])
     for _ in client.watch([A]):
@@ -322,14 +328,14 @@ def client_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if not thread.name.startswith(THREAD_NAME)}
 
 
-def connections_to(scheduler: ScriptedTasks) -> list[Any]:
+def connections_to(scheduler: ScriptedScheduler) -> list[Any]:
     """Of this process, as a client."""
     port = int(scheduler.target.rpartition(":")[2])
     found = psutil.Process().net_connections("tcp")
     return [each for each in found if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED"]
 
 
-def test_the_example_shows_each_move(scheduler: ScriptedTasks) -> None:
+def test_the_example_shows_each_move(scheduler: ScriptedScheduler) -> None:
     for task_id in (A, B):
         scheduler.will("SubmitTask", pb.SubmitTaskResponse(task=task_pb2.Task(task_id=task_id)))
     scheduler.will("WatchTasks", [pending("t1", A), pending("t2", B), AWAY], [completed("t3", B), completed("t4", A)])

@@ -71,7 +71,7 @@ async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
         return await call
 
 
-async def test_where_nothing_runs_nobody_is_asked(reflected: Reflected, worker: ScriptedWorker) -> None:
+async def test_a_poll_without_running_tasks_asks_no_worker(reflected: Reflected, worker: ScriptedWorker) -> None:
     assert await soon(poll_running(reflected)) == {}
 
 
@@ -234,7 +234,7 @@ async def test_an_order_that_was_lost_comes_with_the_next_acknowledgement(
 
 
 @pytest.mark.parametrize("poll_id", ["0", "-1", "1" * 19, "999999", "٣", "what?"])
-async def test_what_was_never_asked_answers_nothing(
+async def test_an_answer_to_an_unknown_poll_is_ignored(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, poll_id: str
 ) -> None:
     (lease,) = await started(tasks, worker, account)

@@ -38,7 +38,7 @@ async def replicas(db_url: str) -> AsyncIterator[list[Replica]]:
         yield replicas
 
 
-async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) -> None:
+async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Replica]) -> None:
     first, second = replicas
     async with aio.insecure_channel(f"127.0.0.1:{first.port}") as channel:
         stub: SystemServiceAsyncStub = SystemServiceStub(channel)
@@ -87,7 +87,7 @@ async def test_the_client_gives_it_as_a_document(replicas: list[Replica]) -> Non
     }
 
 
-async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: list[Replica]) -> None:
+async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: list[Replica]) -> None:
     first, second = replicas
     async with (
         aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
@@ -115,7 +115,7 @@ async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: lis
         await waiting
 
 
-async def test_who_has_held_rows_for_long_though_nothing_waits(
+async def test_get_system_shows_long_held_rows_without_waits(
     db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker whose row is locked is passed over: nothing waits that could be seen."""

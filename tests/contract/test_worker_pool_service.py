@@ -158,7 +158,7 @@ async def test_an_unhealthy_worker_is_shown_until_it_says_that_it_is_well(
     assert (again.unhealthy, again.last_error, again.HasField("unhealthy_time")) == (False, "", False)
 
 
-async def test_of_several_states_at_once_the_last_one_says_how_a_worker_is(
+async def test_the_last_of_several_heartbeats_decides_a_worker_s_health(
     pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
     for number in range(20):
@@ -258,7 +258,7 @@ async def test_slots_have_bounds(channel: aio.Channel, worker: ScriptedWorker, s
     assert not (await worker.state(3)).desired_state.HasField("slots")
 
 
-async def test_whom_to_resize_is_checked_too(channel: aio.Channel) -> None:
+async def test_the_worker_of_a_resize_is_checked_too(channel: aio.Channel) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w" * 201)
     assert refusal.fields == ["worker_id", "slots"]

@@ -192,7 +192,7 @@ async def test_an_assignment_has_all_that_the_cli_needs(
     assert (found.status, found.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
 
 
-async def test_no_more_is_assigned_than_there_is_room_for(
+async def test_no_more_leases_are_assigned_than_slots_are_free(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await submitted(tasks, account, 5)

@@ -37,7 +37,7 @@ def test_the_command_measures_a_drain(folder: Path) -> None:
     assert not list(folder.iterdir()), "it tidies up"
 
 
-def test_what_grows_is_measured_beside_the_plain_way(folder: Path) -> None:
+def test_growth_is_measured_beside_the_plain_way(folder: Path) -> None:
     sizes = ("--committers=3", "--ended=1500", "--pool=1200", "--moves=30000")
     measures = ("notify", "retention", "worker-pool", "account-watch")
     command = [sys.executable, "-m", "benchmarks", *measures, *sizes, f"--dir={folder}", "--output=json"]

@@ -45,7 +45,7 @@ def test_the_slot_is_free_meanwhile_and_retry_task_takes_the_wait_away(stack: St
     assert client.wait_completed(waits, within=WITHIN).retry_count == 0
 
 
-def test_so_many_in_a_row_as_are_set_are_a_failure(stack: Stack) -> None:
+def test_the_configured_number_of_consecutive_deferrals_is_a_failure(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_MAX_DEFERRALS="2").start()
     client = scheduler.client
     worker = stack.worker("worker", scheduler).start()

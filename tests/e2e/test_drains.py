@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, request
 from tests.harness.frozen_backends import frozen_backends
-from tests.harness.service import STOP_LIMIT
+from tests.harness.process import STOP_LIMIT
 from tests.harness.stack import Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until, wait_until_gone
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.harness.guides import DOCS, snippets
 from tests.harness.later_migrations import NEWEST, LaterMigrations
 from tests.harness.old_application import old_application
+from tests.harness.process import installed
 from tests.harness.stack import running_stack
 
-PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
+PROGRAM = installed("contentgen-scheduler")
 WITHIN = 60.0
 SQL, *_ = (it.text for it in snippets(DOCS / "deployment.md") if it.language == "sql")
 """What the documentation has an operator run."""

@@ -110,7 +110,7 @@ def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     assert "TASK_STATUS_CANCELLED" in done.stdout
 
 
-def test_what_is_called_by_grpcurl_is_there() -> None:
+def test_rpcs_called_by_grpcurl_exist() -> None:
     lines = block("grpcurl -plaintext").splitlines()
     calls = [re.fullmatch(rf"grpcurl -plaintext -d '(.*)' {TARGET} (.*)/(.*)", line) for line in lines[:-1]]
     for call in calls:

@@ -80,7 +80,7 @@ def test_no_log_has_a_secret_a_topic_or_a_body(
     assert [text for text in hidden if text in logs] == []
 
 
-def test_what_lies_on_the_disk_is_its_owners(
+def test_files_on_the_disk_are_readable_by_their_owner_only(
     stack: Stack, scheduler: Scheduler, worker: Worker, client: ContentGenerationClient, account_id: int
 ) -> None:
     task_id = client.submit_task(account_id, TOPIC, creator_options={"demo-seconds": "60"})
@@ -96,7 +96,7 @@ def test_what_lies_on_the_disk_is_its_owners(
     client.cancel_task(task_id, force=True)
 
 
-def test_under_an_open_umask_nobody_else_may_write_what_is_made(stack: Stack) -> None:
+def test_files_made_under_an_open_umask_are_writable_by_their_owner_only(stack: Stack) -> None:
     before = os.umask(0)
     try:
         scheduler = stack.scheduler(database_url=EMBEDDED).start()

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
-import pytest
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
@@ -73,8 +72,8 @@ class Client:
         wanted = task_pb.WaitTaskRequest(task_id=task_id)
         wanted.timeout.FromTimedelta(timedelta(seconds=within))
         task = self._tasks.WaitTask(wanted, timeout=within + CALL_LIMIT).task
-        if not task.HasField("end_time"):
-            pytest.fail(f"not within {within:g} s: {task_id} has ended; it is {task}, after {self.history(task_id)}")
+        late = f"not within {within:g} s: {task_id} has ended; it is {task}"
+        assert task.HasField("end_time"), f"{late}, after {self.history(task_id)}"
         return task
 
     def wait_completed(self, task_id: str, *, within: float) -> task_pb2.Task:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
-from typing import Self
 
 from tests.harness.old_application import LONG_AGO, OldApplication
+from tests.harness.process import Process, inherited, installed
 from tests.harness.waiting import wait_until
-
-PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
 
 _ACCOUNTS = """
     INSERT INTO accounts (id, customer_id, platform_id, name, directory_name)
@@ -40,51 +36,34 @@ def fill(old: OldApplication, count: int) -> None:
         old.sql(statement.format(count=count, begun=LONG_AGO.isoformat()))
 
 
-class ImportProcess:
-    """One run; left, it is killed if it still runs."""
+class ImportProcess(Process):
+    """One run, started at once; left, it is killed if it still runs."""
 
     def __init__(self, source: str, folder: Path, *arguments: str, **settings: str) -> None:
-        self._out, self._err = folder / "import.out", folder / "import.err"
-        inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [PROGRAM, "import", source, *arguments],
-                env={**inherited, **settings},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
+        command = [str(installed("contentgen-scheduler")), "import", source, *arguments]
+        self._printed = folder / "import.out"
+        self._printed.unlink(missing_ok=True)
+        super().__init__("import", command, folder / "import.err", inherited() | settings, out=self._printed)
         self.peak_kib = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
+        self.launch()
 
     @property
     def out(self) -> str:
-        return self._out.read_text(encoding="utf-8")
-
-    @property
-    def err(self) -> str:
-        return self._err.read_text(encoding="utf-8")
+        return self._printed.read_text(encoding="utf-8")
 
     def line(self, begin: str) -> str:
         """The line of its output that begins so."""
         return next(line for line in self.out.splitlines() if line.startswith(begin))
 
-    def ended(self, within: float = 120.0) -> int:
-        """Its exit status; the most memory that it had is in `peak_kib` then."""
+    def ended(self, within: float = 120.0, status: int = 0) -> None:
+        """Waits for its end, with that exit status; then `peak_kib` is the most memory that it had."""
         reaped = wait_until(self._reaped, within=within, what="the import has ended")
         assert reaped is not None
-        _, status, usage = reaped
-        self.process.returncode = os.waitstatus_to_exitcode(status)
+        _, wait_status, usage = reaped
+        self.popen.returncode = os.waitstatus_to_exitcode(wait_status)
         self.peak_kib = usage.ru_maxrss
-        return self.process.returncode
+        assert self.exit_status == status, self.text()
 
     def _reaped(self) -> tuple[int, int, resource.struct_rusage] | None:
-        reaped = os.wait4(self.process.pid, os.WNOHANG)
+        reaped = os.wait4(self.pid, os.WNOHANG)
         return reaped if reaped[0] else None

@@ -22,6 +22,13 @@ def process_of(pid: int) -> psutil.Process | None:
     return None
 
 
+def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
+    """Those of a process, with all that descends from them if `recursive`; none if it is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=recursive)
+    return []
+
+
 def belonging_to(folder: Path) -> list[psutil.Process]:
     """Every living process that was told of `folder`, or works in it: services, guards, CLIs and their children,
     servers and their backends.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +17,12 @@ from scheduler_svc.postgres.identity import identity_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.journal import Journal
-from tests.harness.processes import belonging_to, living
+from tests.harness.process import STOP_LIMIT, inherited, installed
+from tests.harness.processes import belonging_to, children, living
 from tests.harness.service import Service
 from tests.harness.waiting import wait_until_gone
 
-DEMO_CREATOR = Path(sys.executable).with_name("contentgen-demo-creator")
+DEMO_CREATOR = installed("contentgen-demo-creator")
 SHORT_LEASE = 5.0
 """Seconds: the shortest lease time that there is."""
 EMBEDDED = ""
@@ -42,7 +41,7 @@ class Scheduler(Service):
         self.data_dir = folder / name
         self._client: Client | None = None
         environment = {
-            **_inherited(),
+            **inherited(),
             "CONTENTGEN_DATA_DIR": str(self.data_dir),
             "CONTENTGEN_LISTEN": self.target,
             "CONTENTGEN_LEASE_TTL": f"{lease_ttl:g}",
@@ -72,14 +71,14 @@ class Scheduler(Service):
         """Kill -9 to each process of its embedded PostgreSQL."""
         _kill_all(self._database_processes())
 
-    def stop(self) -> None:
+    def stop(self, within: float = STOP_LIMIT) -> None:
         self.close_client()
-        super().stop()
+        super().stop(within)
 
     def _database_processes(self) -> list[psutil.Process]:
-        family = psutil.Process(self.pid).children(recursive=True)
-        assert any("postgres" in process.name() for process in family)
-        return family
+        servers = children(self.pid, recursive=True)
+        assert any("postgres" in process.name() for process in servers)
+        return servers
 
     def close_client(self) -> None:
         if self._client is not None:
@@ -98,7 +97,7 @@ class Worker(Service):
     def __init__(self, name: str, folder: Path, target: str, **settings: str) -> None:
         self.folder = folder / name
         environment = {
-            **_inherited(),
+            **inherited(),
             "CONTENTGEN_WORKER_ID": name,
             "CONTENTGEN_DATA_DIR": str(self.folder),
             "CONTENTGEN_SCHEDULER": target,
@@ -194,10 +193,6 @@ def _kill_all(processes: list[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     wait_until_gone(lambda: living(processes), within=_GONE_LIMIT, what="PostgreSQL is gone")
-
-
-def _inherited() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
 
 
 def _free_port() -> int:

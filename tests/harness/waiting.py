@@ -8,14 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import NoReturn, TypeVar
 
-import pytest
-
 T = TypeVar("T")
 _POLL_S = 0.01
 
 
 def wait_until(predicate: Callable[[], T], *, within: float, what: str) -> T:
-    """The first true value of `predicate`; fails the test with `what` and the last value after `within` seconds."""
+    """The first true value of `predicate`. After `within` seconds AssertionError, with `what` and the last value."""
     __tracebackhide__ = True
     deadline = time.monotonic() + within
     while not (value := predicate()):
@@ -37,7 +35,7 @@ async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, within:
 
 
 def wait_until_gone(remaining: Callable[[], Collection[object]], *, within: float, what: str) -> None:
-    """Until nothing remains; fails the test with `what` and what was left after `within` seconds."""
+    """Until nothing remains. After `within` seconds AssertionError, with `what` and what is left."""
     __tracebackhide__ = True
     deadline = time.monotonic() + within
     while left := remaining():
@@ -63,4 +61,4 @@ async def _value(predicate: Callable[[], T | Awaitable[T]]) -> T:
 
 def _fail(what: str, within: float, last: object) -> NoReturn:
     __tracebackhide__ = True
-    pytest.fail(f"not within {within:g} s: {what} (last value: {last!r})")
+    raise AssertionError(f"not within {within:g} s: {what} (last value: {last!r})")

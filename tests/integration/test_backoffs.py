@@ -38,7 +38,7 @@ def test_a_task_waits_as_it_was_submitted(scheduling: Scheduling, backoff: Backo
         assert 0.9 * middle - 5 < wait <= 1.1 * middle
 
 
-def test_it_is_shown_wherever_a_task_is(scheduling: Scheduling) -> None:
+def test_a_backoff_is_shown_wherever_a_task_is(scheduling: Scheduling) -> None:
     backoff = Backoff(250, 1.5, 60_000)
     (submitted,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
     assert submitted.backoff == scheduling.task(submitted.task_key).backoff == backoff

@@ -113,7 +113,7 @@ async def test_pages_of_two_histories_are_not_put_together(address: Address, wat
         await address.calls.run(changes.in_history, watch.origin, changes.read_selected, ACCOUNT, 5, 2_000)
 
 
-async def test_who_watches_anew_is_served(address: Address, watch: Watch) -> None:
+async def test_a_new_watch_after_a_failover_is_served(address: Address, watch: Watch) -> None:
     address.fail_over(8)
     await address.tail.run_once()
     looking = asyncio.create_task(_look(address.tail))

@@ -192,7 +192,7 @@ class TestEnd:
         assert living(pids + others) == set()
         assert await other.wait() == Exit(None, signal.SIGTERM, "told")
 
-    async def test_what_ignores_term_is_killed_after_the_grace(self, guard: Guard) -> None:
+    async def test_a_cli_that_ignores_term_is_killed_after_the_grace(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN)
         await told(child, 1)
         begun = now()

@@ -151,7 +151,7 @@ async def test_an_article_that_pretends_to_be_output_decides_nothing(published: 
     assert outcome.result.quality_score == pytest.approx(8.6)
 
 
-async def test_where_node_says_that_it_is_in_production_it_is_the_same(published: Published) -> None:
+async def test_the_profile_works_with_node_in_production_mode(published: Published) -> None:
     """The log is JSON then, and the program would want a PostgreSQL."""
     with serving() as endpoints:
         report = RecordingReporter()
@@ -176,7 +176,7 @@ async def test_where_node_says_that_it_is_in_production_it_is_the_same(published
     ],
     ids=["model down", "key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
 )
-async def test_what_goes_wrong_is_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
+async def test_failures_are_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
     """The program exits with status 0 each time, and prints that it was a success."""
     with serving(**answers) as endpoints:
         outcome, report = await published.drive(endpoints)
@@ -254,7 +254,7 @@ async def test_a_worker_whose_cli_cannot_be_used_does_not_start(
     cli = published_cli if there else tmp_path / "content-creator"
     settings = {"CREATOR_CLI_PATH": str(cli), "CREATOR_PROFILE": "llm-content-creator"}
     with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
-        assert await worker.ended() == 78
+        assert await worker.exited() == 78
         [event] = worker.events("creator.unusable")
     assert f"the CLI {cli} cannot be" in event["event"]
     assert said in event["event"]
@@ -283,7 +283,7 @@ async def test_a_run_ends_with_its_deadline(published: Published) -> None:
                 await attempt
 
 
-async def test_one_that_is_killed_by_someone_else_is_an_error(published: Published) -> None:
+async def test_a_cli_killed_by_another_process_is_an_error(published: Published) -> None:
     with serving(article=Answer(held=True)) as endpoints:
         async with published.open(endpoints) as (runner, run):
             attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))

@@ -68,7 +68,7 @@ def blocked(engine: sa.Engine) -> list[int]:
         return list(connection.scalars(sa.text(query)))
 
 
-def test_what_was_applied_stays_where_a_later_migration_fails(engine: sa.Engine, later: LaterMigrations) -> None:
+def test_applied_migrations_stay_if_a_later_one_fails(engine: sa.Engine, later: LaterMigrations) -> None:
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
     later.add("0091", execute("ALTER TABLE leases ADD COLUMN later INTEGER; SELECT 1 / 0"), oldest_code="0090")
     with pytest.raises(sa.exc.DBAPIError, match="division by zero"):
@@ -104,7 +104,7 @@ def test_a_newer_schema_that_does_not_say_so_is_refused(
     assert revision(engine) == "0091"
 
 
-def test_whoever_comes_behind_a_migration_that_waits_is_served(
+def test_callers_behind_a_waiting_migration_are_served(
     engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
 ) -> None:
     """A transaction holds the table; the migration can't have it, and those who read it may not wait behind it."""

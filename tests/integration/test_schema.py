@@ -216,7 +216,7 @@ def refused(connection: sa.Connection, table: str, changes: dict[str, Any]) -> s
     return constraint
 
 
-def test_what_is_right_is_accepted(connection: sa.Connection) -> None:
+def test_valid_rows_are_accepted(connection: sa.Connection) -> None:
     for table, changes in ACCEPTED:
         with connection.begin_nested() as savepoint:
             insert(connection, table, changes)

@@ -158,7 +158,7 @@ async def test_names_of_images_are_names_and_nothing_is_opened(tmp_path: Path, p
     assert untouched(tmp_path)
 
 
-async def test_what_a_cli_links_to_is_not_removed_with_its_folder(runner: Runner, tmp_path: Path) -> None:
+async def test_targets_of_links_are_not_removed_with_a_run_s_folder(runner: Runner, tmp_path: Path) -> None:
     out = repr(str(tmp_path))
     program = f"import os; os.symlink({out}, 'out'); os.rmdir('data'); os.symlink({out}, 'data'); print('linked')"
     async with runner.open("run", now() + FAR) as run:

@@ -17,7 +17,7 @@ def defers(lease_id: str, attempt: int = 1) -> pb.AssignedLease:
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])
-async def test_it_is_reported_and_gives_the_slot_back(tmp_path: Path, profile: str) -> None:
+async def test_a_deferral_is_reported_and_frees_the_slot(tmp_path: Path, profile: str) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CREATOR_PROFILE=profile, CONTENTGEN_SLOTS="1") as process:
             stream, _ = await scheduler.session()
@@ -32,7 +32,7 @@ async def test_it_is_reported_and_gives_the_slot_back(tmp_path: Path, profile: s
             assert [lease_in(event) for event in process.events("lease.deferred")] == [("task-a", "a", 1)]
 
 
-async def test_it_does_not_count_against_the_cli(tmp_path: Path) -> None:
+async def test_a_deferral_does_not_count_against_the_cli(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1"):
             stream, _ = await scheduler.session()
@@ -43,7 +43,7 @@ async def test_it_does_not_count_against_the_cli(tmp_path: Path) -> None:
             assert not any(message.heartbeat.unhealthy for message in stream.heard)
 
 
-async def test_it_outlives_the_worker(tmp_path: Path) -> None:
+async def test_a_deferral_outlives_the_worker(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as process:
             stream, _ = await scheduler.session()

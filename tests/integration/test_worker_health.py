@@ -134,7 +134,7 @@ async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_p
             ), "an error may quote its task"
 
 
-async def test_what_waits_is_given_back_behind_a_state_and_does_not_count(tmp_path: Path) -> None:
+async def test_waiting_leases_are_released_after_a_heartbeat_and_do_not_count(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target, CONTENTGEN_QUEUE_SIZE="6") as worker:
@@ -153,7 +153,7 @@ async def test_what_waits_is_given_back_behind_a_state_and_does_not_count(tmp_pa
             assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}
 
 
-async def test_what_was_on_its_way_goes_back_and_a_try_that_is_cancelled_decides_nothing(tmp_path: Path) -> None:
+async def test_leases_on_their_way_are_released_and_a_cancelled_probe_decides_nothing(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:

@@ -9,24 +9,10 @@ import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.quick_creator import quick_creator
-from tests.harness.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.harness.waiting import wait_until_async
-from tests.harness.worker_process import DEMO_CREATOR, WorkerProcess, lease_in, worker_process
-
-FOR_EVER = "600"
-
-
-async def running(stream: Stream, worker: WorkerProcess, *leases: pb.AssignedLease) -> list[int]:
-    """Assigns leases on the first heartbeat and waits until their CLIs run; the numbers of all processes."""
-    heartbeat = await stream.until("heartbeat")
-    stream.assign(1, heartbeat.number, *leases)
-    for assigned in leases:
-        await stream.update("processing", assigned.lease_id)
-    return [cli.pid for cli in worker.clis()]
-
-
-async def no_cli(worker: WorkerProcess, within: float = 8.0) -> None:
-    await wait_until_async(lambda: not worker.clis(), within=within, what="no CLI runs any more")
+from tests.harness.scripted_scheduler import lease, scripted_scheduler
+from tests.harness.stack import DEMO_CREATOR
+from tests.harness.worker_process import lease_in, worker_process
+from tests.integration.worker_runs import FOR_EVER, no_cli, running
 
 
 async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
@@ -52,7 +38,7 @@ async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
             assert (heartbeat.free_slots, heartbeat.last_assignment) == (3, 1)
             assert worker.leftovers() == set()
             worker.term()
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
 
 
 async def test_a_queue_ahead_of_the_slots_is_stated_and_worked_off_in_order(tmp_path: Path) -> None:
@@ -250,7 +236,7 @@ async def test_acknowledged_states_let_a_run_outlast_the_lease_time(tmp_path: Pa
             assert stream.updates("released") == []
 
 
-async def test_what_comes_too_late_is_given_back_unstarted(tmp_path: Path) -> None:
+async def test_leases_that_come_too_late_are_released_unstarted(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
@@ -273,7 +259,7 @@ async def test_the_task_s_own_time_ends_its_run(tmp_path: Path) -> None:
             await no_cli(worker)
 
 
-async def test_what_waits_longer_than_it_may_run_is_given_back(tmp_path: Path) -> None:
+async def test_leases_that_wait_longer_than_they_may_run_are_released(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
         with worker_process(tmp_path, scheduler.target, **settings):

@@ -88,7 +88,7 @@ def test_an_end_that_is_gone_is_closed(ends: tuple[Channel, Channel]) -> None:
     os.close(read_end)
 
 
-def test_what_was_sent_before_the_end_still_arrives(ends: tuple[Channel, Channel]) -> None:
+def test_documents_sent_before_the_end_still_arrive(ends: tuple[Channel, Channel]) -> None:
     left, right = ends
     left.send({"last": True})
     left.shut_write()

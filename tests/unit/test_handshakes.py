@@ -51,7 +51,7 @@ def test_a_handshake_that_goes_well_is_none() -> None:
     assert read(good, END % "ipv4:127.0.0.1:2", "anything else") == []
 
 
-def test_within_a_window_some_are_told_and_the_others_counted() -> None:
+def test_a_few_failures_of_a_window_are_logged_and_the_others_counted() -> None:
     limit = Limit()
     assert limit.over(0.0) == 0
     assert [limit.admits() for _ in range(MAX_TOLD + 3)] == [True] * MAX_TOLD + [False] * 3

@@ -130,6 +130,6 @@ def test_garbage_is_no_token(token: str) -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
-def test_no_other_document_is_a_token(document: object) -> None:
+def test_other_documents_are_no_tokens(document: object) -> None:
     with pytest.raises(InvalidArgument):
         page("list", token=forged(document))

@@ -38,7 +38,7 @@ signals = st.builds(
 
 
 @given(signals)
-def test_what_is_told_arrives_whole(told: Signals) -> None:
+def test_signals_arrive_whole(told: Signals) -> None:
     heard = Signals()
     for payload in told.payloads(ORIGIN):
         origin, part = parse(payload)
@@ -61,7 +61,7 @@ def test_the_longest_of_all_fit() -> None:
 
 
 @given(st.lists(signals, max_size=5))
-def test_what_is_added_up_says_what_each_said(all_of_them: list[Signals]) -> None:
+def test_merged_signals_have_the_content_of_each(all_of_them: list[Signals]) -> None:
     added = Signals()
     for one in all_of_them:
         added.add(one)
@@ -82,7 +82,7 @@ def test_a_replica_of_the_version_before_looks_anew_too() -> None:
     assert told["limits"]
 
 
-def test_nothing_to_tell_is_false() -> None:
+def test_signals_without_content_are_false() -> None:
     assert not Signals()
     assert not Signals(moved=True)
     assert all([Signals(ready=True), Signals(due=True), Signals(ended=[1]), Signals(drained=["w"])])
@@ -91,7 +91,7 @@ def test_nothing_to_tell_is_false() -> None:
     assert Signals(limits=True)
 
 
-def test_what_this_replica_does_itself_is_told_to_no_other() -> None:
+def test_a_replica_s_own_work_is_no_signal_to_others() -> None:
     for own in (Signals(admit={1}), Signals(released={1})):
         assert own
         assert not own.for_others

@@ -87,7 +87,7 @@ def test_a_name_is_one_caller_and_a_token_is_one_callers(tmp_path: Path) -> None
     assert "same sha256" in problems(written(tmp_path / "tokens", GOOD, {**GOOD, "name": "other"}))[0]
 
 
-def test_what_is_no_file_or_too_large_is_said(tmp_path: Path) -> None:
+def test_a_missing_or_too_large_file_is_reported(tmp_path: Path) -> None:
     assert "can't be read" in problems(tmp_path)[0]
     large = tmp_path / "large"
     large.write_bytes(b"#" * (4 * 1024 * 1024 + 1))
@@ -167,7 +167,7 @@ def test_create_needs_to_know_the_file(
     assert token_command(["create", "--name=w", "--role=worker"]) == 0
 
 
-def test_nothing_is_lost_where_many_are_added_at_once(tmp_path: Path) -> None:
+def test_no_token_is_lost_if_many_are_added_at_once(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     lines = [TokenLine(f"w{i}", hash_of(f"{i}"), "worker") for i in range(8)]
     threads = [threading.Thread(target=add_token, args=(path, line)) for line in lines]

@@ -37,7 +37,7 @@ def bad_fields(request: pb.SubmitTaskRequest) -> dict[str, str]:
     return {violation.field: violation.description for violation in raised.value.violations}
 
 
-def test_what_is_left_out_gets_the_contracts_defaults() -> None:
+def test_missing_fields_get_the_contract_s_defaults() -> None:
     new = read(submit())
     assert new == NewTask(
         account_id=1,
@@ -51,7 +51,7 @@ def test_what_is_left_out_gets_the_contracts_defaults() -> None:
     )
 
 
-def test_what_is_given_is_kept_zeros_too() -> None:
+def test_given_values_are_kept_even_zeros() -> None:
     new = read(
         submit(
             keywords="a,b",

@@ -49,7 +49,7 @@ def test_updates_go_out_in_order_and_are_forgotten_once_answered() -> None:
     assert not outbox
 
 
-def test_what_is_not_acknowledged_is_sent_again_before_the_rest() -> None:
+def test_unacknowledged_updates_are_sent_again_before_the_rest() -> None:
     outbox = Outbox()
     outbox.add(update("a", Kind.ACCEPTED))
     outbox.take(1)
@@ -122,7 +122,7 @@ def test_beside_one_that_is_sent_in_parts_goes_what_fits() -> None:
     assert said(outbox.take(3)) == [("a", Kind.FAILED)]
 
 
-def test_what_was_under_way_when_a_stream_ended_goes_behind_all_else_and_alone() -> None:
+def test_updates_in_flight_at_the_end_of_a_stream_are_sent_last_and_alone() -> None:
     outbox = Outbox()
     outbox.add(update("a", Kind.COMPLETED, SUSPECT))
     outbox.add(update("b", Kind.ACCEPTED))
@@ -138,7 +138,7 @@ def test_what_was_under_way_when_a_stream_ended_goes_behind_all_else_and_alone()
     assert not outbox
 
 
-def test_once_three_streams_ended_under_one_it_is_tried_now_and_then() -> None:
+def test_an_update_under_which_three_streams_ended_is_retried_at_intervals() -> None:
     outbox = Outbox()
     stuck = update("a", Kind.COMPLETED, LARGE)
     outbox.add(stuck)
@@ -158,7 +158,7 @@ def test_once_three_streams_ended_under_one_it_is_tried_now_and_then() -> None:
         assert stream_ends(outbox, at=100.0) == [stuck]
 
 
-def test_of_several_those_go_first_under_which_fewer_streams_ended() -> None:
+def test_updates_under_which_fewer_streams_ended_go_first() -> None:
     outbox = Outbox()
     outbox.add(update("a", Kind.COMPLETED, LARGE))
     take_alone(outbox, 1)
@@ -167,7 +167,7 @@ def test_of_several_those_go_first_under_which_fewer_streams_ended() -> None:
     assert said(take_alone(outbox, 1)) == [("b", Kind.COMPLETED)]
 
 
-def test_once_it_is_acknowledged_nothing_is_stuck() -> None:
+def test_an_acknowledged_update_is_no_longer_stuck() -> None:
     outbox = Outbox()
     outbox.add(update("a", Kind.COMPLETED, LARGE))
     for number in range(STUCK_AFTER):

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Self
 
 import psutil
-import pytest
 
 from tests.harness.processes import belonging_to
 from tests.harness.stack import Scheduler, Worker
@@ -288,7 +287,7 @@ def _stop(member: Member) -> str | None:
     try:
         service.thaw()
         service.stop()
-    except (AssertionError, pytest.fail.Exception) as error:
+    except AssertionError as error:
         return str(error)
     return None
 

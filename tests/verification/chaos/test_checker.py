@@ -294,7 +294,7 @@ def test_a_watcher_that_was_told_of_everything_passes() -> None:
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_broken_is_named(case: str) -> None:
+def test_each_broken_property_is_named(case: str) -> None:
     evidence, said = BROKEN[case]
     assert [str(violation) for violation in check(evidence)] == said
 

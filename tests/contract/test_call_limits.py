@@ -198,7 +198,7 @@ async def test_a_caller_that_takes_no_answer_still_holds_its_call(channel: aio.C
     await until_served(channel, "a")
 
 
-async def test_where_no_token_is_asked_an_address_is_a_caller(db_url: str) -> None:
+async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str) -> None:
     async with (
         serving(db_url, limits=LIMITS) as replica,
         honest_caller(replica),

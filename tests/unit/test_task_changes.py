@@ -67,7 +67,7 @@ def of(task: Task, events: list[TaskEvent]) -> list[TaskChange]:
     return list(changes(task, events, {event.seq for event in events}))
 
 
-def test_as_of_its_last_move_it_is_what_it_is() -> None:
+def test_a_task_as_of_its_last_move_is_the_present_task() -> None:
     assert of(RUNNING, LIFE)[-1] == TaskChange(10, RUNNING, S.SUBMITTED, at(9), will_retry=False)
 
 

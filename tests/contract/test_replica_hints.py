@@ -47,7 +47,7 @@ def silent(db_url: str) -> Iterator[Silent]:
     silent.close()
 
 
-async def test_who_is_told_to_look_anew_finds_what_it_was_not_told(
+async def test_a_replica_that_reads_anew_finds_changes_without_a_hint(
     tasks: TaskServiceAsyncStub, replica: Replica, account: int, silent: Silent
 ) -> None:
     submitted = await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))

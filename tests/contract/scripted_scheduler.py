@@ -70,7 +70,7 @@ class Call:
     limit: float
 
 
-class ScriptedTasks:
+class ScriptedScheduler:
     """TaskService: each call of a method takes its next step; for a stream that is a list of steps. Thread-safe."""
 
     def __init__(self) -> None:
@@ -150,9 +150,9 @@ def _bytes(answer: Message | bytes) -> bytes:
 
 
 @contextmanager
-def scripted_tasks() -> Iterator[ScriptedTasks]:
+def scripted_scheduler() -> Iterator[ScriptedScheduler]:
     """One that serves; all of its calls have ended when it has."""
-    scheduler = ScriptedTasks()
+    scheduler = ScriptedScheduler()
     with ThreadPoolExecutor(THREADS, THREAD_NAME) as executor:
         server = grpc.server(executor, [scheduler.handler()])
         port = server.add_insecure_port("127.0.0.1:0")

@@ -49,7 +49,7 @@ def _all_completed(client: Client, task_ids: Sequence[str]) -> bool:
     return not open_ones
 
 
-def test_beside_a_worker_that_is_well_all_tasks_complete_and_the_ill_one_takes_few(stack: Stack) -> None:
+def test_a_broken_worker_takes_few_tasks_beside_a_healthy_one(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client
     slots = 2
@@ -70,7 +70,7 @@ def test_beside_a_worker_that_is_well_all_tasks_complete_and_the_ill_one_takes_f
     assert not workers["well"].unhealthy
 
 
-def test_where_all_are_ill_tasks_wait_and_once_the_cli_is_mended_they_run(stack: Stack) -> None:
+def test_tasks_wait_while_all_workers_are_broken_and_run_once_the_cli_is_repaired(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client
     creator = Creator(stack.folder, "ill")

@@ -16,7 +16,7 @@ from scheduler_svc.loops import recovery
 from scheduler_svc.store.engine.transactions import PgTx, make_engine
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
-from tests.integration.test_plans import AGING, Backlog
+from tests.integration.backlog import AGING, Backlog
 
 PASSED = 6_000
 FEW_PAGES = 60
@@ -56,9 +56,7 @@ def pass_through(scheduling: Scheduling, count: int) -> None:
 
 
 @pytest.mark.usefixtures("stranger")
-def test_beside_an_open_transaction_claims_and_submits_do_not_read_what_has_passed(
-    scheduling: Scheduling, db_url: str
-) -> None:
+def test_claims_and_submits_skip_dead_rows_during_an_open_transaction(scheduling: Scheduling, db_url: str) -> None:
     scheduling.hello()
     slots = [("w", scheduling.sessions["w"])]
     pass_through(scheduling, PASSED)
@@ -76,7 +74,7 @@ def test_beside_an_open_transaction_claims_and_submits_do_not_read_what_has_pass
                 assert plan.buffers <= FEW_PAGES, (what, aging, plan)
 
 
-def test_what_is_given_back_is_not_hidden(scheduling: Scheduling) -> None:
+def test_a_released_task_is_not_below_a_floor(scheduling: Scheduling) -> None:
     """It keeps its place, but for what a claim does not look at any more."""
     keys = scheduling.fill(1, 100)
     first, *_ = scheduling.claim(50)
@@ -86,7 +84,7 @@ def test_what_is_given_back_is_not_hidden(scheduling: Scheduling) -> None:
     assert [ref.task_key for ref in scheduling.claim(2)] == [keys[0], keys[50]]
 
 
-def test_where_nothing_waits_what_comes_next_is_not_hidden(scheduling: Scheduling) -> None:
+def test_the_next_task_of_an_empty_queue_is_not_below_a_floor(scheduling: Scheduling) -> None:
     other = scheduling.make_account()
     scheduling.fill(1, 100)
     scheduling.claim(100)
@@ -133,7 +131,7 @@ def test_no_floor_is_raised_while_tags_are_given(scheduling: Scheduling) -> None
     assert scheduling.run(raise_floors)
 
 
-def test_who_gives_tags_waits_for_a_floor_that_is_raised_and_sees_it(scheduling: Scheduling) -> None:
+def test_tagging_waits_for_a_raised_floor_and_sees_it(scheduling: Scheduling) -> None:
     scheduling.fill(1, 10)
     scheduling.claim(5)
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -149,7 +147,7 @@ def test_who_gives_tags_waits_for_a_floor_that_is_raised_and_sees_it(scheduling:
         assert asked.result(timeout=5) == floors(scheduling)[5] == 5.0
 
 
-def test_what_the_version_before_puts_below_a_floor_is_uncovered(scheduling: Scheduling) -> None:
+def test_tasks_that_the_previous_version_puts_below_a_floor_are_found(scheduling: Scheduling) -> None:
     scheduling.fill(1, 10)
     scheduling.claim(5)
     assert scheduling.run(raise_floors)
@@ -184,9 +182,7 @@ async def test_the_loop_raises_floors_once_much_has_moved(scheduling: Scheduling
 
 
 @pytest.mark.usefixtures("stranger")
-def test_beside_an_open_transaction_submits_do_not_read_deltas_that_are_folded(
-    scheduling: Scheduling, db_url: str
-) -> None:
+def test_submits_skip_folded_deltas_during_an_open_transaction(scheduling: Scheduling, db_url: str) -> None:
     for _ in range(5):
         scheduling.sql("INSERT INTO count_deltas (account_id, kind, n) SELECT 0, 1, 1 FROM generate_series(1, 2000)")
         scheduling.run(fold_counts)

@@ -49,7 +49,7 @@ class TestGivenBack:
         scheduling.end(ref, released(started=True))
         assert scheduling.path(key) == ["pending", "submitted", "processing", "failed", "pending"]
 
-    def test_that_it_had_started_is_known_from_the_lease_too(self, scheduling: Scheduling) -> None:
+    def test_the_start_of_a_released_lease_is_known_from_the_lease_too(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.end(ref, released(started=False))
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
@@ -61,7 +61,7 @@ class TestRefused:
         assert ref.task_key == key
         scheduling.end(ref, released(Release.REFUSED))
 
-    def test_it_keeps_its_place_but_waits(self, scheduling: Scheduling) -> None:
+    def test_a_refused_task_keeps_its_place_but_waits(self, scheduling: Scheduling) -> None:
         first, second, third = (scheduling.submit_one() for _ in range(3))
         self.refuse(scheduling, first)
         assert scheduling.place(first) == "delayed"
@@ -103,7 +103,7 @@ class TestRefused:
 
 
 class TestNeverDelivered:
-    def test_it_is_taken_back_at_once_and_keeps_its_place(self, scheduling: Scheduling) -> None:
+    def test_an_undelivered_task_is_taken_back_at_once_and_keeps_its_place(self, scheduling: Scheduling) -> None:
         keys = [scheduling.submit_one() for _ in range(3)]
         refs = scheduling.claim(2)
         scheduling.take_back(*refs)
@@ -112,7 +112,7 @@ class TestNeverDelivered:
         assert [ref.task_key for ref in scheduling.claim(3)] == keys
         assert scheduling.told[-2].ready
 
-    def test_one_that_was_reported_on_was_delivered(self, scheduling: Scheduling) -> None:
+    def test_a_lease_with_a_report_counts_as_delivered(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.lose(ref)
         (newer,) = scheduling.claim()
@@ -121,7 +121,7 @@ class TestNeverDelivered:
 
 
 class TestLost:
-    def test_it_is_pending_again_at_once_at_the_end_of_its_account_s_turn(self, scheduling: Scheduling) -> None:
+    def test_a_lost_task_is_pending_at_once_behind_its_account_s_others(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(auto_retry=False, max_retries=0)
         other = scheduling.submit_one()
         assert scheduling.lose(ref).expired == 1
@@ -162,7 +162,7 @@ class TestLost:
 
 class TestFailed:
     @pytest.mark.parametrize(("change", "status"), [(FAILURE, "failed"), (TIMEOUT, "timeout")])
-    def test_it_waits_for_its_retry(self, scheduling: Scheduling, change: Change, status: str) -> None:
+    def test_a_failed_task_waits_for_its_retry(self, scheduling: Scheduling, change: Change, status: str) -> None:
         ref = scheduling.start()
         scheduling.end(ref, change)
         task = scheduling.task(ref.task_key)
@@ -178,7 +178,7 @@ class TestFailed:
         scheduling.end(again, RESULT)
         assert scheduling.task(ref.task_key).error is None
 
-    def test_with_its_retries_used_up_it_stays_failed(self, scheduling: Scheduling) -> None:
+    def test_a_task_without_retries_left_stays_failed(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(max_retries=1)
         scheduling.end(ref, FAILURE)
         scheduling.wait_is_over(ref.task_key)
@@ -196,7 +196,7 @@ class TestReaperGuard:
     def gap(self, scheduling: Scheduling, seconds: float) -> None:
         scheduling.sql("UPDATE reaper SET stamp = now() - make_interval(secs => :seconds)", seconds=seconds)
 
-    def test_after_a_gap_nothing_expires_for_one_lease_time(self, scheduling: Scheduling) -> None:
+    def test_no_lease_expires_for_one_lease_time_after_a_gap(self, scheduling: Scheduling) -> None:
         lost = scheduling.start()
         late = scheduling.start(timeout=timedelta(seconds=1))
         scheduling.sql(
@@ -237,9 +237,7 @@ class TestReaperGuard:
         scheduling.sql("INSERT INTO reaper (stamp) VALUES (now() - interval '1 minute')")  # migrated, then started
         assert scheduling.reap().guarded
 
-    def test_while_the_databases_clock_runs_ahead_of_the_reapers_own_nothing_expires(
-        self, scheduling: Scheduling
-    ) -> None:
+    def test_no_lease_expires_while_the_database_clock_runs_ahead_of_the_reaper(self, scheduling: Scheduling) -> None:
         watch, settings = ClockWatch(TTL, HEARTBEAT), ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES)
         own = iter((100.0, 100.0, 94.0, 94.0))  # meanwhile the database's has gained 6 s
         ref = scheduling.start()
@@ -258,7 +256,7 @@ class TestTimedOut:
             key=ref.task_key,
         )
 
-    def test_it_runs_from_when_it_was_taken_into_a_slot(self, scheduling: Scheduling) -> None:
+    def test_a_timeout_counts_from_the_start_in_a_slot(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(timeout=timedelta(seconds=60))
         self.took(scheduling, ref, 10_000, "claim_time")
         self.took(scheduling, ref, 59)
@@ -270,7 +268,7 @@ class TestTimedOut:
         assert scheduling.told[-1].cancelled == [("w", ref.lease_id, "TASK_TIMEOUT")]
         assert scheduling.reap().timed_out == 0
 
-    def test_with_no_retry_to_come_it_ends(self, scheduling: Scheduling) -> None:
+    def test_a_timed_out_task_without_retries_ends(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(timeout=timedelta(seconds=60), auto_retry=False)
         self.took(scheduling, ref, 61)
         scheduling.reap()
@@ -289,7 +287,7 @@ class TestTimedOut:
         assert (scheduling.place(key), scheduling.barred(key)) == ("delayed", True)
         assert scheduling.due().count == 0
 
-    def test_one_that_ran_out_too_is_only_lost(self, scheduling: Scheduling) -> None:
+    def test_an_expired_lease_of_a_timed_out_task_is_only_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(timeout=timedelta(seconds=60))
         self.took(scheduling, ref, 61)
         reaped = scheduling.lose(ref)
@@ -318,7 +316,7 @@ class TestRevoked:
         assert scheduling.due().count == 1
         return True
 
-    def test_it_bars_a_new_lease(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_a_revoked_lease_bars_a_new_one(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         assert scheduling.due().next_due is None
         scheduling.retry(revoked.task_key)
         assert not self.free(scheduling, revoked)
@@ -367,7 +365,7 @@ class TestRevoked:
         scheduling.report_group(old)
         assert not self.free(scheduling, revoked)
 
-    def test_it_runs_out(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_a_revoked_lease_expires(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         scheduling.state(revoked)  # renews nothing
         scheduling.lose(revoked)
         assert self.free(scheduling, revoked)

@@ -86,7 +86,7 @@ def pid_of(server: EmbeddedPostgres) -> int:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_one_that_stands_still_is_ended_and_comes_back_with_its_data(server: EmbeddedPostgres) -> None:
+def test_a_stalled_server_is_ended_and_comes_back_with_its_data(server: EmbeddedPostgres) -> None:
     execute(server, "CREATE TABLE kept AS SELECT 42 AS answer")
     fail_restart(server.data)
     standing = pid_of(server)
@@ -101,7 +101,7 @@ def test_one_that_stands_still_is_ended_and_comes_back_with_its_data(server: Emb
     assert execute(server, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_it_is_looked_at_for_a_while_and_anew_where_something_moved(server: EmbeddedPostgres) -> None:
+def test_a_server_counts_as_stalled_only_after_some_time_without_progress(server: EmbeddedPostgres) -> None:
     clock = Clock()
     [(name,)] = execute(server, "SELECT current_setting('cluster_name')")
     watch = Standstill(server.data, server.dsn(), str(name), clock)
@@ -122,7 +122,7 @@ def test_it_is_looked_at_for_a_while_and_anew_where_something_moved(server: Embe
 
 
 @pytest.mark.usefixtures("hasty")
-def test_who_shares_leaves_it_to_the_owner(root: Path, server: EmbeddedPostgres) -> None:
+def test_a_sharing_process_leaves_a_stalled_server_to_its_owner(root: Path, server: EmbeddedPostgres) -> None:
     sharing = EmbeddedPostgres(root).start()
     fail_restart(server.data)
     wait_until(server.stands_still, within=WITHIN, what="the owner sees it")
@@ -145,7 +145,7 @@ def write_much(server: EmbeddedPostgres) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_one_that_recovers_is_left_alone(server: EmbeddedPostgres) -> None:
+def test_a_recovering_server_is_left_alone(server: EmbeddedPostgres) -> None:
     write_much(server)
     checkpointer(server.data).kill()
     with recovering(server):
@@ -179,7 +179,7 @@ def test_a_frozen_one_is_left_alone(server: EmbeddedPostgres) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_one_that_is_full_is_left_alone(root: Path) -> None:
+def test_a_server_without_free_connections_is_left_alone(root: Path) -> None:
     few = ("max_connections=3", "superuser_reserved_connections=0", "max_wal_senders=0")
     with EmbeddedPostgres(root, throwaway=True, settings=few) as server, ExitStack() as held:
         with pytest.raises(psycopg2.OperationalError, match="too many clients"):
@@ -188,7 +188,7 @@ def test_one_that_is_full_is_left_alone(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_one_that_shuts_down_is_left_alone(server: EmbeddedPostgres) -> None:
+def test_a_server_that_shuts_down_is_left_alone(server: EmbeddedPostgres) -> None:
     with closing(psycopg2.connect(server.dsn())):
         os.kill(pid_of(server), signal.SIGTERM)
         wait_until(lambda: "shutting down" in refusal(server), within=WITHIN, what="it waits for its last client")
@@ -196,7 +196,7 @@ def test_one_that_shuts_down_is_left_alone(server: EmbeddedPostgres) -> None:
     wait_until(lambda: not server.alive(), within=WITHIN, what="it has ended")
 
 
-def test_one_whose_owner_was_killed_is_in_nobodys_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_server_of_a_killed_owner_bars_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphan, "PATIENCE", 0.2)
     with supervising(root) as owner:
         fail_restart(root / "data")
@@ -206,7 +206,9 @@ def test_one_whose_owner_was_killed_is_in_nobodys_way(root: Path, monkeypatch: p
             assert not refusal(server)
 
 
-def test_who_shares_one_takes_over_where_its_owner_was_killed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sharing_process_takes_over_a_stalled_server_of_a_killed_owner(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(orphan, "PATIENCE", 0.2)
     with supervising(root) as owner, EmbeddedPostgres(root, throwaway=True) as sharing:
         fail_restart(root / "data")
@@ -220,7 +222,7 @@ def test_who_shares_one_takes_over_where_its_owner_was_killed(root: Path, monkey
 
 
 @pytest.mark.usefixtures("hasty")
-def test_one_that_stands_still_is_stopped_at_once(server: EmbeddedPostgres) -> None:
+def test_a_stalled_server_is_stopped_at_once(server: EmbeddedPostgres) -> None:
     fail_restart(server.data)
     wait_until(server.stands_still, within=WITHIN, what="it is seen to stand still")
     standing = psutil.Process(pid_of(server))

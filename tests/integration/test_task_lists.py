@@ -12,7 +12,7 @@ from scheduler_svc.domain.lease import Processing
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.tasks import task_lists
 from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
-from tests.integration.test_random_walk import Walk
+from tests.integration.random_walk import Walk
 
 PAGE = 7
 STEPS = 80

@@ -26,11 +26,11 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (timedelta(0), "expired on 2026-03-01 12:00 UTC"),
     ],
 )
-def test_an_end_is_told_from_14_days_before(ends_in: timedelta, said: str | None) -> None:
+def test_an_expiry_is_logged_from_14_days_before(ends_in: timedelta, said: str | None) -> None:
     assert told(NOW + ends_in, NOW) == said
 
 
-def test_of_several_certificates_the_first_end_counts(certificates: Path, tmp_path: Path) -> None:
+def test_the_earliest_expiry_of_several_certificates_counts(certificates: Path, tmp_path: Path) -> None:
     shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
     make_signed(tmp_path, "short", days=3)
     chain = (tmp_path / "server.pem").read_bytes() + (tmp_path / "short.pem").read_bytes()
@@ -42,7 +42,7 @@ def test_of_several_certificates_the_first_end_counts(certificates: Path, tmp_pa
 @pytest.mark.parametrize(
     "body", ["", "AAAA", "MAA=", "MIID", "MAMCAQE=", "MAUwAwIBAQ=="], ids=lambda body: body or "nothing"
 )
-def test_what_is_no_certificate_has_no_end(body: str) -> None:
+def test_a_file_without_a_certificate_has_no_expiry(body: str) -> None:
     assert first_end(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----".encode()) is None
     assert first_end(body.encode()) is None
 

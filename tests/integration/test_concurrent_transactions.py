@@ -11,30 +11,16 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.leases import recover
 from scheduler_svc.application.leases.recover import Reaped
 from scheduler_svc.application.leases.report import ReportItem, Reports
-from scheduler_svc.application.tasks import steer
 from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Outcome, Update
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.harness.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
-from tests.harness.waiting import wait_until
-
-_WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-
-def overtaken(scheduling: Scheduling, first: Callable[[PgTx], Any], second: Callable[[], Any]) -> Any:
-    """What `second` returns or raises, where `first` is not committed before `second` waits for it."""
-    with ThreadPoolExecutor(1) as pool:
-        with scheduling.transaction() as tx:
-            first(tx)
-            answer = pool.submit(second)
-            wait_until(lambda: scheduling.sql(_WAITING), within=5, what="the second waits for the first")
-        return answer.result(timeout=5)
+from tests.integration.racing import cancels, claims, overtaken
 
 
 def passed_over(scheduling: Scheduling, first: Callable[[PgTx], Any]) -> list[Reaped]:
@@ -45,20 +31,9 @@ def passed_over(scheduling: Scheduling, first: Callable[[PgTx], Any]) -> list[Re
     return [meanwhile, scheduling.reap()]
 
 
-def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Callable[[PgTx], Any]:
-    if worker_id not in scheduling.sessions:
-        scheduling.hello(worker_id)
-    room = SessionCapacity(worker_id, scheduling.sessions[worker_id], 1, count)
-    return lambda tx: claim(tx, [room], 100, TTL)
-
-
 def reports_result(ref: LeaseRef) -> Callable[[PgTx], Any]:
     reported = ReportItem((Update(ref.lease_id, ref.attempt, ref, RESULT),))
     return lambda tx: Reports(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
-
-
-def cancels(key: int, *, force: bool = False) -> Callable[[PgTx], Any]:
-    return lambda tx: steer.cancel_task(tx, key, force)
 
 
 def reaps(tx: PgTx) -> None:
@@ -194,11 +169,11 @@ class TestDueFirst:
         scheduling.sql("UPDATE delayed SET due_time = now()")
         return ref
 
-    def test_by_a_cancel(self, scheduling: Scheduling, due: LeaseRef) -> None:
+    def test_a_cancel_waits_for_the_due_loop(self, scheduling: Scheduling, due: LeaseRef) -> None:
         task = overtaken(scheduling, recover.promote_due, lambda: scheduling.cancel(due.task_key))
         assert task.status is Status.CANCELLED
 
-    def test_by_another_replica_s_due_loop_it_is_left_alone(self, scheduling: Scheduling, due: LeaseRef) -> None:
+    def test_another_replica_s_due_loop_skips_the_task(self, scheduling: Scheduling, due: LeaseRef) -> None:
         with scheduling.transaction() as tx:
             recover.promote_due(tx)
             promoted = scheduling.due()

@@ -43,7 +43,7 @@ async def test_a_half_open_worker_is_offered_the_next_task_before_all_others(
         assert other.task.task_id == second.task_id
 
 
-async def test_once_it_is_well_it_has_its_turn_like_others(
+async def test_a_worker_that_is_healthy_again_has_its_turn_like_others(
     channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     async with two_workers(channel) as (emptier, mended):
@@ -70,7 +70,7 @@ async def test_an_assignment_says_whether_its_task_failed_on_another_worker(
             await tasks.RetryTask(pb.RetryTaskRequest(task_id=task.task_id, reset_retry_count=True))
 
 
-async def test_what_was_only_given_back_did_not_fail(
+async def test_a_released_task_did_not_fail_elsewhere(
     channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     await submit(tasks, account)

@@ -89,7 +89,7 @@ class TestNamedLeases:
         assert scheduling.reap().expired == 0
         assert scheduling.end(ref, RESULT) is Outcome.COMMITTED
 
-    def test_those_that_are_no_longer_its_own_are_dropped(self, scheduling: Scheduling) -> None:
+    def test_named_leases_that_a_worker_no_longer_holds_are_dropped(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.lose(ref)
         scheduling.claim(worker_id="v")
@@ -125,7 +125,7 @@ class TestUnnamedLeases:
         assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
 
     @pytest.mark.parametrize("started", [True, False])
-    def test_one_whose_run_died_with_its_worker_is_a_counted_loss(self, scheduling: Scheduling, started: bool) -> None:
+    def test_a_run_that_died_with_its_worker_is_a_counted_loss(self, scheduling: Scheduling, started: bool) -> None:
         if started:
             ref = scheduling.start()
         else:  # the CLI was marked in the folder, the report of its start was not committed
@@ -135,7 +135,7 @@ class TestUnnamedLeases:
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
         assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(1, 0)]
 
-    def test_one_that_is_named_is_not_lost_whatever_else_is_said(self, scheduling: Scheduling) -> None:
+    def test_a_named_lease_is_not_lost_even_if_it_is_named_as_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         assert scheduling.hello(names=[ref], lost=[ref]).keep == (ref.lease_id,)
 
@@ -162,19 +162,21 @@ class TestRevokedLeases:
         scheduling.cancel(ref.task_key, force=True)
         return ref
 
-    def test_one_that_is_named_is_dropped_and_stays(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_a_named_revoked_lease_is_dropped_and_stays(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         opened = scheduling.hello(names=[revoked])
         assert (opened.keep, opened.drop) == ((), (revoked.lease_id,))
         assert scheduling.barred(revoked.task_key)
 
-    def test_one_that_is_named_no_more_is_gone(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_a_revoked_lease_that_is_no_longer_named_is_deleted(
+        self, scheduling: Scheduling, revoked: LeaseRef
+    ) -> None:
         scheduling.hello(names=[revoked])
         scheduling.hello()
         assert not scheduling.barred(revoked.task_key)
         assert scheduling.told[-1].due
 
 
-def test_what_is_wanted_of_a_process_holds_until_that_process_ends(scheduling: Scheduling) -> None:
+def test_the_desired_state_of_a_process_holds_until_it_ends(scheduling: Scheduling) -> None:
     scheduling.hello()
     scheduling.sql("UPDATE workers SET wanted_drain = true")
     assert scheduling.hello().desired_state.drain

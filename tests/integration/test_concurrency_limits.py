@@ -18,7 +18,7 @@ from scheduler_svc.domain.lease import Accepted, Change, Processing
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 from tests.harness.waiting import wait_until
-from tests.integration.test_races import claims, overtaken
+from tests.integration.racing import claims, overtaken
 
 LIMIT = 3
 
@@ -117,7 +117,7 @@ def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling
     assert len(order) == LIMIT
 
 
-def test_what_runs_is_not_displaced(scheduling: Scheduling, limited: int) -> None:
+def test_running_tasks_are_not_displaced(scheduling: Scheduling, limited: int) -> None:
     scheduling.fill(limited, 5, priority=2)
     running = claimed(scheduling, 10)
     (high,) = scheduling.fill(limited, 1, priority=8)
@@ -143,13 +143,13 @@ def test_a_late_result_leaves_its_seat(scheduling: Scheduling, limited: int) -> 
 
 
 class TestANewLimit:
-    def test_it_holds_for_what_waits(self, scheduling: Scheduling) -> None:
+    def test_a_new_limit_holds_for_pending_tasks(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         scheduling.change_account(1, max_concurrent_tasks=LIMIT)
         assert len(scheduling.claim(10)) == LIMIT  # though no admission has run since
         assert claimed(scheduling, 10) == []
 
-    def test_it_counts_what_runs(self, scheduling: Scheduling) -> None:
+    def test_a_new_limit_counts_running_tasks(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         running = scheduling.claim(5)
         scheduling.change_account(1, max_concurrent_tasks=LIMIT)
@@ -166,14 +166,14 @@ class TestANewLimit:
         scheduling.change_account(limited, max_concurrent_tasks=limit)
         assert len(scheduling.claim(20)) == more
 
-    def test_what_is_given_back_after_it(self, scheduling: Scheduling) -> None:
+    def test_leases_released_under_a_new_limit_count_against_it(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         running = scheduling.claim(5)
         scheduling.change_account(1, max_concurrent_tasks=LIMIT)
         scheduling.take_back(*running)
         assert len(claimed(scheduling, 10)) == LIMIT
 
-    def test_one_larger_than_a_window_fills_it_as_it_is_claimed(self, db_url: str) -> None:
+    def test_a_new_limit_larger_than_a_window_refills_the_window(self, db_url: str) -> None:
         scheduling = Scheduling(db_url, max_queue=100_000)
         try:
             limited = scheduling.make_account(limit=WINDOW + 500)
@@ -185,7 +185,7 @@ class TestANewLimit:
         finally:
             scheduling.close()
 
-    def test_it_waits_for_a_claim_that_is_under_way(self, scheduling: Scheduling) -> None:
+    def test_a_new_limit_waits_for_a_concurrent_claim(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         change = AccountChange(max_concurrent_tasks=LIMIT)
         overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.run(update_account, 1, change))

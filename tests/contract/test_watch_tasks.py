@@ -122,7 +122,7 @@ async def test_an_ended_task_that_is_named_has_a_present_state(tasks: TaskServic
         assert (await watcher.next()).task == await get(tasks, task_id)
 
 
-async def test_what_is_listed_is_as_long_as_it_has_to_be(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_the_present_states_of_1_300_tasks_are_sent_in_order(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_ids = await batch(tasks, account, 1_000) + await batch(tasks, account, 300)
     async with watching(tasks, account_id=account) as watcher:
         first = await watcher.take(700)
@@ -169,7 +169,7 @@ async def test_a_bad_request_is_told_by_field(
     assert refusal.fields == fields
 
 
-async def test_what_is_not_there_can_t_be_watched(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_an_unknown_task_cannot_be_watched(tasks: TaskServiceAsyncStub, account: int) -> None:
     there = await submitted(tasks, account)
     for request, kind, name in (
         ({"task_ids": [there, MISSING]}, "task", MISSING),
@@ -220,7 +220,7 @@ class TestExpiry:
         await self.clean_up(tasks, account, await submitted(tasks, account))
         await self.expired(tasks, account, token)
 
-    async def test_but_not_those_of_another_account(
+    async def test_cleaned_up_events_of_another_account_expire_no_token(
         self, tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int, token: str
     ) -> None:
         other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
@@ -243,7 +243,7 @@ class TestExpiry:
         async with watching(tasks, account_id=account, resume_token=token) as watcher:
             assert told([await watcher.next()]) == [(new, "unspecified", "pending")]
 
-    async def test_what_was_deleted_before_it_was_read_ends_the_watch(
+    async def test_events_deleted_before_they_were_read_end_the_watch(
         self, tasks: TaskServiceAsyncStub, account: int, mover: Mover
     ) -> None:
         task_id = await submitted(tasks, account)
@@ -267,7 +267,9 @@ class TestExpiry:
                 await submitted(tasks, account)
         await self.expired(tasks, account, token)
 
-    async def test_so_is_another_database(self, tasks: TaskServiceAsyncStub, account: int, token: str) -> None:
+    async def test_a_token_of_another_database_is_expired(
+        self, tasks: TaskServiceAsyncStub, account: int, token: str
+    ) -> None:
         parts = json.loads(base64.urlsafe_b64decode(token))
         parts[3] = "1" + parts[3]
         await self.expired(tasks, account, base64.urlsafe_b64encode(json.dumps(parts).encode()).decode())
@@ -304,7 +306,7 @@ async def _first_of_another_watch(tasks: TaskServiceAsyncStub, account: int) -> 
         return await watcher.next()
 
 
-async def test_what_is_rolled_back_is_no_event(tasks: TaskServiceAsyncStub, account: int, mover: Mover) -> None:
+async def test_a_rolled_back_move_is_no_event(tasks: TaskServiceAsyncStub, account: int, mover: Mover) -> None:
     task_id = await submitted(tasks, account)
     async with watching(tasks, task_ids=[task_id]) as watcher:
         await watcher.next()
@@ -327,7 +329,7 @@ class TestSlowWatchers:
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}", options) as channel:
             yield TaskServiceStub(channel)
 
-    async def test_they_are_cut_off_with_a_token_that_misses_nothing(
+    async def test_slow_watchers_are_cut_off_with_a_token_that_misses_nothing(
         self,
         tasks: TaskServiceAsyncStub,
         slow_tasks: TaskServiceAsyncStub,
@@ -354,7 +356,7 @@ class TestSlowWatchers:
             for status in (task_pb2.TASK_STATUS_SUBMITTED, task_pb2.TASK_STATUS_PENDING)
         ]
 
-    async def test_they_don_t_hold_up_the_others(
+    async def test_slow_watchers_do_not_delay_the_others(
         self, tasks: TaskServiceAsyncStub, slow_tasks: TaskServiceAsyncStub, account: int, mover: Mover
     ) -> None:
         task_ids = await batch(tasks, account, self.TASKS)

@@ -81,7 +81,7 @@ def test_each_task_of_a_long_backlog_is_served_once_in_its_order(scheduling: Sch
     assert order == keys
 
 
-def test_what_falls_due_at_once_has_no_credit(scheduling: Scheduling, other: int) -> None:
+def test_tasks_that_fall_due_at_once_have_no_credit(scheduling: Scheduling, other: int) -> None:
     """Neither for the time that it waited, nor for its number."""
     later = datetime.now(UTC) + timedelta(hours=1)
     scheduling.fill(1, LONG, schedule_time=later)
@@ -93,7 +93,7 @@ def test_what_falls_due_at_once_has_no_credit(scheduling: Scheduling, other: int
     assert most_off(served(scheduling, 2_000), 1, 0.5) <= 1
 
 
-def test_who_comes_back_has_no_credit(scheduling: Scheduling, other: int) -> None:
+def test_a_returning_account_has_no_credit(scheduling: Scheduling, other: int) -> None:
     scheduling.fill(1, LONG)
     scheduling.fill(other, 10)
     served(scheduling, WINDOW)
@@ -166,7 +166,7 @@ def test_retried_tasks_take_their_turn(scheduling: Scheduling, other: int) -> No
     assert most_off(served(scheduling, 150), 1, 0.5, window=20) <= 1
 
 
-def test_what_is_given_back_keeps_its_place_and_turns_nothing_back(scheduling: Scheduling, other: int) -> None:
+def test_a_released_task_keeps_its_place_and_moves_no_tag_back(scheduling: Scheduling, other: int) -> None:
     scheduling.fill(1, 200)
     first, *_ = scheduling.claim(50)
     scheduling.take_back(first)

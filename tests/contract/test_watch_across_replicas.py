@@ -123,7 +123,7 @@ def histories(mover: Mover) -> dict[str, list[tuple[int, int, int]]]:
     return paths
 
 
-async def test_whoever_began_first_a_task_s_moves_are_in_their_own_order(
+async def test_moves_of_a_task_keep_their_order_whichever_transaction_began_first(
     stubs: list[TaskServiceAsyncStub], account: int, task_ids: list[str], movers: list[Mover]
 ) -> None:
     early, late, *_ = movers

@@ -46,7 +46,7 @@ async def test_the_reaper_ends_what_nobody_holds(db_url: str, calls: Calls, sche
     assert set(there) == {True}
 
 
-async def test_what_is_due_is_let_in_but_for_an_account_that_is_held(
+async def test_due_tasks_are_admitted_except_for_a_locked_account(
     db_url: str, calls: Calls, scheduling: Scheduling
 ) -> None:
     other = scheduling.make_account()

@@ -58,7 +58,7 @@ def test_this_version_s_migrations_only_expand(empty_db_url: str, later: LaterMi
 
 
 @pytest.mark.parametrize(("sql", "fault"), FOUND)
-def test_what_the_version_before_could_not_live_with_is_found(
+def test_changes_that_break_the_previous_version_are_found(
     db_url: str, later: LaterMigrations, sql: str, fault: str
 ) -> None:
     later.add("0090", execute(sql))
@@ -74,7 +74,7 @@ def test_a_build_of_an_index_beside_other_things_is_found(db_url: str, later: La
     assert "does more than to build indexes" in found
 
 
-def test_what_only_adds_passes(db_url: str, later: LaterMigrations) -> None:
+def test_additions_pass(db_url: str, later: LaterMigrations) -> None:
     for number, body in enumerate(LET_PASS):
         later.add(f"009{number}", body.replace("later", f"later_{number}"))
     assert faults(db_url, later) == []
