@@ -79,7 +79,7 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     (lease,) = await worker.take()
     await worker.start(lease)
     await worker.fail(lease)
-    await worker.state(0)
+    await worker.heartbeat(0)
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
     return Holdings(account_id, waiting, failed, done, *contents)
 

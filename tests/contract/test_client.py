@@ -212,7 +212,7 @@ async def test_the_pool_is_shown(client: ContentGenerationClient, account: int, 
         await to_thread(client.submit_task, account, "one runs, one waits")
     [lease] = await worker.take(free_slots=1)
     await worker.start(lease)
-    await worker.state(free_slots=0)
+    await worker.heartbeat(free_slots=0)
     pool = await to_thread(client.get_worker_pool_status)
     [status] = pool.pop("worker_statuses")
     assert pool == {"num_workers": 1, "active_workers": 1, "total_queue_size": 1, "total_slots": 3}

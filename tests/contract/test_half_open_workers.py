@@ -33,8 +33,8 @@ async def test_a_half_open_worker_is_offered_the_next_task_before_all_others(
 ) -> None:
     async with two_workers(channel) as (well, ill):
         ill.last_error = "no model answers"
-        await ill.state(1)  # first: a claim for who has stated room already may be under way
-        await well.state(3)
+        await ill.heartbeat(1)  # first: a claim for who has stated room already may be under way
+        await well.heartbeat(3)
         first = await submit(tasks, account)
         (tried,) = await ill.assigned()
         assert tried.task.task_id == first.task_id
@@ -48,10 +48,10 @@ async def test_a_worker_that_is_healthy_again_has_its_turn_like_others(
 ) -> None:
     async with two_workers(channel) as (emptier, mended):
         mended.last_error = "no model answers"
-        await mended.state(0)
+        await mended.heartbeat(0)
         mended.last_error = None
-        await emptier.state(3)
-        await mended.state(1)
+        await emptier.heartbeat(3)
+        await mended.heartbeat(1)
         await submit(tasks, account)
         assert await emptier.assigned()
 
@@ -66,7 +66,7 @@ async def test_an_assignment_says_whether_its_task_failed_on_another_worker(
             assert lease.failed_elsewhere is elsewhere
             await worker.start(lease)
             await worker.fail(lease)
-            await worker.state(0)
+            await worker.heartbeat(0)
             await tasks.RetryTask(pb.RetryTaskRequest(task_id=task.task_id, reset_retry_count=True))
 
 
@@ -77,6 +77,6 @@ async def test_a_released_task_did_not_fail_elsewhere(
     async with two_workers(channel) as (one, other):
         (lease,) = await one.take()
         await one.report(lease, released=worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING))
-        await one.state(0)
+        await one.heartbeat(0)
         (lease,) = await other.take()
         assert (lease.attempt, lease.failed_elsewhere) == (2, False)

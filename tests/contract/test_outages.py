@@ -164,7 +164,7 @@ async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url
             with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
                 async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")):
                     pass
-            assert (await worker.state(0)).heartbeat_number == 1
+            assert (await worker.heartbeat(0)).heartbeat_number == 1
             assert not stopping.done()
             await worker.done_writing()
             async with asyncio.timeout(PATIENCE_S / 2):

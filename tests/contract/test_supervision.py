@@ -101,7 +101,7 @@ async def test_a_claim_that_throws_is_tried_again_and_counts_as_the_dispatcher_s
 ) -> None:
     """Whoever claims: the dispatcher, or the submit lane on its way."""
     with capture_logs() as logs, throwing(Leases, "claim")(times=2) as thrown:
-        await worker.state(1)
+        await worker.heartbeat(1)
         await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
         (lease,) = await worker.assigned()
         assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED

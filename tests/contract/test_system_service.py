@@ -130,7 +130,7 @@ async def test_get_system_shows_long_held_rows_without_waits(
             return list((await stub.GetSystem(pb.GetSystemRequest())).lock_holders)
 
         with locked_rows(db_url, "workers") as pid:
-            await worker.state(1)
+            await worker.heartbeat(1)
             async with asyncio.timeout(PATIENCE_S):
                 while not (found := await holders()):
                     pass

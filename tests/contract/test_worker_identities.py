@@ -76,7 +76,7 @@ async def test_another_token_reports_nothing(
 
 async def test_another_token_renews_nothing(intruder: ScriptedWorker, lease: pb.AssignedLease) -> None:
     intruder.held[lease.lease_id] = lease
-    acknowledged = await intruder.state(0)
+    acknowledged = await intruder.heartbeat(0)
     assert list(acknowledged.not_renewed_leases) == [lease.lease_id]
 
 

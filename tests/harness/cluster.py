@@ -22,7 +22,7 @@ _ROOM_BYTES = 1 << 30
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """An empty folder for a server, in memory where there is room.
+    """An empty folder for a server, in memory if there is space.
 
     Not under `tmp_path`: its parents are 0700, and when root runs the tests another user runs the server.
     """
@@ -95,6 +95,6 @@ class Databases:
 
 @contextmanager
 def throwaway_server() -> Iterator[EmbeddedPostgres]:
-    """A server of our own without durability, gone with its folder at the end."""
+    """A server without durability; it ends, and its folder is removed, with the block."""
     with server_folder() as folder, EmbeddedPostgres(folder, throwaway=True) as server:
         yield server

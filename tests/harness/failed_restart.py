@@ -1,4 +1,4 @@
-"""A PostgreSQL whose restart after a crash fails, as where its disk is full: it stands still from then on.
+"""A PostgreSQL that stalls because its restart after a crash fails, as with a full disk.
 
 The crash and all that follows are PostgreSQL's own.  Only the reason is not a full disk, which does it now and then:
 it is a WAL folder that is away for a moment, which does it each time.
@@ -18,7 +18,7 @@ _WITHIN = 15.0
 
 
 def fail_restart(data: Path) -> None:
-    """Of the running server with this cluster and its log beside it; afterwards nothing is wrong with the cluster."""
+    """Fails the restart of the running server with this cluster; the cluster itself is intact afterwards."""
     wal, away = data / "pg_wal", data / "pg_wal.away"
     failures = _failures(data)
     wal.rename(away)
@@ -29,13 +29,13 @@ def fail_restart(data: Path) -> None:
 
 
 def checkpointer(data: Path) -> psutil.Process:
-    """The server's, once it has one."""
+    """The server's checkpointer; waits for it."""
     [found] = wait_until(lambda: children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
     return found
 
 
 def children(data: Path, title: str) -> list[psutil.Process]:
-    """Those of the server that say they are that; none where it does not run, whatever a killed one left."""
+    """The server's processes with that title; none if it does not run, whatever a killed one left."""
     status = ServerStatus.read(data)
     with contextlib.suppress(psutil.NoSuchProcess):
         below = psutil.Process(status.pid).children() if status else []

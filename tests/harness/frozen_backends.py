@@ -1,4 +1,4 @@
-"""A database that takes connections and answers nothing on those that there are: as a frozen disk or host looks."""
+"""A database that takes connections and does not answer on existing ones, as with a frozen disk or host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OURS = sa.text(
 
 @contextmanager
 def frozen_backends(engine: sa.Engine) -> Iterator[None]:
-    """The sessions that schedulers have in this database stand still within the block; `engine` is not theirs."""
+    """Freezes the schedulers' sessions in this database within the block; `engine` is another's."""
     with engine.connect() as connection:
         pids = list(connection.scalars(_OURS))
     assert pids, "schedulers are connected"

@@ -1,4 +1,4 @@
-"""The snippets of a guide, in their order: what stands in fenced blocks of Markdown."""
+"""The snippets of a guide: its fenced blocks of Markdown, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Snippet(NamedTuple):
-    """A block: its language, its mark (`old`: of another application; `service`: runs until it is told to end)."""
+    """A block: its language, its mark (`old`: of another application; `service`: runs until TERM)."""
 
     language: str
     mark: str
@@ -21,7 +21,7 @@ class Snippet(NamedTuple):
 
 
 def snippets(guide: Path) -> list[Snippet]:
-    """All blocks of a guide but pictures."""
+    """All blocks of a guide except diagrams."""
     text = guide.read_text(encoding="utf-8")
     found = _FENCED.finditer(text)
     all_ = [Snippet(it[1], it[2] or "", it[3], text.count("\n", 0, it.start()) + 2) for it in found]

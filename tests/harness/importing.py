@@ -1,4 +1,4 @@
-"""The import as it is called, on a database of the test's own, and what it then holds."""
+"""The import command on a database of the test's own, and what the database then holds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Importing:
         ]
 
     def check(self, *, but: str = "") -> None:
-        """What holds after every commit holds after an import."""
+        """Asserts the database's invariants."""
         for what, query in INVARIANTS.items():
             assert what == but or self.sql(query) == [], what
 

@@ -25,9 +25,9 @@ class Create:
     topic_sha256: str = ""
     """Of the bytes as the program received them."""
     children: list[int] = field(default_factory=list)
-    """What it left behind (`--demo-fail=fork`)."""
+    """Processes that it left behind (`--demo-fail=fork`)."""
     status: int | None = None
-    """What it exits with; None while it runs, and where it was killed."""
+    """Its exit status; None while it runs, and if it was killed."""
     end_time: float | None = None
 
     def processes(self) -> list[psutil.Process]:
@@ -61,7 +61,7 @@ class Journal:
         return create
 
     def ended(self, task_id: str) -> list[Create]:
-        """The creates of a task that came to their own end."""
+        """The creates of a task that ended by themselves."""
         return [create for create in self.creates(task_id) if create.status is not None]
 
     def _lines(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Migrations of versions to come: this version's folder with more files in it."""
+"""Migrations of later versions: this version's folder with more files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LaterMigrations:
         self._newest = NEWEST
 
     def add(self, revision: str, body: str, *, oldest_code: str = NEWEST) -> None:
-        """A further one, after all that are there."""
+        """Adds a migration after the existing ones."""
         text = _FILE.format(revision=revision, before=self._newest, oldest_code=oldest_code, body=body)
         (self.folder / "versions" / f"{revision}_later.py").write_text(text)
         self._newest = revision

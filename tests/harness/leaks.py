@@ -11,16 +11,16 @@ import psutil
 
 
 def child_processes() -> set[psutil.Process]:
-    """Of this process; one that ended and was not waited for is still there."""
+    """The children of this process, with those that have ended and were not waited for."""
     return set(psutil.Process(os.getpid()).children())
 
 
 def lasting_threads() -> set[threading.Thread]:
-    """Those that keep the process from ending."""
+    """Threads that keep the process from ending."""
     return {thread for thread in threading.enumerate() if not thread.daemon}
 
 
 def pending_tasks() -> set[asyncio.Task[Any]]:
-    """Of the running loop, without the one that asks."""
+    """Tasks of the running loop, except the current one."""
     current = asyncio.current_task()
     return {task for task in asyncio.all_tasks() if task is not current}

@@ -15,7 +15,7 @@ SECRET = "wechat-secret-of-the-account"
 _TIME = sa.DateTime(timezone=True)
 
 
-def _columns() -> dict[str, tuple[sa.Column[Any], ...]]:
+def old_columns() -> dict[str, tuple[sa.Column[Any], ...]]:
     """As a deployment that lacks none has them; new ones each time, since a column belongs to one table."""
     return {
         "accounts": (
@@ -108,7 +108,7 @@ class OldApplication:
         metadata = sa.MetaData()
         self._tables = {
             name: sa.Table(name, metadata, *[it for it in columns if f"{name}.{it.name}" not in without])
-            for name, columns in _columns().items()
+            for name, columns in old_columns().items()
         }
         metadata.create_all(self._engine)
 

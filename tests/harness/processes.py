@@ -11,12 +11,12 @@ import psutil
 
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that run. A zombie does not: where PID 1 reaps nothing, it stays for ever."""
+    """Those that run. A zombie does not: it stays for ever if PID 1 reaps nothing."""
     return [process for process in processes if _lives(process)]
 
 
 def process_of(pid: int) -> psutil.Process | None:
-    """The process of that number, bound to its start time; None where it is gone already."""
+    """The process of that number, bound to its start time; None if it has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid)
     return None
@@ -30,8 +30,8 @@ def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
 
 
 def belonging_to(folder: Path) -> list[psutil.Process]:
-    """Every living process that was told of `folder`, or works in it: services, guards, CLIs and their children,
-    servers and their backends.
+    """Every living process that has `folder` in its arguments or environment, or works in it: services, guards,
+    CLIs and their children, servers and their backends.
     """
     needle = os.fsencode(folder)
     found = (process for process in psutil.process_iter() if process.pid != os.getpid())

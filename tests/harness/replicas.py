@@ -24,7 +24,7 @@ async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
 
 @asynccontextmanager
 async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator[list[Replica]]:
-    """So many replicas on one database."""
+    """`count` replicas on one database."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(serving_beside(db_url, **settings)) for _ in range(count)]
     await asyncio.get_running_loop().shutdown_default_executor()  # else its threads would live as long as the loop
@@ -32,7 +32,7 @@ async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator
 
 @asynccontextmanager
 async def serving_beside(db_url: str, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Replica]:
-    """The same beside another replica, which uses the loop's threads too, and is there for longer."""
+    """`serving` beside another replica that lives longer and uses the loop's threads too."""
     wanted = Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **settings)
     replica = Replica(wanted, db_url, limits)
     await replica.start()

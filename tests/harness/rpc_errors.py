@@ -1,4 +1,4 @@
-"""What a failed call tells: its code, its ErrorInfo and its other details."""
+"""How a call failed: its code, its ErrorInfo and its other details."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Refusal:
 
 @contextmanager
 def refused(code: grpc.StatusCode, reason: str = "") -> Iterator[Refusal]:
-    """Expects the block's call to fail with `code`, and with `reason` where one is given."""
+    """Expects the block's call to fail with `code`, and with `reason` if given."""
     refusal = Refusal()
     with pytest.raises(aio.AioRpcError) as raised:
         yield refusal

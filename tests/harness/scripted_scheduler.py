@@ -17,7 +17,7 @@ from scheduler_svc.api.server.server import OPTIONS
 from tests.harness.waiting import wait_until_async
 
 WITHIN = 15.0
-"""Seconds in which a worker has to say what a test expects of it."""
+"""Seconds in which a worker has to send what a test expects."""
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
 LEASE = "/contentgen.v1.WorkerService/Lease"
 
@@ -27,11 +27,11 @@ class Stream:
 
     def __init__(self, metadata: Iterable[tuple[str, Any]]) -> None:
         self.metadata = dict(metadata)
-        self.heard: list[pb.LeaseRequest] = []
+        self.received: list[pb.LeaseRequest] = []
         self.over = asyncio.Event()
         self._inbox: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
         self._outbox: asyncio.Queue[pb.LeaseResponse | None] = asyncio.Queue()
-        self._answering: asyncio.Task[None] | None = None
+        self._answers = (False, False)
 
     async def hello(self) -> pb.Hello:
         """The first message, which is a hello."""
@@ -40,12 +40,12 @@ class Stream:
         return message.hello
 
     async def next(self) -> pb.LeaseRequest:
-        """The next message that was not read yet."""
+        """The next unread message."""
         async with asyncio.timeout(WITHIN):
             return await self._inbox.get()
 
     async def until(self, kind: str, wanted: Callable[[Any], bool] = lambda _: True) -> Any:
-        """The next message of `kind` that is `wanted`; others before it are passed over, but are in `heard`."""
+        """The next message of `kind` that is `wanted`; others before it are skipped, but are in `received`."""
         async with asyncio.timeout(WITHIN):
             while True:
                 message = await self._inbox.get()
@@ -53,12 +53,12 @@ class Stream:
                     return getattr(message, kind)
 
     async def update(self, kind: str, lease_id: str) -> pb.LeaseUpdate:
-        """The first update of `kind` of a lease, come or still to come."""
+        """The first update of `kind` of a lease; waits for it."""
 
         def found() -> list[pb.LeaseUpdate]:
             return [update for update in self.updates(kind) if update.lease_id == lease_id]
 
-        return (await wait_until_async(found, within=WITHIN, what=f"{lease_id} is told as {kind}"))[0]
+        return (await wait_until_async(found, within=WITHIN, what=f"{lease_id} is reported as {kind}"))[0]
 
     def send(self, **message: Any) -> None:
         """One response, by its name in the oneof."""
@@ -74,14 +74,14 @@ class Stream:
         heartbeat: float = 0.5,
         keep: Iterable[str] = (),
         drop: Iterable[str] = (),
-        wanted: pb.DesiredState | None = None,
+        desired: pb.DesiredState | None = None,
         *,
         accepts_deferrals: bool = True,
         accepts_report_parts: bool = False,
         skipped: Iterable[str] = (),
     ) -> None:
-        """Opens the session. The lease time is long beside a test, the heartbeat short."""
-        welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, desired_state=wanted, scheduler_id="scripted")
+        """Opens the session. The lease time is long compared with a test, the heartbeat interval short."""
+        welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, desired_state=desired, scheduler_id="scripted")
         welcome.accepts_deferrals, welcome.accepts_report_parts = accepts_deferrals, accepts_report_parts
         welcome.skipped_leases.extend(skipped)
         welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
@@ -89,46 +89,45 @@ class Stream:
         self.send(welcome=welcome)
 
     def assign(self, number: int, heartbeat_number: int, *leases: pb.AssignedLease) -> None:
-        """Hands leases over that were claimed on the capacity of a heartbeat."""
+        """Assigns leases that were claimed on the capacity of a heartbeat."""
         self.send(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number, leases=leases))
 
     def ack_heartbeat(
-        self, number: int, not_renewed: Iterable[str] = (), wanted: pb.DesiredState | None = None
+        self, number: int, not_renewed: Iterable[str] = (), desired: pb.DesiredState | None = None
     ) -> None:
-        """A heartbeat is committed."""
+        """Acknowledges a heartbeat."""
         self.send(
             acknowledgement=pb.Acknowledgement(
-                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=wanted or pb.DesiredState()
+                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=desired or pb.DesiredState()
             )
         )
 
     def ack_report(self, report: pb.Report, outcome: pb.UpdateOutcome.ValueType = COMMITTED) -> None:
-        """A report is committed, each update with the same outcome."""
+        """Acknowledges a report, each update with the same outcome."""
         results = [pb.UpdateResult(lease_id=u.lease_id, attempt=u.attempt, outcome=outcome) for u in report.updates]
         self.send(acknowledgement=pb.Acknowledgement(report_number=report.number, results=results))
 
     def ack_part(self, part: pb.ReportPart) -> None:
-        """A part of a report is there."""
+        """Acknowledges a part of a report."""
         self.send(part_received=pb.PartReceived(report_number=part.report_number, received_bytes=len(part.data)))
 
-    def answer_all(self, *, states: bool = True, reports: bool = True) -> None:
-        """From now on acknowledges by itself what comes, beside the test that reads it."""
-        self._answers = (states, reports)
+    def answer_all(self, *, heartbeats: bool = True, reports: bool = True) -> None:
+        """From now on acknowledges by itself what comes; the test can read it all the same."""
+        self._answers = (heartbeats, reports)
 
-    _answers = (False, False)
-
-    def _took(self, message: pb.LeaseRequest) -> None:
-        states, reports = self._answers
-        self.heard.append(message)
+    def receive(self, message: pb.LeaseRequest) -> None:
+        """Takes a message of the worker."""
+        heartbeats, reports = self._answers
+        self.received.append(message)
         self._inbox.put_nowait(message)
-        if states and message.HasField("heartbeat"):
+        if heartbeats and message.HasField("heartbeat"):
             self.ack_heartbeat(message.heartbeat.number)
         if reports and message.HasField("report"):
             self.ack_report(message.report)
 
     def updates(self, kind: str) -> list[pb.LeaseUpdate]:
-        """All updates of `kind` that came so far, read or not."""
-        reports = (message.report for message in self.heard if message.HasField("report"))
+        """All updates of `kind` received so far, read or not."""
+        reports = (message.report for message in self.received if message.HasField("report"))
         return [update for report in reports for update in report.updates if update.WhichOneof("update") == kind]
 
 
@@ -147,7 +146,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
             return await self.streams.get()
 
     async def stop(self) -> None:
-        """Goes away, streams and all."""
+        """Ends the server and all streams."""
         await self.server.stop(None)
 
     async def session(self, **welcome: Any) -> tuple[Stream, pb.Hello]:
@@ -181,7 +180,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
 
 async def _read(requests: AsyncIterator[bytes], stream: Stream) -> None:
     async for request in requests:
-        stream._took(pb.LeaseRequest.FromString(request))
+        stream.receive(pb.LeaseRequest.FromString(request))
     stream.over.set()
 
 

@@ -34,23 +34,23 @@ class ScriptedWorker(LeaseStream):
                 pass
         return response
 
-    async def state(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> pb.Acknowledgement:
+    async def heartbeat(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> pb.Acknowledgement:
         """Sends a heartbeat; returns its acknowledgement, and skips assignments before it."""
-        await self.tell_state(free_slots, stage)
+        await self.send_heartbeat(free_slots, stage)
         return (await self.read("acknowledgement")).acknowledgement
 
-    async def tell_state(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> None:
+    async def send_heartbeat(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> None:
         """Sends a heartbeat without waiting for the acknowledgement."""
         health = {"unhealthy": self.last_error is not None, "last_error": self.last_error or ""}
         await self.write(self.next_heartbeat(free_slots, stage, last_poll_id=self.last_poll_id, **health))
 
-    async def tell(self, *updates: pb.LeaseUpdate) -> None:
+    async def send_report(self, *updates: pb.LeaseUpdate) -> None:
         """Sends a report without waiting for the acknowledgement."""
         await self.write(self.next_report(*updates))
 
     async def take(self, free_slots: int = 1) -> Sequence[pb.AssignedLease]:
         """Offers slots and returns what is assigned next."""
-        await self.state(free_slots)
+        await self.heartbeat(free_slots)
         return await self.assigned()
 
     async def assigned(self) -> Sequence[pb.AssignedLease]:
@@ -67,7 +67,7 @@ class ScriptedWorker(LeaseStream):
     async def report(self, lease: pb.AssignedLease, **update: Any) -> pb.UpdateOutcome.ValueType:
         """Reports one update; returns its outcome."""
         sent = pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, **update)
-        await self.tell(sent)
+        await self.send_report(sent)
         answer = (await self.read("acknowledgement")).acknowledgement
         assert answer.report_number == self._reports
         if sent.WhichOneof("update") in _ENDS_LEASE:

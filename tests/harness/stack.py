@@ -1,4 +1,4 @@
-"""Schedulers and workers as real processes in a folder of their own, and the proof that nothing of them is left."""
+"""Schedulers and workers as real processes in a folder of their own, and the check that nothing of them is left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEMO_CREATOR = installed("contentgen-demo-creator")
 SHORT_LEASE = 5.0
 """Seconds: the shortest lease time that there is."""
 EMBEDDED = ""
-"""In place of a database's URL: the scheduler's own PostgreSQL."""
+"""Instead of a database's URL: the scheduler's embedded PostgreSQL."""
 _GONE_LIMIT = 10.0
 _PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients, so that a restart finds its own again
 _CREATOR_VARIABLES = ("CREATOR_DEMO_JOURNAL", "CREATOR_DEMO_DIR", "CREATOR_DEMO_SECONDS")
@@ -122,7 +122,7 @@ class Worker(Service):
 
 
 class Stack:
-    """The processes of one scenario. All that it hands out ends with it."""
+    """The processes of one scenario. All of them end with it."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
@@ -153,7 +153,7 @@ class Stack:
         return worker
 
     def stop(self) -> None:
-        """Ends all in order, workers first; each has to do so by itself, and in time."""
+        """Stops all in order, workers first; each has to end by itself and in time."""
         for service in (*self._workers, *self._schedulers):
             if service.alive:
                 service.thaw()
@@ -163,7 +163,7 @@ class Stack:
         assert not left, "a server's socket is left"
 
     def end(self) -> None:
-        """Kills what is left, and shows the logs (to be seen where the test failed)."""
+        """Kills what is left, and shows the logs, which pytest prints for failed tests."""
         for scheduler in self._schedulers:
             scheduler.close_client()
         for service in (*self._schedulers, *self._workers):

@@ -29,7 +29,7 @@ _SETTINGS = {
 
 
 class TcpServer:
-    """A server in `folder`, whose programs are in `bindir`; the port is its own for good."""
+    """A server in `folder`, whose programs are in `bindir`. It keeps its port."""
 
     def __init__(self, folder: Path, port: int, bindir: Path | None = None, *, tls: bool = False) -> None:
         self.port = port
@@ -47,13 +47,13 @@ class TcpServer:
         return self._folder / "ca.pem"
 
     def create(self) -> Self:
-        """An empty cluster with a database of ours in it; only superusers need no password."""
+        """Creates an empty cluster; connections need no password."""
         make_private(self._data, self._identity)
         self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         return self
 
     def follow(self, primary: TcpServer) -> Self:
-        """A streaming standby of another one that runs."""
+        """Makes it a streaming standby of a running server."""
         source = f"host=127.0.0.1 port={primary.port} user={USER} application_name=standby"
         shutil.rmtree(self._data, ignore_errors=True)
         make_private(self._data, self._identity)
@@ -67,16 +67,16 @@ class TcpServer:
         return self
 
     def stop(self, how: str = "fast") -> None:
-        """Ends it if it runs; `immediate` is as a crash."""
+        """Stops it if it runs; `immediate` is like a crash."""
         if (self._data / "postmaster.pid").exists():
             self._ctl("stop", "-w", "-m", how)
 
     def promote(self) -> None:
-        """A standby becomes a primary, of a timeline of its own."""
+        """Makes a standby a primary, on a timeline of its own."""
         self._ctl("promote", "-w")
 
     def url(self, database: str = "postgres", **query: str) -> str:
-        """For SQLAlchemy."""
+        """The URL of a database, for SQLAlchemy."""
         asked = "&".join(f"{name}={value}" for name, value in query.items())
         return f"postgresql+psycopg2://{USER}@127.0.0.1:{self.port}/{database}" + (f"?{asked}" if asked else "")
 
@@ -114,7 +114,7 @@ class TcpServer:
 
 @contextmanager
 def running(port: int, bindir: Path | None = None, *, tls: bool = False) -> Iterator[TcpServer]:
-    """A server of the test's own, gone at the end."""
+    """A server of the test's own; it is stopped at the end."""
     with server_folder() as folder:
         server = TcpServer(folder, port, bindir, tls=tls).create()
         try:

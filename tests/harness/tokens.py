@@ -29,13 +29,13 @@ METHODS: dict[str, MethodDescriptor] = {
 
 
 def line(name: str, role: str, accounts: Sequence[int] | None = None, token: str = "") -> str:
-    """A line of a tokens file; the token is the name with `-token` behind it, unless another one is given."""
+    """A line of a tokens file; the default token is `NAME-token`."""
     told = {"name": name, "sha256": hash_of(token or f"{name}-token"), "role": role}
     return json.dumps(told if accounts is None else {**told, "accounts": list(accounts)})
 
 
 def write(path: Path, *lines: str) -> Path:
-    """A tokens file of these lines, put in place as a whole."""
+    """Replaces a tokens file atomically with these lines."""
     new = path.with_suffix(".new")
     new.write_text("".join(f"{each}\n" for each in lines))
     return new.replace(path)

@@ -40,7 +40,7 @@ async def test_a_deferral_does_not_count_against_the_cli(tmp_path: Path) -> None
                 heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
                 stream.assign(number, heartbeat.number, defers(f"a{number}"))
                 await stream.update("deferred", f"a{number}")
-            assert not any(message.heartbeat.unhealthy for message in stream.heard)
+            assert not any(message.heartbeat.unhealthy for message in stream.received)
 
 
 async def test_a_deferral_outlives_the_worker(tmp_path: Path) -> None:

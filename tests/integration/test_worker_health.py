@@ -89,14 +89,14 @@ def released_at(stream: Stream, lease_id: str) -> int:
     """Where in the stream a lease was given back."""
     return next(
         i
-        for i, message in enumerate(stream.heard)
+        for i, message in enumerate(stream.received)
         for update in message.report.updates
         if update.lease_id == lease_id and update.HasField("released")
     )
 
 
 def first_unhealthy_at(stream: Stream) -> int:
-    return next(i for i, message in enumerate(stream.heard) if message.heartbeat.unhealthy)
+    return next(i for i, message in enumerate(stream.received) if message.heartbeat.unhealthy)
 
 
 async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_waiting_leases_are_released_after_a_heartbeat_and_do_not_count(tm
                 update = await stream.update("released", name)
                 assert update.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
                 assert first_unhealthy_at(stream) < released_at(stream, name)
-            first = stream.heard[first_unhealthy_at(stream)].heartbeat
+            first = stream.received[first_unhealthy_at(stream)].heartbeat
             assert first.free_slots == 0
             assert {it.lease_id for it in first.held_leases} >= {"waits-1", "waits-2"}
             assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}

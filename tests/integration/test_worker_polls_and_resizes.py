@@ -69,9 +69,9 @@ async def answer(stream: Stream, poll_id: str) -> pb.Heartbeat:
 def said_before(stream: Stream, kind: str, poll_id: str) -> list[str]:
     """The leases that an update of `kind` was told of, before the heartbeat that answers this poll."""
     at = next(
-        i for i, it in enumerate(stream.heard) if it.HasField("heartbeat") and it.heartbeat.last_poll_id == poll_id
+        i for i, it in enumerate(stream.received) if it.HasField("heartbeat") and it.heartbeat.last_poll_id == poll_id
     )
-    reports = [it.report for it in stream.heard[:at] if it.HasField("report")]
+    reports = [it.report for it in stream.received[:at] if it.HasField("report")]
     return [update.lease_id for it in reports for update in it.updates if update.WhichOneof("update") == kind]
 
 
@@ -208,6 +208,6 @@ async def test_more_slots_start_what_waits(tmp_path: Path) -> None:
             heartbeat = await stream.until("heartbeat")
             stream.assign(1, heartbeat.number, *(lease(name, demo_seconds=FOR_EVER) for name in "ab"))
             await stream.update("processing", "a")
-            stream.ack_heartbeat(heartbeat.number, wanted=pb.DesiredState(slots=3))
+            stream.ack_heartbeat(heartbeat.number, desired=pb.DesiredState(slots=3))
             await stream.update("processing", "b")
             await stream.until("heartbeat", lambda it: it.free_slots == 2)

@@ -72,7 +72,7 @@ async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp
             assert [(held.lease_id, held.stage) for held in heartbeat.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
             assert worker.leftovers() == {"spool/1.batch"}
             for number in range(1, report.number):
-                stream.ack_report(next(m.report for m in stream.heard if m.report.number == number))
+                stream.ack_report(next(m.report for m in stream.received if m.report.number == number))
             stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
             await stream.until("heartbeat", lambda s: not s.held_leases)
             assert worker.leftovers() == set()
@@ -93,9 +93,9 @@ async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -
             report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
             assert len(report.updates) == 1
             assert len(report.updates[0].completed.result.body) == 1_500_000
-            kinds = [message.WhichOneof("message") for message in stream.heard]
+            kinds = [message.WhichOneof("message") for message in stream.received]
             at = next(
-                i for i, m in enumerate(stream.heard) if m.HasField("report") and m.report.number == report.number
+                i for i, m in enumerate(stream.received) if m.HasField("report") and m.report.number == report.number
             )
             assert kinds[at - 1] == "heartbeat"
 
@@ -115,7 +115,7 @@ async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_
                 heartbeat = await stream.until("heartbeat", lambda s: s.last_assignment == 1)
                 assert (heartbeat.free_slots, "large" in {held.lease_id for held in heartbeat.held_leases}) == (0, True)
             await stream.update("completed", "small")
-            assert [message.HasField("report_part") for message in stream.heard].count(True) == 1
+            assert [message.HasField("report_part") for message in stream.received].count(True) == 1
             data, sizes = part.data, [len(part.data)]
             while not part.last:
                 stream.ack_part(part)
@@ -157,7 +157,7 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
-            stream.answer_all(states=True, reports=how != "report answered as lost")
+            stream.answer_all(heartbeats=True, reports=how != "report answered as lost")
             assert await running(stream, worker, lease("a", demo_seconds=FOR_EVER), lease("b", demo_seconds=FOR_EVER))
             if how == "cancel":
                 stream.send(cancel=pb.Cancel(lease_id="a", reason="CANCELLED_BY_CLIENT"))
@@ -182,7 +182,7 @@ async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(t
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
             stream, _ = await scheduler.session()
-            stream.answer_all(states=True, reports=False)
+            stream.answer_all(heartbeats=True, reports=False)
             await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
             stream.send(cancel=pb.Cancel(lease_id="a"))
             stream.ack_report(await stream.until("report", lambda it: it.updates[-1].HasField("released")))
@@ -212,7 +212,7 @@ async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_
         settings = {"CREATOR_PROFILE": profile, "CREATOR_POLL_INTERVAL": "600"}  # it ends between two polls, too
         with worker_process(tmp_path, scheduler.target, **settings) as worker:
             stream, _ = await scheduler.session(lease_ttl=5.0)
-            stream.answer_all(states=False)
+            stream.answer_all(heartbeats=False)
             heartbeat = await stream.until("heartbeat")
             built_at = time.monotonic()
             stream.assign(1, heartbeat.number, lease("a", demo_seconds=FOR_EVER))

@@ -70,7 +70,7 @@ async def test_slots_that_no_worker_may_have_are_not_believed(tmp_path: Path, sl
     """They would outlast the stream, in each hello: a scheduler refuses one that names more than 1,000."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="2"):
-            stream, _ = await scheduler.session(wanted=pb.DesiredState(slots=slots))
+            stream, _ = await scheduler.session(desired=pb.DesiredState(slots=slots))
             stream.send(resize=pb.Resize(slots=slots))
             await stream.until("heartbeat")
             stream.end()
@@ -203,7 +203,7 @@ async def test_an_idle_worker_that_is_told_to_end_leaves_no_lease_behind(tmp_pat
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
             heartbeat = await stream.until("heartbeat")
-            stream.answer_all(states=False)
+            stream.answer_all(heartbeats=False)
             worker.term()
             await stream.until("draining")
             closed = await stream.until("heartbeat", lambda s: s.free_slots == 0)
@@ -246,11 +246,11 @@ async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_p
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             wanted = pb.DesiredState(drain=True)
-            stream, _ = await scheduler.session(wanted=wanted if how == "welcome" else None)
+            stream, _ = await scheduler.session(desired=wanted if how == "welcome" else None)
             if how == "message":
                 stream.send(drain=pb.Drain())
             elif how == "acknowledgement":
-                stream.ack_heartbeat((await stream.until("heartbeat")).number, wanted=wanted)
+                stream.ack_heartbeat((await stream.until("heartbeat")).number, desired=wanted)
             first = await stream.until("heartbeat", lambda s: s.free_slots == 0)
             await stream.until("heartbeat", lambda s: s.free_slots == 0 and s.number > first.number + 3)
             worker.term()

@@ -137,8 +137,10 @@ class Database:
         return held
 
     def lock(self, statements: Iterable[str]) -> extensions.connection:
-        """A stranger's session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
-        connection = psycopg2.connect(self._server.dsn(), connect_timeout=_CONNECT_LIMIT, application_name="stranger")
+        """Another session's session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
+        connection = psycopg2.connect(
+            self._server.dsn(), connect_timeout=_CONNECT_LIMIT, application_name="another session"
+        )
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = '2s'")

@@ -111,12 +111,12 @@ def _table_lock(scene: Scene, fault: Fault) -> Iterator[None]:
 @contextmanager
 def _locked(scene: Scene, fault: Fault, kind: str, tables: Sequence[str], statements: Sequence[str]) -> Iterator[None]:
     try:
-        stranger = scene.fleet.database.lock(statements)
+        other = scene.fleet.database.lock(statements)
     except psycopg2.Error as error:
         raise MissedError from error
     scene.note(fault, kind, POSTGRES, tables=",".join(tables))
     yield
-    stranger.close()
+    other.close()
 
 
 _SOME = "SELECT FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY random() LIMIT {rows}) FOR UPDATE"

@@ -201,7 +201,7 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     assert 1 <= hello.slots <= MAX_SLOTS, f"its hello names {hello.slots} slots, which every scheduler refuses"
     stream.answer_all()
     wanted = pb.DesiredState(slots=SLOTS)
-    stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], wanted=wanted)
+    stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], desired=wanted)
     free = lambda state: state.free_slots >= SLOTS and not state.held_leases  # noqa: E731
     state = await _state(stream, lambda it: it.free_slots > 0 and not it.held_leases)
     stream.assign(1, state.number, lease(f"first-{worker.pid}"))  # one whose CLI was made to fail tries one at a time
@@ -226,7 +226,7 @@ async def _state(stream: Stream, wanted: Callable[[pb.Heartbeat], bool]) -> pb.H
     try:
         async with asyncio.timeout(_WITHIN) as limit:
             while not wanted(last):
-                message = await stream._inbox.get()
+                message = await stream.next()
                 if message.HasField("heartbeat"):
                     last = message.heartbeat
                     limit.reschedule(begun + _WITHIN + (MAX_PAUSE if last.unhealthy else 0.0))

@@ -121,7 +121,7 @@ async def test_screens(contentgen: Transcript, channel: aio.Channel, account: in
         await contentgen("doctor")
         await contentgen("-o", "json", "doctor")
         scripted_worker.last_error = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
-        await scripted_worker.state(0)
+        await scripted_worker.heartbeat(0)
         await contentgen("doctor")
     contentgen.check("doctor")
 

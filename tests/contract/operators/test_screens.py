@@ -128,11 +128,11 @@ async def test_workers(contentgen: Transcript, channel: aio.Channel, account: in
         await contentgen("worker", "list")
         await contentgen("-o", "json", "worker", "list")
         worker.last_error = "CREATOR_CLI_NOT_FOUND: no such file"
-        await worker.state(0)
+        await worker.heartbeat(0)
         await contentgen("worker", "list")
         await contentgen("-o", "json", "worker", "list")
         worker.last_error = None
-        await worker.state(0)
+        await worker.heartbeat(0)
         await contentgen("worker", "drain", "host-1-3f2a")
         await contentgen("worker", "drain", "nobody")
     contentgen.check("workers")

@@ -65,7 +65,7 @@ class Worker:
     async def answer_poll(self) -> None:
         """Waits for a poll, and answers that nothing has changed."""
         await self._stream.polled()
-        await self._stream.state(0)
+        await self._stream.heartbeat(0)
 
     @property
     def _leases(self) -> Mapping[str, pb.AssignedLease]:

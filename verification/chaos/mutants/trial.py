@@ -143,7 +143,7 @@ class Trial:
         self._faults.close()
 
     @contextmanager
-    def stranger(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
+    def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
         """Somebody's transaction holds these rows for so long, journaled."""
         over = threading.Event()
         with closing(psycopg2.connect(self._dsn)) as connection, ThreadPoolExecutor(1) as pool:
@@ -171,7 +171,7 @@ class Trial:
             submitted.result()
 
     def _submit_patiently(self, account_id: int) -> None:
-        """It may be refused while a stranger holds what it needs."""
+        """It may be refused while another session holds what it needs."""
 
         def taken() -> bool:
             with suppress(grpc.RpcError):
