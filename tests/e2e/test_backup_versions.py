@@ -16,7 +16,7 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, find_bindir
 from scheduler_svc.store.schema.migrate import migrate
-from tests.harness.process import installed
+from tests.harness.process import installed, run_to_end
 from tests.harness.tcp_server import TcpServer, running
 
 PROGRAM = installed("contentgen-scheduler")
@@ -56,14 +56,8 @@ class Site:
 
     def run(self, *arguments: object, sslmode: str, bindir: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {"DATABASE_URL": self.url(sslmode), "PATH": os.environ["PATH"]}
-        return subprocess.run(
-            [PROGRAM, *map(str, arguments)],
-            env=environment | ({"CONTENTGEN_PG_BINDIR": str(bindir)} if bindir else {}),
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            check=False,
-        )
+        environment |= {"CONTENTGEN_PG_BINDIR": str(bindir)} if bindir else {}
+        return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
 
 
 @pytest.fixture(params=INSTALLED, ids=lambda bindir: bindir.parent.name)

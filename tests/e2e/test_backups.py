@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, Status, request
 from tests.harness.later_migrations import NEWEST
+from tests.harness.process import run_to_end
 from tests.harness.quick_creator import quick_creator
 from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until, wait_until_gone
@@ -29,14 +30,7 @@ COMMAND_LIMIT = 60.0
 
 def run(scheduler: Scheduler, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A command of `contentgen-scheduler` with this scheduler's settings."""
-    return subprocess.run(
-        [*scheduler.command, *map(str, arguments)],
-        env=scheduler.environment,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_LIMIT,
-        check=False,
-    )
+    return run_to_end([*scheduler.command, *arguments], scheduler.environment, within=COMMAND_LIMIT)
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import pytest
 from tests.harness.client import Status
 from tests.harness.guides import DOCS, Snippet, snippets
 from tests.harness.old_application import old_application
-from tests.harness.process import Process
+from tests.harness.process import Process, run_to_end
 from tests.harness.processes import children
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
 from tests.harness.waiting import wait_until
@@ -67,15 +66,8 @@ class Reader:
                 pytest.fail(f"{self._guide.name}:{snippet.line}: a snippet that nothing runs: {other}")
 
     def _run(self, text: str) -> None:
-        done = subprocess.run(
-            ["bash", "-euc", text],
-            env=self._environment,
-            cwd=self._folder,
-            capture_output=True,
-            timeout=WITHIN,
-            check=False,
-        )
-        assert done.returncode == 0, f"{text}\n{done.stdout.decode()}\n{done.stderr.decode()}"
+        done = run_to_end(["bash", "-euc", text], self._environment, cwd=self._folder, within=WITHIN)
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
     @contextmanager
     def _service(self, text: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.harness.guides import DOCS, snippets
 from tests.harness.later_migrations import NEWEST, LaterMigrations
 from tests.harness.old_application import old_application
-from tests.harness.process import installed
+from tests.harness.process import installed, run_to_end
 from tests.harness.stack import running_stack
 
 PROGRAM = installed("contentgen-scheduler")
@@ -43,14 +43,8 @@ class Place:
 
     def run(self, *arguments: str, role: str) -> subprocess.CompletedProcess[str]:
         """The program as this role, until it ends: a scheduler that begins to serve does not."""
-        return subprocess.run(
-            [PROGRAM, *arguments],
-            env={"DATABASE_URL": self.url(role), "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"},
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            check=False,
-        )
+        environment = {"DATABASE_URL": self.url(role), "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"}
+        return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
 
     def refused(self, *arguments: str, role: str) -> str:
         """What it says where it ends with 78 and was never ready."""

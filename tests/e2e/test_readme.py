@@ -22,6 +22,7 @@ from contentgen.v1 import (
     worker_pool_service_pb2,
 )
 from tests.harness.guides import DOCS, snippets
+from tests.harness.process import run_to_end
 from tests.harness.stack import Scheduler, Stack
 
 README = DOCS.parent / "README.md"
@@ -46,15 +47,8 @@ def services() -> dict[str, ServiceDescriptor]:
 def follow(text: str, stack: Stack, scheduler: Scheduler) -> subprocess.CompletedProcess[str]:
     """Types it in, with the scheduler's address in place of the README's; each line has to succeed."""
     text = text.replace(TARGET, scheduler.target).replace(".venv/bin/buf", str(Path(sys.executable).with_name("buf")))
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
-        env={"PATH": os.environ["PATH"], "HOME": str(stack.folder)},
-        cwd=stack.folder,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(stack.folder)}
+    done = run_to_end(["bash", "-euo", "pipefail", "-c", text], environment, cwd=stack.folder, within=WITHIN)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 

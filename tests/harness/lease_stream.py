@@ -13,6 +13,7 @@ from grpc import aio
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 
+LEASE = "/contentgen.v1.WorkerService/Lease"
 ACCEPTED = pb.LEASE_STAGE_ACCEPTED
 
 
@@ -35,7 +36,7 @@ class LeaseStream:
         self.held: dict[str, pb.AssignedLease] = {}
         self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._heartbeats = self._reports = self._assignments = 0
+        self._heartbeats = self._reports = self._last_assignment = 0
 
     async def __aenter__(self) -> Self:
         self._call = WorkerServiceStub(self._channel).Lease(metadata=self._metadata)
@@ -62,7 +63,7 @@ class LeaseStream:
 
     def hold(self, assignment: pb.Assignment) -> None:
         """Holds the leases of an assignment, and acknowledges it with the next heartbeat."""
-        self._assignments = assignment.number
+        self._last_assignment = assignment.number
         self.held |= {lease.lease_id: lease for lease in assignment.leases}
 
     def next_heartbeat(
@@ -74,7 +75,7 @@ class LeaseStream:
             number=self._heartbeats,
             free_slots=free_slots,
             held_leases=[pb.HeldLease(lease_id=k, attempt=it.attempt, stage=stage) for k, it in self.held.items()],
-            last_assignment=self._assignments,
+            last_assignment=self._last_assignment,
             **fields,
         )
         return pb.LeaseRequest(heartbeat=heartbeat)

@@ -28,6 +28,16 @@ def inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
 
 
+def run_to_end(
+    command: Sequence[object], environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, within: float
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command, whose end has to come in time; its output is in the result. None: this process's environment."""
+    arguments = [str(part) for part in command]
+    return subprocess.run(
+        arguments, env=environment, cwd=cwd, capture_output=True, text=True, timeout=within, check=False
+    )
+
+
 class Process:
     """One process at a time of one command; it can be started again. It does not outlive the block that enters it."""
 

@@ -14,12 +14,12 @@ import grpc.aio
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.server.server import OPTIONS
+from tests.harness.lease_stream import LEASE
 from tests.harness.waiting import wait_until_async
 
 WITHIN = 15.0
 """Seconds in which a worker has to send what a test expects."""
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
-LEASE = "/contentgen.v1.WorkerService/Lease"
 
 
 class Stream:

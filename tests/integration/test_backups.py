@@ -26,7 +26,7 @@ from scheduler_svc.postgres import PostgresError
 from scheduler_svc.store.engine.restored import Sums
 from scheduler_svc.store.schema.migrate import upgrade
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
-from tests.harness.process import installed
+from tests.harness.process import installed, run_to_end
 from tests.harness.waiting import wait_until
 
 WITHIN = 60.0
@@ -278,14 +278,7 @@ def test_an_empty_database_has_nothing_to_back_up(empty_db_url: str, tmp_path: P
 
 def test_a_folder_without_a_database_is_not_made_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    done = subprocess.run(
-        [PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
+    done = run_to_end([PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"], cwd=tmp_path, within=WITHIN)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == f"{tmp_path}/typo has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL\n"
     assert list(tmp_path.iterdir()) == []

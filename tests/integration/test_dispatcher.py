@@ -137,7 +137,7 @@ async def test_a_stream_that_its_successor_replaced_here_offers_no_room(floor: F
     assert floor.streams.capacities(0.0, 100) == []
 
 
-async def test_without_room_there_is_no_turn(floor: Floor) -> None:
+async def test_no_claim_runs_without_free_slots(floor: Floor) -> None:
     floor.connect("w")
     assert floor.dispatcher.inline_claim() is None
 

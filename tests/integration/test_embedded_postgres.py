@@ -333,7 +333,7 @@ def test_a_folder_of_another_major_version_is_refused(
     assert [path.name for path in server.data.iterdir()] == ["PG_VERSION"]
 
 
-def test_without_programs_the_error_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_without_programs_names_the_searched_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "PROGRAMS", ("no-such-program",))
     monkeypatch.setenv("CONTENTGEN_PG_BINDIR", "/opt/chosen/bin")
     with pytest.raises(PostgresError, match=r"looked in: /opt/chosen/bin, .*CONTENTGEN_PG_BINDIR"):

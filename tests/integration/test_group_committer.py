@@ -235,9 +235,7 @@ async def test_a_caller_that_waits_too_long_for_a_group_gets_an_error(
         assert [type(answer) for answer in answers] == [int, *[WaitedTooLong] * (MOST + 1)]
 
 
-async def test_nobody_is_told_so_of_a_group_that_the_database_was_slow_over(
-    db_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_database_does_not_count_as_waiting_too_long(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_module, "TURN_PATIENCE", 0.05)
     monkeypatch.setattr(lane_module, "SLOW", 0.0)
     work = Accounts()

@@ -325,7 +325,7 @@ async def test_a_guard_that_nobody_was_connected_to_is_closed() -> None:
     assert not psutil.pid_exists(guard.pid)
 
 
-async def test_without_subreapers_the_groups_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_process_groups_are_ended_without_subreapers(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = "from worker_svc.guard.process import kernel; kernel.become_subreaper = lambda: False; main("
     monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main(", elsewhere))
     guard = Guard.launch(grace=GRACE)

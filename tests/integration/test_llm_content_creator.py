@@ -201,7 +201,7 @@ async def test_a_model_is_asked_again_before_it_fails(published: Published) -> N
     assert len(endpoints.of(Kind.OUTLINE)) == 4
 
 
-async def test_without_search_it_writes_all_the_same(published: Published) -> None:
+async def test_an_article_is_written_without_search_too(published: Published) -> None:
     with serving(search=Answer("quota", status=432)) as endpoints:
         outcome, _ = await published.drive(endpoints)
     assert isinstance(outcome, Completed), outcome

@@ -42,7 +42,7 @@ def test_a_paused_account_waits_and_the_others_do_not(scheduling: Scheduling, ot
     assert claimed(scheduling) == keys
 
 
-def test_while_everything_is_paused_nothing_is_leased(scheduling: Scheduling, other: int) -> None:
+def test_no_task_is_leased_while_everything_is_paused(scheduling: Scheduling, other: int) -> None:
     keys = scheduling.fill(1, 3) + scheduling.fill(other, 3)
     scheduling.pause()
     keys += scheduling.fill(1, 1)

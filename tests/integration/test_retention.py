@@ -114,7 +114,7 @@ class TestTasks:
         rests = [await retention.run_once() for _ in range(5)]
         assert rests == [0.0, 0.0, 0.0, 0.0, rest]
 
-    async def test_without_any_setting_it_looks_once_an_hour(self, calls: Calls) -> None:
+    async def test_the_retention_runs_hourly_by_default(self, calls: Calls) -> None:
         retention = Retention(calls, tasks=None, contents=None)
         assert [await retention.run_once() for _ in range(2)] == [0.0, MAX_REST]
 

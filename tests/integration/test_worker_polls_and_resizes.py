@@ -1,7 +1,9 @@
-"""A real worker process that is told to ask its CLIs now, and to have another number of slots."""
+"""A real worker process that is polled, and resized."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from contentgen.v1 import worker_service_pb2 as pb
@@ -12,7 +14,7 @@ from tests.harness.worker_process import worker_process
 FOR_EVER = "600"
 REFERENCE = {"CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": FOR_EVER}
 
-# Answers `status` by what is in the file `heartbeat` of its task; hangs while there is a file `hang`.
+# Answers `status` with the content of the file `status` of its task; hangs while there is a file `hang`.
 _CREATOR = """\
 #!/bin/sh
 for option; do case "$option" in --task-id=*) id=${{option#*=}} ;; esac; done
@@ -20,7 +22,7 @@ echo "$1 $id" >> {folder}/calls
 case "$1" in
     status)
         while [ -e {folder}/hang-$id ]; do sleep 0.02; done
-        printf '{{"status": "%s", "progress": %d}}' "$(cat {folder}/heartbeat-$id || echo running)" 7 ;;
+        printf '{{"status": "%s", "progress": %d}}' "$(cat {folder}/status-$id || echo running)" 7 ;;
     result) echo '{{"content": "an article"}}' ;;
 esac
 """
@@ -35,8 +37,8 @@ class Creator:
         self.path.write_text(_CREATOR.format(folder=folder))
         self.path.chmod(0o755)
 
-    def becomes(self, name: str, heartbeat: str) -> None:
-        (self._folder / f"heartbeat-task-{name}").write_text(heartbeat)
+    def becomes(self, name: str, status: str) -> None:
+        (self._folder / f"status-task-{name}").write_text(status)
 
     def hangs(self, name: str) -> None:
         (self._folder / f"hang-task-{name}").touch()
@@ -48,12 +50,18 @@ class Creator:
         return (self._folder / "calls").read_text().splitlines().count(f"{command} task-{name}")
 
 
-async def running(stream: Stream, *names: str) -> None:
-    """Assigns leases on the first heartbeat, and returns once their CLIs run and wait for their next question."""
-    heartbeat = await stream.until("heartbeat")
-    stream.assign(1, heartbeat.number, *(lease(name) for name in names))
-    for name in names:
-        await stream.update("progress", name)
+@asynccontextmanager
+async def running(folder: Path, *names: str) -> AsyncIterator[tuple[Creator, Stream]]:
+    """A worker whose CLIs run and wait for their next question."""
+    creator = Creator(folder)
+    async with scripted_scheduler() as scheduler:
+        with worker_process(folder, scheduler.target, CREATOR_CLI_PATH=str(creator.path), **REFERENCE):
+            stream, _ = await scheduler.session(heartbeat=60.0)
+            heartbeat = await stream.until("heartbeat")
+            stream.assign(1, heartbeat.number, *(lease(name) for name in names))
+            for name in names:
+                await stream.update("progress", name)
+            yield creator, stream
 
 
 def poll(stream: Stream, poll_id: str) -> None:
@@ -76,20 +84,16 @@ def said_before(stream: Stream, kind: str, poll_id: str) -> list[str]:
 
 
 async def test_a_poll_is_answered_behind_what_the_clis_said_to_it(tmp_path: Path) -> None:
-    creator = Creator(tmp_path)
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(creator.path), **REFERENCE):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            await running(stream, "a", "b", "c")
-            creator.becomes("a", "completed")
-            creator.becomes("b", "failed")
+    async with running(tmp_path, "a", "b", "c") as (creator, stream):
+        creator.becomes("a", "completed")
+        creator.becomes("b", "failed")
 
-            poll(stream, "17")
-            heartbeat = await answer(stream, "17")
-            assert said_before(stream, "completed", "17") == ["a"]
-            assert said_before(stream, "failed", "17") == ["b"]
-            assert {held.lease_id for held in heartbeat.held_leases} >= {"c"}
-            assert creator.calls("status", "c") == 2
+        poll(stream, "17")
+        heartbeat = await answer(stream, "17")
+        assert said_before(stream, "completed", "17") == ["a"]
+        assert said_before(stream, "failed", "17") == ["b"]
+        assert {held.lease_id for held in heartbeat.held_leases} >= {"c"}
+        assert creator.calls("status", "c") == 2
 
 
 async def test_a_worker_that_holds_nothing_answers_at_once(tmp_path: Path) -> None:
@@ -102,49 +106,37 @@ async def test_a_worker_that_holds_nothing_answers_at_once(tmp_path: Path) -> No
 
 
 async def test_a_poll_that_comes_again_asks_nobody_again(tmp_path: Path) -> None:
-    creator = Creator(tmp_path)
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(creator.path), **REFERENCE):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            await running(stream, "a")
-            for poll_id in ("1", "1"):
-                poll(stream, poll_id)
-            await answer(stream, "1")
-            poll(stream, "1")
-            poll(stream, "2")
-            await answer(stream, "2")
-            assert creator.calls("status", "a") == 3
+    async with running(tmp_path, "a") as (creator, stream):
+        for poll_id in ("1", "1"):
+            poll(stream, poll_id)
+        await answer(stream, "1")
+        poll(stream, "1")
+        poll(stream, "2")
+        await answer(stream, "2")
+        assert creator.calls("status", "a") == 3
 
 
 async def test_a_poll_that_comes_while_a_cli_is_asked_asks_it_once_more(tmp_path: Path) -> None:
-    creator = Creator(tmp_path)
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(creator.path), **REFERENCE):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            await running(stream, "a")
-            creator.hangs("a")
-            poll(stream, "1")
-            await wait_until_async(lambda: creator.calls("status", "a") == 2, within=5, what="the CLI is asked")
-            poll(stream, "2")
-            stream.send(resize=pb.Resize(slots=2))  # heard once this is stated, and so is the poll before it
-            await stream.until("heartbeat", lambda it: it.free_slots == 1)
-            creator.hangs_no_more("a")
-            await answer(stream, "2")
-            assert creator.calls("status", "a") == 3
+    async with running(tmp_path, "a") as (creator, stream):
+        creator.hangs("a")
+        poll(stream, "1")
+        await wait_until_async(lambda: creator.calls("status", "a") == 2, within=5, what="the CLI is asked")
+        poll(stream, "2")
+        stream.send(resize=pb.Resize(slots=2))  # heard once this is stated, and so is the poll before it
+        await stream.until("heartbeat", lambda it: it.free_slots == 1)
+        creator.hangs_no_more("a")
+        await answer(stream, "2")
+        assert creator.calls("status", "a") == 3
 
 
 async def test_a_cli_that_hangs_does_not_hold_the_answer_of_the_others(tmp_path: Path) -> None:
-    creator = Creator(tmp_path)
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(creator.path), **REFERENCE):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            await running(stream, "a", "b")
-            creator.becomes("a", "completed")
-            creator.hangs("b")
-            poll(stream, "1")
-            await answer(stream, "1")
-            assert said_before(stream, "completed", "1") == ["a"]
-            assert stream.updates("failed") == []
+    async with running(tmp_path, "a", "b") as (creator, stream):
+        creator.becomes("a", "completed")
+        creator.hangs("b")
+        poll(stream, "1")
+        await answer(stream, "1")
+        assert said_before(stream, "completed", "1") == ["a"]
+        assert stream.updates("failed") == []
 
 
 async def test_a_run_that_is_never_asked_holds_no_answer(tmp_path: Path) -> None:

@@ -153,7 +153,9 @@ def test_a_session_may_be_opened_by_its_folder_or_once_it_is_silent(
         ("ours", session("another", identity="ours"), Opening.IN_USE),
     ],
 )
-def test_whose_token_may_open_a_session(identity: str, present: SessionRow, opening: Opening) -> None:
+def test_a_session_may_be_opened_by_its_identity_or_once_it_is_silent(
+    identity: str, present: SessionRow, opening: Opening
+) -> None:
     assert judge_hello("folder", 6, present, lease_ttl=120.0, identity=identity) is opening
 
 
@@ -259,7 +261,7 @@ class TestShareOut:
         assert share_out(free, limit=10) == []
 
     @given(st.dictionaries(st.integers(1, 50), st.integers(-2, 30), max_size=12), st.integers(0, 100))
-    def test_nobody_gets_more_than_is_free_and_all_is_used(self, free: dict[int, int], limit: int) -> None:
+    def test_shares_use_all_free_slots_and_no_more(self, free: dict[int, int], limit: int) -> None:
         slots = share_out(free, limit)
         got = Counter(slots)
         assert len(slots) == min(limit, sum(n for n in free.values() if n > 0))

@@ -230,7 +230,7 @@ def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
     assert (state_of(breaker), breaker.last_error) == (Circuit.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
 
 
-def test_after_the_pause_one_lease_is_tried_and_no_other_is_taken() -> None:
+def test_a_single_lease_is_the_probe_after_the_pause() -> None:
     breaker = opened()
     breaker.try_again()
     assert (state_of(breaker), breaker.capacity) == (Circuit.HALF_OPEN, 1)

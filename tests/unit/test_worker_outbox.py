@@ -111,7 +111,7 @@ def test_a_large_update_goes_alone_one_at_a_time() -> None:
     assert not outbox
 
 
-def test_beside_one_that_is_sent_in_parts_goes_what_fits() -> None:
+def test_updates_that_fit_are_sent_beside_one_in_parts() -> None:
     outbox = Outbox()
     for lease_id, size in (("a", 700), ("b", 100), ("c", 400), ("d", 500)):
         outbox.add(update(lease_id, Kind.FAILED, size))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.e2e.cable import cable_to
 from tests.harness.stack import Scheduler, Worker
 from tests.harness.waiting import wait_until
+from tests.harness.wires import cable_to
 from verification.chaos.checker import check
 from verification.chaos.mutants.doubled_content import DROP_CONSTRAINT
 from verification.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on

@@ -1,11 +1,12 @@
-"""The network of a campaign: TCP proxies that can be cut, slowed and made deaf. Beside `fleet`, below `faults`."""
+"""The network between processes: TCP proxies that can be cut, slowed and made deaf."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import uvloop
 T = TypeVar("T")
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _CHUNK = 64 * 1024
+_SLOW_CHUNK = 2 * 1024
 _CALL_LIMIT = 10.0
 
 
@@ -35,10 +37,12 @@ class Trouble(Enum):
 class Wire:
     """Forwards connections from a port of this machine to a server; all of it happens in the loop of its `Wires`."""
 
-    def __init__(self, name: str, dial: Callable[[], Awaitable[Stream]]) -> None:
+    def __init__(self, name: str, dial: Callable[[], Awaitable[Stream]], rate: float | None = None) -> None:
+        """`rate`: bytes a second, each way; None: no limit."""
         self.name = name
         self.port = 0
         self._dial = dial
+        self._rate = rate
         self._fault = Trouble.NONE
         self._delay = 0.0
         self._open: set[asyncio.StreamWriter] = set()
@@ -91,7 +95,9 @@ class Wire:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool = False) -> None:
         with contextlib.suppress(OSError, RuntimeError):  # the latter is uvloop's for a connection that was reset
-            while chunk := await reader.read(_CHUNK):
+            while chunk := await reader.read(_SLOW_CHUNK if self._rate else _CHUNK):
+                if self._rate:
+                    await asyncio.sleep(len(chunk) / self._rate)
                 if self._fault is Trouble.SLOW:
                     await asyncio.sleep(self._delay)
                 if self._fault is not Trouble.HOLE and not (back and self._fault is Trouble.DEAF):
@@ -118,9 +124,9 @@ class Wires:
         self._thread.join()
         self._loop.close()
 
-    def to_port(self, name: str, port: int) -> Wire:
+    def to_port(self, name: str, port: int, rate: float | None = None) -> Wire:
         """A new wire to a TCP port of this machine."""
-        return self._lay(Wire(name, lambda: asyncio.open_connection("127.0.0.1", port)))
+        return self._lay(Wire(name, lambda: asyncio.open_connection("127.0.0.1", port), rate))
 
     def to_socket(self, name: str, path: Path) -> Wire:
         """A new wire to a Unix socket."""
@@ -152,3 +158,26 @@ class Wires:
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_LIMIT)
+
+
+class Cable:
+    """A single wire that can be cut: bytes vanish, and neither end notices."""
+
+    def __init__(self, wires: Wires, port: int, rate: float | None) -> None:
+        self._wires = wires
+        self.target = wires.to_port("cable", port, rate).target
+
+    def cut(self) -> None:
+        """From now on no byte gets through; connections stay open."""
+        self._wires.hurt("cable", Trouble.HOLE)
+
+    def mend(self) -> None:
+        """New connections get through. Those that lost bytes are reset."""
+        self._wires.mend()
+
+
+@contextmanager
+def cable_to(port: int, rate: float | None = None) -> Iterator[Cable]:
+    """A whole cable to a port of this machine."""
+    with Wires() as wires:
+        yield Cable(wires, port, rate)
