@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from scheduler_svc.validity import SOON, first_end, told
+from scheduler_svc.api.server.certificates import SOON, first_end, told
 from tests.harness.certificates import make_signed
 from tests.harness.replicas import serving
 from tests.harness.waiting import wait_until_async

@@ -29,6 +29,8 @@ class Stream:
         self.metadata = dict(metadata)
         self.received: list[pb.LeaseRequest] = []
         self.over = asyncio.Event()
+        self.desired_state = pb.DesiredState()
+        """The default of heartbeat acknowledgements."""
         self._inbox: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
         self._outbox: asyncio.Queue[pb.LeaseResponse | None] = asyncio.Queue()
         self._answers = (False, False)
@@ -98,7 +100,7 @@ class Stream:
         """Acknowledges a heartbeat."""
         self.send(
             acknowledgement=pb.Acknowledgement(
-                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=desired or pb.DesiredState()
+                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=desired or self.desired_state
             )
         )
 

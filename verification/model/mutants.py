@@ -76,16 +76,16 @@ def _judge_without_fence(fold: Fold, lease: LeaseRow | None, last: LastEnd | Non
     return rules.judge(fold, lease, last)
 
 
-def _stated_without_number(
+def _heartbeat_without_number(
     self: Capacity, number: int, free_slots: int, last_assignment: int, lapses_at: float
 ) -> None:
-    """A state is taken as if it had known of all that was sent before it came."""
+    """A heartbeat is taken as if it had known of all that was sent before it came."""
     self.heartbeat_number, self.free_slots, self.lapses_at = number, free_slots, lapses_at
     self.unread.clear()
 
 
-def _rooms_of_all_streams(self: Streams, now: float, _most: int) -> list[SessionCapacity]:
-    """A replaced stream's room counts for its successor, too."""
+def _capacities_of_all_streams(self: Streams, now: float, _most: int) -> list[SessionCapacity]:
+    """A replaced stream's capacity counts for its successor, too."""
     return [
         SessionCapacity(worker_id, newest.session_key, newest.capacity.heartbeat_number, free)
         for worker_id, newest in self._by_worker.items()
@@ -165,16 +165,16 @@ MUTANTS = (
         report, "judge", _judge_without_fence, fenced=False,
     ),
     Mutant(
-        "The state is unnumbered", "rule 6",
-        "A state does not say which assignment it has read: it counts as having read them all.",
+        "The heartbeat is unnumbered", "rule 6",
+        "A heartbeat does not say which assignment it has read: it counts as having read them all.",
         Scenario("capacity", "", {"slow": 1}, tasks=2), properties.OVERFULL,
-        Capacity, "stated", _stated_without_number,
+        Capacity, "heartbeat", _heartbeat_without_number,
     ),
     Mutant(
-        "A replaced stream offers its room", "rules 3 and 6",
-        "A replica that has both of a worker's streams, the dead one and its successor, claims for the room of both.",
+        "A replaced stream offers its capacity", "rules 3 and 6",
+        "A replica that has both of a worker's streams, the dead one and its successor, claims for both.",
         Scenario("replaced", "", {"cut": 1}, tasks=2, one_replica=True), properties.OVERFULL,
-        Streams, "rooms", _rooms_of_all_streams,
+        Streams, "capacities", _capacities_of_all_streams,
     ),
     Mutant(
         "The worker stops its CLI only after the lease has run out", "rule 9",

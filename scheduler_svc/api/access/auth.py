@@ -54,6 +54,7 @@ _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.ContentService": _CLIENTS,
     "contentgen.v1.WorkerService": _WORKERS,
     "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
+    "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,
     "contentgen.v1.AccountService.GetAccount": _CLIENTS,
     "contentgen.v1.AccountService.ListAccounts": _CLIENTS,
 }

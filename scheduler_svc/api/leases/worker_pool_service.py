@@ -50,6 +50,13 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=convert.worker(worker))
 
+    async def UndrainWorker(self, request: pb.UndrainWorkerRequest, context: object) -> pb.UndrainWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        caller().about_everyone(_WORKERS)
+        worker = await self._calls.run(worker_pool.undrain_worker, request.worker_id, self._lease_ttl)
+        return pb.UndrainWorkerResponse(worker=convert.worker(worker))
+
     async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
         with Violations() as bad:
             bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
@@ -71,6 +78,12 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         _check_dispatch_of(request.account_id)
         await self._dispatch_calls.run(pauses.resume_dispatch, request.account_id)
         return pb.ResumeDispatchResponse()
+
+    async def GetDispatchStatus(
+        self, request: pb.GetDispatchStatusRequest, context: object
+    ) -> pb.GetDispatchStatusResponse:
+        found = await self._calls.run(pauses.dispatch_status, caller().scope)
+        return pb.GetDispatchStatusResponse(all_paused=found.all_paused, paused_account_ids=found.accounts)
 
 
 def _check_dispatch_of(account_id: int) -> None:

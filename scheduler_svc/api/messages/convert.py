@@ -224,4 +224,5 @@ def worker(it: Worker) -> pool_pb.Worker:
         unhealthy=it.unhealthy_time is not None,
         last_error=it.last_error,
         unhealthy_time=timestamp(it.unhealthy_time),
+        connected=it.connected,
     )

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import structlog
 
 from scheduler_svc.config import Settings, SettingsError
-from scheduler_svc.validity import first_end, told
 
 EXPIRY_INTERVAL = 86_400.0
 """Seconds between two looks at when the certificates expire."""
+SOON = timedelta(days=14)
+"""Before its end a certificate should have been replaced."""
 
 _log = structlog.get_logger(__name__)
 
@@ -92,3 +93,24 @@ class Certificates:
             except OSError as error:
                 problems.append(f"CONTENTGEN_TLS_CLIENT_CA={self._client_ca}: must be a PEM file ({error})")
         return problems
+
+
+def first_end(pem: bytes) -> datetime | None:
+    """When the first of the certificates in a PEM document expires; None if they can't be read."""
+    from cryptography import x509  # a scheduler without TLS does not need it
+
+    try:
+        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
+    except ValueError:
+        return None
+
+
+def told(end: datetime, now: datetime) -> str | None:
+    """Says that a certificate has expired, or expires soon; None if it is valid for longer."""
+    if end - now > SOON:
+        return None
+    day = f"{end:%Y-%m-%d %H:%M} UTC"
+    if end <= now:
+        return f"expired on {day}"
+    days = (end - now).days
+    return f"expires on {day}, in {days} day{'' if days == 1 else 's'}"

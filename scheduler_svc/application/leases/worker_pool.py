@@ -21,9 +21,16 @@ def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) 
 
 def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
     """Records that a worker should drain; it is told at once, and by each acknowledgement. Raises NotFound."""
-    if not tx.workers.want_drain(worker_id):
+    if not tx.workers.want_drain(worker_id, drain=True):
         raise NotFound("worker", worker_id)
     tx.signals.drained.append(worker_id)
+    return _worker(tx, worker_id, lease_ttl)
+
+
+def undrain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> Worker:
+    """Takes back `drain_worker`; the next acknowledgement tells the worker. Raises NotFound."""
+    if not tx.workers.want_drain(worker_id, drain=False):
+        raise NotFound("worker", worker_id)
     return _worker(tx, worker_id, lease_ttl)
 
 
