@@ -14,8 +14,8 @@ from grpc import StatusCode
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.operators.scripted_services import refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
+from tests.harness.scripted_server import refuse, scripted
 from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:

@@ -1,48 +1,19 @@
-"""A server that says what a test wants: a real one on a port of its own, whose answers are scripts.
-
-Scripts stand in for schedulers that are away, newer, slow, or wrong, which no real one is when a test asks.
-"""
+"""Services whose answers are scripts, step by step: schedulers that are away, newer, slow or wrong on demand."""
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 
-from contentgen.v1 import (
-    account_service_pb2,
-    content_service_pb2,
-    system_service_pb2,
-    task_service_pb2,
-    worker_pool_service_pb2,
-)
-
-SERVICES = [
-    service
-    for file in (
-        task_service_pb2,
-        content_service_pb2,
-        account_service_pb2,
-        worker_pool_service_pb2,
-        system_service_pb2,
-    )
-    for service in file.DESCRIPTOR.services_by_name.values()
-]
-"""Those of clients and operators; no two RPCs of them have one name."""
-THREADS = 8
-THREAD_NAME = "scripted"
+from tests.harness.scripted_server import SERVICES, THREADS, Answer, refuse, scripted
 
 
 @dataclass(frozen=True)
@@ -62,13 +33,7 @@ class Refused:
         """Raises, as `abort` of a context does."""
         if self.details:
             context.set_trailing_metadata((("grpc-status-details-bin", self.details),))
-        elif self.reason:
-            status = Status(code=self.code.value[0], message=self.message)
-            status.details.add().Pack(ErrorInfo(domain="contentgen", reason=self.reason, metadata=self.metadata))
-            for each in self.more:
-                status.details.add().Pack(each)
-            context.abort_with_status(rpc_status.to_status(status))
-        context.abort(self.code, self.message)
+        refuse(context, self.code, "" if self.details else self.reason, self.message, *self.more, **self.metadata)
 
 
 AWAY = Refused(grpc.StatusCode.UNAVAILABLE, "the scheduler is away")
@@ -91,7 +56,7 @@ class Call:
     limit: float
 
 
-class ScriptedScheduler:
+class ScriptedServices:
     """All services: each call of a method takes its next step; for a stream that is a list of steps. Thread-safe."""
 
     def __init__(self) -> None:
@@ -143,49 +108,31 @@ class ScriptedScheduler:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "the script has no more steps")
         return step
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        return [
-            grpc.method_handlers_generic_handler(
-                service.full_name, {method.name: self._method(method) for method in service.methods}
-            )
+    def answers(self) -> dict[str, Answer]:
+        """How each RPC answers, by name."""
+        return {
+            method.name: partial(self._stream if method.server_streaming else self._unary, method.name)
             for service in SERVICES
-        ]
+            for method in service.methods
+        }
 
-    def _method(self, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
-        def unary(request: Any, context: grpc.ServicerContext) -> Any:
-            step, gone = self._begin(method.name, request, context)
-            return self._take(step, gone, context)
+    def _unary(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
+        step, gone = self._begin(method, request, context)
+        return self._take(step, gone, context)
 
-        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            steps, gone = self._begin(method.name, request, context)
-            if steps and not isinstance(steps[0], Refused):
-                context.send_initial_metadata(())
-            for step in steps if steps is not None else [None]:
-                yield self._take(step, gone, context)
-
-        read = GetMessageClass(method.input_type).FromString
-        if method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(stream, read, _bytes)
-        return grpc.unary_unary_rpc_method_handler(unary, read, _bytes)
-
-
-def _bytes(answer: Message | bytes) -> bytes:
-    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+    def _stream(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        steps, gone = self._begin(method, request, context)
+        if steps and not isinstance(steps[0], Refused):
+            context.send_initial_metadata(())
+        for step in steps if steps is not None else [None]:
+            yield self._take(step, gone, context)
 
 
 @contextmanager
-def scripted_scheduler(
+def scripted_services(
     threads: int = THREADS, credentials: grpc.ServerCredentials | None = None
-) -> Iterator[ScriptedScheduler]:
-    """One that serves so many calls at once, in plaintext or TLS; all of its calls have ended when it has."""
-    scheduler = ScriptedScheduler()
-    with ThreadPoolExecutor(threads, THREAD_NAME) as executor:
-        server = grpc.server(executor, scheduler.handlers())
-        address = "127.0.0.1:0"
-        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-        server.start()
-        scheduler.target = f"127.0.0.1:{port}"
-        try:
-            yield scheduler
-        finally:
-            server.stop(None).wait()
+) -> Iterator[ScriptedServices]:
+    """Serves `threads` calls at once, in plaintext or TLS; at the end all of them have ended."""
+    services = ScriptedServices()
+    with scripted(credentials, threads, **services.answers()) as services.target:
+        yield services
