@@ -9,9 +9,10 @@ from pathlib import Path
 from tests.harness.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import load
 from worker_svc.creators.base import Job, Settings
+from worker_svc.creators.brief import Brief
 from worker_svc.outcome import Outcome
 
-JOB = Job(task_id="task-0123456789ab", attempt=1, topic="a topic")
+JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
 SECOND = replace(JOB, attempt=2)
 SETTINGS = Settings(poll_interval=30.0, max_result=1024)
 PROGRAM = """

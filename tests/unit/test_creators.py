@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.api.tasks.submits import RESERVED_OPTIONS
+from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS
 from tests.harness.creator_cli import SubprocessCli
 from tests.unit.scripted_cli import DONE, JOB, SECOND, SETTINGS, run, says, scripted
 from worker_svc.creators import PROFILES, load, progress
 from worker_svc.creators.base import SET_BY_US
+from worker_svc.creators.brief import Brief
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, Progress
 from worker_svc.outcome import Completed, Failed, Outcome, Reason, Result
 
@@ -58,7 +59,7 @@ async def test_reference_polls_as_often_as_it_is_told(tmp_path: Path) -> None:
 
 async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: Path) -> None:
     cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[DONE])
-    job = replace(JOB, topic="--help", tone="formal", keywords="a,b", options={"style": "x=y; $(id)"})
+    job = replace(JOB, brief=Brief("--help", tone="formal", keywords="a,b", options={"style": "x=y; $(id)"}))
     await run(cli, job=job)
     assert cli.calls == [
         [
