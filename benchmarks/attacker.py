@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from benchmarks import child
-from tests.contract import http2
-from tests.contract.http2 import Connection, connected, frame
+from tests.harness import http2
+from tests.harness.http2 import Connection, connected, frame
 
 ADDRESS = "127.0.0.2"
 """Honest callers have another one: where no token is asked, limits are counted by address."""

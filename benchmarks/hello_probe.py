@@ -13,8 +13,7 @@ import uuid
 from grpc import aio
 
 from benchmarks import child
-from contentgen.v1 import worker_service_pb2 as pb
-from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
+from tests.harness.lease_stream import LeaseStream, hello
 
 PAUSE_S = 0.005
 
@@ -24,11 +23,10 @@ async def _main(arguments: argparse.Namespace) -> None:
     folder_id = uuid.uuid4().hex
     async with aio.insecure_channel(arguments.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         await channel.channel_ready()
-        stub = WorkerServiceStub(channel)
         child.say(ready=True)
         await stdin.readline()
         for number in range(1, arguments.samples + 1):
-            hello = pb.Hello(
+            greeting = hello(
                 worker_id=arguments.worker_id,
                 folder_id=folder_id,
                 session_number=number,
@@ -38,12 +36,8 @@ async def _main(arguments: argparse.Namespace) -> None:
                 slots=1,
             )
             begin = time.monotonic()
-            call = stub.Lease()
-            await call.write(pb.LeaseRequest(hello=hello))
-            welcome = await call.read()
-            child.say(ms=(time.monotonic() - begin) * 1e3)
-            assert isinstance(welcome, pb.LeaseResponse), "a stream that ends before its welcome raises"
-            call.cancel()
+            async with LeaseStream(channel, greeting):
+                child.say(ms=(time.monotonic() - begin) * 1e3)
             await asyncio.sleep(PAUSE_S)
 
 

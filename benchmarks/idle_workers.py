@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from benchmarks import child
-from benchmarks.lease_stream import LeaseStream
+from benchmarks.quick_worker import QuickWorker
 
 CONNECTING_AT_ONCE = 20
 
@@ -20,7 +20,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     async def idle(number: int) -> None:
         nonlocal waiting
         async with places:
-            stream = await LeaseStream(arguments.target, f"{arguments.prefix}-{number}", arguments.depth).__aenter__()
+            stream = await QuickWorker(arguments.target, f"{arguments.prefix}-{number}", arguments.depth).__aenter__()
         try:
             waiting -= 1
             if not waiting:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from grpc import aio
 
 from benchmarks import child, payload
-from benchmarks.lease_stream import LeaseStream
+from benchmarks.quick_worker import QuickWorker
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
@@ -28,7 +28,7 @@ PAUSE_S = (0.005, 0.02)
 
 
 class _Probe:
-    def __init__(self, stream: LeaseStream) -> None:
+    def __init__(self, stream: QuickWorker) -> None:
         self._messages = stream.messages()
         self._stream = stream
         self._result = payload.result()
@@ -40,17 +40,17 @@ class _Probe:
                 return message.assignment
 
     async def complete(self, assignment: pb.Assignment) -> None:
-        """Completes it, and waits until that and a state with all of its room are acknowledged."""
+        """Completes it, and waits until that and a heartbeat with its whole capacity are acknowledged."""
         self._stream.complete(assignment.leases, self._result)
         ended = 0
         while ended < len(assignment.leases):
             message = await anext(self._messages)
             if message.HasField("acknowledgement"):
                 ended += self._stream.acknowledged(message.acknowledgement)
-        self._stream.state()
-        await self.acknowledged_state()
+        self._stream.heartbeat()
+        await self.acknowledged_heartbeat()
 
-    async def acknowledged_state(self) -> None:
+    async def acknowledged_heartbeat(self) -> None:
         while not (await anext(self._messages)).acknowledgement.heartbeat_number:
             pass
 
@@ -68,13 +68,13 @@ async def _main(arguments: argparse.Namespace) -> None:
     async with (
         aio.insecure_channel(arguments.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
         aio.insecure_channel(arguments.floor, options=[("grpc.use_local_subchannel_pool", 1)]) as bare_channel,
-        LeaseStream(arguments.target, arguments.worker_id, depth=4) as stream,
+        QuickWorker(arguments.target, arguments.worker_id, depth=4) as stream,
     ):
         stub, bare = TaskServiceStub(channel), TaskServiceStub(bare_channel)
         await channel.channel_ready()
         await bare_channel.channel_ready()
         probe = _Probe(stream)
-        await probe.acknowledged_state()
+        await probe.acknowledged_heartbeat()
         child.say(ready=True)
         await stdin.readline()
         for _ in range(arguments.samples):

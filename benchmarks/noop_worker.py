@@ -10,7 +10,7 @@ import asyncio
 import time
 
 from benchmarks import child, payload
-from benchmarks.lease_stream import LeaseStream
+from benchmarks.quick_worker import QuickWorker
 
 TELL_INTERVAL_S = 0.02
 
@@ -39,7 +39,7 @@ class Tally:
 
 async def _work(target: str, worker_id: str, depth: int, tally: Tally) -> None:
     result = payload.result()
-    async with LeaseStream(target, worker_id, depth) as stream:
+    async with QuickWorker(target, worker_id, depth) as stream:
         async for message in stream.messages():
             match message.WhichOneof("message"):
                 case "assignment":

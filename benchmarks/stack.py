@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import os
-import signal
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +13,13 @@ import psutil
 import psycopg2
 from grpc import aio
 
-from benchmarks.child import ChildFailed
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.service import Service
 
-START_WITHIN_S = 60.0
-STOP_WITHIN_S = 20.0
-_POLL_S = 0.02
+START_LIMIT = 60.0
+STOP_LIMIT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +38,22 @@ class Stack:
 
     def __init__(self, folder: Path, accounts: int, **settings: str) -> None:
         self.folder = folder
-        self.log = folder / "scheduler.log"
         self.target = ""
         self.accounts: list[int] = []
         self._wanted_accounts = accounts
-        self._settings = {f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()}
-
-    async def __aenter__(self) -> Self:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONTENTGEN_")}
-        inherited.pop("DATABASE_URL", None)
-        own = {
-            "CONTENTGEN_DATA_DIR": str(self.folder / "data"),
+        foreign = ("CONTENTGEN_", "DATABASE_URL")
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
+            "CONTENTGEN_DATA_DIR": str(folder / "data"),
             "CONTENTGEN_LISTEN": "127.0.0.1:0",
             "CONTENTGEN_LOG_FORMAT": "json",
+            **{f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()},
         }
-        with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "scheduler_svc.main"),
-                env=inherited | own | self._settings,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._scheduler = Service("scheduler", "contentgen-scheduler", "ready", folder / "scheduler.log", environment)
+
+    async def __aenter__(self) -> Self:
         try:
-            self.target = await self._listening()
+            self.target = self._scheduler.launch().wait_for("ready", within=START_LIMIT)["listen"]
             await self._make_accounts()
         except BaseException:
             await self.__aexit__()
@@ -74,23 +61,11 @@ class Stack:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-
-    async def _listening(self) -> str:
-        async with asyncio.timeout(START_WITHIN_S):
-            while self._process.returncode is None:
-                for event in _events(self.log):
-                    if event.get("action") == "ready":
-                        return str(event["listen"])
-                await asyncio.sleep(_POLL_S)
-        raise ChildFailed(f"the scheduler does not start, see {self.log}")
+            self._scheduler.stop(STOP_LIMIT)
+        finally:
+            if self._scheduler.alive:
+                self._scheduler.kill()
 
     async def _make_accounts(self) -> None:
         async with aio.insecure_channel(self.target) as channel:
@@ -101,14 +76,14 @@ class Stack:
 
     def cpu(self) -> Cpu:
         """What the scheduler, and what all of PostgreSQL's processes have used so far."""
-        scheduler = psutil.Process(self._process.pid)
+        scheduler = psutil.Process(self._scheduler.pid)
         used = scheduler.cpu_times()
         # A server process that has ended is in its parent's children; the scheduler's own children live on.
         return Cpu(used.user + used.system, _used_by(scheduler.children(recursive=True)))
 
     def rss(self) -> int:
         """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
-        return int(psutil.Process(self._process.pid).memory_info().rss)
+        return int(psutil.Process(self._scheduler.pid).memory_info().rss)
 
     @property
     def url(self) -> str:
@@ -145,7 +120,3 @@ def _used_by(processes: Iterable[psutil.Process]) -> float:
             used = process.cpu_times()
             total += used.user + used.system + used.children_user + used.children_system
     return total
-
-
-def _events(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from hypothesis import settings
 
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.cluster import Databases, throwaway_server
-from tests.leaks import child_processes, lasting_threads, pending_tasks
+from tests.harness.cluster import Databases, throwaway_server
+from tests.harness.leaks import child_processes, lasting_threads, pending_tasks
+from tests.harness.waiting import wait_until_gone, wait_until_gone_async
 from tests.published import package
-from tests.waiting import wait_until_gone, wait_until_gone_async
 
 LEAK_GRACE_S = 3.0  # what was told to end may take a moment
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Self, TypeVar, cast
 
 from contentgen import AsyncContentGenerationClient, AsyncWatch, ContentGenerationClient
-from tests.contract.scripted_scheduler import THREAD_NAME
+from tests.harness.scripted_server import THREAD_NAME
 
 T = TypeVar("T")
 BLOCKING, ASYNCIO = KINDS = ("blocking", "asyncio")

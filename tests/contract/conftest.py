@@ -16,10 +16,10 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.replica import Replica
-from tests.contract.certificates import make_certificates
 from tests.contract.maker import Maker
-from tests.contract.replicas import serving
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.certificates import make_certificates
+from tests.harness.replicas import serving
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:  # there only for type checkers
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub

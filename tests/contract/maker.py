@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub

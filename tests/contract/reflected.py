@@ -53,7 +53,7 @@ class Reflected:
     """Calls RPCs by name, with and to plain dicts."""
 
     def __init__(self, channel: aio.Channel) -> None:
-        self._channel = channel
+        self.channel = channel
         self._pool = DescriptorPool()
         self._known: set[str] = set()
         self._learning = asyncio.Lock()
@@ -89,13 +89,13 @@ class Reflected:
         """A new call of an RPC that streams both ways; to be entered."""
         method = await self.method(rpc)
         response_class = GetMessageClass(method.output_type)
-        begin: Any = self._channel.stream_stream(f"/{rpc}", response_deserializer=response_class.FromString)
+        begin: Any = self.channel.stream_stream(f"/{rpc}", response_deserializer=response_class.FromString)
         return Stream(begin(), GetMessageClass(method.input_type))
 
     async def _invoke(self, rpc: str, data: bytes) -> Message:
         method = await self.method(rpc)
         response_class = GetMessageClass(method.output_type)
-        kind: Any = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
+        kind: Any = self.channel.unary_stream if method.server_streaming else self.channel.unary_unary
         call = kind(f"/{rpc}", response_deserializer=response_class.FromString)(data, timeout=PATIENCE_S)
         response: Message
         try:
@@ -129,7 +129,7 @@ class Reflected:
         return [FileDescriptorProto.FromString(file) for file in files]
 
     async def _reflect(self, wanted: ServerReflectionRequest) -> Any:
-        stub: Any = ServerReflectionStub(self._channel)  # type: ignore[arg-type] # its types know no aio
+        stub: Any = ServerReflectionStub(self.channel)  # type: ignore[arg-type] # its types know no aio
         call = stub.ServerReflectionInfo(iter([wanted]))
         async with asyncio.timeout(PATIENCE_S):
             return await call.read()

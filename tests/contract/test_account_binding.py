@@ -11,10 +11,10 @@ import pytest
 from grpc import StatusCode, aio
 
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
-from tests.contract.tokened import METHODS, Caller, line, write
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.tokens import METHODS, Caller, line, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     (lease,) = await worker.take()
     await worker.start(lease)
     await worker.fail(lease)
-    await worker.state(0)
+    await worker.heartbeat(0)
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
     return Holdings(account_id, waiting, failed, done, *contents)
 
@@ -280,7 +280,7 @@ def test_every_rpc_of_the_descriptors_is_tried() -> None:
 
 
 @pytest.mark.parametrize("rpc", BOUND)
-async def test_what_is_another_accounts_is_out_of_reach(world: World, rpc: str) -> None:
+async def test_objects_of_another_account_are_out_of_reach(world: World, rpc: str) -> None:
     await BOUND[rpc](world, rpc)
 
 

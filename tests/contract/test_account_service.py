@@ -13,8 +13,8 @@ from grpc import StatusCode
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -224,7 +224,7 @@ async def test_a_deactivated_account_takes_no_submits_until_it_is_active_again(
     assert (await tasks.SubmitTask(submit)).task.task_id > waiting.task_id
 
 
-async def test_what_was_submitted_goes_on_when_its_account_is_deactivated(
+async def test_submitted_tasks_go_on_when_their_account_is_deactivated(
     accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     submit = task_pb.SubmitTaskRequest(account_id=account, topic="a topic", auto_retry=False)

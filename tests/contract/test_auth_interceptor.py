@@ -20,11 +20,11 @@ from scheduler_svc.api.access.auth import ROLES
 from scheduler_svc.domain.access import Role
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
-from tests.contract.tokened import METHODS, Caller, line, write
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.tokens import METHODS, Caller, line, write
+from tests.harness.waiting import wait_until_async
 
 CLIENTS = {Role.CLIENT, Role.OPERATOR}
 FOR: dict[str, set[Role]] = {
@@ -97,7 +97,9 @@ async def _code(caller: Caller, rpc: str) -> StatusCode:
         [("authorization", "Bearer " + "x" * 4_000)],
     ],
 )
-async def test_what_is_not_one_bearer_token_is_refused(channel: aio.Channel, headers: list[tuple[str, str]]) -> None:
+async def test_metadata_without_exactly_one_bearer_token_is_refused(
+    channel: aio.Channel, headers: list[tuple[str, str]]
+) -> None:
     call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
     with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID") as refusal:
         await call(b"", metadata=headers)

@@ -20,10 +20,10 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
@@ -199,7 +199,7 @@ async def test_a_wait_heeds_its_calls_deadline(tasks: TaskServiceAsyncStub, acco
         await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id), timeout=0.2)
 
 
-async def test_what_ran_too_long_is_timed_out_at_once(
+async def test_tasks_that_ran_too_long_are_timed_out_at_once(
     replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, engine: sa.Engine
 ) -> None:
     await replica._reaper.stop()  # it might be quicker

@@ -24,7 +24,7 @@ from contentgen import (
 from scheduler_svc.replica import Replica
 from tests.contract.clients import KINDS, opened
 from tests.contract.maker import Maker
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.scripted_worker import ScriptedWorker
 
 NO_TASK = "task-0000000000000000"
 
@@ -255,7 +255,7 @@ async def test_the_pool_is_shown(client: ContentGenerationClient, account: int, 
         await to_thread(client.submit_task, account, "one runs, one waits")
     [lease] = await worker.take(free_slots=1)
     await worker.start(lease)
-    await worker.state(free_slots=0)
+    await worker.heartbeat(free_slots=0)
     pool = await to_thread(client.get_worker_pool_status)
     [status] = pool["worker_statuses"]
     assert pool == {

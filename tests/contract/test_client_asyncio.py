@@ -14,15 +14,9 @@ from grpc import aio
 from contentgen import AsyncContentGenerationClient, RequestError, Unavailable
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.scripted_scheduler import (
-    AWAY,
-    SILENCE,
-    THREAD_NAME,
-    THREADS,
-    ScriptedScheduler,
-    scripted_scheduler,
-)
-from tests.waiting import wait_until_async
+from tests.contract.scripted_services import AWAY, SILENCE, ScriptedServices, scripted_services
+from tests.harness.scripted_server import THREAD_NAME, THREADS
+from tests.harness.waiting import wait_until_async
 
 TASK = "task-000000000000000a"
 WAITS = 100
@@ -32,13 +26,13 @@ ENDED = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_COMPLETED, end_t
 
 
 @pytest.fixture
-def scheduler() -> Iterator[ScriptedScheduler]:
-    with scripted_scheduler(threads=WAITS + THREADS) as scheduler:
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services(threads=WAITS + THREADS) as scheduler:
         yield scheduler
 
 
 @pytest.fixture
-async def client(scheduler: ScriptedScheduler) -> AsyncIterator[AsyncContentGenerationClient]:
+async def client(scheduler: ScriptedServices) -> AsyncIterator[AsyncContentGenerationClient]:
     async with AsyncContentGenerationClient(scheduler.target, timeout=PATIENCE_S) as client:
         yield client
 
@@ -52,7 +46,7 @@ def client_threads() -> set[threading.Thread]:
 
 
 async def test_a_hundred_waits_delay_no_other_call_and_need_no_thread(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WaitTask", *[SILENCE] * WAITS)
     scheduler.will("GetTask", *[pb.GetTaskResponse(task=PENDING)] * 2)
@@ -76,7 +70,7 @@ async def test_a_hundred_waits_delay_no_other_call_and_need_no_thread(
 
 
 async def test_a_pause_of_a_watch_delays_no_call(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", *[[AWAY]] * 10_000)
     scheduler.will("GetTask", pb.GetTaskResponse(task=PENDING))
@@ -92,7 +86,7 @@ async def test_a_pause_of_a_watch_delays_no_call(
 
 
 async def test_a_read_of_a_watch_that_is_cancelled_loses_no_event(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [event("t1"), SILENCE], [event("t2"), SILENCE])
     async with client.watch([TASK]) as events:
@@ -107,7 +101,7 @@ async def test_a_read_of_a_watch_that_is_cancelled_loses_no_event(
 
 
 async def test_a_watch_is_iterated_with_async_for(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [event("t1"), AWAY], [event("t2", ENDED), SILENCE])
     async with client.watch([TASK], until_ended=True) as events:
@@ -115,7 +109,7 @@ async def test_a_watch_is_iterated_with_async_for(
 
 
 async def test_a_list_is_iterated_with_async_for_page_by_page(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("ListTasks", pb.ListTasksResponse(tasks=[PENDING], next_page_token="p1"))
     scheduler.will("ListTasks", pb.ListTasksResponse(next_page_token="p2"), pb.ListTasksResponse(tasks=[ENDED]))
@@ -124,7 +118,7 @@ async def test_a_list_is_iterated_with_async_for_page_by_page(
 
 
 async def test_a_time_limit_of_the_caller_s_ends_a_call(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WaitTask", SILENCE)
     with pytest.raises(TimeoutError) as raised:
@@ -134,7 +128,7 @@ async def test_a_time_limit_of_the_caller_s_ends_a_call(
     await wait_until_async(lambda: scheduler.open_calls == 0, within=PATIENCE_S, what="the scheduler has no call left")
 
 
-def test_a_client_may_be_made_before_the_loop_runs(scheduler: ScriptedScheduler) -> None:
+def test_a_client_may_be_made_before_the_loop_runs(scheduler: ScriptedServices) -> None:
     scheduler.will("GetTask", pb.GetTaskResponse(task=ENDED))
     client = AsyncContentGenerationClient(scheduler.target)
 
@@ -153,7 +147,7 @@ async def test_a_client_that_made_no_call_can_be_closed() -> None:
         await client.get_task_status(TASK)
 
 
-async def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedScheduler) -> None:
+async def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedServices) -> None:
     scheduler.will("WatchTasks", [SILENCE])
     scheduler.will("PollTask", pb.PollTaskResponse(status=task_pb2.TASK_STATUS_PENDING))
     async with aio.insecure_channel(scheduler.target) as channel:
@@ -165,7 +159,7 @@ async def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(sc
 
 
 async def test_an_exception_of_the_client_names_grpc_s_as_its_cause(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("CancelTask", AWAY)
     with pytest.raises(Unavailable) as raised:
@@ -174,7 +168,7 @@ async def test_an_exception_of_the_client_names_grpc_s_as_its_cause(
 
 
 async def test_a_watch_that_nobody_has_any_more_is_no_stream_any_more(
-    scheduler: ScriptedScheduler, client: AsyncContentGenerationClient
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [event("t1"), SILENCE])
     async for _ in client.watch([TASK]):

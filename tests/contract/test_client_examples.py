@@ -13,7 +13,7 @@ import pytest
 from contentgen import ContentGenerationClient
 from scheduler_svc.replica import Replica
 from tests.contract.maker import Maker
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.scripted_worker import ScriptedWorker
 
 METHODS = {
     name: method

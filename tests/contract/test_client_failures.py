@@ -29,10 +29,10 @@ from contentgen import (
 )
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.certificates import make_certificates
 from tests.contract.clients import KINDS, opened
-from tests.contract.scripted_scheduler import AWAY, SILENCE, Refused, ScriptedScheduler, scripted_scheduler
-from tests.waiting import wait_until
+from tests.contract.scripted_services import AWAY, SILENCE, Refused, ScriptedServices, scripted_services
+from tests.harness.certificates import make_certificates
+from tests.harness.waiting import wait_until
 
 TASK = "task-000000000000000a"
 TIMEOUT = 5.0
@@ -40,8 +40,8 @@ PENDING = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PENDING)
 
 
 @pytest.fixture
-def scheduler() -> Iterator[ScriptedScheduler]:
-    with scripted_scheduler() as scheduler:
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services() as scheduler:
         yield scheduler
 
 
@@ -51,12 +51,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def client(kind: str, scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
+def client(kind: str, scheduler: ScriptedServices) -> Iterator[ContentGenerationClient]:
     with opened(kind, scheduler.target, token="secret", timeout=TIMEOUT) as client:
         yield client
 
 
-def test_submits_carry_a_request_id_of_their_own(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_submits_carry_a_request_id_of_their_own(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     for _ in range(2):
         scheduler.will("SubmitTask", AWAY, pb.SubmitTaskResponse(task=PENDING))
         assert client.submit_task(1, "the same topic") == TASK
@@ -79,7 +79,7 @@ def test_a_batch_with_a_name_that_is_no_argument_is_refused(client: ContentGener
         client.submit_tasks([{"account_id": 1, "topics": "a topic"}])
 
 
-def test_a_silent_scheduler_is_a_deadline(kind: str, scheduler: ScriptedScheduler) -> None:
+def test_a_silent_scheduler_is_a_deadline(kind: str, scheduler: ScriptedServices) -> None:
     scheduler.will("GetTask", SILENCE)
     with opened(kind, scheduler.target, timeout=0.2) as client, pytest.raises(DeadlineExceeded) as raised:
         client.get_task_status(TASK)
@@ -96,7 +96,7 @@ def test_nobody_at_the_target_is_unavailable(kind: str) -> None:
 def test_a_call_goes_over_tls(kind: str, tmp_path: Path) -> None:
     make_certificates(tmp_path)
     ca, key, certificate = ((tmp_path / name).read_bytes() for name in ("ca.pem", "server.key", "server.pem"))
-    with scripted_scheduler(credentials=grpc.ssl_server_credentials([(key, certificate)])) as scheduler:
+    with scripted_services(credentials=grpc.ssl_server_credentials([(key, certificate)])) as scheduler:
         scheduler.will("PollTask", pb.PollTaskResponse(status=PENDING.status))
         with opened(kind, scheduler.target, credentials=grpc.ssl_channel_credentials(ca)) as client:
             assert client.poll_single_task(TASK) == "pending"
@@ -119,7 +119,7 @@ def test_a_call_goes_over_tls(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_status_is_an_exception_of_the_client(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, code: grpc.StatusCode, error: type[RequestError]
+    scheduler: ScriptedServices, client: ContentGenerationClient, code: grpc.StatusCode, error: type[RequestError]
 ) -> None:
     scheduler.will("CancelTask", Refused(code, "not now", "A_REASON", {"a": "fact"}))
     with pytest.raises(RequestError, match="not now") as raised:
@@ -130,7 +130,7 @@ def test_a_status_is_an_exception_of_the_client(
 
 
 def test_an_exception_has_the_delay_and_the_bad_fields(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     more = [
         RetryInfo(retry_delay=Duration(seconds=2, nanos=500_000_000)),
@@ -144,7 +144,7 @@ def test_an_exception_has_the_delay_and_the_bad_fields(
 
 
 def test_an_answer_that_cannot_be_read_is_an_exception_of_the_client(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("GetTask", b"\xff\xff\xff")
     with pytest.raises(RequestError) as raised:
@@ -170,7 +170,7 @@ def test_a_closed_client_says_so(client: ContentGenerationClient) -> None:
 
 
 def test_a_call_that_is_under_way_ends_with_its_client(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WaitTask", SILENCE)
     with ThreadPoolExecutor(1) as executor:
@@ -202,7 +202,7 @@ def unreadable(code: int = Code.NOT_FOUND, message: str = "refused", type_url: s
     ids=["no status", "another code", "another message", "no ErrorInfo", "unknown detail", "no url"],
 )
 def test_details_that_cannot_be_read_are_none(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, details: bytes
+    scheduler: ScriptedServices, client: ContentGenerationClient, details: bytes
 ) -> None:
     scheduler.will("GetTask", Refused(grpc.StatusCode.NOT_FOUND, details=details))
     with pytest.raises(RequestError) as raised:
@@ -213,7 +213,7 @@ def test_details_that_cannot_be_read_are_none(
 
 
 def test_a_wrong_state_without_its_metadata_is_still_one(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("CancelTask", Refused(grpc.StatusCode.FAILED_PRECONDITION, reason="INVALID_STATE"))
     with pytest.raises(InvalidStateException, match="refused") as raised:
@@ -221,7 +221,7 @@ def test_a_wrong_state_without_its_metadata_is_still_one(
     assert (raised.value.current_state, raised.value.required_state) == ("", "")
 
 
-def test_a_used_request_id_names_its_task(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_a_used_request_id_names_its_task(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     metadata = {"task_id": TASK}
     scheduler.will("SubmitTask", Refused(grpc.StatusCode.ALREADY_EXISTS, "used", "REQUEST_ID_CONFLICT", metadata))
     with pytest.raises(AlreadyExists, match="used") as raised:
@@ -230,7 +230,7 @@ def test_a_used_request_id_names_its_task(scheduler: ScriptedScheduler, client: 
 
 
 def test_a_newer_scheduler_s_states_and_fields_do_no_harm(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     newer = PENDING.SerializeToString() + field(10, 99) + field(2_000, 7)
     response = b"\x0a" + bytes([len(newer)]) + newer + field(2_001, 8)
@@ -255,7 +255,7 @@ def _varint(value: int) -> bytes:
     return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + _varint(value >> 7)
 
 
-def test_what_the_workers_say(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_what_the_workers_say(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     figures = {"total": 10, "completed": 3, "failed": 1, "timeout": 0, "still_running": 5, "error": 1}
     scheduler.will("PollRunningTasks", pb.PollRunningTasksResponse(**figures))
     assert client.poll_running_tasks() == figures
@@ -266,7 +266,7 @@ def test_what_the_workers_say(scheduler: ScriptedScheduler, client: ContentGener
     assert [request.task_id for request in scheduler.requests("PollTask")] == [TASK, "task-none"]
 
 
-def test_how_many_were_moved(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_how_many_were_moved(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("CleanupTasks", *[pb.CleanupTasksResponse(deleted_count=count) for count in (5, 6, 7)])
     assert (client.cleanup_old_tasks(), client.cleanup_old_tasks(0), client.cleanup_old_tasks(dry_run=True)) == (
         5,
@@ -283,7 +283,7 @@ def test_how_many_were_moved(scheduler: ScriptedScheduler, client: ContentGenera
     assert client.handle_timeout_tasks() == 2
 
 
-def test_many_threads_share_one_client(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_many_threads_share_one_client(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     ids = [f"task-{number:016x}" for number in range(200)]
     scheduler.will("GetTask", *[pb.GetTaskResponse(task=PENDING)] * len(ids))
     with ThreadPoolExecutor(8) as executor:

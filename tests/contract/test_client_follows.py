@@ -11,7 +11,7 @@ import pytest
 from contentgen import ContentGenerationClient, InvalidArgument, ResourceNotFoundException, TaskChange
 from scheduler_svc.replica import Replica
 from tests.contract.clients import KINDS, opened
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.scripted_worker import ScriptedWorker
 
 NO_TASK = "task-0000000000000000"
 WHOLE_LIFE = [None, "pending", "submitted", "processing", "completed"]

@@ -21,7 +21,8 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.clients import KINDS, opened
-from tests.contract.scripted_scheduler import AWAY, SERVICES, SILENCE, Refused, ScriptedScheduler, scripted_scheduler
+from tests.contract.scripted_services import AWAY, SILENCE, Refused, ScriptedServices, scripted_services
+from tests.harness.scripted_server import SERVICES
 
 TIMEOUT = 5.0
 SLACK = 2.0
@@ -169,20 +170,20 @@ SAFE = {method for methods in RETRIED.values() for method in methods}
 
 
 @pytest.fixture
-def scheduler() -> Iterator[ScriptedScheduler]:
-    with scripted_scheduler() as scheduler:
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services() as scheduler:
         yield scheduler
 
 
 @pytest.fixture(params=KINDS)
-def client(request: pytest.FixtureRequest, scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
+def client(request: pytest.FixtureRequest, scheduler: ScriptedServices) -> Iterator[ContentGenerationClient]:
     with opened(request.param, scheduler.target, token="secret", timeout=TIMEOUT) as client:
         yield client
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_makes_the_rpc_with_all_fields_a_deadline_and_the_token(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     rpc = RPCS[method]
     scheduler.will(method, rpc.answer)
@@ -197,7 +198,7 @@ def fields_set(request: Message) -> set[str]:
     return {field.name for field, _ in request.ListFields()}
 
 
-def test_a_submit_can_set_every_field(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_a_submit_can_set_every_field(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("BatchSubmitTasks", RPCS["BatchSubmitTasks"].answer)
     client.submit_tasks([SUBMIT, {**SUBMIT, "schedule_time": datetime(2030, 1, 31, tzinfo=UTC)}])
     [batch] = scheduler.requests("BatchSubmitTasks")
@@ -207,7 +208,7 @@ def test_a_submit_can_set_every_field(scheduler: ScriptedScheduler, client: Cont
     assert moments == ["2030-01-31T00:00:00Z", "2030-01-31T00:00:00Z"]
 
 
-def test_an_update_changes_what_is_given(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_an_update_changes_what_is_given(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("UpdateAccount", RPCS["UpdateAccount"].answer)
     client.update_account(1, max_priority=0, active=False)
     [request] = scheduler.requests("UpdateAccount")
@@ -216,7 +217,7 @@ def test_an_update_changes_what_is_given(scheduler: ScriptedScheduler, client: C
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_call_that_fails_raises_an_exception_of_the_client(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     refused = Refused(grpc.StatusCode.PERMISSION_DENIED, "not for you", "ROLE_FORBIDDEN")
     scheduler.will(method, [refused] if method == "WatchTasks" else refused)
@@ -227,7 +228,7 @@ def test_a_call_that_fails_raises_an_exception_of_the_client(
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method in SAFE])
 def test_what_is_safe_is_retried_while_the_scheduler_is_away(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     rpc = RPCS[method]
     scheduler.will(method, AWAY, AWAY, rpc.answer)
@@ -238,7 +239,7 @@ def test_what_is_safe_is_retried_while_the_scheduler_is_away(
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in {*SAFE, "WatchTasks"}])
 def test_what_may_not_come_twice_is_not_retried(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     rpc = RPCS[method]
     scheduler.will(method, AWAY, rpc.answer)

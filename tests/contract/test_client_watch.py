@@ -31,15 +31,9 @@ from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from tests.contract.clients import KINDS, opened
-from tests.contract.scripted_scheduler import (
-    AWAY,
-    SILENCE,
-    THREAD_NAME,
-    Refused,
-    ScriptedScheduler,
-    scripted_scheduler,
-)
-from tests.waiting import wait_until, wait_until_gone
+from tests.contract.scripted_services import AWAY, SILENCE, Refused, ScriptedServices, scripted_services
+from tests.harness.scripted_server import THREAD_NAME
+from tests.harness.waiting import wait_until, wait_until_gone
 
 A, B = "task-000000000000000a", "task-000000000000000b"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "python" / "watch.py"
@@ -50,8 +44,8 @@ TOO_SLOW = Refused(
 
 
 @pytest.fixture
-def scheduler() -> Iterator[ScriptedScheduler]:
-    with scripted_scheduler() as scheduler:
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services() as scheduler:
         yield scheduler
         wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
 
@@ -62,7 +56,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def client(kind: str, scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
+def client(kind: str, scheduler: ScriptedServices) -> Iterator[ContentGenerationClient]:
     with opened(kind, scheduler.target, token="secret", timeout=5) as client:
         yield client
 
@@ -80,12 +74,12 @@ def completed(token: str, task_id: str = A) -> pb.WatchTasksResponse:
     return event(token, Status.TASK_STATUS_COMPLETED, task_id, ended=True)
 
 
-def tokens(scheduler: ScriptedScheduler) -> list[str]:
+def tokens(scheduler: ScriptedServices) -> list[str]:
     """With which each stream was asked for."""
     return [request.resume_token for request in scheduler.requests("WatchTasks")]
 
 
-def test_an_event_is_a_dict(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_an_event_is_a_dict(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     failed = event("t1", Status.TASK_STATUS_FAILED)
     failed.event.previous_status = Status.TASK_STATUS_PROCESSING
     failed.event.will_retry = True
@@ -109,7 +103,7 @@ def test_an_event_is_a_dict(scheduler: ScriptedScheduler, client: ContentGenerat
 
 
 def test_it_goes_on_after_the_last_event_where_the_scheduler_goes_away(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", AWAY_AT_ONCE, AWAY_AT_ONCE, [pending("t1"), pending("t2"), AWAY], AWAY_AT_ONCE)
     scheduler.will("WatchTasks", [pending("t3"), AWAY], [pending("t4"), SILENCE])
@@ -134,7 +128,7 @@ AWAY_AT_ONCE = [AWAY]
     ids=["deadline", "too many", "reset by a proxy", "removed", "no status"],
 )
 def test_a_stream_that_just_ends_is_followed_by_another(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, end: list[Any]
+    scheduler: ScriptedServices, client: ContentGenerationClient, end: list[Any]
 ) -> None:
     scheduler.will("WatchTasks", end, [pending("t2"), SILENCE])
     with client.watch([A]) as events:
@@ -143,7 +137,7 @@ def test_a_stream_that_just_ends_is_followed_by_another(
 
 
 def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), TOO_SLOW], [pending("t3"), SILENCE])
     with client.watch([A]) as events:
@@ -152,7 +146,7 @@ def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
 
 
 def test_a_stream_that_the_server_cancels_is_mended(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), Refused(grpc.StatusCode.CANCELLED, "CANCELLED", "")])
     scheduler.will("WatchTasks", [pending("t2"), SILENCE])
@@ -161,7 +155,7 @@ def test_a_stream_that_the_server_cancels_is_mended(
     assert tokens(scheduler) == ["", "t1"]
 
 
-def test_it_starts_where_a_token_says(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_it_starts_where_a_token_says(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", AWAY_AT_ONCE, [pending("t8"), SILENCE])
     with client.watch([A], resume_token="t7") as events:
         assert events.resume_token == "t7"
@@ -180,7 +174,7 @@ def test_it_starts_where_a_token_says(scheduler: ScriptedScheduler, client: Cont
     ],
 )
 def test_what_no_new_stream_mends_is_raised_and_ends_it(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, refused: Refused, kind: type[Exception]
+    scheduler: ScriptedServices, client: ContentGenerationClient, refused: Refused, kind: type[Exception]
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), refused])
     events = client.watch([A], resume_token="t0")
@@ -192,7 +186,7 @@ def test_what_no_new_stream_mends_is_raised_and_ends_it(
 
 
 def test_entering_it_waits_until_a_scheduler_has_taken_it(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", AWAY_AT_ONCE, [], AWAY_AT_ONCE, [SILENCE])
     with client.watch(account_id=7):
@@ -200,15 +194,13 @@ def test_entering_it_waits_until_a_scheduler_has_taken_it(
         assert scheduler.open_calls == 1
 
 
-def test_entering_it_raises_what_is_wrong(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_entering_it_raises_what_is_wrong(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND")])
     with pytest.raises(ResourceNotFoundException), client.watch([A]):
         pytest.fail("it was let in")
 
 
-def test_entering_it_is_ended_by_the_client_s_end(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
-) -> None:
+def test_entering_it_is_ended_by_the_client_s_end(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
     events = client.watch([A], patience=None)
     with ThreadPoolExecutor(1) as executor:
@@ -218,9 +210,7 @@ def test_entering_it_is_ended_by_the_client_s_end(
         assert list(entered.result(5)) == []
 
 
-def test_it_gives_up_when_its_patience_is_used_up(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
-) -> None:
+def test_it_gives_up_when_its_patience_is_used_up(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [pending("t1"), AWAY])
     events = client.watch([A], patience=0)
     next(events)
@@ -236,21 +226,21 @@ def test_a_target_where_nobody_is_is_told_after_the_client_s_timeout(kind: str) 
 
 
 def test_a_stream_that_is_ended_again_and_again_is_unavailable(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [])
     with pytest.raises(Unavailable, match="again and again"):
         next(client.watch([A], patience=0))
 
 
-def test_until_ended_ends_with_the_last_of_them(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_until_ended_ends_with_the_last_of_them(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [pending("t1", A), completed("t2", B), AWAY], [completed("t3", A), SILENCE])
     events = list(client.watch([A, B], until_ended=True))
     assert [each["resume_token"] for each in events] == ["t1", "t2", "t3"]
 
 
 def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1", B), completed("t2", A), pending("t3", A), completed("t4", B), AWAY])
     scheduler.will("WatchTasks", [completed("t5", A), SILENCE])
@@ -275,7 +265,7 @@ def test_what_cannot_be_watched_is_refused_at_once(
         client.watch(**arguments)
 
 
-def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedScheduler) -> list[TaskChange]:
+def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedServices) -> list[TaskChange]:
     """What a thread still gets that waits for an event while `close` is called."""
     with ThreadPoolExecutor(1) as executor:
         rest = executor.submit(lambda: list(events))
@@ -285,7 +275,7 @@ def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedSchedu
 
 
 def test_closing_it_ends_the_iteration_of_another_thread(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [SILENCE])
     events = client.watch([A])
@@ -293,13 +283,13 @@ def test_closing_it_ends_the_iteration_of_another_thread(
     events.close()
 
 
-def test_closing_it_ends_a_pause(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+def test_closing_it_ends_a_pause(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
     events = client.watch([A], patience=None)
     assert ended_by(events.close, events, scheduler) == []
 
 
-def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: ScriptedScheduler) -> None:
+def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: ScriptedServices) -> None:
     scheduler.will("WatchTasks", [SILENCE], [SILENCE], [SILENCE])
     threads = client_threads()
     with ThreadPoolExecutor(3) as executor:
@@ -319,7 +309,7 @@ def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: Scr
         client.get_task_status(A)
 
 
-def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedScheduler) -> None:
+def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedServices) -> None:
     scheduler.will("WatchTasks", [SILENCE])
     scheduler.will("PollTask", pb.PollTaskResponse(status=Status.TASK_STATUS_PENDING))
     with grpc.insecure_channel(scheduler.target) as channel:
@@ -330,7 +320,7 @@ def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(schedule
 
 
 def test_a_watch_that_nobody_has_any_more_is_no_stream_any_more(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), SILENCE])
     for _ in client.watch([A]):
@@ -344,14 +334,14 @@ def client_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if not thread.name.startswith(THREAD_NAME)}
 
 
-def connections_to(scheduler: ScriptedScheduler) -> list[Any]:
+def connections_to(scheduler: ScriptedServices) -> list[Any]:
     """Of this process, as a client."""
     port = int(scheduler.target.rpartition(":")[2])
     found = psutil.Process().net_connections("tcp")
     return [each for each in found if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED"]
 
 
-def test_the_example_shows_each_move(scheduler: ScriptedScheduler) -> None:
+def test_the_example_shows_each_move(scheduler: ScriptedServices) -> None:
     for task_id in (A, B):
         scheduler.will("SubmitTask", pb.SubmitTaskResponse(task=task_pb2.Task(task_id=task_id)))
     scheduler.will("WatchTasks", [pending("t1", A), pending("t2", B), AWAY], [completed("t3", B), completed("t4", A)])

@@ -9,7 +9,7 @@ from grpc import StatusCode
 
 from contentgen.v1 import content_service_pb2 as pb
 from tests.contract.maker import BODY, Maker
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
@@ -31,7 +31,7 @@ async def test_a_content_is_what_the_cli_gave(made: Maker) -> None:
     assert content.HasField("create_time")
 
 
-async def test_what_the_cli_did_not_give_is_unset(made: Maker) -> None:
+async def test_fields_that_the_cli_left_out_are_unset(made: Maker) -> None:
     content = await made()
     assert not content.HasField("quality_score")
     assert (content.html_body, list(content.images), content.cover_image) == ("", [], "")

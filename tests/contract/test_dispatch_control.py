@@ -22,10 +22,11 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.domain import start_quota
 from scheduler_svc.loops import admission
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving_all
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.waiting import wait_until_async
+from tests.harness.lease_stream import hello
+from tests.harness.replicas import serving_all
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -68,7 +69,7 @@ async def test_a_paused_task_waits_and_says_why_until_it_is_resumed(
     paused: int,
 ) -> None:
     assert await pool.PauseDispatch(pb.PauseDispatchRequest(account_id=paused)) == pb.PauseDispatchResponse()
-    await worker.state(2)
+    await worker.heartbeat(2)
     (task_id,) = await submitted(tasks, account)
     assert await reason(tasks, task_id) == task_pb2.PENDING_REASON_PAUSED
     assert await pool.ResumeDispatch(pb.ResumeDispatchRequest(account_id=paused)) == pb.ResumeDispatchResponse()
@@ -126,11 +127,11 @@ async def test_a_task_at_its_account_s_limit_says_so_and_runs_as_soon_as_another
     first, second = await submitted(tasks, account, 2)
     (lease,) = await worker.take(3)
     assert lease.task.task_id == first
-    await worker.state(2)
+    await worker.heartbeat(2)
     assert await reason(tasks, second) == task_pb2.PENDING_REASON_ACCOUNT_LIMIT
     await worker.start(lease)
     completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
-    await worker.tell(worker_pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, completed=completed))
+    await worker.send_report(worker_pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, completed=completed))
     async with asyncio.timeout(WAIT_S):
         (lease,) = await worker.assigned()  # which may come before the report's acknowledgement
     assert lease.task.task_id == second
@@ -142,7 +143,7 @@ async def test_a_raised_limit_holds_at_once_for_what_waits(
     await limit(accounts, account, 1)
     await submitted(tasks, account, 4)
     await worker.take(4)
-    await worker.state(3)
+    await worker.heartbeat(3)
     await limit(accounts, account, 0)
     async with asyncio.timeout(WAIT_S):
         assert len(await worker.assigned()) == 3
@@ -160,7 +161,7 @@ async def test_a_task_over_its_account_s_quota_says_so_and_starts_once_the_minut
     first, second = await submitted(tasks, account, 2)
     (lease,) = await worker.take(3)
     assert lease.task.task_id == first
-    await worker.state(2)
+    await worker.heartbeat(2)
     assert await reason(tasks, second) == task_pb2.PENDING_REASON_RATE_LIMIT
     async with asyncio.timeout(WAIT_S):
         (lease,) = await worker.assigned()
@@ -173,7 +174,7 @@ async def test_a_raised_quota_holds_at_once_for_what_waits(
     await limit(accounts, account, 1, "max_starts_per_minute")
     await submitted(tasks, account, 4)
     await worker.take(4)
-    await worker.state(3)
+    await worker.heartbeat(3)
     await limit(accounts, account, 3, "max_starts_per_minute")
     async with asyncio.timeout(WAIT_S):
         assert len(await worker.assigned()) == 2
@@ -192,14 +193,14 @@ class Pair:
     async def work(self, n: int, slots: int, until: int) -> None:
         async with ScriptedWorker(self._channels[n], hello(worker_id=f"w{n}", folder_id=f"f{n}")) as worker:
             while self.done < until:
-                await worker.tell_state(slots)
+                await worker.send_heartbeat(slots)
                 leases = await worker.assigned()
                 self.running += len(leases)
                 self.most = max(self.most, self.running)
                 await asyncio.sleep(0)
                 self.running -= len(leases)  # before the scheduler can know
                 self.done += len(leases)
-                await worker.tell(*(completed(worker.held.pop(lease.lease_id)) for lease in leases))
+                await worker.send_report(*(completed(worker.held.pop(lease.lease_id)) for lease in leases))
 
 
 def completed(lease: worker_pb.AssignedLease) -> worker_pb.LeaseUpdate:

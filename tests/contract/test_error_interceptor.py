@@ -26,7 +26,7 @@ from contentgen.v1.worker_service_pb2_grpc import (
 from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
 from scheduler_svc.api.server.in_flight import InFlight, send_headers
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, NotFound, QueueFull, StoreUnavailable
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 NO_MESSAGE = b"\xff\xff\xff"
 REFUSALS = 50
@@ -181,7 +181,7 @@ def tracebacks() -> int:
     return sum(isinstance(each, TracebackType) for each in gc.get_objects())
 
 
-async def test_they_are_so_within_a_stream_too() -> None:
+async def test_bytes_that_are_no_message_are_refused_within_a_stream_too() -> None:
     handlers = scripted()
     async with served(handlers) as channel:
         call = raw(channel, "stream_stream", "WorkerService/Lease")()
@@ -296,7 +296,7 @@ async def test_a_call_that_outlasts_the_end_is_told_so(kind: str) -> None:
                 await (call if kind == "call" else call.read())
 
 
-async def test_so_is_one_whose_answer_nobody_reads() -> None:
+async def test_a_call_whose_answer_nobody_reads_gets_the_end_too() -> None:
     handlers, in_flight = scripted(), InFlight()
     handlers.answer = pb.WatchTasksResponse(event=pb.TaskChange(resume_token="x" * 2**21))
     async with served(handlers, in_flight) as channel:

@@ -17,12 +17,12 @@ from scheduler_svc.application import calls
 from scheduler_svc.pools import READ_THREADS
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.transactions import make_engine
-from tests.contract import http2
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.tokened import Caller, line, write
-from tests.foreign_locks import locked_table
-from tests.waiting import wait_until_async
+from tests.harness import http2
+from tests.harness.foreign_locks import locked_table
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.tokens import Caller, line, write
+from tests.harness.waiting import wait_until_async
 
 MANY = 50
 FEW = 3
@@ -77,7 +77,7 @@ async def test_a_caller_with_many_slow_calls_leaves_a_thread_to_others(
             await Caller(channel, "b-token")("TaskService/ListTasks")
 
 
-async def test_where_no_token_is_asked_addresses_share(db_url: str) -> None:
+async def test_addresses_share_if_no_token_is_required(db_url: str) -> None:
     async with (
         serving(db_url) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
@@ -117,7 +117,7 @@ async def test_a_call_that_is_given_up_takes_no_turn(db_url: str, channel: aio.C
     await later
 
 
-async def test_who_floods_the_submits_is_refused_and_another_s_submit_is_taken(
+async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_taken(
     db_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", MANY)

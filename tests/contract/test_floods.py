@@ -15,12 +15,12 @@ from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.replica import Replica
-from tests.contract import http2
 from tests.contract.honest import honest_caller
-from tests.contract.http2 import Connection, connected, frame
-from tests.contract.replicas import serving
-from tests.contract.tokened import line, write
-from tests.waiting import wait_until_async
+from tests.harness import http2
+from tests.harness.http2 import Connection, connected, frame
+from tests.harness.replicas import serving
+from tests.harness.tokens import line, write
+from tests.harness.waiting import wait_until_async
 
 STREAMS, CONNECTIONS, METADATA = 50, 10, 8_192
 PATIENCE_S = 10
@@ -156,7 +156,7 @@ async def test_a_connection_has_so_many_calls(replica: Replica) -> None:
         assert (refusal.kind, refusal.payload) == (http2.RST_STREAM, REFUSED_STREAM)
 
 
-async def test_there_are_so_many_connections(replica: Replica) -> None:
+async def test_the_number_of_connections_is_bounded(replica: Replica) -> None:
     async with attacked(replica):
         async with AsyncExitStack() as peers:
             opened = [await peers.enter_async_context(connected(replica.port)) for _ in range(2 * CONNECTIONS)]
@@ -183,14 +183,16 @@ SILENT: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("said", SILENT.values(), ids=SILENT)
-async def test_who_does_not_shake_hands_is_hung_up_on(replica: Replica, said: bytes) -> None:
+async def test_a_connection_without_a_handshake_is_closed(replica: Replica, said: bytes) -> None:
     async with attacked(replica), connected(replica.port) as peer:
         await peer.write(said)
         await peer.closed()
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "half of a ClientHello"])
-async def test_so_is_who_does_not_finish_tls(db_url: str, certificates: Path, said: bytes) -> None:
+async def test_a_connection_with_an_unfinished_tls_handshake_is_closed(
+    db_url: str, certificates: Path, said: bytes
+) -> None:
     tls = {"tls_cert": certificates / "server.pem", "tls_key": certificates / "server.key"}
     async with (
         serving(db_url, limits=LIMITS, **tls) as replica,

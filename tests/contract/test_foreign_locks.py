@@ -19,11 +19,12 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.foreign_locks import APPLICATION, locked_rows, locked_table
-from tests.waiting import wait_until_async
+from tests.harness.foreign_locks import APPLICATION, locked_rows, locked_table
+from tests.harness.lease_stream import hello
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -72,7 +73,7 @@ async def test_a_locked_worker_keeps_its_leases_and_stops_nobody(
     with locked_rows(db_url, "workers", "worker_id = 'w1'"):
         async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as other:
             for _ in range(3):
-                assert not (await worker.state(0)).not_renewed_leases
+                assert not (await worker.heartbeat(0)).not_renewed_leases
             calls = [ScriptedWorker(channel, hello(session_number=2)).__aenter__() for _ in range(8)]
             hellos = asyncio.gather(*calls, return_exceptions=True)
             await submitted(tasks, account)
@@ -92,14 +93,14 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_ren
     """Of one worker: its States and hellos go on."""
     await submitted(tasks, account, 2)
     async with ScriptedWorker(channel, hello(accepts_skipped_leases=True)) as worker:
-        await worker.state(2)
+        await worker.heartbeat(2)
         while len(worker.held) < 2:
             await worker.assigned()
         locked, other = worker.held.values()
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE leases SET expire_time = now() + interval '4 s'"))
         with locked_rows(db_url, "leases", "task_key = :key", key=parse_task_id(locked.task.task_id)):
-            acknowledged = await worker.state(0)
+            acknowledged = await worker.heartbeat(0)
             assert list(acknowledged.skipped_leases) == [locked.lease_id]
             assert not acknowledged.not_renewed_leases
             names = [worker_pb.HeldLease(lease_id=it.lease_id, attempt=1) for it in (locked, other)]
@@ -108,7 +109,7 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_ren
                 assert sorted(successor.welcome.keep_leases) == sorted(worker.held)
                 assert await successor.complete(other) == COMMITTED
                 successor.held = {locked.lease_id: locked}
-                assert list((await successor.state(0)).skipped_leases) == [locked.lease_id]
+                assert list((await successor.heartbeat(0)).skipped_leases) == [locked.lease_id]
         third = hello(session_number=3, accepts_skipped_leases=True, held_leases=names[:1])
         async with ScriptedWorker(channel, third) as successor:
             assert list(successor.welcome.keep_leases) == [locked.lease_id]
@@ -121,7 +122,7 @@ async def test_a_lost_lease_that_is_locked_is_to_be_named_again(
     """Its worker takes away the mark once the loss is known; the lease would be given back then, uncounted."""
     await submitted(tasks, account, 1)
     async with ScriptedWorker(channel) as worker:
-        await worker.state(1)
+        await worker.heartbeat(1)
         (lost,) = await worker.assigned()
     names = [lost.lease_id]
     with locked_rows(db_url, "leases", "task_key = :key", key=parse_task_id(lost.task.task_id)):
@@ -165,16 +166,16 @@ async def test_a_locked_task_keeps_its_result_waiting_and_no_other_one(
     db_url: str, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await submitted(tasks, account, 2)
-    await worker.state(2)
+    await worker.heartbeat(2)
     leases = [*await worker.assigned()]
     if len(leases) < 2:
         leases += await worker.assigned()
     locked, other = leases
     with locked_rows(db_url, "tasks", "task_key = :key", key=parse_task_id(locked.task.task_id)):
         completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
-        await worker.tell(worker_pb.LeaseUpdate(lease_id=locked.lease_id, attempt=1, completed=completed))
+        await worker.send_report(worker_pb.LeaseUpdate(lease_id=locked.lease_id, attempt=1, completed=completed))
         assert await worker.complete(other) == COMMITTED
-        assert not (await worker.state(0)).not_renewed_leases
+        assert not (await worker.heartbeat(0)).not_renewed_leases
         assert await status(tasks, locked.task.task_id) == task_pb2.TASK_STATUS_SUBMITTED
     answer = (await worker.read("acknowledgement")).acknowledgement
     assert [result.outcome for result in answer.results] == [COMMITTED]

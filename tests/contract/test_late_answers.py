@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from grpc import aio
 
 from scheduler_svc.replica import Replica
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.waiting import wait_until_async
+from tests.harness.lease_stream import hello
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 WAITING = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -27,12 +28,12 @@ async def test_a_refusal_that_comes_too_late_is_nobodys_fault(
     with engine.connect() as holder, watching.connect() as observer:
         async with ScriptedWorker(channel) as worker:
             holder.execute(sa.text("LOCK TABLE workers IN EXCLUSIVE MODE"))
-            await worker.tell_state(0)
+            await worker.send_heartbeat(0)
             await wait_until_async(lambda: observer.scalar(WAITING), within=10, what="the state waits for its row")
         await wait_until_async(lambda: not len(replica._streams), within=10, what="the stream has gone")
         holder.execute(sa.text("UPDATE workers SET session_key = nextval('session_seq') WHERE worker_id = 'w1'"))
         holder.commit()
     async with ScriptedWorker(channel, hello(session_number=2)) as successor:
-        await successor.state(0)  # behind the other in the lane
+        await successor.heartbeat(0)  # behind the other in the lane
     gc.collect()  # what nobody has looked at is told of when it is collected
     assert faults == []

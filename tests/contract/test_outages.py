@@ -16,20 +16,19 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.config import Address, Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import hello
 from tests.contract.watching import told, watching
-from tests.frozen_backends import frozen_backends
-from tests.waiting import wait_until_async
+from tests.harness.frozen_backends import frozen_backends
+from tests.harness.lease_stream import hello
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -85,9 +84,8 @@ async def test_a_database_that_is_away_is_unavailable_and_comes_back(
             assert refusal.retry_after
         assert await status_after(watch) == NOT_SERVING
         with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
-            stream = WorkerServiceStub(channel).Lease()
-            await stream.write(worker_pb.LeaseRequest(hello=hello()))
-            await stream.read()
+            async with ScriptedWorker(channel):
+                pass
     assert await status_after(watch) == SERVING
     assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
 
@@ -157,28 +155,20 @@ async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url
     async with going_away(db_url) as (replica, channel):
         health: Any = HealthStub(channel)
         watch = health.Watch(HealthCheckRequest())
-        stream = WorkerServiceStub(channel).Lease()
-        await stream.write(worker_pb.LeaseRequest(hello=hello()))
-        assert isinstance(await stream.read(), worker_pb.LeaseResponse)
-        stopping = asyncio.create_task(replica.stop(within=PATIENCE_S))
-        while await status_after(watch) != NOT_SERVING:
-            pass
-        watch.cancel()
-        told = await stream.read()
-        assert isinstance(told, worker_pb.LeaseResponse)
-        assert told.WhichOneof("message") == "reconnect"
-        with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
-            other = WorkerServiceStub(channel).Lease()
-            await other.write(worker_pb.LeaseRequest(hello=hello(worker_id="w2", folder_id="f2")))
-            await other.read()
-        await stream.write(worker_pb.LeaseRequest(heartbeat=worker_pb.Heartbeat(number=1)))
-        answer = await stream.read()
-        assert isinstance(answer, worker_pb.LeaseResponse)
-        assert answer.acknowledgement.heartbeat_number == 1
-        assert not stopping.done()
-        await stream.done_writing()
-        async with asyncio.timeout(PATIENCE_S / 2):
-            await stopping
+        async with ScriptedWorker(channel) as worker:
+            stopping = asyncio.create_task(replica.stop(within=PATIENCE_S))
+            while await status_after(watch) != NOT_SERVING:
+                pass
+            watch.cancel()
+            await worker.read("reconnect")
+            with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+                async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")):
+                    pass
+            assert (await worker.heartbeat(0)).heartbeat_number == 1
+            assert not stopping.done()
+            await worker.done_writing()
+            async with asyncio.timeout(PATIENCE_S / 2):
+                await stopping
 
 
 async def test_a_call_in_flight_ends_before_the_replica(db_url: str, engine: sa.Engine) -> None:

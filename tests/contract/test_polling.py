@@ -16,9 +16,10 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
-from tests.contract.replicas import serving_beside
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
+from tests.harness.lease_stream import hello
+from tests.harness.replicas import serving_beside
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -43,7 +44,7 @@ async def started(
     """The leases of so many new tasks, whose CLIs run."""
     request = pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)
     await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * count))
-    await worker.state(count)
+    await worker.heartbeat(count)
     leases: list[worker_pb.AssignedLease] = []
     while len(leases) < count:
         leases += await worker.assigned()
@@ -70,7 +71,7 @@ async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
         return await call
 
 
-async def test_where_nothing_runs_nobody_is_asked(reflected: Reflected, worker: ScriptedWorker) -> None:
+async def test_a_poll_without_running_tasks_asks_no_worker(reflected: Reflected, worker: ScriptedWorker) -> None:
     assert await soon(poll_running(reflected)) == {}
 
 
@@ -86,7 +87,7 @@ async def test_the_figures_say_what_became_of_the_attempts_that_ran(
     draining = worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING)
     await worker.report(released, released=draining)  # its CLI had started: lost, which is a failure
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=cancelled.task.task_id, force=True))
-    await worker.state(0)
+    await worker.heartbeat(0)
     assert await soon(call) == {"total": 6, "completed": 1, "failed": 2, "timeout": 1, "still_running": 1}
 
 
@@ -98,7 +99,7 @@ async def test_an_unstarted_attempt_that_is_given_back_is_in_the_total_only(
     call = poll_running(reflected)
     await worker.polled()
     await worker.report(lease, released=worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING))
-    await worker.state(0)
+    await worker.heartbeat(0)
     assert await soon(call) == {"total": 1}
 
 
@@ -113,11 +114,11 @@ async def test_only_an_accounts_tasks_are_counted_and_only_their_workers_asked(
     other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
     async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as second:
         await started(tasks, worker, account, 2)
-        await worker.state(0)
+        await worker.heartbeat(0)
         await started(tasks, second, other)
         call = poll_running(reflected, account_id=other)
         await second.polled()
-        await second.state(0)
+        await second.heartbeat(0)
         assert await soon(call) == {"total": 1, "still_running": 1}
     assert await soon(poll_running(reflected, account_id=999)) == {}
 
@@ -131,7 +132,7 @@ async def test_a_task_is_asked_of_its_worker(
         await worker.polled()
         if ends:
             await worker.complete(lease)
-        await worker.state(0)
+        await worker.heartbeat(0)
         assert await soon(call) == {"status": "TASK_STATUS_COMPLETED" if ends else "TASK_STATUS_PROCESSING"}
 
 
@@ -142,7 +143,7 @@ async def test_a_failure_that_is_retried_leaves_its_task_pending(
     call = poll_task(reflected, lease.task.task_id)
     await worker.polled()
     await worker.fail(lease)
-    await worker.state(0)
+    await worker.heartbeat(0)
     assert await soon(call) == {"status": "TASK_STATUS_PENDING"}
 
 
@@ -182,7 +183,7 @@ async def test_callers_at_once_see_the_same_truth_on_any_replica(
         assert len(polls) == len(calls)
         await worker.complete(done)
         worker.last_poll_id = max(polls, key=int)  # its answer answers all before it
-        await worker.state(0)
+        await worker.heartbeat(0)
         figures = [await soon(call) for call in calls]
         assert figures == [{"total": 2, "completed": 1, "still_running": 1}] * len(calls)
 
@@ -192,14 +193,14 @@ async def test_the_silent_count_as_errors_and_hold_nobody_for_longer_than_10_s(
 ) -> None:
     silent, late = await started(tasks, worker, account, 2)
     async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as second:
-        await worker.state(0)
+        await worker.heartbeat(0)
         await started(tasks, second, account)
         begun = time.monotonic()
         all_of_them, one = poll_running(reflected), poll_task(reflected, silent.task.task_id)
         await second.polled()
-        await second.state(0)
+        await second.heartbeat(0)
         await worker.complete(late)  # what it says counts, though it does not answer
-        await worker.state(0)
+        await worker.heartbeat(0)
         assert await all_of_them == {"total": 3, "completed": 1, "still_running": 1, "error": 1}
         assert await one == {"status": "TASK_STATUS_PROCESSING"}
         assert time.monotonic() - begun < MAX_S
@@ -216,7 +217,7 @@ async def test_a_poll_waits_for_a_worker_that_is_just_dialling_anew(
         worker.held[lease.lease_id] = lease
         await worker.polled()
         await worker.complete(lease)
-        await worker.state(0)
+        await worker.heartbeat(0)
         assert await soon(call) == {"status": "TASK_STATUS_COMPLETED"}
 
 
@@ -225,26 +226,26 @@ async def test_an_order_that_was_lost_comes_with_the_next_acknowledgement(
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE workers SET requested_poll = 41, poll_time = now()"))
-    await worker.state(0)
+    await worker.heartbeat(0)
     assert await worker.polled() == "41"
-    await worker.state(0)
+    await worker.heartbeat(0)
     with engine.begin() as connection:
         assert connection.execute(sa.text("SELECT answered_poll FROM workers")).scalar_one() == 41
 
 
 @pytest.mark.parametrize("poll_id", ["0", "-1", "1" * 19, "999999", "٣", "what?"])
-async def test_what_was_never_asked_answers_nothing(
+async def test_an_answer_to_an_unknown_poll_is_ignored(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, poll_id: str
 ) -> None:
     (lease,) = await started(tasks, worker, account)
     call = poll_task(reflected, lease.task.task_id)
     asked = await worker.polled()
     worker.last_poll_id = poll_id
-    await worker.state(0)
+    await worker.heartbeat(0)
     await worker.start(lease)
     assert not call.done()
     worker.last_poll_id = asked
-    await worker.state(0)
+    await worker.heartbeat(0)
     assert await soon(call) == {"status": "TASK_STATUS_PROCESSING"}
 
 

@@ -13,9 +13,9 @@ from grpc import StatusCode
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from tests.contract.maker import Maker
-from tests.contract.replicas import serving_beside
-from tests.contract.rpc_errors import refused
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving_beside
+from tests.harness.rpc_errors import refused
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
@@ -92,7 +92,7 @@ class TestReview:
         assert (await made.contents.GetContent(pb.GetContentRequest(content_id=content.content_id))).content == decided
         assert await pool(made.contents) == entries
 
-    async def test_what_was_approved_by_itself_is_decided(self, made: Maker) -> None:
+    async def test_an_automatic_approval_is_a_decision(self, made: Maker) -> None:
         content = await made()
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
             await review(made.contents, content.content_id, REJECT)
@@ -116,7 +116,7 @@ class TestReview:
 
 
 class TestClaim:
-    async def test_one_entry_and_ten_minutes_where_nothing_is_said(self, made: Maker, engine: sa.Engine) -> None:
+    async def test_a_claim_takes_one_entry_for_ten_minutes_by_default(self, made: Maker, engine: sa.Engine) -> None:
         first, _ = await made(), await made()
         (entry,) = await claim(made.contents)
         assert (entry.content_id, entry.status) == (first.content_id, PUBLISHING)
@@ -141,7 +141,7 @@ class TestClaim:
         again = {each.claim_id for each in await claim(made.contents, limit=3)}
         assert len(first | again) == 6
 
-    async def test_what_is_due_later_waits(self, made: Maker, engine: sa.Engine) -> None:
+    async def test_scheduled_entries_wait(self, made: Maker, engine: sa.Engine) -> None:
         content = await made()
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE publish_pool SET schedule_time = now() + interval '1 hour'"))
@@ -151,7 +151,7 @@ class TestClaim:
         (entry,) = await claim(made.contents)
         assert entry.content_id == content.content_id
 
-    async def test_only_the_account_asked_for(self, made: Maker) -> None:
+    async def test_a_claim_takes_entries_of_its_account_only(self, made: Maker) -> None:
         await made()
         assert await claim(made.contents, account_id=made.account + 1) == []
         (entry,) = await claim(made.contents, account_id=made.account)
@@ -229,7 +229,7 @@ class TestReport:
         assert await pool(made.contents) == [latest]
         assert (await report(made.contents, latest, published=True)).status == PUBLISHED
 
-    async def test_what_was_never_claimed_is_refused(self, made: Maker) -> None:
+    async def test_a_report_on_an_unclaimed_entry_is_refused(self, made: Maker) -> None:
         content = await made()
         unclaimed = pb.PublishPoolEntry(content_id=content.content_id, claim_id="claim-none")
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
@@ -272,7 +272,7 @@ class TestDelete:
             await delete(made.contents, content.content_id)
         assert refusal.metadata == {"resource_type": "content", "resource_id": str(content.content_id)}
 
-    async def test_what_a_publisher_holds_goes_by_force_only(self, made: Maker) -> None:
+    async def test_claimed_contents_are_deleted_by_force_only(self, made: Maker) -> None:
         content = await made()
         (claimed,) = await claim(made.contents)
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
@@ -283,7 +283,7 @@ class TestDelete:
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
             await report(made.contents, claimed, published=True)
 
-    async def test_what_is_published_goes_by_force_only(self, made: Maker) -> None:
+    async def test_published_contents_are_deleted_by_force_only(self, made: Maker) -> None:
         content = await made()
         (claimed,) = await claim(made.contents)
         await report(made.contents, claimed, published=True)

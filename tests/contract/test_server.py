@@ -32,7 +32,7 @@ from scheduler_svc.api.server.server import SERVICES, Services, bind, build
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
 from tests.contract.reflected import Reflected
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 PATIENCE_S = 10
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -85,7 +85,7 @@ async def test_a_port_that_is_taken_is_a_settings_error() -> None:
     assert problem.startswith(f"CONTENTGEN_LISTEN={address}: Address already in use; set CONTENTGEN_LISTEN")
 
 
-async def test_so_it_is_where_another_scheduler_has_it() -> None:
+async def test_an_address_of_another_scheduler_is_a_settings_error() -> None:
     async with served(Settings(listen=Address("127.0.0.1", 0))) as port:
         with pytest.raises(SettingsError, match="Address already in use"):
             async with served(Settings(listen=Address("127.0.0.1", port))):

@@ -20,8 +20,8 @@ from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.leases.leases import Leases
-from tests.contract.replicas import serving
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.replicas import serving
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -101,7 +101,7 @@ async def test_a_claim_that_throws_is_tried_again_and_counts_as_the_dispatcher_s
 ) -> None:
     """Whoever claims: the dispatcher, or the submit lane on its way."""
     with capture_logs() as logs, throwing(Leases, "claim")(times=2) as thrown:
-        await worker.state(1)
+        await worker.heartbeat(1)
         await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
         (lease,) = await worker.assigned()
         assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED

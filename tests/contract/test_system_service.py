@@ -19,10 +19,11 @@ from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.application import system
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import MAX_QUEUE_SIZE, serving_all
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.foreign_locks import APPLICATION, locked_rows
-from tests.waiting import wait_until_async
+from tests.harness.foreign_locks import APPLICATION, locked_rows
+from tests.harness.lease_stream import hello
+from tests.harness.replicas import MAX_QUEUE_SIZE, serving_all
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub
@@ -37,7 +38,7 @@ async def replicas(db_url: str) -> AsyncIterator[list[Replica]]:
         yield replicas
 
 
-async def test_all_replicas_are_told_of_until_they_end(replicas: list[Replica]) -> None:
+async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Replica]) -> None:
     first, second = replicas
     async with aio.insecure_channel(f"127.0.0.1:{first.port}") as channel:
         stub: SystemServiceAsyncStub = SystemServiceStub(channel)
@@ -86,7 +87,7 @@ async def test_the_client_gives_it_as_a_document(replicas: list[Replica]) -> Non
     }
 
 
-async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: list[Replica]) -> None:
+async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: list[Replica]) -> None:
     first, second = replicas
     async with (
         aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
@@ -114,7 +115,7 @@ async def test_what_waits_for_a_lock_and_who_holds_it(db_url: str, replicas: lis
         await waiting
 
 
-async def test_who_has_held_rows_for_long_though_nothing_waits(
+async def test_get_system_shows_long_held_rows_without_waits(
     db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker whose row is locked is passed over: nothing waits that could be seen."""
@@ -129,7 +130,7 @@ async def test_who_has_held_rows_for_long_though_nothing_waits(
             return list((await stub.GetSystem(pb.GetSystemRequest())).lock_holders)
 
         with locked_rows(db_url, "workers") as pid:
-            await worker.state(1)
+            await worker.heartbeat(1)
             async with asyncio.timeout(PATIENCE_S):
                 while not (found := await holders()):
                     pass

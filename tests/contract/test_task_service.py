@@ -14,12 +14,12 @@ from grpc import StatusCode
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.store.tasks import task_lists
-from tests.contract.replicas import MAX_QUEUE_SIZE
-from tests.contract.rpc_errors import refused
+from tests.harness.replicas import MAX_QUEUE_SIZE
+from tests.harness.rpc_errors import refused
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-    from tests.contract.scripted_worker import ScriptedWorker
+    from tests.harness.scripted_worker import ScriptedWorker
 
 MISSING = "task-0123456789abcdef"
 UNLIKE_AN_ID = "no id at all"
@@ -80,7 +80,7 @@ async def test_a_task_is_stored_as_it_was_submitted(tasks: TaskServiceAsyncStub,
     assert found == task
 
 
-async def test_what_is_left_out_gets_its_default(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_missing_fields_get_their_defaults(tasks: TaskServiceAsyncStub, account: int) -> None:
     task = await submitted(tasks, account)
     assert (task.priority, task.auto_approve, task.max_retries, task.auto_retry) == (5, True, 3, True)
     assert task.timeout.ToTimedelta().total_seconds() == 30 * 60
@@ -227,7 +227,7 @@ async def test_many_are_1_to_1000(tasks: TaskServiceAsyncStub, task_ids: list[st
     assert refusal.fields == [field]
 
 
-async def test_more_than_3_mib_of_tasks_are_to_be_asked_for_in_parts(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_batches_of_more_than_3_mib_have_to_be_read_in_parts(tasks: TaskServiceAsyncStub, account: int) -> None:
     batch = pb.BatchSubmitTasksRequest(requests=[submit(account, requirements="x" * 18_000)] * 200)
     made = [task.task_id for task in (await tasks.BatchSubmitTasks(batch)).tasks]
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from scheduler_svc.replica import Replica
-from tests.contract.replicas import serving
-from tests.contract.tokened import line, write
-from tests.integration.worker_process import WorkerProcess, worker_process
-from tests.waiting import wait_until_async
+from tests.harness.replicas import serving
+from tests.harness.tokens import line, write
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import WorkerProcess, worker_process
 
 PATIENCE_S = 30
 
@@ -69,7 +69,7 @@ async def times(worker: WorkerProcess, action: str, number: int) -> None:
     await wait_until_async(lambda: len(worker.events(action)) >= number, within=PATIENCE_S, what=f"{action}, {number}")
 
 
-async def test_all_of_them_are_replaced(
+async def test_token_and_certificates_are_replaced(
     replica: Replica, worker: WorkerProcess, folder: Path, certificates: Path
 ) -> None:
     await times(worker, "session.opened", 1)
@@ -81,7 +81,7 @@ async def test_all_of_them_are_replaced(
     await times(worker, "session.opened", 2)
     assert "old" not in worker.text()
     worker.term()
-    assert await worker.ended() == 0
+    assert await worker.exited() == 0
 
 
 async def test_files_that_can_t_be_used_are_told_once_and_the_former_ones_go_on(
@@ -90,7 +90,7 @@ async def test_files_that_can_t_be_used_are_told_once_and_the_former_ones_go_on(
     await times(worker, "session.opened", 1)
     (folder / "token").write_text("two words")
     shutil.copy(certificates / "other.key", folder / "client.key")
-    worker.process.send_signal(signal.SIGHUP)
+    worker.signal(signal.SIGHUP)
     await times(worker, "credentials.refused", 1)
     *_, told = worker.events("credentials.refused")
     text = " ".join(told["problems"])
@@ -105,7 +105,7 @@ async def test_files_that_can_t_be_used_are_told_once_and_the_former_ones_go_on(
     replica.reload_files()
     await times(worker, "session.opened", 2)
     worker.term()
-    assert await worker.ended() == 0
+    assert await worker.exited() == 0
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,6 @@ async def test_a_worker_does_not_start_with_files_that_can_t_be_used(
 ) -> None:
     (folder / file).write_text(content)
     with worker_process(folder / "worker", "127.0.0.1:1", **settings_of(folder)) as worker:
-        assert await worker.ended() == 78
+        assert await worker.exited() == 78
         assert told in worker.text()
         assert not content or content not in worker.text()

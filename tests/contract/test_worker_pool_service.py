@@ -17,10 +17,11 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
-from tests.contract.replicas import serving_beside
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.waiting import wait_until_async
+from tests.harness.lease_stream import hello
+from tests.harness.replicas import serving_beside
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -45,8 +46,8 @@ async def test_the_pool_shows_each_worker(
     async with ScriptedWorker(channel) as first, ScriptedWorker(channel, greeting) as second:
         (lease,) = await first.take()
         await first.start(lease)
-        await first.state(0)
-        await second.state(0)
+        await first.heartbeat(0)
+        await second.heartbeat(0)
         answer = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
         assert (answer.num_workers, answer.active_workers, answer.total_queue_size) == (2, 1, 1)
         busy, idle = answer.workers
@@ -132,38 +133,38 @@ async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
 async def test_an_unhealthy_worker_is_shown_until_it_says_that_it_is_well(
     pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
-    await worker.state(3)
+    await worker.heartbeat(3)
     well = await shown(pool)
     assert (well.unhealthy, well.last_error, well.HasField("unhealthy_time")) == (False, "", False)
 
     worker.last_error = "no\0 model answers"
-    await worker.state(0)
+    await worker.heartbeat(0)
     ill = await shown(pool)
     assert (ill.unhealthy, ill.last_error, ill.running) == (True, "no model answers", True)
     assert ill.unhealthy_time.ToMicroseconds() >= well.last_heartbeat_time.ToMicroseconds()
 
     worker.last_error = "é" * 1_001
-    await worker.state(1)
+    await worker.heartbeat(1)
     still = await shown(pool)
     assert (still.unhealthy_time, still.last_error) == (ill.unhealthy_time, "é" * 1_000), "since when stays"
 
     worker.last_error = ""
-    await worker.state(1)
+    await worker.heartbeat(1)
     untold = await shown(pool)
     assert (untold.unhealthy, untold.last_error) == (True, "")
 
     worker.last_error = None
-    await worker.state(3)
+    await worker.heartbeat(3)
     again = await shown(pool)
     assert (again.unhealthy, again.last_error, again.HasField("unhealthy_time")) == (False, "", False)
 
 
-async def test_of_several_states_at_once_the_last_one_says_how_a_worker_is(
+async def test_the_last_of_several_heartbeats_decides_a_worker_s_health(
     pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
     for number in range(20):
         worker.last_error = f"error {number}"
-        await worker.tell_state(0)
+        await worker.send_heartbeat(0)
     for _ in range(20):
         await worker.read("acknowledgement")
     assert (await shown(pool)).last_error == "error 19"
@@ -174,7 +175,7 @@ async def test_how_a_worker_is_outlives_its_stream_but_not_its_process(
 ) -> None:
     async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
         worker.last_error = "no model answers"
-        await worker.state(0)
+        await worker.heartbeat(0)
         ill = await shown(pool)
     away: Callable[[], bool | Awaitable[bool]] = partial(is_away, pool)
     await wait_until_async(away, within=10, what="the worker is shown as gone")
@@ -195,7 +196,7 @@ async def test_a_worker_is_told_to_drain(pool: WorkerPoolServiceAsyncStub, worke
     drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
     assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
     await worker.read("drain")
-    assert (await worker.state(3)).desired_state.drain
+    assert (await worker.heartbeat(3)).desired_state.drain
 
 
 async def test_a_drain_is_taken_back(
@@ -204,11 +205,11 @@ async def test_a_drain_is_taken_back(
     await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))
     await worker.read("drain")
     await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
-    assert (await worker.state(0)).desired_state.drain
+    assert (await worker.heartbeat(0)).desired_state.drain
     answer = (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker
     assert (answer.draining, answer.running, answer.connected) == (False, True, True)
     assert len(await worker.take()) == 1
-    assert not (await worker.state(2)).desired_state.drain
+    assert not (await worker.heartbeat(2)).desired_state.drain
 
 
 async def test_a_worker_that_is_being_stopped_is_shown_as_draining_whatever_is_wanted(
@@ -216,7 +217,7 @@ async def test_a_worker_that_is_being_stopped_is_shown_as_draining_whatever_is_w
 ) -> None:
     async with ScriptedWorker(channel) as worker:
         await worker.write(worker_pb.LeaseRequest(draining=worker_pb.Draining()))
-        await worker.state(0)
+        await worker.heartbeat(0)
         assert (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker.draining
         assert (await shown(pool)).connected
     away: Callable[[], bool | Awaitable[bool]] = partial(is_disconnected, pool)
@@ -247,7 +248,7 @@ async def test_a_worker_is_told_of_its_new_number_of_slots(
     answer = await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=7)
     assert (answer["worker"]["worker_id"], answer["worker"]["slots"], answer["worker"]["running"]) == ("w1", 7, True)
     assert (await worker.read("resize")).resize.slots == 7
-    assert (await worker.state(3)).desired_state.slots == 7
+    assert (await worker.heartbeat(3)).desired_state.slots == 7
     assert (await shown(pool)).slots == 7
 
     again = await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=7))
@@ -264,7 +265,7 @@ async def test_a_new_number_of_slots_holds_until_that_process_ends(
         assert worker.welcome.desired_state.slots == 1
     async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)) as worker:
         assert not worker.welcome.desired_state.HasField("slots")
-        assert not (await worker.state(3)).desired_state.HasField("slots")
+        assert not (await worker.heartbeat(3)).desired_state.HasField("slots")
     assert (await shown(pool)).slots == 3
 
 
@@ -285,10 +286,10 @@ async def test_slots_have_bounds(channel: aio.Channel, worker: ScriptedWorker, s
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=slots)
     assert refusal.fields == ["slots"]
-    assert not (await worker.state(3)).desired_state.HasField("slots")
+    assert not (await worker.heartbeat(3)).desired_state.HasField("slots")
 
 
-async def test_whom_to_resize_is_checked_too(channel: aio.Channel) -> None:
+async def test_the_worker_of_a_resize_is_checked_too(channel: aio.Channel) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w" * 201)
     assert refusal.fields == ["worker_id", "slots"]

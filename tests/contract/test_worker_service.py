@@ -17,9 +17,10 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.api.leases import worker_service
 from scheduler_svc.replica import Replica
-from tests.contract.rpc_errors import refused
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.waiting import wait_until_async
+from tests.harness.lease_stream import hello
+from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -92,7 +93,7 @@ async def test_a_stream_is_sent_to_another_replica_after_a_while_and_goes_on_unt
     monkeypatch.setattr(worker_service, "ROTATION_INTERVAL", (0.1, 0.2))
     async with ScriptedWorker(channel) as worker:
         await worker.read("reconnect")
-        assert (await worker.state(free_slots=0)).heartbeat_number == 1
+        assert (await worker.heartbeat(free_slots=0)).heartbeat_number == 1
 
 
 async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that(
@@ -158,11 +159,11 @@ async def test_a_stream_that_ends_for_two_reasons_at_once_tells_one(
 ) -> None:
     newer = hello(session_number=2)
     async with ScriptedWorker(channel, newer) as successor:
-        await worker.tell_state(1)  # refused once it has come to its turn: a newer session is open
+        await worker.send_heartbeat(1)  # refused once it has come to its turn: a newer session is open
         with suppress(aio.AioRpcError):
             await worker.write(pb.LeaseRequest())  # refused at once
             await worker.read("assignment")
-        await successor.state(1)  # behind it in the same lane
+        await successor.heartbeat(1)  # behind it in the same lane
         gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
@@ -191,14 +192,14 @@ async def test_an_assignment_has_all_that_the_cli_needs(
     assert (found.status, found.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
 
 
-async def test_no_more_is_assigned_than_there_is_room_for(
+async def test_no_more_leases_are_assigned_than_slots_are_free(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await submitted(tasks, account, 5)
     taken = list(await worker.take(3))
     while len(taken) < 3:
         taken += await worker.assigned()
-    await worker.state(1)
+    await worker.heartbeat(1)
     taken += await worker.assigned()
     assert len({lease.task.task_id for lease in taken}) == 4
     assert (await tasks.GetTaskStats(task_pb.GetTaskStatsRequest())).counts["pending"] == 1
@@ -332,10 +333,10 @@ async def test_a_state_names_what_is_not_renewed(
 ) -> None:
     await submitted(tasks, account)
     (lease,) = await worker.take()
-    assert not (await worker.state(0)).not_renewed_leases
+    assert not (await worker.heartbeat(0)).not_renewed_leases
     foreign = pb.AssignedLease(lease_id=f"lease-{1:016x}-{1:08x}", attempt=1)
     worker.held[foreign.lease_id] = foreign
-    assert list((await worker.state(0)).not_renewed_leases) == [foreign.lease_id]
+    assert list((await worker.heartbeat(0)).not_renewed_leases) == [foreign.lease_id]
     assert lease.lease_id in worker.held
 
 
@@ -406,7 +407,7 @@ async def test_a_report_may_come_in_parts_with_others_in_between(
     received = [(await worker.read("part_received")).part_received for _ in parts]
     assert [it.report_number for it in received] == [7] * len(parts)
     assert [it.received_bytes for it in received] == [100_001 * (n + 1) for n in range(len(parts))]
-    assert (await worker.state(0)).not_renewed_leases == []
+    assert (await worker.heartbeat(0)).not_renewed_leases == []
     assert await worker.complete(beside) == COMMITTED
     assert (await get(tasks, large.task.task_id)).status == task_pb2.TASK_STATUS_SUBMITTED
     await worker.write(pb.LeaseRequest(report_part=last))
@@ -456,5 +457,5 @@ async def test_a_worker_that_drains_is_given_nothing(
 ) -> None:
     await submitted(tasks, account)
     await worker.write(pb.LeaseRequest(draining=pb.Draining()))
-    await worker.state(0)
+    await worker.heartbeat(0)
     assert (await tasks.GetTaskStats(task_pb.GetTaskStatsRequest())).counts["pending"] == 1

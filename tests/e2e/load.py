@@ -20,8 +20,8 @@ import psutil
 from contentgen.client import ContentGenerationClient
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from tests.e2e.client import request, status_name
-from tests.waiting import wait_until
+from tests.harness.client import request, status_name
+from tests.harness.waiting import wait_until
 
 PACE = 0.01
 """Seconds between two calls of a reader: enough to be there at each moment, little enough for two cores."""

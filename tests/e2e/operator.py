@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 PATIENCE_S = 30
 _SIZE = struct.pack("HHHH", 24, 80, 0, 0)  # lines, columns

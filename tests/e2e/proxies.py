@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 _START_LIMIT = 10.0
 _STOP_LIMIT = 5.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import Client
-from tests.e2e.stack import Stack
+from tests.harness.client import Client
+from tests.harness.stack import Stack
 
 WITHIN = 60.0
 FIRST = 4

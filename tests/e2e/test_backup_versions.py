@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -17,9 +16,10 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, find_bindir
 from scheduler_svc.store.schema.migrate import migrate
-from tests.tcp_server import TcpServer, running
+from tests.harness.process import installed, run_to_end
+from tests.harness.tcp_server import TcpServer, running
 
-PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
+PROGRAM = installed("contentgen-scheduler")
 WITHIN = 120.0
 WHEEL = find_bindir()
 INSTALLED = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("1[5-8]/bin/postgres"))
@@ -56,14 +56,8 @@ class Site:
 
     def run(self, *arguments: object, sslmode: str, bindir: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {"DATABASE_URL": self.url(sslmode), "PATH": os.environ["PATH"]}
-        return subprocess.run(
-            [PROGRAM, *map(str, arguments)],
-            env=environment | ({"CONTENTGEN_PG_BINDIR": str(bindir)} if bindir else {}),
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            check=False,
-        )
+        environment |= {"CONTENTGEN_PG_BINDIR": str(bindir)} if bindir else {}
+        return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
 
 
 @pytest.fixture(params=INSTALLED, ids=lambda bindir: bindir.parent.name)
@@ -88,7 +82,7 @@ def test_each_version_is_backed_up_verified_and_restored(site: Site, sslmode: st
 
 
 @needs_server
-def test_what_is_encrypted_is_not_read_in_the_clear(site: Site, tmp_path: Path) -> None:
+def test_a_backup_never_falls_back_to_plaintext(site: Site, tmp_path: Path) -> None:
     """`prefer` would fall back to plaintext by itself, where the program can't do better."""
     deaf = tmp_path / "bin"  # not beside its libraries: the driver's can't take their place
     deaf.mkdir()

@@ -15,11 +15,12 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import Client, Status, request
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker
-from tests.later_migrations import NEWEST
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.client import Client, Status, request
+from tests.harness.later_migrations import NEWEST
+from tests.harness.process import run_to_end
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until, wait_until_gone
 
 LEASE = 90.0
 """Seconds: a run that is let go in time outlives all that a test does to the schedulers."""
@@ -29,14 +30,7 @@ COMMAND_LIMIT = 60.0
 
 def run(scheduler: Scheduler, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A command of `contentgen-scheduler` with this scheduler's settings."""
-    return subprocess.run(
-        [*scheduler.command, *map(str, arguments)],
-        env=scheduler.environment,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_LIMIT,
-        check=False,
-    )
+    return run_to_end([*scheduler.command, *arguments], scheduler.environment, within=COMMAND_LIMIT)
 
 
 @dataclass

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import request
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until
+from tests.harness.client import request
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
 
 BAD = 60
 SLOTS = 3

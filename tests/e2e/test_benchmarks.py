@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 
 from benchmarks import scenario
 from benchmarks.stack import Stack
+from tests.harness.process import run_to_end
 
 TASKS = 200
 
@@ -27,7 +27,7 @@ def folder() -> Iterator[Path]:
 
 def test_the_command_measures_a_drain(folder: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "drain", f"--drain={TASKS}", f"--dir={folder}", "--output=json"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    said = run_to_end(command, within=120)
     assert said.returncode == 0, said.stderr
     report = json.loads(said.stdout)
     (figure,) = report["figures"]
@@ -37,11 +37,11 @@ def test_the_command_measures_a_drain(folder: Path) -> None:
     assert not list(folder.iterdir()), "it tidies up"
 
 
-def test_what_grows_is_measured_beside_the_plain_way(folder: Path) -> None:
+def test_growth_is_measured_beside_the_plain_way(folder: Path) -> None:
     sizes = ("--committers=3", "--ended=1500", "--pool=1200", "--moves=30000")
     measures = ("notify", "retention", "worker-pool", "account-watch")
     command = [sys.executable, "-m", "benchmarks", *measures, *sizes, f"--dir={folder}", "--output=json"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    said = run_to_end(command, within=180)
     assert said.returncode == 0, said.stderr
     figures = json.loads(said.stdout)["figures"]
     assert [(figure["unit"], figure["count"]) for figure in figures] == [
@@ -59,7 +59,7 @@ def test_what_grows_is_measured_beside_the_plain_way(folder: Path) -> None:
 def test_the_command_compares_sizes(folder: Path) -> None:
     sizes = [f"--leases={TASKS}", f"--passing={TASKS}", "--batch=100", "--samples=10"]
     command = [sys.executable, "-m", "benchmarks", "hello", "open-transaction", *sizes, f"--dir={folder}"]
-    said = subprocess.run([*command, "--output=json"], capture_output=True, text=True, timeout=400, check=False)
+    said = run_to_end([*command, "--output=json"], within=400)
     assert said.returncode == 0, said.stderr
     figures = json.loads(said.stdout)["figures"]
     assert [figure["unit"] for figure in figures] == ["ms", "times"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contentgen import ContentGenerationClient
-from tests.e2e.stack import Stack
+from tests.harness.stack import Stack
 
 GUIDE = Path(__file__).parents[2] / "docs" / "client.md"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

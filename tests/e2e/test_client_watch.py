@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 
 from contentgen import ContentGenerationClient, TaskChange
-from tests.e2e.stack import Stack
+from tests.harness.stack import Stack
 
 TASKS = 30
 LIMIT = 60

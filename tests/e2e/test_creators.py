@@ -6,10 +6,10 @@ import hashlib
 
 import pytest
 
-from tests.e2e.client import request, status_name
-from tests.e2e.processes import belonging_to
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until_gone
+from tests.harness.client import request, status_name
+from tests.harness.processes import belonging_to
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until_gone
 
 SHORT_TIMEOUT = 2.0
 """Seconds: for CLIs that would never end."""
@@ -70,7 +70,7 @@ def test_options_that_the_operator_does_not_allow_never_reach_the_cli(stack: Sta
     assert status_name(client.wait(allowed, within=20).status) == "completed"
 
 
-def test_what_the_profile_knows_is_allowed_where_the_operator_says_nothing(stack: Stack) -> None:
+def test_options_of_the_profile_are_allowed_by_default(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=30).start()
     client = scheduler.client
     stack.worker("worker", scheduler, CREATOR_OPTIONS_ALLOWED="").start()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import status_name
-from tests.e2e.stack import Stack
+from tests.harness.client import status_name
+from tests.harness.stack import Stack
 
 ONCE = {"demo-fail": "defer", "demo-fail-times": "1", "demo-seconds": "0.1"}
 WITHIN = 30.0
@@ -45,7 +45,7 @@ def test_the_slot_is_free_meanwhile_and_retry_task_takes_the_wait_away(stack: St
     assert client.wait_completed(waits, within=WITHIN).retry_count == 0
 
 
-def test_so_many_in_a_row_as_are_set_are_a_failure(stack: Stack) -> None:
+def test_the_configured_number_of_consecutive_deferrals_is_a_failure(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_MAX_DEFERRALS="2").start()
     client = scheduler.client
     worker = stack.worker("worker", scheduler).start()

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,8 +18,9 @@ from rich.cells import cell_len
 from contentgen.client import ContentGenerationClient
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import server_user_for
-from tests.cluster import server_folder
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.cluster import server_folder
+from tests.harness.process import Process
+from tests.harness.waiting import wait_until, wait_until_gone
 
 PATIENCE_S = 60
 PROMISED_S = 60
@@ -29,37 +29,28 @@ FOLDER = re.compile(r"workers in (/\S+)")
 ADDRESS = re.compile(r"^scheduler +(\S+),", re.MULTILINE)
 
 
-class Command:
-    """One run of the module, with what it printed; every process that descends from it carries a mark."""
+class Command(Process):
+    """One run of the module, started at once; every process that descends from it carries a mark."""
 
     def __init__(self, command: str, folder: Path, **settings: str) -> None:
-        self._out, self._err = folder / "out", folder / "err"
-        self._mark = uuid.uuid4().hex
+        self._printed, self._mark = folder / "out", uuid.uuid4().hex
         environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "STACK_MARK": self._mark, **settings}
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "contentgen.stack", command],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
+        module = [sys.executable, "-m", "contentgen.stack", command]
+        super().__init__(command, module, folder / "err", environment, out=self._printed, cwd=Path.cwd())
+        self.launch()
 
     def out(self) -> str:
-        return self._out.read_text(encoding="utf-8")
-
-    def err(self) -> str:
-        return self._err.read_text(encoding="utf-8")
+        return self._printed.read_text(encoding="utf-8")
 
     def printed(self, pattern: re.Pattern[str]) -> str:
         """The first group of `pattern`, once it is printed."""
         wait_until(
-            lambda: pattern.search(self.out()) or self.process.poll() is not None,
+            lambda: pattern.search(self.out()) or not self.alive,
             within=PATIENCE_S,
             what=f"prints {pattern.pattern}",
         )
         found = pattern.search(self.out())
-        assert found, self.err()
+        assert found, self.text()
         return found[1]
 
     def family(self) -> list[psutil.Process]:
@@ -72,17 +63,16 @@ class Command:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
 
-    def ended(self, within: float = PATIENCE_S) -> int:
-        """Its exit status; all that it started is gone with it."""
-        wait_until(lambda: self.process.poll() is not None, within=within, what="the command has ended")
+    def ended(self, within: float = PATIENCE_S, status: int = 0) -> None:
+        """Waits for its end; all that it started is gone with it."""
+        super().ended(within, status)
         wait_until_gone(self.family, within=1, what="nothing is left running")
-        return self.process.returncode
 
     def kill(self) -> None:
         """For a test that failed."""
         for process in self.family():
             process.kill()
-        self.process.wait(10)
+        self.popen.wait(10)
 
 
 @pytest.fixture
@@ -103,7 +93,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
 def test_the_demo_shows_an_article_and_leaves_nothing(start: Callable[..., Command]) -> None:
     demo = start("demo", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")  # a setting for other stacks
-    assert demo.ended(within=PROMISED_S) == 0, demo.err()
+    demo.ended(within=PROMISED_S)
     assert not Path(demo.printed(FOLDER)).exists()
     out = demo.out()
     assert re.search(r"^content \d: 人工智能的未来发展 \(\d+ characters\)$", out, re.MULTILINE)
@@ -116,7 +106,7 @@ def test_the_demo_shows_an_article_and_leaves_nothing(start: Callable[..., Comma
     assert re.search(r"^\d +8 +pending +人工智能的未来发展", out, re.MULTILINE)
     assert re.search(r"pending_review +春天的第一杯咖啡", out)
     assert "2 workers, 0 tasks pending" in out
-    assert demo.err() == ""
+    assert demo.text() == ""
 
 
 def assert_it_lost_a_worker(out: str) -> None:
@@ -140,8 +130,8 @@ def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> 
     demo.printed(re.compile(r"(processing)"))
     # itself, scheduler, PostgreSQL, two workers with their guards, CLIs
     wait_until(lambda: len(demo.family()) > 5, within=10, what="the demo has its processes")
-    demo.process.send_signal(signal.SIGINT)
-    assert demo.ended() == 130
+    demo.signal(signal.SIGINT)
+    demo.ended(status=130)
     assert not folder.exists()
 
 
@@ -152,9 +142,9 @@ def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Comma
     demo.printed(re.compile(r"(processing)"))
     log = folder / "logs" / f"{victim}.log"
     _service(demo, log).kill()
-    assert demo.ended() == 1
-    assert f"the {victim} has ended with status -9" in demo.err()
-    assert f"read {log}\n" in demo.err()
+    demo.ended(status=1)
+    assert f"the {victim} has ended with status -9" in demo.text()
+    assert f"read {log}\n" in demo.text()
     assert log.stat().st_size > 0
     assert [path.name for path in folder.iterdir()] == ["logs"]
     assert not _socket_folder(folder).exists()
@@ -178,8 +168,8 @@ def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command])
         with ContentGenerationClient(first.printed(ADDRESS)) as client:
             task_id = client.submit_task(1, "what is kept")
             assert client.wait(task_id, PATIENCE_S, check=True)["status"] == "completed"
-        first.process.send_signal(signal.SIGINT)
-        assert first.ended() == 0, first.err()
+        first.signal(signal.SIGINT)
+        first.ended()
         assert "made account 1" in first.out()
         assert "the demo creator" in first.out()
         again = start("run", **settings)
@@ -188,8 +178,8 @@ def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command])
             assert status is not None
             assert status["status"] == "completed"
             assert [account["account_id"] for account in client.iter_accounts()] == [1]
-        again.process.send_signal(signal.SIGTERM)
-        assert again.ended() == 0, again.err()
+        again.signal(signal.SIGTERM)
+        again.ended()
         assert "made account" not in again.out()
 
 
@@ -213,19 +203,19 @@ def test_run_starts_a_worker_again_that_is_killed_and_nothing_else_falls(start: 
             assert client.wait(task_id, PATIENCE_S, check=True)["status"] == "completed"
         assert _service(run, log) != victim
         assert all(other.is_running() for other in others)
-        run.process.send_signal(signal.SIGINT)
-        assert run.ended() == 0, run.err()
+        run.signal(signal.SIGINT)
+        run.ended()
 
 
 def _service(run: Command, log: Path) -> psutil.Process:
     """The process of the service that writes this log."""
-    [service] = [each for each in run.family() if _writes(each, log) and each.ppid() == run.process.pid]
+    [service] = [each for each in run.family() if _writes(each, log) and each.ppid() == run.pid]
     return service
 
 
 def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:
     with server_folder() as data:
         run = start("run", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere")
-        assert run.ended() == 1
-        assert "the scheduler has ended with status 78" in run.err()
-        assert "CONTENTGEN_LISTEN" in run.err()
+        run.ended(status=1)
+        assert "the scheduler has ended with status 78" in run.text()
+        assert "CONTENTGEN_LISTEN" in run.text()

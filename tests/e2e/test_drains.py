@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from contentgen.v1 import task_pb2
-from tests.e2e.client import Client, request
-from tests.e2e.service import STOP_LIMIT
-from tests.e2e.stack import Scheduler, Stack, Worker
-from tests.frozen_backends import frozen_backends
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.client import Client, request
+from tests.harness.frozen_backends import frozen_backends
+from tests.harness.process import STOP_LIMIT
+from tests.harness.stack import Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until, wait_until_gone
 
 LEASE = 60.0
 SPOOLED_TIMEOUT = 15.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import uuid
 from pathlib import Path
 
 import psutil
 
-from tests.waiting import wait_until_gone
+from tests.harness.process import run_to_end
+from tests.harness.waiting import wait_until_gone
 
 CHECKOUT = Path(__file__).parents[2]
 LIMIT = 120
@@ -18,16 +18,9 @@ LIMIT = 120
 def test_the_examples_run_and_leave_nothing(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     environment = {"PATH": str(tmp_path), "EXAMPLES_MARK": mark, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "examples.run_all"],
-        cwd=CHECKOUT,
-        env=environment,
-        timeout=LIMIT,
-        capture_output=True,
-        check=False,
-    )
-    out = ran.stdout.decode()
-    assert ran.returncode == 0, out + ran.stderr.decode()
+    ran = run_to_end([sys.executable, "-m", "examples.run_all"], environment, cwd=CHECKOUT, within=LIMIT)
+    out = ran.stdout
+    assert ran.returncode == 0, out + ran.stderr
     wait_until_gone(lambda: marked(mark), within=1, what="nothing is left running")
     assert "A queue that loses nothing: " in out
     assert "5 tasks, submitted twice and made once" in out

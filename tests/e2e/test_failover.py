@@ -15,11 +15,11 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.cluster import server_folder
-from tests.e2e.client import Client
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import Scheduler, Stack
-from tests.waiting import wait_until
+from tests.harness.client import Client
+from tests.harness.cluster import server_folder
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import Scheduler, Stack
+from tests.harness.waiting import wait_until
 
 OUTAGE = 6.0
 """Seconds; `--outage=60` for what a cluster may take."""

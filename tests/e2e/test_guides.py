@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,13 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.client import Status
-from tests.e2e.stack import DEMO_CREATOR, Scheduler, Stack
-from tests.guides import DOCS, Snippet, snippets
-from tests.old_application import old_application
-from tests.waiting import wait_until
+from tests.harness.client import Status
+from tests.harness.guides import DOCS, Snippet, snippets
+from tests.harness.old_application import old_application
+from tests.harness.process import Process, run_to_end
+from tests.harness.processes import children
+from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
+from tests.harness.waiting import wait_until
 
 GUIDES = [DOCS / "migration.md", DOCS / "zh-CN" / "quick-reference.md"]
 TARGET, OLD, CREATOR = "127.0.0.1:50051", "/srv/old/app.db", "/path/to/content-creator"
@@ -65,49 +66,29 @@ class Reader:
                 pytest.fail(f"{self._guide.name}:{snippet.line}: a snippet that nothing runs: {other}")
 
     def _run(self, text: str) -> None:
-        done = subprocess.run(
-            ["bash", "-euc", text],
-            env=self._environment,
-            cwd=self._folder,
-            capture_output=True,
-            timeout=WITHIN,
-            check=False,
-        )
-        assert done.returncode == 0, f"{text}\n{done.stdout.decode()}\n{done.stderr.decode()}"
+        done = run_to_end(["bash", "-euc", text], self._environment, cwd=self._folder, within=WITHIN)
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
     @contextmanager
     def _service(self, text: str) -> Iterator[None]:
         """Runs a service until it is ready, then ends it as an operator does; it has to end well."""
-        log = self._folder / "reader.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                ["bash", "-euc", text],
-                env={"CONTENTGEN_LOG_FORMAT": "json", **self._environment},
-                cwd=self._folder,
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            ready = ('"action": "session.opened"', '"action": "ready"')
+        environment = {"CONTENTGEN_LOG_FORMAT": "json", **self._environment}
+        with Process("snippet", ["bash", "-euc", text], self._folder / "reader.log", environment) as process:
             wait_until(
-                lambda: any(it in log.read_text(encoding="utf-8") for it in ready) or process.poll() is not None,
+                lambda: process.events("session.opened") or process.events("ready") or not process.alive,
                 within=WITHIN,
                 what=f"ready: {text}",
             )
             yield
-            self._end(process)
-            assert process.returncode == 0, log.read_text(encoding="utf-8")
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait(WITHIN)
+            _terminate(process.pid)
+            process.ended(WITHIN)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """TERM to the service, which the shell has become or has as its child."""
-        children = [it for it in psutil.Process(process.pid).children() if it.name().startswith("contentgen")]
-        for service in children or [psutil.Process(process.pid)]:
-            service.send_signal(signal.SIGTERM)
-        process.wait(WITHIN)
+
+def _terminate(pid: int) -> None:
+    """TERM to the service, which the shell has become or has as its child."""
+    services = [it for it in children(pid) if it.name().startswith("contentgen")]
+    for service in services or [psutil.Process(pid)]:
+        service.send_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.parent.name)

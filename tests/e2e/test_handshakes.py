@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from scheduler_svc.api.server.handshakes import MAX_LOGGED
-from tests.contract.certificates import make_certificates
-from tests.e2e.stack import Scheduler, Stack
-from tests.waiting import wait_until
+from tests.harness.certificates import make_certificates
+from tests.harness.stack import Scheduler, Stack
+from tests.harness.waiting import wait_until
 
 WITHIN = 30.0
 Connect = Callable[[Scheduler, Path], str]

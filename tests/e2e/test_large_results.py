@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from contentgen.v1 import task_pb2
-from tests.e2e.cable import cable_to
-from tests.e2e.client import Client, request
 from tests.e2e.previous import previous_version
 from tests.e2e.proxies import NGINX_SETTINGS, nginx
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.client import Client, request
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.wires import cable_to
 
 SLOW = 40_000
 """Bytes a second: 320 kbit/s."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator
+import asyncio
+from contextlib import suppress
 
 import grpc
 import psutil
+from grpc import aio
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from tests.e2e.stack import Stack
-from tests.waiting import wait_until
+from tests.harness.lease_stream import LeaseStream
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
 
 SIZES = [size * 1_000 for size in (20, 300, 1_000, 3_900)]
 ROUNDS = 8
@@ -42,44 +42,37 @@ def test_large_messages_leave_little_behind(stack: Stack) -> None:
     wait_until(lambda: process.memory_info().rss < most, within=10, what="the memory of large messages is given back")
 
 
-class DeafWorker:
-    """Says hello and then states, each of as many leases as one may name, as long as they are taken; reads nothing."""
+class DeafWorker(LeaseStream):
+    """Sends heartbeats, each of as many leases as one may name, as long as they are taken; reads only the welcome."""
 
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.written = 0
-        self._moved_at = time.monotonic()
+    def __init__(self, channel: aio.Channel) -> None:
+        super().__init__(channel)
+        self.held = {key: worker_pb.AssignedLease(lease_id=key, attempt=1) for key in map(lease_id, range(NAMES))}
 
-    def messages(self) -> Iterator[worker_pb.LeaseRequest]:
-        hello = worker_pb.Hello(worker_id="deaf", folder_id="deaf", session_number=1, slots=1)
-        yield worker_pb.LeaseRequest(hello=hello)
-        held = [worker_pb.HeldLease(lease_id=f"lease-{key:016x}-{1:08x}", attempt=1) for key in range(NAMES)]
-        for number in range(1, STATES + 1):
-            self.written, self._moved_at = number, time.monotonic()
-            yield worker_pb.LeaseRequest(heartbeat=worker_pb.Heartbeat(number=number, held_leases=held))
-        self.over.wait()
-
-    def rests(self) -> bool:
-        """Whether all is written, or nothing more is taken."""
-        return self.written == STATES or (self.written > 0 and time.monotonic() - self._moved_at > REST_S)
+    async def send(self) -> None:
+        """Ends when all is written, or nothing more is taken."""
+        with suppress(TimeoutError):
+            for _ in range(STATES):
+                async with asyncio.timeout(REST_S):
+                    await self.write(self.next_heartbeat(0))
 
 
-def test_a_worker_that_reads_nothing_is_owed_little(stack: Stack) -> None:
+def lease_id(key: int) -> str:
+    return f"lease-{key:016x}-{1:08x}"
+
+
+async def test_a_worker_that_reads_nothing_is_owed_little(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     process = psutil.Process(scheduler.pid)
-    before = process.memory_info().rss
-    worker, most = DeafWorker(), 0
-
-    def rests() -> bool:
-        nonlocal most
-        most = max(most, process.memory_info().rss)
-        return worker.rests()
-
-    with grpc.insecure_channel(scheduler.target) as channel:
-        call = WorkerServiceStub(channel).Lease(worker.messages())
-        try:
-            wait_until(rests, within=60, what="all states are written, or no more are taken")
-            assert (most - before) / 2**20 < OWED_MIB
-        finally:
-            worker.over.set()
-            call.cancel()
+    before, most = process.memory_info().rss, 0
+    async with (
+        aio.insecure_channel(scheduler.target) as channel,
+        DeafWorker(channel) as worker,
+        asyncio.TaskGroup() as group,
+    ):
+        sending = group.create_task(worker.send())
+        while not sending.done():
+            most = max(most, process.memory_info().rss)
+            await asyncio.wait({sending}, timeout=0.01)
+    assert worker._heartbeats > 1
+    assert (most - before) / 2**20 < OWED_MIB

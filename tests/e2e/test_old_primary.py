@@ -20,11 +20,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from scheduler_svc.store.engine.connecting import connect
 from scheduler_svc.store.engine.lineage import Lineage, WrongServer
 from scheduler_svc.store.engine.lineage_file import LineageFile
-from tests.cluster import server_folder
-from tests.e2e.client import Client
-from tests.e2e.stack import Scheduler, Stack, running_stack
-from tests.tcp_server import USER, TcpServer, running
-from tests.waiting import wait_until
+from tests.harness.client import Client
+from tests.harness.cluster import server_folder
+from tests.harness.stack import Scheduler, Stack, running_stack
+from tests.harness.tcp_server import USER, TcpServer, running
+from tests.harness.waiting import wait_until
 
 WITHIN = 60.0
 

@@ -6,17 +6,17 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import request
 from tests.e2e.operator import PATIENCE_S, Operator
-from tests.e2e.stack import Scheduler, Stack
-from tests.waiting import wait_until
+from tests.harness.client import request
+from tests.harness.process import installed
+from tests.harness.stack import Scheduler, Stack
+from tests.harness.waiting import wait_until
 
-COMMAND = Path(sys.executable).with_name("contentgen")
+COMMAND = installed("contentgen")
 TASK = re.compile(r"task-[0-9a-f]{16}")
 COLOUR = re.compile(r"\x1b\[[0-9;]*[39][0-7]m")
 NOBODY = "127.0.0.1:1"
@@ -64,7 +64,7 @@ def test_a_task_from_submit_to_article(scheduler: Scheduler) -> None:
     assert "warn" not in out
 
 
-def test_on_a_terminal_it_is_live_and_in_colours(scheduler: Scheduler) -> None:
+def test_top_is_live_and_coloured_on_a_terminal(scheduler: Scheduler) -> None:
     submit = ("task", "submit", "-a", "1", "a topic", "--creator-option", "demo-seconds=60", "--wait")
     with Operator(scheduler.target, *submit, terminal=True) as waits:
         waits.wait_for("processing")
@@ -182,7 +182,7 @@ def test_ctrl_c_is_quiet(scheduler: Scheduler) -> None:
     assert run(scheduler.target, "task", "cancel", "--force", task_id)[0] == 0
 
 
-def test_who_reads_no_further_hears_nothing(scheduler: Scheduler) -> None:
+def test_a_closed_pipe_ends_the_command_silently(scheduler: Scheduler) -> None:
     for _ in range(3):
         scheduler.client.submit_all([request(1)] * 1_000)
     command = f"{COMMAND} -s {scheduler.target} -o jsonl task list | head -n 1; exit ${{PIPESTATUS[0]}}"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.e2e.cable import Cable, cable_to
-from tests.e2e.client import Client, request
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import EMBEDDED, SHORT_LEASE, Scheduler, Stack, Worker
-from tests.waiting import wait_until
+from tests.harness.client import Client, request
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import EMBEDDED, SHORT_LEASE, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
+from tests.harness.wires import Cable, cable_to
 
 OUTAGE = 20.0
 PATIENT_LEASE = 15.0

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.e2e.client import Status, request
-from tests.e2e.stack import Scheduler, Stack, Worker
-from tests.waiting import wait_until
+from tests.harness.client import Status, request
+from tests.harness.stack import Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
 
 LEASE = 60.0
 """Seconds: a frozen worker's leases outlive the test."""

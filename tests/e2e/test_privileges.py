@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,13 @@ import sqlalchemy as sa
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine import server_check as server
 from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
-from tests.e2e.stack import running_stack
-from tests.guides import DOCS, snippets
-from tests.later_migrations import NEWEST, LaterMigrations, execute
-from tests.old_application import old_application
+from tests.harness.guides import DOCS, snippets
+from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.old_application import old_application
+from tests.harness.process import installed, run_to_end
+from tests.harness.stack import running_stack
 
-PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
+PROGRAM = installed("contentgen-scheduler")
 WITHIN = 60.0
 SQL, *_ = (it.text for it in snippets(DOCS / "deployment.md") if it.language == "sql")
 """What the documentation has an operator run."""
@@ -44,14 +44,8 @@ class Place:
 
     def run(self, *arguments: str, role: str) -> subprocess.CompletedProcess[str]:
         """The program as this role, until it ends: a scheduler that begins to serve does not."""
-        return subprocess.run(
-            [PROGRAM, *arguments],
-            env={"DATABASE_URL": self.url(role), "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"},
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            check=False,
-        )
+        environment = {"DATABASE_URL": self.url(role), "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"}
+        return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
 
     def refused(self, *arguments: str, role: str) -> str:
         """What it says where it ends with 78 and was never ready."""

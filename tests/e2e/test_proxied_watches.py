@@ -12,9 +12,9 @@ import pytest
 
 from contentgen import ContentGenerationClient, TaskChange, Watch
 from tests.e2e.proxies import ENVOY_SETTINGS, HAPROXY_SETTINGS, NGINX_SETTINGS, envoy, haproxy, nginx
-from tests.e2e.stack import Stack
 from tests.e2e.test_client_watch import WHOLE_LIFE, lives
-from tests.waiting import wait_until
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
 
 LIMIT = 60
 TASKS = 3

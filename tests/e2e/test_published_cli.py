@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import content_service_pb2 as content_pb
-from tests.e2e.client import status_name
-from tests.e2e.processes import belonging_to
-from tests.e2e.stack import Stack, Worker
+from tests.harness.client import status_name
+from tests.harness.processes import belonging_to
+from tests.harness.stack import Stack, Worker
+from tests.harness.waiting import wait_until, wait_until_gone
 from tests.published.endpoints import ARTICLE, PASSED, PICTURES, Answer, Endpoints, Kind, serving
-from tests.waiting import wait_until, wait_until_gone
 
 TOPIC = "--help 人工智能的“未来”\n发展"
 LEASE = 120.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contentgen.v1 import content_service_pb2 as content_pb
-from tests.e2e.stack import EMBEDDED, Stack
+from tests.harness.stack import EMBEDDED, Stack
 
 TOPIC = "人工智能的未来发展"
 
@@ -35,7 +35,7 @@ def test_the_reference_example_completes_with_content_and_pool_entry(stack: Stac
     ]
 
 
-def test_without_auto_approve_it_waits_for_review_and_is_in_no_pool(stack: Stack) -> None:
+def test_a_content_without_auto_approve_waits_for_review_outside_the_pool(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()

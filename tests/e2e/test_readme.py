@@ -20,8 +20,9 @@ from contentgen.v1 import (
     task_service_pb2,
     worker_pool_service_pb2,
 )
-from tests.e2e.stack import Scheduler, Stack
-from tests.guides import DOCS, snippets
+from tests.harness.guides import DOCS, snippets
+from tests.harness.process import run_to_end
+from tests.harness.stack import Scheduler, Stack
 
 README = DOCS.parent / "README.md"
 TARGET = "127.0.0.1:50051"
@@ -50,15 +51,8 @@ def follow(text: str, stack: Stack, scheduler: Scheduler) -> subprocess.Complete
     bin_ = Path(sys.executable).parent
     text = text.replace(TARGET, scheduler.target).replace(".venv/bin/buf", str(bin_ / "buf"))
     text = text.replace("$PWD/.venv/bin", str(bin_))
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
-        env={"PATH": os.environ["PATH"], "HOME": str(stack.folder), "CONTENTGEN_SCHEDULER": scheduler.target},
-        cwd=stack.folder,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(stack.folder), "CONTENTGEN_SCHEDULER": scheduler.target}
+    done = run_to_end(["bash", "-euo", "pipefail", "-c", text], environment, cwd=stack.folder, within=WITHIN)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -101,7 +95,7 @@ def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     assert "TASK_STATUS_CANCELLED" in done.stdout
 
 
-def test_what_is_called_by_grpcurl_is_there() -> None:
+def test_rpcs_called_by_grpcurl_exist() -> None:
     lines = block("grpcurl -plaintext").splitlines()
     calls = [re.fullmatch(rf"grpcurl -plaintext -d '(.*)' {TARGET} (.*)/(.*)", line) for line in lines[:-1]]
     for call in calls:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.e2e.client import request
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import EMBEDDED, Scheduler, Stack
-from tests.waiting import wait_until
+from tests.harness.client import request
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import EMBEDDED, Scheduler, Stack
+from tests.harness.waiting import wait_until
 
 TASKS = 500
 LEASE = 30.0

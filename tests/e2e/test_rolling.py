@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.e2e.client import Client, status_name
 from tests.e2e.load import Load, loaded
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import Scheduler, Stack
-from tests.waiting import wait_until
+from tests.harness.client import Client, status_name
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import Scheduler, Stack
+from tests.harness.waiting import wait_until
 
 LEASE = 30.0
 ROUNDS = 2

@@ -13,8 +13,8 @@ import pytest
 
 from contentgen import ContentGenerationClient, RequestError
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, new_token
-from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker
-from tests.waiting import wait_until
+from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
 
 TOPIC = "a-topic-that-is-nobodys-business"
 ROLES = ("client", "worker", "operator")
@@ -79,7 +79,7 @@ def test_no_log_has_a_secret_a_topic_or_a_body(
     assert [text for text in hidden if text in logs] == []
 
 
-def test_what_lies_on_the_disk_is_its_owners(
+def test_files_on_the_disk_are_readable_by_their_owner_only(
     stack: Stack, scheduler: Scheduler, worker: Worker, client: ContentGenerationClient, account_id: int
 ) -> None:
     task_id = client.submit_task(account_id, TOPIC, creator_options={"demo-seconds": "60"})
@@ -95,7 +95,7 @@ def test_what_lies_on_the_disk_is_its_owners(
     client.cancel_task(task_id, force=True)
 
 
-def test_under_an_open_umask_nobody_else_may_write_what_is_made(stack: Stack) -> None:
+def test_files_made_under_an_open_umask_are_writable_by_their_owner_only(stack: Stack) -> None:
     before = os.umask(0)
     try:
         scheduler = stack.scheduler(database_url=EMBEDDED).start()

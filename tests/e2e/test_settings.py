@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.e2e.service import START_LIMIT
-from tests.e2e.stack import EMBEDDED, Stack
-from tests.waiting import wait_until
+from tests.harness.service import START_LIMIT
+from tests.harness.stack import EMBEDDED, Stack
+from tests.harness.waiting import wait_until
 
 SECRET = "zebra"
 

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from scheduler_svc.store.schema import compatibility
 from scheduler_svc.store.schema.migrate import upgrade
-from tests.e2e.client import Client, request
 from tests.e2e.previous import Previous, previous_version
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import Scheduler, Stack, running_stack
-from tests.later_migrations import NEWEST, LaterMigrations, execute
-from tests.waiting import wait_until
+from tests.harness.client import Client, request
+from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import Scheduler, Stack, running_stack
+from tests.harness.waiting import wait_until
 
 LEASE = 30.0
 """Seconds: what a lease outlives, a worker has time to reconnect in."""

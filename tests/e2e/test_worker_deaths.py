@@ -10,10 +10,10 @@ import time
 import psutil
 
 from contentgen.v1 import task_pb2
-from tests.e2e.cable import cable_to
-from tests.e2e.journal import Create
-from tests.e2e.stack import SHORT_LEASE, Stack, Worker
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.journal import Create
+from tests.harness.stack import SHORT_LEASE, Stack, Worker
+from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.wires import cable_to
 
 AT_ONCE = 4.0
 """Seconds in which a guard has ended everything: its grace between TERM and KILL, and a little for a busy machine."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.importing import Importing, ImportingFrom, Sqlite
-from tests.integration.scheduling import Scheduling
-from tests.old_application import OldApplication, old_application
+from tests.harness.importing import Importing, ImportingFrom, Sqlite
+from tests.harness.old_application import OldApplication, old_application
+from tests.harness.scheduling import Scheduling
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from scheduler_svc.domain.errors import (
     RequestIdConflict,
 )
 from scheduler_svc.domain.task import NewTask, Task
-from tests.integration.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
 
 MOST = 5
 IN_2096 = datetime(2096, 2, 29, tzinfo=UTC)
@@ -44,7 +44,7 @@ class TestMaxPendingTasks:
         assert "try again later" in refused.value.message
         scheduling.fill(1, 100)
 
-    def test_it_is_exact_within_a_group(self, scheduling: Scheduling, bounded: int) -> None:
+    def test_max_pending_tasks_is_exact_within_a_group(self, scheduling: Scheduling, bounded: int) -> None:
         one = new_task(account_id=bounded)
         group = (
             SubmitItem((one,) * 3),
@@ -55,7 +55,7 @@ class TestMaxPendingTasks:
         )
         assert kinds(scheduling.submit_group(*group)) == [tuple, AccountQueueFull, tuple, tuple, AccountQueueFull]
 
-    def test_what_runs_or_has_ended_leaves_room_and_a_retry_is_never_refused(
+    def test_running_and_ended_tasks_do_not_count_and_a_retry_is_never_refused(
         self, scheduling: Scheduling, bounded: int
     ) -> None:
         scheduling.fill(bounded, MOST, max_retries=1, auto_retry=False)
@@ -66,7 +66,7 @@ class TestMaxPendingTasks:
         with pytest.raises(AccountQueueFull):
             scheduling.fill(bounded, 1)
 
-    def test_what_is_scheduled_counts_however_late(self, scheduling: Scheduling, bounded: int) -> None:
+    def test_scheduled_tasks_count_however_late(self, scheduling: Scheduling, bounded: int) -> None:
         scheduling.fill(bounded, MOST, schedule_time=IN_2096)
         with pytest.raises(AccountQueueFull):
             scheduling.fill(bounded, 1)
@@ -114,7 +114,7 @@ class TestMaxPriority:
         assert isinstance(answer, InvalidArgument)
         assert [violation.field for violation in answer.violations] == ["requests[1].priority", "requests[3].priority"]
 
-    def test_what_was_submitted_before_keeps_its_own_and_is_answered_again(self, scheduling: Scheduling) -> None:
+    def test_earlier_submits_keep_their_priority_and_are_answered_again(self, scheduling: Scheduling) -> None:
         (before,) = scheduling.submit(new_task(priority=9, request_id="r"))
         scheduling.change_account(1, max_priority=1)
         assert scheduling.submit(new_task(priority=9, request_id="r")) == [before]
@@ -125,7 +125,7 @@ class TestMaxPriority:
 
 
 class TestTheBoundOfTheQueue:
-    def test_what_one_account_schedules_for_later_years_refuses_nobody(self, scheduling: Scheduling) -> None:
+    def test_tasks_scheduled_for_later_years_refuse_no_other_account(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, MAX_QUEUE, schedule_time=IN_2096)
         other = scheduling.make_account()
         scheduling.fill(other, MAX_QUEUE)
@@ -142,12 +142,12 @@ class TestTheBoundOfTheQueue:
         assert kinds(answers) == [tuple, QueueFull, QueueFull]
 
     @pytest.mark.parametrize("days", [0, 1])
-    def test_what_is_due_by_tomorrow_counts(self, scheduling: Scheduling, days: int) -> None:
+    def test_tasks_due_by_tomorrow_count(self, scheduling: Scheduling, days: int) -> None:
         scheduling.submit(*[new_task(schedule_time=end_of_day(days))] * MAX_QUEUE)
         with pytest.raises(QueueFull):
             scheduling.fill(1, 1)
 
-    def test_it_counts_once_its_day_is_tomorrow(self, scheduling: Scheduling) -> None:
+    def test_a_scheduled_task_counts_once_its_day_is_tomorrow(self, scheduling: Scheduling) -> None:
         """Two days later, as far as the counts can know."""
         scheduling.submit(*[new_task(schedule_time=end_of_day(3))] * MAX_QUEUE)
         scheduling.fill(1, 1)
@@ -156,7 +156,7 @@ class TestTheBoundOfTheQueue:
         with pytest.raises(QueueFull):
             scheduling.fill(1, 1)
 
-    def test_what_is_taken_out_is_counted_no_more(self, scheduling: Scheduling) -> None:
+    def test_removed_tasks_no_longer_count(self, scheduling: Scheduling) -> None:
         keys = scheduling.fill(1, 3, schedule_time=IN_2096)
         scheduling.cancel(keys[0])
         scheduling.wait_is_over(keys[1])

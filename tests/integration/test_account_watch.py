@@ -6,7 +6,7 @@ import pytest
 
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.changes import MAX_PAGE, ChangePage, Selection
-from tests.integration.scheduling import Scheduling
+from tests.harness.scheduling import Scheduling
 
 
 def read(scheduling: Scheduling, account_id: int, after: int, until: int) -> ChangePage:

@@ -11,8 +11,8 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.dispatch import admission as rules
 from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.loops.admission import SCAN_INTERVAL, Admission
-from tests.integration.scheduling import RESULT, Scheduling
-from tests.waiting import wait_until_async
+from tests.harness.scheduling import RESULT, Scheduling
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 5
 
@@ -44,7 +44,7 @@ async def test_a_look_finds_what_nobody_was_told_of(calls: Calls, scheduling: Sc
     assert waiting(scheduling) == 1
 
 
-async def test_between_its_looks_it_does_what_it_is_asked_for(
+async def test_admission_serves_requests_between_its_intervals(
     calls: Calls, scheduling: Scheduling, limited: int
 ) -> None:
     admission = Admission(calls)
@@ -87,7 +87,7 @@ async def test_more_than_a_batch_follows(calls: Calls, scheduling: Scheduling, m
         assert waiting(scheduling) == so_far
 
 
-async def test_one_account_that_fails_does_not_stop_the_others(
+async def test_a_failing_account_does_not_stop_the_others(
     calls: Calls, scheduling: Scheduling, limited: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = scheduling.make_account(limit=1)
@@ -107,7 +107,7 @@ async def test_one_account_that_fails_does_not_stop_the_others(
     assert tagged == [(limited,), (last,)]
 
 
-async def test_it_runs_when_it_is_woken_and_stops(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+async def test_admission_runs_when_woken_and_stops(calls: Calls, scheduling: Scheduling, limited: int) -> None:
     admission = Admission(calls)
     admission.start()
     await wait_until_async(lambda: admission._limited == {limited}, within=WAIT_S, what="it has looked")

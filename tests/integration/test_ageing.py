@@ -19,9 +19,9 @@ from scheduler_svc.application.leases.recover import raise_floors
 from scheduler_svc.domain.fairness import WINDOW, effective
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.store.dispatch.ageing import LOOK_BEHIND
-from tests.cluster import Databases
-from tests.integration.scheduling import RESULT, Scheduling, new_task, released
-from tests.integration.test_races import claims
+from tests.harness.cluster import Databases
+from tests.harness.scheduling import RESULT, Scheduling, new_task, released
+from tests.integration.racing import claims
 
 STEP = 60.0
 """Seconds that a step up takes."""
@@ -74,7 +74,7 @@ class TestClaims:
         assert order(ageing, 1) == [keys[first]]
         assert order(ageing, 1) == [keys[{"low": "high", "high": "low"}[first]]]
 
-    def test_where_it_is_off_nothing_rises(self, scheduling: Scheduling) -> None:
+    def test_priorities_do_not_rise_without_ageing(self, scheduling: Scheduling) -> None:
         (low,), (high,) = waiting(scheduling, 1, 1_000), waiting(scheduling, 2)
         assert order(scheduling) == [high, low]
 
@@ -91,7 +91,7 @@ class TestClaims:
         (high,), (low,), (lower,) = waiting(ageing, 10, 20), waiting(ageing, 2, 25), waiting(ageing, 1, 15)
         assert order(ageing) == [low, high, lower]
 
-    def test_between_equal_waits_the_higher_priority_comes_first(self, ageing: Scheduling) -> None:
+    def test_the_higher_priority_comes_first_between_equal_waits(self, ageing: Scheduling) -> None:
         keys = [waiting(ageing, priority)[0] for priority in (8, 10, 9)]
         ageing.sql("UPDATE ready SET ready_time = now() - interval '1 h'")
         assert order(ageing) == [keys[1], keys[2], keys[0]]
@@ -114,7 +114,7 @@ class TestClaims:
         assert [order(ageing, 1) for _ in low] == [[key] for key in low]
         assert order(ageing) == high
 
-    def test_what_is_ready_again_begins_anew(self, ageing: Scheduling) -> None:
+    def test_a_task_that_is_ready_again_starts_ageing_anew(self, ageing: Scheduling) -> None:
         (low,), (high,) = waiting(ageing, 1, 9), waiting(ageing, 8)
         (ref,) = ageing.claim(1)
         assert ref.task_key == low
@@ -132,7 +132,7 @@ class TestClaims:
         ageing.resume()
         assert order(ageing) == keys
 
-    def test_behind_a_window_tasks_grow_old_too(self, ageing: Scheduling) -> None:
+    def test_tasks_behind_a_window_age_too(self, ageing: Scheduling) -> None:
         low = ageing.fill(1, WINDOW + 10, priority=1)
         ageing.age(9 * STEP)
         high = waiting(ageing, 8, count=5)
@@ -153,7 +153,7 @@ class TestBesideAnotherReplica:
             assert order(ageing, count + 5) == keys[held:]
         assert order(ageing) == []
 
-    def test_nothing_lower_is_served_before_what_waits_behind_it(self, ageing: Scheduling) -> None:
+    def test_no_lower_priority_is_served_before_tasks_behind_locked_ones(self, ageing: Scheduling) -> None:
         old, low, high = waiting(ageing, 1, 9, count=2), waiting(ageing, 5, count=9), waiting(ageing, 8, count=20)
         with ageing.transaction() as other:
             claims(ageing, "other", 14)(other)
@@ -161,7 +161,7 @@ class TestBesideAnotherReplica:
         assert order(ageing) == low[2:]
         assert not ageing.sql("SELECT FROM ready WHERE task_key = ANY(:old)", old=old)
 
-    def test_each_task_goes_to_one_of_them(self, ageing: Scheduling) -> None:
+    def test_each_task_goes_to_one_replica(self, ageing: Scheduling) -> None:
         keys = {key for priority in (1, 5, 9) for key in waiting(ageing, priority, priority % 3, count=15)}
         with ageing.transaction() as other:
             granted = claims(ageing, "other", 17)(other).grants
@@ -239,7 +239,7 @@ def test_a_stream_of_a_higher_priority_does_not_starve_a_lower_one(ageing: Sched
     assert starved_for(ageing) == 7 * STEP / ROUND - 1
 
 
-def test_without_ageing_it_does(scheduling: Scheduling) -> None:
+def test_a_stream_of_a_higher_priority_starves_a_lower_one_without_ageing(scheduling: Scheduling) -> None:
     assert starved_for(scheduling) == MAX_ROUNDS
 
 
@@ -276,7 +276,7 @@ class TestSeats:
         assert seated(ageing) == {low, *high[:2]}
         assert order(ageing) == [low, *high[:2]]
 
-    def test_where_it_is_off_the_higher_priority_has_them(self, scheduling: Scheduling) -> None:
+    def test_the_higher_priority_has_all_seats_without_ageing(self, scheduling: Scheduling) -> None:
         few = scheduling.make_account(3)
         high = waiting(scheduling, 8, account_id=few, count=5)
         waiting(scheduling, 1, 1_000, account_id=few)

@@ -10,7 +10,7 @@ from scheduler_svc.application.tasks.cleanup import ago, delete_batch
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import NewTask
-from tests.integration.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 
 
 def waits(scheduling: Scheduling, task: NewTask) -> list[float]:
@@ -42,7 +42,7 @@ def test_a_task_waits_as_it_was_submitted(scheduling: Scheduling, backoff: Retry
         assert 0.9 * middle - 5 < wait <= 1.1 * middle
 
 
-def test_it_is_shown_wherever_a_task_is(scheduling: Scheduling) -> None:
+def test_a_backoff_is_shown_wherever_a_task_is(scheduling: Scheduling) -> None:
     backoff = RetryBackoff(250, 1.5, 60_000)
     (submitted,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
     assert submitted.backoff == scheduling.task(submitted.task_key).backoff == backoff

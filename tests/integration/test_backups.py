@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,11 +26,12 @@ from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.store.engine.restored import RestoredCounts
 from scheduler_svc.store.schema.migrate import upgrade
-from tests.later_migrations import NEWEST, LaterMigrations, execute
-from tests.waiting import wait_until
+from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.process import installed, run_to_end
+from tests.harness.waiting import wait_until
 
 WITHIN = 60.0
-PROGRAM = Path(sys.executable).with_name("contentgen-scheduler")
+PROGRAM = installed("contentgen-scheduler")
 WAITING_DUMPS = """
     SELECT pid FROM pg_stat_activity
     WHERE application_name = 'contentgen-backup' AND datname = current_database() AND wait_event_type = 'Lock'
@@ -119,7 +119,7 @@ def test_a_database_that_is_not_empty_is_not_replaced_unasked(backed_up: Site) -
     assert backed_up.names() == ["before", "after"]
 
 
-def test_whoever_is_connected_is_named(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_restore_names_the_connected_sessions(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_svc.backups.restore.DISCONNECT_TIMEOUT", 0.0)
     with backed_up.connect() as other:
         other.execute(sa.text("SET application_name = 'contentgen'"))
@@ -129,7 +129,7 @@ def test_whoever_is_connected_is_named(backed_up: Site, monkeypatch: pytest.Monk
     assert backed_up.names() == ["before", "after"]
 
 
-def test_whoever_connects_while_it_is_restored_keeps_the_database(
+def test_a_session_that_connects_during_a_restore_keeps_the_database(
     backed_up: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with backed_up.connect() as other:
@@ -140,7 +140,7 @@ def test_whoever_connects_while_it_is_restored_keeps_the_database(
     assert backed_up.names() == ["before", "after"]
 
 
-def test_what_can_t_be_dropped_is_named(backed_up: Site) -> None:
+def test_a_restore_names_objects_that_cannot_be_dropped(backed_up: Site) -> None:
     """PostgreSQL drops no database that is marked as a template."""
     backed_up.server(f"ALTER DATABASE {sa.make_url(backed_up.url).database} IS_TEMPLATE true")
     left = backed_up.restore().leftover
@@ -211,7 +211,7 @@ def test_a_backup_that_can_t_be_proved_does_not_get_its_name(site: Site, monkeyp
     assert site.file.read_text() == "yesterday's"
 
 
-def test_what_is_no_backup_is_told(site: Site) -> None:
+def test_a_file_that_is_no_backup_is_refused(site: Site) -> None:
     with pytest.raises(CannotRestore, match=r"can't be read: No such file"):
         site.restore()
     site.file.write_text("PostgreSQL database dump")
@@ -288,14 +288,7 @@ def test_an_empty_database_has_nothing_to_back_up(empty_db_url: str, tmp_path: P
 
 def test_a_folder_without_a_database_is_not_made_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    done = subprocess.run(
-        [PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
+    done = run_to_end([PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"], cwd=tmp_path, within=WITHIN)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == f"{tmp_path}/typo has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL\n"
     assert list(tmp_path.iterdir()) == []

@@ -26,7 +26,7 @@ from scheduler_svc.domain.errors import NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
-from tests.integration.scheduling import (
+from tests.harness.scheduling import (
     FAILURE,
     HEARTBEAT,
     MAX_LOSSES,
@@ -37,7 +37,7 @@ from tests.integration.scheduling import (
     Scheduling,
     new_task,
 )
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 R = TypeVar("R")
 Run = Callable[[Callable[[Bulk], Awaitable[R]]], R]
@@ -100,7 +100,7 @@ class TestHandleTimeouts:
         assert scheduling.task(in_time.task_key).status is Status.PROCESSING
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
 
-    def test_what_is_retried_counts_too(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_retried_tasks_count_too(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
         assert scheduling.path(ref.task_key)[-2:] == ["timeout", "pending"]
@@ -114,7 +114,7 @@ class TestHandleTimeouts:
         assert bulk(lambda it: it.handle_timeouts(Scope.of(1))) == 1
         assert scheduling.task(mine.task_key).status is Status.TIMEOUT
 
-    def test_nothing_times_out_in_the_lee_of_an_outage(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_no_task_times_out_during_or_just_after_an_outage(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         self.late(scheduling)
         scheduling.sql("UPDATE reaper SET stamp = now() - interval '1 minute'")
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
@@ -177,7 +177,7 @@ class TestBulkRetry:
         assert bulk(lambda it: it.retry(Scope.of(other), {Status.TIMEOUT}, 1_000)) == 0
         assert bulk(lambda it: it.retry(Scope.of(other), {Status.FAILED}, 1_000)) == 1
 
-    def test_what_has_used_its_retries_is_stepped_over(
+    def test_bulk_retry_skips_tasks_without_retries_left(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None
     ) -> None:
         used = [ended(scheduling, FAILURE, max_retries=0) for _ in range(3)]
@@ -186,7 +186,7 @@ class TestBulkRetry:
         assert not scheduling.task(key).ended
         assert all(scheduling.task(each).ended for each in used)
 
-    def test_what_another_call_is_moving_is_left_to_it(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_tasks_locked_by_another_call_are_skipped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             tx.tasks.lock([moving])
@@ -271,14 +271,14 @@ class TestCleanup:
         assert clean_up(bulk, account_id=other) == len(theirs)
         assert self.there(scheduling) == mine
 
-    def test_what_another_call_is_moving_is_left_to_it(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_tasks_locked_by_another_call_are_skipped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             retrying.retry_task(tx, moving, reset_retry_count=False)
             assert clean_up(bulk) == 1
         assert self.there(scheduling) == [moving] != [free]
 
-    def test_what_is_still_being_stopped_stays(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_cleanup_keeps_tasks_that_are_still_being_stopped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         ref = scheduling.start()
         scheduling.cancel(ref.task_key, force=True)
         for dry_run in (True, False):
@@ -286,7 +286,7 @@ class TestCleanup:
         scheduling.end(ref, FAILURE)
         assert clean_up(bulk) == 1
 
-    def test_what_comes_late_from_its_worker_is_lost(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_a_late_report_on_a_cleaned_up_task_is_lost(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         ref = scheduling.start()
         scheduling.end(ref, RESULT)
         clean_up(bulk)

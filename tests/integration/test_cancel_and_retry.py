@@ -10,7 +10,7 @@ import pytest
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.lease import Outcome
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling
 
 Make = Callable[[Scheduling], int]
 
@@ -135,14 +135,14 @@ class TestRetry:
         assert scheduling.events(key)[-1].reason == "RETRY_TASK"
         assert scheduling.told[-1].ready
 
-    def test_what_backs_off_need_not_wait_and_nothing_more_is_used(self, scheduling: Scheduling) -> None:
+    def test_a_retry_during_backoff_starts_at_once_and_consumes_no_retry(self, scheduling: Scheduling) -> None:
         key = backing_off(scheduling)
         path = scheduling.path(key)
         assert scheduling.retry(key).retry_count == 1
         assert (scheduling.place(key), scheduling.path(key)) == ("ready", path)
 
     @pytest.mark.parametrize("make", [ready, scheduled, submitted, processing, completed, cancelled])
-    def test_nothing_else_is_retried(self, scheduling: Scheduling, make: Make) -> None:
+    def test_tasks_in_other_states_are_not_retried(self, scheduling: Scheduling, make: Make) -> None:
         key = make(scheduling)
         before, place = scheduling.task(key), scheduling.place(key)
         with pytest.raises(InvalidState) as refused:

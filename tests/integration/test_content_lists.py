@@ -11,7 +11,7 @@ from scheduler_svc.application.tasks.query import list_contents
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.store.contents import content_lists
-from tests.integration.scheduling import Scheduling
+from tests.harness.scheduling import Scheduling
 
 PAGE = 7
 MANY = 60

@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptDeferred, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import PendingReason
-from tests.integration.scheduling import DEFERRED, FAILURE, MAX_DEFERRALS, RESULT, TTL, Scheduling, released
+from tests.harness.scheduling import DEFERRED, FAILURE, MAX_DEFERRALS, RESULT, TTL, Scheduling, released
 
 
 def wait(scheduling: Scheduling, key: int) -> float:
@@ -56,7 +56,7 @@ def test_a_deferred_attempt_waits_and_consumes_nothing(scheduling: Scheduling) -
     assert scheduling.end(again, RESULT) is Outcome.COMMITTED
 
 
-def test_one_whose_start_is_not_known_is_deferred_too(scheduling: Scheduling) -> None:
+def test_a_deferral_without_a_known_start_counts_too(scheduling: Scheduling) -> None:
     """As where `create` itself is deferred, and nothing was ever said to be processing."""
     key = scheduling.submit_one()
     (ref,) = scheduling.claim()
@@ -64,7 +64,7 @@ def test_one_whose_start_is_not_known_is_deferred_too(scheduling: Scheduling) ->
     assert scheduling.path(key) == ["pending", "submitted", "pending"]
 
 
-def test_it_keeps_no_place_in_the_order(scheduling: Scheduling) -> None:
+def test_a_deferral_keeps_no_place_in_the_order(scheduling: Scheduling) -> None:
     """Else an account whose model is over its quota would be ahead of the others each time that it comes back."""
     ref = scheduling.start()
     scheduling.end(ref, DEFERRED)
@@ -86,7 +86,7 @@ def test_retry_task_takes_the_wait_away(scheduling: Scheduling) -> None:
     assert scheduling.place(ref.task_key) == "ready"
 
 
-def test_so_many_in_a_row_are_a_failure(scheduling: Scheduling) -> None:
+def test_consecutive_deferrals_become_a_failure(scheduling: Scheduling) -> None:
     ref = scheduling.start(max_retries=1)
     scheduling.end(ref, DEFERRED)
     key = ref.task_key
@@ -108,7 +108,7 @@ def test_so_many_in_a_row_are_a_failure(scheduling: Scheduling) -> None:
 
 
 @pytest.mark.parametrize(("change", "count"), [(FAILURE, 0), (released(started=True), 1), (released(), 1)])
-def test_what_ends_the_row(scheduling: Scheduling, change: Change, count: int) -> None:
+def test_other_ends_reset_the_count_of_deferrals(scheduling: Scheduling, change: Change, count: int) -> None:
     ref = scheduling.start()
     scheduling.end(ref, DEFERRED)
     scheduling.wait_is_over(ref.task_key)

@@ -17,14 +17,15 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.creator_cli import RecordingReporter, SubprocessCli
-from tests.waiting import wait_until
+from tests.harness.creator_cli import RecordingReporter, SubprocessCli
+from tests.harness.process import installed
+from tests.harness.waiting import wait_until
 from worker_svc.creators import load
 from worker_svc.creators.base import CreatorSettings, Job
 from worker_svc.creators.brief import Brief
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 
-PROGRAM = str(Path(sys.executable).with_name("contentgen-demo-creator"))
+PROGRAM = str(installed("contentgen-demo-creator"))
 SETTINGS = CreatorSettings(poll_interval=0.05, max_result=3 * 1024 * 1024)
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("人工智能的未来发展", options={"demo-seconds": "0.2"}))
 SPOKEN = ("reference", "json")
@@ -93,14 +94,14 @@ def with_options(**options: str) -> Job:
     return replace(JOB, brief=JOB.brief._replace(options=asked))
 
 
-def test_it_says_what_it_is(demo: Demo) -> None:
+def test_the_demo_creator_prints_its_version(demo: Demo) -> None:
     for command in ([PROGRAM], [sys.executable, "-m", "worker_svc.demo_creator"]):
         said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
         assert "demo-creator" in said
         assert "no language model" in said
 
 
-def test_it_needs_only_the_standard_library(demo: Demo) -> None:
+def test_the_demo_creator_needs_only_the_standard_library(demo: Demo) -> None:
     show = "import sys; import worker_svc.demo_creator.__main__; print(*{n.partition('.')[0] for n in sys.modules})"
     before = "import sys; print(*{n.partition('.')[0] for n in sys.modules})"
     loaded, there = (
@@ -188,7 +189,7 @@ def test_values_may_stand_apart(demo: Demo) -> None:
     assert article(demo("create", "--mode", "sync", "--topic", "--help", "--demo-seconds", "0"))["content"]
 
 
-def test_nothing_is_known_of_a_task_that_was_not_created(demo: Demo) -> None:
+def test_an_unknown_task_has_no_status(demo: Demo) -> None:
     for command in ("status", "result"):
         done = demo(command, "--task-id=task-none", "--json")
         assert (done.returncode, done.stdout) == (1, b"")
@@ -262,7 +263,7 @@ async def test_each_misbehaviour_is_a_named_outcome(demo: Demo, profile: str, fa
 
 
 @pytest.mark.parametrize("profile", SPOKEN)
-async def test_it_fails_as_often_as_it_is_told(demo: Demo, profile: str) -> None:
+async def test_the_demo_creator_fails_as_often_as_asked(demo: Demo, profile: str) -> None:
     job = with_options(demo_fail="exit", demo_fail_times="2")
     outcomes = [(await demo.drive(profile, replace(job, attempt=attempt)))[0] for attempt in (1, 2, 3)]
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Completed]
@@ -270,7 +271,7 @@ async def test_it_fails_as_often_as_it_is_told(demo: Demo, profile: str) -> None
 
 
 @pytest.mark.parametrize("profile", SPOKEN)
-async def test_it_asks_to_come_back_later(demo: Demo, profile: str) -> None:
+async def test_the_demo_creator_defers(demo: Demo, profile: str) -> None:
     job = with_options(demo_fail="defer", demo_fail_times="1", demo_retry_after="2.5")
     outcome, _, _ = await demo.drive(profile, job)
     assert outcome == Deferred(2.5, "demo creator: the model is over its quota")

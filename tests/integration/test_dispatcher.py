@@ -15,8 +15,8 @@ from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import MIN_SESSIONS, Dispatcher
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
-from tests.integration.scheduling import TTL, Scheduling
-from tests.waiting import wait_until_async
+from tests.harness.scheduling import TTL, Scheduling
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 5  # less than the interval at which the dispatcher looks without being told
 
@@ -137,7 +137,7 @@ async def test_a_stream_that_its_successor_replaced_here_offers_no_room(floor: F
     assert floor.streams.capacities(0.0, 100) == []
 
 
-async def test_without_room_there_is_no_turn(floor: Floor) -> None:
+async def test_no_claim_runs_without_free_slots(floor: Floor) -> None:
     floor.connect("w")
     assert floor.dispatcher.inline_claim() is None
 
@@ -154,7 +154,9 @@ async def test_a_hint_that_comes_while_a_turn_is_taken_is_not_lost(floor: Floor,
     assert (await assigned(stream)).grants[0].ref.task_key == key
 
 
-async def test_what_did_not_fit_goes_to_whoever_has_room_next(floor: Floor, scheduling: Scheduling) -> None:
+async def test_tasks_that_did_not_fit_go_to_the_next_session_with_capacity(
+    floor: Floor, scheduling: Scheduling
+) -> None:
     first, second = floor.connect("v"), floor.connect("w")
     scheduling.submit_one()
     scheduling.submit_one()
@@ -203,7 +205,7 @@ async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, schedul
     assert (await assigned(other)).grants[0].ref.task_key == key
 
 
-async def test_what_was_claimed_for_a_stream_that_is_gone_is_taken_back(floor: Floor, scheduling: Scheduling) -> None:
+async def test_leases_claimed_for_a_closed_stream_are_taken_back(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w")
     key = scheduling.submit_one()
     with floor.other.connect() as other:

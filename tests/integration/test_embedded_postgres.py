@@ -20,9 +20,9 @@ from psycopg2.extensions import parse_dsn
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, binaries
 from scheduler_svc.postgres.processes import is_alive
 from scheduler_svc.postgres.server_files import MAX_LOG_BYTES
-from tests.cluster import server_folder
+from tests.harness.cluster import server_folder
+from tests.harness.waiting import wait_until, wait_until_gone
 from tests.integration.supervisor import supervising
-from tests.waiting import wait_until, wait_until_gone
 
 ENDS_S = 15.0
 COMPUTE = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 min' LOOP END LOOP; END $$"
@@ -137,7 +137,7 @@ def test_a_second_process_shares_the_server(root: Path, embedded: Callable[[], E
     server = embedded().start()
     with supervising(root) as second:
         assert second.announced == (server.pid, False)
-        second.leave()
+        second.stop()
     assert server.alive()
     assert query(server, "SELECT 1") == [(1,)]
 
@@ -148,7 +148,7 @@ def test_two_that_start_at_once_have_one_server(root: Path) -> None:
         assert {first.announced[1], second.announced[1]} == {True, False}
 
 
-def test_who_shares_takes_over_when_the_owner_goes(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_a_sharing_process_takes_over_when_the_owner_ends(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
     with supervising(root) as owner:
         second = embedded().start()
         assert not second.owner
@@ -160,8 +160,8 @@ def test_who_shares_takes_over_when_the_owner_goes(root: Path, embedded: Callabl
     assert query(second, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_who_may_not_share_is_told_whose_server_it_is(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
-    with supervising(root) as owner, pytest.raises(PostgresError, match=rf"in use by process {owner.process.pid}\b"):
+def test_a_refused_start_names_the_owner_of_the_server(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+    with supervising(root) as owner, pytest.raises(PostgresError, match=rf"in use by process {owner.pid}\b"):
         embedded().start(share=False)
 
 
@@ -210,7 +210,7 @@ def test_the_server_of_a_killed_supervisor_ends_by_itself(root: Path, embedded: 
 
 def test_supervisor_and_server_killed_at_once(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
     with supervising(root) as supervisor:
-        os.kill(supervisor.process.pid, signal.SIGSTOP)  # so that it can't clean up behind its server
+        supervisor.freeze()  # so that it can't clean up behind its server
         os.kill(supervisor.server_pid, signal.SIGKILL)
         supervisor.kill()
     assert query(embedded().start(share=False), "SELECT 1") == [(1,)]
@@ -334,7 +334,7 @@ def test_a_folder_of_another_major_version_is_refused(
     assert [path.name for path in server.data.iterdir()] == ["PG_VERSION"]
 
 
-def test_without_programs_the_error_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_without_programs_names_the_searched_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "PROGRAMS", ("no-such-program",))
     monkeypatch.setenv("CONTENTGEN_PG_BINDIR", "/opt/chosen/bin")
     with pytest.raises(PostgresError, match=r"looked in: /opt/chosen/bin, .*CONTENTGEN_PG_BINDIR"):

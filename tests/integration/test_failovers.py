@@ -19,8 +19,8 @@ from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import TaskWatch, Watches
 from scheduler_svc.domain.errors import ResumeTokenExpired
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
-from tests.cluster import Databases
-from tests.waiting import wait_until_async
+from tests.harness.cluster import Databases
+from tests.harness.waiting import wait_until_async
 
 WITHIN = 10.0
 ACCOUNT = Selection(account_id=1)
@@ -113,7 +113,7 @@ async def test_pages_of_two_histories_are_not_put_together(address: Address, wat
         await address.calls.run(changes.in_history, watch.origin, changes.read_selected, ACCOUNT, 5, 2_000)
 
 
-async def test_who_watches_anew_is_served(address: Address, watch: TaskWatch) -> None:
+async def test_a_new_watch_after_a_failover_is_served(address: Address, watch: TaskWatch) -> None:
     address.fail_over(8)
     await address.tail.run_once()
     looking = asyncio.create_task(_look(address.tail))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from scheduler_svc.application.accounts import create_account
 from scheduler_svc.application.leases.recover import raise_floors
-from tests.cluster import Databases
-from tests.integration.scheduling import Scheduling, new_task
+from tests.harness.cluster import Databases
+from tests.harness.scheduling import Scheduling, new_task
 
 EXAMPLES = settings(max_examples=100)
 ROUNDING = 1e-6

@@ -28,8 +28,8 @@ from scheduler_svc.loops import group_committer as lane_module
 from scheduler_svc.loops.group_committer import GROUP_SHARES, AfterCommit, GroupCommitter
 from scheduler_svc.store.engine.timeouts import Timeouts
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
-from tests.foreign_locks import locked_rows, locked_table
-from tests.waiting import wait_until_async
+from tests.harness.foreign_locks import locked_rows, locked_table
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 10
 MOST = 100
@@ -113,7 +113,7 @@ def limits(engine: sa.Engine) -> list[int]:
         return list(connection.execute(query).scalars())
 
 
-async def test_what_arrives_while_one_runs_is_the_next_group(db_url: str, engine: sa.Engine) -> None:
+async def test_items_that_arrive_meanwhile_form_the_next_group(db_url: str, engine: sa.Engine) -> None:
     work = Accounts()
     async with running(db_url, work) as lane:
         answers = await gathered(lane, work, [1, 2, 3, 4])
@@ -225,7 +225,9 @@ async def test_callers_share_groups_and_what_waits(db_url: str) -> None:
     assert sorted(work.groups[1]) == [1] * (MOST // GROUP_SHARES) + [2] * 2
 
 
-async def test_who_waits_for_a_turn_too_long_is_told(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_waits_too_long_for_a_group_gets_an_error(
+    db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", 0.0)
     work = Accounts()
     async with running(db_url, work, caller=lambda: "a") as lane:
@@ -233,9 +235,7 @@ async def test_who_waits_for_a_turn_too_long_is_told(db_url: str, monkeypatch: p
         assert [type(answer) for answer in answers] == [int, *[WaitedTooLong] * (MOST + 1)]
 
 
-async def test_nobody_is_told_so_of_a_group_that_the_database_was_slow_over(
-    db_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_database_does_not_count_as_waiting_too_long(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", 0.05)
     monkeypatch.setattr(lane_module, "SLOW_GROUP_LIMIT", 0.0)
     work = Accounts()
@@ -244,7 +244,7 @@ async def test_nobody_is_told_so_of_a_group_that_the_database_was_slow_over(
     assert {type(answer) for answer in answers} == {int}
 
 
-async def test_what_its_caller_gives_up_before_its_turn_is_left_out(db_url: str, engine: sa.Engine) -> None:
+async def test_an_item_that_its_caller_abandons_is_left_out(db_url: str, engine: sa.Engine) -> None:
     """Its errand is run all the same: somebody waits for that."""
     work = Accounts()
     seen: list[int] = []
@@ -268,7 +268,7 @@ async def test_an_errand_is_run_whatever_becomes_of_its_item(db_url: str) -> Non
         await wait_until_async(run.is_set, within=WAIT_S, what="the errand is run")
 
 
-async def test_what_waits_is_bounded(db_url: str) -> None:
+async def test_the_number_of_waiting_items_is_bounded(db_url: str) -> None:
     work = Accounts()
     async with running(db_url, work, max_waiting=3) as lane:
         answers = await gathered(lane, work, [1, 2, 3, 4, 5])
@@ -352,7 +352,7 @@ class TestForeignLocks:
             assert await futures[7] == accounts[7]
             assert (lane.state().waiting, lane.state().set_aside, lane.state().oldest) == (0, 0, 0.0)
 
-    async def test_it_fails_when_its_patience_is_over(self, db_url: str, engine: sa.Engine) -> None:
+    async def test_an_item_behind_a_foreign_lock_fails_at_its_limit(self, db_url: str, engine: sa.Engine) -> None:
         (account,) = some_accounts(engine, 1)
         async with running(db_url, Rows(), max_lock_wait=0.1) as lane:
             with locked_account(db_url, account), pytest.raises(LockTimeout):
@@ -368,7 +368,7 @@ class TestForeignLocks:
                 future.cancel()
                 await wait_until_async(lambda: not lane.state().waiting, within=WAIT_S, what="it is forgotten")
 
-    async def test_what_shares_a_key_with_it_waits_behind_it(self, db_url: str, engine: sa.Engine) -> None:
+    async def test_items_with_the_same_key_wait_behind_a_locked_one(self, db_url: str, engine: sa.Engine) -> None:
         first, second, other = some_accounts(engine, 3)
         work = Rows()
         async with running(db_url, work, keys=lambda account: [account == other]) as lane:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import uvloop
 
+from tests.harness.waiting import wait_until, wait_until_async
 from tests.integration.guarded import (
     BOMB,
     ENV,
@@ -28,7 +29,6 @@ from tests.integration.guarded import (
     start,
     told,
 )
-from tests.waiting import wait_until, wait_until_async
 from worker_svc.guard import Exit, Guard, GuardError, RunEnd, SpawnError, client, now
 from worker_svc.guard.process.wire import Document
 
@@ -192,7 +192,7 @@ class TestEnd:
         assert living(pids + others) == set()
         assert await other.wait() == Exit(None, signal.SIGTERM, "request")
 
-    async def test_what_ignores_term_is_killed_after_the_grace(self, guard: Guard) -> None:
+    async def test_a_cli_that_ignores_term_is_killed_after_the_grace(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN)
         await told(child, 1)
         begun = now()
@@ -325,7 +325,7 @@ async def test_a_guard_that_nobody_was_connected_to_is_closed() -> None:
     assert not psutil.pid_exists(guard.pid)
 
 
-async def test_without_subreapers_the_groups_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_process_groups_are_ended_without_subreapers(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = "from worker_svc.guard.process import kernel; kernel.become_subreaper = lambda: False; main("
     monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main(", elsewhere))
     guard = Guard.launch(grace=GRACE)

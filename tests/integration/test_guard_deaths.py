@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.harness.process import Process
+from tests.harness.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from tests.integration.guarded import ENV, FAMILY, HIDDEN_ORPHAN, STUBBORN_FAMILY, living, python, start, told
-from tests.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, now
 from worker_svc.guard.watchdog import overdue_limit
 
@@ -46,18 +47,21 @@ asyncio.run(main(Guard.launch(lock, owner={OWNER!r}, grace={GRACE}), *json.loads
 """
 
 
-class Worker:
+class Worker(Process):
     """A process with a guard, one run and a locked file; its `pids` are the CLI's family, three processes."""
 
     def __init__(self, lock: Path, program: str, lease: float = FAR) -> None:
-        import json
-
         lock.touch()
         self.lock = lock.open("r+")
         arguments = [str(lock), json.dumps([python(program), ENV, lease])]
-        self.process = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        self.guard, *self.pids = json.loads(self.process.stdout.readline())
+        log = lock.with_name("worker.log")
+        super().__init__("worker", [sys.executable, "-c", WORKER, *arguments], log, os.environ, cwd=Path.cwd())
+        self.launch()
+        wait_until(lambda: "\n" in self.text(), within=20, what="the worker's processes are known")
+        self.guard, *self.pids = json.loads(self.text())
+
+    def run_is_over(self) -> bool:
+        return self.text().endswith("over\n")
 
     def lock_is_free(self) -> bool:
         try:
@@ -67,8 +71,7 @@ class Worker:
         return True
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self.kill()
         wait_until(self.lock_is_free, within=10, what="the guard has ended")
         self.lock.close()
 
@@ -126,7 +129,7 @@ class TestDeadline:
         assert living(pids + others) == set(pids)
         assert await guard.close_run("renewed") == RunEnd("request", leftovers=2, killed=0)
 
-    async def test_it_is_kept_as_soon_as_a_suspended_guard_goes_on(self, guard: Guard) -> None:
+    async def test_a_deadline_is_kept_as_soon_as_a_suspended_guard_goes_on(self, guard: Guard) -> None:
         guard.open_run("run", now() + FAR)
         child = await start(guard, "run", FAMILY)
         pids = await told(child, 3)
@@ -151,33 +154,32 @@ class TestDeadline:
 
 class TestWorkerDies:
     @pytest.mark.parametrize("worker", [(FAMILY,), (STUBBORN_FAMILY,)], indirect=True)
-    def test_killed_all_is_gone_once_the_lock_is_free(self, worker: Worker) -> None:
+    def test_a_killed_worker_leaves_no_process_once_the_lock_is_free(self, worker: Worker) -> None:
         assert not worker.lock_is_free()
         assert living(worker.pids) == set(worker.pids)
-        worker.process.kill()
+        worker.kill()
         wait_until(worker.lock_is_free, within=10, what="the lock is free")
         assert living(worker.pids) == set()
         wait_until_gone(lambda: living([worker.guard]), within=10, what="the guard is gone")
 
     @pytest.mark.parametrize("worker", [(FAMILY, 1.0)], indirect=True)
-    def test_stopped_past_the_deadline_all_is_gone(self, worker: Worker) -> None:
-        os.kill(worker.process.pid, signal.SIGSTOP)
+    def test_a_worker_stopped_past_the_deadline_leaves_no_process(self, worker: Worker) -> None:
+        worker.freeze()
         wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
         assert not worker.lock_is_free()
-        os.kill(worker.process.pid, signal.SIGCONT)
-        assert worker.process.stdout is not None
-        assert worker.process.stdout.readline() == b"over\n"
+        worker.thaw()
+        wait_until(worker.run_is_over, within=10, what="the run is over")
 
     def test_a_signal_to_its_group_leaves_the_guard(self, worker: Worker) -> None:
         assert os.getsid(worker.guard) == worker.guard
         os.kill(worker.guard, signal.SIGTERM)
-        worker.process.terminate()
+        worker.signal(signal.SIGTERM)
         wait_until(worker.lock_is_free, within=10, what="the lock is free")
         assert living(worker.pids) == set()
 
 
 class TestGuardStandsStill:
-    async def test_past_a_deadline_it_is_killed_with_all_that_it_should_have_ended(self) -> None:
+    async def test_a_guard_stopped_past_a_deadline_is_killed_with_its_runs(self) -> None:
         guard = Guard.launch(grace=GRACE)
         await guard.connect()
         guard.open_run("overdue", now() + FAR)
@@ -226,8 +228,8 @@ class TestGuardStandsStill:
         assert not guard.lost.is_set()
 
     @pytest.mark.parametrize("worker", [(STUBBORN_FAMILY, 1.0)], indirect=True)
-    def test_with_its_worker_it_ends_by_itself_what_it_missed(self, worker: Worker) -> None:
-        both = (worker.process.pid, worker.guard)
+    def test_a_guard_stopped_with_its_worker_ends_overdue_runs_by_itself(self, worker: Worker) -> None:
+        both = (worker.pid, worker.guard)
         deadline = now() + 1.0
         for pid in both:
             os.kill(pid, signal.SIGSTOP)
@@ -237,12 +239,11 @@ class TestGuardStandsStill:
         assert living(worker.pids) == set(worker.pids)
         for pid in both:
             os.kill(pid, signal.SIGCONT)
-        assert worker.process.stdout is not None
-        assert worker.process.stdout.readline() == b"over\n"
+        wait_until(worker.run_is_over, within=10, what="the run is over")
         wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
         assert living([worker.guard]) == {worker.guard}
 
-    async def test_told_to_end_it_is_killed_with_all_that_it_should_have_ended(self) -> None:
+    async def test_a_stopped_guard_that_is_asked_to_end_is_killed_with_its_runs(self) -> None:
         guard = Guard.launch(grace=GRACE)
         await guard.connect()
         guard.open_run("run", now() + FAR)
@@ -274,9 +275,9 @@ class TestGuardDies:
             guard.open_run("another", now() + FAR)
         await guard.close()
 
-    async def test_with_its_worker_the_next_guard_of_the_folder_kills_what_is_left(self, tmp_path: Path) -> None:
+    async def test_the_next_guard_of_a_folder_kills_what_a_dead_worker_and_guard_left(self, tmp_path: Path) -> None:
         worker = Worker(tmp_path / "lock", STUBBORN_FAMILY)
-        os.kill(worker.process.pid, signal.SIGSTOP)
+        worker.freeze()
         os.kill(worker.guard, signal.SIGKILL)
         worker.close()
         assert living(worker.pids) != set()  # the kernel took the CLI alone
@@ -287,7 +288,7 @@ class TestGuardDies:
         await stranger.close()
         await heir.close()
 
-    async def test_one_that_does_not_start_is_lost(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def test_a_guard_that_does_not_start_is_lost(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(sys, "executable", "/bin/false")
         guard = Guard.launch()
         with pytest.raises(GuardLostError, match="status 1"):

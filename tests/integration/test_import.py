@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.importing import APPROVED_BUT_NOT_OFFERED, Importing, ImportingFrom
-from tests.old_application import LONG_AGO, SECRET, OldApplication, old_application
+from tests.harness.importing import APPROVED_BUT_NOT_OFFERED, Importing, ImportingFrom
+from tests.harness.old_application import LONG_AGO, SECRET, OldApplication, old_application
 
 S = timedelta(seconds=1)
 
@@ -29,7 +29,7 @@ def test_an_account_keeps_its_id_and_name_and_whether_it_is_active(importing: Im
     assert made.account_id == 9  # the next one that is made is no one's
 
 
-def test_what_had_not_ended_is_pending_and_may_be_claimed(importing: Importing, old: OldApplication) -> None:
+def test_open_tasks_become_pending_and_may_be_claimed(importing: Importing, old: OldApplication) -> None:
     old.account()
     texts = {"topic": "人工智能", "keywords": "AI,技术", "requirements": "详细"}
     statuses = ["pending", "submitted", "processing", "Pending ", "PROCESSING", None]
@@ -46,7 +46,7 @@ def test_what_had_not_ended_is_pending_and_may_be_claimed(importing: Importing, 
     importing.check()
 
 
-def test_what_is_pending_is_served_oldest_first(importing: Importing, old: OldApplication) -> None:
+def test_imported_tasks_are_served_oldest_first(importing: Importing, old: OldApplication) -> None:
     old.account()
     newest = old.task(1, created_at=LONG_AGO + 3 * S)
     oldest = old.task(2, created_at=LONG_AGO)
@@ -82,7 +82,7 @@ def test_retries_that_were_used_stay_used(importing: Importing, old: OldApplicat
         ("Canceled", 7, "CANCELLED_BY_CLIENT"),
     ],
 )
-def test_what_had_ended_keeps_status_times_and_error(
+def test_ended_tasks_keep_status_times_and_error(
     importing: Importing, old: OldApplication, status: str, number: int, reason: str
 ) -> None:
     old.account()
@@ -213,7 +213,7 @@ def test_a_result_of_any_shape_does_no_harm(importing: Importing, old: OldApplic
     assert importing.sql("SELECT html_body, quality_score FROM contents") == [("", None)] * len(shapes)
 
 
-def test_what_can_t_be_taken_is_named_row_by_row_and_stops_nothing(importing: Importing, old: OldApplication) -> None:
+def test_rows_that_cannot_be_imported_are_named_and_stop_no_other(importing: Importing, old: OldApplication) -> None:
     old.account()
     old.task(1, account_id=44)
     old.task(2, topic=" \n")
@@ -259,7 +259,7 @@ def test_a_priority_comes_within_its_bounds(importing: Importing, old: OldApplic
     assert [importing.task(task_id).priority for task_id in task_ids] == list(bounded.values())
 
 
-def test_neither_a_secret_is_taken_nor_the_source_changed(importing: Importing, old: OldApplication) -> None:
+def test_an_import_takes_no_secret_and_does_not_change_the_source(importing: Importing, old: OldApplication) -> None:
     old.account()
     old.completed(1)
     before = old.dump()
@@ -299,7 +299,7 @@ def test_a_million_rows_of_one_moment_have_keys_of_their_own(importing: Importin
     assert importing.sql("SELECT count(DISTINCT task_key) FROM tasks") == [(2,)]
 
 
-def test_what_was_made_in_the_future_was_made_now(importing: Importing, old: OldApplication) -> None:
+def test_creation_times_in_the_future_become_now(importing: Importing, old: OldApplication) -> None:
     old.account()
     task_id = old.task(1, created_at=LONG_AGO + timedelta(days=3650))
     assert importing() == 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.importing import Importing
-from tests.old_application import OldApplication
+from tests.harness.importing import Importing
+from tests.harness.old_application import OldApplication
 
 IDS = "SELECT account_id, name FROM accounts ORDER BY account_id"
 

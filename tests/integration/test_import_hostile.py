@@ -12,8 +12,8 @@ import pytest
 from scheduler_svc.domain.old_rows import RowsUnreadable
 from scheduler_svc.store.old_application import source as old_source
 from scheduler_svc.store.old_application.source import open_source, read_url
-from tests.integration.importing import Importing, ImportingFrom, Sqlite
-from tests.old_application import SECRET, old_application
+from tests.harness.importing import Importing, ImportingFrom, Sqlite
+from tests.harness.old_application import SECRET, old_application
 
 Remade = Callable[..., Importing]
 LONG_COLUMNS = (

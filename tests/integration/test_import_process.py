@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.domain.old_rows import MAX_DOCUMENT
-from tests.cluster import Databases
-from tests.import_process import ImportProcess, fill
-from tests.integration.importing import APPROVED_BUT_NOT_OFFERED
-from tests.integration.scheduling import INVARIANTS
-from tests.old_application import OldApplication, old_application
-from tests.waiting import wait_until
+from tests.harness.cluster import Databases
+from tests.harness.import_process import ImportProcess, fill
+from tests.harness.importing import APPROVED_BUT_NOT_OFFERED
+from tests.harness.old_application import OldApplication, old_application
+from tests.harness.scheduling import INVARIANTS
+from tests.harness.waiting import wait_until
 
 ROWS = 6_000
 FEW, MANY = 2_000, 30_000
@@ -55,19 +55,19 @@ def check_all_is_there_once(engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_one_that_is_cut_off_goes_on_where_it_stopped(
+def test_an_import_that_is_cut_off_goes_on_where_it_stopped(
     engine: sa.Engine, db_url: str, source: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as cut_off:
         wait_until(lambda: count(engine), within=30, what="some tasks are there")
-        cut_off.process.send_signal(number)
-        assert cut_off.ended() == (130 if number is signal.SIGINT else -number)
+        cut_off.signal(number)
+        cut_off.ended(status=130 if number is signal.SIGINT else -number)
     there = count(engine)
     assert 0 < there < ROWS
-    assert ("run the same command again" in cut_off.err) == (number is signal.SIGINT)
+    assert ("run the same command again" in cut_off.text()) == (number is signal.SIGINT)
 
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
-        assert again.ended() == 0
+        again.ended()
     taken, before, left_out = (int(text.replace(",", "")) for text in again.line("tasks").split()[-3:])
     assert (taken, before, left_out) == (ROWS - there, there, 0)
     check_all_is_there_once(engine)
@@ -80,7 +80,7 @@ def test_its_memory_does_not_grow_with_the_rows(databases: Databases, template: 
             with old_application(source) as old:
                 fill(old, rows)
             with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
-                assert process.ended() == 0
+                process.ended()
             peaks.append(process.peak_kib)
     assert peaks[1] - peaks[0] < GROWTH_KIB
 
@@ -105,7 +105,7 @@ def test_its_memory_does_not_grow_with_the_texts(db_url: str, tmp_path: Path, co
             f" SELECT id, task_id, account_id, topic, {computed} AS result FROM rows_of_tasks"
         )
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
-        assert process.ended() == status, process.err
+        process.ended(status=status)
     assert process.peak_kib < MAX_KIB
 
 
@@ -121,7 +121,7 @@ def test_its_memory_does_not_grow_with_the_texts_of_a_server(db_url: str, empty_
             f" SELECT id, task_id, account_id, topic, {text} AS result FROM some_rows"
         )
     with ImportProcess(empty_db_url, tmp_path, DATABASE_URL=db_url) as process:
-        assert process.ended() == 3, process.err
+        process.ended(status=3)
     assert process.line("left out") == "left out: task 1: its row has more than 32 MiB"
     assert process.peak_kib < MAX_KIB
 
@@ -166,14 +166,14 @@ def with_a_document_of_many_values(old: OldApplication) -> None:
     ("spoil", "status"),
     [(with_long_accounts, 0), (with_one_content_that_is_too_long, 3), (with_a_document_of_many_values, 0)],
 )
-def test_what_was_read_is_let_go(
+def test_an_import_frees_the_rows_that_it_has_read(
     db_url: str, tmp_path: Path, spoil: Callable[[OldApplication], None], status: int
 ) -> None:
     source = f"sqlite:///{tmp_path}/old.db"
     with old_application(source) as old:
         spoil(old)
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
-        assert process.ended() == status, process.err
+        process.ended(status=status)
     assert process.peak_kib < MAX_KIB
 
 
@@ -188,14 +188,14 @@ def test_a_database_that_goes_away_is_named_and_the_rest_is_taken_later(
             connection.execute(sa.text(refused))
             connection.commit()
         assert count(engine, ended) >= 1
-        assert process.ended() == 1
-    assert "the database of the schedulers can't be used" in process.err
-    assert "run the same command again" in process.err
+        process.ended(status=1)
+    assert "the database of the schedulers can't be used" in process.text()
+    assert "run the same command again" in process.text()
     with engine.connect() as connection:
         connection.execute(sa.text("UPDATE pg_database SET datallowconn = true WHERE datname = current_database()"))
         connection.commit()
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
-        assert again.ended() == 0
+        again.ended()
     check_all_is_there_once(engine)
 
 
@@ -207,9 +207,9 @@ def test_a_source_that_goes_away_is_named_and_the_rest_is_taken_later(
         name = sa.make_url(source).database
         cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'"
         assert count(engine, cut) == 1
-        assert process.ended() == 78
-    assert process.err.startswith("can't read postgresql+psycopg2://")
+        process.ended(status=78)
+    assert process.text().startswith("can't read postgresql+psycopg2://")
     assert count(engine) < ROWS
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as again:
-        assert again.ended() == 0
+        again.ended()
     check_all_is_there_once(engine)

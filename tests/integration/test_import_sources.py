@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.store.imports import one_at_a_time
-from tests.integration.importing import Importing, ImportingFrom, Sqlite
-from tests.old_application import LONG_AGO, OldApplication, old_application
+from tests.harness.importing import Importing, ImportingFrom, Sqlite
+from tests.harness.old_application import LONG_AGO, OldApplication, old_application
 
 
 def fill(old: OldApplication) -> None:
@@ -64,7 +64,7 @@ def test_a_row_that_was_mended_is_taken_the_next_time(importing: Importing, old:
     assert importing.sums()["tasks"] == (1, 5, 0)
 
 
-def test_what_was_cleaned_up_here_does_not_come_back(importing: Importing, old: OldApplication) -> None:
+def test_cleaned_up_tasks_are_not_imported_again(importing: Importing, old: OldApplication) -> None:
     fill(old)
     assert importing() == 3
     importing.sql("DELETE FROM tasks WHERE status = 5 RETURNING 1")
@@ -86,7 +86,7 @@ def test_times_of_sqlite_are_utc_whatever_their_form(sqlite: Sqlite, tmp_path: P
     assert times[4][0] > LONG_AGO
 
 
-def test_what_sqlite_lets_stand_in_any_column_is_judged_row_by_row(sqlite: Sqlite, tmp_path: Path) -> None:
+def test_wrong_types_in_sqlite_columns_are_judged_row_by_row(sqlite: Sqlite, tmp_path: Path) -> None:
     importing = sqlite("old.db")
     with old_application(importing.source) as old:
         old.account()

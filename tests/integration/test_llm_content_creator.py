@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.creator_cli import RecordingReporter
+from tests.harness.creator_cli import RecordingReporter
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import worker_process
 from tests.integration.guarded import living
-from tests.integration.worker_process import worker_process
 from tests.published.endpoints import (
     ARTICLE,
     PASSED,
@@ -27,7 +28,6 @@ from tests.published.endpoints import (
     serving,
     text_review,
 )
-from tests.waiting import wait_until_async
 from worker_svc.creators import load
 from worker_svc.creators.base import CreatorSettings, Job
 from worker_svc.creators.brief import Brief
@@ -160,7 +160,7 @@ async def test_an_article_that_pretends_to_be_output_decides_nothing(published: 
     assert outcome.article.quality_score == pytest.approx(8.6)
 
 
-async def test_where_node_says_that_it_is_in_production_it_is_the_same(published: Published) -> None:
+async def test_the_profile_works_with_node_in_production_mode(published: Published) -> None:
     """The log is JSON then, and the program would want a PostgreSQL."""
     with serving() as endpoints:
         report = RecordingReporter()
@@ -185,7 +185,7 @@ async def test_where_node_says_that_it_is_in_production_it_is_the_same(published
     ],
     ids=["model down", "key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
 )
-async def test_what_goes_wrong_is_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
+async def test_failures_are_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
     """The program exits with status 0 each time, and prints that it was a success."""
     with serving(**answers) as endpoints:
         outcome, report = await published.drive(endpoints)
@@ -210,7 +210,7 @@ async def test_a_model_is_asked_again_before_it_fails(published: Published) -> N
     assert len(endpoints.of(Kind.OUTLINE)) == 4
 
 
-async def test_without_search_it_writes_all_the_same(published: Published) -> None:
+async def test_an_article_is_written_without_search_too(published: Published) -> None:
     with serving(search=Answer("quota", status=432)) as endpoints:
         outcome, _ = await published.drive(endpoints)
     assert isinstance(outcome, Completed), outcome
@@ -263,7 +263,7 @@ async def test_a_worker_whose_cli_cannot_be_used_does_not_start(
     cli = published_cli if there else tmp_path / "content-creator"
     settings = {"CREATOR_CLI_PATH": str(cli), "CREATOR_PROFILE": "llm-content-creator"}
     with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
-        assert await worker.ended() == 78
+        assert await worker.exited() == 78
         [event] = worker.events("creator.unusable")
     assert f"the CLI {cli} cannot be" in event["event"]
     assert said in event["event"]
@@ -292,7 +292,7 @@ async def test_a_run_ends_with_its_deadline(published: Published) -> None:
                 await attempt
 
 
-async def test_one_that_is_killed_by_someone_else_is_an_error(published: Published) -> None:
+async def test_a_cli_killed_by_another_process_is_an_error(published: Published) -> None:
     with serving(article=Answer(held=True)) as endpoints:
         async with published.open(endpoints) as (runner, run):
             attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))

@@ -20,8 +20,8 @@ from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.store.engine.notifications import PgNotifications
 from scheduler_svc.store.sweeps import PgMaintenance
-from tests.integration.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
-from tests.waiting import wait_until_async
+from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
+from tests.harness.waiting import wait_until_async
 
 WAIT_S = 5
 SELECT_LIMIT = 1024
@@ -92,7 +92,7 @@ async def test_its_own_commits_are_not(ear: Ear) -> None:
 
 
 @pytest.mark.parametrize("payload", ["", "no json", "[]", '{"to": "whom it may concern"}'])
-async def test_what_it_can_t_read_does_not_end_it(ear: Ear, payload: str) -> None:
+async def test_an_unreadable_notification_does_not_end_the_listener(ear: Ear, payload: str) -> None:
     ear.notify(payload)
     await ear.listens(2)
     await ear.hears()
@@ -118,12 +118,12 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_it_listens_beside_a_thousand_streams(many_descriptors: None, ear: Ear) -> None:
+async def test_the_listener_works_beside_a_thousand_streams(many_descriptors: None, ear: Ear) -> None:
     await ear.hears()
 
 
 class TestDue:
-    async def test_it_lets_in_what_is_due_and_then_looks_now_and_then(
+    async def test_the_due_loop_admits_due_tasks_and_then_runs_at_intervals(
         self, calls: Calls, scheduling: Scheduling
     ) -> None:
         due = recovery.due(calls)
@@ -139,7 +139,9 @@ class TestDue:
         await due()
         assert scheduling.place(ref.task_key) == "ready"
 
-    async def test_it_waits_while_another_replica_takes_what_is_due(self, calls: Calls, scheduling: Scheduling) -> None:
+    async def test_the_due_loop_waits_while_another_replica_admits_due_tasks(
+        self, calls: Calls, scheduling: Scheduling
+    ) -> None:
         scheduling.end(scheduling.start(), FAILURE)
         scheduling.sql("UPDATE delayed SET due_time = now()")
         with scheduling.transaction() as other:

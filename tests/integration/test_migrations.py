@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from scheduler_svc.store.schema import compatibility
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema
 from scheduler_svc.store.schema.migrate import MigrationStuck, upgrade
-from tests.later_migrations import NEWEST, LaterMigrations, execute
-from tests.waiting import wait_until
+from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.waiting import wait_until
 
 WITHIN = 60.0
 BUILD = 'build_index("tasks_later", "tasks (create_time)")'
@@ -69,7 +69,7 @@ def blocked(engine: sa.Engine) -> list[int]:
         return list(connection.scalars(sa.text(query)))
 
 
-def test_what_was_applied_stays_where_a_later_migration_fails(engine: sa.Engine, later: LaterMigrations) -> None:
+def test_applied_migrations_stay_if_a_later_one_fails(engine: sa.Engine, later: LaterMigrations) -> None:
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
     later.add("0091", execute("ALTER TABLE leases ADD COLUMN later INTEGER; SELECT 1 / 0"), oldest_code="0090")
     with pytest.raises(sa.exc.DBAPIError, match="division by zero"):
@@ -114,7 +114,7 @@ def test_a_schema_from_before_the_first_release_is_refused(empty_db_url: str, re
     engine.dispose()
 
 
-def test_whoever_comes_behind_a_migration_that_waits_is_served(
+def test_callers_behind_a_waiting_migration_are_served(
     engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
 ) -> None:
     """A transaction holds the table; the migration can't have it, and those who read it may not wait behind it."""

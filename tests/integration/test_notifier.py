@@ -16,8 +16,8 @@ from scheduler_svc.application.signals import CommitSignals, parse
 from scheduler_svc.loops import notifier as notifying
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.store.engine.notifications import PgNotifier
-from tests.integration.scheduling import Scheduling
-from tests.waiting import wait_until, wait_until_async
+from tests.harness.scheduling import Scheduling
+from tests.harness.waiting import wait_until, wait_until_async
 
 WAIT_S = 5
 NOBODY_LISTENS = "postgresql+psycopg2://contentgen@127.0.0.1:1/none?connect_timeout=1"
@@ -94,7 +94,7 @@ def test_a_transaction_tells_nothing_by_itself(scheduling: Scheduling, ear: Ear)
     assert ear.heard == [CommitSignals(due=True)]
 
 
-async def test_what_is_told_is_heard(engine: sa.Engine, ear: Ear) -> None:
+async def test_a_signal_reaches_the_listener(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine) as notifier:
         notifier.notify(CommitSignals(ready=True, moved=True))
         await heard(ear, lambda signals: signals == [CommitSignals(ready=True, moved=True)])
@@ -102,14 +102,14 @@ async def test_what_is_told_is_heard(engine: sa.Engine, ear: Ear) -> None:
         await heard(ear, lambda signals: signals[1:] == [CommitSignals(ended=[7])])
 
 
-async def test_what_gathers_goes_out_in_as_few_texts_as_can_be(engine: sa.Engine, ear: Ear) -> None:
+async def test_gathered_signals_share_few_notifications(engine: sa.Engine, ear: Ear) -> None:
     commits = [CommitSignals(ready=key % 2 == 0, ended=[key], cancelled=[("w", "l", "r")]) for key in range(1, 101)]
     async with notifying_on(engine, *commits):
         (told,) = await heard(ear, bool)
     assert told == CommitSignals(ready=True, ended=list(range(1, 101)), cancelled=[("w", "l", "r")] * 100)
 
 
-async def test_what_waits_is_told_before_it_ends(engine: sa.Engine, ear: Ear) -> None:
+async def test_waiting_signals_are_sent_before_the_end(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine) as notifier:
         for key in range(1, 1_001):
             notifier.notify(CommitSignals(ended=[key]))
@@ -128,7 +128,7 @@ async def test_a_connection_that_broke_meanwhile_costs_nothing(engine: sa.Engine
         ]
 
 
-async def test_what_can_t_be_told_is_dropped_and_the_others_look_anew(
+async def test_unsent_signals_are_dropped_and_the_others_read_anew(
     engine: sa.Engine, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifying, "RETRY_INTERVAL", 0.05)
@@ -144,7 +144,7 @@ async def test_what_can_t_be_told_is_dropped_and_the_others_look_anew(
     assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "notify")]
 
 
-async def test_more_than_it_may_keep_becomes_a_look_anew(engine: sa.Engine, ear: Ear) -> None:
+async def test_too_many_waiting_signals_become_a_request_to_read_anew(engine: sa.Engine, ear: Ear) -> None:
     too_many = CommitSignals(ended=list(range(1, notifying.MAX_BACKLOG + 2)))
     async with notifying_on(engine, too_many):
         assert await heard(ear, bool) == [CommitSignals.reread_all()]

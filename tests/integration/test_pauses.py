@@ -9,8 +9,8 @@ from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.task import PendingReason
-from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
-from tests.integration.test_races import claims, overtaken
+from tests.harness.scheduling import FAILURE, RESULT, TTL, Scheduling, released
+from tests.integration.racing import claims, overtaken
 
 EVERYTHING = 0
 
@@ -42,7 +42,7 @@ def test_a_paused_account_waits_and_the_others_do_not(scheduling: Scheduling, ot
     assert claimed(scheduling) == keys
 
 
-def test_while_everything_is_paused_nothing_is_leased(scheduling: Scheduling, other: int) -> None:
+def test_no_task_is_leased_while_everything_is_paused(scheduling: Scheduling, other: int) -> None:
     keys = scheduling.fill(1, 3) + scheduling.fill(other, 3)
     scheduling.pause()
     keys += scheduling.fill(1, 1)
@@ -53,7 +53,7 @@ def test_while_everything_is_paused_nothing_is_leased(scheduling: Scheduling, ot
     assert set(claimed(scheduling)) == set(keys)
 
 
-def test_two_switches(scheduling: Scheduling) -> None:
+def test_the_pauses_of_an_account_and_of_everything_are_independent(scheduling: Scheduling) -> None:
     keys = scheduling.fill(1, 3)
     scheduling.pause(1)
     scheduling.pause()
@@ -86,7 +86,7 @@ def test_an_account_that_is_not_there(scheduling: Scheduling) -> None:
 
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
-def test_what_runs_goes_on_and_what_comes_back_waits(scheduling: Scheduling, what: int) -> None:
+def test_running_tasks_go_on_and_released_ones_wait_during_a_pause(scheduling: Scheduling, what: int) -> None:
     scheduling.fill(1, 4)
     done, back, lost, failed = scheduling.claim(4)
     scheduling.pause(what)
@@ -101,7 +101,7 @@ def test_what_runs_goes_on_and_what_comes_back_waits(scheduling: Scheduling, wha
 
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
-def test_it_outlives_the_scheduler(scheduling: Scheduling, db_url: str, what: int) -> None:
+def test_a_pause_outlives_the_scheduler(scheduling: Scheduling, db_url: str, what: int) -> None:
     keys = scheduling.fill(1, 3)
     scheduling.pause(what)
     restarted = Scheduling(db_url)
@@ -114,7 +114,7 @@ def test_it_outlives_the_scheduler(scheduling: Scheduling, db_url: str, what: in
 
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
-def test_it_waits_for_a_claim_that_is_under_way(scheduling: Scheduling, what: int) -> None:
+def test_a_pause_waits_for_a_concurrent_claim(scheduling: Scheduling, what: int) -> None:
     """So that from its commit on nothing is leased."""
     scheduling.fill(1, 5)
     overtaken(scheduling, claims(scheduling, count=2), lambda: scheduling.pause(what))

@@ -7,15 +7,12 @@ of a burst; `fresh` ones are of what is there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from scheduler_svc.application.records import EndedAttempt, FlowMark, LeaseChange, NamedLease
 from scheduler_svc.domain.access import ALL, Scope
@@ -27,14 +24,21 @@ from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.store.contents.content_lists import EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
-from scheduler_svc.store.engine.transactions import PgTx, make_engine
+from scheduler_svc.store.engine.transactions import PgTx
 from scheduler_svc.store.tasks.task_lists import EXAMINED
-from tests.cluster import Databases
+from tests.harness.cluster import Databases
+from tests.integration.backlog import (
+    AGING,
+    BACKLOG,
+    DUE,
+    PAGE,
+    ROWS,
+    SCHEDULED,
+    TAGGED,
+    WITH_TAGS,
+    Backlog,
+)
 
-BACKLOG = 200_000
-TAGGED = 20_000
-ROWS = 10
-PAGE = 50
 # A row costs three or four pages for each index that it is looked up in, or written to.
 MAX_A_ROW = 60
 MAX_A_PAGE = 20 * PAGE
@@ -43,182 +47,14 @@ NUMBERS_BYTES = 16
 MAX_A_LOOK = 12
 """Pages to find out whether a task matches: an index or two, and its row."""
 SLOTS = [("w", 1)] * ROWS
-DUE = 500
-AGING = 900.0
-WITH_TAGS = 9
-"""Priorities of which some tasks have a tag."""
-SCHEDULED = 15_000
-
-_EMPTY = """
-    ALTER TABLE tasks SET (autovacuum_enabled = false);
-    ALTER TABLE task_payloads SET (autovacuum_enabled = false);
-    ALTER TABLE ready SET (autovacuum_enabled = false);
-    ALTER TABLE delayed SET (autovacuum_enabled = false);
-    ALTER TABLE shares SET (autovacuum_enabled = false);
-    ALTER TABLE leases SET (autovacuum_enabled = false);
-    ALTER TABLE contents SET (autovacuum_enabled = false);
-    ALTER TABLE publish_pool SET (autovacuum_enabled = false);
-    ALTER TABLE task_labels SET (autovacuum_enabled = false);
-    ALTER TABLE task_events SET (autovacuum_enabled = false);
-    ALTER TABLE request_ids SET (autovacuum_enabled = false);
-    ALTER TABLE count_deltas SET (autovacuum_enabled = false);
-    ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
-    ANALYZE;
-"""
-_FILLED = f"""
-    INSERT INTO accounts (name, max_concurrent_tasks, weight) SELECT 'a', 0, 1 FROM generate_series(1, 5);
-    INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
-            attempt, fence, lease_end, end_time, content_id)
-        SELECT k, 1 + k % 5, CASE WHEN done THEN 4 ELSE 1 END, 5, true, true, 3, 60000, done::integer,
-            CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() END, CASE WHEN done THEN k END
-        FROM (SELECT k, k <= 20000 AS done FROM generate_series(1, {BACKLOG} + 30000) AS k) AS g;
-    INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '',
-        CASE WHEN task_key % 10 = 0 THEN jsonb '{{"team": "a"}}' END, NULL, 'r' || task_key FROM tasks;
-    INSERT INTO request_ids SELECT account_id, 'r' || task_key, task_key, '', now(), NULL FROM tasks;
-    INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'
-        FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
-    INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
-        WHERE status = 4;
-    INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
-        SELECT content_id, account_id, 5, CASE WHEN content_id <= {SCHEDULED} THEN now() + interval '1 h' END
-        FROM contents;
-    INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
-            accept_time, start_time, expire_time)
-        SELECT task_key, 1, 7, CASE WHEN task_key % 500 = 0 THEN 'v' ELSE 'w' END, 3, account_id, 5, 0, 60000, now(),
-            now(), now(), now() + interval '1 s'
-        FROM tasks WHERE task_key BETWEEN 20001 AND 25000;
-    INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
-            labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
-            desired_drain)
-        VALUES ('w', 1, 'f', 1, 'p', 'h', '', 1, '{{}}', '', '', '', true, false, now(), now(), false);
-    INSERT INTO delayed (task_key, priority, account_id, attempt, timeout_ms, due_time, cause)
-        SELECT task_key, 5, account_id, 1, 60000, now() + interval '1 h' * (task_key - 25000 - {DUE}), 1
-        FROM tasks WHERE task_key BETWEEN 25001 AND 30000;
-    INSERT INTO ready SELECT task_key, 1 + task_key % 10, CASE
-            WHEN task_key <= 30000 + {TAGGED} AND task_key % 10 < 9 THEN task_key END, account_id, 1, 60000
-        FROM tasks WHERE task_key > 30000;
-    INSERT INTO shares SELECT account_id, priority, coalesce(max(tag), 0), 0, true, false, NULL
-        FROM ready GROUP BY 1, 2;
-    UPDATE accounts SET max_concurrent_tasks = 2000, max_pending_tasks = 2000 WHERE account_id = 2;
-    UPDATE accounts SET max_starts_per_minute = 2000 WHERE account_id = 3;
-    INSERT INTO start_quotas VALUES (3, 0, ARRAY[now()], ARRAY[1]);
-    INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
-    INSERT INTO task_labels SELECT 'all', 'x', task_key FROM tasks;
-    INSERT INTO task_labels SELECT CASE WHEN task_key > 20000 THEN 'new' ELSE 'old' END, 'x', task_key FROM tasks;
-    INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
-        SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
-    INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;
-    INSERT INTO count_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
-    INSERT INTO count_deltas (account_id, kind, n) SELECT -20000 - k, 1, 1 FROM generate_series(1, 20 * {ROWS}) AS k;
-"""
-
-
-@dataclass
-class Plan:
-    """What one statement read."""
-
-    statement: str
-    buffers: int
-    nodes: list[dict[str, Any]] = field(default_factory=list)
-
-    def read(self, relation: str) -> list[tuple[str, float]]:
-        """The nodes that read a relation: the kind with its index, and how many rows they gave."""
-        return [
-            (f"{node['Node Type']} {node.get('Index Name', '')}".strip(), node["Actual Rows"] * node["Actual Loops"])
-            for node in self.nodes
-            if node.get("Relation Name") == relation and "Scan" in node["Node Type"]
-        ]
-
-    def found_by(self, index: str) -> float:
-        """How many rows an index gave."""
-        found = [node for node in self.nodes if node.get("Index Name") == index]
-        return float(sum(node["Actual Rows"] * node["Actual Loops"] for node in found))
-
-    @property
-    def scanned(self) -> list[str]:
-        """The tables that were read from end to end."""
-        return [node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"]
-
-
-class Backlog:
-    """A database with a long queue, and the plans of what is run on it."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.hot, self.cold = make_engine(url, 1, hot=True), make_engine(url, 1)
-
-    def fill(self) -> None:
-        """Once the hot connection has planned all of its statements."""
-        self._execute(_EMPTY)
-        for work in (*HOT.values(), *LONGER.values(), *WATCHED.values(), *map(filtered, FILTERED)):
-            self._run(work)
-        for work in AGED.values():
-            self._run(work, AGING)
-        self._execute(_FILLED)
-
-    def _run(self, work: Callable[[PgTx], Any], aging: float = 0.0) -> None:
-        with self.hot.connect() as connection:
-            connection.exec_driver_sql(BEGIN)
-            work(PgTx(connection, aging=aging))
-            connection.exec_driver_sql("ROLLBACK")
-
-    def plan_anew(self) -> None:
-        self.hot.dispose()
-        self.hot = make_engine(self._url, 1, hot=True)
-
-    def analyze(self) -> None:
-        self._execute("ANALYZE")
-
-    def _execute(self, script: str) -> None:
-        with self.cold.begin() as connection:
-            connection.exec_driver_sql(script, execution_options={"no_parameters": True})
-
-    def close(self) -> None:
-        self.hot.dispose()
-        self.cold.dispose()
-
-    def plans(self, engine: sa.Engine, work: Callable[[PgTx], Any], aging: float = 0.0) -> list[Plan]:
-        """The plans of the statements that `work` runs, with or without ageing. Nothing of it stays."""
-        statements: list[tuple[str, Any]] = []
-
-        def ran(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
-            statements.append((statement, parameters))
-
-        with engine.connect() as connection:
-            connection.exec_driver_sql("SET statement_timeout = '20s'")  # what reads far too much ends
-            connection.exec_driver_sql(BEGIN)  # what commits by itself is held by this one
-            sa.event.listen(connection, "before_cursor_execute", ran)
-            assert work(PgTx(connection, aging=aging)), "the statement found its rows"
-            sa.event.remove(connection, "before_cursor_execute", ran)
-            connection.exec_driver_sql("ROLLBACK")
-            return [_explained(connection, *statement) for statement in statements]
-
-
-def _explained(connection: sa.Connection, statement: str, parameters: Any) -> Plan:
-    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-    connection.exec_driver_sql(BEGIN)
-    script = statement.removeprefix(f"{BEGIN}; ")
-    if "; EXECUTE" in script:  # by the plan that it is prepared with; what goes before is no more than a lock
-        script = "EXECUTE" + script.rpartition("; EXECUTE")[2]
-    found = connection.exec_driver_sql(explain + script, execution_options={"no_parameters": True}).scalar_one()
-    connection.exec_driver_sql("ROLLBACK")
-    root = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
-    plan = Plan(statement, root["Shared Hit Blocks"] + root["Shared Read Blocks"])
-    _collect(root, plan.nodes)
-    return plan
-
-
-def _collect(node: dict[str, Any], nodes: list[dict[str, Any]]) -> None:
-    nodes.append(node)
-    for child in node.get("Plans", []):
-        _collect(child, nodes)
 
 
 @pytest.fixture(scope="module")
 def filled(databases: Databases, template: str) -> Iterator[Backlog]:
     with databases.lent(template) as url:
         backlog = Backlog(url)
-        backlog.fill()
+        works = (*HOT.values(), *LONGER.values(), *WATCHED.values(), *map(filtered, FILTERED))
+        backlog.fill(works, AGED.values())
         yield backlog
         backlog.close()
 
@@ -316,7 +152,7 @@ def test_a_claim_with_ageing_reads_the_head_of_each_priority(backlog: Backlog) -
     assert not plan.scanned, plan
 
 
-def test_behind_what_another_replica_holds_such_a_claim_reads_on_along_the_same_index(backlog: Backlog) -> None:
+def test_a_claim_with_ageing_skips_locked_rows_along_the_same_index(backlog: Backlog) -> None:
     with backlog.cold.connect() as other:
         other.exec_driver_sql(f"{BEGIN}; SELECT FROM ready WHERE task_key <= 30000 + 10 * {ROWS} FOR UPDATE")
         (plan,) = backlog.plans(backlog.hot, AGED["claim"], AGING)
@@ -333,7 +169,7 @@ def test_a_hello_reads_its_worker_s_leases_only(backlog: Backlog) -> None:
     assert plan.found_by("leases_by_worker") == ROWS, plan
 
 
-def test_what_is_pending_of_an_account_is_read_only_where_it_is_limited(backlog: Backlog) -> None:
+def test_pending_counts_are_read_only_for_accounts_with_a_limit(backlog: Backlog) -> None:
     (unlimited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.context([1]))
     (limited,) = backlog.plans(backlog.hot, lambda tx: tx.submits.context([2]))
     assert not (*unlimited.scanned, *limited.scanned)
@@ -352,7 +188,7 @@ def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: i
 
 
 @pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
-def test_with_ageing_the_waits_are_read_where_seats_are_few(backlog: Backlog, account_id: int) -> None:
+def test_waits_are_read_with_ageing_if_seats_are_few(backlog: Backlog, account_id: int) -> None:
     """Of an account without a limit they decide nothing."""
     (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.account_queue(account_id, PAGE), AGING)
     looks = 0 if account_id == 1 else 10
@@ -367,7 +203,7 @@ def test_new_tags_are_given_to_an_account_s_own_tasks(backlog: Backlog) -> None:
     assert not plan.scanned
 
 
-def test_what_is_due_is_read_without_what_is_not(backlog: Backlog) -> None:
+def test_due_tasks_are_read_without_the_others(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, LONGER["due"])
     assert not plan.scanned, plan
     assert max(rows for _, rows in plan.read("delayed")) <= DUE, plan
@@ -489,7 +325,7 @@ def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:
     assert plan.buffers <= 20, plan
 
 
-def test_what_became_of_attempts_is_looked_up_task_by_task(backlog: Backlog) -> None:
+def test_attempt_outcomes_are_keyed_lookups(backlog: Backlog) -> None:
     for begin in (20_001, 31_001):  # those that run on, those that do not
         attempts = [RunningAttempt(key, 1, "w") for key in range(begin, begin + ROWS)]
         (plan,) = backlog.plans(backlog.cold, partial(fates, attempts))
@@ -566,7 +402,7 @@ def test_watchers_read_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
         assert not set(plan.scanned) - {"event_seq"}, plan
 
 
-def test_what_moved_is_a_range_of_one_index(backlog: Backlog) -> None:
+def test_moves_are_read_as_a_range_of_one_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, WATCHED["what moved"])
     assert plan.read("task_events") == [("Index Scan task_events_by_seq", ROWS)]
 

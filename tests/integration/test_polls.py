@@ -17,7 +17,7 @@ from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseUpd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount
 from scheduler_svc.domain.worker import Heartbeat
-from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
 
 ALL = 0
 
@@ -76,7 +76,7 @@ def test_everyone_who_holds_an_attempt_is_asked_and_nobody_else(scheduling: Sche
     assert polling.ask(account_id=2).attempts == ()
 
 
-def test_where_nobody_is_asked_nothing_is_told(scheduling: Scheduling, polling: Polling) -> None:
+def test_a_poll_without_a_worker_to_ask_sends_nothing(scheduling: Scheduling, polling: Polling) -> None:
     told = len(scheduling.told)
     assert polling.ask() == OpenPoll(0, ())
     assert len(scheduling.told) == told
@@ -112,7 +112,7 @@ def test_an_answer_is_told_once_and_never_taken_back(scheduling: Scheduling, pol
     assert polling.answered(second) == {"w"}
 
 
-def test_what_was_never_asked_or_an_old_session_says_is_no_answer(scheduling: Scheduling, polling: Polling) -> None:
+def test_answers_to_unknown_polls_or_from_old_sessions_are_ignored(scheduling: Scheduling, polling: Polling) -> None:
     scheduling.start()
     asked = polling.ask().number
     polling.answer(asked + 1)
@@ -135,7 +135,7 @@ def test_an_unanswered_poll_comes_again_with_each_acknowledgement_and_welcome(
     assert scheduling.hello(names=[ref]).desired_state.poll == 0
 
 
-def test_nobody_is_asked_for_what_nobody_waits_for_any_more(scheduling: Scheduling, polling: Polling) -> None:
+def test_no_worker_is_asked_for_an_abandoned_poll(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
     asked = polling.ask().number
     scheduling.sql("UPDATE workers SET poll_time = now() - interval '10 seconds'")
@@ -145,7 +145,7 @@ def test_nobody_is_asked_for_what_nobody_waits_for_any_more(scheduling: Scheduli
     assert polling.answered(asked) == set()
 
 
-def test_of_two_states_in_a_group_the_later_answer_counts(scheduling: Scheduling, polling: Polling) -> None:
+def test_the_later_of_two_heartbeats_in_a_group_counts(scheduling: Scheduling, polling: Polling) -> None:
     scheduling.start()
     scheduling.submit_one()
     scheduling.claim(worker_id="v")
@@ -167,7 +167,7 @@ def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Schedulin
     assert polling.fates(asked) == {"COMPLETED": 1}
 
 
-def test_what_becomes_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
+def test_a_poll_tells_the_outcome_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
     done, fails, times_out, lost, given_back, deferred, cancelled, _ = (scheduling.start() for _ in range(8))
     scheduling.submit_one()
     (unstarted,) = scheduling.claim()

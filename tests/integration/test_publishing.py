@@ -16,8 +16,8 @@ from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus, ReviewDecision, publication
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.store.engine.transactions import PgTx
-from tests.integration.scheduling import RESULT, Scheduling
-from tests.integration.test_races import overtaken
+from tests.harness.scheduling import RESULT, Scheduling
+from tests.integration.racing import overtaken
 
 MINUTE = timedelta(minutes=1)
 PUBLISHED = publication(published=True, error="")
@@ -66,7 +66,7 @@ def run_out(scheduling: Scheduling) -> None:
 
 @pytest.mark.parametrize("first", ReviewDecision)
 @pytest.mark.parametrize("second", ReviewDecision)
-def test_of_two_decisions_at_a_time_the_first_holds(
+def test_the_first_of_two_concurrent_decisions_holds(
     scheduling: Scheduling, first: ReviewDecision, second: ReviewDecision
 ) -> None:
     made = content(scheduling, auto_approve=False)
@@ -107,7 +107,7 @@ def test_two_claims_at_a_time_take_different_entries(scheduling: Scheduling) -> 
     assert [entry.content_id for entry in claims(scheduling, 2)] == made[4:]
 
 
-def test_two_claims_at_a_time_of_what_ran_out_too(scheduling: Scheduling) -> None:
+def test_two_concurrent_claims_of_expired_entries_differ_too(scheduling: Scheduling) -> None:
     for _ in range(2):
         content(scheduling)
     claims(scheduling, 2)

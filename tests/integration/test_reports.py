@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import AttemptProgress
-from tests.integration.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
 
@@ -80,14 +80,14 @@ def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
     assert sorted(found) == sorted(keys)
 
 
-def test_what_comes_after_an_end_is_ignored(scheduling: Scheduling) -> None:
+def test_updates_after_an_end_are_ignored(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     assert scheduling.report(ref, RESULT, FAILURE, AttemptStarted()) == [COMMITTED] * 3
     assert scheduling.path(ref.task_key)[-1] == "completed"
 
 
 @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, DEFERRED, released(started=True)])
-def test_what_was_committed_before_is_so_again(scheduling: Scheduling, change: Change) -> None:
+def test_a_repeated_update_is_already_committed(scheduling: Scheduling, change: Change) -> None:
     ref = scheduling.start()
     assert scheduling.end(ref, change) is COMMITTED
     path = scheduling.path(ref.task_key)
@@ -96,7 +96,7 @@ def test_what_was_committed_before_is_so_again(scheduling: Scheduling, change: C
     assert scheduling.path(ref.task_key) == path
 
 
-def test_what_was_committed_before_is_so_even_while_the_next_attempt_runs(scheduling: Scheduling) -> None:
+def test_a_repeated_update_is_already_committed_while_the_next_attempt_runs(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.end(ref, released(started=True))
     (newer,) = scheduling.claim()
@@ -157,7 +157,7 @@ class TestLate:
         assert scheduling.place(ref.task_key) == "ready"
         return ref
 
-    def test_it_is_taken_while_nobody_else_has_the_task(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+    def test_a_late_result_is_taken_while_the_task_is_unleased(self, scheduling: Scheduling, lost: LeaseRef) -> None:
         assert scheduling.end(lost, RESULT) is COMMITTED
         task = scheduling.task(lost.task_key)
         assert (task.status, task.attempt, task.error, scheduling.place(lost.task_key)) == (4, 1, None, "")
@@ -167,27 +167,29 @@ class TestLate:
         assert scheduling.end(lost, RESULT) is ALREADY
         assert scheduling.sql("SELECT count(*) FROM contents") == [(1,)]
 
-    def test_it_is_taken_before_a_reaper_has_noticed(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_is_taken_before_the_reaper_runs(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.run_out(ref)
         assert scheduling.end(ref, RESULT) is COMMITTED
 
     @pytest.mark.parametrize("change", [AttemptStarted(), FAILURE, TIMEOUT, DEFERRED, released()])
-    def test_nothing_but_a_result_is_taken(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
+    def test_only_results_are_taken_late(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
         assert scheduling.end(lost, change) is LOST
         assert scheduling.place(lost.task_key) == "ready"
 
-    def test_it_is_not_taken_once_another_lease_was_granted(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+    def test_a_late_result_is_not_taken_once_another_lease_was_granted(
+        self, scheduling: Scheduling, lost: LeaseRef
+    ) -> None:
         (newer,) = scheduling.claim(worker_id="v")
         assert scheduling.end(lost, RESULT) is LOST
         scheduling.end(newer, released())
         assert scheduling.end(lost, RESULT) is LOST  # superseded stays so, whatever became of the newer one
 
-    def test_it_is_not_taken_after_a_cancel(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+    def test_a_late_result_is_not_taken_after_a_cancel(self, scheduling: Scheduling, lost: LeaseRef) -> None:
         scheduling.cancel(lost.task_key)
         assert scheduling.end(lost, RESULT) is LOST
 
-    def test_it_is_not_taken_after_the_last_loss(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_is_not_taken_after_the_last_loss(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         for _ in range(5):
             (ref,) = scheduling.claim()

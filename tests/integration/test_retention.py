@@ -16,7 +16,7 @@ from scheduler_svc.application.publishing import claim_pool
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops.retention import MAX_INTERVAL, Retention
 from scheduler_svc.store.imports import one_at_a_time
-from tests.integration.scheduling import RESULT, Scheduling
+from tests.harness.scheduling import RESULT, Scheduling
 
 HOUR = timedelta(hours=1)
 RESTS = 360.0
@@ -70,7 +70,7 @@ def ended(scheduling: Scheduling, *, count: int, hours: float = 0) -> set[int]:
 
 class TestTasks:
     @pytest.mark.usefixtures("few_at_a_time")
-    async def test_what_ended_long_enough_ago_goes_batch_by_batch(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_old_tasks_are_deleted_batch_by_batch(self, scheduling: Scheduling, calls: Calls) -> None:
         ended(scheduling, count=5, hours=2)
         kept = ended(scheduling, count=1) | {scheduling.submit_one()}
         retention = of_tasks(calls)
@@ -88,7 +88,7 @@ class TestTasks:
         assert await round_of(of_tasks(calls)) == before
 
     @pytest.mark.usefixtures("few_at_a_time")
-    async def test_what_can_t_go_yet_keeps_nothing_else(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_a_task_that_must_stay_keeps_no_other(self, scheduling: Scheduling, calls: Calls) -> None:
         """A task whose worker is still being stopped stays until the lease that bars it has gone."""
         refs = [scheduling.start() for _ in range(3)]
         for ref in refs:
@@ -99,7 +99,7 @@ class TestTasks:
         assert keys(scheduling) == {ref.task_key for ref in refs}
         assert not others & keys(scheduling)
 
-    async def test_one_replica_at_a_time_is_at_it(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_one_replica_at_a_time_runs_the_retention(self, scheduling: Scheduling, calls: Calls) -> None:
         due = ended(scheduling, count=1, hours=2)
         with scheduling.transaction() as other:
             assert other.sweeps.take_turn()
@@ -109,18 +109,18 @@ class TestTasks:
         assert not keys(scheduling)
 
     @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, MAX_INTERVAL)])
-    async def test_it_looks_often_enough(self, calls: Calls, age: int, rest: float) -> None:
+    async def test_the_retention_runs_often_enough(self, calls: Calls, age: int, rest: float) -> None:
         retention = Retention(calls, tasks=timedelta(seconds=age), contents=timedelta(days=1_000))
         rests = [await retention.run_once() for _ in range(5)]
         assert rests == [0.0, 0.0, 0.0, 0.0, rest]
 
-    async def test_without_any_setting_it_looks_once_an_hour(self, calls: Calls) -> None:
+    async def test_the_retention_runs_hourly_by_default(self, calls: Calls) -> None:
         retention = Retention(calls, tasks=None, contents=None)
         assert [await retention.run_once() for _ in range(2)] == [0.0, MAX_INTERVAL]
 
 
 class TestWorkers:
-    async def test_what_was_silent_for_a_week_goes_unless_it_holds_a_lease(
+    async def test_workers_silent_for_a_week_are_deleted_unless_they_hold_a_lease(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
         for worker_id in ("silent", "lately", "holds"):
@@ -132,7 +132,7 @@ class TestWorkers:
         await round_of(of_tasks(calls))
         assert {row[0] for row in scheduling.sql("SELECT worker_id FROM workers")} == {"lately", "holds"}
 
-    async def test_one_that_comes_back_is_a_new_one(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_a_deleted_worker_that_comes_back_is_new(self, scheduling: Scheduling, calls: Calls) -> None:
         scheduling.hello("w", number=7)
         scheduling.sql("UPDATE workers SET heartbeat_time = now() - interval '8 days'")
         await round_of(of_tasks(calls))
@@ -184,7 +184,7 @@ class TestContents:
             content(scheduling, hours=0)
         assert await round_of(of_contents(calls)) == before
 
-    async def test_what_a_publisher_holds_stays_meanwhile(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_claimed_contents_stay(self, scheduling: Scheduling, calls: Calls) -> None:
         held = content(scheduling)
         assert scheduling.run(claim_pool, ALL, 1, timedelta(minutes=1))
         other = content(scheduling)
@@ -195,7 +195,7 @@ class TestContents:
         await round_of(of_contents(calls))
         assert contents(scheduling) == []
 
-    async def test_what_is_scheduled_for_later_is_kept_as_long_after_that(
+    async def test_scheduled_contents_are_kept_as_long_after_their_time(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
         later = content(scheduling)
@@ -228,7 +228,7 @@ class TestImports:
         scheduling.sql("UPDATE import_sources SET import_time = now() - interval '2 h' WHERE name = 'old'")
 
     @pytest.mark.usefixtures("few_at_a_time")
-    async def test_what_is_remembered_of_a_source_that_is_not_used_any_more_goes(
+    async def test_the_records_of_an_unused_import_source_are_deleted(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
         await round_of(of_contents(calls))
@@ -244,7 +244,7 @@ class TestImports:
         await round_of(of_tasks(calls))
         assert remembered(scheduling) == {"old": 5, "new": 5}
 
-    async def test_nothing_is_forgotten_while_an_import_runs(
+    async def test_import_records_stay_while_an_import_runs(
         self, scheduling: Scheduling, calls: Calls, engine: sa.Engine
     ) -> None:
         with one_at_a_time(sa.create_engine(engine.url, poolclass=sa.NullPool)):

@@ -57,7 +57,7 @@ async def opened(guard: Guard, folder: Path, **environ: str) -> AsyncIterator[Cl
         yield run
 
 
-async def test_what_a_profile_needs_is_there(guard: Guard, tmp_path: Path) -> None:
+async def test_a_run_has_what_its_profile_needs(guard: Guard, tmp_path: Path) -> None:
     show = "import os; print(*os.listdir(), *(os.environ.get(n) for n in ('KEY', 'KIND', 'NAMED', 'OTHER')))"
     async with opened(guard, tmp_path, KEY="a", KIND="b", NAMED="c", OTHER="d") as run:
         done = await run.call(["-c", show], limit=30)
@@ -107,7 +107,7 @@ async def test_a_program_that_is_not_there_is_the_tasks_error_with_a_file_too(gu
     assert done.reason is Reason.CREATOR_CLI_NOT_FOUND
 
 
-async def test_what_a_profile_finds_wrong_with_the_version_is_told_with_the_path(guard: Guard, tmp_path: Path) -> None:
+async def test_a_version_that_a_profile_refuses_is_reported_with_the_path(guard: Guard, tmp_path: Path) -> None:
     class Wary(Needy):
         def fault(self, version: object) -> str | None:
             return "it is of no use"

@@ -216,7 +216,7 @@ def refused(connection: sa.Connection, table: str, changes: dict[str, Any]) -> s
     return constraint
 
 
-def test_what_is_right_is_accepted(connection: sa.Connection) -> None:
+def test_valid_rows_are_accepted(connection: sa.Connection) -> None:
     for table, changes in ACCEPTED:
         with connection.begin_nested() as savepoint:
             insert(connection, table, changes)
@@ -251,7 +251,7 @@ def test_nor_numbers_that_are_no_states_but_add_up(connection: sa.Connection, pr
     assert refused(connection, "task_events", changes) == "task_events_legal_move"
 
 
-def test_nobody_draws_an_event_s_number_without_a_transaction_id(connection: sa.Connection) -> None:
+def test_an_event_s_number_needs_a_transaction_id(connection: sa.Connection) -> None:
     """Else watchers could not know that the number is still to come."""
     default = connection.execute(
         sa.text(

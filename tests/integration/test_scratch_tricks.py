@@ -13,7 +13,7 @@ from textwrap import indent
 
 import pytest
 
-from tests.creator_cli import RecordingReporter
+from tests.harness.creator_cli import RecordingReporter
 from worker_svc.creators import load
 from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, Needs, RunReporter
 from worker_svc.creators.brief import Brief
@@ -159,7 +159,7 @@ async def test_names_of_images_are_names_and_nothing_is_opened(tmp_path: Path, p
     assert untouched(tmp_path)
 
 
-async def test_what_a_cli_links_to_is_not_removed_with_its_folder(runner: Runner, tmp_path: Path) -> None:
+async def test_targets_of_links_are_not_removed_with_a_run_s_folder(runner: Runner, tmp_path: Path) -> None:
     out = repr(str(tmp_path))
     program = f"import os; os.symlink({out}, 'out'); os.rmdir('data'); os.symlink({out}, 'data'); print('linked')"
     async with runner.open("run", now() + FAR) as run:

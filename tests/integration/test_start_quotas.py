@@ -17,9 +17,9 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
 from scheduler_svc.store.engine.transactions import PgTx
-from tests.integration.scheduling import FAILURE, RESULT, TTL, Scheduling, released
-from tests.integration.test_races import cancels, claims, overtaken
-from tests.waiting import wait_until
+from tests.harness.scheduling import FAILURE, RESULT, TTL, Scheduling, released
+from tests.harness.waiting import wait_until
+from tests.integration.racing import cancels, claims, overtaken
 
 QUOTA = 3
 
@@ -64,7 +64,7 @@ def used(scheduling: Scheduling, account_id: int) -> int:
     return int(found)
 
 
-def test_so_many_start_and_as_many_a_minute_later(scheduling: Scheduling, metered: int) -> None:
+def test_the_quota_of_starts_is_refilled_after_a_minute(scheduling: Scheduling, metered: int) -> None:
     keys, order = scheduling.fill(metered, 10), []
     for count in (3, 3, 3, 1):
         refs = claimed(scheduling)
@@ -92,7 +92,7 @@ def test_no_timer_is_set_where_nothing_waits(scheduling: Scheduling, metered: in
     assert not any(signals.admit_later for signals in scheduling.told)
 
 
-def test_what_is_not_claimed_starts_later_and_counts_from_then(scheduling: Scheduling, metered: int) -> None:
+def test_an_unclaimed_task_counts_from_its_later_start(scheduling: Scheduling, metered: int) -> None:
     """Tasks that wait for a worker save up nothing: neither for themselves nor for those behind them."""
     scheduling.fill(metered, 10)
     scheduling.admit()
@@ -168,7 +168,7 @@ def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling
     assert used(scheduling, metered) == QUOTA
 
 
-def test_beside_a_limit_the_smaller_one_holds(scheduling: Scheduling) -> None:
+def test_the_smaller_of_quota_and_limit_holds(scheduling: Scheduling) -> None:
     account_id = scheduling.make_account(limit=2, max_starts_per_minute=QUOTA)
     scheduling.fill(account_id, 10)
     running = claimed(scheduling)
@@ -190,7 +190,7 @@ def test_a_pause_starts_nothing_and_uses_nothing(scheduling: Scheduling, metered
 
 
 class TestANewQuota:
-    def test_it_holds_for_what_waits(self, scheduling: Scheduling) -> None:
+    def test_a_new_quota_holds_for_pending_tasks(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         assert len(scheduling.claim(4)) == 4  # before there was one
         scheduling.change_account(1, max_starts_per_minute=QUOTA)
@@ -204,7 +204,7 @@ class TestANewQuota:
         scheduling.change_account(metered, max_starts_per_minute=quota)
         assert len(scheduling.serve(20)) == more
 
-    def test_one_that_is_gone_is_forgotten(self, scheduling: Scheduling, metered: int) -> None:
+    def test_a_removed_quota_is_forgotten(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 20)
         claimed(scheduling)
         scheduling.change_account(metered, max_starts_per_minute=0)
@@ -212,7 +212,7 @@ class TestANewQuota:
         scheduling.change_account(metered, max_starts_per_minute=QUOTA)
         assert len(claimed(scheduling)) == QUOTA
 
-    def test_it_waits_for_a_claim_that_is_under_way(self, scheduling: Scheduling) -> None:
+    def test_a_new_quota_waits_for_a_concurrent_claim(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         change = AccountChange(max_starts_per_minute=QUOTA)
         overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.run(update_account, 1, change))
@@ -231,7 +231,7 @@ class TestBesideOneAnother:
         assert used(scheduling, metered) == 0
         assert [ref.task_key for ref in claimed(scheduling)] == keys[1:4]
 
-    def test_one_that_waits_for_it_neither(self, scheduling: Scheduling, metered: int) -> None:
+    def test_a_cancel_that_waits_for_an_admission_is_no_start(self, scheduling: Scheduling, metered: int) -> None:
         """The tag that it takes away is one that the admission has just given."""
         keys = scheduling.fill(metered, 1)
 
@@ -291,7 +291,7 @@ class TestWhatIsMissed:
         assert len(claimed(scheduling)) == 1
         assert claimed(scheduling) == []
 
-    def test_what_a_replica_without_quotas_has_opened_is_closed_again(
+    def test_windows_opened_by_a_replica_without_quotas_are_closed_again(
         self, scheduling: Scheduling, metered: int
     ) -> None:
         """It lets in all that the window holds, and the account has no backlog that a look would find."""

@@ -12,7 +12,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.transactions import PgTx
-from tests.integration.scheduling import RESULT, TTL, Scheduling
+from tests.harness.scheduling import RESULT, TTL, Scheduling
 
 Stale = Callable[[Scheduling], LeaseRef]
 

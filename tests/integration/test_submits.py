@@ -13,7 +13,7 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
-from tests.integration.scheduling import MAX_QUEUE, Scheduling, new_task
+from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
 
 
 def count(scheduling: Scheduling) -> int:
@@ -48,7 +48,7 @@ def test_a_schedule_in_the_past_is_none(scheduling: Scheduling) -> None:
     assert scheduling.place(key) == "ready"
 
 
-def test_what_is_scheduled_waits_for_its_time(scheduling: Scheduling) -> None:
+def test_a_scheduled_task_waits_for_its_time(scheduling: Scheduling) -> None:
     key = scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
     promoted = scheduling.due()
     assert (scheduling.place(key), promoted.count) == ("delayed", 0)
@@ -87,7 +87,7 @@ class TestRefused:
         with pytest.raises(AccountInactive):
             scheduling.submit_one()
 
-    def test_one_of_a_group_leaves_the_others_alone(self, scheduling: Scheduling) -> None:
+    def test_a_refused_submit_leaves_the_others_of_its_group_alone(self, scheduling: Scheduling) -> None:
         answers = scheduling.submit_group(
             SubmitItem((new_task(),)), SubmitItem((new_task(account_id=7),)), SubmitItem((new_task(), new_task()))
         )
@@ -112,12 +112,14 @@ class TestRequestIds:
         assert scheduling.submit_one(request_id="r") == first
         assert count(scheduling) == 1
 
-    def test_it_is_answered_as_it_stands_now(self, scheduling: Scheduling) -> None:
+    def test_a_repeated_request_id_is_answered_with_the_present_task(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(request_id="r")
         (task,) = scheduling.submit(new_task(request_id="r"))
         assert (task.task_key, task.status) == (ref.task_key, Status.PROCESSING)
 
-    def test_it_is_answered_although_the_queue_is_full_or_the_account_deactivated(self, scheduling: Scheduling) -> None:
+    def test_a_repeated_request_id_is_answered_even_if_the_queue_is_full_or_the_account_deactivated(
+        self, scheduling: Scheduling
+    ) -> None:
         first = scheduling.submit_one(request_id="r")
         scheduling.submit(*[new_task() for _ in range(MAX_QUEUE - 1)])
         assert scheduling.submit_one(request_id="r") == first
@@ -150,7 +152,7 @@ class TestRequestIds:
             scheduling.submit(new_task(request_id="r"), new_task(request_id="r", topic="another"))
         assert count(scheduling) == 0
 
-    def test_what_was_refused_answers_nobody_else_of_its_group(self, scheduling: Scheduling) -> None:
+    def test_a_refused_submit_answers_no_other_of_its_group(self, scheduling: Scheduling) -> None:
         scheduling.submit_one(request_id="taken")
         answers = scheduling.submit_group(
             SubmitItem((new_task(request_id="shared"), new_task(request_id="taken", topic="another"))),
@@ -161,7 +163,7 @@ class TestRequestIds:
         assert answers[1] == answers[2]
         assert count(scheduling) == 2
 
-    def test_what_was_refused_stands_in_nobody_s_way(self, scheduling: Scheduling) -> None:
+    def test_a_refused_submit_does_not_bar_its_request_id(self, scheduling: Scheduling) -> None:
         """Each is judged as if it came alone, after those before it."""
         x, y = new_task(request_id="r", topic="x"), new_task(request_id="r", topic="y")
         answers = scheduling.submit_group(
@@ -219,13 +221,15 @@ class TestOrder:
         scheduling.submit(*[new_task(account_id=other) for _ in range(3)])
         assert self.claimed(scheduling, 8) == [1, other, 1, other, 1, other, 1, 1]
 
-    def test_who_was_idle_has_no_credit(self, scheduling: Scheduling, other: int) -> None:
+    def test_an_idle_account_has_no_credit(self, scheduling: Scheduling, other: int) -> None:
         scheduling.submit(*[new_task() for _ in range(50)])
         scheduling.claim(40)
         scheduling.submit(*[new_task(account_id=other) for _ in range(10)])
         assert self.claimed(scheduling, 6).count(other) == 3
 
-    def test_who_used_much_pays_nothing_once_nobody_waits(self, scheduling: Scheduling, other: int) -> None:
+    def test_an_account_that_used_much_pays_nothing_once_the_queue_is_empty(
+        self, scheduling: Scheduling, other: int
+    ) -> None:
         scheduling.submit(*[new_task() for _ in range(50)])
         scheduling.claim(50)
         scheduling.submit(*[new_task(account_id=account) for account in (other, 1) * 3])

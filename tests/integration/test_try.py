@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.integration.worker_process import DEMO_CREATOR
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.worker_process import DEMO_CREATOR
 
 
 class Try:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.integration.scripted_scheduler import lease, scripted_scheduler
-from tests.integration.worker_process import lease_in, worker_process
+from tests.harness.scripted_scheduler import lease, scripted_scheduler
+from tests.harness.worker_process import lease_in, worker_process
 from worker_svc.health import MAX_QUICK_FAILURES
 
 
@@ -17,7 +17,7 @@ def defers(lease_id: str, attempt: int = 1) -> pb.AssignedLease:
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])
-async def test_it_is_reported_and_gives_the_slot_back(tmp_path: Path, profile: str) -> None:
+async def test_a_deferral_is_reported_and_frees_the_slot(tmp_path: Path, profile: str) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CREATOR_PROFILE=profile, CONTENTGEN_SLOTS="1") as process:
             stream, _ = await scheduler.session()
@@ -32,7 +32,7 @@ async def test_it_is_reported_and_gives_the_slot_back(tmp_path: Path, profile: s
             assert [lease_in(event) for event in process.events("lease.deferred")] == [("task-a", "a", 1)]
 
 
-async def test_it_does_not_count_against_the_cli(tmp_path: Path) -> None:
+async def test_a_deferral_does_not_count_against_the_cli(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1"):
             stream, _ = await scheduler.session()
@@ -40,10 +40,10 @@ async def test_it_does_not_count_against_the_cli(tmp_path: Path) -> None:
                 heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
                 stream.assign(number, heartbeat.number, defers(f"a{number}"))
                 await stream.update("deferred", f"a{number}")
-            assert not any(message.heartbeat.unhealthy for message in stream.heard)
+            assert not any(message.heartbeat.unhealthy for message in stream.received)
 
 
-async def test_it_outlives_the_worker(tmp_path: Path) -> None:
+async def test_a_deferral_outlives_the_worker(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as process:
             stream, _ = await scheduler.session()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.integration.worker_process import WorkerProcess, lease_in, worker_process
+from tests.harness.scripted_scheduler import Stream, lease, scripted_scheduler
+from tests.harness.worker_process import WorkerProcess, lease_in, worker_process
 from worker_svc.health import MAX_QUICK_FAILURES
 
 ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
@@ -89,14 +89,14 @@ def released_at(stream: Stream, lease_id: str) -> int:
     """Where in the stream a lease was given back."""
     return next(
         i
-        for i, message in enumerate(stream.heard)
+        for i, message in enumerate(stream.received)
         for update in message.report.updates
         if update.lease_id == lease_id and update.HasField("released")
     )
 
 
 def first_unhealthy_at(stream: Stream) -> int:
-    return next(i for i, message in enumerate(stream.heard) if message.heartbeat.unhealthy)
+    return next(i for i, message in enumerate(stream.received) if message.heartbeat.unhealthy)
 
 
 async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_p
             ), "an error may quote its task"
 
 
-async def test_what_waits_is_given_back_behind_a_state_and_does_not_count(tmp_path: Path) -> None:
+async def test_waiting_leases_are_released_after_a_heartbeat_and_do_not_count(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target, CONTENTGEN_QUEUE_SIZE="6") as worker:
@@ -147,13 +147,13 @@ async def test_what_waits_is_given_back_behind_a_state_and_does_not_count(tmp_pa
                 update = await stream.update("released", name)
                 assert update.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
                 assert first_unhealthy_at(stream) < released_at(stream, name)
-            first = stream.heard[first_unhealthy_at(stream)].heartbeat
+            first = stream.received[first_unhealthy_at(stream)].heartbeat
             assert first.free_slots == 0
             assert {it.lease_id for it in first.held_leases} >= {"waits-1", "waits-2"}
             assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}
 
 
-async def test_what_was_on_its_way_goes_back_and_a_try_that_is_cancelled_decides_nothing(tmp_path: Path) -> None:
+async def test_leases_on_their_way_are_released_and_a_cancelled_probe_decides_nothing(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from tests.harness.leaks import pending_tasks
+from tests.harness.scripted_scheduler import lease
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import lease_in
 from tests.integration.guarded import marked
-from tests.integration.scripted_scheduler import lease
-from tests.integration.worker_process import lease_in
-from tests.leaks import pending_tasks
-from tests.waiting import wait_until_async
 from worker_svc.creators.base import Cli, Creator, Job, RunReporter
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now

@@ -8,25 +8,11 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.e2e.quick_creator import quick_creator
-from tests.integration.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.integration.worker_process import DEMO_CREATOR, WorkerProcess, lease_in, worker_process
-from tests.waiting import wait_until_async
-
-FOR_EVER = "600"
-
-
-async def running(stream: Stream, worker: WorkerProcess, *leases: pb.AssignedLease) -> list[int]:
-    """Assigns leases on the first heartbeat and waits until their CLIs run; the numbers of all processes."""
-    heartbeat = await stream.until("heartbeat")
-    stream.assign(1, heartbeat.number, *leases)
-    for assigned in leases:
-        await stream.update("processing", assigned.lease_id)
-    return [cli.pid for cli in worker.clis()]
-
-
-async def no_cli(worker: WorkerProcess, within: float = 8.0) -> None:
-    await wait_until_async(lambda: not worker.clis(), within=within, what="no CLI runs any more")
+from tests.harness.quick_creator import quick_creator
+from tests.harness.scripted_scheduler import lease, scripted_scheduler
+from tests.harness.stack import DEMO_CREATOR
+from tests.harness.worker_process import lease_in, worker_process
+from tests.integration.worker_runs import FOR_EVER, no_cli, running
 
 
 async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
@@ -52,7 +38,7 @@ async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
             assert (heartbeat.free_slots, heartbeat.last_assignment) == (3, 1)
             assert worker.leftovers() == set()
             worker.term()
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
 
 
 async def test_a_queue_ahead_of_the_slots_is_stated_and_worked_off_in_order(tmp_path: Path) -> None:
@@ -86,7 +72,7 @@ async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp
             assert [(held.lease_id, held.stage) for held in heartbeat.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
             assert worker.leftovers() == {"spool/1.batch"}
             for number in range(1, report.number):
-                stream.ack_report(next(m.report for m in stream.heard if m.report.number == number))
+                stream.ack_report(next(m.report for m in stream.received if m.report.number == number))
             stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
             await stream.until("heartbeat", lambda s: not s.held_leases)
             assert worker.leftovers() == set()
@@ -107,9 +93,9 @@ async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -
             report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
             assert len(report.updates) == 1
             assert len(report.updates[0].completed.result.body) == 1_500_000
-            kinds = [message.WhichOneof("message") for message in stream.heard]
+            kinds = [message.WhichOneof("message") for message in stream.received]
             at = next(
-                i for i, m in enumerate(stream.heard) if m.HasField("report") and m.report.number == report.number
+                i for i, m in enumerate(stream.received) if m.HasField("report") and m.report.number == report.number
             )
             assert kinds[at - 1] == "heartbeat"
 
@@ -129,7 +115,7 @@ async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_
                 heartbeat = await stream.until("heartbeat", lambda s: s.last_assignment == 1)
                 assert (heartbeat.free_slots, "large" in {held.lease_id for held in heartbeat.held_leases}) == (0, True)
             await stream.update("completed", "small")
-            assert [message.HasField("report_part") for message in stream.heard].count(True) == 1
+            assert [message.HasField("report_part") for message in stream.received].count(True) == 1
             data, sizes = part.data, [len(part.data)]
             while not part.last:
                 stream.ack_part(part)
@@ -171,7 +157,7 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
-            stream.answer_all(states=True, reports=how != "report answered as lost")
+            stream.answer_all(heartbeats=True, reports=how != "report answered as lost")
             assert await running(stream, worker, lease("a", demo_seconds=FOR_EVER), lease("b", demo_seconds=FOR_EVER))
             if how == "cancel":
                 stream.send(cancel=pb.Cancel(lease_id="a", reason="CANCELLED_BY_CLIENT"))
@@ -196,7 +182,7 @@ async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(t
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
             stream, _ = await scheduler.session()
-            stream.answer_all(states=True, reports=False)
+            stream.answer_all(heartbeats=True, reports=False)
             await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
             stream.send(cancel=pb.Cancel(lease_id="a"))
             stream.ack_report(await stream.until("report", lambda it: it.updates[-1].HasField("released")))
@@ -226,7 +212,7 @@ async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_
         settings = {"CREATOR_PROFILE": profile, "CREATOR_POLL_INTERVAL": "600"}  # it ends between two polls, too
         with worker_process(tmp_path, scheduler.target, **settings) as worker:
             stream, _ = await scheduler.session(lease_ttl=5.0)
-            stream.answer_all(states=False)
+            stream.answer_all(heartbeats=False)
             heartbeat = await stream.until("heartbeat")
             built_at = time.monotonic()
             stream.assign(1, heartbeat.number, lease("a", demo_seconds=FOR_EVER))
@@ -250,7 +236,7 @@ async def test_acknowledged_states_let_a_run_outlast_the_lease_time(tmp_path: Pa
             assert stream.updates("released") == []
 
 
-async def test_what_comes_too_late_is_given_back_unstarted(tmp_path: Path) -> None:
+async def test_leases_that_come_too_late_are_released_unstarted(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
@@ -273,7 +259,7 @@ async def test_the_task_s_own_time_ends_its_run(tmp_path: Path) -> None:
             await no_cli(worker)
 
 
-async def test_what_waits_longer_than_it_may_run_is_given_back(tmp_path: Path) -> None:
+async def test_leases_that_wait_longer_than_they_may_run_are_released(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
         with worker_process(tmp_path, scheduler.target, **settings):

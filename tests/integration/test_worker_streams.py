@@ -15,11 +15,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.scripted_scheduler import lease, scripted_scheduler
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import worker_process
 from tests.integration.guarded import living
-from tests.integration.scripted_scheduler import lease, scripted_scheduler
-from tests.integration.test_worker_session import FOR_EVER, no_cli, running
-from tests.integration.worker_process import worker_process
-from tests.waiting import wait_until_async
+from tests.integration.worker_runs import FOR_EVER, no_cli, running
 
 
 @pytest.mark.parametrize("how", ["end", "reconnect"])
@@ -70,7 +70,7 @@ async def test_slots_that_no_worker_may_have_are_not_believed(tmp_path: Path, sl
     """They would outlast the stream, in each hello: a scheduler refuses one that names more than 1,000."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="2"):
-            stream, _ = await scheduler.session(wanted=pb.DesiredState(slots=slots))
+            stream, _ = await scheduler.session(desired=pb.DesiredState(slots=slots))
             stream.send(resize=pb.Resize(slots=slots))
             await stream.until("heartbeat")
             stream.end()
@@ -109,7 +109,7 @@ async def test_a_scheduler_that_is_away_stops_no_run_and_is_found_again(tmp_path
                 await again.update("completed", "a")
 
 
-async def test_of_several_addresses_each_is_dialled_in_turn(tmp_path: Path) -> None:
+async def test_several_addresses_are_dialled_in_turn(tmp_path: Path) -> None:
     async with scripted_scheduler() as one, scripted_scheduler() as two:
         with worker_process(tmp_path, f"{one.target},{two.target}") as worker:
             stream, _ = await one.session()
@@ -148,7 +148,7 @@ async def test_a_spooled_result_outlives_the_worker(tmp_path: Path) -> None:
             assert worker.leftovers() == set()
 
 
-async def test_what_ran_when_the_worker_was_killed_is_named_as_lost(tmp_path: Path) -> None:
+async def test_leases_that_ran_in_a_killed_worker_are_named_as_lost(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -163,7 +163,7 @@ async def test_what_ran_when_the_worker_was_killed_is_named_as_lost(tmp_path: Pa
             assert not hello.lost_leases, "it was told once, and answered"
 
 
-async def test_what_is_lost_and_locked_is_named_again(tmp_path: Path) -> None:
+async def test_lost_leases_that_were_locked_are_named_again(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -193,7 +193,7 @@ async def test_term_gives_back_what_waits_and_finishes_what_runs(tmp_path: Path)
             stream.assign(2, heartbeat.number, lease("late"))
             assert not (await stream.update("released", "late")).released.started
             await stream.update("completed", "runs")
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
             assert worker.leftovers() == set()
 
 
@@ -203,7 +203,7 @@ async def test_an_idle_worker_that_is_told_to_end_leaves_no_lease_behind(tmp_pat
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
             heartbeat = await stream.until("heartbeat")
-            stream.answer_all(states=False)
+            stream.answer_all(heartbeats=False)
             worker.term()
             await stream.until("draining")
             closed = await stream.until("heartbeat", lambda s: s.free_slots == 0)
@@ -211,7 +211,7 @@ async def test_an_idle_worker_that_is_told_to_end_leaves_no_lease_behind(tmp_pat
             stream.ack_heartbeat(closed.number)
             assert not (await stream.update("released", "a")).released.started
             stream.ack_heartbeat((await stream.until("heartbeat")).number)
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
 
 
 async def test_a_second_term_stops_what_runs_and_gives_it_back(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ async def test_a_second_term_stops_what_runs_and_gives_it_back(tmp_path: Path) -
             for lease_id in "ab":
                 released = await stream.update("released", lease_id)
                 assert released.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=True)
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
             assert time.monotonic() - begun < 10
             assert worker.leftovers() == set()
 
@@ -236,9 +236,9 @@ async def test_the_drain_time_out_does_what_a_second_term_does(tmp_path: Path) -
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_DRAIN_TIMEOUT="500ms") as worker:
             stream, _ = await scheduler.session()
             await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
-            worker.process.send_signal(signal.SIGINT)
+            worker.signal(signal.SIGINT)
             assert (await stream.update("released", "a")).released.started
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
 
 
 @pytest.mark.parametrize("how", ["message", "welcome", "acknowledgement"])
@@ -246,35 +246,35 @@ async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_p
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             wanted = pb.DesiredState(drain=True)
-            stream, _ = await scheduler.session(wanted=wanted if how == "welcome" else None)
+            stream, _ = await scheduler.session(desired=wanted if how == "welcome" else None)
             stream.desired_state = wanted
             if how == "message":
                 stream.send(drain=pb.Drain())
             elif how == "acknowledgement":
-                stream.ack_heartbeat((await stream.until("heartbeat")).number, wanted=wanted)
+                stream.ack_heartbeat((await stream.until("heartbeat")).number, desired=wanted)
             first = await stream.until("heartbeat", lambda s: s.free_slots == 0)
             await stream.until("heartbeat", lambda s: s.free_slots == 0 and s.number > first.number + 3)
             worker.term()
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
 
 
 async def test_a_drain_that_is_not_wanted_any_more_is_over_and_a_stop_is_for_good(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
-            stream, _ = await scheduler.session(wanted=pb.DesiredState(drain=True))
+            stream, _ = await scheduler.session(desired=pb.DesiredState(drain=True))
             stream.desired_state = pb.DesiredState(drain=True)
             await stream.until("heartbeat", lambda s: s.free_slots == 0)
             stream.desired_state = pb.DesiredState()
             open_state = await stream.until("heartbeat", lambda s: s.free_slots > 0)
             stream.assign(1, open_state.number, lease("a", demo_seconds=FOR_EVER))
             await stream.update("processing", "a")
-            assert not any(message.HasField("draining") for message in stream.heard), "it was not to be stopped"
+            assert not any(message.HasField("draining") for message in stream.received), "it was not to be stopped"
             worker.term()
             await stream.until("draining")
             await stream.until("heartbeat", lambda s: s.free_slots == 0)
             worker.term()
             await stream.update("released", "a")
-            assert await worker.ended() == 0
+            assert await worker.exited() == 0
 
 
 async def test_a_worker_id_in_use_is_said_and_tried_again(tmp_path: Path) -> None:
@@ -318,19 +318,19 @@ async def test_a_second_worker_of_the_same_id_does_not_start(tmp_path: Path) -> 
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as worker:
             await scheduler.session()
             with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as second:
-                assert await second.ended() == 78
-                assert f"process {worker.process.pid} holds" in second.text()
+                assert await second.exited() == 78
+                assert f"process {worker.pid} holds" in second.text()
             with worker_process(tmp_path, scheduler.target) as other:
                 _, hello = await scheduler.session()
                 assert hello.worker_id != "blue"
                 other.term()
-                assert await other.ended() == 0
+                assert await other.exited() == 0
 
 
 @pytest.mark.parametrize("cli", ["/no/such/creator", "no-such-creator", "/etc/passwd"])
 async def test_a_cli_that_cannot_be_run_keeps_the_worker_from_starting(tmp_path: Path, cli: str) -> None:
     with worker_process(tmp_path, "127.0.0.1:1", CREATOR_CLI_PATH=cli) as worker:
-        assert await worker.ended() == 78
+        assert await worker.exited() == 78
         [event] = worker.events("creator.unusable")
         assert cli in event["event"]
         assert "CREATOR_CLI_PATH" in event["event"]
@@ -339,7 +339,7 @@ async def test_a_cli_that_cannot_be_run_keeps_the_worker_from_starting(tmp_path:
 async def test_wrong_settings_keep_the_worker_from_starting(tmp_path: Path) -> None:
     settings = {"CONTENTGEN_SLOTS": "0", "CONTENTGEN_LOG_LEVEL": "loud"}
     with worker_process(tmp_path, "127.0.0.1:1", **settings) as worker:
-        assert await worker.ended() == 78
+        assert await worker.exited() == 78
         assert "CONTENTGEN_SLOTS is '0'; should be" in worker.text()
         assert "CONTENTGEN_LOG_LEVEL is 'loud'; should be" in worker.text()
 
@@ -349,9 +349,9 @@ async def test_a_worker_without_its_guard_ends_at_once(tmp_path: Path) -> None:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
             clis = await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
-            [guard] = psutil.Process(worker.process.pid).children()
+            [guard] = psutil.Process(worker.pid).children()
             guard.kill()
-            assert await worker.ended(5) == 1
+            assert await worker.exited(5) == 1
             assert worker.events("guard.lost")
             await wait_until_async(lambda: not living(clis), within=2, what="the kernel has ended the CLIs")
 
@@ -361,11 +361,11 @@ async def test_a_stopped_worker_has_its_runs_ended_and_serves_on(tmp_path: Path)
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(lease_ttl=5.0)
             clis = await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
-            worker.process.send_signal(signal.SIGSTOP)
+            worker.signal(signal.SIGSTOP)
             try:
                 await wait_until_async(lambda: not living(clis), within=8, what="the guard ended the CLI")
             finally:
-                worker.process.send_signal(signal.SIGCONT)
+                worker.signal(signal.SIGCONT)
             released = await stream.update("released", "a")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
             heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
@@ -379,13 +379,13 @@ async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before
             stream, _ = await scheduler.session(lease_ttl=5.0)
             ends, endless = lease("ends", topic="paid for", demo_seconds="1"), lease("endless", demo_seconds=FOR_EVER)
             clis = await running(stream, worker, ends, endless)
-            worker.process.send_signal(signal.SIGSTOP)
+            worker.signal(signal.SIGSTOP)
             try:  # both have the same deadline
                 await wait_until_async(lambda: not living(clis), within=8, what="one has ended, the other was ended")
                 # It hears so when it thaws, before or after its guard tells of the end.
                 stream.send(cancel=pb.Cancel(lease_id="ends", reason="LEASE_LOST"))
             finally:
-                worker.process.send_signal(signal.SIGCONT)
+                worker.signal(signal.SIGCONT)
             assert "paid for" in (await stream.update("completed", "ends")).completed.result.body
             assert (await stream.update("released", "endless")).released.reason == pb.RELEASE_REASON_EXPIRED
             await stream.until("heartbeat", lambda s: not s.held_leases)

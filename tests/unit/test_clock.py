@@ -24,11 +24,11 @@ def test_small_jumps_add_up() -> None:
     assert gains((0, 0), (5, 3), (10, 6), (15, 9)) == [0, 2, 4, 6]
 
 
-def test_it_counts_from_where_the_database_was_least_ahead() -> None:
+def test_the_gain_counts_from_the_smallest_lead_of_the_database() -> None:
     assert gains((10, 0), (3, 3), (6, 6), (11, 9)) == [0, 0, 0, 2]
 
 
-def test_what_is_longer_ago_than_a_lease_time_counts_no_more() -> None:
+def test_gains_older_than_a_lease_time_no_longer_count() -> None:
     assert gains((0, 0), (62, 60), (132, 130), (133, 131))[1:] == [2, 2, 0]
 
 
@@ -47,6 +47,6 @@ def test_ticks_a_lease_time_long_show_all_that_was_gained(jumps: list[float], be
     assert abs(gained - sum(jumps)) < 1e-6
 
 
-def test_too_much_is_half_of_what_a_worker_has_to_stop_its_cli() -> None:
+def test_the_limit_is_half_of_a_worker_s_time_to_stop_its_cli() -> None:
     assert [is_ahead(gained, 120.0) for gained in (5.0, 5.1)] == [False, True]
     assert [is_ahead(gained, 3.0) for gained in (0.5, 0.6)] == [False, True]

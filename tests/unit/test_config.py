@@ -128,7 +128,7 @@ def test_other_urls_are_left_to_the_driver(url: str, monkeypatch: pytest.MonkeyP
     "arguments",
     [("--database-url", "postgresql://u:zebra@host"), ("--database-url=zebra",), ("postgresql://u:zebra@host/db",)],
 )
-def test_what_is_no_flag_is_not_repeated_with_its_value(arguments: tuple[str, ...]) -> None:
+def test_the_value_of_an_unknown_flag_is_not_repeated(arguments: tuple[str, ...]) -> None:
     (problem,) = problems(*arguments)
     assert "zebra" not in problem
     assert problem.startswith(f"unrecognized arguments: {arguments[0].partition('=')[0].partition(':')[0]} (")
@@ -219,7 +219,7 @@ def test_addresses(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     "text", ["", "50051", "host", "host:", "host:65536", "::1:50051", "[::1]", "[x]:1", "a b:1", "[:::]:1"]
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     assert len(problems(f"--listen={text}")) == 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
-from tests.creator_cli import RecordingReporter, SubprocessCli
+from tests.harness.creator_cli import SubprocessCli
+from tests.unit.scripted_cli import DONE, JOB, SECOND, SETTINGS, run, says, scripted
 from worker_svc.creators import PROFILES, load, progress
-from worker_svc.creators.base import RESERVED_OPTIONS, CreatorSettings, Job
+from worker_svc.creators.base import RESERVED_OPTIONS
 from worker_svc.creators.brief import Brief
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
 
-JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
-SECOND = replace(JOB, attempt=2)
-SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1024)
 IMPATIENT = {
     "create": replace(SETTINGS, create_timeout=0.5),
     "status": replace(SETTINGS, status_timeout=0.5),
@@ -29,37 +27,8 @@ IMPATIENT = {
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "creators.md"
 
-PROGRAM = """
-cd "$FOLDER"
-call=$(($(cat "$1.calls" 2>/dev/null || echo 0) + 1))
-echo "$call" >"$1.calls"
-while [ ! -f "$1.$call" ]; do call=$((call - 1)); done
-. "./$1.$call"
-"""
-DONE = """echo '{"content": "an article", "qualityScore": 7.5}'"""
 HANG = "exec sleep 60"
 NO_DOCUMENT = "echo no such task >&2; exit 1"
-
-
-def says(status: str) -> str:
-    return f"""echo '{{"status": "{status}"}}'"""
-
-
-def scripted(folder: Path, **answers: Sequence[str]) -> SubprocessCli:
-    """A CLI whose n-th call of a command runs the n-th shell snippet given for it, or the last one there is."""
-    for command, snippets in answers.items():
-        for number, snippet in enumerate(snippets, start=1):
-            (folder / f"{command}.{number}").write_text(snippet)
-    program = folder / "program.sh"
-    program.write_text(PROGRAM)
-    return SubprocessCli("/bin/sh", str(program), env={"FOLDER": str(folder)})
-
-
-async def run(
-    cli: SubprocessCli, *, profile: str = "reference", job: Job = JOB, settings: CreatorSettings = SETTINGS
-) -> tuple[Outcome, RecordingReporter]:
-    report = RecordingReporter()
-    return await load(profile, settings).run(job, cli, report), report
 
 
 def reason(outcome: Outcome) -> Reason:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.creator_cli import ProcessExit
-from tests.unit.test_creators import DONE, JOB, SECOND, run, says, scripted
+from tests.harness.creator_cli import ProcessExit
+from tests.unit.scripted_cli import DONE, JOB, SECOND, run, says, scripted
 from worker_svc.creators import deferral
 from worker_svc.creators.deferral import DEFAULT_PAUSE, MAX_PAUSE
 from worker_svc.outcome import Completed, Deferred, Failed
@@ -52,7 +52,7 @@ def test_the_pause_that_is_asked_for(stderr: str, stdout: str, pause: float) -> 
     assert found.pause == pause
 
 
-def test_what_else_it_said_is_kept() -> None:
+def test_other_output_of_a_deferral_is_kept() -> None:
     found = deferral.of_exit(TEMPFAIL, b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
     assert found is not None
     assert found.message == ("why " * 50)
@@ -61,7 +61,7 @@ def test_what_else_it_said_is_kept() -> None:
 @pytest.mark.parametrize(
     "ended", [ProcessExit(0, None), ProcessExit(1, None), ProcessExit(74, None), ProcessExit(None, 9)]
 )
-def test_no_other_exit_is_one(ended: ProcessExit) -> None:
+def test_other_exit_statuses_are_no_deferral(ended: ProcessExit) -> None:
     assert deferral.of_exit(ended, b'{"retry_after": 3}', "retry-after: 3") is None
 
 

@@ -44,7 +44,7 @@ def test_the_database_url_has_no_prefix() -> None:
 
 
 @both
-def test_what_kubernetes_sets_for_a_service_is_no_mistake(notices: Notices) -> None:
+def test_variables_set_by_kubernetes_are_not_reported(notices: Notices) -> None:
     host, url = "10.0.0.1", "tcp://10.0.0.1:50051"
     set_by_it = {
         "SERVICE_HOST": host,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.application.fair_executor import INTERNAL_CALLER, FairExecutor
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 WITHIN_S = 10
 
@@ -105,7 +105,7 @@ def test_the_replica_itself_may_have_all_threads(work: Work) -> None:
     assert work.begun == ["x", "y", "z"]
 
 
-def test_what_is_cancelled_or_refused_before_its_turn_never_runs(work: Work) -> None:
+def test_work_cancelled_or_refused_before_its_turn_never_runs(work: Work) -> None:
     turns = FairExecutor(1)
     runs, cancelled, refused, last = submit(turns, work, "a1", "a2", "a3", "a4")
     work.until_begun("a1")

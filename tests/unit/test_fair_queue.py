@@ -35,7 +35,7 @@ def test_one_caller_alone_fills_groups_in_the_order_of_its_calls() -> None:
     assert [group(queue) for _ in range(4)] == [entries[:100], entries[100:200], entries[200:], []]
 
 
-def test_who_has_little_comes_with_the_next_group_and_it_is_small() -> None:
+def test_a_caller_with_few_items_joins_the_next_group_and_the_group_is_small() -> None:
     queue = filled(*many("a", 1_000), Entry("b", 0))
     first = group(queue)
     assert Entry("b", 0) in first
@@ -57,7 +57,7 @@ def test_more_callers_than_a_group_holds_have_turns() -> None:
     assert [entry.who for entry in served] == callers * 2
 
 
-def test_what_is_older_is_taken_out_of_all() -> None:
+def test_older_entries_of_all_callers_are_taken() -> None:
     queue = filled(*(Entry(who, n, since=n) for who in "ab" for n in range(4)))
     older = queue.take_older(2)
     assert older == [Entry(who, n, since=n) for who in "ab" for n in range(2)]

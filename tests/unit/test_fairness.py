@@ -51,7 +51,7 @@ def test_an_idle_account_has_room_for_a_whole_window(now: float, weight: float) 
 
 
 @given(now=st.floats(0, 1e6), weight=WEIGHTS, count=st.integers(0, 2 * WINDOW))
-def test_what_has_a_tag_is_no_further_ahead_than_the_window(now: float, weight: float, count: int) -> None:
+def test_tagged_tasks_are_no_further_ahead_than_the_window(now: float, weight: float, count: int) -> None:
     left = tag_space(now + count / weight, now, weight)
     assert left == pytest.approx(max(0, WINDOW - count), abs=1)
 
@@ -95,7 +95,7 @@ def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: lis
 
 
 @given(lines=LINES, seats=st.one_of(st.none(), st.integers(0, 200)))
-def test_what_was_given_is_given_again(lines: list[Flow], seats: int | None) -> None:
+def test_the_allotment_is_stable(lines: list[Flow], seats: int | None) -> None:
     """Else tags would be taken and given for ever."""
     wanted = allot(lines, seats, 1.0)
     then = [line(5, n, one.tagged + one.untagged - n) for one, n in zip(lines, wanted, strict=True)]
@@ -152,7 +152,7 @@ def aged_lines(draw: st.DrawFn) -> list[Flow]:
 
 
 @given(lines=aged_lines(), seats=st.integers(0, 60))
-def test_what_was_given_by_age_is_given_again(lines: list[Flow], seats: int) -> None:
+def test_the_allotment_by_age_is_stable(lines: list[Flow], seats: int) -> None:
     wanted = allot(lines, seats, 1.0, AGING)
     assert sum(wanted) == min(seats, sum(one.tagged + one.untagged for one in lines))
     then = [

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 from worker_svc.guard.process import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 from worker_svc.guard.process.wire import MAX_DOCUMENT, Closed, Document, GuardChannel
 
 Received = list[tuple[Document, list[int]]]
@@ -88,7 +88,7 @@ def test_an_end_that_is_gone_is_closed(ends: tuple[GuardChannel, GuardChannel]) 
     os.close(read_end)
 
 
-def test_what_was_sent_before_the_end_still_arrives(ends: tuple[GuardChannel, GuardChannel]) -> None:
+def test_documents_sent_before_the_end_still_arrive(ends: tuple[GuardChannel, GuardChannel]) -> None:
     left, right = ends
     left.send({"last": True})
     left.shut_write()

@@ -52,7 +52,7 @@ def test_a_lease_id_with_its_attempt_leads_back_to_the_lease(key: int, attempt: 
         "lease-0123456789abcdef",
     ],
 )
-def test_no_task_s_id(text: str) -> None:
+def test_invalid_task_ids_are_refused(text: str) -> None:
     assert parse_task_id(text) is None
 
 
@@ -71,7 +71,7 @@ def test_no_task_s_id(text: str) -> None:
         ("lease-0123456789abcdef-01234567", 1 << 31),
     ],
 )
-def test_no_lease_s_id(text: str, attempt: int) -> None:
+def test_invalid_lease_ids_are_refused(text: str, attempt: int) -> None:
     assert parse_lease_id(text, attempt) is None
 
 

@@ -47,7 +47,7 @@ def test_a_terminal_has_a_bar_that_is_gone_at_the_end() -> None:
     assert err.getvalue().endswith("\r\033[K")
 
 
-def test_without_a_terminal_what_takes_no_time_says_nothing() -> None:
+def test_a_quick_import_shows_no_progress_without_a_terminal() -> None:
     err = io.StringIO()
     run(err)
     assert err.getvalue() == ""

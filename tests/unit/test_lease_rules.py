@@ -135,7 +135,9 @@ def session(
         (1, session("another", 5, 120.0), HelloVerdict.OPEN),
     ],
 )
-def test_who_may_open_a_session(number: int, present: SessionRow | None, opening: HelloVerdict) -> None:
+def test_a_session_may_be_opened_by_its_folder_or_once_it_is_silent(
+    number: int, present: SessionRow | None, opening: HelloVerdict
+) -> None:
     assert judge_hello("folder", number, present, lease_ttl=120.0) is opening
 
 
@@ -151,15 +153,17 @@ def test_who_may_open_a_session(number: int, present: SessionRow | None, opening
         ("ours", session("another", identity="ours"), HelloVerdict.IN_USE),
     ],
 )
-def test_whose_token_may_open_a_session(identity: str, present: SessionRow, opening: HelloVerdict) -> None:
+def test_a_session_may_be_opened_by_its_identity_or_once_it_is_silent(
+    identity: str, present: SessionRow, opening: HelloVerdict
+) -> None:
     assert judge_hello("folder", 6, present, lease_ttl=120.0, identity=identity) is opening
 
 
 class TestCapacity:
-    def test_nothing_is_free_before_the_first_state(self) -> None:
+    def test_no_slot_is_free_before_the_first_heartbeat(self) -> None:
         assert Capacity().free(now=0.0) == 0
 
-    def test_what_is_stated_is_free_until_it_lapses(self) -> None:
+    def test_reported_slots_are_free_until_they_lapse(self) -> None:
         capacity = Capacity()
         capacity.heartbeat(1, free_slots=3, last_assignment=0, expires_at=15.0)
         assert (capacity.free(14.9), capacity.free(15.0)) == (3, 0)
@@ -221,7 +225,7 @@ class TestTick:
     def test_a_tick_in_time_stamps_and_lets_things_expire(self) -> None:
         assert tick(ReaperRow(100.0, 50.0), 105.0, HEARTBEAT, TTL) == ReaperRow(105.0, 50.0)
 
-    def test_after_a_gap_nothing_expires_for_one_lease_time(self) -> None:
+    def test_no_lease_expires_for_one_lease_time_after_a_gap(self) -> None:
         assert tick(ReaperRow(100.0, 50.0), 110.1, HEARTBEAT, TTL) == ReaperRow(110.1, 230.1)
 
     def test_a_gap_of_exactly_an_interval_is_none(self) -> None:
@@ -245,26 +249,26 @@ class TestShareOut:
     def test_the_emptiest_worker_first_then_one_each_in_turn(self) -> None:
         assert share_out({1: 1, 2: 3, 3: 2}, limit=10) == [2, 3, 1, 2, 3, 2]
 
-    def test_at_most_the_limit(self) -> None:
+    def test_shares_add_up_to_the_limit_at_most(self) -> None:
         assert share_out({1: 5, 2: 5}, limit=3) == [2, 1, 2]
 
-    def test_some_get_one_before_all_others_and_their_turns_after_that(self) -> None:
+    def test_the_first_sessions_get_one_slot_before_all_others(self) -> None:
         assert share_out({1: 1, 2: 3, 3: 2, 4: 0}, limit=10, first=[1, 3, 4]) == [1, 3, 2, 3, 2, 2]
         assert share_out({1: 1, 2: 3}, limit=1, first=[1]) == [1]
 
     @pytest.mark.parametrize("free", [{}, {1: 0}, {1: -2, 2: 0}])
-    def test_nobody_has_room(self, free: dict[int, int]) -> None:
+    def test_no_free_slots_are_no_shares(self, free: dict[int, int]) -> None:
         assert share_out(free, limit=10) == []
 
     @given(st.dictionaries(st.integers(1, 50), st.integers(-2, 30), max_size=12), st.integers(0, 100))
-    def test_nobody_gets_more_than_is_free_and_all_is_used(self, free: dict[int, int], limit: int) -> None:
+    def test_shares_use_all_free_slots_and_no_more(self, free: dict[int, int], limit: int) -> None:
         slots = share_out(free, limit)
         got = Counter(slots)
         assert len(slots) == min(limit, sum(n for n in free.values() if n > 0))
         assert all(got[key] <= free[key] for key in got)
 
     @given(st.dictionaries(st.integers(1, 50), st.integers(1, 30), min_size=2, max_size=12), st.integers(0, 100))
-    def test_who_was_left_behind_had_no_more_room(self, free: dict[int, int], limit: int) -> None:
+    def test_a_session_with_fewer_shares_had_no_more_free_slots(self, free: dict[int, int], limit: int) -> None:
         got = Counter(share_out(free, limit))
         most = max(got.values(), default=0)
         assert all(got[key] in (most, most - 1) or got[key] == free[key] for key in free)
@@ -287,7 +291,7 @@ class TestFold:
         )
         assert folds == {REF: FoldedUpdates(REF, True, True, AttemptProgress(40), COMPLETED)}
 
-    def test_what_comes_after_an_end_is_ignored(self) -> None:
+    def test_updates_after_an_end_are_ignored(self) -> None:
         folds = fold_updates(
             [update(RELEASED), update(AttemptStarted()), update(AttemptProgress(9)), update(COMPLETED)]
         )
@@ -300,5 +304,5 @@ class TestFold:
         folds = fold_updates([update(AttemptAccepted()), update(FAILED, OTHER), update(AttemptStarted())])
         assert folds == {REF: FoldedUpdates(REF, True, True), OTHER: FoldedUpdates(OTHER, ending=FAILED)}
 
-    def test_what_can_t_be_a_lease_is_left_out(self) -> None:
+    def test_ids_that_are_no_lease_are_left_out(self) -> None:
         assert fold_updates([update(COMPLETED, None)]) == {}

@@ -50,15 +50,15 @@ def test_the_table_has_the_contract_s_edges_and_no_others(source: Status, target
     assert ((source, target) in MOVES) == ((source, target) in CONTRACT)
 
 
-def test_nothing_leaves_what_is_completed_or_cancelled() -> None:
+def test_completed_and_cancelled_are_final() -> None:
     assert not [edge for edge in EDGES if edge.source in (Status.COMPLETED, Status.CANCELLED)]
 
 
-def test_nothing_comes_back_to_before_the_submit() -> None:
+def test_no_move_leads_back_to_before_the_submit() -> None:
     assert not [edge for edge in EDGES if edge.target is Status.NONE]
 
 
-def test_something_moves_each_state_on() -> None:
+def test_each_open_state_has_a_move() -> None:
     leaves = {edge.source for edge in EDGES}
     assert leaves == set(Status) - {Status.COMPLETED, Status.CANCELLED}
 

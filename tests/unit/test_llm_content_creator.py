@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.creator_cli import RecordingReporter, SubprocessCli
+from tests.harness.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import load, progress
 from worker_svc.creators.base import CreatorSettings, Job
 from worker_svc.creators.brief import Brief
@@ -79,7 +79,7 @@ def failure(outcome: Outcome) -> tuple[Reason, str]:
     return outcome.reason, outcome.message
 
 
-async def test_what_is_said_and_stored_is_a_result(program: Program) -> None:
+async def test_an_article_that_is_printed_and_stored_is_a_result(program: Program) -> None:
     program.store(article="# An article", image=IMAGES)
     outcome = await program.run(end("已完成") + review("8.6"))
     images = ("https://a.invalid/1.png", "https://a.invalid/2.png")
@@ -195,7 +195,7 @@ async def test_a_database_without_a_run(program: Program) -> None:
 
 
 @pytest.mark.parametrize("size", [SETTINGS.max_result + 1, SETTINGS.result_output + 1])
-async def test_more_than_may_be_is_too_large(program: Program, size: int) -> None:
+async def test_a_result_above_the_limit_is_too_large(program: Program, size: int) -> None:
     program.store(article="a" * size)
     reason, message = failure(await program.run(end("已完成")))
     assert reason is Reason.RESULT_TOO_LARGE

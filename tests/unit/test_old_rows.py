@@ -52,11 +52,11 @@ def test_a_whole_number_in_any_dress(value: object, number: int | None) -> None:
 
 
 @pytest.mark.parametrize("value", ["seven", "", 7.5, 1e300, float("nan"), 10**18, b"7", []])
-def test_what_is_no_whole_number_is_named(value: object) -> None:
+def test_values_that_are_no_whole_numbers_are_named(value: object) -> None:
     assert reason(lambda: OldRow({"n": value}).number("n")).startswith("n should be a whole number")
 
 
-def test_what_is_missing_has_its_default() -> None:
+def test_missing_values_have_their_defaults() -> None:
     row = OldRow({})
     assert (row.text("t"), row.number("n"), row.time("at"), row.document("d")) == ("", None, None, None)
     assert (row.flag("f", True), row.flag("f", False)) == (True, False)

@@ -40,7 +40,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1 year", "4000d", "1e3", "m"])
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="should be a duration such as 90"):
         values.seconds(text)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.creator_cli import ProcessExit
+from tests.harness.creator_cli import ProcessExit
 from worker_svc.outcome import (
     MAX_IMAGES,
     MAX_MESSAGE,
@@ -177,7 +177,7 @@ def test_the_message_shows_how_garbage_begins() -> None:
     assert "\x1b" not in got.message
 
 
-def test_what_postgresql_and_utf8_cannot_hold_is_taken_out() -> None:
+def test_characters_that_postgresql_or_utf8_cannot_hold_are_removed() -> None:
     got = result(outcome(b'{"content": "a\\u0000b\\ud800c\xffd\\ud83d\\ude00", "images": ["\\udc00.png"]}'))
     assert got == Article("ab\ufffdc\ufffdd\U0001f600", "", ("\ufffd.png",))
 

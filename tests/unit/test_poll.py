@@ -8,7 +8,7 @@ from scheduler_svc.domain.poll import AttemptCount, PollResult, summarize
 HEARD, SILENT = "heard", "silent"
 
 
-def test_nothing_that_ran_is_nothing_to_count() -> None:
+def test_a_poll_without_attempts_counts_nothing() -> None:
     assert summarize([], set()) == PollResult()
 
 

@@ -23,9 +23,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (datetime(9999, 12, 31, tzinfo=UTC), False),
     ],
 )
-def test_what_is_scheduled_for_later_than_tomorrow_does_not_count(
-    schedule_time: datetime | None, counted: bool
-) -> None:
+def test_tasks_scheduled_for_later_than_tomorrow_do_not_count(schedule_time: datetime | None, counted: bool) -> None:
     assert counts_in_queue(schedule_time, NOW) is counted
 
 

@@ -100,7 +100,7 @@ def test_the_fifth_loss_in_a_row_stays_failed(status: Status) -> None:
     assert (then.status, then.requeue, then.losses) == (Status.FAILED, Requeue.NOWHERE, 5)
 
 
-def test_what_is_given_back_after_its_cli_had_started_is_no_counted_loss() -> None:
+def test_a_lease_released_after_its_cli_started_is_no_counted_loss() -> None:
     cause = reported(AttemptReleased(Release.EXPIRED, started=True), started=True)
     then = follow(Status.PROCESSING, cause, counters(losses=4))
     assert moves(then) == [(Status.PROCESSING, Status.FAILED), (Status.FAILED, Status.PENDING)]
@@ -109,7 +109,7 @@ def test_what_is_given_back_after_its_cli_had_started_is_no_counted_loss() -> No
 
 
 @pytest.mark.parametrize("reason", [Release.DRAINING, Release.EXPIRED, Release.QUEUED_TOO_LONG])
-def test_what_is_given_back_unstarted_keeps_its_place(reason: Release) -> None:
+def test_a_lease_released_unstarted_keeps_its_place(reason: Release) -> None:
     used = counters(retry_count=1, losses=2, refusals=3)
     then = follow(Status.SUBMITTED, reported(AttemptReleased(reason, started=False), started=False), used)
     assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
@@ -183,7 +183,7 @@ def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
     ],
     ids=["failed", "timed out", "cancelled", "lost", "given back", "given back unstarted", "refused"],
 )
-def test_what_ends_the_row_of_deferrals(cause: Cause, deferrals: int) -> None:
+def test_other_ends_reset_the_count_of_deferrals(cause: Cause, deferrals: int) -> None:
     """What is lost or given back says nothing of the CLI: else deferrals and losses in turn would go on for ever."""
     status = Status.SUBMITTED if cause.move is Move.RELEASE else Status.PROCESSING
     assert follow(status, cause, counters(deferrals=2)).deferrals == deferrals

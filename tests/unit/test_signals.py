@@ -38,7 +38,7 @@ signals = st.builds(
 
 
 @given(signals)
-def test_what_is_told_arrives_whole(told: CommitSignals) -> None:
+def test_signals_arrive_whole(told: CommitSignals) -> None:
     heard = CommitSignals()
     for payload in told.payloads(ORIGIN):
         origin, part = parse(payload)
@@ -61,7 +61,7 @@ def test_the_longest_of_all_fit() -> None:
 
 
 @given(st.lists(signals, max_size=5))
-def test_what_is_added_up_says_what_each_said(all_of_them: list[CommitSignals]) -> None:
+def test_merged_signals_have_the_content_of_each(all_of_them: list[CommitSignals]) -> None:
     added = CommitSignals()
     for one in all_of_them:
         added.add(one)
@@ -82,7 +82,7 @@ def test_a_replica_of_the_version_before_looks_anew_too() -> None:
     assert told["limits"]
 
 
-def test_nothing_to_tell_is_false() -> None:
+def test_signals_without_content_are_false() -> None:
     assert not CommitSignals()
     assert not CommitSignals(moved=True)
     assert all(
@@ -95,7 +95,7 @@ def test_nothing_to_tell_is_false() -> None:
     assert CommitSignals(limits=True)
 
 
-def test_what_this_replica_does_itself_is_told_to_no_other() -> None:
+def test_a_replica_s_own_work_is_no_signal_to_others() -> None:
     for own in (CommitSignals(admit={1}), CommitSignals(released={1})):
         assert own
         assert not own.for_others

@@ -20,12 +20,12 @@ def quota(most: int, now: float, let_in: int = 0, *starts: tuple[float, int]) ->
     return StartQuota(most, at(now), let_in, [Starts(at(time), number) for time, number in starts])
 
 
-def test_nothing_started_leaves_all_seats() -> None:
+def test_a_quota_without_starts_has_all_seats() -> None:
     fresh = quota(5, 0).counted(0)
     assert (fresh.seats, fresh.next_seat) == (5, None)
 
 
-def test_what_lost_its_tag_has_started() -> None:
+def test_a_task_that_lost_its_tag_counts_as_started() -> None:
     counted = quota(5, 10, 3).counted(1)
     assert counted.starts == [Starts(at(10), 2)]
     assert (counted.seats, counted.next_seat) == (3, 60)
@@ -41,7 +41,7 @@ def test_the_starts_of_a_second_stand_together_with_the_latest_time() -> None:
     assert counted.starts == [Starts(at(9.9), 1), Starts(at(10.7), 3)]
 
 
-def test_more_tags_than_were_let_in_are_no_starts() -> None:
+def test_more_tags_than_seats_are_no_starts() -> None:
     """A replica of a version that knows no quota has given them."""
     assert quota(5, 0, 1).counted(4).seats == 5
 

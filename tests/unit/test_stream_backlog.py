@@ -18,7 +18,7 @@ async def taken(under_way: StreamBacklog, names: int) -> bool:
     return done
 
 
-async def test_so_many_messages_are_taken_ahead_of_their_answers() -> None:
+async def test_the_number_of_unanswered_messages_is_bounded() -> None:
     under_way = StreamBacklog()
     for _ in range(MAX_MESSAGES):
         assert await taken(under_way, 1)
@@ -28,7 +28,7 @@ async def test_so_many_messages_are_taken_ahead_of_their_answers() -> None:
     assert not await taken(under_way, 0)
 
 
-async def test_so_are_so_many_names() -> None:
+async def test_the_number_of_unanswered_names_is_bounded() -> None:
     under_way = StreamBacklog()
     assert await taken(under_way, MAX_NAMES - 1)
     assert await taken(under_way, 1)
@@ -37,7 +37,7 @@ async def test_so_are_so_many_names() -> None:
     assert await taken(under_way, 1)
 
 
-async def test_one_alone_is_always_taken() -> None:
+async def test_a_single_message_is_always_taken() -> None:
     under_way = StreamBacklog()
     assert await taken(under_way, 3 * MAX_NAMES)
     assert not await taken(under_way, 0)
@@ -45,7 +45,7 @@ async def test_one_alone_is_always_taken() -> None:
     assert await taken(under_way, 1)
 
 
-async def test_who_waits_goes_on_once_there_is_room() -> None:
+async def test_a_waiting_reader_goes_on_once_the_backlog_shrinks() -> None:
     under_way = StreamBacklog()
     await under_way.enter(MAX_NAMES)
     waiting = asyncio.create_task(under_way.enter(2))

@@ -70,13 +70,13 @@ def test_leases_are_cut_by_bytes() -> None:
         assert sum(len(part.grants) for part in parts) == 40
 
 
-def test_one_that_is_larger_than_a_part_goes_alone() -> None:
+def test_a_lease_larger_than_a_message_goes_alone() -> None:
     stream = with_room("w", 1, 2)
     stream.assign(1, grants(2, "a" * (MAX_ASSIGNMENT_BYTES + 1)))
     assert [len(part.grants) for part in assignments(stream)] == [1, 1]
 
 
-async def test_what_was_not_handed_to_the_stream_is_known() -> None:
+async def test_leases_not_yet_sent_are_known() -> None:
     stream = with_room("w", 1, 10)
     stream.assign(1, grants(2))
     assert isinstance(await stream.next(), Assign)  # this one may have arrived
@@ -130,7 +130,7 @@ def test_few_rooms_are_those_of_the_emptiest_and_each_has_its_turn() -> None:
     assert rooms(streams, 1) == [("u", 2)], "a heartbeat does not put it behind the others"
 
 
-def test_who_is_gone_or_closed_has_no_room() -> None:
+def test_closed_streams_have_no_capacity() -> None:
     streams = Streams()
     gone, closed, replaced = with_room("u", 1, 1), with_room("v", 2, 1), with_room("w", 3, 1)
     for stream in (gone, closed, replaced):
@@ -143,7 +143,7 @@ def test_who_is_gone_or_closed_has_no_room() -> None:
     assert rooms(streams) == [("v", 4), ("w", 1)]
 
 
-def test_who_lapsed_has_room_again_once_it_states_some() -> None:
+def test_a_lapsed_session_has_capacity_again_after_its_next_heartbeat() -> None:
     streams = Streams()
     stream = with_room("w", 1, 2)
     streams.add(stream)
@@ -152,7 +152,7 @@ def test_who_lapsed_has_room_again_once_it_states_some() -> None:
     assert rooms(streams, now=LATER) == [("w", 2)]
 
 
-def test_who_is_busy_lets_others_go_first() -> None:
+def test_busy_sessions_come_last() -> None:
     streams = Streams()
     busy, other = with_room("v", 1, 9), with_room("w", 2, 1)
     for stream in (busy, other):
@@ -220,7 +220,7 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
     assert (streams.get(1), streams.get(2), len(streams)) == (None, new, 1)
 
 
-async def test_what_a_worker_is_told_during_its_hello_waits_for_its_stream() -> None:
+async def test_messages_during_a_hello_wait_for_the_stream() -> None:
     streams = Streams()
     streams.send_order("w", PollOrder(1))  # nobody: the hello reads it
     with streams.hello("w") as told, streams.hello("v") as others:

@@ -82,7 +82,7 @@ def test_pauses_double_up_to_a_bound(run: Run) -> None:
 
 
 @both
-def test_what_keeps_failing_is_given_up(run: Run) -> None:
+def test_a_part_that_keeps_failing_is_given_up(run: Run) -> None:
     clock = Clock()
     part = Part(clock, 1_000, seconds=GIVE_UP_TIMEOUT / 4)
     given_up: list[str] = []

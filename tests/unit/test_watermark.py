@@ -47,7 +47,7 @@ def look_at(database: Database, meanwhile: int = 0) -> Snapshot:
     return Snapshot(last, own, oldest)
 
 
-def test_at_rest_all_is_settled() -> None:
+def test_all_moves_are_settled_without_running_transactions() -> None:
     database, horizon = Database(), Watermark()
     own = database.begin()
     database.draw(own)
@@ -56,7 +56,7 @@ def test_at_rest_all_is_settled() -> None:
     assert horizon.settled(look_at(database)) == 1
 
 
-def test_what_is_settled_is_known_though_there_is_always_somebody_running() -> None:
+def test_the_watermark_advances_although_some_transaction_always_runs() -> None:
     database, horizon = Database(), Watermark()
     first = database.begin()
     database.draw(first)

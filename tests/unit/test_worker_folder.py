@@ -78,7 +78,7 @@ def test_a_file_of_it_that_is_a_link_is_not_written_through(tmp_path: Path, name
     assert treasure.read_text() == "not ours"
 
 
-def test_what_others_could_look_into_is_closed_to_them(tmp_path: Path) -> None:
+def test_a_folder_readable_by_others_is_closed_to_them(tmp_path: Path) -> None:
     (tmp_path / "workers/w/spool").mkdir(parents=True, mode=0o777)
     for folder in (tmp_path / "workers", tmp_path / "workers/w", tmp_path / "workers/w/spool"):
         folder.chmod(0o777)

@@ -132,7 +132,7 @@ def test_a_success_or_a_slow_failure_between_them_starts_the_count_anew(outcome:
     assert state_of(breaker) is CircuitState.OPEN
 
 
-def test_one_task_that_fails_again_and_again_counts_once() -> None:
+def test_a_task_that_fails_repeatedly_counts_once() -> None:
     breaker = CircuitBreaker()
     for _ in range(20):
         run(breaker, A, ILL)
@@ -179,7 +179,7 @@ def test_another_account_s_tasks_are_forgotten_after_a_while() -> None:
 
 
 @pytest.mark.parametrize("between", range(0, ACCOUNT_WINDOW, 33))
-def test_not_before_that(between: int) -> None:
+def test_too_few_quick_failures_do_not_open_the_breaker(between: int) -> None:
     breaker = CircuitBreaker()
     for account_id in (2, 1, 2):
         run(breaker, Lease(account_id=account_id))
@@ -213,7 +213,7 @@ def test_a_try_with_one_of_those_makes_the_next_pause_no_longer() -> None:
     assert breaker.pause <= 2 * MIN_PAUSE
 
 
-def test_where_the_cli_can_t_be_run_no_task_is_tried() -> None:
+def test_no_task_is_a_probe_while_the_cli_cannot_be_run() -> None:
     breaker = opened()
     breaker.reopen("it is not there")
     assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "it is not there")
@@ -232,7 +232,7 @@ def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
     assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
 
 
-def test_after_the_pause_one_lease_is_tried_and_no_other_is_taken() -> None:
+def test_a_single_lease_is_the_probe_after_the_pause() -> None:
     breaker = opened()
     breaker.half_open()
     assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
@@ -241,7 +241,7 @@ def test_after_the_pause_one_lease_is_tried_and_no_other_is_taken() -> None:
     assert not breaker.admit(B)
 
 
-def test_one_try_that_completes_closes_it() -> None:
+def test_a_completed_probe_closes_the_breaker() -> None:
     breaker = opened()
     tried(breaker, WELL)
     assert (state_of(breaker), breaker.capacity, breaker.last_error) == (CircuitState.CLOSED, None, "")
@@ -256,7 +256,7 @@ def test_a_try_that_fails_opens_it_again_however_long_it_took(lasted: float) -> 
     assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_TIMEOUT: too late")
 
 
-def test_what_is_deferred_neither_counts_nor_ends_the_count() -> None:
+def test_a_deferral_neither_counts_nor_resets_the_count() -> None:
     breaker = CircuitBreaker()
     for _ in range(20):
         breaker.ran(Lease(), LATER, 0.1)
@@ -320,7 +320,7 @@ runs = st.tuples(st.sampled_from([WELL, ILL, GONE]), st.sampled_from([0.0, 9.9, 
 
 
 @given(st.lists(runs, max_size=40))
-def test_it_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outcome, float]]) -> None:
+def test_the_breaker_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outcome, float]]) -> None:
     breaker = CircuitBreaker()
     for n, (outcome, lasted) in enumerate(history, 1):
         if state_of(breaker) is CircuitState.OPEN:
@@ -334,7 +334,7 @@ def test_it_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outc
 
 
 @given(st.lists(st.sampled_from(["offer", "well", "ill", "stopped", "older", "try_again"]), max_size=60))
-def test_while_it_is_not_closed_never_more_than_one_is_tried(steps: list[str]) -> None:
+def test_at_most_one_probe_runs_while_the_breaker_is_not_closed(steps: list[str]) -> None:
     breaker, under_way = opened(), list[Lease]()
     for step in steps:
         if breaker.capacity is None:

@@ -44,7 +44,9 @@ def test_a_lease_that_is_assigned_twice_is_taken_once() -> None:
     ],
 )
 @pytest.mark.parametrize("why", list(StopReason))
-def test_what_stopping_asks_for_depends_on_how_far_the_lease_is(stage: Stage, act: StopAction, why: StopReason) -> None:
+def test_the_effect_of_stopping_depends_on_the_stage_of_the_lease(
+    stage: Stage, act: StopAction, why: StopReason
+) -> None:
     book = LeaseBook()
     lease = at_stage(book, stage)
     assert book.stop(lease, why) is act
@@ -126,7 +128,7 @@ def test_a_run_that_the_guard_ended_before_its_timeout_has_not_timed_out() -> No
     assert book.due(200.0) == [(lease, StopReason.TASK_TIMEOUT)]
 
 
-def test_what_is_too_late_is_not_accepted() -> None:
+def test_leases_that_come_too_late_are_not_accepted() -> None:
     book = LeaseBook()
     assert book.accept(held(book, "late"), 120.0) is StopReason.EXPIRED
     assert book.accept(held(book, "waited", timeout=5.0), 106.0) is StopReason.QUEUED_TOO_LONG

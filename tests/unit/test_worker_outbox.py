@@ -49,7 +49,7 @@ def test_updates_go_out_in_order_and_are_forgotten_once_answered() -> None:
     assert not outbox
 
 
-def test_what_is_not_acknowledged_is_sent_again_before_the_rest() -> None:
+def test_unacknowledged_updates_are_sent_again_before_the_rest() -> None:
     outbox = Outbox()
     outbox.add(update("a", UpdateKind.ACCEPTED))
     outbox.take(1)
@@ -116,7 +116,7 @@ def test_a_large_update_goes_alone_one_at_a_time() -> None:
     assert not outbox
 
 
-def test_beside_one_that_is_sent_in_parts_goes_what_fits() -> None:
+def test_updates_that_fit_are_sent_beside_one_in_parts() -> None:
     outbox = Outbox()
     for lease_id, size in (("a", 700), ("b", 100), ("c", 400), ("d", 500)):
         outbox.add(update(lease_id, UpdateKind.FAILED, size))
@@ -127,7 +127,7 @@ def test_beside_one_that_is_sent_in_parts_goes_what_fits() -> None:
     assert said(outbox.take(3)) == [("a", UpdateKind.FAILED)]
 
 
-def test_what_was_under_way_when_a_stream_ended_goes_behind_all_else_and_alone() -> None:
+def test_updates_in_flight_at_the_end_of_a_stream_are_sent_last_and_alone() -> None:
     outbox = Outbox()
     outbox.add(update("a", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
     outbox.add(update("b", UpdateKind.ACCEPTED))
@@ -143,7 +143,7 @@ def test_what_was_under_way_when_a_stream_ended_goes_behind_all_else_and_alone()
     assert not outbox
 
 
-def test_once_three_streams_ended_under_one_it_is_tried_now_and_then() -> None:
+def test_an_update_under_which_three_streams_ended_is_retried_at_intervals() -> None:
     outbox = Outbox()
     stuck = update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE)
     outbox.add(stuck)
@@ -170,7 +170,7 @@ def test_once_three_streams_ended_under_one_it_is_tried_now_and_then() -> None:
         assert stream_ends(outbox, at=100.0) == [stuck]
 
 
-def test_of_several_those_go_first_under_which_fewer_streams_ended() -> None:
+def test_updates_under_which_fewer_streams_ended_go_first() -> None:
     outbox = Outbox()
     outbox.add(update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
     take_alone(outbox, 1)
@@ -179,7 +179,7 @@ def test_of_several_those_go_first_under_which_fewer_streams_ended() -> None:
     assert said(take_alone(outbox, 1)) == [("b", UpdateKind.COMPLETED)]
 
 
-def test_once_it_is_acknowledged_nothing_is_stuck() -> None:
+def test_an_acknowledged_update_is_no_longer_stuck() -> None:
     outbox = Outbox()
     outbox.add(update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
     for number in range(MAX_STREAM_ENDS):

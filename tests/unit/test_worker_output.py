@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.waiting import wait_until_async
+from tests.harness.waiting import wait_until_async
 from worker_svc import output
 from worker_svc.output import MAX_LINE, FileFollower, LineSplitter, Tail, read_to_end
 

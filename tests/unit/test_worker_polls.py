@@ -78,7 +78,7 @@ def test_another_stream_knows_no_poll_of_the_last_one() -> None:
     assert (polls.answered, polls.knows("1"), polls.knows("2")) == ("", False, False)
 
 
-def test_of_too_many_polls_the_last_two_share_an_answer() -> None:
+def test_the_last_two_of_too_many_polls_share_an_answer() -> None:
     polls = OpenPolls()
     for number in range(1, 2 * MAX_OPEN_POLLS):
         polls.open(str(number), ["a"], NOW)
@@ -119,7 +119,7 @@ def run() -> Reported:
     return Reported()
 
 
-async def test_what_a_cli_answers_is_added_before_the_poll_is_answered(run: Reported) -> None:
+async def test_a_cli_s_answer_is_added_before_the_poll_is_answered(run: Reported) -> None:
     await run.pause(0)
     run.reporter.progress(10, "", "")
     assert run.reporter.poll_now(1)

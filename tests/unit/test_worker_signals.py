@@ -21,7 +21,7 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_two_signals_and_one_too_late() -> None:
+def test_a_signal_in_the_last_moment_is_ignored() -> None:
     async def worker() -> None:
         signals = ProcessSignals()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -21,7 +21,7 @@ def test_free_is_slots_less_runs_plus_queue_less_what_waits() -> None:
     assert slots.free() == 3
 
 
-def test_more_than_there_is_room_for_is_no_negative_room() -> None:
+def test_free_slots_are_never_negative() -> None:
     slots = Slots(1, 0)
     for lease_id in "abc":
         slots.queue(lease_id)

@@ -38,12 +38,12 @@ async def filled(folder: Path, disk: ThreadPoolExecutor, *entries: Entry) -> Spo
     return spool
 
 
-async def test_what_is_kept_outlives_the_process(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
+async def test_spooled_results_outlive_the_process(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
     await filled(tmp_path, disk, entry("a"), entry("b"), entry("c"))
     assert recovered(tmp_path, disk) == ([entry("a"), entry("b"), entry("c")], [])
 
 
-async def test_what_comes_while_a_write_runs_shares_the_next_file(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
+async def test_results_that_come_during_a_write_share_the_next_file(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
     await filled(tmp_path, disk, *(entry(str(number)) for number in range(500)))
     assert len(names(tmp_path)) <= 2
 
@@ -57,7 +57,7 @@ async def test_a_file_goes_with_the_last_of_its_entries(tmp_path: Path, disk: Th
     assert names(tmp_path) == set()
 
 
-async def test_what_was_recovered_is_forgotten_like_the_rest(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
+async def test_recovered_results_are_forgotten_like_the_rest(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
     await filled(tmp_path, disk, entry("a"))
     spool = Spool(tmp_path, disk)
     spool.recover(lambda _: None)
@@ -120,7 +120,7 @@ async def test_a_disk_that_refuses_is_an_error_of_that_entry(tmp_path: Path, dis
     assert recovered(folder, disk) == ([entry("a"), entry("b")], [])
 
 
-async def test_what_is_no_file_of_the_spool_is_set_aside_and_not_read(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
+async def test_foreign_files_in_the_spool_are_set_aside_unread(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
     spool, treasure = tmp_path / "spool", tmp_path / "treasure"
     spool.mkdir()
     await filled(spool, disk, entry("a"))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from tests.cluster import server_folder
+from tests.harness.cluster import server_folder
 from verification.chaos import campaign, options
 from verification.chaos.disks import DisksUnavailableError, enter_namespace
 from verification.chaos.figures import Figures, figures

@@ -22,7 +22,7 @@ from scheduler_svc.postgres.cluster import SUPERUSER
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import server_user_for
 from scheduler_svc.postgres.server_files import SOCKET_NAME
-from tests.e2e.processes import process_of
+from tests.harness.processes import process_of
 
 MAX_CONNECTIONS = 60
 """Two schedulers need about 40 of them."""
@@ -137,8 +137,10 @@ class Database:
         return held
 
     def lock(self, statements: Iterable[str]) -> extensions.connection:
-        """A stranger's session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
-        connection = psycopg2.connect(self._server.dsn(), connect_timeout=_CONNECT_LIMIT, application_name="stranger")
+        """Another session's session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
+        connection = psycopg2.connect(
+            self._server.dsn(), connect_timeout=_CONNECT_LIMIT, application_name="another session"
+        )
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = '2s'")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg2
 
-from tests.e2e.processes import belonging_to
+from tests.harness.processes import belonging_to
 from verification.chaos.evidence import Leftover
 
 _OF_WORKERS = {

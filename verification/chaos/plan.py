@@ -75,9 +75,9 @@ KINDS = (
         "no space for PostgreSQL's tables and, half of the time, WAL",
         needs_disks=True,
     ),
-    Kind("row-locks", 2, "postgres", 3.0, 9.0, "a stranger's transaction locks some rows of one table, and idles"),
+    Kind("row-locks", 2, "postgres", 3.0, 9.0, "another session's transaction locks some rows of one table, and idles"),
     Kind("many-row-locks", 1, "postgres", 3.0, 9.0, "the same of several tables at once"),
-    Kind("table-lock", 0.7, "postgres", 1.0, 7.0, "a stranger's transaction locks a whole table, and idles"),
+    Kind("table-lock", 0.7, "postgres", 1.0, 7.0, "another session's transaction locks a whole table, and idles"),
     Kind("everything-kill", 0.5, EVERYTHING, 0.1, 2.0, "kill -9 to every process of all at once"),
     Kind("everything-freeze", 0.3, EVERYTHING, 0.5, 9.0, "SIGSTOP to every process of all, SIGCONT later"),
 )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import psycopg2
 
-from tests.e2e.processes import belonging_to
+from tests.harness.processes import belonging_to
 from verification.chaos.database import signal_all, title_of
 from verification.chaos.evidence import DISK_FULL, FREEZE, KILL, ROW_LOCK, TABLE_LOCK
 from verification.chaos.fleet import Fleet
@@ -111,12 +111,12 @@ def _table_lock(scene: Scene, fault: Fault) -> Iterator[None]:
 @contextmanager
 def _locked(scene: Scene, fault: Fault, kind: str, tables: Sequence[str], statements: Sequence[str]) -> Iterator[None]:
     try:
-        stranger = scene.fleet.database.lock(statements)
+        other = scene.fleet.database.lock(statements)
     except psycopg2.Error as error:
         raise MissedError from error
     scene.note(fault, kind, POSTGRES, tables=",".join(tables))
     yield
-    stranger.close()
+    other.close()
 
 
 _SOME = "SELECT FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY random() LIMIT {rows}) FOR UPDATE"

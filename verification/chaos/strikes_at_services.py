@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import psutil
-import pytest
 
-from tests.e2e.processes import living
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.processes import living
+from tests.harness.waiting import wait_until, wait_until_gone
 from verification.chaos.database import signal_all
 from verification.chaos.evidence import FREEZE, KILL
 from verification.chaos.fleet import Member
@@ -129,7 +128,7 @@ def _guard_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def _is_given_up(guard: psutil.Process) -> bool:
-    with suppress(pytest.fail.Exception):
+    with suppress(AssertionError):
         wait_until_gone(lambda: living([guard]), within=_GIVEN_UP_TIMEOUT, what="its worker has killed it")
         return True
     return False

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from tests.harness.wires import Trouble
 from verification.chaos.evidence import DISK_FULL
 from verification.chaos.plan import Fault
 from verification.chaos.scene import Scene, Strike
-from verification.chaos.wires import Trouble
 
 _WORKER_DELAY, _STORE_DELAY = 0.3, 0.1
 

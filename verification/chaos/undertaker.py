@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.processes import belonging_to
+from tests.harness.processes import belonging_to
 from verification.chaos.database import signal_all
 
 _DONE = "done"

@@ -8,7 +8,7 @@ from statistics import median
 
 import sqlalchemy as sa
 
-from tests.integration.scheduling import INVARIANTS
+from tests.harness.scheduling import INVARIANTS
 from verification.fuzz import parts
 from verification.fuzz.case import Who
 from verification.fuzz.gardener import Gardener

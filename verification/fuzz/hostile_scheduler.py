@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any
 
 import grpc
 import psutil
-import pytest
 from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.api.server.server import OPTIONS
-from tests.cluster import server_folder
-from tests.e2e.quick_creator import quick_creator
-from tests.e2e.stack import Worker
-from tests.integration.scripted_scheduler import Stream, lease
-from tests.waiting import wait_until_async
+from tests.harness.cluster import server_folder
+from tests.harness.quick_creator import quick_creator
+from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, lease, serving
+from tests.harness.stack import Worker
+from tests.harness.waiting import wait_until_async
 from verification.fuzz.case import random_of
 from verification.fuzz.lying import Liar, how_it_ends
 from verification.fuzz.services import alarms
@@ -109,39 +106,33 @@ async def _lie_to_all(folder: Path, order: LieOrder, all_lies: Sequence[Lies]) -
             group.create_task(lie_to_worker(folder / str(number), order.seed * AT_ONCE + number, each, lies))
 
 
-class HostileScheduler(grpc.GenericRpcHandler):
-    """WorkerService.Lease in bytes: lies as long as there are streams to lie on, then speaks the truth."""
+class HostileScheduler(ScriptedScheduler):
+    """Lies as long as there are streams to lie on, then speaks the truth."""
 
     def __init__(self, seed: int, lies: Lies) -> None:
+        super().__init__()
         self._seed = seed
         self._lies = lies
-        self._streams = 0
+        self._lied = 0
         self.lies_left = 0
-        self.honest: asyncio.Queue[Stream] = asyncio.Queue()
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        if details.method != "/contentgen.v1.WorkerService/Lease":
-            return None
-        return grpc.stream_stream_rpc_method_handler(self._lease)
-
-    async def _lease(
+    async def lease(
         self, requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
+        behavior = super().lease
         if self.lies_left > 0:
             self.lies_left -= 1
-            self._streams += 1
-            behavior = self._lie(requests, context)
-        else:
-            behavior = self._tell_the_truth(requests, context)
-        async for answer in behavior:
+            self._lied += 1
+            behavior = self._lie
+        async for answer in behavior(requests, context):
             yield answer
 
     async def _lie(
         self, requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
-        source, liar = random_of("stream", self._seed, self._streams), Liar(self._seed, self._streams)
+        source, liar = random_of("stream", self._seed, self._lied), Liar(self._seed, self._lied)
         self._lies.said["streams"] += 1
-        reading = asyncio.create_task(_read(requests, lambda told: liar.heard(pb.LeaseRequest.FromString(told))))
+        reading = asyncio.create_task(_read(requests, liar))
         try:
             yield liar.first()
             for _ in range(source.randrange(MESSAGES)):
@@ -155,49 +146,24 @@ class HostileScheduler(grpc.GenericRpcHandler):
         finally:
             reading.cancel()
 
-    async def _tell_the_truth(
-        self, requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, bytes]
-    ) -> AsyncIterator[bytes]:
-        stream = Stream(context.invocation_metadata() or ())
-        reading = asyncio.create_task(_read(requests, lambda told: stream._took(pb.LeaseRequest.FromString(told))))
-        self.honest.put_nowait(stream)
-        try:
-            while (answer := await stream._outbox.get()) is not None:
-                yield answer.SerializeToString()
-        finally:
-            stream.over.set()
-            reading.cancel()
-
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-async def _read(requests: AsyncIterator[bytes], take: Callable[[bytes], None]) -> None:
+async def _read(requests: AsyncIterator[bytes], liar: Liar) -> None:
     with suppress(aio.BaseError):
         async for request in requests:
-            take(request)
-
-
-@asynccontextmanager
-async def hostile_scheduler(seed: int, lies: Lies) -> AsyncIterator[tuple[HostileScheduler, str]]:
-    """It serves on a port of its own."""
-    handler = HostileScheduler(seed, lies)
-    server = aio.server(handlers=[handler], options=OPTIONS)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield handler, f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+            liar.heard(pb.LeaseRequest.FromString(request))
 
 
 async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> None:
     """Lies to one worker until so many messages are said, over as many of its lives as that takes."""
-    async with hostile_scheduler(seed, lies) as (scheduler, target):
+    scheduler = HostileScheduler(seed, lies)
+    async with serving(scheduler):
         worker = Worker(
             "deceived",
             folder,
-            target,
+            scheduler.target,
             CONTENTGEN_SLOTS=str(SLOTS),
             CREATOR_CLI_PATH=str(quick_creator(folder)),
         )
@@ -214,7 +180,7 @@ async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> N
 
 async def _one_life(scheduler: HostileScheduler, worker: Worker, lies: Lies) -> None:
     """Until it has met the truth and was told to end."""
-    truth = asyncio.create_task(scheduler.honest.get())
+    truth = asyncio.create_task(scheduler.streams.get())
     while not truth.done():
         await asyncio.wait({truth}, timeout=0.5)
         if not worker.alive:
@@ -225,7 +191,7 @@ async def _one_life(scheduler: HostileScheduler, worker: Worker, lies: Lies) -> 
     lies.said["lives"] += 1
     try:
         await _meets_the_truth(truth.result(), worker)
-    except (AssertionError, TimeoutError, pytest.fail.Exception) as error:
+    except (AssertionError, TimeoutError) as error:
         lies.troubles.append(f"a deceived worker does not recover: {type(error).__name__} {error}: {worker.tail()}")
 
 
@@ -235,7 +201,7 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     assert 1 <= hello.slots <= MAX_SLOTS, f"its hello names {hello.slots} slots, which every scheduler refuses"
     stream.answer_all()
     wanted = pb.DesiredState(slots=SLOTS)
-    stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], wanted=wanted)
+    stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], desired=wanted)
     free = lambda state: state.free_slots >= SLOTS and not state.held_leases  # noqa: E731
     state = await _state(stream, lambda it: it.free_slots > 0 and not it.held_leases)
     stream.assign(1, state.number, lease(f"first-{worker.pid}"))  # one whose CLI was made to fail tries one at a time
@@ -260,7 +226,7 @@ async def _state(stream: Stream, wanted: Callable[[pb.Heartbeat], bool]) -> pb.H
     try:
         async with asyncio.timeout(_WITHIN) as limit:
             while not wanted(last):
-                message = await stream._inbox.get()
+                message = await stream.next()
                 if message.HasField("heartbeat"):
                     last = message.heartbeat
                     limit.reschedule(begun + _WITHIN + (MAX_PAUSE if last.unhealthy else 0.0))

@@ -19,6 +19,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.lease_stream import LEASE
 from verification.fuzz import values
 from verification.fuzz.calling import OPTIONS, Ending, status_details
 from verification.fuzz.case import PATIENT, Case, Who, random_of
@@ -30,7 +31,6 @@ from verification.fuzz.tally import Finding, Tally
 from verification.fuzz.wire import spoil
 
 TARGET = "hostile worker"
-_PATH = "/contentgen.v1.WorkerService/Lease"
 _AT_ONCE = 16
 _WORKERS = 64
 """Ids that sessions choose from: now and then one takes another one's."""
@@ -68,7 +68,7 @@ def hostile_sessions(order: SessionOrder) -> Tally:
 
 
 def _note(seed: int, number: int, session: _Session, ending: Ending, tally: Tally) -> None:
-    case = Case(_PATH, seed, number, "session", Who.WORKER, (), PATIENT, 0.0)
+    case = Case(LEASE, seed, number, "session", Who.WORKER, (), PATIENT, 0.0)
     tally.count(TARGET, ending.code.name if ending.code else "no end")
     tally.further["messages of hostile workers"] += len(session.said)
     tally.further["leases that hostile workers got"] += session.got
@@ -105,7 +105,7 @@ class _Session:
 
     def run(self) -> Ending:
         """Talks until there is no more to say or the scheduler ends it; then hangs up, or says goodbye."""
-        begin: Any = self._channel.stream_stream(_PATH)
+        begin: Any = self._channel.stream_stream(LEASE)
         call = begin(self._requests(), timeout=PATIENT, metadata=self._metadata)
         try:
             if not self._reads:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from scheduler_svc.store.schema.migrate import MIGRATIONS, scripts, upgrade
-from tests.cluster import throwaway_server
+from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import Thing, catalog
 
 BASELINE = "0001"

@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.store.schema.migrate import upgrade
 from scheduler_svc.store.schema.tables import metadata
-from tests.cluster import throwaway_server
+from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import catalog
 
 

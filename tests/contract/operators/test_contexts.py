@@ -14,8 +14,8 @@ import pytest
 
 from contentgen.cli import contexts
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.operators.scripted_services import scripted
 from tests.contract.operators.transcript import SCHEDULER, Transcript, run
+from tests.harness.scripted_server import scripted
 
 
 class Lists:

@@ -8,8 +8,8 @@ from grpc import StatusCode
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.operators.scripted_services import refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
+from tests.harness.scripted_server import refuse, scripted
 
 REFUSALS = [
     (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", 2, ""),

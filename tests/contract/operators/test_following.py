@@ -14,9 +14,9 @@ from grpc import StatusCode
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.operators.scripted_services import refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.scripted_server import refuse, scripted
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.operators.scripted_services import scripted
 from tests.contract.operators.transcript import SCHEDULER, Transcript, run
+from tests.harness.scripted_server import scripted
 
 OPERATORS = Path(__file__).parents[3] / "docs" / "operators.md"
 CALL = re.compile(r"^(?:    |\$ )(?:id=\$\()?contentgen ((?:'[^']*'|\"[^\"]*\"|[^|&)\n'\"])+)", re.MULTILINE)

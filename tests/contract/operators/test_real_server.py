@@ -6,7 +6,7 @@ import asyncio
 import json
 
 from tests.contract.operators.transcript import Transcript
-from tests.contract.scripted_worker import ScriptedWorker
+from tests.harness.scripted_worker import ScriptedWorker
 
 
 async def submitted(contentgen: Transcript, topic: str = "a topic") -> str:

@@ -15,8 +15,9 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.maker import Maker
 from tests.contract.operators.transcript import Ran, Transcript
-from tests.contract.scripted_worker import ScriptedWorker, hello
-from tests.waiting import wait_until_async
+from tests.harness.lease_stream import hello
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -185,11 +186,11 @@ async def test_workers(
         await contentgen("worker", "list")
         await contentgen("-o", "json", "worker", "list")
         worker.last_error = "CREATOR_CLI_NOT_FOUND: no such file"
-        await worker.state(0)
+        await worker.heartbeat(0)
         await contentgen("worker", "list")
         await contentgen("-o", "json", "worker", "list")
         worker.last_error = None
-        await worker.state(0)
+        await worker.heartbeat(0)
         await contentgen("worker", "drain", "host-1-3f2a")
         await contentgen("worker", "drain", "nobody")
         await contentgen("worker", "undrain", "host-1-3f2a")

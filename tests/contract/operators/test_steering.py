@@ -12,8 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
-from tests.contract.operators.scripted_services import scripted
 from tests.contract.operators.transcript import Transcript, run
+from tests.harness.scripted_server import scripted
 
 
 class Asked:

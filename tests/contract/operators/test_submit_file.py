@@ -11,8 +11,8 @@ import pytest
 from contentgen.cli.commands.submit_file import BATCH
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.operators.scripted_services import refuse, scripted
 from tests.contract.operators.transcript import Transcript, run
+from tests.harness.scripted_server import refuse, scripted
 
 CSV = """topic,priority,labels,auto_approve
 Spring,5,campaign=spring;year=2026,false

@@ -11,10 +11,10 @@ import grpc
 import pytest
 
 from contentgen.v1 import worker_pool_service_pb2 as pb
-from tests.contract.certificates import make_signed
-from tests.contract.operators.scripted_services import scripted
-from tests.contract.operators.test_doctor import Deployment
+from tests.contract.operators.deployment import Deployment
 from tests.contract.operators.transcript import Ran, run
+from tests.harness.certificates import make_signed
+from tests.harness.scripted_server import scripted
 
 
 def credentials(certificates: Path, *, ask: bool) -> grpc.ServerCredentials:

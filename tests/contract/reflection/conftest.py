@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from grpc import aio
 
-from tests.cluster import Databases
 from tests.contract.reflected import Reflected
 from tests.contract.reflection.world import World
-from tests.contract.replicas import serving
-from tests.leaks import child_processes, lasting_threads
-from tests.waiting import wait_until_gone
+from tests.harness.cluster import Databases
+from tests.harness.leaks import child_processes, lasting_threads
+from tests.harness.replicas import serving
+from tests.harness.waiting import wait_until_gone
 
 LEAK_GRACE_S = 3.0
 

@@ -18,7 +18,7 @@ from tests.contract.reflection import other_cases, spoiled, task_cases
 from tests.contract.reflection.cases import Good, differences, resolved
 from tests.contract.reflection.spoiled import Leaf, leaves, named, of_type
 from tests.contract.reflection.world import World
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

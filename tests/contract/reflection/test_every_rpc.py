@@ -11,9 +11,8 @@ from grpc import StatusCode
 from tests.contract.reflected import Reflected
 from tests.contract.reflection import other_cases, task_cases
 from tests.contract.reflection.cases import Bad, Good, differences, name_of, resolved
-from tests.contract.reflection.scripted import LEASE
-from tests.contract.reflection.world import World
-from tests.contract.rpc_errors import refused
+from tests.contract.reflection.world import LEASE, World
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,6 +58,6 @@ async def test_a_bad_request_is_refused(world: World, case: Bad) -> None:
 
 
 async def test_an_rpc_that_nobody_knows_is_unimplemented(reflected: Reflected) -> None:
-    bare: Any = reflected._channel.unary_unary(f"/{PACKAGE}.TaskService/NoSuchTask")
+    bare: Any = reflected.channel.unary_unary(f"/{PACKAGE}.TaskService/NoSuchTask")
     with refused(StatusCode.UNIMPLEMENTED):
         await bare(b"", timeout=10)

@@ -13,14 +13,19 @@ from grpc import StatusCode
 
 from tests.contract.reflected import Reflected, Stream
 from tests.contract.reflection import spoiled
-from tests.contract.reflection.scripted import LEASE, hello
 from tests.contract.reflection.spoiled import Leaf, leaves, named, of_type
-from tests.contract.reflection.world import TASKS, World
-from tests.contract.rpc_errors import refused
+from tests.contract.reflection.worker import identity
+from tests.contract.reflection.world import LEASE, TASKS, World
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NO_LEASE = {"lease_id": "lease-0000000000000001-00000001", "attempt": 1}
+
+
+def hello(**fields: Any) -> dict[str, Any]:
+    """A hello with all required fields, and with `fields`."""
+    return identity() | fields
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ async def attempt(world: World, task_id: str) -> None:
 
 @EXAMPLES
 @given(before=st.integers(0, 2), size=SIZES, between=st.lists(st.booleans(), max_size=3))
-async def test_events(reflected: Reflected, before: int, size: int, between: list[bool]) -> None:
+async def test_events_are_paged(reflected: Reflected, before: int, size: int, between: list[bool]) -> None:
     """A history only grows: its pages, however it grew meanwhile, are what one page shows at the end."""
     rpc = f"{TASKS}/ListTaskEvents"
     async with World(reflected) as world:

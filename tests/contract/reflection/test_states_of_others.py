@@ -8,7 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from tests.contract.reflection.world import ACCOUNTS, CONTENTS, POOL, World
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,7 +41,7 @@ def short(status: str) -> str:
     ("decision", "outcome", "entries"),
     [("REVIEW_DECISION_APPROVE", "REVIEW_STATUS_APPROVED", 1), ("REVIEW_DECISION_REJECT", "REVIEW_STATUS_REJECTED", 0)],
 )
-async def test_what_waits_for_its_review_is_decided(world: World, decision: str, outcome: str, entries: int) -> None:
+async def test_a_pending_review_is_decided(world: World, decision: str, outcome: str, entries: int) -> None:
     content_id = (await world.unreviewed())["content_id"]
     rpc = f"{CONTENTS}/ReviewContent"
     answer = await world.reflected.call(rpc, content_id=content_id, decision=decision)
@@ -52,7 +52,7 @@ async def test_what_waits_for_its_review_is_decided(world: World, decision: str,
 
 @pytest.mark.parametrize("state", DECIDED)
 @pytest.mark.parametrize("decision", ["REVIEW_DECISION_APPROVE", "REVIEW_DECISION_REJECT"])
-async def test_what_was_decided_stays_so(world: World, decision: str, state: str) -> None:
+async def test_a_review_decision_is_final(world: World, decision: str, state: str) -> None:
     content_id = (await world.make(state))["content_id"]
     before = await world.reflected.call(f"{CONTENTS}/GetContent", content_id=content_id)
     with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
@@ -88,7 +88,7 @@ async def test_the_claim_that_holds_it_does(world: World, published: bool, statu
 
 
 @pytest.mark.parametrize("state", ["unreviewed", "rejected"])
-async def test_what_is_not_in_the_pool_is_not_found_there(world: World, state: str) -> None:
+async def test_contents_outside_the_pool_are_not_found_there(world: World, state: str) -> None:
     content_id = (await world.make(state))["content_id"]
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
         await world.reflected.call(
@@ -98,7 +98,7 @@ async def test_what_is_not_in_the_pool_is_not_found_there(world: World, state: s
 
 
 @pytest.mark.parametrize("state", ENTRIES)
-async def test_what_waits_in_the_pool_is_claimed_and_nothing_else(world: World, state: str) -> None:
+async def test_only_pending_entries_of_the_pool_are_claimed(world: World, state: str) -> None:
     entry = await world.make(state)
     answer = await world.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=world.account_id, limit=10)
     claimed = [each["content_id"] for each in answer.get("entries", ())]

@@ -15,7 +15,7 @@ from grpc import StatusCode
 
 from tests.contract.reflected import Reflected
 from tests.contract.reflection.world import TASKS, World
-from tests.contract.rpc_errors import refused
+from tests.harness.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -164,7 +164,7 @@ async def test_many_are_moved_that_can_be(world: World, rpc: str, state: str) ->
 
 
 @EVERY_STATE
-async def test_who_looks_sees_the_state_and_leaves_it(world: World, state: str) -> None:
+async def test_reads_show_the_state_and_do_not_change_it(world: World, state: str) -> None:
     task_id = (await world.make(state))["task_id"]
     before = await read(world, task_id)
     name = before["status"]

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 from tests.contract.reflected import Reflected
-from tests.contract.reflection.scripted import Worker
-from tests.waiting import wait_until_async
+from tests.contract.reflection.worker import Worker
+from tests.harness.waiting import wait_until_async
 
 TASKS = "contentgen.v1.TaskService"
 CONTENTS = "contentgen.v1.ContentService"
 ACCOUNTS = "contentgen.v1.AccountService"
 POOL = "contentgen.v1.WorkerPoolService"
+LEASE = "contentgen.v1.WorkerService/Lease"
 
 LATER = "2999-01-01T00:00:00Z"
 
@@ -27,7 +28,7 @@ class World:
 
     def __init__(self, reflected: Reflected) -> None:
         self.reflected = reflected
-        self.worker = Worker(reflected)
+        self.worker = Worker(reflected.channel)
         self.account_id = ""
 
     async def __aenter__(self) -> Self:
@@ -69,7 +70,7 @@ class World:
 
     async def disconnected(self) -> Fields:
         """A worker that was there."""
-        async with Worker(self.reflected) as gone:
+        async with Worker(self.reflected.channel) as gone:
             return {"worker_id": gone.worker_id}
 
     # tasks

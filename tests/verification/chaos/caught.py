@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.e2e.cable import cable_to
-from tests.e2e.stack import Scheduler, Worker
-from tests.waiting import wait_until
+from tests.harness.stack import Scheduler, Worker
+from tests.harness.waiting import wait_until
+from tests.harness.wires import cable_to
 from verification.chaos.checker import check
 from verification.chaos.mutants.doubled_content import DROP_CONSTRAINT
 from verification.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
@@ -21,7 +21,7 @@ from verification.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
 PATIENT = 10.0
 """Seconds: the lease time where a trial should outlive the absence of its scheduler."""
 LOCKED = 7.0
-"""Seconds that a stranger holds a lock."""
+"""Seconds that another session holds a lock."""
 Mutant = str | None
 
 
@@ -32,12 +32,12 @@ def trial(db_url: str) -> Iterator[Trial]:
 
 
 def locked_account(trial: Trial, mutant: Mutant) -> None:
-    """A stranger holds the rows of one account; another account's tasks are submitted meanwhile."""
+    """Another session holds the rows of one account; another account's tasks are submitted meanwhile."""
     trial.serve(mutant, lease_ttl=PATIENT)
     held, other = trial.account(), trial.account()
     for account_id in (held, other):
         trial.submit(account_id, seconds="0.2")
-    with trial.stranger("shares", f"account_id = {held}", seconds=LOCKED), trial.submitting(held):
+    with trial.other_session("shares", f"account_id = {held}", seconds=LOCKED), trial.submitting(held):
         trial.probe(other, until=LOCKED)
     trial.worker("worker")
     trial.finish()

@@ -86,24 +86,24 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         story.journaled(submits=[it for it in GOOD.journals.submits if it.task_id != "once"]),
         ["submits: once: it is in the database, but nobody submitted it"],
     ),
-    "a stranger's lock that stopped everybody": (
+    "another session's lock that stopped everybody": (
         story.journaled(faults=[Fault(ROW_LOCK, "postgres", 1e6, 1e6, 6.0, tables="shares")]),
-        ["locks: no submit was acknowledged for 3.0 s (a stranger held shares for 6.0 s)"],
+        ["locks: no submit was acknowledged for 3.0 s (another session held shares for 6.0 s)"],
     ),
-    "a stranger's lock that took a scheduler out of service": (
+    "another session's lock that took a scheduler out of service": (
         story.journaled(
             faults=[Fault(ROW_LOCK, "postgres", 1e6, 1e6, 6.0, tables="shares")],
             probes=[Probe(1e6 + 3.5, 1e6 + 4)],
             health=[HealthSeen("scheduler-1", False, 1e6 + 5)],
         ),
-        ["locks: scheduler-1 said NOT_SERVING (a stranger held shares for 6.0 s)"],
+        ["locks: scheduler-1 said NOT_SERVING (another session held shares for 6.0 s)"],
     ),
     "a locked table of which health said nothing": (
         story.journaled(
             faults=[Fault(TABLE_LOCK, "postgres", 1e6, 1e6, 6.0, tables="leases")],
             health=[HealthSeen("scheduler-1", True, 1e6 + 5)],
         ),
-        ["locks: no scheduler said NOT_SERVING while its work stood still (a stranger held leases for 6.0 s)"],
+        ["locks: no scheduler said NOT_SERVING while its work stood still (another session held leases for 6.0 s)"],
     ),
     "a history that is gone": (
         story.with_history("cancelled", []),
@@ -294,7 +294,7 @@ def test_a_watcher_that_was_told_of_everything_passes() -> None:
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_broken_is_named(case: str) -> None:
+def test_each_broken_property_is_named(case: str) -> None:
     evidence, said = BROKEN[case]
     assert [str(violation) for violation in check(evidence)] == said
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import belonging_to, living
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.processes import belonging_to, living
+from tests.harness.waiting import wait_until, wait_until_gone
 from verification.chaos.evidence import CREATOR_JOURNAL, Run
 from verification.chaos.fleet import write_creator
 from verification.chaos.journals import read_journals
@@ -64,12 +64,12 @@ def test_a_run_tells_of_its_life_and_the_result_names_it(creator: Creator) -> No
     assert run.last - run.boottime >= 0.3
 
 
-def test_it_misbehaves_as_often_as_it_is_told(creator: Creator) -> None:
+def test_the_creator_misbehaves_as_often_as_asked(creator: Creator) -> None:
     statuses = [creator.output(chaos_mode="fail", chaos_times=2)[1] for _ in range(3)]
     assert statuses == [3, 3, 0] == [run.status for run in creator.runs()]
 
 
-def test_it_asks_to_come_back_later(creator: Creator) -> None:
+def test_the_creator_defers(creator: Creator) -> None:
     process = creator.start(chaos_mode="defer")
     output, said = process.communicate(timeout=LIMIT)
     [run] = creator.runs()
@@ -92,7 +92,7 @@ def test_a_deaf_run_outlives_term(creator: Creator) -> None:
     process.communicate()
 
 
-def test_what_forks_away_lives_on_in_the_runs_name(creator: Creator) -> None:
+def test_a_forked_process_counts_as_part_of_its_run(creator: Creator) -> None:
     _, status = creator.output(chaos_mode="fork")
     assert status == 0
     [ended] = creator.runs()

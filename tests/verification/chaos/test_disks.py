@@ -40,7 +40,7 @@ def test_a_disk_is_filled_and_emptied(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == [], "it was in a namespace of that process"
 
 
-def test_who_may_not_have_disks_is_told_why() -> None:
+def test_missing_rights_to_mount_disks_are_explained() -> None:
     drop = "import os; from verification.chaos.disks import enter_namespace; os.getuid() or os.setuid(65534)"
     program = f"{drop}; enter_namespace()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

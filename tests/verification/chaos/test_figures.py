@@ -81,7 +81,7 @@ def test_a_fault_with_two_victims_is_one_kill() -> None:
     assert FIGURES.kills == 4
 
 
-def test_what_was_paid_for_twice_is_told_from_what_had_to_be_done_again() -> None:
+def test_runs_paid_for_twice_differ_from_runs_that_had_to_be_repeated() -> None:
     assert FIGURES.runs == 5
     assert FIGURES.duplicates == 1, "of task two; that of task one was killed before it came to anything"
     assert FIGURES.duplicates_per_10_000_kills == 2_500.0

@@ -38,7 +38,7 @@ def test_journals_that_were_never_begun_are_empty(tmp_path: Path) -> None:
     assert read_journals(tmp_path) == Journals([], [], [], [], [], [], [], [])
 
 
-def test_what_is_appended_is_read(tmp_path: Path) -> None:
+def test_appended_entries_are_read(tmp_path: Path) -> None:
     submit = Submit("t", "r", 1, "0123", 1000.0, 9)
     unsure, cancel = Unsure("s", 1, "4567", 1001.0), Cancel("t", "cancelled", 1002.0)
     fault = Fault(KILL, "worker-1", 1003.0, 13.0, 2.0)
@@ -64,7 +64,7 @@ def test_a_run_lives_until_its_end_or_its_last_beat(tmp_path: Path) -> None:
     ]
 
 
-def test_what_a_run_leaves_behind_is_part_of_its_life(tmp_path: Path) -> None:
+def test_processes_that_a_run_leaves_behind_are_part_of_its_life(tmp_path: Path) -> None:
     end = {"event": "end", "run": "a", "status": 0, "body_sha256": "ab"}
     write(tmp_path, (START, 10.0), (end, 11.0), ({"event": "beat", "run": "a"}, 14.0))
     (run,) = read_journals(tmp_path).runs

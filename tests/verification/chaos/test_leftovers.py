@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 from verification.chaos.leftovers import left_by_postgres, left_by_services
 
 NOBODY: frozenset[int] = frozenset()
@@ -24,7 +24,7 @@ def kinds(folder: Path, dsn: str, spared: frozenset[int] = NOBODY) -> list[str]:
     return [left.kind for left in left_by_services(folder, [folder / "worker"], dsn, spared)]
 
 
-def test_nothing_is_left_where_nothing_was(tmp_path: Path, dsn: str) -> None:
+def test_an_empty_folder_has_no_leftovers(tmp_path: Path, dsn: str) -> None:
     assert kinds(tmp_path, dsn) == []
     assert left_by_postgres(tmp_path, [tmp_path / "socket"], NOBODY) == []
 

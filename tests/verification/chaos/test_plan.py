@@ -61,6 +61,6 @@ def test_no_victim_is_hurt_by_two_at_once() -> None:
         until |= dict.fromkeys(hit, fault.at + fault.duration)
 
 
-def test_only_the_kinds_that_are_chosen() -> None:
+def test_a_plan_has_only_the_chosen_kinds() -> None:
     chosen = ["worker-kill", "postgres-freeze"]
     assert {fault.kind for fault in plan(7, 600, VICTIMS, kinds=chosen)} == set(chosen)

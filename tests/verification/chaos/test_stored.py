@@ -10,7 +10,7 @@ from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted
 from scheduler_svc.domain.lifecycle import Status
-from tests.integration.scheduling import Scheduling
+from tests.harness.scheduling import Scheduling
 from verification.chaos.evidence import Stored, StoredContent, StoredTask
 from verification.chaos.stored import read_stored, sha256
 

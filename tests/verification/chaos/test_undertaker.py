@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.processes import belonging_to, living, process_of
-from tests.waiting import wait_until, wait_until_gone
+from tests.harness.processes import belonging_to, living, process_of
+from tests.harness.waiting import wait_until, wait_until_gone
 
 _CAMPAIGN = """
 import subprocess, sys

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from verification.chaos.wires import Trouble, Wire, Wires
+from tests.harness.wires import Trouble, Wire, Wires
 
 LIMIT = 5.0
 HELLO = b"hello"

@@ -27,7 +27,7 @@ def test_all_accounts_and_all_ways_to_behave_come_up() -> None:
     assert modes == {"plain", "deaf", "fork", "talk", "fail", "defer", "rubbish", "hang"}
 
 
-def test_what_hangs_at_first_can_be_done_in_time_later() -> None:
+def test_a_task_that_hangs_at_first_can_complete_in_time_later() -> None:
     hanging = [each.arguments for each in MANY if each.arguments["creator_options"]["chaos-mode"] == "hang"]
     assert all(float(each["creator_options"]["chaos-seconds"]) < each["timeout"] / 2 for each in hanging)
     assert all(
@@ -35,7 +35,7 @@ def test_what_hangs_at_first_can_be_done_in_time_later() -> None:
     )
 
 
-def test_some_are_cancelled_and_some_clients_give_up() -> None:
+def test_some_tasks_are_cancelled_and_some_clients_give_up() -> None:
     cancelled = [what for each in MANY for _, what in each.then if what in {"cancel", "force"}]
     assert 80 < len(cancelled) < 160
     assert 0 < cancelled.count("cancel") < cancelled.count("force")

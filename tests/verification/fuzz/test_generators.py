@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from tests.contract.tokened import METHODS
+from tests.harness.tokens import METHODS
 from verification.fuzz import values
 from verification.fuzz.case import Case, Who, random_of
 from verification.fuzz.generating import case, every_path
@@ -119,7 +119,7 @@ def test_whatever_is_spoilt_are_bytes(spoil: str) -> None:
             assert isinstance(SPOILS[spoil](data, pb.SubmitTaskRequest.DESCRIPTOR, source), bytes)
 
 
-def test_what_answers_tell_is_asked_for_again_but_nothing_of_the_honest() -> None:
+def test_ids_from_answers_are_used_again_except_those_of_the_honest_account() -> None:
     known = Known({"account_id": [2]}, protected={1, "secret"})
     theirs, ours = pb.SubmitTaskResponse(), pb.ListTasksResponse(next_page_token="page-2")
     theirs.task.task_id, theirs.task.account_id = "task-of-theirs", 1
@@ -170,7 +170,7 @@ def test_each_input_is_taken_or_refused(name: str) -> None:
     assert try_inputs(InputOrder((name,), 7, 0, 5)).findings == []
 
 
-def test_what_an_input_breaks_is_found_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_found_with_the_number_of_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(source: random.Random, folder: Path) -> None:
         assert source.random() < 0.5, "broken"
 

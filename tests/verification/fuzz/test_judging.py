@@ -36,7 +36,7 @@ def details(code: StatusCode, *kinds: type[ErrorInfo | BadRequest]) -> bytes:
 
 
 @pytest.mark.parametrize("code", [code for code in StatusCode if code not in {*REFUSALS, StatusCode.OK}])
-def test_no_other_status_is_in_order(code: StatusCode) -> None:
+def test_other_statuses_are_wrong(code: StatusCode) -> None:
     assert wrong_with(GET, Ending(code, "x", details(code, ErrorInfo)))
 
 

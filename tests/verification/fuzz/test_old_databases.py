@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.cluster import Databases
-from tests.integration.importing import Importing
-from tests.old_application import SECRET
+from tests.harness.cluster import Databases
+from tests.harness.importing import Importing
+from tests.harness.old_application import SECRET
 from verification.fuzz.case import random_of
 from verification.fuzz.old_databases import verdict
 from verification.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of
@@ -99,11 +99,11 @@ HONEST = Shape(honest=True)
         Ended(0, "", "", 1.0, MAX_MIB + 1),
     ],
 )
-def test_what_must_not_come_of_an_import_is_found(ended: Ended) -> None:
+def test_wrong_results_of_an_import_are_found(ended: Ended) -> None:
     assert list(verdict.wrong_with_ending(ended, Shape()))
 
 
-def test_what_may_come_of_an_import_is_not() -> None:
+def test_right_results_of_an_import_are_not_reported() -> None:
     assert not list(verdict.wrong_with_ending(FINE, HONEST))
     progress = "accounts 1,103 of 1,103 (100%, 76/s)\n"
     assert not list(verdict.wrong_with_ending(Ended(LEFT_OUT, "", progress, 1.0, 100.0), HONEST))
@@ -164,7 +164,7 @@ def test_sums_that_are_not_true_are_found(imported: Importing, connection: sa.Co
         assert list(verdict.wrong_with_sums(Ended(0, out, "", 1.0, 100.0), connection, 1))
 
 
-def test_what_is_hurt_and_what_is_done_twice_is_found(imported: Importing, connection: sa.Connection) -> None:
+def test_damaged_rows_and_double_imports_are_found(imported: Importing, connection: sa.Connection) -> None:
     before = Snapshot.of(connection)
     assert not list(before.hurt(before))
     assert not list(verdict.wrong_with_repetition(FINE, FINE, before, before))

@@ -35,7 +35,7 @@ class Numbers:
         return state == 9
 
 
-def test_it_walks_everything_that_can_be_reached() -> None:
+def test_exploring_reaches_every_reachable_state() -> None:
     found = explore(Numbers({0: [1, 2], 1: [9], 2: [2, 9], 7: [8]}, {}))
     assert (found.states, found.edges, found.complete, found.counter_example) == (4, 5, True, None)
 
@@ -47,7 +47,7 @@ def test_a_counter_example_is_a_shortest_one_over_faults_too() -> None:
     assert [event.name for event, _ in found.steps] == ["step", "fault"]
 
 
-def test_what_only_a_fault_leads_out_of_is_stuck() -> None:
+def test_states_that_only_a_fault_leaves_are_stuck() -> None:
     found = explore(Numbers({0: [1, 9], 1: [2], 2: [1]}, {2: [9]})).counter_example
     assert found is not None
     assert (found.wrong, [state for _, state in found.steps]) == (STUCK, [1])
@@ -76,7 +76,7 @@ def test_a_fault_is_no_way_round() -> None:
     assert explore(Numbers({0: [1], 1: [9]}, {1: [0]})).counter_example is None
 
 
-def test_what_is_beyond_the_bound_is_not_judged() -> None:
+def test_states_beyond_the_bound_are_not_judged() -> None:
     stuck = Numbers({0: [1], 1: [2], 2: [3], 3: [3]}, {})
     assert explore(stuck, depth=2).counter_example is None
     assert not explore(stuck, depth=2).complete

@@ -6,7 +6,7 @@ from verification.model.interning import Parts, RolledBack
 from worker_svc.session.leases import Lease, LeaseBook
 
 
-def test_what_is_alike_has_one_number_and_the_order_of_a_mapping_counts() -> None:
+def test_equal_parts_have_one_number_and_the_order_of_a_mapping_counts() -> None:
     parts: Parts[dict[str, int]] = Parts()
     assert parts.number({"a": 1, "b": 2}) == parts.number({"a": 1, "b": 2})
     assert parts.number({"b": 2, "a": 1}) != parts.number({"a": 1, "b": 2})

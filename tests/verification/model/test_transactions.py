@@ -59,7 +59,7 @@ def limit_to_one(tx: Tx) -> None:
     update_account(tx, ACCOUNT, AccountChange(max_concurrent_tasks=1))
 
 
-def test_what_is_written_is_seen_by_nobody_before_the_commit() -> None:
+def test_writes_are_invisible_before_the_commit() -> None:
     database = Database(False, limit=1)
     one = database.until(admit, "window.let_in")
     assert one.ended
@@ -92,7 +92,7 @@ def test_a_claim_skips_what_another_one_takes() -> None:
     assert [row for row in second.writes if row[0] == "leases"] == [("leases", 2)]
 
 
-def test_who_waits_acts_on_what_it_read_before_and_finds_what_is_left_of_it() -> None:
+def test_a_waiting_transaction_acts_on_its_earlier_read_and_finds_the_remaining_rows() -> None:
     database = Database(True, True, limit=2)
     claims = database.until(take_one, "leases.claim")
     chose = database.step(limit_to_one, database.until(limit_to_one, "window.account_queue"))
@@ -105,7 +105,7 @@ def test_who_waits_acts_on_what_it_read_before_and_finds_what_is_left_of_it() ->
     assert database.tagged() == []
 
 
-def test_what_the_application_refuses_is_refused_here_too() -> None:
+def test_the_model_refuses_what_the_application_refuses() -> None:
     database = Database(True, limit=1)
     commit(database.tables, database.until(take_one, "leases.claim"))
     with pytest.raises(InvalidState):

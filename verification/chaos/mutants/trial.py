@@ -14,13 +14,12 @@ from pathlib import Path
 
 import grpc
 import psycopg2
-import pytest
 
 from contentgen.client import ContentGenerationClient
-from tests.cluster import server_folder
-from tests.e2e.service import STOP_LIMIT
-from tests.e2e.stack import SHORT_LEASE, Scheduler, Stack, Worker
-from tests.waiting import wait_until
+from tests.harness.cluster import server_folder
+from tests.harness.process import STOP_LIMIT
+from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
 from verification.chaos import creator
 from verification.chaos.answers import ask
 from verification.chaos.evidence import (
@@ -144,7 +143,7 @@ class Trial:
         self._faults.close()
 
     @contextmanager
-    def stranger(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
+    def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
         """Somebody's transaction holds these rows for so long, journaled."""
         over = threading.Event()
         with closing(psycopg2.connect(self._dsn)) as connection, ThreadPoolExecutor(1) as pool:
@@ -172,7 +171,7 @@ class Trial:
             submitted.result()
 
     def _submit_patiently(self, account_id: int) -> None:
-        """It may be refused while a stranger holds what it needs."""
+        """It may be refused while another session holds what it needs."""
 
         def taken() -> bool:
             with suppress(grpc.RpcError):
@@ -230,7 +229,7 @@ def trial_on(database_url: str) -> Iterator[Trial]:
 
 def _wait_if_possible(predicate: Callable[[], bool], within: float) -> None:
     """What is not so by then is evidence."""
-    with suppress(pytest.fail.Exception):
+    with suppress(AssertionError):
         wait_until(predicate, within=within, what="it may never be")
 
 

@@ -1,4 +1,4 @@
-"""A stranger's lock on some rows holds up what needs those rows, and nothing else; health tells of a locked table."""
+"""Another session's lock on some rows delays only what needs those rows; health reports a locked table."""
 
 from __future__ import annotations
 
@@ -53,4 +53,4 @@ def _disturbed(fault: Fault, journals: Journals) -> bool:
 
 
 def _named(fault: Fault) -> str:
-    return f"a stranger held {fault.tables} for {fault.duration:.1f} s"
+    return f"another session held {fault.tables} for {fault.duration:.1f} s"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.old_rows import LeftOut, OldRow
-from tests.old_application import _columns
+from tests.harness.old_application import old_columns
 from verification.fuzz.inputs import documents
 
 _SANE: dict[str, tuple[object, ...]] = {
@@ -40,7 +40,7 @@ _ODD = (None, 0, 1, -1, 2**63 - 1, -(2**63), 10**17, 1.0, 1e300, float("nan"), f
 
 def row_of(table: str, read: Callable[[OldRow], object]) -> Callable[[random.Random, Path], None]:
     """One row of a table, read as the import reads it."""
-    columns = [column.name for column in _columns()[table]]
+    columns = [column.name for column in old_columns()[table]]
 
     def run(source: random.Random, _: Path) -> None:
         hostile = source.choice((0.0, 0.1, 0.5, 1.0))

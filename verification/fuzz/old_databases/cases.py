@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import Databases
-from tests.old_application import SECRET
+from tests.harness.cluster import Databases
+from tests.harness.old_application import SECRET
 from verification.fuzz.case import random_of
 from verification.fuzz.old_databases import damage, server, shapes
 from verification.fuzz.old_databases.damage import Damage

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.old_application import LONG_AGO, SECRET, _columns
+from tests.harness.old_application import LONG_AGO, SECRET, old_columns
 from verification.fuzz.inputs.rows import cell
 
 HONEST = "honest"
@@ -103,7 +103,7 @@ def _is_unicode(text: str) -> bool:
 
 def honest() -> Draft:
     """The old application's tables with a few rows, of which each can be taken."""
-    made = Draft({name: Table(name, _declared(name)) for name in _columns()})
+    made = Draft({name: Table(name, _declared(name)) for name in old_columns()})
     _add_honest(made.tables)
     return made
 
@@ -120,7 +120,7 @@ def draft(source: random.Random) -> Draft:
 
 def _declared(table: str) -> dict[str, str]:
     """As SQLAlchemy declares them to SQLite, but for NOT NULL, which would keep hostile rows out."""
-    declared = {column.name: str(column.type.compile()) for column in _columns()[table]}
+    declared = {column.name: str(column.type.compile()) for column in old_columns()[table]}
     return declared | {"id": "INTEGER PRIMARY KEY"}
 
 

@@ -1,0 +1,95 @@
+"""A scripted scheduler with workers and tasks: nothing is wrong but what a test puts into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import system_service_pb2 as system_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from tests.harness.scripted_server import Answer, refuse
+
+VERSION = version("contentgen-grpc")
+SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING)
+GOOD = pool_pb.Worker(
+    worker_id="w1", version=VERSION, running=True, slots=3, busy_slots=1, creator_version="content-creator 3"
+)
+
+
+def pool(*workers: pool_pb.Worker) -> pool_pb.GetWorkerPoolResponse:
+    connected = [worker for worker in workers if worker.running or worker.draining]
+    return pool_pb.GetWorkerPoolResponse(num_workers=len(connected), workers=workers)
+
+
+def worker(**fields: Any) -> pool_pb.Worker:
+    """A good one but for these fields."""
+    made = pool_pb.Worker()
+    made.CopyFrom(GOOD)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+class Deployment:
+    """A healthy deployment, except for what a test changes."""
+
+    def __init__(self) -> None:
+        self.workers: Sequence[pool_pb.Worker] = [GOOD]
+        self.pending = self.due = 0
+        self.reason = task_pb2.PENDING_REASON_UNSPECIFIED
+        self.submitted: Sequence[task_pb2.Task] = []
+        self.failed: Sequence[task_pb2.Task] = []
+        self.away: Sequence[str] = []
+        self.role = ""
+        self.system = system_pb.GetSystemResponse()
+
+    def answers(self) -> dict[str, Answer]:
+        return {
+            "Check": self._check,
+            "UpdateAccount": self._update_account,
+            "GetTaskStats": self._stats,
+            "GetSystem": lambda request, context: self.system,
+            "GetWorkerPool": lambda request, context: pool(*self.workers),
+            "ListTasks": self._list,
+            "GetTask": self._get,
+        }
+
+    def _check(self, request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
+        if request.service.rpartition(".")[2] in self.away:
+            return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
+        return SERVING
+
+    def _update_account(self, request: object, context: grpc.ServicerContext) -> account_pb.UpdateAccountResponse:
+        given = dict(context.invocation_metadata()).get("authorization")
+        if self.role and given != "Bearer known":
+            refuse(context, StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not known")
+        if self.role in {"client", "worker"}:
+            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
+        refuse(context, StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "account_id: must be 1 or more")
+        return account_pb.UpdateAccountResponse()
+
+    def _stats(self, request: object, context: grpc.ServicerContext) -> pb.GetTaskStatsResponse:
+        if self.role == "worker":
+            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
+        age = Duration(seconds=3_720) if self.pending else None
+        counts = {"pending": self.pending}
+        return pb.GetTaskStatsResponse(counts=counts, oldest_pending_age=age, queue_depth=self.due)
+
+    def _list(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
+        if list(request.statuses) == [task_pb2.TASK_STATUS_SUBMITTED]:
+            return pb.ListTasksResponse(tasks=self.submitted)
+        if list(request.statuses) == [task_pb2.TASK_STATUS_FAILED]:
+            return pb.ListTasksResponse(tasks=self.failed)
+        return pb.ListTasksResponse(tasks=[task_pb2.Task(task_id="task-1")] if self.reason else [])
+
+    def _get(self, request: object, context: object) -> pb.GetTaskResponse:
+        return pb.GetTaskResponse(task=task_pb2.Task(task_id="task-1", pending_reason=self.reason))

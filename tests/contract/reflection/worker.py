@@ -1,0 +1,75 @@
+"""A worker that brings a test's tasks, named by their ids, into a state. It speaks by the stubs, not by reflection."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Self
+
+from google.protobuf.duration_pb2 import Duration
+from grpc import aio
+
+from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.lease_stream import hello
+from tests.harness.scripted_worker import ScriptedWorker
+
+COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
+_numbers = itertools.count(1)
+
+
+def identity() -> dict[str, Any]:
+    """What a hello requires, of a worker that is no other test's."""
+    number = next(_numbers)
+    return {"worker_id": f"w{number}", "folder_id": f"f{number}", "session_number": 1, "slots": 3}
+
+
+class Worker:
+    """One session, open while it is entered."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stream = ScriptedWorker(channel, hello(**identity()))
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stream.__aexit__(*error)
+
+    @property
+    def worker_id(self) -> str:
+        return self._stream.hello.worker_id
+
+    async def take(self, task_id: str) -> None:
+        """Takes tasks until it has this one; it keeps the others."""
+        while task_id not in self._leases:
+            await self._stream.take()
+
+    async def start(self, task_id: str) -> None:
+        await self.take(task_id)
+        await self._report(task_id, processing=pb.Processing())
+
+    async def complete(self, task_id: str) -> None:
+        assert await self._stream.complete(self._leases[task_id]) == COMMITTED
+
+    async def fail(self, task_id: str, reason: str = "CREATOR_ERROR") -> None:
+        assert await self._stream.fail(self._leases[task_id], reason) == COMMITTED
+
+    async def defer(self, task_id: str) -> None:
+        await self._report(task_id, deferred=pb.Deferred(retry_after=Duration(seconds=60)))
+
+    async def give_back(self, task_id: str, reason: str, *, started: bool = False) -> None:
+        released = pb.Released(reason=pb.ReleaseReason.Value(f"RELEASE_REASON_{reason}"), started=started)
+        await self._report(task_id, released=released)
+
+    async def answer_poll(self) -> None:
+        """Waits for a poll, and answers that nothing has changed."""
+        await self._stream.polled()
+        await self._stream.heartbeat(0)
+
+    @property
+    def _leases(self) -> Mapping[str, pb.AssignedLease]:
+        return {lease.task.task_id: lease for lease in self._stream.held.values()}
+
+    async def _report(self, task_id: str, **update: Any) -> None:
+        assert await self._stream.report(self._leases[task_id], **update) == COMMITTED

@@ -1,0 +1,202 @@
+"""A client of one scheduler: the generated stubs, with the few calls that the scenarios make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import grpc
+
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+from tests.harness.waiting import wait_until
+
+CALL_LIMIT = 15.0
+"""Seconds for a call that does not wait for anything."""
+
+Status = task_pb2.TaskStatus
+
+
+class Client:
+    """Calls one scheduler; to be closed."""
+
+    def __init__(self, target: str) -> None:
+        self._channel = grpc.insecure_channel(target)
+        self._tasks = TaskServiceStub(self._channel)
+        self._contents = ContentServiceStub(self._channel)
+        self._accounts = AccountServiceStub(self._channel)
+        self._pool = WorkerPoolServiceStub(self._channel)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def create_account(self) -> int:
+        request = account_pb.CreateAccountRequest(name="an account")
+        return self._accounts.CreateAccount(request, timeout=CALL_LIMIT).account.account_id
+
+    def submit(self, account_id: int, topic: str = "a topic", **fields: Any) -> str:
+        """The id of a new task; see `request`."""
+        asked = request(account_id, topic, **fields)
+        return self._tasks.SubmitTask(asked, timeout=CALL_LIMIT).task.task_id
+
+    def submit_all(self, requests: Iterable[task_pb.SubmitTaskRequest]) -> list[str]:
+        """The ids of new tasks, submitted at once."""
+        batch = task_pb.BatchSubmitTasksRequest(requests=requests)
+        return [task.task_id for task in self._tasks.BatchSubmitTasks(batch, timeout=CALL_LIMIT).tasks]
+
+    def task(self, task_id: str) -> task_pb2.Task:
+        return self._tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id), timeout=CALL_LIMIT).task
+
+    def tasks(self, task_ids: Sequence[str]) -> list[task_pb2.Task]:
+        """The tasks in the order of their ids."""
+        answer = self._tasks.BatchGetTasks(task_pb.BatchGetTasksRequest(task_ids=task_ids), timeout=CALL_LIMIT)
+        assert not answer.missing_task_ids
+        return list(answer.tasks)
+
+    def list_tasks(self, **filters: Any) -> list[task_pb2.Task]:
+        """The tasks of one page, which holds more than a scenario makes, newest first."""
+        return list(
+            self._tasks.ListTasks(task_pb.ListTasksRequest(page_size=1_000, **filters), timeout=CALL_LIMIT).tasks
+        )
+
+    def wait(self, task_id: str, *, within: float) -> task_pb2.Task:
+        """The task once it has ended, which has to be within so many seconds."""
+        wanted = task_pb.WaitTaskRequest(task_id=task_id)
+        wanted.timeout.FromTimedelta(timedelta(seconds=within))
+        task = self._tasks.WaitTask(wanted, timeout=within + CALL_LIMIT).task
+        late = f"not within {within:g} s: {task_id} has ended; it is {task}"
+        assert task.HasField("end_time"), f"{late}, after {self.history(task_id)}"
+        return task
+
+    def wait_completed(self, task_id: str, *, within: float) -> task_pb2.Task:
+        """The task, which has to complete within so many seconds."""
+        task = self.wait(task_id, within=within)
+        assert task.status == Status.TASK_STATUS_COMPLETED, task
+        return task
+
+    def wait_completed_over_outage(self, task_id: str, *, within: float) -> task_pb2.Task:
+        """The same, asked for again as long as there is no answer."""
+
+        def completed() -> task_pb2.Task | None:
+            try:
+                task = self.task(task_id)
+            except grpc.RpcError as error:
+                if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
+                    return None
+                raise
+            return task if task.status == Status.TASK_STATUS_COMPLETED else None
+
+        found = wait_until(completed, within=within, what=f"{task_id} is completed")
+        assert found is not None
+        return found
+
+    def wait_for_status(self, task_id: str, status: Status.ValueType, *, within: float) -> task_pb2.Task:
+        """The task as soon as it is seen in `status`."""
+
+        def seen() -> task_pb2.Task | None:
+            task = self.task(task_id)
+            return task if task.status == status else None
+
+        found = wait_until(seen, within=within, what=f"{task_id} is {Status.Name(status)}")
+        assert found is not None
+        return found
+
+    def wait_processing(self, *task_ids: str, within: float = 10.0) -> None:
+        """Until the CLIs of all these tasks have started, and that is committed."""
+        for task_id in task_ids:
+            self.wait_for_status(task_id, Status.TASK_STATUS_PROCESSING, within=within)
+
+    def cancel(self, task_id: str, *, force: bool = False) -> task_pb2.Task:
+        asked = task_pb.CancelTaskRequest(task_id=task_id, force=force)
+        return self._tasks.CancelTask(asked, timeout=CALL_LIMIT).task
+
+    def retry(self, task_id: str) -> task_pb2.Task:
+        return self._tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id), timeout=CALL_LIMIT).task
+
+    def poll(self, task_id: str) -> Status.ValueType:
+        """The task's status, once its worker was asked."""
+        return self._tasks.PollTask(task_pb.PollTaskRequest(task_id=task_id), timeout=CALL_LIMIT).status
+
+    def poll_running(self) -> task_pb.PollRunningTasksResponse:
+        """What became of all that runs, once the workers were asked."""
+        return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest(), timeout=CALL_LIMIT)
+
+    def watch(self, account_id: int, resume_token: str = "") -> task_pb.WatchTasksResponse:
+        """The first answer of a watch of an account's tasks."""
+        asked = task_pb.WatchTasksRequest(account_id=account_id, resume_token=resume_token)
+        stream = self._tasks.WatchTasks(asked, timeout=CALL_LIMIT)
+        try:
+            return next(iter(stream))
+        finally:
+            stream.cancel()
+
+    def history(self, task_id: str) -> list[task_pb2.TaskEvent]:
+        """All moves of the task, oldest first."""
+        asked = task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)
+        return list(self._tasks.ListTaskEvents(asked, timeout=CALL_LIMIT).events)
+
+    def moves(self, task_id: str) -> list[tuple[str, str]]:
+        """The status and the reason of each move."""
+        return [(status_name(event.status), event.reason) for event in self.history(task_id)]
+
+    def counts(self) -> Mapping[str, int]:
+        """How many tasks are in which status."""
+        return self._tasks.GetTaskStats(task_pb.GetTaskStatsRequest(), timeout=CALL_LIMIT).counts
+
+    def content(self, content_id: int) -> content_pb.Content:
+        return self._contents.GetContent(
+            content_pb.GetContentRequest(content_id=content_id), timeout=CALL_LIMIT
+        ).content
+
+    def contents(self, task_id: str | None = None) -> list[content_pb.Content]:
+        """All contents, or those of one task."""
+        found: list[content_pb.Content] = []
+        asked = content_pb.ListContentsRequest(page_size=1_000)
+        while True:
+            page = self._contents.ListContents(asked, timeout=CALL_LIMIT)
+            found += page.contents
+            if not page.next_page_token:
+                return [content for content in found if task_id in (None, content.task_id)]
+            asked.page_token = page.next_page_token
+
+    def publish_pool(self) -> list[content_pb.PublishPoolEntry]:
+        """The entries; a page holds more than a scenario makes."""
+        asked = content_pb.ListPublishPoolRequest(page_size=1_000)
+        return list(self._contents.ListPublishPool(asked, timeout=CALL_LIMIT).entries)
+
+    def resize(self, worker_id: str, slots: int) -> pool_pb.Worker:
+        asked = pool_pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
+        return self._pool.ResizeWorker(asked, timeout=CALL_LIMIT).worker
+
+    def workers(self) -> dict[str, pool_pb.Worker]:
+        """The workers that are known, by id."""
+        pool = self._pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest(), timeout=CALL_LIMIT)
+        return {worker.worker_id: worker for worker in pool.workers}
+
+
+def request(
+    account_id: int,
+    topic: str = "a topic",
+    *,
+    timeout: float = 0.0,
+    options: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> task_pb.SubmitTaskRequest:
+    """A submit. `timeout` in seconds, 0 for the default; `options` are the CLI's, by name without dashes."""
+    asked = task_pb.SubmitTaskRequest(account_id=account_id, topic=topic, creator_options=options, **fields)
+    if timeout:
+        asked.timeout.FromTimedelta(timedelta(seconds=timeout))
+    return asked
+
+
+def status_name(status: Status.ValueType) -> str:
+    """`TASK_STATUS_PENDING` → `pending`."""
+    return Status.Name(status).removeprefix("TASK_STATUS_").lower()

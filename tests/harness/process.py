@@ -1,0 +1,169 @@
+"""A program as a process of its own: a test starts it, signals it, reads what it prints, and leaves nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from tests.harness.waiting import wait_until
+
+STOP_LIMIT = 10.0
+"""Seconds within which the contract promises the end after TERM."""
+_TAIL = 40
+
+
+def installed(command: str) -> Path:
+    """A command that was installed beside this Python."""
+    return Path(sys.executable).with_name(command)
+
+
+def inherited() -> dict[str, str]:
+    """The variables that a process takes from the test's environment: none that is a setting of ours."""
+    return {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+
+
+def run_to_end(
+    command: Sequence[object], environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, within: float
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command, whose end has to come in time; its output is in the result. None: this process's environment."""
+    arguments = [str(part) for part in command]
+    return subprocess.run(
+        arguments, env=environment, cwd=cwd, capture_output=True, text=True, timeout=within, check=False
+    )
+
+
+class Process:
+    """One process at a time of one command; it can be started again. It does not outlive the block that enters it."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        environment: Mapping[str, str],
+        *,
+        out: Path | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Does not start it yet.
+
+        Args:
+            name: of it in messages.
+            command: program and arguments.
+            log: the file that it writes to; each start appends.
+            environment: all of its variables.
+            out: a file for its standard output; None: `log`.
+            cwd: the folder that it works in; None: that of `log`.
+        """
+        self.name = name
+        self.command = [str(part) for part in command]
+        self.log = log
+        self.environment = dict(environment)
+        self._out = out or log
+        self._cwd = cwd or log.parent
+        self._begin = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self if self._process else self.launch()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            print(f"==> {self.name} <==\n{self.tail()}")
+        if self.alive:
+            self.kill()
+
+    @property
+    def popen(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self.popen.poll()
+
+    def launch(self, **changed: str) -> Self:
+        """Starts it, with some variables changed for good, and does not wait."""
+        assert not self.alive, f"{self.name} runs already"
+        self.environment |= changed
+        self._begin = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log, self._out.open("ab") as out:
+            self._process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.signal(signal.SIGKILL)
+        self.popen.wait(STOP_LIMIT)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it is there, and does nothing."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
+
+    def stop(self, within: float = STOP_LIMIT) -> None:
+        """TERM; it has to end by itself in time, with status 0."""
+        self.signal(signal.SIGTERM)
+        self.ended(within)
+
+    def ended(self, within: float = STOP_LIMIT, status: int = 0) -> None:
+        """Waits for its end, which has to come in time, with that exit status."""
+        wait_until(lambda: not self.alive, within=within, what=f"{self.name} has ended")
+        found = self.exit_status
+        assert found == status, f"{self.name} ended with status {found}:\n{self.tail()}"
+
+    def text(self) -> str:
+        """What it has written to its log since it was started last."""
+        with self.log.open("rb") as log:
+            log.seek(self._begin)
+            return log.read().decode("utf-8", "replace")
+
+    def tail(self) -> str:
+        """The last lines of its log, over all its starts."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL:])
+
+    def events(self, action: str) -> list[dict[str, Any]]:
+        """The events of that action that it has logged since it was started last."""
+        lines = (json.loads(line) for line in self.text().splitlines() if line.startswith("{") and line.endswith("}"))
+        return [event for event in lines if event.get("action") == action]
+
+    def wait_for(self, action: str, *, within: float) -> dict[str, Any]:
+        """The first event of that action."""
+
+        def logged() -> list[dict[str, Any]]:
+            found = self.events(action)
+            assert found or self.alive, f"{self.name} ended:\n{self.tail()}"
+            return found
+
+        return wait_until(logged, within=within, what=f"{self.name} logs {action!r}")[0]

@@ -1,0 +1,53 @@
+"""Processes as the kernel sees them: who lives, and who belongs to a stack."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+
+
+def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that run. A zombie does not: it stays for ever if PID 1 reaps nothing."""
+    return [process for process in processes if _lives(process)]
+
+
+def process_of(pid: int) -> psutil.Process | None:
+    """The process of that number, bound to its start time; None if it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
+
+
+def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
+    """Those of a process, with all that descends from them if `recursive`; none if it is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=recursive)
+    return []
+
+
+def belonging_to(folder: Path) -> list[psutil.Process]:
+    """Every living process that has `folder` in its arguments or environment, or works in it: services, guards,
+    CLIs and their children, servers and their backends.
+    """
+    needle = os.fsencode(folder)
+    found = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return living(process for process in found if any(needle in trace for trace in _traces(process.pid)))
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _traces(pid: int) -> Iterator[bytes]:
+    proc = Path(f"/proc/{pid}")
+    with contextlib.suppress(OSError):
+        yield (proc / "cmdline").read_bytes()
+        yield (proc / "environ").read_bytes()
+        yield os.fsencode((proc / "cwd").readlink())

@@ -1,0 +1,227 @@
+"""The scheduler's end of WorkerService.Lease: a real gRPC server whose answers a test sends one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from contentgen.v1 import task_pb2
+from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.server.server import OPTIONS
+from tests.harness.lease_stream import LEASE
+from tests.harness.waiting import wait_until_async
+
+WITHIN = 15.0
+"""Seconds in which a worker has to send what a test expects."""
+COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
+
+
+class Stream:
+    """One stream of a worker, as the scheduler sees it."""
+
+    def __init__(self, metadata: Iterable[tuple[str, Any]]) -> None:
+        self.metadata = dict(metadata)
+        self.received: list[pb.LeaseRequest] = []
+        self.over = asyncio.Event()
+        self.desired_state = pb.DesiredState()
+        """The default of heartbeat acknowledgements."""
+        self._inbox: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
+        self._outbox: asyncio.Queue[pb.LeaseResponse | None] = asyncio.Queue()
+        self._answers = (False, False)
+
+    async def hello(self) -> pb.Hello:
+        """The first message, which is a hello."""
+        message = await self.next()
+        assert message.WhichOneof("message") == "hello"
+        return message.hello
+
+    async def next(self) -> pb.LeaseRequest:
+        """The next unread message."""
+        async with asyncio.timeout(WITHIN):
+            return await self._inbox.get()
+
+    async def until(self, kind: str, wanted: Callable[[Any], bool] = lambda _: True) -> Any:
+        """The next message of `kind` that is `wanted`; others before it are skipped, but are in `received`."""
+        async with asyncio.timeout(WITHIN):
+            while True:
+                message = await self._inbox.get()
+                if message.WhichOneof("message") == kind and wanted(getattr(message, kind)):
+                    return getattr(message, kind)
+
+    async def update(self, kind: str, lease_id: str) -> pb.LeaseUpdate:
+        """The first update of `kind` of a lease; waits for it."""
+
+        def found() -> list[pb.LeaseUpdate]:
+            return [update for update in self.updates(kind) if update.lease_id == lease_id]
+
+        return (await wait_until_async(found, within=WITHIN, what=f"{lease_id} is reported as {kind}"))[0]
+
+    def send(self, **message: Any) -> None:
+        """One response, by its name in the oneof."""
+        self._outbox.put_nowait(pb.LeaseResponse(**message))
+
+    def end(self) -> None:
+        """Ends the stream, with status OK."""
+        self._outbox.put_nowait(None)
+
+    def welcome(
+        self,
+        lease_ttl: float = 30.0,
+        heartbeat: float = 0.5,
+        keep: Iterable[str] = (),
+        drop: Iterable[str] = (),
+        desired: pb.DesiredState | None = None,
+        *,
+        accepts_deferrals: bool = True,
+        accepts_report_parts: bool = False,
+        skipped: Iterable[str] = (),
+    ) -> None:
+        """Opens the session. The lease time is long compared with a test, the heartbeat interval short."""
+        welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, desired_state=desired, scheduler_id="scripted")
+        welcome.accepts_deferrals, welcome.accepts_report_parts = accepts_deferrals, accepts_report_parts
+        welcome.skipped_leases.extend(skipped)
+        welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
+        welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat))
+        self.send(welcome=welcome)
+
+    def assign(self, number: int, heartbeat_number: int, *leases: pb.AssignedLease) -> None:
+        """Assigns leases that were claimed on the capacity of a heartbeat."""
+        self.send(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number, leases=leases))
+
+    def ack_heartbeat(
+        self, number: int, not_renewed: Iterable[str] = (), desired: pb.DesiredState | None = None
+    ) -> None:
+        """Acknowledges a heartbeat."""
+        self.send(
+            acknowledgement=pb.Acknowledgement(
+                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=desired or self.desired_state
+            )
+        )
+
+    def ack_report(self, report: pb.Report, outcome: pb.UpdateOutcome.ValueType = COMMITTED) -> None:
+        """Acknowledges a report, each update with the same outcome."""
+        results = [pb.UpdateResult(lease_id=u.lease_id, attempt=u.attempt, outcome=outcome) for u in report.updates]
+        self.send(acknowledgement=pb.Acknowledgement(report_number=report.number, results=results))
+
+    def ack_part(self, part: pb.ReportPart) -> None:
+        """Acknowledges a part of a report."""
+        self.send(part_received=pb.PartReceived(report_number=part.report_number, received_bytes=len(part.data)))
+
+    def answer_all(self, *, heartbeats: bool = True, reports: bool = True) -> None:
+        """From now on acknowledges by itself what comes; the test can read it all the same."""
+        self._answers = (heartbeats, reports)
+
+    def receive(self, message: pb.LeaseRequest) -> None:
+        """Takes a message of the worker."""
+        heartbeats, reports = self._answers
+        self.received.append(message)
+        self._inbox.put_nowait(message)
+        if heartbeats and message.HasField("heartbeat"):
+            self.ack_heartbeat(message.heartbeat.number)
+        if reports and message.HasField("report"):
+            self.ack_report(message.report)
+
+    def updates(self, kind: str) -> list[pb.LeaseUpdate]:
+        """All updates of `kind` received so far, read or not."""
+        reports = (message.report for message in self.received if message.HasField("report"))
+        return [update for report in reports for update in report.updates if update.WhichOneof("update") == kind]
+
+
+class ScriptedScheduler(grpc.GenericRpcHandler):
+    """WorkerService.Lease in bytes: hands each stream to the test."""
+
+    def __init__(self) -> None:
+        self.target = ""
+        self.server = grpc.aio.server(handlers=[self], options=OPTIONS)
+        self.refuse: Callable[[grpc.aio.ServicerContext[Any, Any]], Any] | None = None
+        self.streams: asyncio.Queue[Stream] = asyncio.Queue()
+
+    async def stream(self) -> Stream:
+        """The next stream that a worker opens."""
+        async with asyncio.timeout(WITHIN):
+            return await self.streams.get()
+
+    async def stop(self) -> None:
+        """Ends the server and all streams."""
+        await self.server.stop(None)
+
+    async def session(self, **welcome: Any) -> tuple[Stream, pb.Hello]:
+        """The next stream, welcomed, with everything on it acknowledged."""
+        stream = await self.stream()
+        hello = await stream.hello()
+        stream.answer_all()
+        stream.welcome(**welcome)
+        return stream, hello
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return grpc.stream_stream_rpc_method_handler(self.lease) if details.method == LEASE else None
+
+    async def lease(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        """Serves one stream."""
+        if self.refuse is not None:
+            await self.refuse(context)
+        stream = Stream(context.invocation_metadata() or ())
+        self.streams.put_nowait(stream)
+        reading = asyncio.create_task(_read(requests, stream))
+        try:
+            while (message := await stream._outbox.get()) is not None:
+                yield message.SerializeToString()
+        finally:
+            stream.over.set()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _read(requests: AsyncIterator[bytes], stream: Stream) -> None:
+    async for request in requests:
+        stream.receive(pb.LeaseRequest.FromString(request))
+    stream.over.set()
+
+
+@asynccontextmanager
+async def scripted_scheduler(port: int = 0) -> AsyncIterator[ScriptedScheduler]:
+    """A scheduler on a port of its own."""
+    scheduler = ScriptedScheduler()
+    async with serving(scheduler, port):
+        yield scheduler
+
+
+@asynccontextmanager
+async def serving(scheduler: ScriptedScheduler, port: int = 0) -> AsyncIterator[None]:
+    """Within the block the scheduler serves; port 0 takes a free one."""
+    scheduler.target = f"127.0.0.1:{scheduler.server.add_insecure_port(f'127.0.0.1:{port}')}"
+    await scheduler.server.start()
+    try:
+        yield
+    finally:
+        await scheduler.stop()
+
+
+def lease(
+    lease_id: str,
+    *,
+    attempt: int = 1,
+    timeout: float = 60.0,
+    topic: str = "a topic",
+    account_id: int = 1,
+    failed_elsewhere: bool = False,
+    **options: str,
+) -> pb.AssignedLease:
+    """A lease to assign; `options` go to the CLI, `demo_seconds=…` as `--demo-seconds=…`."""
+    assigned = pb.AssignedLease(
+        lease_id=lease_id,
+        attempt=attempt,
+        task=task_pb2.Task(task_id=f"task-{lease_id}", topic=topic, account_id=account_id),
+        failed_elsewhere=failed_elsewhere,
+        creator_options={key.replace("_", "-"): value for key, value in options.items()},
+    )
+    assigned.timeout.FromTimedelta(timedelta(seconds=timeout))
+    return assigned

@@ -1,0 +1,103 @@
+"""A real server whose RPCs answer as a test says: for what no scheduler does on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2
+from grpc_status import rpc_status
+
+from contentgen.v1 import (
+    account_service_pb2,
+    content_service_pb2,
+    system_service_pb2,
+    task_service_pb2,
+    worker_pool_service_pb2,
+)
+
+Answer = Callable[[Any, grpc.ServicerContext], Any]
+"""Returns a message, or its bytes, right or wrong; of a streaming RPC an iterator of those."""
+
+SERVICES: list[ServiceDescriptor] = [
+    service
+    for file in (
+        task_service_pb2,
+        worker_pool_service_pb2,
+        content_service_pb2,
+        account_service_pb2,
+        system_service_pb2,
+    )
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
+"""Those of clients and operators; no two RPCs of them have one name."""
+THREADS = 8
+THREAD_NAME = "scripted"
+
+
+def refuse(
+    context: grpc.ServicerContext,
+    code: grpc.StatusCode,
+    reason: str,
+    message: str,
+    *more: Message,
+    **metadata: str,
+) -> None:
+    """Ends the call as the scheduler would, with `more` details; without a reason as gRPC itself would."""
+    if not reason:
+        context.abort(code, message)
+    status = Status(code=code.value[0], message=message)
+    for detail in (ErrorInfo(reason=reason, domain="contentgen", metadata=metadata), *more):
+        status.details.add().Pack(detail)
+    context.abort_with_status(rpc_status.to_status(status))
+
+
+@contextmanager
+def scripted(
+    credentials: grpc.ServerCredentials | None = None, threads: int = THREADS, /, **answers: Answer
+) -> Iterator[str]:
+    """The address of a server with these RPCs, and no others, by their names; plaintext without `credentials`.
+
+    It serves `threads` calls at once; at the end all of them have ended.
+    """
+    with ThreadPoolExecutor(threads, THREAD_NAME) as executor:
+        server = grpc.server(executor, _handlers(answers))
+        listen = "127.0.0.1:0"
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.stop(None).wait()
+
+
+def _handlers(answers: dict[str, Answer]) -> list[grpc.GenericRpcHandler]:
+    health: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
+    return [
+        grpc.method_handlers_generic_handler(
+            service.full_name,
+            {
+                method.name: _handler(method, answers[method.name])
+                for method in service.methods
+                if method.name in answers
+            },
+        )
+        for service in (*SERVICES, health)
+    ]
+
+
+def _handler(method: MethodDescriptor, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
+    shape = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+    return shape(answer, GetMessageClass(method.input_type).FromString, _bytes)
+
+
+def _bytes(answer: Message | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()

@@ -1,0 +1,87 @@
+"""A worker that does what a test says, right or wrong, one message at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from grpc import aio
+
+from contentgen.v1 import task_pb2
+from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.lease_stream import ACCEPTED, LeaseStream
+
+PATIENCE_S = 10
+_ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
+
+
+class ScriptedWorker(LeaseStream):
+    """A worker on one stream."""
+
+    timeout = PATIENCE_S
+
+    def __init__(self, channel: aio.Channel, greeting: pb.Hello | None = None, token: str = "") -> None:
+        super().__init__(channel, greeting, token)
+        self.last_poll_id = ""
+        self.last_error: str | None = None
+        """Why its heartbeats call it unhealthy; None: it is healthy."""
+
+    async def read(self, kind: str) -> pb.LeaseResponse:
+        """The next message of this kind; others before it are skipped. Raises AioRpcError if the stream has failed."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (response := await self.next()).WhichOneof("message") != kind:
+                pass
+        return response
+
+    async def heartbeat(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> pb.Acknowledgement:
+        """Sends a heartbeat; returns its acknowledgement, and skips assignments before it."""
+        await self.send_heartbeat(free_slots, stage)
+        return (await self.read("acknowledgement")).acknowledgement
+
+    async def send_heartbeat(self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED) -> None:
+        """Sends a heartbeat without waiting for the acknowledgement."""
+        health = {"unhealthy": self.last_error is not None, "last_error": self.last_error or ""}
+        await self.write(self.next_heartbeat(free_slots, stage, last_poll_id=self.last_poll_id, **health))
+
+    async def send_report(self, *updates: pb.LeaseUpdate) -> None:
+        """Sends a report without waiting for the acknowledgement."""
+        await self.write(self.next_report(*updates))
+
+    async def take(self, free_slots: int = 1) -> Sequence[pb.AssignedLease]:
+        """Offers slots and returns what is assigned next."""
+        await self.heartbeat(free_slots)
+        return await self.assigned()
+
+    async def assigned(self) -> Sequence[pb.AssignedLease]:
+        """The leases of the next assignment, which it holds from now on."""
+        assignment = (await self.read("assignment")).assignment
+        self.hold(assignment)
+        return assignment.leases
+
+    async def polled(self) -> str:
+        """The id of the next poll; the next heartbeat answers it."""
+        self.last_poll_id = (await self.read("poll_now")).poll_now.poll_id
+        return self.last_poll_id
+
+    async def report(self, lease: pb.AssignedLease, **update: Any) -> pb.UpdateOutcome.ValueType:
+        """Reports one update; returns its outcome."""
+        sent = pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, **update)
+        await self.send_report(sent)
+        answer = (await self.read("acknowledgement")).acknowledgement
+        assert answer.report_number == self._reports
+        if sent.WhichOneof("update") in _ENDS_LEASE:
+            self.held.pop(lease.lease_id, None)
+        return answer.results[0].outcome
+
+    async def start(self, lease: pb.AssignedLease) -> pb.UpdateOutcome.ValueType:
+        await self.report(lease, accepted=pb.Accepted())
+        return await self.report(lease, processing=pb.Processing())
+
+    async def complete(
+        self, lease: pb.AssignedLease, body: str = "an article", **result: Any
+    ) -> pb.UpdateOutcome.ValueType:
+        return await self.report(lease, completed=pb.Completed(result=pb.Result(body=body, **result)))
+
+    async def fail(self, lease: pb.AssignedLease, reason: str = "CREATOR_ERROR") -> pb.UpdateOutcome.ValueType:
+        return await self.report(lease, failed=pb.Failed(error=task_pb2.TaskError(reason=reason, message="it failed")))

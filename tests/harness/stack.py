@@ -1,0 +1,203 @@
+"""Schedulers and workers as real processes in a folder of their own, and the check that nothing of them is left."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from scheduler_svc.postgres.folders import socket_folder
+from scheduler_svc.postgres.identity import server_user_for
+from tests.harness.client import Client
+from tests.harness.cluster import server_folder
+from tests.harness.journal import Journal
+from tests.harness.process import STOP_LIMIT, inherited, installed
+from tests.harness.processes import belonging_to, children, living
+from tests.harness.service import Service
+from tests.harness.waiting import wait_until_gone
+
+DEMO_CREATOR = installed("contentgen-demo-creator")
+SHORT_LEASE = 5.0
+"""Seconds: the shortest lease time that there is."""
+EMBEDDED = ""
+"""Instead of a database's URL: the scheduler's embedded PostgreSQL."""
+_GONE_LIMIT = 10.0
+_PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients, so that a restart finds its own again
+_CREATOR_VARIABLES = ("CREATOR_DEMO_JOURNAL", "CREATOR_DEMO_DIR", "CREATOR_DEMO_SECONDS")
+
+
+class Scheduler(Service):
+    """`contentgen-scheduler` on a port that it keeps over restarts."""
+
+    def __init__(self, name: str, folder: Path, database_url: str, lease_ttl: float, **settings: str) -> None:
+        self.port = _free_port()
+        self.target = f"127.0.0.1:{self.port}"
+        self.data_dir = folder / name
+        self._client: Client | None = None
+        environment = {
+            **inherited(),
+            "CONTENTGEN_DATA_DIR": str(self.data_dir),
+            "CONTENTGEN_LISTEN": self.target,
+            "CONTENTGEN_LEASE_TTL": f"{lease_ttl:g}",
+            "DATABASE_URL": database_url,
+            **settings,
+        }
+        super().__init__(name, "contentgen-scheduler", "ready", folder / f"{name}.log", environment)
+
+    @property
+    def client(self) -> Client:
+        """A client of it; a new one after each start."""
+        if self._client is None:
+            self._client = Client(self.target)
+        return self._client
+
+    def kill(self) -> None:
+        self.close_client()
+        super().kill()
+
+    def kill_with_database(self) -> None:
+        """Kill -9 to the scheduler and each process of its embedded PostgreSQL."""
+        servers = self._database_processes()
+        self.kill()
+        _kill_all(servers)
+
+    def kill_database(self) -> None:
+        """Kill -9 to each process of its embedded PostgreSQL."""
+        _kill_all(self._database_processes())
+
+    def stop(self, within: float = STOP_LIMIT) -> None:
+        self.close_client()
+        super().stop(within)
+
+    def _database_processes(self) -> list[psutil.Process]:
+        servers = children(self.pid, recursive=True)
+        assert any("postgres" in process.name() for process in servers)
+        return servers
+
+    def close_client(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def socket_folder(self) -> Path:
+        """Where an embedded PostgreSQL of this scheduler has its socket."""
+        root = (self.data_dir / "postgres").resolve()
+        return socket_folder(root, server_user_for(root / "data"))
+
+
+class Worker(Service):
+    """`contentgen-worker` with the demo creator, whose creates are in the stack's journal."""
+
+    def __init__(self, name: str, folder: Path, target: str, **settings: str) -> None:
+        self.folder = folder / name
+        environment = {
+            **inherited(),
+            "CONTENTGEN_WORKER_ID": name,
+            "CONTENTGEN_DATA_DIR": str(self.folder),
+            "CONTENTGEN_SCHEDULER": target,
+            "CREATOR_CLI_PATH": str(DEMO_CREATOR),
+            "CREATOR_PROFILE": "json",
+            "CREATOR_POLL_INTERVAL": "0.2",
+            "CREATOR_ENV": ",".join(_CREATOR_VARIABLES),
+            "CREATOR_OPTIONS_ALLOWED": "*",
+            "CREATOR_DEMO_JOURNAL": str(folder / "journal"),
+            "CREATOR_DEMO_DIR": str(folder / "runs"),
+            **settings,
+        }
+        super().__init__(name, "contentgen-worker", "session.opened", folder / f"{name}.log", environment)
+
+    def spooled(self) -> list[Path]:
+        """The files in its spool."""
+        return list(self.folder.glob("workers/*/spool/*.batch"))
+
+    def started(self) -> list[Path]:
+        """The marks of CLIs that may have been started, and whose ends are not all in the spool."""
+        return list(self.folder.glob("workers/*/started/*"))
+
+
+class Stack:
+    """The processes of one scenario. All of them end with it."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.journal = Journal(folder / "journal")
+        self._database_url = database_url
+        self._schedulers: list[Scheduler] = []
+        self._workers: list[Worker] = []
+
+    def scheduler(
+        self,
+        name: str = "scheduler",
+        *,
+        lease_ttl: float = SHORT_LEASE,
+        database_url: str | None = None,
+        **settings: str,
+    ) -> Scheduler:
+        """A scheduler, not started, on the test's own database or on another one."""
+        url = self._database_url if database_url is None else database_url
+        scheduler = Scheduler(name, self.folder, url, lease_ttl, **settings)
+        self._schedulers.append(scheduler)
+        return scheduler
+
+    def worker(self, name: str, scheduler: Scheduler | str, *, slots: int = 3, **settings: str) -> Worker:
+        """A worker, not started, of a scheduler or a gRPC target."""
+        target = scheduler if isinstance(scheduler, str) else scheduler.target
+        worker = Worker(name, self.folder, target, CONTENTGEN_SLOTS=str(slots), **settings)
+        self._workers.append(worker)
+        return worker
+
+    def stop(self) -> None:
+        """Stops all in order, workers first; each has to end by itself and in time."""
+        for service in (*self._workers, *self._schedulers):
+            if service.alive:
+                service.thaw()
+                service.stop()
+        wait_until_gone(lambda: belonging_to(self.folder), within=_GONE_LIMIT, what="no process of the stack is left")
+        left = [folder for scheduler in self._schedulers if (folder := scheduler.socket_folder()).exists()]
+        assert not left, "a server's socket is left"
+
+    def end(self) -> None:
+        """Kills what is left, and shows the logs, which pytest prints for failed tests."""
+        for scheduler in self._schedulers:
+            scheduler.close_client()
+        for service in (*self._schedulers, *self._workers):
+            print(f"==> {service.name} <==\n{service.tail()}")
+            if service.alive:
+                service.kill()
+        for process in belonging_to(self.folder):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        wait_until_gone(lambda: belonging_to(self.folder), within=_GONE_LIMIT, what="the stack could be killed")
+
+
+@contextmanager
+def running_stack(database_url: str) -> Iterator[Stack]:
+    """A stack in a folder that any user's server can reach."""
+    with server_folder() as folder:
+        stack = Stack(folder, database_url)
+        try:
+            yield stack
+            stack.stop()
+        finally:
+            stack.end()
+
+
+def _kill_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    wait_until_gone(lambda: living(processes), within=_GONE_LIMIT, what="PostgreSQL is gone")
+
+
+def _free_port() -> int:
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -1,0 +1,123 @@
+"""A PostgreSQL on a port of loopback, started, stopped, followed by a standby and promoted as an operator does it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
+from scheduler_svc.postgres.folders import make_private
+from scheduler_svc.postgres.identity import server_user_for
+from tests.harness.certificates import make_certificates
+from tests.harness.cluster import server_folder
+
+USER = "contentgen"
+_WITHIN = 60.0
+_SETTINGS = {
+    "fsync": "off",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "wal_keep_size": "64MB",
+    "shared_buffers": "16MB",
+    "max_connections": "60",
+}
+
+
+class TcpServer:
+    """A server in `folder`, whose programs are in `bindir`. It keeps its port."""
+
+    def __init__(self, folder: Path, port: int, bindir: Path | None = None, *, tls: bool = False) -> None:
+        self.port = port
+        self._folder = folder
+        self._data = folder / "data"
+        self._identity = server_user_for(self._data)
+        self._bindir = runnable_bindir(bindir or find_bindir(), self._identity, folder)
+        self._settings = _SETTINGS | {"port": str(port)}
+        if tls:
+            self._settings |= self._certificate()
+
+    @property
+    def ca(self) -> Path:
+        """The authority of its certificate."""
+        return self._folder / "ca.pem"
+
+    def create(self) -> Self:
+        """Creates an empty cluster; connections need no password."""
+        make_private(self._data, self._identity)
+        self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        return self
+
+    def follow(self, primary: TcpServer) -> Self:
+        """Makes it a streaming standby of a running server."""
+        source = f"host=127.0.0.1 port={primary.port} user={USER} application_name=standby"
+        shutil.rmtree(self._data, ignore_errors=True)
+        make_private(self._data, self._identity)
+        self._run("pg_basebackup", "-D", str(self._data), "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        return self
+
+    def start(self) -> Self:
+        """Returns once it takes connections."""
+        options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
+        self._ctl("start", "-w", "-l", str(self._data / "server.log"), "-o", options)
+        return self
+
+    def stop(self, how: str = "fast") -> None:
+        """Stops it if it runs; `immediate` is like a crash."""
+        if (self._data / "postmaster.pid").exists():
+            self._ctl("stop", "-w", "-m", how)
+
+    def promote(self) -> None:
+        """Makes a standby a primary, on a timeline of its own."""
+        self._ctl("promote", "-w")
+
+    def url(self, database: str = "postgres", **query: str) -> str:
+        """The URL of a database, for SQLAlchemy."""
+        asked = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"postgresql+psycopg2://{USER}@127.0.0.1:{self.port}/{database}" + (f"?{asked}" if asked else "")
+
+    def _certificate(self) -> Mapping[str, str]:
+        make_certificates(self._folder)
+        key = self._folder / "server.key"
+        key.chmod(0o600)
+        if os.geteuid() == 0:
+            os.chown(key, self._identity.uid, self._identity.gid)
+        return {"ssl": "on", "ssl_cert_file": str(self._folder / "server.pem"), "ssl_key_file": str(key)}
+
+    def _ctl(self, command: str, *arguments: str) -> None:
+        self._run("pg_ctl", command, "-D", str(self._data), "-t", str(int(_WITHIN)), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        as_root = os.geteuid() == 0
+        log = self._folder / f"{program}.log"
+        with log.open("ab") as said:
+            done = subprocess.run(
+                [self._bindir / program, *arguments],
+                cwd="/",
+                env={name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+                | {"LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                user=self._identity.uid if as_root else None,
+                group=self._identity.gid if as_root else None,
+                extra_groups=[] if as_root else None,
+                timeout=2 * _WITHIN,
+                check=False,
+            )
+        assert done.returncode == 0, f"{program}:\n{log.read_text()}"
+
+
+@contextmanager
+def running(port: int, bindir: Path | None = None, *, tls: bool = False) -> Iterator[TcpServer]:
+    """A server of the test's own; it is stopped at the end."""
+    with server_folder() as folder:
+        server = TcpServer(folder, port, bindir, tls=tls).create()
+        try:
+            yield server.start()
+        finally:
+            server.stop("immediate")

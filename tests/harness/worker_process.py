@@ -1,0 +1,70 @@
+"""A worker for tests that kill and stop it, beside a scheduler that the test scripts."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.harness.process import Process, installed
+from tests.harness.processes import children, living
+from tests.harness.stack import DEMO_CREATOR
+from tests.harness.waiting import wait_until_async, wait_until_gone
+
+
+class WorkerProcess(Process):
+    """One process of `contentgen-worker`, with its log."""
+
+    def __init__(self, data_dir: Path, target: str, **settings: str) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "CONTENTGEN_SCHEDULER": target,
+            "CONTENTGEN_DATA_DIR": str(data_dir),
+            "CREATOR_CLI_PATH": str(DEMO_CREATOR),
+            "CREATOR_PROFILE": "json",
+            "CREATOR_OPTIONS_ALLOWED": "*",
+            "CONTENTGEN_LOG_LEVEL": "debug",
+            **settings,
+        }
+        super().__init__("worker", [installed("contentgen-worker")], data_dir / "worker.log", environment)
+
+    def clis(self) -> list[psutil.Process]:
+        """The live descendants of its guard."""
+        return [cli for guard in children(self.pid) for cli in children(guard.pid, recursive=True)]
+
+    def leftovers(self) -> set[str]:
+        """What is in the spool, the marks and the working folders of the first sub-folder."""
+        folder = self.log.parent / "workers" / "1"
+        return {f"{name}/{path.name}" for name in ("spool", "started", "scratch") for path in (folder / name).iterdir()}
+
+    def term(self) -> None:
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill -9, and waits until process, guard and CLIs are gone."""
+        family = children(self.pid, recursive=True)
+        super().kill()
+        wait_until_gone(lambda: living(family), within=10, what="the guard and its CLIs are gone")
+
+    async def exited(self, within: float = 15.0) -> int | None:
+        """Its exit status."""
+        await wait_until_async(lambda: not self.alive, within=within, what="the worker has ended")
+        return self.exit_status
+
+
+def lease_in(event: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Which lease a log event is about: task, lease, attempt."""
+    return event["task_id"], event["lease_id"], event["attempt"]
+
+
+@contextmanager
+def worker_process(data_dir: Path, target: str, **settings: str) -> Iterator[WorkerProcess]:
+    """A worker that does not outlive the test; its log is shown if the test fails."""
+    with WorkerProcess(data_dir, target, **settings) as worker:
+        yield worker

@@ -1,0 +1,189 @@
+"""A large backlog, and the plans of the statements that read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from scheduler_svc.store.engine.rows import BEGIN
+from scheduler_svc.store.engine.transactions import PgTx, make_engine
+
+BACKLOG = 200_000
+TAGGED = 20_000
+ROWS = 10
+PAGE = 50
+AGING = 900.0
+DUE = 500
+WITH_TAGS = 9
+"""Priorities of which some tasks have a tag."""
+SCHEDULED = 15_000
+_EMPTY = """
+    ALTER TABLE tasks SET (autovacuum_enabled = false);
+    ALTER TABLE task_payloads SET (autovacuum_enabled = false);
+    ALTER TABLE ready SET (autovacuum_enabled = false);
+    ALTER TABLE delayed SET (autovacuum_enabled = false);
+    ALTER TABLE shares SET (autovacuum_enabled = false);
+    ALTER TABLE leases SET (autovacuum_enabled = false);
+    ALTER TABLE contents SET (autovacuum_enabled = false);
+    ALTER TABLE publish_pool SET (autovacuum_enabled = false);
+    ALTER TABLE task_labels SET (autovacuum_enabled = false);
+    ALTER TABLE task_events SET (autovacuum_enabled = false);
+    ALTER TABLE request_ids SET (autovacuum_enabled = false);
+    ALTER TABLE count_deltas SET (autovacuum_enabled = false);
+    ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
+    ANALYZE;
+"""
+_FILLED = f"""
+    INSERT INTO accounts (name, max_concurrent_tasks, weight) SELECT 'a', 0, 1 FROM generate_series(1, 5);
+    INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
+            attempt, fence, lease_end, end_time, content_id)
+        SELECT k, 1 + k % 5, CASE WHEN done THEN 4 ELSE 1 END, 5, true, true, 3, 60000, done::integer,
+            CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() END, CASE WHEN done THEN k END
+        FROM (SELECT k, k <= 20000 AS done FROM generate_series(1, {BACKLOG} + 30000) AS k) AS g;
+    INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '',
+        CASE WHEN task_key % 10 = 0 THEN jsonb '{{"team": "a"}}' END, NULL, 'r' || task_key FROM tasks;
+    INSERT INTO request_ids SELECT account_id, 'r' || task_key, task_key, '', now(), NULL FROM tasks;
+    INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'
+        FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
+    INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
+        WHERE status = 4;
+    INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
+        SELECT content_id, account_id, 5, CASE WHEN content_id <= {SCHEDULED} THEN now() + interval '1 h' END
+        FROM contents;
+    INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
+            accept_time, start_time, expire_time)
+        SELECT task_key, 1, 7, CASE WHEN task_key % 500 = 0 THEN 'v' ELSE 'w' END, 3, account_id, 5, 0, 60000, now(),
+            now(), now(), now() + interval '1 s'
+        FROM tasks WHERE task_key BETWEEN 20001 AND 25000;
+    INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
+            labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
+            desired_drain)
+        VALUES ('w', 1, 'f', 1, 'p', 'h', '', 1, '{{}}', '', '', '', true, false, now(), now(), false);
+    INSERT INTO delayed (task_key, priority, account_id, attempt, timeout_ms, due_time, cause)
+        SELECT task_key, 5, account_id, 1, 60000, now() + interval '1 h' * (task_key - 25000 - {DUE}), 1
+        FROM tasks WHERE task_key BETWEEN 25001 AND 30000;
+    INSERT INTO ready SELECT task_key, 1 + task_key % 10, CASE
+            WHEN task_key <= 30000 + {TAGGED} AND task_key % 10 < 9 THEN task_key END, account_id, 1, 60000
+        FROM tasks WHERE task_key > 30000;
+    INSERT INTO shares SELECT account_id, priority, coalesce(max(tag), 0), 0, true, false, NULL
+        FROM ready GROUP BY 1, 2;
+    UPDATE accounts SET max_concurrent_tasks = 2000, max_pending_tasks = 2000 WHERE account_id = 2;
+    UPDATE accounts SET max_starts_per_minute = 2000 WHERE account_id = 3;
+    INSERT INTO start_quotas VALUES (3, 0, ARRAY[now()], ARRAY[1]);
+    INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
+    INSERT INTO task_labels SELECT 'all', 'x', task_key FROM tasks;
+    INSERT INTO task_labels SELECT CASE WHEN task_key > 20000 THEN 'new' ELSE 'old' END, 'x', task_key FROM tasks;
+    INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
+        SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
+    INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;
+    INSERT INTO count_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
+    INSERT INTO count_deltas (account_id, kind, n) SELECT -20000 - k, 1, 1 FROM generate_series(1, 20 * {ROWS}) AS k;
+"""
+
+
+Work = Callable[[PgTx], Any]
+
+
+@dataclass
+class Plan:
+    """What one statement read."""
+
+    statement: str
+    buffers: int
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+
+    def read(self, relation: str) -> list[tuple[str, float]]:
+        """The nodes that read a relation: the kind with its index, and how many rows they gave."""
+        return [
+            (f"{node['Node Type']} {node.get('Index Name', '')}".strip(), node["Actual Rows"] * node["Actual Loops"])
+            for node in self.nodes
+            if node.get("Relation Name") == relation and "Scan" in node["Node Type"]
+        ]
+
+    def found_by(self, index: str) -> float:
+        """How many rows an index gave."""
+        found = [node for node in self.nodes if node.get("Index Name") == index]
+        return float(sum(node["Actual Rows"] * node["Actual Loops"] for node in found))
+
+    @property
+    def scanned(self) -> list[str]:
+        """The tables that were read from end to end."""
+        return [node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"]
+
+
+class Backlog:
+    """A database with a long queue, and the plans of what is run on it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.hot, self.cold = make_engine(url, 1, hot=True), make_engine(url, 1)
+
+    def fill(self, works: Iterable[Work], aged: Iterable[Work]) -> None:
+        """Fills it once the hot connection has planned the statements of `works`, and of `aged` with ageing."""
+        self._execute(_EMPTY)
+        for work in works:
+            self._run(work)
+        for work in aged:
+            self._run(work, AGING)
+        self._execute(_FILLED)
+
+    def _run(self, work: Work, aging: float = 0.0) -> None:
+        with self.hot.connect() as connection:
+            connection.exec_driver_sql(BEGIN)
+            work(PgTx(connection, aging=aging))
+            connection.exec_driver_sql("ROLLBACK")
+
+    def plan_anew(self) -> None:
+        self.hot.dispose()
+        self.hot = make_engine(self._url, 1, hot=True)
+
+    def analyze(self) -> None:
+        self._execute("ANALYZE")
+
+    def _execute(self, script: str) -> None:
+        with self.cold.begin() as connection:
+            connection.exec_driver_sql(script, execution_options={"no_parameters": True})
+
+    def close(self) -> None:
+        self.hot.dispose()
+        self.cold.dispose()
+
+    def plans(self, engine: sa.Engine, work: Work, aging: float = 0.0) -> list[Plan]:
+        """The plans of the statements that `work` runs, with or without ageing. Nothing of it stays."""
+        statements: list[tuple[str, Any]] = []
+
+        def ran(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
+            statements.append((statement, parameters))
+
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SET statement_timeout = '20s'")  # what reads far too much ends
+            connection.exec_driver_sql(BEGIN)  # what commits by itself is held by this one
+            sa.event.listen(connection, "before_cursor_execute", ran)
+            assert work(PgTx(connection, aging=aging)), "the statement found its rows"
+            sa.event.remove(connection, "before_cursor_execute", ran)
+            connection.exec_driver_sql("ROLLBACK")
+            return [_explained(connection, *statement) for statement in statements]
+
+
+def _explained(connection: sa.Connection, statement: str, parameters: Any) -> Plan:
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+    connection.exec_driver_sql(BEGIN)
+    script = statement.removeprefix(f"{BEGIN}; ")
+    if "; EXECUTE" in script:  # by the plan that it is prepared with; what goes before is no more than a lock
+        script = "EXECUTE" + script.rpartition("; EXECUTE")[2]
+    found = connection.exec_driver_sql(explain + script, execution_options={"no_parameters": True}).scalar_one()
+    connection.exec_driver_sql("ROLLBACK")
+    root = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
+    plan = Plan(statement, root["Shared Hit Blocks"] + root["Shared Read Blocks"])
+    _collect(root, plan.nodes)
+    return plan
+
+
+def _collect(node: dict[str, Any], nodes: list[dict[str, Any]]) -> None:
+    nodes.append(node)
+    for child in node.get("Plans", []):
+        _collect(child, nodes)

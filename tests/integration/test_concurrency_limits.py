@@ -1,0 +1,315 @@
+"""`max_concurrent_tasks`: exact whatever happens, and no seat is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.application.accounts import update_account
+from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.fairness import WINDOW
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change
+from scheduler_svc.store.engine.transactions import PgTx
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
+from tests.harness.waiting import wait_until
+from tests.integration.racing import claims, overtaken
+
+LIMIT = 3
+
+
+@pytest.fixture
+def limited(scheduling: Scheduling) -> int:
+    return scheduling.make_account(limit=LIMIT)
+
+
+def leased(scheduling: Scheduling, account_id: int) -> int:
+    (found,) = scheduling.sql("SELECT count(*) FROM leases WHERE account_id = :account_id", account_id=account_id)
+    return int(found[0])
+
+
+def claimed(scheduling: Scheduling, count: int) -> list[LeaseRef]:
+    """What is granted once the admission has done what it was asked for."""
+    scheduling.admit()
+    return scheduling.claim(count)
+
+
+def cancel_and_let_go(scheduling: Scheduling, ref: LeaseRef) -> None:
+    scheduling.cancel(ref.task_key, force=True)
+    assert claimed(scheduling, 10) == []  # its worker may still be at it: the seat is taken
+    scheduling.end(ref, FAILURE)
+
+
+def time_out_and_let_go(scheduling: Scheduling, ref: LeaseRef) -> None:
+    scheduling.report(ref, AttemptAccepted(), AttemptStarted())
+    scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h' WHERE task_key = :key", key=ref.task_key)
+    assert scheduling.reap().timed_out == 1
+    assert claimed(scheduling, 10) == []
+    scheduling.hello(names=[])
+
+
+def unname(scheduling: Scheduling, ref: LeaseRef) -> None:
+    held = {LeaseRef(*row) for row in scheduling.sql("SELECT task_key, attempt, fence FROM leases")}
+    scheduling.cancel(ref.task_key, force=True)
+    scheduling.state(*held)
+    scheduling.state(*held - {ref})
+
+
+ENDS: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
+    "completed": lambda s, ref: s.end(ref, RESULT),
+    "failed": lambda s, ref: s.end(ref, FAILURE),
+    "timed out by its worker": lambda s, ref: s.end(ref, TIMEOUT),
+    "timed out by the scheduler": time_out_and_let_go,
+    "cancelled by force": cancel_and_let_go,
+    "cancelled by force, and named no more": unname,
+    "cancelled by force, and run out": lambda s, ref: (s.cancel(ref.task_key, force=True), s.lose(ref)),
+    "deferred": lambda s, ref: s.end(ref, DEFERRED),
+    "lost": lambda s, ref: s.lose(ref),
+    "given back": lambda s, ref: s.end(ref, released()),
+    "given back after it had started": lambda s, ref: s.end(ref, released(started=True)),
+    "never delivered": lambda s, ref: s.take_back(ref),
+    "its worker came back without it": lambda s, ref: s.hello(
+        names=[LeaseRef(*row) for row in s.sql("SELECT task_key, attempt, fence FROM leases") if row[0] != ref.task_key]
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_lease_that_ends_makes_room_for_the_next(scheduling: Scheduling, limited: int, how: str) -> None:
+    scheduling.fill(limited, 20)
+    first, *_ = claimed(scheduling, 10)
+    assert leased(scheduling, limited) == LIMIT
+    ENDS[how](scheduling, first)
+    assert len(claimed(scheduling, 10)) >= 1
+    assert leased(scheduling, limited) == LIMIT
+
+
+def test_an_account_at_its_limit_leaves_room_to_the_others(scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 20)
+    scheduling.fill(1, 5)
+    assert len(claimed(scheduling, 10)) == LIMIT + 5
+
+
+def test_the_oldest_first_also_behind_a_limit(scheduling: Scheduling, limited: int) -> None:
+    keys, order = scheduling.fill(limited, 10), []
+    while refs := claimed(scheduling, 10):
+        order += [ref.task_key for ref in refs]
+        scheduling.end(refs[0], released())  # it is the oldest of all again
+        (again,) = claimed(scheduling, 10)
+        assert again.task_key == refs[0].task_key
+        for ref in (again, *refs[1:]):
+            scheduling.end(ref, RESULT)
+    assert order == keys
+
+
+def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 5, priority=2)
+    scheduling.admit()  # three of them could be claimed now
+    high = scheduling.fill(limited, 2, priority=8)
+    scheduling.admit()
+    order = [ref.task_key for ref in scheduling.claim(10)]
+    assert order[:2] == high
+    assert len(order) == LIMIT
+
+
+def test_running_tasks_are_not_displaced(scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 5, priority=2)
+    running = claimed(scheduling, 10)
+    (high,) = scheduling.fill(limited, 1, priority=8)
+    assert claimed(scheduling, 10) == []
+    scheduling.end(running[0], RESULT)
+    assert [ref.task_key for ref in claimed(scheduling, 10)] == [high]
+
+
+def test_a_cancelled_task_leaves_its_seat(scheduling: Scheduling, limited: int) -> None:
+    keys = scheduling.fill(limited, 5)
+    scheduling.admit()
+    scheduling.cancel(keys[0])
+    assert [ref.task_key for ref in claimed(scheduling, 10)] == keys[1:4]
+
+
+def test_a_late_result_leaves_its_seat(scheduling: Scheduling, limited: int) -> None:
+    keys = scheduling.fill(limited, 5)
+    first, *_ = claimed(scheduling, 10)
+    scheduling.lose(first)
+    scheduling.admit()  # it could be claimed again
+    scheduling.end(first, RESULT)
+    assert [ref.task_key for ref in claimed(scheduling, 10)] == keys[3:4]
+
+
+class TestANewLimit:
+    def test_a_new_limit_holds_for_pending_tasks(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        scheduling.change_account(1, max_concurrent_tasks=LIMIT)
+        assert len(scheduling.claim(10)) == LIMIT  # though no admission has run since
+        assert claimed(scheduling, 10) == []
+
+    def test_a_new_limit_counts_running_tasks(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        running = scheduling.claim(5)
+        scheduling.change_account(1, max_concurrent_tasks=LIMIT)
+        for left in (4, 3, 2):
+            assert claimed(scheduling, 10) == []
+            scheduling.end(running.pop(), RESULT)
+            assert leased(scheduling, 1) == left
+        assert len(claimed(scheduling, 10)) == 1
+
+    @pytest.mark.parametrize(("limit", "more"), [(LIMIT + 2, 2), (0, 17), (1, 0)])
+    def test_a_changed_one(self, scheduling: Scheduling, limited: int, limit: int, more: int) -> None:
+        scheduling.fill(limited, 20)
+        assert len(claimed(scheduling, 20)) == LIMIT
+        scheduling.change_account(limited, max_concurrent_tasks=limit)
+        assert len(scheduling.claim(20)) == more
+
+    def test_leases_released_under_a_new_limit_count_against_it(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        running = scheduling.claim(5)
+        scheduling.change_account(1, max_concurrent_tasks=LIMIT)
+        scheduling.take_back(*running)
+        assert len(claimed(scheduling, 10)) == LIMIT
+
+    def test_a_new_limit_larger_than_a_window_refills_the_window(self, db_url: str) -> None:
+        scheduling = Scheduling(db_url, max_queue=100_000)
+        try:
+            limited = scheduling.make_account(limit=WINDOW + 500)
+            scheduling.fill(limited, WINDOW + 1_000)
+            scheduling.admit()
+            while scheduling.serve(1_000):
+                pass
+            assert leased(scheduling, limited) == WINDOW + 500
+        finally:
+            scheduling.close()
+
+    def test_a_new_limit_waits_for_a_concurrent_claim(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        change = AccountChange(max_concurrent_tasks=LIMIT)
+        overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.run(update_account, 1, change))
+        assert leased(scheduling, 1) == 10  # what was under way counts as before it
+        assert claimed(scheduling, 10) == []
+
+    def test_a_submit_that_is_under_way_is_waited_for(self, scheduling: Scheduling) -> None:
+        def submits(tx: PgTx) -> None:
+            tx.waiting.reserve({(1, 5): 0})
+
+        change = AccountChange(max_concurrent_tasks=LIMIT)
+        overtaken(scheduling, submits, lambda: scheduling.run(update_account, 1, change))
+        scheduling.fill(1, 20)
+        assert len(claimed(scheduling, 10)) == LIMIT
+
+    def test_a_claim_under_way_takes_nothing_that_it_took_away(self, scheduling: Scheduling) -> None:
+        """It read the tags before, and passes over what is locked."""
+        scheduling.fill(1, 5)
+        scheduling.hello()
+        with scheduling.transaction() as tx:
+            update_account(tx, 1, AccountChange(max_concurrent_tasks=LIMIT))
+            assert len(scheduling.claim(10)) == LIMIT
+        assert claimed(scheduling, 10) == []
+
+
+class Load:
+    """Two replicas' worth of threads that submit, claim and end tasks of accounts with limits, as they like."""
+
+    def __init__(self, scheduling: Scheduling, limits: dict[int, int]) -> None:
+        self._scheduling = scheduling
+        self._limits = limits
+        self.over = threading.Event()
+        self.most = dict.fromkeys(limits, 0)
+
+    def submit(self, seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(40):
+            account_id = chance.choice(list(self._limits))
+            self._scheduling.fill(account_id, chance.randint(1, 5), priority=chance.choice([1, 5, 9]), max_retries=0)
+            self._scheduling.admit()
+
+    def work(self, worker_id: str) -> None:
+        chance = random.Random(worker_id)
+        ends: list[Change] = [RESULT, FAILURE, TIMEOUT, DEFERRED, released(), released(started=True)]
+        while not self.over.is_set():
+            for ref in self._scheduling.claim(chance.randint(1, 6), worker_id):
+                match chance.randrange(8):
+                    case 0:
+                        self._scheduling.lose(ref)
+                    case 1:
+                        self._scheduling.cancel(ref.task_key, force=True)
+                        self._scheduling.end(ref, RESULT)
+                    case 2:
+                        self._scheduling.take_back(ref)
+                    case _:
+                        self._scheduling.end(ref, chance.choice(ends))
+            self._scheduling.admit()
+
+    def operate(self, seed: int) -> None:
+        """An operator who changes everything, and at last lets all of it go."""
+        chance = random.Random(seed)
+        for _ in range(60):
+            account_id = chance.choice(list(self._limits))
+            match chance.randrange(4):
+                case 0:
+                    self._scheduling.pause(chance.choice([0, account_id]))
+                case 1:
+                    self._scheduling.change_account(account_id, weight=chance.choice([0.5, 4.0]))
+                case 2:
+                    self._scheduling.change_account(account_id, max_concurrent_tasks=chance.choice([0, 1, 7]))
+                case _:
+                    self._resume_all()
+        self._resume_all()
+
+    def _resume_all(self) -> None:
+        for account_id in (0, *self._limits):
+            self._scheduling.resume(account_id)
+
+    def watch(self, engine: sa.Engine) -> None:
+        """Nobody else looks at all of an account at one moment."""
+        seats = sa.text("""SELECT account_id, count(*) FROM (SELECT account_id FROM leases UNION ALL
+            SELECT account_id FROM ready WHERE tag IS NOT NULL) AS s GROUP BY account_id""")
+        while not self.over.is_set():
+            with engine.connect() as connection:
+                for account_id, count in connection.execute(seats):
+                    self.most[account_id] = max(self.most[account_id], count)
+
+
+def test_limits_weights_and_pauses_change_under_load(scheduling: Scheduling) -> None:
+    """At the end all is done, and nothing is left behind; the fixture checks the rest."""
+    load = Load(scheduling, {scheduling.make_account(limit=limit): limit for limit in (0, 1, 3)})
+    for worker_id in "vw":
+        scheduling.hello(worker_id)
+    with ThreadPoolExecutor(6) as pool:
+        workers = [pool.submit(load.work, worker_id) for worker_id in "vw"]
+        try:
+            others = [pool.submit(load.submit, seed) for seed in (1, 2)] + [pool.submit(load.operate, 3)]
+            for other in others:
+                other.result(timeout=60)
+            waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
+            wait_until(lambda: not scheduling.sql(waiting), within=60, what="all is done")
+        finally:
+            load.over.set()
+        for worker in workers:
+            worker.result(timeout=10)
+
+
+def test_limits_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling, engine: sa.Engine) -> None:
+    limits = {scheduling.make_account(limit=limit): limit for limit in (1, 2, 5)}
+    load = Load(scheduling, limits)
+    for worker_id in "vw":
+        scheduling.hello(worker_id)
+    with ThreadPoolExecutor(6) as pool:
+        threads = [pool.submit(load.watch, engine), *(pool.submit(load.work, worker_id) for worker_id in "vw")]
+        try:
+            for submit in [pool.submit(load.submit, seed) for seed in (1, 2)]:
+                submit.result(timeout=60)
+            waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
+            wait_until(lambda: not scheduling.sql(waiting), within=60, what="all is done")
+        finally:
+            load.over.set()
+        for thread in threads:
+            thread.result(timeout=10)
+    assert load.most == limits  # reached, and never passed
+    for account_id, limit in limits.items():
+        scheduling.fill(account_id, 10)
+        assert len(claimed(scheduling, 10)) == limit

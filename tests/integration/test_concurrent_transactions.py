@@ -1,0 +1,196 @@
+"""Two transactions on one task at the same time: the second waits for the first, and then sees what it did.
+
+The reaper alone waits for nobody: it passes over what is locked, and comes back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from scheduler_svc.application.leases import recover
+from scheduler_svc.application.leases.recover import Reaped
+from scheduler_svc.application.leases.report import ReportItem, ReportWork
+from scheduler_svc.domain.errors import InvalidState, SessionReplaced
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import LeaseUpdate, Outcome
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.engine.transactions import PgTx
+from tests.harness.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
+from tests.integration.racing import cancels, claims, overtaken
+
+
+def passed_over(scheduling: Scheduling, first: Callable[[PgTx], Any]) -> list[Reaped]:
+    """What a reaper does while `first` is not committed, and after that."""
+    with scheduling.transaction() as tx:
+        first(tx)
+        meanwhile = scheduling.reap()
+    return [meanwhile, scheduling.reap()]
+
+
+def reports_result(ref: LeaseRef) -> Callable[[PgTx], Any]:
+    reported = ReportItem((LeaseUpdate(ref.lease_id, ref.attempt, ref, RESULT),))
+    return lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
+
+
+def reaps(tx: PgTx) -> None:
+    recover.reap(tx, recover.ReaperSettings(TTL, 10, MAX_LOSSES))
+
+
+def lost(scheduling: Scheduling) -> LeaseRef:
+    ref = scheduling.start()
+    scheduling.lose(ref)
+    return ref
+
+
+class TestClaimFirst:
+    def test_a_cancel_finds_the_task_leased(self, scheduling: Scheduling) -> None:
+        key = scheduling.submit_one()
+        with pytest.raises(InvalidState) as refused:
+            overtaken(scheduling, claims(scheduling), lambda: scheduling.cancel(key))
+        assert refused.value.metadata["current_state"] == "submitted"
+
+    def test_a_forced_cancel_revokes_the_lease(self, scheduling: Scheduling) -> None:
+        key = scheduling.submit_one()
+        task = overtaken(scheduling, claims(scheduling), lambda: scheduling.cancel(key, force=True))
+        assert task.status is Status.CANCELLED
+        assert scheduling.path(key) == ["pending", "submitted", "cancelled"]
+        assert scheduling.barred(key)
+
+    def test_a_hello_that_replaces_the_session_sees_the_lease(self, scheduling: Scheduling) -> None:
+        key = scheduling.submit_one()
+        overtaken(scheduling, claims(scheduling), scheduling.hello)
+        assert scheduling.path(key) == ["pending", "submitted", "pending"]
+
+    def test_a_late_result_comes_too_late(self, scheduling: Scheduling) -> None:
+        ref = lost(scheduling)
+        assert overtaken(scheduling, claims(scheduling, "v"), lambda: scheduling.end(ref, RESULT)) is Outcome.LEASE_LOST
+
+    def test_another_replica_s_claim_takes_the_next_ones(self, scheduling: Scheduling) -> None:
+        keys = [scheduling.submit_one() for _ in range(4)]
+        with scheduling.transaction() as tx:
+            claims(scheduling, "w", 2)(tx)
+            assert [ref.task_key for ref in scheduling.claim(4, "v")] == keys[2:]
+
+
+class TestCancelFirst:
+    def test_a_claim_takes_the_next_one(self, scheduling: Scheduling) -> None:
+        first, second = scheduling.submit_one(), scheduling.submit_one()
+        scheduling.hello()
+        with scheduling.transaction() as tx:
+            cancels(first)(tx)
+            assert [ref.task_key for ref in scheduling.claim(2)] == [second]
+
+    def test_a_result_is_lost(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        second = overtaken(scheduling, cancels(ref.task_key, force=True), lambda: scheduling.end(ref, RESULT))
+        assert second is Outcome.LEASE_LOST
+        assert not scheduling.barred(ref.task_key)
+
+    def test_a_late_result_is_lost(self, scheduling: Scheduling) -> None:
+        ref = lost(scheduling)
+        assert overtaken(scheduling, cancels(ref.task_key), lambda: scheduling.end(ref, RESULT)) is Outcome.LEASE_LOST
+
+    def test_a_state_renews_nothing(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.run_out(ref)  # else nothing would be written, and nothing waited for
+        ack = overtaken(scheduling, cancels(ref.task_key, force=True), lambda: scheduling.state(ref))
+        assert ack.not_renewed == (ref.lease_id,)
+
+
+class TestResultFirst:
+    def test_a_forced_cancel_finds_the_task_completed(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        with pytest.raises(InvalidState) as refused:
+            overtaken(scheduling, reports_result(ref), lambda: scheduling.cancel(ref.task_key, force=True))
+        assert refused.value.metadata["current_state"] == "completed"
+
+    def test_a_late_one_leaves_nothing_to_claim(self, scheduling: Scheduling) -> None:
+        ref = lost(scheduling)
+        with scheduling.transaction() as tx:
+            reports_result(ref)(tx)
+            assert scheduling.claim() == []
+
+    def test_the_same_by_another_stream_was_committed_before(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        second = overtaken(scheduling, reports_result(ref), lambda: scheduling.end(ref, RESULT))
+        assert second is Outcome.ALREADY_COMMITTED
+
+    def test_a_reaper_finds_nothing_that_ran_out(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.run_out(ref)
+        assert [reaped.expired for reaped in passed_over(scheduling, reports_result(ref))] == [0, 0]
+
+
+class TestReaperFirst:
+    def test_a_state_comes_too_late(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.run_out(ref)
+        assert overtaken(scheduling, reaps, lambda: scheduling.state(ref)).not_renewed == (ref.lease_id,)
+
+    def test_a_result_is_taken_late(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.run_out(ref)
+        assert overtaken(scheduling, reaps, lambda: scheduling.end(ref, RESULT)) is Outcome.COMMITTED
+        assert scheduling.path(ref.task_key)[-3:] == ["failed", "pending", "completed"]
+
+    def test_a_hello_finds_the_lease_gone(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.run_out(ref)
+        assert overtaken(scheduling, reaps, lambda: scheduling.hello(names=[ref])).drop == (ref.lease_id,)
+
+    def test_another_replica_s_reaper_finds_nothing_more(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.run_out(ref)
+        reaped = overtaken(scheduling, reaps, scheduling.reap)
+        assert (reaped.expired, reaped.guarded) == (0, False)
+
+
+def test_a_renewal_first_and_the_reaper_lets_it_live(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.run_out(ref)
+    stated = scheduling.stated("w", [ref])
+    reaped = passed_over(scheduling, lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [stated]))
+    assert [one.expired for one in reaped] == [0, 0]
+    assert scheduling.place(ref.task_key) == "leases"
+
+
+class TestDueFirst:
+    """A task that becomes ready while somebody looks for it among what is delayed is found all the same."""
+
+    @pytest.fixture
+    def due(self, scheduling: Scheduling) -> LeaseRef:
+        """The lease of an attempt that failed, and whose retry is due now."""
+        ref = scheduling.start()
+        scheduling.end(ref, FAILURE)
+        scheduling.sql("UPDATE delayed SET due_time = now()")
+        return ref
+
+    def test_a_cancel_waits_for_the_due_loop(self, scheduling: Scheduling, due: LeaseRef) -> None:
+        task = overtaken(scheduling, recover.promote_due, lambda: scheduling.cancel(due.task_key))
+        assert task.status is Status.CANCELLED
+
+    def test_another_replica_s_due_loop_skips_the_task(self, scheduling: Scheduling, due: LeaseRef) -> None:
+        with scheduling.transaction() as tx:
+            recover.promote_due(tx)
+            promoted = scheduling.due()
+            assert promoted.count == 0
+            assert promoted.next_due is not None
+
+
+def test_two_first_hellos_of_one_id_are_one_after_the_other(scheduling: Scheduling) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda number: _hello(scheduling, number), range(1, 9)))
+    assert any(opened)
+    assert scheduling.sql("SELECT session_number FROM workers") == [(8,)]
+
+
+def _hello(scheduling: Scheduling, number: int) -> bool:
+    try:
+        scheduling.hello(number=number)
+    except SessionReplaced:
+        return False
+    return True
