@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.harness.waiting import wait_until, wait_until_gone
-from tests.harness.worker_process import DEMO_CREATOR
+from tests.harness.creator_cli import DEMO_CREATOR
 
 
 class Try:
