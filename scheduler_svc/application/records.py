@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import Content
 from scheduler_svc.domain.fairness import Flow
 from scheduler_svc.domain.ids import LeaseRef
@@ -33,17 +34,12 @@ class NewTaskRow(NamedTuple):
 
 
 class PayloadRow(NamedTuple):
-    """An insert into `task_payloads`; labels and options as JSON."""
+    """An insert into `task_payloads`."""
 
     task_key: int
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
-    labels: str | None
-    creator_options: str | None
-    request_id: str | None
+    brief: Brief
+    labels: Mapping[str, str]
+    request_id: str = ""
 
 
 class LabelRow(NamedTuple):
@@ -286,19 +282,14 @@ class LeaseChange(NamedTuple):
 
 class Grant(NamedTuple):
     ref: LeaseRef
+    brief: Brief
     worker_id: str
     account_id: int
     priority: int
     timeout_ms: int
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
-    creator_options: Mapping[str, str] | None
     labels: Mapping[str, str] | None
     auto_approve: bool
-    failed_elsewhere: bool = False
+    failed_elsewhere: bool
     """Whether another worker reported a failure of the attempt before."""
 
 

@@ -1,19 +1,12 @@
-"""The bounds of a task's texts and numbers, for submits and imports, and which tasks count against the queue's bound.
+"""The bounds of a task's numbers, for submits and imports, and which tasks count against the queue's bound.
 
-Lengths are in code points.
+`brief` has the lengths of a task's texts.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-MAX_TOPIC = 4_000
-MAX_KEYWORDS = 2_000
-MAX_CATEGORY = 200
-MAX_REQUIREMENTS = 20_000
-MAX_TONE = 200
-MAX_PROMPT_BYTES = 64 * 1024
-"""Of topic and requirements together, in UTF-8."""
 MIN_PRIORITY = 1
 MAX_PRIORITY = 10
 MAX_RETRIES = 100

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.leases.recover import fold_counts
 from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.bounds import day_of
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.errors import (
     AccountInactive,
     AccountQueueFull,
@@ -89,7 +90,7 @@ class TestMaxPendingTasks:
             SubmitItem((one._replace(request_id="s"),)),
             SubmitItem((one._replace(request_id="s"), again)),
             SubmitItem((one,)),
-            SubmitItem((again._replace(topic="another"),)),
+            SubmitItem((again._replace(brief=Brief("another")),)),
         )
         assert kinds(answers) == [tuple, tuple, tuple, AccountQueueFull, RequestIdConflict]
         assert answers[0] == (*first, *first)

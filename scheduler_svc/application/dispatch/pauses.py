@@ -5,10 +5,20 @@ Each claim reads the pause of everything. A pause of an account takes its tags a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.tasks.query import get_account
+from scheduler_svc.domain.access import Scope
+
+
+class DispatchStatus(NamedTuple):
+    """The switches that are on."""
+
+    all_paused: bool
+    accounts: tuple[int, ...]
 
 
 def pause_dispatch(tx: Tx, account_id: int) -> None:
@@ -29,3 +39,9 @@ def resume_dispatch(tx: Tx, account_id: int) -> None:
     if account_id != ALL_ACCOUNTS:
         settle(tx, account_id)
     tx.signals.ready = True
+
+
+def dispatch_status(tx: Tx, scope: Scope) -> DispatchStatus:
+    """What is paused, of everything and of these accounts."""
+    paused = tx.pauses.list()
+    return DispatchStatus(ALL_ACCOUNTS in paused, tuple(it for it in paused if it != ALL_ACCOUNTS and it in scope))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
@@ -86,18 +85,7 @@ def task_row(one: PlacedTask) -> ImportedTaskRow:
 
 
 def payload_row(one: PlacedTask) -> PayloadRow:
-    task = one.task
-    return PayloadRow(
-        task_key=one.key,
-        topic=task.topic,
-        keywords=task.keywords,
-        category=task.category,
-        requirements=task.requirements,
-        tone=task.tone,
-        labels=json.dumps(_labels(one)),
-        creator_options=None,
-        request_id=None,
-    )
+    return PayloadRow(one.key, one.task.brief, _labels(one))
 
 
 def label_rows(one: PlacedTask) -> Iterator[LabelRow]:

@@ -23,9 +23,16 @@ def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) 
 
 def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
     """Sets that a worker drains; it gets an order at once, and the state with each acknowledgement. Raises NotFound."""
-    if not tx.workers.want_drain(worker_id):
+    if not tx.workers.want_drain(worker_id, drain=True):
         raise NotFound("worker", worker_id)
     tx.signals.drained.append(worker_id)
+    return _worker(tx, worker_id, lease_ttl)
+
+
+def undrain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
+    """Undoes `drain_worker`; the worker learns of it with the next acknowledgement. Raises NotFound."""
+    if not tx.workers.want_drain(worker_id, drain=False):
+        raise NotFound("worker", worker_id)
     return _worker(tx, worker_id, lease_ttl)
 
 

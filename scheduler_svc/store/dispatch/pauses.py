@@ -14,6 +14,7 @@ MAY_CLAIM = f"""pg_try_advisory_xact_lock_shared({_LOCK})
 
 _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
 _ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
+_LIST = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
 _REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
 
 
@@ -29,3 +30,7 @@ class Pauses(Statements):
     def remove(self, account_id: int) -> None:
         """Ends a pause, if there is one."""
         self._run(_REMOVE, account_id=account_id)
+
+    def list(self) -> list[int]:
+        """The accounts that are paused, rising; 0: everything."""
+        return [account_id for (account_id,) in self._rows(_LIST)]

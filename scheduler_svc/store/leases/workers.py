@@ -76,7 +76,7 @@ _HEAR = sa.text(f"""
 
 _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")
 _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
-_WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = true WHERE worker_id = :worker_id")
+_WANT_DRAIN = sa.text("UPDATE workers SET wanted_drain = :drain WHERE worker_id = :worker_id")
 _WANT_SLOTS = sa.text("UPDATE workers SET wanted_slots = :slots WHERE worker_id = :worker_id")
 
 _IDENTITIES = sa.text("SELECT worker_id, identity FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))")
@@ -147,9 +147,9 @@ class Workers(Statements):
         """The session's stream is gone; its leases live on."""
         self._run(_CLOSE, worker_id=worker_id, session_key=session_key)
 
-    def want_drain(self, worker_id: str) -> int:
-        """Records that the worker should drain; 0 where there is no such worker."""
-        return self._run(_WANT_DRAIN, worker_id=worker_id)
+    def want_drain(self, worker_id: str, *, drain: bool) -> int:
+        """Records whether the worker should drain; 0 where there is no such worker."""
+        return self._run(_WANT_DRAIN, worker_id=worker_id, drain=drain)
 
     def want_slots(self, worker_id: str, slots: int) -> int:
         """Records how many slots the worker should have; 0 where there is no such worker."""
