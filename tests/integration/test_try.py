@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.harness.stack import DEMO_CREATOR
 from tests.harness.waiting import wait_until, wait_until_gone
-from tests.harness.creator_cli import DEMO_CREATOR
 
 
 class Try:
