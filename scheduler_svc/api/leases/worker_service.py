@@ -218,13 +218,8 @@ class _StreamHandler:
                     drains = WorkerDraining(self._stream.worker_id, self._stream.session_key)
                     self._submit(drains, lambda _: self._backlog.leave(0))
                 case _:
-                    raise InvalidArgument(
-                        [
-                            FieldViolation(
-                                "message", "must be heartbeat, report, report_part or draining after the hello"
-                            )
-                        ]
-                    )
+                    text = "must be heartbeat, report, report_part or draining after the hello"
+                    raise InvalidArgument([FieldViolation("message", text)])
 
     def _submit_heartbeat(self, heartbeat: Heartbeat) -> None:
         received = self._loop.time()
