@@ -235,7 +235,7 @@ class _Workers:
         self._tables.sessions[hello.worker_id] = SessionRecord(key, hello.session_number)
         return key, DesiredState()
 
-    def hear(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]:
+    def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]:
         open_now = [row for row in rows if self._tables.sessions[row.worker_id].session_key == row.session_key]
         for row in open_now:
             self._tables.sessions[row.worker_id].silent_for = 0.0
