@@ -1,0 +1,78 @@
+"""Checks that retired words do not come back; docs/glossary.md has their replacements. Run by `make verify`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+RETIRED = {
+    "audience": r"audiences?",
+    "carrier": r"carriers?",
+    "caution": r"caution|cautious(?:ly)?",
+    "doors": r"(?:the )?doors",
+    "errand": r"errands?",
+    "heed": r"heed(?:s|ed|ing)?",
+    "horizon": r"horizons?",
+    "keeper": r"keepers?",
+    "lee": r"in the lee of",
+    "room": r"rooms?",
+    "sequel": r"sequels?",
+    "speaker": r"speakers?",
+    "steer": r"steer(?:s|ed|ing)?",
+    "straighten": r"straighten(?:s|ed|ing)?",
+    "vigil": r"vigils?",
+}
+"""Each word with its forms, as a regular expression."""
+
+ALLOWED = {
+    "audience": ("docs/creators.md", "worker_svc/creators/", "tests/"),  # an option of the npm package's CLI
+}
+"""Where a word has another sense: paths, or beginnings of paths."""
+
+QUOTED = (
+    "CHANGELOG.md",
+    "docs/glossary.md",  # lists the retired words
+    "docs/migration.md",  # quotes the old application's guide
+    "docs/zh-CN/",  # the same
+    "verification/generated/words.py",
+)
+_SUFFIXES = {".js", ".mako", ".md", ".proto", ".py", ".toml", ".yaml", ""}
+
+
+def main() -> int:
+    """The exit status: 0 if no retired word is used, else 1, with each use on the standard output."""
+    found = list(uses())
+    print("\n".join(found) or "no retired word is used")
+    return 1 if found else 0
+
+
+def uses() -> Iterator[str]:
+    """Each use as `path:line: word`."""
+    patterns = {word: re.compile(rf"(?<![a-z])(?:{forms})(?![a-z])", re.IGNORECASE) for word, forms in RETIRED.items()}
+    for path in _texts():
+        for number, line in enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), start=1):
+            for word, pattern in patterns.items():
+                if not path.startswith(ALLOWED.get(word, ())) and (match := pattern.search(line)):
+                    yield f"{path}:{number}: {match[0]}"
+
+
+def _texts() -> list[str]:
+    """The tracked texts that people wrote."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [
+        path
+        for path in listed.splitlines()
+        if Path(path).suffix in _SUFFIXES
+        and "_pb2" not in path
+        and not path.startswith(QUOTED)
+        and (ROOT / path).is_file()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
