@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel clean
+.PHONY: setup demo run examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
 
@@ -120,8 +120,13 @@ previous: $(STAMP) ## build the version before this one for tests/e2e/test_upgra
 	  rm -f tests/previous/*.whl && mkdir -p tests/previous && \
 	  for wheel in "$$tmp"/*.whl; do name=$${wheel##*/}; mv "$$wheel" "tests/previous/$${name%%-py3*}+$$commit-py3$${name#*-py3}"; done
 
-wheel: $(STAMP) ## build dist/*.whl
-	@$(PIP) wheel --no-deps --no-build-isolation --no-index -w dist .
+# Times in the archives are the commit's, so two builds of a commit are the same bytes.
+wheel sdist: export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1580601600)
+wheel: $(STAMP) ## build dist/*.whl, reproducibly
+	@$(PY) -m hatchling build --target wheel --directory dist
+
+sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
+	@$(PY) -m hatchling build --target sdist --directory dist
 
 clean: ## remove what was built, not the data in .contentgen
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
