@@ -36,7 +36,7 @@ def commit(repository: Path, message: str) -> subprocess.CompletedProcess[str]:
     "message",
     [
         "Add a glossary",
-        "Add a glossary\n\nIt has a word for each concept, and some lines that are longer than a subject may be at all.",
+        "Add a glossary\n\nIt has a word for each concept, and lines that are longer than a subject may be.",
         LONGEST,
         "Process reports in parts",
         "Bring back the demo",

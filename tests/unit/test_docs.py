@@ -83,3 +83,14 @@ def test_the_tour_names_functions_that_exist() -> None:
         f"{path}:{name}" for path, name in named if not (ROOT / path).is_file() or name not in definitions(ROOT / path)
     ]
     assert missing == []
+
+
+def test_relative_links_lead_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    broken = [
+        f"{path.relative_to(ROOT)}: {link}"
+        for path in documents
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+        if not (path.parent / link).exists()
+    ]
+    assert broken == []
