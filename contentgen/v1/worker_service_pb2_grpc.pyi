@@ -182,7 +182,7 @@ class WorkerServiceStub:
     10. With a `lease_ttl` of 2 min and a Heartbeat every 10 s, an outage of scheduler or database of up to 90 s stops
     no run (in general: `lease_ttl`, minus the time to stop, minus two heartbeat intervals; at a `lease_ttl` of 30 s or
     less: none). A worker that has lost its stream MUST dial again, with a backoff of full jitter, and MUST NOT give
-    up. No pause MAY be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+    up. A pause MUST NOT be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
     11. Nothing expires or times out during or just after an outage. After a gap of more than a heartbeat interval in
     the schedulers' own ticks, or while the database's clock runs ahead of theirs, they all wait for one `lease_ttl`.
@@ -279,7 +279,7 @@ class WorkerServiceStub:
 
     Sizes
 
-    21. No message may exceed 4 MiB, in either direction: a worker MUST limit Reports by bytes as well as by number. A
+    21. A message MUST NOT exceed 4 MiB, in either direction: a worker limits Reports by bytes as well as by number. A
     large result MUST go in a Report of its own, with a Heartbeat ahead of it, so that the heartbeat does not wait
     behind it. That Heartbeat, and each one until the Report is sent whole, MUST state `free_slots` 0: a late result's
     own task must not be granted anew before the result arrives (rule 16). Body and HTML together hold at most 3 MiB of
@@ -480,7 +480,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     10. With a `lease_ttl` of 2 min and a Heartbeat every 10 s, an outage of scheduler or database of up to 90 s stops
     no run (in general: `lease_ttl`, minus the time to stop, minus two heartbeat intervals; at a `lease_ttl` of 30 s or
     less: none). A worker that has lost its stream MUST dial again, with a backoff of full jitter, and MUST NOT give
-    up. No pause MAY be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+    up. A pause MUST NOT be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
     11. Nothing expires or times out during or just after an outage. After a gap of more than a heartbeat interval in
     the schedulers' own ticks, or while the database's clock runs ahead of theirs, they all wait for one `lease_ttl`.
@@ -577,7 +577,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 
     Sizes
 
-    21. No message may exceed 4 MiB, in either direction: a worker MUST limit Reports by bytes as well as by number. A
+    21. A message MUST NOT exceed 4 MiB, in either direction: a worker limits Reports by bytes as well as by number. A
     large result MUST go in a Report of its own, with a Heartbeat ahead of it, so that the heartbeat does not wait
     behind it. That Heartbeat, and each one until the Report is sent whole, MUST state `free_slots` 0: a late result's
     own task must not be granted anew before the result arrives (rule 16). Body and HTML together hold at most 3 MiB of
@@ -781,7 +781,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         10. With a `lease_ttl` of 2 min and a Heartbeat every 10 s, an outage of scheduler or database of up to 90 s stops
         no run (in general: `lease_ttl`, minus the time to stop, minus two heartbeat intervals; at a `lease_ttl` of 30 s or
         less: none). A worker that has lost its stream MUST dial again, with a backoff of full jitter, and MUST NOT give
-        up. No pause MAY be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+        up. A pause MUST NOT be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
 
         11. Nothing expires or times out during or just after an outage. After a gap of more than a heartbeat interval in
         the schedulers' own ticks, or while the database's clock runs ahead of theirs, they all wait for one `lease_ttl`.
@@ -878,7 +878,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Sizes
 
-        21. No message may exceed 4 MiB, in either direction: a worker MUST limit Reports by bytes as well as by number. A
+        21. A message MUST NOT exceed 4 MiB, in either direction: a worker limits Reports by bytes as well as by number. A
         large result MUST go in a Report of its own, with a Heartbeat ahead of it, so that the heartbeat does not wait
         behind it. That Heartbeat, and each one until the Report is sent whole, MUST state `free_slots` 0: a late result's
         own task must not be granted anew before the result arrives (rule 16). Body and HTML together hold at most 3 MiB of

@@ -41,6 +41,7 @@ QUOTED = (
     "docs/zh-CN/",  # the same
     "verification/generated/words.py",
 )
+_PATTERNS = {word: re.compile(rf"(?<![a-z])(?:{forms})(?![a-z])", re.IGNORECASE) for word, forms in RETIRED.items()}
 _SUFFIXES = {".js", ".mako", ".md", ".proto", ".py", ".toml", ".yaml", ""}
 
 
@@ -52,13 +53,17 @@ def main() -> int:
 
 
 def uses() -> Iterator[str]:
-    """Each use as `path:line: word`."""
-    patterns = {word: re.compile(rf"(?<![a-z])(?:{forms})(?![a-z])", re.IGNORECASE) for word, forms in RETIRED.items()}
+    """Each use in the repository as `path:line: word`."""
     for path in _texts():
-        for number, line in enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), start=1):
-            for word, pattern in patterns.items():
-                if not path.startswith(ALLOWED.get(word, ())) and (match := pattern.search(line)):
-                    yield f"{path}:{number}: {match[0]}"
+        yield from uses_in(path, (ROOT / path).read_text(encoding="utf-8"))
+
+
+def uses_in(path: str, text: str) -> Iterator[str]:
+    """Each use in one text. An underscore ends a word, too."""
+    retired = [_PATTERNS[word] for word in RETIRED if not path.startswith(ALLOWED.get(word, ()))]
+    for number, line in enumerate(text.splitlines(), start=1):
+        for match in filter(None, (pattern.search(line) for pattern in retired)):
+            yield f"{path}:{number}: {match[0]}"
 
 
 def _texts() -> list[str]:
