@@ -121,9 +121,9 @@ class WorkerServiceServicer:
 
         Desired state
 
-        5. What the database wants of a worker (drain, the number of slots, revoked leases) is carried by the Welcome and
-        by each Acknowledgement of a Heartbeat. Cancel, Drain, Resize and PollNow are short cuts, sent at once if the
-        worker is connected; losing one costs at most a heartbeat interval. Each of them MAY come twice.
+        5. The desired state of a worker (drain, the number of slots) and its revoked leases are data in the database. The
+        Welcome and each Acknowledgement of a Heartbeat carry them. Cancel, Drain, Resize and PollNow are short cuts, sent
+        at once if the worker is connected; losing one costs at most a heartbeat interval. Each of them MAY come twice.
 
         CAPACITY
 
@@ -165,8 +165,8 @@ class WorkerServiceServicer:
 
         After a pause of 1 s, doubling up to 5 min, it runs the CLI with `--version`. If that succeeds, the worker is
         *half-open*: it states one free slot and runs one probe task; meanwhile nothing waits ahead of a slot. A scheduler
-        grants the next task to a half-open worker before any other. The first task that completes makes the worker
-        healthy. A probe task that fails keeps its error and consumes its retry, as any other. One that is stopped early or
+        grants the next task to a half-open worker before any other. The first probe task that completes makes the worker
+        healthy. One that fails keeps its error and consumes its retry, as any other task. One that is stopped early or
         deferred decides nothing: the worker probes with another one. Nor is a deferral counted towards becoming unhealthy.
         A new process starts healthy.
 
