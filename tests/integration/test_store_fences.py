@@ -145,7 +145,7 @@ def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> N
     old = scheduling.hello().session_key
     scheduling.hello()
     before = scheduling.sql("SELECT * FROM workers")
-    assert scheduling.run(lambda tx: tx.workers.hear([HeartbeatRow("w", old)])) == {}
+    assert scheduling.run(lambda tx: tx.workers.record_heartbeats([HeartbeatRow("w", old)])) == {}
     scheduling.run(lambda tx: tx.workers.set_draining("w", old))
     scheduling.run(lambda tx: tx.workers.close("w", old))
     scheduling.submit_one()

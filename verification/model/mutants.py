@@ -76,7 +76,7 @@ def _judge_without_fence(fold: Fold, lease: LeaseRow | None, last: LastEnd | Non
     return rules.judge(fold, lease, last)
 
 
-def _stated_without_number(
+def _heartbeat_without_number(
     self: Capacity, number: int, free_slots: int, last_assignment: int, lapses_at: float
 ) -> None:
     """Treats a heartbeat as if it had known of all that was sent before it arrived."""
@@ -84,7 +84,7 @@ def _stated_without_number(
     self.unread.clear()
 
 
-def _rooms_of_all_streams(self: Streams, now: float, _most: int) -> list[SessionCapacity]:
+def _capacities_of_all_streams(self: Streams, now: float, _most: int) -> list[SessionCapacity]:
     """Counts a replaced stream's capacity for its successor, too."""
     return [
         SessionCapacity(worker_id, newest.session_key, newest.capacity.heartbeat_number, free)
@@ -168,13 +168,13 @@ MUTANTS = (
         "The heartbeat is unnumbered", "rule 6",
         "A heartbeat does not state which assignment the worker has read: it counts as having read them all.",
         Scenario("capacity", "", {"slow": 1}, tasks=2), properties.OVERFULL,
-        Capacity, "heartbeat", _stated_without_number,
+        Capacity, "heartbeat", _heartbeat_without_number,
     ),
     Mutant(
         "A replaced stream offers its capacity", "rules 3 and 6",
         "A replica that has both of a worker's streams, the dead one and its successor, claims the capacity of both.",
         Scenario("replaced", "", {"cut": 1}, tasks=2, one_replica=True), properties.OVERFULL,
-        Streams, "capacities", _rooms_of_all_streams,
+        Streams, "capacities", _capacities_of_all_streams,
     ),
     Mutant(
         "The worker stops its CLI only after the lease has expired", "rule 9",

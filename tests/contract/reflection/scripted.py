@@ -26,7 +26,7 @@ class Worker:
         self._hello = hello()
         self.worker_id: str = self._hello["worker_id"]
         self._leases: dict[str, Mapping[str, Any]] = {}
-        self._assignment = self._states = self._reports = 0
+        self._assignment = self._heartbeats = self._reports = 0
         self._stream: Stream
 
     async def __aenter__(self) -> Self:
@@ -41,7 +41,7 @@ class Worker:
     async def take(self, task_id: str) -> None:
         """Takes tasks until it has this one; the others it keeps."""
         while task_id not in self._leases:
-            await self.state(1)
+            await self.heartbeat(1)
             await self._read("assignment")
 
     async def start(self, task_id: str) -> None:
@@ -67,14 +67,14 @@ class Worker:
     async def answer_poll(self) -> None:
         """Waits for a poll, and answers that nothing has changed."""
         poll = await self._read("poll_now")
-        await self.state(0, last_poll_id=poll["poll_id"])
+        await self.heartbeat(0, last_poll_id=poll["poll_id"])
 
-    async def state(self, free_slots: int, **fields: Any) -> None:
-        self._states += 1
+    async def heartbeat(self, free_slots: int, **fields: Any) -> None:
+        self._heartbeats += 1
         held = [{"lease_id": it["lease_id"], "attempt": it["attempt"]} for it in self._leases.values()]
         await self._stream.write(
-            state={
-                "number": self._states,
+            heartbeat={
+                "number": self._heartbeats,
                 "free_slots": free_slots,
                 "held_leases": held,
                 "last_assignment": self._assignment,

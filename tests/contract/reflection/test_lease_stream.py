@@ -164,9 +164,9 @@ async def test_updates_of_leases_that_are_none_are_lost(reflected: Reflected) ->
         assert [result["outcome"] for result in results] == ["UPDATE_OUTCOME_LEASE_LOST"] * len(updates)
 
 
-async def test_a_state_names_what_is_not_renewed(reflected: Reflected) -> None:
+async def test_a_heartbeat_acknowledgement_names_what_is_not_renewed(reflected: Reflected) -> None:
     async with welcomed(reflected) as stream:
-        await stream.write(state={"number": 1, "held_leases": [NO_LEASE], "last_poll_id": "no poll"})
+        await stream.write(heartbeat={"number": 1, "held_leases": [NO_LEASE], "last_poll_id": "no poll"})
         acknowledged = (await stream.read())["acknowledgement"]
         assert (acknowledged["heartbeat_number"], acknowledged["not_renewed_leases"]) == (1, [NO_LEASE["lease_id"]])
 
