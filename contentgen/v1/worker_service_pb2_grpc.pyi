@@ -194,7 +194,7 @@ class WorkerServiceStub:
     12. The task's own `timeout` runs from `accepted`, the update that a slot has taken the lease, so waiting ahead of
     a slot costs nothing. Past it the worker MUST stop the CLI and report `failed` with the reason TASK_TIMEOUT. A
     lease that waits ahead of a slot for longer than `timeout` MUST be released (QUEUED_TOO_LONG). The scheduler
-    watches too: it times a run out by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
+    watches too: it times out a run by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
     `accepted` it revokes the lease, as a loss.
 
     HOW A LEASE ENDS
@@ -492,7 +492,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     12. The task's own `timeout` runs from `accepted`, the update that a slot has taken the lease, so waiting ahead of
     a slot costs nothing. Past it the worker MUST stop the CLI and report `failed` with the reason TASK_TIMEOUT. A
     lease that waits ahead of a slot for longer than `timeout` MUST be released (QUEUED_TOO_LONG). The scheduler
-    watches too: it times a run out by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
+    watches too: it times out a run by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
     `accepted` it revokes the lease, as a loss.
 
     HOW A LEASE ENDS
@@ -793,7 +793,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         12. The task's own `timeout` runs from `accepted`, the update that a slot has taken the lease, so waiting ahead of
         a slot costs nothing. Past it the worker MUST stop the CLI and report `failed` with the reason TASK_TIMEOUT. A
         lease that waits ahead of a slot for longer than `timeout` MUST be released (QUEUED_TOO_LONG). The scheduler
-        watches too: it times a run out by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
+        watches too: it times out a run by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
         `accepted` it revokes the lease, as a loss.
 
         HOW A LEASE ENDS
