@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # The stamp is named after the folder: a moved or copied checkout sets itself up again.
 STAMP := $(VENV)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)
-# So does one whose Python has gone.
+# The same if its Python is gone.
 _ := $(shell test -x $(PY) || rm -f $(STAMP))
 # Without a HOME buf would keep its cache in the checkout.
 BUF := HOME=$${HOME:-/tmp} $(VENV)/bin/buf
@@ -29,40 +29,40 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel clean
+.PHONY: setup demo run examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean
 
-setup: $(STAMP) ## create .venv from requirements.lock (the others do this by themselves)
+setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
-demo: $(STAMP) ## start everything, run a handful of tasks, show them live, stop everything
+demo: $(STAMP) ## start the whole stack, run a few tasks, show them live, stop it
 	@$(PY) -m contentgen.stack demo $(ARGS)
 
-run: $(STAMP) ## the same stack in the foreground until Ctrl-C; data is kept in .contentgen
+run: $(STAMP) ## run the stack in the foreground until Ctrl-C; data is kept in .contentgen
 	@exec $(PY) -m contentgen.stack run $(ARGS)
 
-examples: $(STAMP) ## run every example, Python and Node, against a stack of their own
+examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all
 
 test: ARGS ?= -n 4 --dist worksteal
-test: $(STAMP) ## run all tests (ARGS='-n 4' goes to pytest)
+test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS='-n 4')
 	@$(PY) -m pytest -q $(ARGS)
 
-model: $(STAMP) ## explore the lease protocol's model, its wider scenarios too (minutes)
+model: $(STAMP) ## explore the lease protocol's models, the wider ones too (minutes)
 	@$(PY) -m verification.model $(ARGS)
 
-fuzz: $(STAMP) ## send hostile input to every RPC, with honest work beside it (minutes; ARGS=--help)
+fuzz: $(STAMP) ## send hostile input to every RPC, beside honest work (minutes; ARGS=--help)
 	@$(PY) -m verification.fuzz $(ARGS)
 
 mutants: ARGS ?= -n 3
-mutants: $(STAMP) ## break the product in twelve ways: the checker of the chaos campaign has to catch each
+mutants: $(STAMP) ## run twelve broken products, which the checker of make chaos has to catch
 	@$(PY) -m pytest -q $(ARGS) tests/verification/chaos/caught.py
 
-chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge (ARGS='--seed 7 --seconds 60')
+chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge the outcome (ARGS='--seed 7 --seconds 60')
 	@$(PY) -m verification.chaos $(ARGS)
 
 chaos-long: $(STAMP) ## the same for two hours (ARGS='--minutes 30')
 	@$(PY) -m verification.chaos --minutes 120 $(ARGS)
 
-lint: $(STAMP) ## rules, format, types, layers, protos
+lint: $(STAMP) ## check rules, format, types, layers, protos
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
@@ -76,36 +76,36 @@ PATH="$(VENV)/bin:$$PATH" $(PY) -m grpc_tools.protoc -Iprotos \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 endef
 
-verify: $(STAMP) ## stubs, schema, state diagram and statements are what their sources say
+verify: $(STAMP) ## check that stubs, schema, state diagram and statements match their sources
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
-	  diff -ru -x __pycache__ -x __init__.py contentgen/v1 "$$tmp/contentgen/v1" && echo 'the stubs are what protoc makes of the protos'
+	  diff -ru -x __pycache__ -x __init__.py contentgen/v1 "$$tmp/contentgen/v1" && echo 'the stubs match the protos'
 	@$(PY) -m verification.generated.schema
 	@$(PY) -m verification.generated.expansion
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.statements
 
-# Not part of .ci/run: it asks a public database, which a build machine need not reach. What that can't say is a failure.
-audit: ## look for known vulnerabilities in what is locked
+# Not part of .ci/run: it queries a public database, which a build machine may not reach. No answer is a failure.
+audit: ## look for known vulnerabilities in the locked dependencies
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(AUDIT) && \
 	  { "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes $(ARGS) \
 	    -r requirements.lock -r docker/build.lock || { printf '%s\n' >&2 \
-	    'audit failed: what is listed above is vulnerable, or its advisories could not be had: then nothing is known.' \
-	    'The advisories are those of PyPI; ARGS=--vulnerability-service=osv asks OSV instead.'; exit 1; }; }
+	    'audit failed: the packages listed above are vulnerable, or the advisories could not be read.' \
+	    'They are those of PyPI; ARGS=--vulnerability-service=osv queries OSV instead.'; exit 1; }; }
 
-bench: $(STAMP) ## measure submit, drain and idle latency
+bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m benchmarks $(ARGS)
 
-gen: $(STAMP) ## make the stubs in contentgen/v1 anew
+gen: $(STAMP) ## generate the stubs in contentgen/v1
 	@rm -f contentgen/v1/*_pb2*
 	@$(call PROTOC,.)
 
-baseline: $(STAMP) ## accept the protos as the released API
+baseline: $(STAMP) ## accept the protos as the released API: only with a release
 	@$(BUF) build protos --exclude-source-info -o $(BASELINE)
 
 COMPILE = "$$tmp"/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
-# Not in $(VENV): a lock that cannot be installed any more has to be replaceable.
-lock: ## resolve the locks anew (UPGRADE=1: newest versions)
+# Not in $(VENV): a lock that can no longer be installed must be replaceable.
+lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(UV) && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements.lock pyproject.toml && \
@@ -113,17 +113,22 @@ lock: ## resolve the locks anew (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker -o docker/worker.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock
 
-# What stands there is a build of the commit that its name ends with, and the same bytes each time.
-previous: $(STAMP) ## build the version before this one for tests/e2e/test_upgrades.py, from COMMIT: only with a release
+# The wheel's name ends with its commit; each build of it is the same bytes.
+previous: $(STAMP) ## build the previous version from COMMIT, for tests/e2e/test_upgrades.py: only with a release
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && commit=$$(git rev-parse --short=7 --verify $(COMMIT)^{commit}) && \
 	  mkdir "$$tmp/source" && git archive $$commit | tar -x -C "$$tmp/source" && \
 	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp/source" && \
 	  rm -f tests/previous/*.whl && mkdir -p tests/previous && \
 	  for wheel in "$$tmp"/*.whl; do name=$${wheel##*/}; mv "$$wheel" "tests/previous/$${name%%-py3*}+$$commit-py3$${name#*-py3}"; done
 
-wheel: $(STAMP) ## build dist/*.whl
-	@$(PIP) wheel --no-deps --no-build-isolation --no-index -w dist .
+# Times in the archives are the commit's, so two builds of a commit are the same bytes.
+wheel sdist: export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1580601600)
+wheel: $(STAMP) ## build dist/*.whl, reproducibly
+	@$(PY) -m hatchling build --target wheel --directory dist
 
-clean: ## remove what was built, not the data in .contentgen
+sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
+	@$(PY) -m hatchling build --target sdist --directory dist
+
+clean: ## remove what was built, but not the data in .contentgen
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,33 +36,34 @@ class Account(_message.Message):
     MAX_PRIORITY_FIELD_NUMBER: _builtins.int
     MAX_STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """From 1; given by the scheduler."""
+    """From 1; assigned by the scheduler."""
     name: _builtins.str
-    """For people, 1 to 200 characters; need not be unique."""
+    """Human-readable, 1 to 200 characters; need not be unique."""
     max_concurrent_tasks: _builtins.int
-    """Tasks of it that workers may hold at once, revoked ones that are still being stopped included; 0: no limit."""
+    """The number of its tasks that workers may hold at once, revoked ones that are still being stopped included; 0: no
+    limit.
+    """
     weight: _builtins.float
     """Its share of the workers within a priority, relative to the other accounts that wait; 0.000001 to 1,000."""
     active: _builtins.bool
-    """Whether submits are taken."""
+    """Whether submits are accepted."""
     max_pending_tasks: _builtins.int
-    """Tasks of it that may be pending at once, scheduled ones included; 0: no limit. A submit over it is refused with
-    RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL`; retries never are. Schedulers that submit at the same moment may pass it,
-    each by what it commits at once.
+    """The number of its tasks that may be pending at once, scheduled ones included; 0: no limit. A submit over it is
+    refused with RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL`; a retry never is. Schedulers that commit submits at the same
+    moment may exceed it, each by one group of submits.
     """
     max_priority: _builtins.int
     """The highest priority that its submits may ask for, 1 to 10; 0: no limit. A submit above it is refused with
-    INVALID_ARGUMENT, and so is one that leaves out `priority`, which then is 5. Pending tasks keep theirs.
+    INVALID_ARGUMENT; an unset `priority` is 5. Pending tasks keep theirs.
     """
     max_starts_per_minute: _builtins.int
     """Attempts of its tasks that may start within any 60 seconds; 0: no limit. What counts is each lease that a worker
-    gets: first attempts, retries, and what is leased again after a loss or after a worker gave it back. It counts from
-    then, also where the worker holds it ahead of a slot. The first ones may start at once; each makes room for another
-    one 60 seconds later.
+    gets: first attempts, retries, and leases after a loss or a release. It counts from the grant, even while the
+    worker holds it ahead of a slot. All of them may start at once; each allows another one 60 seconds later.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """When it was created."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ Global___Account: _TypeAlias = Account  # noqa: Y015
 
 @_typing.final
 class CreateAccountRequest(_message.Message):
-    """What to make."""
+    """The account to create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -131,7 +132,7 @@ Global___CreateAccountRequest: _TypeAlias = CreateAccountRequest  # noqa: Y015
 
 @_typing.final
 class CreateAccountResponse(_message.Message):
-    """What was made."""
+    """The account that was created."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -184,7 +185,7 @@ class GetAccountResponse(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account(self) -> Global___Account:
-        """As it stands, active or not."""
+        """Active or not."""
 
     def __init__(
         self,
@@ -263,8 +264,8 @@ class UpdateAccountRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account(self) -> Global___Account:
-        """Required: `account_id` names it; the fields of the mask are its new values, their defaults included. What the mask
-        does not name is ignored.
+        """Required: `account_id` names it; the fields that the mask names hold its new values, defaults included. Other
+        fields are ignored.
         """
 
     @_builtins.property
@@ -296,7 +297,7 @@ class UpdateAccountResponse(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account(self) -> Global___Account:
-        """As it stands."""
+        """With the change."""
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AccountServiceStub:
-    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
-    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
+    (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
 
     def __init__(self, channel):
@@ -64,20 +64,20 @@ class AccountServiceStub:
 
 
 class AccountServiceServicer:
-    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
-    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
+    (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
 
     def CreateAccount(self, request, context):
-        """Makes an account, active at once. Blocks for one commit.
+        """Creates an account, active at once. Blocks for one commit.
 
-        Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
-        ListAccounts tells.
+        Not idempotent: names need not differ, so repeating a call whose outcome is unknown may create a second account;
+        check with ListAccounts.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
-        UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+        UNAVAILABLE `STORE_UNAVAILABLE`: created or not.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -111,11 +111,11 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAccount(self, request, context):
-        """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
-        goes on. Blocks for one commit. Idempotent.
+        """Changes the fields that the mask names. Applies to what is submitted and dispatched after the commit; running
+        attempts go on. Blocks for one commit. Idempotent.
 
         Statuses:
-        INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
         UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
@@ -126,8 +126,8 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeactivateAccount(self, request, context):
-        """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
-        too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+        """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); tasks already submitted go on, retries
+        included. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
@@ -177,8 +177,8 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
-    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
+    (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccountServiceStub:
-    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
-    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
+    (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
 
     @_typing.overload
@@ -36,15 +36,15 @@ class AccountServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
     CreateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]
-    """Makes an account, active at once. Blocks for one commit.
+    """Creates an account, active at once. Blocks for one commit.
 
-    Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
-    ListAccounts tells.
+    Not idempotent: names need not differ, so repeating a call whose outcome is unknown may create a second account;
+    check with ListAccounts.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
-      UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+      UNAVAILABLE `STORE_UNAVAILABLE`: created or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]
@@ -66,19 +66,19 @@ class AccountServiceStub:
       `INTERNAL`: see TaskService.
     """
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]
-    """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
-    goes on. Blocks for one commit. Idempotent.
+    """Changes the fields that the mask names. Applies to what is submitted and dispatched after the commit; running
+    attempts go on. Blocks for one commit. Idempotent.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeactivateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.DeactivateAccountRequest, _account_service_pb2.DeactivateAccountResponse]
-    """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
-    too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+    """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); tasks already submitted go on, retries
+    included. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
@@ -90,21 +90,21 @@ class AccountServiceStub:
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
-    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
-    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
+    (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]  # type: ignore[assignment]
-    """Makes an account, active at once. Blocks for one commit.
+    """Creates an account, active at once. Blocks for one commit.
 
-    Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
-    ListAccounts tells.
+    Not idempotent: names need not differ, so repeating a call whose outcome is unknown may create a second account;
+    check with ListAccounts.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
-      UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+      UNAVAILABLE `STORE_UNAVAILABLE`: created or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]  # type: ignore[assignment]
@@ -126,19 +126,19 @@ class AccountServiceAsyncStub(AccountServiceStub):
       `INTERNAL`: see TaskService.
     """
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]  # type: ignore[assignment]
-    """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
-    goes on. Blocks for one commit. Idempotent.
+    """Changes the fields that the mask names. Applies to what is submitted and dispatched after the commit; running
+    attempts go on. Blocks for one commit. Idempotent.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeactivateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.DeactivateAccountRequest, _account_service_pb2.DeactivateAccountResponse]  # type: ignore[assignment]
-    """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
-    too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+    """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); tasks already submitted go on, retries
+    included. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
@@ -149,8 +149,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The accounts that tasks belong to: who shares the workers, how much at once, and in which proportion. Clients may
-    read (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: as TaskService's comment says.
+    """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
+    (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
 
     @_abc_1.abstractmethod
@@ -159,15 +159,15 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.CreateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.CreateAccountResponse, _abc.Awaitable[_account_service_pb2.CreateAccountResponse]]:
-        """Makes an account, active at once. Blocks for one commit.
+        """Creates an account, active at once. Blocks for one commit.
 
-        Not idempotent: names need not differ, so repeating a call whose outcome is unknown may make a second account;
-        ListAccounts tells.
+        Not idempotent: names need not differ, so repeating a call whose outcome is unknown may create a second account;
+        check with ListAccounts.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
-          UNAVAILABLE `STORE_UNAVAILABLE`: made or not.
+          UNAVAILABLE `STORE_UNAVAILABLE`: created or not.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 
@@ -207,11 +207,11 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.UpdateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.UpdateAccountResponse, _abc.Awaitable[_account_service_pb2.UpdateAccountResponse]]:
-        """Changes the fields that the mask names. Holds for what is submitted and dispatched from the commit on; what runs
-        goes on. Blocks for one commit. Idempotent.
+        """Changes the fields that the mask names. Applies to what is submitted and dispatched after the commit; running
+        attempts go on. Blocks for one commit. Idempotent.
 
         Statuses:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, a path that it does not know, or a bad value.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
           UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
@@ -224,8 +224,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.DeactivateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.DeactivateAccountResponse, _abc.Awaitable[_account_service_pb2.DeactivateAccountResponse]]:
-        """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); what was submitted goes on, retries
-        too. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
+        """Refuses new submits of an account (FAILED_PRECONDITION `ACCOUNT_INACTIVE`); tasks already submitted go on, retries
+        included. UpdateAccount with `active` undoes it. Blocks for one commit. Idempotent.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.

@@ -28,25 +28,25 @@ class _ReviewStatus:
 class _ReviewStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviewStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REVIEW_STATUS_UNSPECIFIED: _ReviewStatus.ValueType  # 0
-    """Never sent for a content; in a filter: any."""
+    """Never sent for a content. In a filter: any."""
     REVIEW_STATUS_PENDING_REVIEW: _ReviewStatus.ValueType  # 1
     """Waits for ReviewContent; in no publish pool."""
     REVIEW_STATUS_APPROVED: _ReviewStatus.ValueType  # 2
     """Approved, by auto_approve or by review."""
     REVIEW_STATUS_REJECTED: _ReviewStatus.ValueType  # 3
-    """Rejected, for good."""
+    """Rejected, permanently."""
 
 class ReviewStatus(_ReviewStatus, metaclass=_ReviewStatusEnumTypeWrapper):
-    """Where a content's review stands."""
+    """The state of a content's review."""
 
 REVIEW_STATUS_UNSPECIFIED: ReviewStatus.ValueType  # 0
-"""Never sent for a content; in a filter: any."""
+"""Never sent for a content. In a filter: any."""
 REVIEW_STATUS_PENDING_REVIEW: ReviewStatus.ValueType  # 1
 """Waits for ReviewContent; in no publish pool."""
 REVIEW_STATUS_APPROVED: ReviewStatus.ValueType  # 2
 """Approved, by auto_approve or by review."""
 REVIEW_STATUS_REJECTED: ReviewStatus.ValueType  # 3
-"""Rejected, for good."""
+"""Rejected, permanently."""
 Global___ReviewStatus: _TypeAlias = ReviewStatus  # noqa: Y015
 
 class _ReviewDecision:
@@ -84,25 +84,25 @@ class _PublishStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Publish
     PUBLISH_STATUS_PENDING: _PublishStatus.ValueType  # 1
     """Waits for a publisher, or for its schedule_time."""
     PUBLISH_STATUS_PUBLISHING: _PublishStatus.ValueType  # 2
-    """Claimed by a publisher; pending again when the claim's lease runs out."""
+    """Claimed by a publisher; pending again when the claim's lease expires."""
     PUBLISH_STATUS_PUBLISHED: _PublishStatus.ValueType  # 3
     """Published."""
     PUBLISH_STATUS_FAILED: _PublishStatus.ValueType  # 4
-    """The publisher reported a failure; it is not claimed again."""
+    """The publisher reported a failure; it cannot be claimed again."""
 
 class PublishStatus(_PublishStatus, metaclass=_PublishStatusEnumTypeWrapper):
-    """Where an entry of the publish pool stands."""
+    """The state of an entry of the publish pool."""
 
 PUBLISH_STATUS_UNSPECIFIED: PublishStatus.ValueType  # 0
 """Never sent."""
 PUBLISH_STATUS_PENDING: PublishStatus.ValueType  # 1
 """Waits for a publisher, or for its schedule_time."""
 PUBLISH_STATUS_PUBLISHING: PublishStatus.ValueType  # 2
-"""Claimed by a publisher; pending again when the claim's lease runs out."""
+"""Claimed by a publisher; pending again when the claim's lease expires."""
 PUBLISH_STATUS_PUBLISHED: PublishStatus.ValueType  # 3
 """Published."""
 PUBLISH_STATUS_FAILED: PublishStatus.ValueType  # 4
-"""The publisher reported a failure; it is not claimed again."""
+"""The publisher reported a failure; it cannot be claimed again."""
 Global___PublishStatus: _TypeAlias = PublishStatus  # noqa: Y015
 
 @_typing.final
@@ -135,26 +135,26 @@ class Content(_message.Message):
     title: _builtins.str
     """The topic, its first 255 characters."""
     body: _builtins.str
-    """The text as the CLI gave it; never empty. Left out, and so empty, in lists."""
+    """The text as the CLI produced it; never empty. Lists leave it out (empty)."""
     html_body: _builtins.str
-    """The same as HTML; may be empty. Left out of lists."""
+    """The same as HTML; may be empty. Lists leave it out."""
     summary: _builtins.str
     """The first 200 characters of the body."""
     category: _builtins.str
     """The task's category; may be empty."""
     cover_image: _builtins.str
-    """The first of `images`; empty where there is none."""
+    """The first of `images`; empty if there is none."""
     word_count: _builtins.int
     """Characters of the body."""
     quality_score: _builtins.float
-    """As the CLI gave it, in the CLI's own scale; unset where it gave none."""
+    """As the CLI reported it, on its own scale; unset if it reported none."""
     review_status: Global___ReviewStatus.ValueType
-    """Where the review stands."""
+    """The state of its review."""
     review_comment: _builtins.str
-    """What the reviewer said; empty before a review, and where nothing was said."""
+    """The reviewer's comment; empty before a review or if there was none."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses of pictures, 1,000 at most; may be none."""
+        """Names or addresses of images, at most 1,000."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -209,9 +209,9 @@ class PublishPoolEntry(_message.Message):
     priority: _builtins.int
     """The task's priority, 1 to 10, 10 first."""
     status: Global___PublishStatus.ValueType
-    """Where it stands."""
+    """Its state."""
     error: _builtins.str
-    """What the publisher reported; empty where nothing failed."""
+    """The publisher's error; empty unless the entry failed."""
     claim_id: _builtins.str
     """The present or last claim; empty before the first."""
     @_builtins.property
@@ -268,7 +268,7 @@ class GetContentResponse(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def content(self) -> Global___Content:
-        """Whole."""
+        """Complete."""
 
     def __init__(
         self,
@@ -329,8 +329,8 @@ class ListContentsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
-        """Without `body` and `html_body`. May be fewer than asked, or none, though more follow: with a `review_status` a page
-        looks at 5,000 contents at most.
+        """Without `body` and `html_body`. A page may be short or empty although more follow: with a `review_status` it
+        examines at most 5,000 contents.
         """
 
     def __init__(
@@ -361,7 +361,7 @@ class ReviewContentRequest(_message.Message):
     decision: Global___ReviewDecision.ValueType
     """Required."""
     comment: _builtins.str
-    """For people, up to 2,000 characters. Empty: none."""
+    """Human-readable, up to 2,000 characters. Empty: none."""
     def __init__(
         self,
         *,
@@ -412,7 +412,7 @@ class DeleteContentRequest(_message.Message):
     content_id: _builtins.int
     """Required: 1 or more."""
     force: _builtins.bool
-    """Also what a publisher has claimed, whose ReportPublished is then NOT_FOUND, and what is published. Default: false."""
+    """Deletes even a claimed entry (its ReportPublished is then NOT_FOUND) or a published one. Default: false."""
     def __init__(
         self,
         *,
@@ -504,7 +504,7 @@ Global___ListPublishPoolResponse: _TypeAlias = ListPublishPoolResponse  # noqa: 
 
 @_typing.final
 class ClaimPublishPoolRequest(_message.Message):
-    """What to take."""
+    """What to claim."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -517,7 +517,7 @@ class ClaimPublishPoolRequest(_message.Message):
     """How many at most, 1 to 1,000; 0 means 1."""
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
-        """How long the claim holds; 1 s at least. Unset: 10 min."""
+        """Length of the claim's lease; 1 s at least. Unset: 10 min."""
 
     def __init__(
         self,
@@ -536,7 +536,7 @@ Global___ClaimPublishPoolRequest: _TypeAlias = ClaimPublishPoolRequest  # noqa: 
 
 @_typing.final
 class ClaimPublishPoolResponse(_message.Message):
-    """What was taken."""
+    """What was claimed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -560,7 +560,7 @@ Global___ClaimPublishPoolResponse: _TypeAlias = ClaimPublishPoolResponse  # noqa
 
 @_typing.final
 class ReportPublishedRequest(_message.Message):
-    """What became of a claimed entry."""
+    """The outcome of a claimed entry."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -575,7 +575,7 @@ class ReportPublishedRequest(_message.Message):
     published: _builtins.bool
     """Whether it is published. Default: false, it failed."""
     error: _builtins.str
-    """Why not; up to 2,000 characters. Empty: not said."""
+    """Why it failed; up to 2,000 characters. Empty: not stated."""
     def __init__(
         self,
         *,

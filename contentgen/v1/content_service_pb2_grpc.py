@@ -26,12 +26,12 @@ if _version_not_supported:
 
 
 class ContentServiceStub:
-    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
-    TaskService's comment says.
+    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
+    comment of TaskService.
 
-    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
-    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
-    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
+    content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
+    once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     def __init__(self, channel):
@@ -78,16 +78,16 @@ class ContentServiceStub:
 
 
 class ContentServiceServicer:
-    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
-    TaskService's comment says.
+    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
+    comment of TaskService.
 
-    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
-    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
-    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
+    content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
+    once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     def GetContent(self, request, context):
-        """Reads one content whole. Only reads; never blocks.
+        """Reads one content with its texts. Only reads; never blocks.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
@@ -116,14 +116,14 @@ class ContentServiceServicer:
         """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
         transaction. Blocks for one commit.
 
-        Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+        Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
         FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
         was decided before, by a review or by auto_approve.
-        UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+        UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,10 +131,10 @@ class ContentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteContent(self, request, context):
-        """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+        """Deletes a content permanently, with its entry in the publish pool. Its task is unchanged and still names it. Blocks
         for one commit.
 
-        Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+        If the schedulers have a CONTENTGEN_CONTENT_RETENTION, contents are also deleted by age.
 
         Not idempotent: once it is deleted it is not found.
 
@@ -143,7 +143,7 @@ class ContentServiceServicer:
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
         FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
         publisher has claimed it, or it is published, and `force` is off.
-        UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
+        UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; check with GetContent.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -164,11 +164,11 @@ class ContentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimPublishPool(self, request, context):
-        """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
-        lease. Blocks for one commit; where nothing is due it answers at once with none.
+        """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
+        for one commit; if nothing is due, it returns none at once.
 
-        Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
-        lease runs out. Publish, then ReportPublished before that.
+        Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
+        expires. Publish, and call ReportPublished before that.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -181,16 +181,16 @@ class ContentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportPublished(self, request, context):
-        """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+        """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
         superseded changes nothing.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
-        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
         latest, or was reported before.
-        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
-        means that it was.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
+        was recorded.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -244,12 +244,12 @@ def add_ContentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ContentService:
-    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
-    TaskService's comment says.
+    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
+    comment of TaskService.
 
-    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
-    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
-    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
+    content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
+    once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     @staticmethod

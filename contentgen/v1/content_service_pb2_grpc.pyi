@@ -27,12 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ContentServiceStub:
-    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
-    TaskService's comment says.
+    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
+    comment of TaskService.
 
-    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
-    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
-    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
+    content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
+    once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     @_typing.overload
@@ -40,7 +40,7 @@ class ContentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ContentServiceAsyncStub: ...
     GetContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.GetContentRequest, _content_service_pb2.GetContentResponse]
-    """Reads one content whole. Only reads; never blocks.
+    """Reads one content with its texts. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
@@ -61,21 +61,21 @@ class ContentServiceStub:
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
     transaction. Blocks for one commit.
 
-    Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+    Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
       was decided before, by a review or by auto_approve.
-      UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+      UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeleteContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]
-    """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+    """Deletes a content permanently, with its entry in the publish pool. Its task is unchanged and still names it. Blocks
     for one commit.
 
-    Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+    If the schedulers have a CONTENTGEN_CONTENT_RETENTION, contents are also deleted by age.
 
     Not idempotent: once it is deleted it is not found.
 
@@ -84,7 +84,7 @@ class ContentServiceStub:
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
       publisher has claimed it, or it is published, and `force` is off.
-      UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
+      UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; check with GetContent.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ListPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]
@@ -97,11 +97,11 @@ class ContentServiceStub:
       `INTERNAL`: see TaskService.
     """
     ClaimPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ClaimPublishPoolRequest, _content_service_pb2.ClaimPublishPoolResponse]
-    """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
-    lease. Blocks for one commit; where nothing is due it answers at once with none.
+    """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
+    for one commit; if nothing is due, it returns none at once.
 
-    Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
-    lease runs out. Publish, then ReportPublished before that.
+    Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
+    expires. Publish, and call ReportPublished before that.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -110,32 +110,32 @@ class ContentServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ReportPublished: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReportPublishedRequest, _content_service_pb2.ReportPublishedResponse]
-    """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+    """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
     superseded changes nothing.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
-      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
       latest, or was reported before.
-      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
-      means that it was.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
+      was recorded.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
 @_typing.type_check_only
 class ContentServiceAsyncStub(ContentServiceStub):
-    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
-    TaskService's comment says.
+    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
+    comment of TaskService.
 
-    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
-    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
-    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
+    content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
+    once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.GetContentRequest, _content_service_pb2.GetContentResponse]  # type: ignore[assignment]
-    """Reads one content whole. Only reads; never blocks.
+    """Reads one content with its texts. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
@@ -156,21 +156,21 @@ class ContentServiceAsyncStub(ContentServiceStub):
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
     transaction. Blocks for one commit.
 
-    Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+    Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
       was decided before, by a review or by auto_approve.
-      UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+      UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeleteContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]  # type: ignore[assignment]
-    """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+    """Deletes a content permanently, with its entry in the publish pool. Its task is unchanged and still names it. Blocks
     for one commit.
 
-    Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+    If the schedulers have a CONTENTGEN_CONTENT_RETENTION, contents are also deleted by age.
 
     Not idempotent: once it is deleted it is not found.
 
@@ -179,7 +179,7 @@ class ContentServiceAsyncStub(ContentServiceStub):
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
       publisher has claimed it, or it is published, and `force` is off.
-      UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
+      UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; check with GetContent.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ListPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]  # type: ignore[assignment]
@@ -192,11 +192,11 @@ class ContentServiceAsyncStub(ContentServiceStub):
       `INTERNAL`: see TaskService.
     """
     ClaimPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ClaimPublishPoolRequest, _content_service_pb2.ClaimPublishPoolResponse]  # type: ignore[assignment]
-    """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
-    lease. Blocks for one commit; where nothing is due it answers at once with none.
+    """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
+    for one commit; if nothing is due, it returns none at once.
 
-    Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
-    lease runs out. Publish, then ReportPublished before that.
+    Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
+    expires. Publish, and call ReportPublished before that.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -205,26 +205,26 @@ class ContentServiceAsyncStub(ContentServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ReportPublished: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReportPublishedRequest, _content_service_pb2.ReportPublishedResponse]  # type: ignore[assignment]
-    """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+    """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
     superseded changes nothing.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
-      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
       latest, or was reported before.
-      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
-      means that it was.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
+      was recorded.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What was generated, its review and the publish pool. For clients and operators. Errors, lists, commits: as
-    TaskService's comment says.
+    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
+    comment of TaskService.
 
-    A completed task, its content and its entry in the publish pool are one transaction: one content a task, and one
-    entry a content at most, whatever workers repeat. With `auto_approve` a content is approved and in the pool at once;
-    else ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+    A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
+    content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
+    once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
     """
 
     @_abc_1.abstractmethod
@@ -233,7 +233,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.GetContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.GetContentResponse, _abc.Awaitable[_content_service_pb2.GetContentResponse]]:
-        """Reads one content whole. Only reads; never blocks.
+        """Reads one content with its texts. Only reads; never blocks.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
@@ -266,14 +266,14 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
         transaction. Blocks for one commit.
 
-        Not idempotent: a content is decided once. A second decision is refused; `current_state` tells what was decided.
+        Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
           FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
           was decided before, by a review or by auto_approve.
-          UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; GetContent tells.
+          UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 
@@ -283,10 +283,10 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.DeleteContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.DeleteContentResponse, _abc.Awaitable[_content_service_pb2.DeleteContentResponse]]:
-        """Deletes a content for good, with its entry in the publish pool. Its task stays as it is, and still names it. Blocks
+        """Deletes a content permanently, with its entry in the publish pool. Its task is unchanged and still names it. Blocks
         for one commit.
 
-        Contents are deleted by their age too where the schedulers have a CONTENTGEN_CONTENT_RETENTION.
+        If the schedulers have a CONTENTGEN_CONTENT_RETENTION, contents are also deleted by age.
 
         Not idempotent: once it is deleted it is not found.
 
@@ -295,7 +295,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
           FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
           publisher has claimed it, or it is published, and `force` is off.
-          UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; GetContent tells.
+          UNAVAILABLE `STORE_UNAVAILABLE`: deleted or not; check with GetContent.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 
@@ -320,11 +320,11 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ClaimPublishPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ClaimPublishPoolResponse, _abc.Awaitable[_content_service_pb2.ClaimPublishPoolResponse]]:
-        """Takes due entries to publish, highest priority first, each for one publisher only, for the length of the claim's
-        lease. Blocks for one commit; where nothing is due it answers at once with none.
+        """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
+        for one commit; if nothing is due, it returns none at once.
 
-        Not idempotent: each call takes further entries. What a lost answer had claimed comes back to pending when the
-        lease runs out. Publish, then ReportPublished before that.
+        Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
+        expires. Publish, and call ReportPublished before that.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -339,16 +339,16 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ReportPublishedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ReportPublishedResponse, _abc.Awaitable[_content_service_pb2.ReportPublishedResponse]]:
-        """Says what became of a claimed entry. Blocks for one commit. The latest claim decides: a claim that ran out or was
+        """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
         superseded changes nothing.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
-          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim ran out, is not the
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
           latest, or was reported before.
-          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it: INVALID_STATE with the status that was reported
-          means that it was.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
+          was recorded.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

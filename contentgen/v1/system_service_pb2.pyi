@@ -33,19 +33,19 @@ class Replica(_message.Message):
     SERVING_FIELD_NUMBER: _builtins.int
     LANES_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
-    """Its name: the host's, and a random part that is new at each start."""
+    """Its name: the host name and a random suffix, new at each start."""
     version: _builtins.str
     """Its version of contentgen."""
     serving: _builtins.bool
-    """What its health says: false while its database is away, while a lane stands still, and while it drains."""
+    """Its health: false while its database is away, while a lane is stalled, and while it drains."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it started."""
 
     @_builtins.property
     def last_heartbeat_time(self) -> _timestamp_pb2.Timestamp:
-        """When it last said how it stands. It does so every heartbeat interval, and is shown for an hour after the last time;
-        one that ends by itself is not shown any more. The replica that answers tells of itself as it stands now.
+        """When it last recorded its state, which it does every heartbeat interval. It is shown for an hour after the last
+        time, and no longer once it has ended in order. The replica that answers reports its own present state.
         """
 
     @_builtins.property
@@ -72,7 +72,7 @@ Global___Replica: _TypeAlias = Replica  # noqa: Y015
 
 @_typing.final
 class Lane(_message.Message):
-    """Work that goes through one thread, or one pool of threads, of a replica. Ages count from when an item came."""
+    """Work that goes through one thread, or one pool of threads, of a replica. Ages count from the arrival of an item."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -81,15 +81,15 @@ class Lane(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     SET_ASIDE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`submits`, `reports` (what workers say), `claims` or `hellos`."""
+    """`submits`, `reports` (workers' heartbeats and reports), `claims` or `hellos`."""
     waiting: _builtins.int
     """Items that wait for their answer."""
     set_aside: _builtins.int
-    """Those of them that need a lock which another session of the database holds. They are tried again until it is free."""
+    """Those of them that need a lock held by another session of the database. They are retried until it is free."""
     @_builtins.property
     def oldest_age(self) -> _duration_pb2.Duration:
-        """How long the oldest item has waited for its answer; zero: nothing waits. A replica is not serving while this is
-        longer than a heartbeat interval and nothing else of the lane was answered for as long.
+        """How long the oldest item has waited for its answer; zero: nothing waits. A replica is not serving while this
+        exceeds a heartbeat interval and the lane has answered nothing else for as long.
         """
 
     def __init__(
@@ -129,18 +129,18 @@ class LockHolder(_message.Message):
     role: _builtins.str
     """Its role."""
     application: _builtins.str
-    """Its `application_name`; empty where the schedulers' role may not see it, as are those below."""
+    """Its `application_name`; empty if the schedulers' role may not see it, as are the fields below."""
     address: _builtins.str
     """The address that it comes from; empty: a Unix socket."""
     state: _builtins.str
     """Its state, such as `idle in transaction`."""
     relation: _builtins.str
-    """The tables that are waited for, by comma; empty where that can't be told. Where none is `waited_for`, those that it
-    has locked, or rows of them.
+    """The tables that are waited for, by comma; empty if unknown. If `waited_for` is false: the tables that it has
+    locked, wholly or in part.
     """
     waited_for: _builtins.bool
-    """Whether something was seen to wait for it. If not, what needs the rows may be passed over: a worker whose row is
-    locked, for one, gets no tasks meanwhile.
+    """Whether something was seen waiting for it. If not, work that needs its rows may be skipped: for example, a worker
+    whose row is locked gets no tasks.
     """
     @_builtins.property
     def transaction_age(self) -> _duration_pb2.Duration:
@@ -194,7 +194,7 @@ Global___Database: _TypeAlias = Database  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
-    """What the replica that answers bounds, by its settings and by itself. All replicas should have the same."""
+    """The limits of the replica that answers, configured and built in. All replicas should have the same."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -216,9 +216,9 @@ class Limits(_message.Message):
     max_worker_losses: _builtins.int
     """Lost leases in a row after which a task stays failed."""
     max_deferrals: _builtins.int
-    """How many-th deferral in a row is a failure."""
+    """The number of deferrals in a row at which the next is a failure."""
     max_calls: _builtins.int
-    """Calls of one caller under way at a replica; those below are counted apart."""
+    """Calls of one caller in flight at a replica; those below are counted separately."""
     max_wait_calls: _builtins.int
     """WaitTask calls of one caller."""
     max_watch_streams: _builtins.int
@@ -227,7 +227,7 @@ class Limits(_message.Message):
     """Lease streams of one caller."""
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
-        """How long a lease lives without being renewed."""
+        """Lifetime of a lease that is not renewed."""
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
@@ -276,7 +276,7 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 @_typing.final
 class GetSystemRequest(_message.Message):
-    """Nothing to be said."""
+    """Has no parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -293,7 +293,7 @@ Global___GetSystemRequest: _TypeAlias = GetSystemRequest  # noqa: Y015
 
 @_typing.final
 class GetSystemResponse(_message.Message):
-    """Every replica that was heard of within the last hour."""
+    """Every replica that recorded its state within the last hour."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -320,7 +320,7 @@ class GetSystemResponse(_message.Message):
 
     @_builtins.property
     def limits(self) -> Global___Limits:
-        """What the replica that answers bounds."""
+        """The limits of the replica that answers."""
 
     def __init__(
         self,

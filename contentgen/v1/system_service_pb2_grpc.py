@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SystemServiceStub:
-    """The schedulers themselves and their database. For operators. Errors: as TaskService's comment says.
+    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService.
     """
 
     def __init__(self, channel):
@@ -43,14 +43,14 @@ class SystemServiceStub:
 
 
 class SystemServiceServicer:
-    """The schedulers themselves and their database. For operators. Errors: as TaskService's comment says.
+    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService.
     """
 
     def GetSystem(self, request, context):
-        """Shows every replica, how its work stands, and who holds locks that it waits for.
+        """Returns every replica, the state of its lanes, and the sessions that hold locks which they wait for.
 
-        Takes up to a second where something waits for a lock, since PostgreSQL shows a wait only while it lasts; else it
-        answers at once. Answers while a lane stands still, too.
+        Takes up to a second if something waits for a lock, since PostgreSQL shows a wait only while it lasts; otherwise it
+        returns at once. It also works while a lane is stalled.
 
         Statuses:
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the schedulers serve all of them.
@@ -78,7 +78,7 @@ def add_SystemServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SystemService:
-    """The schedulers themselves and their database. For operators. Errors: as TaskService's comment says.
+    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService.
     """
 
     @staticmethod

@@ -27,17 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SystemServiceStub:
-    """The schedulers themselves and their database. For operators. Errors: as TaskService's comment says."""
+    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SystemServiceAsyncStub: ...
     GetSystem: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.GetSystemRequest, _system_service_pb2.GetSystemResponse]
-    """Shows every replica, how its work stands, and who holds locks that it waits for.
+    """Returns every replica, the state of its lanes, and the sessions that hold locks which they wait for.
 
-    Takes up to a second where something waits for a lock, since PostgreSQL shows a wait only while it lasts; else it
-    answers at once. Answers while a lane stands still, too.
+    Takes up to a second if something waits for a lock, since PostgreSQL shows a wait only while it lasts; otherwise it
+    returns at once. It also works while a lane is stalled.
 
     Statuses:
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the schedulers serve all of them.
@@ -47,14 +47,14 @@ class SystemServiceStub:
 
 @_typing.type_check_only
 class SystemServiceAsyncStub(SystemServiceStub):
-    """The schedulers themselves and their database. For operators. Errors: as TaskService's comment says."""
+    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSystem: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetSystemRequest, _system_service_pb2.GetSystemResponse]  # type: ignore[assignment]
-    """Shows every replica, how its work stands, and who holds locks that it waits for.
+    """Returns every replica, the state of its lanes, and the sessions that hold locks which they wait for.
 
-    Takes up to a second where something waits for a lock, since PostgreSQL shows a wait only while it lasts; else it
-    answers at once. Answers while a lane stands still, too.
+    Takes up to a second if something waits for a lock, since PostgreSQL shows a wait only while it lasts; otherwise it
+    returns at once. It also works while a lane is stalled.
 
     Statuses:
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the schedulers serve all of them.
@@ -63,7 +63,7 @@ class SystemServiceAsyncStub(SystemServiceStub):
     """
 
 class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The schedulers themselves and their database. For operators. Errors: as TaskService's comment says."""
+    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService."""
 
     @_abc_1.abstractmethod
     def GetSystem(
@@ -71,10 +71,10 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _system_service_pb2.GetSystemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_system_service_pb2.GetSystemResponse, _abc.Awaitable[_system_service_pb2.GetSystemResponse]]:
-        """Shows every replica, how its work stands, and who holds locks that it waits for.
+        """Returns every replica, the state of its lanes, and the sessions that hold locks which they wait for.
 
-        Takes up to a second where something waits for a lock, since PostgreSQL shows a wait only while it lasts; else it
-        answers at once. Answers while a lane stands still, too.
+        Takes up to a second if something waits for a lock, since PostgreSQL shows a wait only while it lasts; otherwise it
+        returns at once. It also works while a lane is stalled.
 
         Statuses:
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the schedulers serve all of them.

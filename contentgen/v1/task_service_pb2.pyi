@@ -90,7 +90,7 @@ class SubmitTaskRequest(_message.Message):
     account_id: _builtins.int
     """Required: an existing, active account; from 1."""
     topic: _builtins.str
-    """Required: what to write about, 1 to 4,000 characters, not only white space. It reaches the CLI as it is, whatever
+    """Required: what to write about, 1 to 4,000 characters, not only white space. It reaches the CLI unchanged, whatever
     characters it holds.
     """
     keywords: _builtins.str
@@ -98,27 +98,27 @@ class SubmitTaskRequest(_message.Message):
     category: _builtins.str
     """Category, up to 200 characters; stored with the content, not given to the CLI. Empty: none."""
     requirements: _builtins.str
-    """What the text must heed, up to 20,000 characters. Empty: nothing."""
+    """Requirements for the text, up to 20,000 characters. Empty: none."""
     tone: _builtins.str
     """Tone, up to 200 characters. Empty: the CLI's own default."""
     priority: _builtins.int
-    """1 to 10, 10 first; at most the account's `max_priority`, where it has one. Unset: 5."""
+    """1 to 10, 10 first; at most the account's `max_priority`, if it has one. Unset: 5."""
     auto_approve: _builtins.bool
     """Whether the content goes to the publish pool without a review. Unset: true."""
     max_retries: _builtins.int
     """Retries allowed, 0 to 100. Unset: 3."""
     auto_retry: _builtins.bool
-    """Whether an attempt that fails for a retryable reason or times out is retried by itself, as long as `max_retries` are
-    not used up. By default after 30 s, 60 s, 120 s … at most 10 min, each a tenth more or less; `initial_backoff`,
+    """Whether an attempt that fails for a retryable reason or times out is retried by itself, while `max_retries` are not
+    used up. By default after 30 s, 60 s, 120 s … at most 10 min, each a tenth more or less; `initial_backoff`,
     `backoff_multiplier` and `max_backoff` change that. Unset: true.
     """
     request_id: _builtins.str
-    """Makes the submit idempotent within its account: the same id again answers the first task and creates nothing, and
-    with another payload it is refused. Up to 200 characters, remembered for 7 days at least, even when the task was
-    cleaned up. Empty: the submit is not idempotent.
+    """Makes the submit idempotent within its account: the same id returns the first task and creates nothing; with
+    another payload it is refused. Up to 200 characters, remembered for at least 7 days, even if the task was cleaned
+    up. Empty: the submit is not idempotent.
     """
     backoff_multiplier: _builtins.float
-    """By what each further wait is longer than the one before, 1 to 100; 1: all are the same. Unset: 2."""
+    """The factor from one wait to the next, 1 to 100; 1: all are the same. Unset: 2."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long one attempt may take once a worker took it into a slot; 1 s to 3,650 days. Unset: 30 min."""
@@ -129,14 +129,14 @@ class SubmitTaskRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels of the caller's own, to find tasks by: up to 32; keys 1 to 63, values up to 255 characters. Empty: none."""
+        """The caller's own labels, to find tasks by: up to 32; keys 1 to 63, values up to 255 characters. Empty: none."""
 
     @_builtins.property
     def creator_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Extra `--key=value` for the CLI, up to 32; keys `[a-z][a-z0-9-]*` of up to 63, values up to 1,000 characters. Not
-        type, mode, task-id, topic, requirements, tone, keywords, json, version or help, which the worker sets itself or
-        which would make the CLI do something else. Those that the worker's operator does not allow
-        (CREATOR_OPTIONS_ALLOWED) make the task fail, INVALID_CREATOR_OPTIONS. Empty: none.
+        """Extra `--key=value` for the CLI, up to 32; keys `[a-z][a-z0-9-]*` of up to 63, values up to 1,000 characters.
+        Refused: type, mode, task-id, topic, requirements, tone, keywords, json, version or help, which the worker sets
+        itself or which would make the CLI do something else. Options that the worker's operator does not allow
+        (CREATOR_OPTIONS_ALLOWED) fail the task with INVALID_CREATOR_OPTIONS. Empty: none.
         """
 
     @_builtins.property
@@ -145,8 +145,8 @@ class SubmitTaskRequest(_message.Message):
 
     @_builtins.property
     def max_backoff(self) -> _duration_pb2.Duration:
-        """The longest wait before an automatic retry, 1 ms to 30 days, and `initial_backoff` at least where that is set. Unset:
-        10 min, or `initial_backoff` where that is longer.
+        """The longest wait before an automatic retry, 1 ms to 30 days, and at least `initial_backoff` if that is set. Unset:
+        10 min, or `initial_backoff` if that is longer.
         """
 
     def __init__(
@@ -207,7 +207,7 @@ class SubmitTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """Committed, pending. For a `request_id` that was known: the first task as it stands."""
+        """Committed, pending. For a known `request_id`: the first task in its present state."""
 
     def __init__(
         self,
@@ -294,14 +294,14 @@ Global___GetTaskRequest: _TypeAlias = GetTaskRequest  # noqa: Y015
 
 @_typing.final
 class GetTaskResponse(_message.Message):
-    """The task as it stands."""
+    """The task in its present state."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """Whole; with `pending_reason` where it is pending."""
+        """Complete; with `pending_reason` if it is pending."""
 
     def __init__(
         self,
@@ -325,7 +325,7 @@ class BatchGetTasksRequest(_message.Message):
     TASK_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 1,000; doubles are answered once."""
+        """1 to 1,000; duplicates are returned once."""
 
     def __init__(
         self,
@@ -350,11 +350,11 @@ class BatchGetTasksResponse(_message.Message):
     MISSING_TASK_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
-        """Whole, in the order asked."""
+        """Complete, in the order of the request."""
 
     @_builtins.property
     def missing_task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of no task, or of another account's, in the order asked."""
+        """Ids of no task, or of another account's, in the order of the request."""
 
     def __init__(
         self,
@@ -409,7 +409,7 @@ class ListTasksRequest(_message.Message):
     """`next_page_token` of the page before, with the same filter. Empty: the first page."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
-        """Only in one of these states; none: in any. Doubles count once; TASK_STATUS_UNSPECIFIED is refused."""
+        """Only in one of these states; none: in any. Duplicates count once; TASK_STATUS_UNSPECIFIED is refused."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -444,7 +444,7 @@ class ListTasksResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
-        """Without `requirements`. May be fewer than asked, or none, though more follow."""
+        """Without `requirements`. A page may be short or empty although more follow."""
 
     def __init__(
         self,
@@ -471,7 +471,7 @@ class CancelTaskRequest(_message.Message):
     task_id: _builtins.str
     """Required."""
     force: _builtins.bool
-    """Whether to cancel it although a worker holds it; the worker then kills what it runs. Default: false, a task that is
+    """Whether to cancel it even if a worker holds it; the worker then kills its CLI. Default: false, a task that is
     submitted or processing is refused.
     """
     def __init__(
@@ -523,8 +523,8 @@ class RetryTaskRequest(_message.Message):
     task_id: _builtins.str
     """Required."""
     reset_retry_count: _builtins.bool
-    """Whether to set `retry_count` to 0 first, so that `max_retries` does not refuse it; the retry itself then counts as
-    the first. Default: false.
+    """Whether to reset `retry_count` to 0 first, so that `max_retries` does not refuse it; this retry then counts as the
+    first. Default: false.
     """
     def __init__(
         self,
@@ -709,7 +709,7 @@ class WaitTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """Ended, or as it stands when the time is up: look at `end_time`."""
+        """Ended, or in its state when the time is up: see `end_time`."""
 
     def __init__(
         self,
@@ -736,7 +736,7 @@ class WatchTasksRequest(_message.Message):
     account_id: _builtins.int
     """All tasks of this account, future ones too. 0: those of `task_ids`."""
     resume_token: _builtins.str
-    """Token of the last event seen, with the same selection. Empty: start with the present state."""
+    """Token of the last event seen, with the same selection. Empty: start with the present states."""
     @_builtins.property
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Up to 1,000 tasks. Empty: those of `account_id`."""
@@ -782,7 +782,7 @@ Global___WatchTasksResponse: _TypeAlias = WatchTasksResponse  # noqa: Y015
 
 @_typing.final
 class TaskChange(_message.Message):
-    """A task as of one of its events."""
+    """A task at the moment of one of its events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -794,9 +794,9 @@ class TaskChange(_message.Message):
     previous_status: _task_pb2.TaskStatus.ValueType
     """Status before; unspecified for a task's first event, and for a present state."""
     will_retry: _builtins.bool
-    """Whether a failed or timed out attempt is followed by another without a call. False for every other status."""
+    """Whether another attempt follows a failed or timed out one automatically. False for every other status."""
     resume_token: _builtins.str
-    """Where to go on after this event; opaque, never empty."""
+    """Resumes after this event; opaque, never empty."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """As of that event: status, attempt, worker, lease, times, retries, error and content. As of when it was read, and
@@ -935,8 +935,8 @@ class GetTaskStatsResponse(_message.Message):
     OLDEST_PENDING_AGE_FIELD_NUMBER: _builtins.int
     QUEUE_DEPTH_FIELD_NUMBER: _builtins.int
     queue_depth: _builtins.int
-    """Tasks that are pending and due: those that a free slot could take now. Neither scheduled ones nor those that wait
-    for another attempt.
+    """Tasks that are pending and due, which a free slot could take now: neither scheduled ones nor those that wait for
+    another attempt.
     """
     @_builtins.property
     def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -944,7 +944,7 @@ class GetTaskStatsResponse(_message.Message):
 
     @_builtins.property
     def oldest_pending_age(self) -> _duration_pb2.Duration:
-        """Since when the oldest pending task has been there, from its submit; unset when none is pending."""
+        """Age of the oldest pending task since its submit; unset if none is pending."""
 
     def __init__(
         self,
@@ -985,7 +985,7 @@ Global___PollRunningTasksRequest: _TypeAlias = PollRunningTasksRequest  # noqa: 
 
 @_typing.final
 class PollRunningTasksResponse(_message.Message):
-    """What became of the attempts that were submitted or processing at the call."""
+    """Outcomes of the attempts that were submitted or processing at the call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -996,7 +996,7 @@ class PollRunningTasksResponse(_message.Message):
     STILL_RUNNING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     total: _builtins.int
-    """Running at the call; those that were cancelled, deferred or given back since are counted here only."""
+    """Running at the call; those cancelled, deferred or released since are counted here only."""
     completed: _builtins.int
     """Completed since."""
     failed: _builtins.int
@@ -1004,9 +1004,9 @@ class PollRunningTasksResponse(_message.Message):
     timeout: _builtins.int
     """Timed out since, retried or not."""
     still_running: _builtins.int
-    """Still running, says their worker."""
+    """Still running, as their worker reports."""
     error: _builtins.int
-    """Still running as far as is known: their worker did not answer within 10 s."""
+    """Presumed running: their worker did not answer within 10 s."""
     def __init__(
         self,
         *,
@@ -1049,13 +1049,13 @@ Global___PollTaskRequest: _TypeAlias = PollTaskRequest  # noqa: Y015
 
 @_typing.final
 class PollTaskResponse(_message.Message):
-    """What its worker says."""
+    """The status."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     status: _task_pb2.TaskStatus.ValueType
-    """Where it stands, once its worker's answer is committed."""
+    """Its status, once its worker's answer is committed."""
     def __init__(
         self,
         *,
@@ -1093,7 +1093,7 @@ Global___HandleTimeoutsRequest: _TypeAlias = HandleTimeoutsRequest  # noqa: Y015
 
 @_typing.final
 class HandleTimeoutsResponse(_message.Message):
-    """What ran out of time."""
+    """What timed out."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

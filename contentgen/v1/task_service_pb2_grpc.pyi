@@ -27,32 +27,32 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Submit tasks, follow them, steer them. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
 
-    This comment also holds what all services of contentgen.v1 have in common.
+    This comment also specifies what all services of contentgen.v1 have in common.
 
     ERRORS. A misuse of an RPC is a gRPC status with `google.rpc` details: always ErrorInfo (domain `contentgen`, and the
-    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure where they
-    say more. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that are no
-    message of the request's type are INVALID_ARGUMENT too. A CLI that fails is no RPC error: it is `Task.error`. Any RPC
-    may answer:
+    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure as
+    applicable. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that do
+    not parse as the request are INVALID_ARGUMENT too. A failure of the CLI is not an RPC error: it is `Task.error`. Any
+    RPC may return:
 
-      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
-      unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is unavailable or overloaded, or a commit's outcome
+      is unknown. A call that only reads is safe to repeat; for others, see their comment.
       UNAVAILABLE `LOCK_TIMEOUT`, with RetryInfo: another session of the database held a lock that the call needs for
-      longer than it may wait. Nothing was done; repeat it.
-      UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; ask for less at once.
-      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
-      UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
-      metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
+      longer than the call may wait. Nothing was done; repeat it.
+      UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; request less.
+      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is shutting down; another one takes the call.
+      UNAUTHENTICATED `TOKEN_INVALID`: tokens are required, and the call has none or an invalid one. Send the token in
+      the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
-      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
-      may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
-      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
-      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
-      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
-      INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
+      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
+      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
+      identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
+      served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
+      except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
+      INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
       4 MiB.
 
@@ -60,17 +60,17 @@ class TaskServiceStub:
     account itself is PERMISSION_DENIED `ACCOUNT_FORBIDDEN`, and `account_id` 0, or an RPC that names no account, means
     the token's own accounts.
 
-    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on whichever replica.
-    What changed by a call is seen by every later call.
+    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on any replica. Every
+    later call sees the changes of a call that succeeded.
 
-    TIME. A call that does not wait for something takes milliseconds, and while the database restarts it fails rather
-    than hangs for long. Set a deadline all the same; a write that runs into it may have been committed or not.
+    TIME. A call that does not wait for something takes milliseconds. While the database restarts, calls fail within
+    seconds instead of hanging. Set a deadline nevertheless; a write that exceeds it may have been committed or not.
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
-    `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
-    is an empty `next_page_token`, not a short or empty page: a page ends early rather than hold more than 3 MiB, or look
-    at too many rows that don't match. Tokens name a position, so a late page costs what the first one costs, tokens work
-    on any replica and do not run out, and what is inserted or deleted meanwhile neither shifts nor doubles anything.
+    `page_token` of the next, with the same filter; another filter, or an invalid token, is INVALID_ARGUMENT. The end is
+    an empty `next_page_token`, not a short or empty page: a page ends early before it exceeds 3 MiB, or after it has
+    examined too many rows that do not match. A token names a position, so every page costs the same, tokens work on any
+    replica and do not expire, and concurrent inserts and deletes shift or repeat nothing.
     """
 
     @_typing.overload
@@ -78,16 +78,16 @@ class TaskServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TaskServiceAsyncStub: ...
     SubmitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.SubmitTaskRequest, _task_service_pb2.SubmitTaskResponse]
-    """Stores a task and answers once it is committed: whatever fails afterwards, an acknowledged task is never lost.
+    """Stores a task and returns it after the commit: whatever fails afterwards, an acknowledged task is never lost.
 
-    Blocks for one commit, shared with the submits that come at the same time. The task is answered as it was inserted,
+    Blocks for one commit, shared with the submits that arrive at the same time. Returns the task as it was inserted,
     pending.
 
-    Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
-    own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
-    safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-    then, however full the queue is. Where that task was cleaned up, it is answered as it last stood; GetTask no longer
-    finds it.
+    Not idempotent without a `request_id`: if the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or
+    the caller's own deadline), the task may be stored or not, and repeating the call may store it twice. With a
+    `request_id` it is safe to repeat: the same id within its account creates nothing and returns the first task in its
+    present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
+    longer finds it.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
@@ -96,7 +96,7 @@ class TaskServiceStub:
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
       RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
-      Those that are scheduled for the day after tomorrow (UTC) or later don't count, and are not refused for it.
+      Tasks scheduled for the day after tomorrow (UTC) or later do not count and are not refused.
       RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
       as its `max_pending_tasks` allows, scheduled ones included.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
@@ -104,11 +104,11 @@ class TaskServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     BatchSubmitTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BatchSubmitTasksRequest, _task_service_pb2.BatchSubmitTasksResponse]
-    """Stores up to 1,000 tasks in one transaction, all or none. The way to submit many: a batch costs one commit.
+    """Stores up to 1,000 tasks in one transaction, all or none. A batch costs one commit.
 
-    Blocks for one commit. Where one request is refused, none is stored. Repeating is safe where every request has a
-    `request_id`: those that are known answer their first task, the others are created; one without an id may double,
-    as with SubmitTask. Within a batch the second of two equal ids answers the task of the first.
+    Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
+    `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
+    with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -136,14 +136,14 @@ class TaskServiceStub:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: no id or more than 1,000, an empty one, or the answer would exceed 3 MiB:
       ask for fewer.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
-      `INTERNAL`: see the service. A task that is missing is no error.
+      `INTERNAL`: see the service. A missing task is not an error.
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
-    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
 
-    A page takes milliseconds whatever is asked for. With a label and a second condition (another label, an account,
-    states) it takes up to 5,000 tasks that meet one of them, the rarest, and finds out which of these meet the others.
-    So it may be short or empty, with a `next_page_token`: go on until that is empty.
+    A page takes milliseconds whatever the filter. With a label and a second condition (another label, an account,
+    states) it examines up to 5,000 tasks that meet the rarest condition, and returns those that meet the others. So it
+    may be short or empty with a `next_page_token`: go on until that is empty.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -152,15 +152,16 @@ class TaskServiceStub:
       `INTERNAL`: see the service. An account that does not exist has no tasks.
     """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]
-    """Cancels a pending task; with `force` also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
+    """Cancels a pending task; with `force`, also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
 
-    The task is cancelled when the call answers. With `force` its worker is told to stop the CLI at once (within a
-    heartbeat interval where that message is lost): TERM, then KILL, with all that the CLI left running below it. Until
-    the worker has let go, the lease still counts for its account. What the CLI handed over to a service of its own
-    goes on there: no signal reaches it, it may still cost something, and what comes of it is not taken. A result that
-    was committed first wins: the call is refused.
+    The task is cancelled when the call returns. With `force` its worker stops the CLI at once (within a heartbeat
+    interval if that message is lost): TERM, then KILL, to the whole process tree. Until the worker has released it,
+    the lease still counts for its account. Work that the CLI has started in an external service goes on there: no
+    signal reaches it, it may still cost money, and its result is not accepted. If a result was committed first, the
+    call is refused.
 
-    Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which is safe to take as done.
+    Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which can be treated as
+    success.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
@@ -174,26 +175,27 @@ class TaskServiceStub:
     """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
 
     From failed or timeout it consumes one of `max_retries`, like an automatic retry, whatever the error's reason and
-    `auto_retry` say; lost leases in a row are counted anew. On a pending task that waits for its retry, or after a
-    refusal, it only takes the wait away and consumes nothing. It is never refused because the queue is full. Where the
-    last attempt's worker has not let go yet (it was timed out and is being stopped), the task is not leased before.
+    `auto_retry` are; the count of losses in a row restarts. On a pending task that waits for its retry, or after a
+    refusal, it only ends the wait and consumes nothing. A full queue never refuses it. If the last attempt was timed
+    out and its worker is still stopping it, the task is leased only after that.
 
-    Not idempotent: repeated, it is FAILED_PRECONDITION `INVALID_STATE`, or takes up another failure in between.
+    Not idempotent: a repeated call is FAILED_PRECONDITION `INVALID_STATE`, or retries another failure that happened in
+    between.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
       waiting for its next attempt.
-      FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` allows them anew.
-      UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; GetTask tells.
+      FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+      UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     BulkRetryTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]
     """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-    whose retries are used up are left as they are and not counted.
+    whose retries are used up are skipped and not counted.
 
-    Blocks until all are pending again. Safe to repeat: what is pending is not retried again.
+    Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
@@ -202,13 +204,12 @@ class TaskServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     CleanupTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CleanupTasksRequest, _task_service_pb2.CleanupTasksResponse]
-    """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
-    are never deleted, and one that ended while its worker is still being stopped is not before that has let go of it.
-    Happens by itself where `CONTENTGEN_RETENTION` is set.
+    """Deletes ended tasks with their history. Contents and the publish pool stay. A task that has not ended is never
+    deleted, nor is one whose worker is still stopping its CLI. If `CONTENTGEN_RETENTION` is set, this also happens
+    automatically.
 
-    Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
-    that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
-    submit at least.
+    Blocks until all are deleted, in bounded transactions: set a long deadline for a large backlog; what an interrupted
+    call has deleted stays deleted. Idempotent. Request ids are still remembered, for at least 7 days after the submit.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
@@ -217,17 +218,17 @@ class TaskServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]
-    """Waits until a task has ended, or until the time is up: both are success, `task.end_time` tells which it was.
+    """Waits until a task has ended or the time is up. Both succeed; `task.end_time` is set only if the task has ended.
 
-    Blocks for `timeout` at most; an ended task is answered at once, and otherwise within milliseconds of the commit
-    that ends it, on whichever replica that is (10 s later at most, where a notification is lost). A failed attempt
-    that is retried does not end the wait. Only reads; a wait costs no thread, so thousands may wait.
+    Blocks for `timeout` at most. Returns at once if the task has ended, otherwise within milliseconds of the commit
+    that ends it, on any replica (at most 10 s later if a notification is lost). A failed attempt that is retried does
+    not end the wait. Only reads; a wait costs no thread, so thousands may wait.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or `timeout` is negative.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, one of another account, or it
       was cleaned up meanwhile.
-      UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or a little later.
+      UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or after a pause.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]
@@ -235,26 +236,26 @@ class TaskServiceStub:
 
     Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
     not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
-    their order. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
-    doubled. The stream says nothing while nothing moves. It does not end by itself when the tasks have ended.
+    their order. With the token of the last event received it continues after that event, on any replica, without gaps
+    or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
-    The response headers come as soon as the watch stands: every later move is seen. A task that ends while the present
-    states are being sent may have none, but all of its later moves follow. An event is sent once every transaction that
-    is older than it has ended, anybody's on that PostgreSQL: usually within milliseconds; a long one delays events, and
-    the start of a watch, but loses none.
+    The response headers arrive once the watch is established: every later move is sent. A task that ends while the
+    present states are sent may have none, but all of its later moves follow. An event is sent once every older
+    transaction on that PostgreSQL, anybody's, has ended: usually within milliseconds. A long transaction delays
+    events, and the start of a watch, but loses none.
 
     Statuses, which end the stream:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or a
-      token that is none.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or an
+      invalid token.
       NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
-      OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore or
-      a failover of the database: start anew without it. Without a token too, where CleanupTasks deletes a task of the
+      OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore
+      or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of the
       account before its last moves were sent.
-      RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move; go on
-      with that token.
-      RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; another one may take it.
+      RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
+      continue with that token.
+      RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
-      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: go on with the last token.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     ListTaskEvents: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskEventsRequest, _task_service_pb2.ListTaskEventsResponse]
@@ -267,7 +268,7 @@ class TaskServiceStub:
       `INTERNAL`: see the service.
     """
     GetTaskStats: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskStatsRequest, _task_service_pb2.GetTaskStatsResponse]
-    """Counts tasks by status. Only reads, and never a scan: counts are kept with every move.
+    """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -277,24 +278,26 @@ class TaskServiceStub:
       `INTERNAL`: see the service.
     """
     PollRunningTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PollRunningTasksRequest, _task_service_pb2.PollRunningTasksResponse]
-    """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
+    """Polls the workers now for the state of the tasks that are submitted or processing, instead of at their next
+    interval.
 
     Blocks until all of them have answered, 10 s at most. Safe to repeat, and for any number of callers at once. The
-    figures say what became of the attempts that ran at the call, whether their tasks are retried or not: what is
-    committed once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that
-    hang. A CLI that runs until it is done is not asked: it says by itself how far it is.
+    figures are the outcomes of the attempts that ran at the call, whether their tasks are retried or not, as committed
+    once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that hang. A CLI
+    that runs until it is done is not polled: it reports its own progress.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
-      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is no error: its tasks count as `error`.
+      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is not an error: its tasks count as
+      `error`.
     """
     PollTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PollTaskRequest, _task_service_pb2.PollTaskResponse]
-    """Asks the worker of one task now, and answers the task's status after that.
+    """Polls the worker of one task now, and returns the task's status after that.
 
-    Blocks until the worker has answered, 10 s at most: a silent worker leaves the status as it is known. A task that
-    no worker holds is answered at once. Safe to repeat.
+    Blocks until the worker has answered, 10 s at most: if the worker is silent, the last known status is returned.
+    Returns at once if no worker holds the task. Safe to repeat.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
@@ -304,10 +307,10 @@ class TaskServiceStub:
     """
     HandleTimeouts: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.HandleTimeoutsRequest, _task_service_pb2.HandleTimeoutsResponse]
     """Times out, now, the attempts that have been in a slot for longer than their task's `timeout`. The scheduler does so
-    by itself every few seconds; the call saves that wait. Their workers are told to stop.
+    itself every few seconds; the call saves that wait. Their workers stop them.
 
-    Blocks until all are moved. Idempotent. Right after a start or an outage nothing is moved for one lease time, by
-    this call neither: workers that could not report then are given the time to.
+    Blocks until all are moved. Idempotent. Just after a start or an outage nothing is moved for one lease time, not
+    even by this call, so that workers that could not report have the time to.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -318,32 +321,32 @@ class TaskServiceStub:
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Submit tasks, follow them, steer them. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
 
-    This comment also holds what all services of contentgen.v1 have in common.
+    This comment also specifies what all services of contentgen.v1 have in common.
 
     ERRORS. A misuse of an RPC is a gRPC status with `google.rpc` details: always ErrorInfo (domain `contentgen`, and the
-    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure where they
-    say more. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that are no
-    message of the request's type are INVALID_ARGUMENT too. A CLI that fails is no RPC error: it is `Task.error`. Any RPC
-    may answer:
+    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure as
+    applicable. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that do
+    not parse as the request are INVALID_ARGUMENT too. A failure of the CLI is not an RPC error: it is `Task.error`. Any
+    RPC may return:
 
-      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
-      unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is unavailable or overloaded, or a commit's outcome
+      is unknown. A call that only reads is safe to repeat; for others, see their comment.
       UNAVAILABLE `LOCK_TIMEOUT`, with RetryInfo: another session of the database held a lock that the call needs for
-      longer than it may wait. Nothing was done; repeat it.
-      UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; ask for less at once.
-      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
-      UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
-      metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
+      longer than the call may wait. Nothing was done; repeat it.
+      UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; request less.
+      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is shutting down; another one takes the call.
+      UNAUTHENTICATED `TOKEN_INVALID`: tokens are required, and the call has none or an invalid one. Send the token in
+      the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
-      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
-      may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
-      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
-      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
-      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
-      INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
+      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
+      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
+      identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
+      served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
+      except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
+      INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
       4 MiB.
 
@@ -351,31 +354,31 @@ class TaskServiceAsyncStub(TaskServiceStub):
     account itself is PERMISSION_DENIED `ACCOUNT_FORBIDDEN`, and `account_id` 0, or an RPC that names no account, means
     the token's own accounts.
 
-    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on whichever replica.
-    What changed by a call is seen by every later call.
+    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on any replica. Every
+    later call sees the changes of a call that succeeded.
 
-    TIME. A call that does not wait for something takes milliseconds, and while the database restarts it fails rather
-    than hangs for long. Set a deadline all the same; a write that runs into it may have been committed or not.
+    TIME. A call that does not wait for something takes milliseconds. While the database restarts, calls fail within
+    seconds instead of hanging. Set a deadline nevertheless; a write that exceeds it may have been committed or not.
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
-    `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
-    is an empty `next_page_token`, not a short or empty page: a page ends early rather than hold more than 3 MiB, or look
-    at too many rows that don't match. Tokens name a position, so a late page costs what the first one costs, tokens work
-    on any replica and do not run out, and what is inserted or deleted meanwhile neither shifts nor doubles anything.
+    `page_token` of the next, with the same filter; another filter, or an invalid token, is INVALID_ARGUMENT. The end is
+    an empty `next_page_token`, not a short or empty page: a page ends early before it exceeds 3 MiB, or after it has
+    examined too many rows that do not match. A token names a position, so every page costs the same, tokens work on any
+    replica and do not expire, and concurrent inserts and deletes shift or repeat nothing.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.SubmitTaskRequest, _task_service_pb2.SubmitTaskResponse]  # type: ignore[assignment]
-    """Stores a task and answers once it is committed: whatever fails afterwards, an acknowledged task is never lost.
+    """Stores a task and returns it after the commit: whatever fails afterwards, an acknowledged task is never lost.
 
-    Blocks for one commit, shared with the submits that come at the same time. The task is answered as it was inserted,
+    Blocks for one commit, shared with the submits that arrive at the same time. Returns the task as it was inserted,
     pending.
 
-    Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
-    own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
-    safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-    then, however full the queue is. Where that task was cleaned up, it is answered as it last stood; GetTask no longer
-    finds it.
+    Not idempotent without a `request_id`: if the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or
+    the caller's own deadline), the task may be stored or not, and repeating the call may store it twice. With a
+    `request_id` it is safe to repeat: the same id within its account creates nothing and returns the first task in its
+    present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
+    longer finds it.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
@@ -384,7 +387,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
       RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
-      Those that are scheduled for the day after tomorrow (UTC) or later don't count, and are not refused for it.
+      Tasks scheduled for the day after tomorrow (UTC) or later do not count and are not refused.
       RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
       as its `max_pending_tasks` allows, scheduled ones included.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
@@ -392,11 +395,11 @@ class TaskServiceAsyncStub(TaskServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     BatchSubmitTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BatchSubmitTasksRequest, _task_service_pb2.BatchSubmitTasksResponse]  # type: ignore[assignment]
-    """Stores up to 1,000 tasks in one transaction, all or none. The way to submit many: a batch costs one commit.
+    """Stores up to 1,000 tasks in one transaction, all or none. A batch costs one commit.
 
-    Blocks for one commit. Where one request is refused, none is stored. Repeating is safe where every request has a
-    `request_id`: those that are known answer their first task, the others are created; one without an id may double,
-    as with SubmitTask. Within a batch the second of two equal ids answers the task of the first.
+    Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
+    `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
+    with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -424,14 +427,14 @@ class TaskServiceAsyncStub(TaskServiceStub):
       INVALID_ARGUMENT `INVALID_ARGUMENT`: no id or more than 1,000, an empty one, or the answer would exceed 3 MiB:
       ask for fewer.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
-      `INTERNAL`: see the service. A task that is missing is no error.
+      `INTERNAL`: see the service. A missing task is not an error.
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
 
-    A page takes milliseconds whatever is asked for. With a label and a second condition (another label, an account,
-    states) it takes up to 5,000 tasks that meet one of them, the rarest, and finds out which of these meet the others.
-    So it may be short or empty, with a `next_page_token`: go on until that is empty.
+    A page takes milliseconds whatever the filter. With a label and a second condition (another label, an account,
+    states) it examines up to 5,000 tasks that meet the rarest condition, and returns those that meet the others. So it
+    may be short or empty with a `next_page_token`: go on until that is empty.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -440,15 +443,16 @@ class TaskServiceAsyncStub(TaskServiceStub):
       `INTERNAL`: see the service. An account that does not exist has no tasks.
     """
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
-    """Cancels a pending task; with `force` also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
+    """Cancels a pending task; with `force`, also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
 
-    The task is cancelled when the call answers. With `force` its worker is told to stop the CLI at once (within a
-    heartbeat interval where that message is lost): TERM, then KILL, with all that the CLI left running below it. Until
-    the worker has let go, the lease still counts for its account. What the CLI handed over to a service of its own
-    goes on there: no signal reaches it, it may still cost something, and what comes of it is not taken. A result that
-    was committed first wins: the call is refused.
+    The task is cancelled when the call returns. With `force` its worker stops the CLI at once (within a heartbeat
+    interval if that message is lost): TERM, then KILL, to the whole process tree. Until the worker has released it,
+    the lease still counts for its account. Work that the CLI has started in an external service goes on there: no
+    signal reaches it, it may still cost money, and its result is not accepted. If a result was committed first, the
+    call is refused.
 
-    Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which is safe to take as done.
+    Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which can be treated as
+    success.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
@@ -462,26 +466,27 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
 
     From failed or timeout it consumes one of `max_retries`, like an automatic retry, whatever the error's reason and
-    `auto_retry` say; lost leases in a row are counted anew. On a pending task that waits for its retry, or after a
-    refusal, it only takes the wait away and consumes nothing. It is never refused because the queue is full. Where the
-    last attempt's worker has not let go yet (it was timed out and is being stopped), the task is not leased before.
+    `auto_retry` are; the count of losses in a row restarts. On a pending task that waits for its retry, or after a
+    refusal, it only ends the wait and consumes nothing. A full queue never refuses it. If the last attempt was timed
+    out and its worker is still stopping it, the task is leased only after that.
 
-    Not idempotent: repeated, it is FAILED_PRECONDITION `INVALID_STATE`, or takes up another failure in between.
+    Not idempotent: a repeated call is FAILED_PRECONDITION `INVALID_STATE`, or retries another failure that happened in
+    between.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
       waiting for its next attempt.
-      FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` allows them anew.
-      UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; GetTask tells.
+      FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+      UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     BulkRetryTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]  # type: ignore[assignment]
     """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-    whose retries are used up are left as they are and not counted.
+    whose retries are used up are skipped and not counted.
 
-    Blocks until all are pending again. Safe to repeat: what is pending is not retried again.
+    Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
@@ -490,13 +495,12 @@ class TaskServiceAsyncStub(TaskServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     CleanupTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CleanupTasksRequest, _task_service_pb2.CleanupTasksResponse]  # type: ignore[assignment]
-    """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
-    are never deleted, and one that ended while its worker is still being stopped is not before that has let go of it.
-    Happens by itself where `CONTENTGEN_RETENTION` is set.
+    """Deletes ended tasks with their history. Contents and the publish pool stay. A task that has not ended is never
+    deleted, nor is one whose worker is still stopping its CLI. If `CONTENTGEN_RETENTION` is set, this also happens
+    automatically.
 
-    Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
-    that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
-    submit at least.
+    Blocks until all are deleted, in bounded transactions: set a long deadline for a large backlog; what an interrupted
+    call has deleted stays deleted. Idempotent. Request ids are still remembered, for at least 7 days after the submit.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
@@ -505,17 +509,17 @@ class TaskServiceAsyncStub(TaskServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]  # type: ignore[assignment]
-    """Waits until a task has ended, or until the time is up: both are success, `task.end_time` tells which it was.
+    """Waits until a task has ended or the time is up. Both succeed; `task.end_time` is set only if the task has ended.
 
-    Blocks for `timeout` at most; an ended task is answered at once, and otherwise within milliseconds of the commit
-    that ends it, on whichever replica that is (10 s later at most, where a notification is lost). A failed attempt
-    that is retried does not end the wait. Only reads; a wait costs no thread, so thousands may wait.
+    Blocks for `timeout` at most. Returns at once if the task has ended, otherwise within milliseconds of the commit
+    that ends it, on any replica (at most 10 s later if a notification is lost). A failed attempt that is retried does
+    not end the wait. Only reads; a wait costs no thread, so thousands may wait.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or `timeout` is negative.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, one of another account, or it
       was cleaned up meanwhile.
-      UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or a little later.
+      UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or after a pause.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
@@ -523,26 +527,26 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
     not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
-    their order. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
-    doubled. The stream says nothing while nothing moves. It does not end by itself when the tasks have ended.
+    their order. With the token of the last event received it continues after that event, on any replica, without gaps
+    or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
-    The response headers come as soon as the watch stands: every later move is seen. A task that ends while the present
-    states are being sent may have none, but all of its later moves follow. An event is sent once every transaction that
-    is older than it has ended, anybody's on that PostgreSQL: usually within milliseconds; a long one delays events, and
-    the start of a watch, but loses none.
+    The response headers arrive once the watch is established: every later move is sent. A task that ends while the
+    present states are sent may have none, but all of its later moves follow. An event is sent once every older
+    transaction on that PostgreSQL, anybody's, has ended: usually within milliseconds. A long transaction delays
+    events, and the start of a watch, but loses none.
 
     Statuses, which end the stream:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or a
-      token that is none.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or an
+      invalid token.
       NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
-      OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore or
-      a failover of the database: start anew without it. Without a token too, where CleanupTasks deletes a task of the
+      OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore
+      or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of the
       account before its last moves were sent.
-      RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move; go on
-      with that token.
-      RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; another one may take it.
+      RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
+      continue with that token.
+      RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
-      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: go on with the last token.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     ListTaskEvents: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskEventsRequest, _task_service_pb2.ListTaskEventsResponse]  # type: ignore[assignment]
@@ -555,7 +559,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
       `INTERNAL`: see the service.
     """
     GetTaskStats: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskStatsRequest, _task_service_pb2.GetTaskStatsResponse]  # type: ignore[assignment]
-    """Counts tasks by status. Only reads, and never a scan: counts are kept with every move.
+    """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -565,24 +569,26 @@ class TaskServiceAsyncStub(TaskServiceStub):
       `INTERNAL`: see the service.
     """
     PollRunningTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PollRunningTasksRequest, _task_service_pb2.PollRunningTasksResponse]  # type: ignore[assignment]
-    """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
+    """Polls the workers now for the state of the tasks that are submitted or processing, instead of at their next
+    interval.
 
     Blocks until all of them have answered, 10 s at most. Safe to repeat, and for any number of callers at once. The
-    figures say what became of the attempts that ran at the call, whether their tasks are retried or not: what is
-    committed once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that
-    hang. A CLI that runs until it is done is not asked: it says by itself how far it is.
+    figures are the outcomes of the attempts that ran at the call, whether their tasks are retried or not, as committed
+    once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that hang. A CLI
+    that runs until it is done is not polled: it reports its own progress.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
-      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is no error: its tasks count as `error`.
+      `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is not an error: its tasks count as
+      `error`.
     """
     PollTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PollTaskRequest, _task_service_pb2.PollTaskResponse]  # type: ignore[assignment]
-    """Asks the worker of one task now, and answers the task's status after that.
+    """Polls the worker of one task now, and returns the task's status after that.
 
-    Blocks until the worker has answered, 10 s at most: a silent worker leaves the status as it is known. A task that
-    no worker holds is answered at once. Safe to repeat.
+    Blocks until the worker has answered, 10 s at most: if the worker is silent, the last known status is returned.
+    Returns at once if no worker holds the task. Safe to repeat.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
@@ -592,10 +598,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     HandleTimeouts: _aio.UnaryUnaryMultiCallable[_task_service_pb2.HandleTimeoutsRequest, _task_service_pb2.HandleTimeoutsResponse]  # type: ignore[assignment]
     """Times out, now, the attempts that have been in a slot for longer than their task's `timeout`. The scheduler does so
-    by itself every few seconds; the call saves that wait. Their workers are told to stop.
+    itself every few seconds; the call saves that wait. Their workers stop them.
 
-    Blocks until all are moved. Idempotent. Right after a start or an outage nothing is moved for one lease time, by
-    this call neither: workers that could not report then are given the time to.
+    Blocks until all are moved. Idempotent. Just after a start or an outage nothing is moved for one lease time, not
+    even by this call, so that workers that could not report have the time to.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -605,32 +611,32 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Submit tasks, follow them, steer them. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
 
-    This comment also holds what all services of contentgen.v1 have in common.
+    This comment also specifies what all services of contentgen.v1 have in common.
 
     ERRORS. A misuse of an RPC is a gRPC status with `google.rpc` details: always ErrorInfo (domain `contentgen`, and the
-    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure where they
-    say more. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that are no
-    message of the request's type are INVALID_ARGUMENT too. A CLI that fails is no RPC error: it is `Task.error`. Any RPC
-    may answer:
+    reason that each RPC's comment gives beside the code), and BadRequest, RetryInfo or PreconditionFailure as
+    applicable. INVALID_ARGUMENT names every bad field in BadRequest, by its path (`requests[3].topic`); bytes that do
+    not parse as the request are INVALID_ARGUMENT too. A failure of the CLI is not an RPC error: it is `Task.error`. Any
+    RPC may return:
 
-      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is away or can't keep up, or a commit's outcome is
-      unknown. A call that only reads is safe to repeat; for the others their comment says what repeating does.
+      UNAVAILABLE `STORE_UNAVAILABLE`, with RetryInfo: the database is unavailable or overloaded, or a commit's outcome
+      is unknown. A call that only reads is safe to repeat; for others, see their comment.
       UNAVAILABLE `LOCK_TIMEOUT`, with RetryInfo: another session of the database held a lock that the call needs for
-      longer than it may wait. Nothing was done; repeat it.
-      UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; ask for less at once.
-      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is going away; another one takes the call.
-      UNAUTHENTICATED `TOKEN_INVALID`: tokens are asked for, and the call has none or a wrong one. A token goes into the
-      metadata, as `authorization: Bearer …`. A stream ends with it when its token is taken away.
+      longer than the call may wait. Nothing was done; repeat it.
+      UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; request less.
+      UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is shutting down; another one takes the call.
+      UNAUTHENTICATED `TOKEN_INVALID`: tokens are required, and the call has none or an invalid one. Send the token in
+      the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
-      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls under way at this replica as it
-      may: 1,000, and counted apart 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is who has the
-      token's name; where no token is asked, the address. Let some end first. Or the call has waited 10 s for its turn:
-      callers share a replica fairly, so this is for who makes more calls, or slower ones, than its share allows. Nothing
-      was done, but for what a call for many tasks had done by then. Call again, with fewer calls at a time.
-      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not come within 30 s after its call began.
-      INTERNAL `INTERNAL`: a defect of the scheduler, whose log says more.
+      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
+      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
+      identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
+      served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
+      except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
+      INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
       4 MiB.
 
@@ -638,17 +644,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     account itself is PERMISSION_DENIED `ACCOUNT_FORBIDDEN`, and `account_id` 0, or an RPC that names no account, means
     the token's own accounts.
 
-    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on whichever replica.
-    What changed by a call is seen by every later call.
+    COMMITS. A call that succeeded is committed. A read shows what was committed before it began, on any replica. Every
+    later call sees the changes of a call that succeeded.
 
-    TIME. A call that does not wait for something takes milliseconds, and while the database restarts it fails rather
-    than hangs for long. Set a deadline all the same; a write that runs into it may have been committed or not.
+    TIME. A call that does not wait for something takes milliseconds. While the database restarts, calls fail within
+    seconds instead of hanging. Set a deadline nevertheless; a write that exceeds it may have been committed or not.
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
-    `page_token` of the next, with the same filter; another filter, or a token that is none, is INVALID_ARGUMENT. The end
-    is an empty `next_page_token`, not a short or empty page: a page ends early rather than hold more than 3 MiB, or look
-    at too many rows that don't match. Tokens name a position, so a late page costs what the first one costs, tokens work
-    on any replica and do not run out, and what is inserted or deleted meanwhile neither shifts nor doubles anything.
+    `page_token` of the next, with the same filter; another filter, or an invalid token, is INVALID_ARGUMENT. The end is
+    an empty `next_page_token`, not a short or empty page: a page ends early before it exceeds 3 MiB, or after it has
+    examined too many rows that do not match. A token names a position, so every page costs the same, tokens work on any
+    replica and do not expire, and concurrent inserts and deletes shift or repeat nothing.
     """
 
     @_abc_1.abstractmethod
@@ -657,16 +663,16 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.SubmitTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.SubmitTaskResponse, _abc.Awaitable[_task_service_pb2.SubmitTaskResponse]]:
-        """Stores a task and answers once it is committed: whatever fails afterwards, an acknowledged task is never lost.
+        """Stores a task and returns it after the commit: whatever fails afterwards, an acknowledged task is never lost.
 
-        Blocks for one commit, shared with the submits that come at the same time. The task is answered as it was inserted,
+        Blocks for one commit, shared with the submits that arrive at the same time. Returns the task as it was inserted,
         pending.
 
-        Not idempotent by itself: where the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or the caller's
-        own deadline), the task may be stored or not, and repeating the call may store it twice. With a `request_id` it is
-        safe to repeat: the same id again within its account creates nothing and answers the first task, as it stands by
-        then, however full the queue is. Where that task was cleaned up, it is answered as it last stood; GetTask no longer
-        finds it.
+        Not idempotent without a `request_id`: if the answer is lost or the commit's outcome is unknown (UNAVAILABLE, or
+        the caller's own deadline), the task may be stored or not, and repeating the call may store it twice. With a
+        `request_id` it is safe to repeat: the same id within its account creates nothing and returns the first task in its
+        present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
+        longer finds it.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
@@ -675,7 +681,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
           ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
           RESOURCE_EXHAUSTED `QUEUE_FULL`, with RetryInfo: as many tasks are pending as `CONTENTGEN_MAX_QUEUE_SIZE` allows.
-          Those that are scheduled for the day after tomorrow (UTC) or later don't count, and are not refused for it.
+          Tasks scheduled for the day after tomorrow (UTC) or later do not count and are not refused.
           RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
           as its `max_pending_tasks` allows, scheduled ones included.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
@@ -689,11 +695,11 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.BatchSubmitTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.BatchSubmitTasksResponse, _abc.Awaitable[_task_service_pb2.BatchSubmitTasksResponse]]:
-        """Stores up to 1,000 tasks in one transaction, all or none. The way to submit many: a batch costs one commit.
+        """Stores up to 1,000 tasks in one transaction, all or none. A batch costs one commit.
 
-        Blocks for one commit. Where one request is refused, none is stored. Repeating is safe where every request has a
-        `request_id`: those that are known answer their first task, the others are created; one without an id may double,
-        as with SubmitTask. Within a batch the second of two equal ids answers the task of the first.
+        Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
+        `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
+        with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -733,7 +739,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT `INVALID_ARGUMENT`: no id or more than 1,000, an empty one, or the answer would exceed 3 MiB:
           ask for fewer.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
-          `INTERNAL`: see the service. A task that is missing is no error.
+          `INTERNAL`: see the service. A missing task is not an error.
         """
 
     @_abc_1.abstractmethod
@@ -742,11 +748,11 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
-        """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states as of its own moment.
+        """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
 
-        A page takes milliseconds whatever is asked for. With a label and a second condition (another label, an account,
-        states) it takes up to 5,000 tasks that meet one of them, the rarest, and finds out which of these meet the others.
-        So it may be short or empty, with a `next_page_token`: go on until that is empty.
+        A page takes milliseconds whatever the filter. With a label and a second condition (another label, an account,
+        states) it examines up to 5,000 tasks that meet the rarest condition, and returns those that meet the others. So it
+        may be short or empty with a `next_page_token`: go on until that is empty.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -761,15 +767,16 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.CancelTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.CancelTaskResponse, _abc.Awaitable[_task_service_pb2.CancelTaskResponse]]:
-        """Cancels a pending task; with `force` also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
+        """Cancels a pending task; with `force`, also one that a worker holds. Its `error` becomes `CANCELLED_BY_CLIENT`.
 
-        The task is cancelled when the call answers. With `force` its worker is told to stop the CLI at once (within a
-        heartbeat interval where that message is lost): TERM, then KILL, with all that the CLI left running below it. Until
-        the worker has let go, the lease still counts for its account. What the CLI handed over to a service of its own
-        goes on there: no signal reaches it, it may still cost something, and what comes of it is not taken. A result that
-        was committed first wins: the call is refused.
+        The task is cancelled when the call returns. With `force` its worker stops the CLI at once (within a heartbeat
+        interval if that message is lost): TERM, then KILL, to the whole process tree. Until the worker has released it,
+        the lease still counts for its account. Work that the CLI has started in an external service goes on there: no
+        signal reaches it, it may still cost money, and its result is not accepted. If a result was committed first, the
+        call is refused.
 
-        Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which is safe to take as done.
+        Not idempotent: a second call is FAILED_PRECONDITION with `current_state` cancelled, which can be treated as
+        success.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
@@ -789,19 +796,20 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
 
         From failed or timeout it consumes one of `max_retries`, like an automatic retry, whatever the error's reason and
-        `auto_retry` say; lost leases in a row are counted anew. On a pending task that waits for its retry, or after a
-        refusal, it only takes the wait away and consumes nothing. It is never refused because the queue is full. Where the
-        last attempt's worker has not let go yet (it was timed out and is being stopped), the task is not leased before.
+        `auto_retry` are; the count of losses in a row restarts. On a pending task that waits for its retry, or after a
+        refusal, it only ends the wait and consumes nothing. A full queue never refuses it. If the last attempt was timed
+        out and its worker is still stopping it, the task is leased only after that.
 
-        Not idempotent: repeated, it is FAILED_PRECONDITION `INVALID_STATE`, or takes up another failure in between.
+        Not idempotent: a repeated call is FAILED_PRECONDITION `INVALID_STATE`, or retries another failure that happened in
+        between.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
           FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
           waiting for its next attempt.
-          FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` allows them anew.
-          UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; GetTask tells.
+          FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+          UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
 
@@ -812,9 +820,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.BulkRetryTasksResponse, _abc.Awaitable[_task_service_pb2.BulkRetryTasksResponse]]:
         """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-        whose retries are used up are left as they are and not counted.
+        whose retries are used up are skipped and not counted.
 
-        Blocks until all are pending again. Safe to repeat: what is pending is not retried again.
+        Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
@@ -829,13 +837,12 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.CleanupTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.CleanupTasksResponse, _abc.Awaitable[_task_service_pb2.CleanupTasksResponse]]:
-        """Deletes ended tasks with their history. Contents and the publish pool stay. Tasks that may still move by themselves
-        are never deleted, and one that ended while its worker is still being stopped is not before that has let go of it.
-        Happens by itself where `CONTENTGEN_RETENTION` is set.
+        """Deletes ended tasks with their history. Contents and the publish pool stay. A task that has not ended is never
+        deleted, nor is one whose worker is still stopping its CLI. If `CONTENTGEN_RETENTION` is set, this also happens
+        automatically.
 
-        Blocks until all are deleted, in bounded transactions: with a large backlog give it a long deadline; what a call
-        that was cut short has deleted stays deleted. Idempotent. Request ids are remembered on, for 7 days after the
-        submit at least.
+        Blocks until all are deleted, in bounded transactions: set a long deadline for a large backlog; what an interrupted
+        call has deleted stays deleted. Idempotent. Request ids are still remembered, for at least 7 days after the submit.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
@@ -850,17 +857,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.WaitTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.WaitTaskResponse, _abc.Awaitable[_task_service_pb2.WaitTaskResponse]]:
-        """Waits until a task has ended, or until the time is up: both are success, `task.end_time` tells which it was.
+        """Waits until a task has ended or the time is up. Both succeed; `task.end_time` is set only if the task has ended.
 
-        Blocks for `timeout` at most; an ended task is answered at once, and otherwise within milliseconds of the commit
-        that ends it, on whichever replica that is (10 s later at most, where a notification is lost). A failed attempt
-        that is retried does not end the wait. Only reads; a wait costs no thread, so thousands may wait.
+        Blocks for `timeout` at most. Returns at once if the task has ended, otherwise within milliseconds of the commit
+        that ends it, on any replica (at most 10 s later if a notification is lost). A failed attempt that is retried does
+        not end the wait. Only reads; a wait costs no thread, so thousands may wait.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or `timeout` is negative.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, one of another account, or it
           was cleaned up meanwhile.
-          UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or a little later.
+          UNAVAILABLE `SHUTTING_DOWN`, `STORE_UNAVAILABLE`: wait again, on another replica or after a pause.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
 
@@ -874,26 +881,26 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
         not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
-        their order. With the token of the last event seen it goes on after that event, on any replica: nothing is missed or
-        doubled. The stream says nothing while nothing moves. It does not end by itself when the tasks have ended.
+        their order. With the token of the last event received it continues after that event, on any replica, without gaps
+        or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
-        The response headers come as soon as the watch stands: every later move is seen. A task that ends while the present
-        states are being sent may have none, but all of its later moves follow. An event is sent once every transaction that
-        is older than it has ended, anybody's on that PostgreSQL: usually within milliseconds; a long one delays events, and
-        the start of a watch, but loses none.
+        The response headers arrive once the watch is established: every later move is sent. A task that ends while the
+        present states are sent may have none, but all of its later moves follow. An event is sent once every older
+        transaction on that PostgreSQL, anybody's, has ended: usually within milliseconds. A long transaction delays
+        events, and the start of a watch, but loses none.
 
         Statuses, which end the stream:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or a
-          token that is none.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or an
+          invalid token.
           NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
-          OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore or
-          a failover of the database: start anew without it. Without a token too, where CleanupTasks deletes a task of the
+          OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore
+          or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of the
           account before its last moves were sent.
-          RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move; go on
-          with that token.
-          RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; another one may take it.
+          RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
+          continue with that token.
+          RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
-          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: go on with the last token.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
 
@@ -918,7 +925,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.GetTaskStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.GetTaskStatsResponse, _abc.Awaitable[_task_service_pb2.GetTaskStatsResponse]]:
-        """Counts tasks by status. Only reads, and never a scan: counts are kept with every move.
+        """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -934,18 +941,20 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.PollRunningTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.PollRunningTasksResponse, _abc.Awaitable[_task_service_pb2.PollRunningTasksResponse]]:
-        """Asks the workers now how the tasks stand that are submitted or processing, rather than at their next interval.
+        """Polls the workers now for the state of the tasks that are submitted or processing, instead of at their next
+        interval.
 
         Blocks until all of them have answered, 10 s at most. Safe to repeat, and for any number of callers at once. The
-        figures say what became of the attempts that ran at the call, whether their tasks are retried or not: what is
-        committed once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that
-        hang. A CLI that runs until it is done is not asked: it says by itself how far it is.
+        figures are the outcomes of the attempts that ran at the call, whether their tasks are retried or not, as committed
+        once the workers have answered. A worker answers when its CLIs have, or after 7 s without those that hang. A CLI
+        that runs until it is done is not polled: it reports its own progress.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED
-          `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is no error: its tasks count as `error`.
+          `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service. A silent worker is not an error: its tasks count as
+          `error`.
         """
 
     @_abc_1.abstractmethod
@@ -954,10 +963,10 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.PollTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.PollTaskResponse, _abc.Awaitable[_task_service_pb2.PollTaskResponse]]:
-        """Asks the worker of one task now, and answers the task's status after that.
+        """Polls the worker of one task now, and returns the task's status after that.
 
-        Blocks until the worker has answered, 10 s at most: a silent worker leaves the status as it is known. A task that
-        no worker holds is answered at once. Safe to repeat.
+        Blocks until the worker has answered, 10 s at most: if the worker is silent, the last known status is returned.
+        Returns at once if no worker holds the task. Safe to repeat.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty.
@@ -973,10 +982,10 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.HandleTimeoutsResponse, _abc.Awaitable[_task_service_pb2.HandleTimeoutsResponse]]:
         """Times out, now, the attempts that have been in a slot for longer than their task's `timeout`. The scheduler does so
-        by itself every few seconds; the call saves that wait. Their workers are told to stop.
+        itself every few seconds; the call saves that wait. Their workers stop them.
 
-        Blocks until all are moved. Idempotent. Right after a start or an outage nothing is moved for one lease time, by
-        this call neither: workers that could not report then are given the time to.
+        Blocks until all are moved. Idempotent. Just after a start or an outage nothing is moved for one lease time, not
+        even by this call, so that workers that could not report have the time to.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.

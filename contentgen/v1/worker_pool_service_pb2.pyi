@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Worker(_message.Message):
-    """One worker, as its hello and its last heartbeat say."""
+    """One worker, according to its Hello and its last heartbeat."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -63,34 +63,34 @@ class Worker(_message.Message):
     UNHEALTHY_TIME_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
-    """Its stable name, over restarts."""
+    """Its name, stable across restarts."""
     hostname: _builtins.str
     """The machine it runs on."""
     version: _builtins.str
     """Its version; may be empty."""
     running: _builtins.bool
-    """Connected (heard of within the lease time) and not draining."""
+    """Connected (a message within the lease time) and not draining."""
     slots: _builtins.int
-    """CLIs that may run at once: as it was configured, or as ResizeWorker said since."""
+    """CLIs that may run at once: as configured, or as set by ResizeWorker since."""
     busy_slots: _builtins.int
-    """Slots that are taken: its leases that it has reported as accepted. More than `slots` for a while after it was made
-    smaller.
-    """
+    """Slots in use: its leases that it has reported as accepted. May exceed `slots` for a while after that was reduced."""
     queue_size: _builtins.int
-    """Leases that it has been given, and has not reported as accepted: they wait ahead of a slot, or are on their way."""
+    """Leases that were granted to it and that it has not reported as accepted: they wait ahead of a slot, or are in
+    transit.
+    """
     draining: _builtins.bool
     """Takes nothing new: by DrainWorker, or because it is being stopped."""
     scheduler_id: _builtins.str
     """The replica that it is, or was last, connected to."""
     creator_version: _builtins.str
-    """What its CLI's `--version` said; empty where the CLI does not know that option."""
+    """Output of its CLI's `--version`; empty if the CLI does not know that option."""
     unhealthy: _builtins.bool
-    """Its CLI fails at once, or is gone: it tries one task at a time, with pauses of 1 s to 5 min, and takes nothing else
-    until one completes. As its last heartbeat said; false where it is not connected.
+    """Its CLI fails at once or is missing: it probes with one task at a time, with pauses of 1 s to 5 min, and takes
+    nothing else until one completes. From its last heartbeat; false if it is not connected.
     """
     last_error: _builtins.str
-    """Why it is unhealthy, or which result does not get through to the scheduler; at most 1,000 characters, empty where
-    neither is so. It may quote the task that failed: for a token that is tied to accounts it is empty.
+    """Why it is unhealthy, or which result does not get through to the scheduler; at most 1,000 characters, empty if
+    neither applies. It may quote the task that failed, so it is empty for a token that is tied to accounts.
     """
     connected: _builtins.bool
     """Its stream is open, and it was heard of within the lease time. A worker that was stopped is not connected, and may
@@ -98,7 +98,7 @@ class Worker(_message.Message):
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """As it said in its hello; shown, never used for routing."""
+        """From its Hello; shown, never used for routing."""
 
     @_builtins.property
     def connect_time(self) -> _timestamp_pb2.Timestamp:
@@ -106,11 +106,11 @@ class Worker(_message.Message):
 
     @_builtins.property
     def last_heartbeat_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was heard of last: its hello, or its last heartbeat."""
+        """When its last message arrived: its Hello or its last heartbeat."""
 
     @_builtins.property
     def unhealthy_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when it is unhealthy; unset where it is not."""
+        """Since when it is unhealthy; unset if it is healthy."""
 
     def __init__(
         self,
@@ -150,8 +150,8 @@ class GetWorkerPoolRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Workers a page. 0: as many as one answer holds, 3 MiB of them and 20,000 at most, so that a caller who does not know
-    of pages gets all but of a very large pool. Above 1,000 means 1,000; negative is refused.
+    """Workers a page. 0: as many as one answer holds (3 MiB, and 20,000 at most), so a caller that does not page gets all
+    of them unless the pool is very large. Above 1,000 means 1,000; negative is refused.
     """
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
@@ -171,7 +171,7 @@ Global___GetWorkerPoolRequest: _TypeAlias = GetWorkerPoolRequest  # noqa: Y015
 
 @_typing.final
 class GetWorkerPoolResponse(_message.Message):
-    """The pool as it stands. Its counts are of the whole pool, on each page."""
+    """The pool. The counts are of the whole pool, on each page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -183,14 +183,14 @@ class GetWorkerPoolResponse(_message.Message):
     num_workers: _builtins.int
     """Workers that are connected, draining ones included."""
     active_workers: _builtins.int
-    """Of these, with a busy slot."""
+    """Those of them with a busy slot."""
     total_queue_size: _builtins.int
     """Pending tasks, due or not."""
     next_page_token: _builtins.str
     """Empty at the end."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Worker]:
-        """This page of the workers heard of within the last hour, by worker_id; with `running` false where it is gone."""
+        """This page of the workers that sent a message within the last hour, by worker_id; `running` is false if it is gone."""
 
     def __init__(
         self,
@@ -336,7 +336,7 @@ class ResizeWorkerResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___Worker:
-        """As recorded; it may not have followed yet."""
+        """As recorded; it may not have applied it yet."""
 
     def __init__(
         self,

@@ -27,10 +27,10 @@ if _version_not_supported:
 
 class WorkerPoolServiceStub:
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
-    GetDispatchStatus. Errors and commits: as TaskService's comment says.
+    GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
-    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
-    next, and by each acknowledgement of its heartbeat.
+    The desired state of a worker is data in the database: a worker that cannot be reached now gets it with its next
+    Hello and with each acknowledgement of its heartbeat.
     """
 
     def __init__(self, channel):
@@ -78,14 +78,14 @@ class WorkerPoolServiceStub:
 
 class WorkerPoolServiceServicer:
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
-    GetDispatchStatus. Errors and commits: as TaskService's comment says.
+    GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
-    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
-    next, and by each acknowledgement of its heartbeat.
+    The desired state of a worker is data in the database: a worker that cannot be reached now gets it with its next
+    Hello and with each acknowledgement of its heartbeat.
     """
 
     def GetWorkerPool(self, request, context):
-        """Shows every worker, in pages where they are many. Only reads; never blocks.
+        """Returns every worker, in pages if there are many. Only reads; never blocks.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
@@ -97,10 +97,10 @@ class WorkerPoolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainWorker(self, request, context):
-        """Lets a worker finish what runs, give back what has not started, and take nothing new.
+        """Drains a worker: it finishes what runs, releases what has not started, and takes nothing new.
 
-        Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-        nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+        Returns once that is recorded, not when the worker is empty: watch `busy_slots`. After the commit it is granted
+        nothing more. The drain holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
         Idempotent.
 
         Statuses:
@@ -134,10 +134,10 @@ class WorkerPoolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResizeWorker(self, request, context):
-        """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+        """Changes how many CLIs a worker runs at once. CLIs that run beyond a smaller number go on.
 
-        Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
-        process ends: a restarted worker has the number that it was configured with. Idempotent.
+        Returns once that is recorded; the worker follows at once, or within a heartbeat interval. The number holds until
+        that process ends: a restarted worker has its configured number. Idempotent.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -152,8 +152,8 @@ class WorkerPoolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseDispatch(self, request, context):
-        """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
-        runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+        """Stops dispatch, of an account or of everything: after the commit nothing more is leased, on any replica. Running
+        tasks go on; submits are accepted. Lasts until ResumeDispatch, across restarts too. Idempotent.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -167,8 +167,8 @@ class WorkerPoolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeDispatch(self, request, context):
-        """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
-        everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+        """Resumes dispatch. Undoes only a PauseDispatch of the same `account_id`: an account stays paused while everything
+        is, and vice versa. Idempotent: resuming what is not paused does nothing.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -241,10 +241,10 @@ def add_WorkerPoolServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WorkerPoolService:
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
-    GetDispatchStatus. Errors and commits: as TaskService's comment says.
+    GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
-    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
-    next, and by each acknowledgement of its heartbeat.
+    The desired state of a worker is data in the database: a worker that cannot be reached now gets it with its next
+    Hello and with each acknowledgement of its heartbeat.
     """
 
     @staticmethod

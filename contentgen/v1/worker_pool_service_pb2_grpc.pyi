@@ -28,10 +28,10 @@ GRPC_VERSION: str
 
 class WorkerPoolServiceStub:
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
-    GetDispatchStatus. Errors and commits: as TaskService's comment says.
+    GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
-    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
-    next, and by each acknowledgement of its heartbeat.
+    The desired state of a worker is data in the database: a worker that cannot be reached now gets it with its next
+    Hello and with each acknowledgement of its heartbeat.
     """
 
     @_typing.overload
@@ -39,7 +39,7 @@ class WorkerPoolServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerPoolServiceAsyncStub: ...
     GetWorkerPool: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetWorkerPoolRequest, _worker_pool_service_pb2.GetWorkerPoolResponse]
-    """Shows every worker, in pages where they are many. Only reads; never blocks.
+    """Returns every worker, in pages if there are many. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
@@ -47,10 +47,10 @@ class WorkerPoolServiceStub:
       `INTERNAL`: see TaskService.
     """
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.DrainWorkerRequest, _worker_pool_service_pb2.DrainWorkerResponse]
-    """Lets a worker finish what runs, give back what has not started, and take nothing new.
+    """Drains a worker: it finishes what runs, releases what has not started, and takes nothing new.
 
-    Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-    nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+    Returns once that is recorded, not when the worker is empty: watch `busy_slots`. After the commit it is granted
+    nothing more. The drain holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
     Idempotent.
 
     Statuses:
@@ -76,10 +76,10 @@ class WorkerPoolServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ResizeWorker: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResizeWorkerRequest, _worker_pool_service_pb2.ResizeWorkerResponse]
-    """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+    """Changes how many CLIs a worker runs at once. CLIs that run beyond a smaller number go on.
 
-    Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
-    process ends: a restarted worker has the number that it was configured with. Idempotent.
+    Returns once that is recorded; the worker follows at once, or within a heartbeat interval. The number holds until
+    that process ends: a restarted worker has its configured number. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -90,8 +90,8 @@ class WorkerPoolServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     PauseDispatch: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.PauseDispatchRequest, _worker_pool_service_pb2.PauseDispatchResponse]
-    """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
-    runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+    """Stops dispatch, of an account or of everything: after the commit nothing more is leased, on any replica. Running
+    tasks go on; submits are accepted. Lasts until ResumeDispatch, across restarts too. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -101,8 +101,8 @@ class WorkerPoolServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ResumeDispatch: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResumeDispatchRequest, _worker_pool_service_pb2.ResumeDispatchResponse]
-    """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
-    everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+    """Resumes dispatch. Undoes only a PauseDispatch of the same `account_id`: an account stays paused while everything
+    is, and vice versa. Idempotent: resuming what is not paused does nothing.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -123,15 +123,15 @@ class WorkerPoolServiceStub:
 @_typing.type_check_only
 class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
-    GetDispatchStatus. Errors and commits: as TaskService's comment says.
+    GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
-    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
-    next, and by each acknowledgement of its heartbeat.
+    The desired state of a worker is data in the database: a worker that cannot be reached now gets it with its next
+    Hello and with each acknowledgement of its heartbeat.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetWorkerPool: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetWorkerPoolRequest, _worker_pool_service_pb2.GetWorkerPoolResponse]  # type: ignore[assignment]
-    """Shows every worker, in pages where they are many. Only reads; never blocks.
+    """Returns every worker, in pages if there are many. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
@@ -139,10 +139,10 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
       `INTERNAL`: see TaskService.
     """
     DrainWorker: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.DrainWorkerRequest, _worker_pool_service_pb2.DrainWorkerResponse]  # type: ignore[assignment]
-    """Lets a worker finish what runs, give back what has not started, and take nothing new.
+    """Drains a worker: it finishes what runs, releases what has not started, and takes nothing new.
 
-    Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-    nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+    Returns once that is recorded, not when the worker is empty: watch `busy_slots`. After the commit it is granted
+    nothing more. The drain holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
     Idempotent.
 
     Statuses:
@@ -168,10 +168,10 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ResizeWorker: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResizeWorkerRequest, _worker_pool_service_pb2.ResizeWorkerResponse]  # type: ignore[assignment]
-    """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+    """Changes how many CLIs a worker runs at once. CLIs that run beyond a smaller number go on.
 
-    Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
-    process ends: a restarted worker has the number that it was configured with. Idempotent.
+    Returns once that is recorded; the worker follows at once, or within a heartbeat interval. The number holds until
+    that process ends: a restarted worker has its configured number. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -182,8 +182,8 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     PauseDispatch: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.PauseDispatchRequest, _worker_pool_service_pb2.PauseDispatchResponse]  # type: ignore[assignment]
-    """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
-    runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+    """Stops dispatch, of an account or of everything: after the commit nothing more is leased, on any replica. Running
+    tasks go on; submits are accepted. Lasts until ResumeDispatch, across restarts too. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -193,8 +193,8 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ResumeDispatch: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.ResumeDispatchRequest, _worker_pool_service_pb2.ResumeDispatchResponse]  # type: ignore[assignment]
-    """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
-    everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+    """Resumes dispatch. Undoes only a PauseDispatch of the same `account_id`: an account stays paused while everything
+    is, and vice versa. Idempotent: resuming what is not paused does nothing.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -214,10 +214,10 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
 
 class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
-    GetDispatchStatus. Errors and commits: as TaskService's comment says.
+    GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
-    What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
-    next, and by each acknowledgement of its heartbeat.
+    The desired state of a worker is data in the database: a worker that cannot be reached now gets it with its next
+    Hello and with each acknowledgement of its heartbeat.
     """
 
     @_abc_1.abstractmethod
@@ -226,7 +226,7 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.GetWorkerPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.GetWorkerPoolResponse, _abc.Awaitable[_worker_pool_service_pb2.GetWorkerPoolResponse]]:
-        """Shows every worker, in pages where they are many. Only reads; never blocks.
+        """Returns every worker, in pages if there are many. Only reads; never blocks.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `page_size`, or a `page_token` of another list.
@@ -240,10 +240,10 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.DrainWorkerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.DrainWorkerResponse, _abc.Awaitable[_worker_pool_service_pb2.DrainWorkerResponse]]:
-        """Lets a worker finish what runs, give back what has not started, and take nothing new.
+        """Drains a worker: it finishes what runs, releases what has not started, and takes nothing new.
 
-        Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-        nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+        Returns once that is recorded, not when the worker is empty: watch `busy_slots`. After the commit it is granted
+        nothing more. The drain holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
         Idempotent.
 
         Statuses:
@@ -281,10 +281,10 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.ResizeWorkerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.ResizeWorkerResponse, _abc.Awaitable[_worker_pool_service_pb2.ResizeWorkerResponse]]:
-        """Changes how many CLIs a worker runs at once. What runs above a smaller number runs on.
+        """Changes how many CLIs a worker runs at once. CLIs that run beyond a smaller number go on.
 
-        Returns once that is recorded; the worker follows at once, or within a heartbeat interval. It holds until that
-        process ends: a restarted worker has the number that it was configured with. Idempotent.
+        Returns once that is recorded; the worker follows at once, or within a heartbeat interval. The number holds until
+        that process ends: a restarted worker has its configured number. Idempotent.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -301,8 +301,8 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.PauseDispatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.PauseDispatchResponse, _abc.Awaitable[_worker_pool_service_pb2.PauseDispatchResponse]]:
-        """Stops dispatch, of an account or of everything: nothing more is leased from the commit on, on any replica. What
-        runs goes on; submits are taken. Lasts, over restarts too, until ResumeDispatch. Idempotent.
+        """Stops dispatch, of an account or of everything: after the commit nothing more is leased, on any replica. Running
+        tasks go on; submits are accepted. Lasts until ResumeDispatch, across restarts too. Idempotent.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
@@ -318,8 +318,8 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pool_service_pb2.ResumeDispatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pool_service_pb2.ResumeDispatchResponse, _abc.Awaitable[_worker_pool_service_pb2.ResumeDispatchResponse]]:
-        """Lets dispatch go on. Takes back a PauseDispatch of the same `account_id` only: an account stays paused while
-        everything is, and the other way about. Idempotent: resuming what is not paused does nothing.
+        """Resumes dispatch. Undoes only a PauseDispatch of the same `account_id`: an account stays paused while everything
+        is, and vice versa. Idempotent: resuming what is not paused does nothing.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.

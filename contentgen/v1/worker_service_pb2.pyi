@@ -28,7 +28,7 @@ class _LeaseStage:
 class _LeaseStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStage.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LEASE_STAGE_UNSPECIFIED: _LeaseStage.ValueType  # 0
-    """Taken for queued."""
+    """Treated as queued."""
     LEASE_STAGE_QUEUED: _LeaseStage.ValueType  # 1
     """Held ahead of a free slot."""
     LEASE_STAGE_ACCEPTED: _LeaseStage.ValueType  # 2
@@ -36,15 +36,15 @@ class _LeaseStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStage
     LEASE_STAGE_PROCESSING: _LeaseStage.ValueType  # 3
     """In a slot; the CLI works on it."""
     LEASE_STAGE_FINISHED: _LeaseStage.ValueType  # 4
-    """Over on the worker; the update that ends it is not acknowledged yet."""
+    """Ended on the worker; the update that ends it is not acknowledged yet."""
 
 class LeaseStage(_LeaseStage, metaclass=_LeaseStageEnumTypeWrapper):
-    """How far a held lease is, as its worker sees it. Goes forward only. For whoever looks at a stream: what moves a task,
-    and what GetWorkerPool counts, is what was reported.
+    """Stage of a held lease, as its worker sees it. It only advances. For diagnosis: reports, not stages, move a task and
+    count in GetWorkerPool.
     """
 
 LEASE_STAGE_UNSPECIFIED: LeaseStage.ValueType  # 0
-"""Taken for queued."""
+"""Treated as queued."""
 LEASE_STAGE_QUEUED: LeaseStage.ValueType  # 1
 """Held ahead of a free slot."""
 LEASE_STAGE_ACCEPTED: LeaseStage.ValueType  # 2
@@ -52,7 +52,7 @@ LEASE_STAGE_ACCEPTED: LeaseStage.ValueType  # 2
 LEASE_STAGE_PROCESSING: LeaseStage.ValueType  # 3
 """In a slot; the CLI works on it."""
 LEASE_STAGE_FINISHED: LeaseStage.ValueType  # 4
-"""Over on the worker; the update that ends it is not acknowledged yet."""
+"""Ended on the worker; the update that ends it is not acknowledged yet."""
 Global___LeaseStage: _TypeAlias = LeaseStage  # noqa: Y015
 
 class _ReleaseReason:
@@ -62,12 +62,12 @@ class _ReleaseReason:
 class _ReleaseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReleaseReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RELEASE_REASON_UNSPECIFIED: _ReleaseReason.ValueType  # 0
-    """Refused: a release must say why."""
+    """Refused: a release MUST state a reason."""
     RELEASE_REASON_DRAINING: _ReleaseReason.ValueType  # 1
     """The worker takes nothing new: it is going away, or is unhealthy."""
     RELEASE_REASON_REFUSED: _ReleaseReason.ValueType  # 2
-    """This worker can't run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth refusal
-    in a row fails it (NO_WORKER_ACCEPTS).
+    """This worker cannot run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth
+    refusal in a row fails it (NO_WORKER_ACCEPTS).
     """
     RELEASE_REASON_EXPIRED: _ReleaseReason.ValueType  # 3
     """The worker's deadline for the lease passed, or the lease was revoked, and what ran was stopped."""
@@ -75,15 +75,15 @@ class _ReleaseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Release
     """It waited ahead of a slot for longer than its timeout."""
 
 class ReleaseReason(_ReleaseReason, metaclass=_ReleaseReasonEnumTypeWrapper):
-    """Why a worker gives a lease back. None consumes a retry or counts as a loss."""
+    """Why a worker releases a lease. None consumes a retry or counts as a loss."""
 
 RELEASE_REASON_UNSPECIFIED: ReleaseReason.ValueType  # 0
-"""Refused: a release must say why."""
+"""Refused: a release MUST state a reason."""
 RELEASE_REASON_DRAINING: ReleaseReason.ValueType  # 1
 """The worker takes nothing new: it is going away, or is unhealthy."""
 RELEASE_REASON_REFUSED: ReleaseReason.ValueType  # 2
-"""This worker can't run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth refusal
-in a row fails it (NO_WORKER_ACCEPTS).
+"""This worker cannot run it now. Unstarted, the task keeps its place and waits 1 s, 2 s, 4 s … 60 s; the tenth
+refusal in a row fails it (NO_WORKER_ACCEPTS).
 """
 RELEASE_REASON_EXPIRED: ReleaseReason.ValueType  # 3
 """The worker's deadline for the lease passed, or the lease was revoked, and what ran was stopped."""
@@ -102,19 +102,19 @@ class _UpdateOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateO
     UPDATE_OUTCOME_COMMITTED: _UpdateOutcome.ValueType  # 1
     """Committed now."""
     UPDATE_OUTCOME_ALREADY_COMMITTED: _UpdateOutcome.ValueType  # 2
-    """This very lease had its end committed before; the acknowledgement was lost."""
+    """The end of this lease was committed before; the acknowledgement was lost."""
     UPDATE_OUTCOME_LEASE_LOST: _UpdateOutcome.ValueType  # 3
     """The lease is superseded, revoked or ended; nothing was written. Stop what still runs."""
 
 class UpdateOutcome(_UpdateOutcome, metaclass=_UpdateOutcomeEnumTypeWrapper):
-    """What became of an update. Each of these, and nothing else, lets the worker forget it."""
+    """Outcome of an update. Each of these, and nothing else, settles it (rule 15)."""
 
 UPDATE_OUTCOME_UNSPECIFIED: UpdateOutcome.ValueType  # 0
 """Never sent."""
 UPDATE_OUTCOME_COMMITTED: UpdateOutcome.ValueType  # 1
 """Committed now."""
 UPDATE_OUTCOME_ALREADY_COMMITTED: UpdateOutcome.ValueType  # 2
-"""This very lease had its end committed before; the acknowledgement was lost."""
+"""The end of this lease was committed before; the acknowledgement was lost."""
 UPDATE_OUTCOME_LEASE_LOST: UpdateOutcome.ValueType  # 3
 """The lease is superseded, revoked or ended; nothing was written. Stop what still runs."""
 Global___UpdateOutcome: _TypeAlias = UpdateOutcome  # noqa: Y015
@@ -148,7 +148,9 @@ class LeaseRequest(_message.Message):
 
     @_builtins.property
     def report_part(self) -> Global___ReportPart:
-        """A piece of a report (rule 22). Only to a scheduler whose welcome said `accepts_report_parts`; an older one refuses it."""
+        """A part of a report (rule 22). Only to a scheduler whose Welcome sets `accepts_report_parts`; an older one refuses
+        it.
+        """
 
     def __init__(
         self,
@@ -171,7 +173,7 @@ Global___LeaseRequest: _TypeAlias = LeaseRequest  # noqa: Y015
 
 @_typing.final
 class LeaseResponse(_message.Message):
-    """Scheduler to worker. A worker must ignore what it does not know: a newer scheduler may say more."""
+    """Scheduler to worker. A worker MUST ignore messages and fields that it does not know: a newer scheduler may send more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,7 +188,7 @@ class LeaseResponse(_message.Message):
     PART_RECEIVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
-        """Answers the hello; first on every stream, and once."""
+        """Answers the Hello; first on every stream, and only once."""
 
     @_builtins.property
     def assignment(self) -> Global___Assignment:
@@ -194,7 +196,7 @@ class LeaseResponse(_message.Message):
 
     @_builtins.property
     def acknowledgement(self) -> Global___Acknowledgement:
-        """Answers a state or a report."""
+        """Answers a heartbeat or a report."""
 
     @_builtins.property
     def cancel(self) -> Global___Cancel:
@@ -202,7 +204,7 @@ class LeaseResponse(_message.Message):
 
     @_builtins.property
     def poll_now(self) -> Global___PollNow:
-        """Ask the CLIs now."""
+        """Query the CLIs now."""
 
     @_builtins.property
     def resize(self) -> Global___Resize:
@@ -210,7 +212,7 @@ class LeaseResponse(_message.Message):
 
     @_builtins.property
     def drain(self) -> Global___Drain:
-        """Finish what runs, take nothing new."""
+        """Release what has not started, finish what runs, take nothing new."""
 
     @_builtins.property
     def reconnect(self) -> Global___Reconnect:
@@ -253,11 +255,11 @@ class HeldLease(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """As assigned. One that can't be a lease's is answered as not the worker's."""
+    """As assigned. An invalid one is answered as not the worker's."""
     attempt: _builtins.int
     """As assigned."""
     stage: Global___LeaseStage.ValueType
-    """How far it is."""
+    """Its stage."""
     def __init__(
         self,
         *,
@@ -275,7 +277,7 @@ Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
-    """Opens a session. Texts hold 200 characters at most and no NUL, where nothing else is said."""
+    """Opens a session. Texts hold at most 200 characters and no NUL, unless noted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,20 +321,20 @@ class Hello(_message.Message):
     session_number: _builtins.int
     """Required: from 1, above every number that this folder used before."""
     hostname: _builtins.str
-    """For people, and for WORKER_ID_IN_USE; may be empty."""
+    """For display and for WORKER_ID_IN_USE; may be empty."""
     version: _builtins.str
     """Version of the worker; may be empty."""
     slots: _builtins.int
-    """CLIs that may run at once, 0 to 1,000; shown, what is granted follows `State.free_slots`."""
+    """CLIs that may run at once, 0 to 1,000; for display: grants follow `Heartbeat.free_slots`."""
     creator_path: _builtins.str
     """Path of the CLI, up to 4,096 characters; may be empty."""
     creator_version: _builtins.str
-    """What the CLI's `--version` said; may be empty."""
+    """Output of the CLI's `--version`; may be empty."""
     process_id: _builtins.str
-    """Random id of this process. What was wanted of a former one (drain, slots) is forgotten when it changes."""
+    """Random id of this process. When it changes, the desired state of the former process (drain, slots) is discarded."""
     accepts_skipped_leases: _builtins.bool
-    """Whether it heeds `Acknowledgement.skipped_leases`. Unset, as by an older worker: a State that names a lease which is
-    locked in the database is acknowledged once that lock is gone, and renews nothing until then.
+    """Whether it accepts `Acknowledgement.skipped_leases`. Unset (an older worker): a Heartbeat that names a lease which
+    is locked in the database is acknowledged once that lock is released, and renews nothing until then.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -340,11 +342,11 @@ class Hello(_message.Message):
 
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
-        """Everything that it holds, results in the spool included; at most 10,000. What it does not name ends."""
+        """All leases that it holds, results in the spool included; at most 10,000. Those that it does not name end."""
 
     @_builtins.property
     def lost_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases that were marked as started and run no more: these are lost. At most 10,000; those that are not this
+        """Leases that were marked as started and no longer run: they are lost. At most 10,000; those that are not this
         worker's are ignored.
         """
 
@@ -387,20 +389,20 @@ class Heartbeat(_message.Message):
     UNHEALTHY_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """From 1, rising within a stream. One that is not above the last changes no capacity."""
+    """From 1, rising within a stream. One that is not above the last does not change the capacity."""
     free_slots: _builtins.int
-    """Leases that it would take now, beyond those that it holds; 0: none."""
+    """How many more leases it would take now; 0: none."""
     last_assignment: _builtins.int
     """Number of the last assignment that it has read on this stream; 0: none yet."""
     last_poll_id: _builtins.str
-    """The `poll_id` of the last `poll_now` of this stream that it has answered; empty: none yet."""
+    """The `poll_id` of the last PollNow of this stream that it has answered; empty: none yet."""
     unhealthy: _builtins.bool
-    """Its CLI fails at once, or is gone: it tries one task at a time (rule 8). With a free slot it is half open, and the
-    next task goes to it first.
+    """Its CLI fails at once or is missing: it probes with one task at a time (rule 8). With a free slot it is half-open,
+    and the next task is granted to it first.
     """
     last_error: _builtins.str
-    """Why it is unhealthy: what the last run that decided so failed with. Else which result does not get through (rule
-    23). Empty where neither is so; more than 1,000 characters are cut.
+    """Why it is unhealthy: the error of the last run that counted. Otherwise which result does not get through (rule 23).
+    Empty if neither applies; cut at 1,000 characters.
     """
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
@@ -437,7 +439,7 @@ class Report(_message.Message):
     """From 1, rising within a stream; its acknowledgement names it."""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseUpdate]:
-        """Several of one lease are in the order in which they happened."""
+        """Those of one lease are in the order in which they happened."""
 
     def __init__(
         self,
@@ -455,7 +457,7 @@ Global___Report: _TypeAlias = Report  # noqa: Y015
 
 @_typing.final
 class ReportPart(_message.Message):
-    """A piece of a Report that is sent in parts (rule 22). Its parts come in order; all of them hold 4 MiB at most."""
+    """A part of a Report (rule 22). Parts are sent in order and hold at most 4 MiB in all."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -463,11 +465,11 @@ class ReportPart(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     report_number: _builtins.int
-    """The number of the report that it is of, as the report has it. Another one before the last part is refused."""
+    """The number of its report. Another number before the last part is refused."""
     data: _builtins.bytes
     """Required: the next bytes of the serialized Report; at least one."""
     last: _builtins.bool
-    """Whether the report is complete with it."""
+    """Whether it completes the report."""
     def __init__(
         self,
         *,
@@ -512,7 +514,7 @@ class LeaseUpdate(_message.Message):
 
     @_builtins.property
     def progress(self) -> _task_pb2.TaskProgress:
-        """How far it is; replaces what was said before."""
+        """Progress; replaces the previous one."""
 
     @_builtins.property
     def completed(self) -> Global___Completed:
@@ -520,15 +522,15 @@ class LeaseUpdate(_message.Message):
 
     @_builtins.property
     def failed(self) -> Global___Failed:
-        """It ended without one."""
+        """It ended with an error."""
 
     @_builtins.property
     def released(self) -> Global___Released:
-        """Given back."""
+        """Released."""
 
     @_builtins.property
     def deferred(self) -> Global___Deferred:
-        """Its CLI asked to come back later. Only where the Welcome said `accepts_deferrals`."""
+        """Its CLI asked to be run later. Only if the Welcome sets `accepts_deferrals`."""
 
     def __init__(
         self,
@@ -596,7 +598,7 @@ class Completed(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def result(self) -> Global___Result:
-        """Required: what the CLI made."""
+        """Required: the CLI's result."""
 
     def __init__(
         self,
@@ -613,7 +615,9 @@ Global___Completed: _TypeAlias = Completed  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):
-    """What a CLI made. Body and html together hold 3 MiB of UTF-8 at most; more is stored as the failure RESULT_TOO_LARGE."""
+    """The result of a CLI. Body and HTML together hold at most 3 MiB of UTF-8; a larger one is stored as the failure
+    RESULT_TOO_LARGE.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -622,14 +626,14 @@ class Result(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     QUALITY_SCORE_FIELD_NUMBER: _builtins.int
     body: _builtins.str
-    """The text, Markdown or plain. Empty is stored as the failure CREATOR_INVALID_RESPONSE; NUL is taken out."""
+    """The text, Markdown or plain. Empty is stored as the failure CREATOR_INVALID_RESPONSE; NUL is removed."""
     html_body: _builtins.str
     """The same as HTML; may be empty."""
     quality_score: _builtins.float
-    """As the CLI gave it; unset where it gave none, or none that is finite."""
+    """As the CLI reported it; unset if it reported none, or no finite number."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses of pictures, the first is the cover. At most 1,000, and 128 Ki characters together; more is stored
+        """Names or addresses of images; the first is the cover. At most 1,000, and 128 Ki characters together; more is stored
         as the failure RESULT_TOO_LARGE.
         """
 
@@ -677,7 +681,7 @@ Global___Failed: _TypeAlias = Failed  # noqa: Y015
 
 @_typing.final
 class Released(_message.Message):
-    """Ends a lease by giving it back."""
+    """Ends a lease by releasing it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -686,7 +690,7 @@ class Released(_message.Message):
     reason: Global___ReleaseReason.ValueType
     """Required."""
     started: _builtins.bool
-    """Whether the CLI had been started on it. It also counts as started where `processing` was reported."""
+    """Whether the CLI had been started on it. It also counts as started if `processing` was reported."""
     def __init__(
         self,
         *,
@@ -703,17 +707,17 @@ Global___Released: _TypeAlias = Released  # noqa: Y015
 
 @_typing.final
 class Deferred(_message.Message):
-    """Ends a lease because its CLI asked to come back later: no failure, and nobody's loss (rule 14)."""
+    """Ends a lease because its CLI asked to be run later: neither a failure nor a loss (rule 14)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """What the CLI said, for people; may be empty. More than 1,000 characters are cut."""
+    """The CLI's message, human-readable; may be empty. Cut at 1,000 characters."""
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
-        """How long to wait before the task is offered again. Below 1 s counts as 1 s, above 24 h as 24 h; unset: 30 s."""
+        """How long to wait before the task may be leased again. Below 1 s counts as 1 s, above 24 h as 24 h; unset: 30 s."""
 
     def __init__(
         self,
@@ -748,14 +752,14 @@ Global___Draining: _TypeAlias = Draining  # noqa: Y015
 
 @_typing.final
 class DesiredState(_message.Message):
-    """What is wanted of a worker, as the database has it."""
+    """The desired state of a worker, as stored in the database."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SLOTS_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     slots: _builtins.int
-    """How many slots it should have; unset: as it was configured."""
+    """How many slots it should have; unset: as configured."""
     drain: _builtins.bool
     """Whether it should finish what runs and take nothing new."""
     def __init__(
@@ -790,37 +794,35 @@ class Welcome(_message.Message):
     ACCEPTS_REPORT_PARTS_FIELD_NUMBER: _builtins.int
     SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
-    """Replica that answers; for logs."""
+    """The replica that answers; for logs."""
     accepts_deferrals: _builtins.bool
-    """Whether this scheduler knows the update `deferred`. Unset: one of a version before it, to which a deferral is
-    reported as `failed`.
-    """
+    """Whether this scheduler accepts the update `deferred`. Unset (an older scheduler): report a deferral as `failed`."""
     accepts_report_parts: _builtins.bool
-    """Whether reports may come in parts (rule 22). False from a scheduler that does not know them."""
+    """Whether this scheduler accepts reports in parts (rule 22). False from an older one."""
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
-        """How long a lease lives without being renewed; 5 s at least, 2 min by default."""
+        """Lifetime of a lease that is not renewed; 5 s at least, 2 min by default."""
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
-        """How often to send a state at least: a third of `lease_ttl`, 10 s at most."""
+        """The longest interval between heartbeats: a third of `lease_ttl`, 10 s at most."""
 
     @_builtins.property
     def keep_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Named leases that are still its own; renewed."""
+        """Named leases that still belong to it; renewed."""
 
     @_builtins.property
     def drop_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Named leases that are not: stop their CLIs; a result that is spooled is sent and judged all the same."""
+        """Named leases that do not: stop their CLIs. A spooled result is still sent, and judged."""
 
     @_builtins.property
     def desired_state(self) -> Global___DesiredState:
-        """What is wanted of it; always set."""
+        """Its desired state; always set."""
 
     @_builtins.property
     def skipped_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Leases in `lost_leases` whose rows another session of the database has locked: not known to be lost yet. Keep their
-        marks, and name them as lost in the next hello.
+        marks and name them as lost in the next Hello.
         """
 
     def __init__(
@@ -856,7 +858,9 @@ class Assignment(_message.Message):
     number: _builtins.int
     """From 1, rising within a stream."""
     heartbeat_number: _builtins.int
-    """The newest state that was committed before the claim began; the deadline of these leases runs from its making."""
+    """The newest heartbeat that was committed before the claim began; the deadline of these leases counts from the moment
+    when it was built.
+    """
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedLease]:
         """One or more; at most 500."""
@@ -909,16 +913,16 @@ class AssignedLease(_message.Message):
     CREATOR_OPTIONS_FIELD_NUMBER: _builtins.int
     FAILED_ELSEWHERE_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """Names the lease in everything that follows; opaque, unique for ever."""
+    """Names the lease in all later messages; opaque, never reused."""
     attempt: _builtins.int
     """Fences it: the number of leases that this task has been granted, from 1."""
     failed_elsewhere: _builtins.bool
-    """The attempt before this one failed, by the report of another worker: should it fail here too, that says little about
-    this worker's CLI. Off where that is not so, and from a scheduler that does not say it.
+    """Whether another worker reported the previous attempt as failed: a failure here is then no evidence against this
+    worker's CLI (rule 8). False from an older scheduler.
     """
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """What to do: the task as submitted, with its ids, status submitted; without times, retries, error and request_id."""
+        """The task as submitted, with its ids and status submitted; without times, retries, error and request_id."""
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
@@ -948,7 +952,7 @@ Global___AssignedLease: _TypeAlias = AssignedLease  # noqa: Y015
 
 @_typing.final
 class Acknowledgement(_message.Message):
-    """Answers a state, or a report: exactly one of the two numbers is set."""
+    """Answers a heartbeat or a report: exactly one of the two numbers is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -959,18 +963,18 @@ class Acknowledgement(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
     heartbeat_number: _builtins.int
-    """The state that is committed; 0: this answers a report."""
+    """The heartbeat that is committed; 0: this answers a report."""
     report_number: _builtins.int
-    """The report that is committed; 0: this answers a state."""
+    """The report that is committed; 0: this answers a heartbeat."""
     @_builtins.property
     def not_renewed_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases that the state named and that are not its own any more: stop them. All others that it named are renewed, but
-        for `skipped_leases`.
+        """Leases that the heartbeat named and that no longer belong to the worker: stop them. All others that it named are
+        renewed, except `skipped_leases`.
         """
 
     @_builtins.property
     def desired_state(self) -> Global___DesiredState:
-        """What is wanted of it; unset in the answer to a report."""
+        """Its desired state; unset in the answer to a report."""
 
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpdateResult]:
@@ -978,8 +982,8 @@ class Acknowledgement(_message.Message):
 
     @_builtins.property
     def skipped_leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases that the state named and whose rows another session of the database has locked: neither renewed nor lost.
-        Their deadlines stay; name them again. Only for a worker whose hello says that it heeds them.
+        """Leases that the heartbeat named and whose rows another session of the database has locked: neither renewed nor
+        lost. Their deadlines stay; name them again. Only for a worker whose Hello sets `accepts_skipped_leases`.
         """
 
     def __init__(
@@ -1002,7 +1006,7 @@ Global___Acknowledgement: _TypeAlias = Acknowledgement  # noqa: Y015
 
 @_typing.final
 class UpdateResult(_message.Message):
-    """What became of one update."""
+    """Outcome of one update."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1014,7 +1018,7 @@ class UpdateResult(_message.Message):
     attempt: _builtins.int
     """As reported."""
     outcome: Global___UpdateOutcome.ValueType
-    """What became of it."""
+    """The outcome."""
     def __init__(
         self,
         *,
@@ -1032,16 +1036,16 @@ Global___UpdateResult: _TypeAlias = UpdateResult  # noqa: Y015
 
 @_typing.final
 class PartReceived(_message.Message):
-    """A part of a report is there, and is kept until the rest comes or the stream ends; nothing of it is committed."""
+    """Confirms a part of a report. It is kept until the rest arrives or the stream ends; nothing of it is committed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     report_number: _builtins.int
-    """The report that it is of."""
+    """The number of its report."""
     received_bytes: _builtins.int
-    """Bytes of that report that came so far."""
+    """Bytes of that report received so far."""
     def __init__(
         self,
         *,
@@ -1067,7 +1071,7 @@ class Cancel(_message.Message):
     lease_id: _builtins.str
     """The lease."""
     reason: _builtins.str
-    """For logs: CANCELLED_BY_CLIENT, TASK_TIMEOUT (also where no slot took it in time) or LEASE_LOST."""
+    """For logs: CANCELLED_BY_CLIENT, TASK_TIMEOUT (also if no slot took it in time) or LEASE_LOST."""
     def __init__(
         self,
         *,
@@ -1084,13 +1088,13 @@ Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
 class PollNow(_message.Message):
-    """Ask the CLIs now rather than at the next interval; a state then names this id."""
+    """Query the CLIs now instead of at the next interval; a heartbeat then names this id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POLL_ID_FIELD_NUMBER: _builtins.int
     poll_id: _builtins.str
-    """Names the question; opaque."""
+    """Names the poll; opaque."""
     def __init__(
         self,
         *,
@@ -1128,7 +1132,7 @@ Global___Resize: _TypeAlias = Resize  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):
-    """Give back what has not started, finish what runs, take nothing new, stay connected."""
+    """Release what has not started, finish what runs, take nothing new, stay connected."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1145,7 +1149,7 @@ Global___Drain: _TypeAlias = Drain  # noqa: Y015
 
 @_typing.final
 class Reconnect(_message.Message):
-    """This replica is going away: finish nothing, lose nothing, dial another."""
+    """This replica is going away: dial another. Nothing need be finished first, and nothing is lost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -27,473 +27,607 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """For workers (role `worker`): leases, and the reports on them. The comment of Lease is the whole protocol."""
+    """For workers (role `worker`): leases and reports. The comment of Lease specifies the protocol."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     Lease: _grpc.StreamStreamMultiCallable[_worker_service_pb2.LeaseRequest, _worker_service_pb2.LeaseResponse]
-    """One stream a worker, for as long as the worker lives: it says what it holds and what it would take, the scheduler
-    sends it tasks, it reports what becomes of them. What follows is all that a worker in any language has to do, so
-    that no task is lost, paid for twice where that can be helped, or accepted twice. A worker that breaks a rule harms
-    its own tasks, never the fence: what a lease may write is decided by the database alone. The rules have numbers, by
-    which the code cites them.
+    """Opens the one stream that a worker keeps for its lifetime. The worker sends its capacity and the leases that it
+    holds; the scheduler sends tasks; the worker reports on them. This comment specifies all that a worker in any
+    language has to do so that no task is lost, none is accepted twice, and none is paid for twice where that is
+    avoidable. A worker that breaks a rule harms only its own tasks: the database alone decides what a lease may write.
 
-    A *lease* is one grant of one task to one worker, named by `lease_id` and fenced by `attempt`. It is a row in the
-    database and lives there: it outlives the stream, the scheduler's replica and a restart of the database. It ends by
-    its worker's report, by its worker's next hello, by being revoked, or by running out: `lease_ttl` after it was
-    granted or last renewed, by the database's clock. A worker renews its leases by its heartbeat, the State.
+    The key words MUST, MUST NOT, SHOULD and MAY are to be interpreted as in RFC 2119. Code and tests cite the rules by
+    number.
 
-      worker                                                      scheduler
-      Hello(session_number 7)                                ->
-                                                             <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
-      Heartbeat(1, free_slots 3, last_assignment 0)              ->
-                                                             <-   Acknowledgement(state 1)
-                                                             <-   Assignment(1, for state 1: lease A)
-      Report(1: A accepted, A processing)                    ->
-                                                             <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
-      Heartbeat(2, free_slots 2, last_assignment 1, holds A)     ->
-                                                             <-   Acknowledgement(state 2, not renewed: none)
-      Report(2: A completed with its result)                 ->
-                                                             <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
-      Heartbeat(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+    A *lease* is the grant of one task to one worker. `lease_id` names it and `attempt` fences it. It is a row in the
+    database, so it outlives the stream, the replica and a restart of the database. A lease ends by a report of its
+    worker, by the next Hello of its worker, by revocation, or by expiry: `lease_ttl` after it was granted or last
+    renewed, by the database's clock. A worker renews its leases with its Heartbeat.
+
+     worker                                                      scheduler
+     Hello(session_number 7)                                ->
+                                                            <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
+     Heartbeat(1, free_slots 3, last_assignment 0)          ->
+                                                            <-   Acknowledgement(heartbeat 1)
+                                                            <-   Assignment(1, for heartbeat 1: lease A)
+     Report(1: A accepted, A processing)                    ->
+                                                            <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
+     Heartbeat(2, free_slots 2, last_assignment 1, holds A) ->
+                                                            <-   Acknowledgement(heartbeat 2, not renewed: none)
+     Report(2: A completed with its result)                 ->
+                                                            <-   Acknowledgement(report 2: COMMITTED)   A is settled
+     Heartbeat(3, free_slots 3, last_assignment 1)          ->   … and so on, at least every heartbeat_interval
 
     SESSIONS
 
-    1. A worker has a folder of its own on disk. It keeps `worker_id` (a stable name), `folder_id` (random, made with
-    the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
-    held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
-    and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
-    before the start and taken away once nothing of the run lives; and the spool: each result, error or deferral
-    that ends a lease, synced before it is reported, until it is acknowledged.
+    The worker's folder
 
-    2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
-    which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
-    delayed on its way: it changes nothing and is refused, ABORTED `SESSION_REPLACED`; dial again with a higher number.
-    Once it has said hello anew, the worker reads nothing more of an old stream.
+    1. A worker MUST have a folder of its own on disk. The folder keeps `worker_id` (a stable name), `folder_id`
+    (random, created with the folder) and the last `session_number`, which the worker MUST increment and sync before
+    each Hello. Everything that can still have a CLI running MUST hold a lock on the folder: whoever gets the lock then
+    knows that the former process and all its CLIs are gone. The folder also keeps:
+      - a mark for each lease whose CLI may have been started, synced before the start and removed once no process of
+        the run is left;
+      - the spool: each result, error or deferral that ends a lease, synced before it is reported and kept until it is
+        acknowledged.
 
-    3. A Hello of the same folder replaces the former session, on whichever replica that is: a State that the old
-    stream still brings ends that stream, ABORTED `SESSION_REPLACED`. In the Hello's transaction the leases that it
-    names are renewed where they are still the worker's (`keep_leases`), or listed as not its own (`drop_leases`).
-    Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted. Those in
-    `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
-    that kills its worker at once would go round for ever. Once the Welcome is read those marks may go, but for those
-    in its `skipped_leases`: these are named as lost again in the next Hello. A Hello of another folder under the same
-    `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
-    ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff. Where
-    tokens are asked, so is a Hello under a token of another name, of the same folder too; once it may have the
-    `worker_id`, none of the former one's leases is its own.
+    Opening a session
 
-    4. A lease is *held* from the moment when it is read from an Assignment until the update that ends it is
-    acknowledged: a failed, a released and a merely spooled one is held too. Hello and State name all that is held.
-    What is not acknowledged is sent again after each Welcome, in its order, and the first State follows at once. A
-    drop stops a CLI, never a result that is spooled: that is sent, and judged (16). While the database is away there
-    is no Welcome: the stream ends UNAVAILABLE.
+    2. The first message of a stream MUST be a Hello, within 10 s; the worker MUST NOT send others before it has read
+    the Welcome. A Hello opens a session, against which every grant to this worker and every Heartbeat is checked. A
+    Hello whose number is not above the last one of its folder was delayed in transit: it changes nothing and is
+    refused, ABORTED `SESSION_REPLACED`. The worker MUST then dial again with a higher number. Once it has sent a new
+    Hello, a worker MUST NOT read from an old stream.
 
-    5. What is wanted of a worker (to drain, how many slots, which leases are revoked) is data in the database: the
-    Welcome and each Acknowledgement of a State carry it. Cancel, Drain, Resize and PollNow are short cuts, sent at
-    once where the worker is connected; to lose one costs a heartbeat interval at most. Each of them may come twice.
+    3. A Hello of the same folder replaces the former session, on any replica: a Heartbeat that still arrives on the
+    old stream ends that stream, ABORTED `SESSION_REPLACED`. The transaction of the Hello settles the worker's leases:
+      - The leases that the Hello names are renewed if they still belong to the worker (`keep_leases`), and listed in
+        `drop_leases` if not.
+      - Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted.
+      - Leases in `lost_leases` are lost (rule 13). The worker MUST name there each lease that has a mark, no longer
+        runs and left nothing in the spool; otherwise a task that kills its worker at once would be retried for ever.
+        Once it has read the Welcome, the worker MAY remove these marks, except those of `skipped_leases`, which it
+        MUST name as lost again in its next Hello.
+
+    A Hello of another folder under the same `worker_id` is refused, ALREADY_EXISTS `WORKER_ID_IN_USE` with the host's
+    name, if the scheduler received a message of the other one within `lease_ttl`. The worker SHOULD show this to its
+    operator, and MUST retry with the usual backoff. Where tokens are required, a Hello under a token of another name
+    is refused in the same way, even from the same folder; once such a Hello is accepted, none of the leases of the
+    former token belongs to it.
+
+    Held leases
+
+    4. A lease is *held* from the moment when the worker reads it from an Assignment until the update that ends it is
+    acknowledged; so failed, released and merely spooled ones are held too. Hello and Heartbeat MUST name all held
+    leases. After each Welcome the worker MUST send again what is not acknowledged, in its order, and MUST send its
+    first Heartbeat at once. A drop stops a CLI, but never a spooled result: the worker MUST send that, and the
+    scheduler judges it (rule 16). While the database is away there is no Welcome: the stream ends UNAVAILABLE.
+
+    Desired state
+
+    5. The desired state of a worker (drain, the number of slots) and its revoked leases are data in the database. The
+    Welcome and each Acknowledgement of a Heartbeat carry them. Cancel, Drain, Resize and PollNow are short cuts, sent
+    at once if the worker is connected; losing one costs at most a heartbeat interval. Each of them MAY come twice.
 
     CAPACITY
 
-    6. Both sides number their States, Reports and Assignments within a stream, from 1. A State says how many leases
-    the worker would take now beyond those that it holds (`free_slots`: free slots, and room to queue ahead of one),
-    and which Assignment it has read last. It is sent each `heartbeat_interval` at least, and at once when there is
-    more room than the scheduler can know of; one under way at a time is enough. An Assignment names the newest State
-    that was committed before its claim began, whatever was committed since. What is granted is absolute, never counted
-    up: at most the `free_slots` of the newest State, less the leases of the Assignments that it had not read, ended or
-    not. So a worker never gets more than it said. A State older than one and a half heartbeat intervals grants
-    nothing. A State renews what it names and is the worker's own; the rest it neither renews nor ends (but see 17).
+    Heartbeats and assignments
 
-    7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
-    handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
+    6. Each side MUST number its messages within a stream, from 1: Heartbeats, Reports and Assignments, each kind on
+    its own. A Heartbeat states how many leases the worker would take now beyond those that it holds (`free_slots`:
+    free slots, and places in the queue ahead of a slot), and which Assignment it has read last. The worker MUST send
+    one at least every `heartbeat_interval`, and SHOULD send one at once when it has more capacity than the scheduler
+    can know of; one in flight at a time is enough. An Assignment names the newest Heartbeat that was committed before
+    its claim began, whatever was committed since. A grant is absolute, never an increment: at most the `free_slots` of
+    the newest Heartbeat, minus the leases of the Assignments that it had not read, ended or not. So a worker never
+    gets more than it stated. A Heartbeat older than one and a half heartbeat intervals grants nothing. A Heartbeat
+    renews those leases that it names and that belong to the worker; it neither renews nor ends any other (except by
+    rule 17).
 
-    8. `released` gives a lease back, for a reason: DRAINING (the worker takes nothing new: it is going away, or is
-    unhealthy), REFUSED (this worker can't run it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused
-    task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A
-    worker that gives leases back for its own sake states `free_slots` 0 until that is over, and that State goes before
-    the release.
+    Delivery
 
-    A worker is *unhealthy* once five tasks in a row failed there less than 10 s after their start, or its CLI is gone
-    (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. But tasks
-    can be at fault as well: a worker that gets several accounts' tasks (of its last 100 leases one was another
-    account's) counts three of one account at most, and a task that failed on another worker before
-    (`failed_elsewhere`) is not counted at all; after 100 in a row it is unhealthy all the same. It says so in each
-    State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and another
-    worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it asks the
-    CLI for its `--version`, and where that can be run it is *half open*: it states one free slot, and tries one task;
-    nothing waits ahead of a slot meanwhile. A scheduler gives the next task to a worker that is half open before any
-    other one. The first task that completes ends it. What a tried task fails with is that task's error, and consumes
-    its retry, as always. Only a task that was tried decides: one that is stopped before its end or deferred does not,
-    and another one is tried; nor does a deferral count before. A new process begins healthy.
+    7. Leases are committed before they are sent. One that never reached the stream is taken back at once. One that did
+    belongs to the worker, however the write ended: only the worker, its next Hello or expiry ends it.
+
+    Releases
+
+    8. `released` returns a lease, with a reason: DRAINING (the worker takes nothing new: it is going away, or is
+    unhealthy), REFUSED (this worker cannot run it now: no disk, no memory), EXPIRED (rule 9), QUEUED_TOO_LONG (rule
+    12). A refused task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it
+    (NO_WORKER_ACCEPTS). A worker that releases leases for a reason of its own MUST state `free_slots` 0 until that
+    reason is gone, and MUST send that Heartbeat before the release.
+
+    Unhealthy workers
+
+    A worker is *unhealthy* once five tasks in a row failed on it less than 10 s after their start, or once its CLI is
+    missing (CREATOR_CLI_NOT_FOUND); otherwise it would fail tasks faster than healthy workers take them. As tasks can
+    be at fault too, a worker that gets tasks of several accounts (at least one of its last 100 leases is of another
+    account) counts three of one account at most, and does not count a task that failed on another worker before
+    (`failed_elsewhere`); after 100 failures in a row it is unhealthy regardless. An unhealthy worker MUST say so in
+    each Heartbeat (`unhealthy`, `last_error`), releases what no slot has taken yet (DRAINING: nothing is counted, and
+    another worker may get the task at once), and lets running CLIs finish.
+
+    After a pause of 1 s, doubling up to 5 min, it runs the CLI with `--version`. If that succeeds, the worker is
+    *half-open*: it states one free slot and runs one probe task; meanwhile nothing waits ahead of a slot. A scheduler
+    grants the next task to a half-open worker before any other. The first probe task that completes makes the worker
+    healthy. One that fails keeps its error and consumes its retry, as any other task. One that is stopped early or
+    deferred decides nothing: the worker probes with another one. Nor is a deferral counted towards becoming unhealthy.
+    A new process starts healthy.
 
     DEADLINES
 
-    9. A worker must stop a CLI before its lease can run out elsewhere. Its deadline for a lease counts from the moment
-    when it *built* the State that the lease's Assignment names, or the last State that named the lease and renewed it;
-    plus `lease_ttl`; less the time that it takes to stop, a third of `lease_ttl`, 10 s at most. By a clock that goes
-    on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The Acknowledgement of a State moves
-    the deadlines of the leases that this State named and that it lists neither in `not_renewed_leases` nor in
-    `skipped_leases`, and no others; the first list is the Cancel of those on it, and what is on the second keeps the
-    deadline that it has and is named again. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
-    the CLI started, and once nothing lives, `released` (EXPIRED), which is never counted against the task. An
-    Assignment that is read past its deadline is released, not started; a result that was there before is reported. A
-    worker that is killed, stopped or stuck can't do this: its CLIs must be children of a process that holds the
-    deadlines in its stead. Running out is judged by the database's clock alone, from the start of the transaction that
-    granted or renewed the lease; times in messages are for people.
+    The worker's deadline
 
-    10. With a `lease_ttl` of 2 min and heartbeats each 10 s an outage of scheduler or database of up to 90 s stops no
-    run (in general `lease_ttl`, less the time to stop, less two heartbeat intervals; none at 30 s or less). A worker
-    that has lost its stream dials again, with a backoff of full jitter, and never gives up. No pause is longer than a
-    heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+    9. A worker MUST stop a CLI before its lease can expire elsewhere. The deadline of a lease is counted from the
+    moment when the worker *built* the Heartbeat that the lease's Assignment names, or the last Heartbeat that named
+    the lease and renewed it; plus `lease_ttl`; minus the time to stop: a third of `lease_ttl`, 10 s at most. The
+    worker MUST use a clock that runs on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The
+    Acknowledgement of a Heartbeat moves the deadlines of the leases that this Heartbeat named and that it lists
+    neither in `not_renewed_leases` nor in `skipped_leases`, and no others. A lease in `not_renewed_leases` is
+    cancelled; one in `skipped_leases` keeps its deadline, and the worker MUST name it again. A Welcome moves no
+    deadline.
 
-    11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-    schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
-    That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
+    Past the deadline the worker MUST send TERM, then KILL, to all that the CLI started, and once no process is left,
+    `released` (EXPIRED), which is never counted against the task. An Assignment that is read past its deadline MUST be
+    released, not started; a result that existed before MUST be reported. A worker that is killed, stopped or stuck
+    cannot do this, so its CLIs MUST be children of a process that enforces the deadlines in its place. Expiry is
+    judged by the database's clock alone, from the start of the transaction that granted or renewed the lease; times in
+    messages are for display.
 
-    12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
-    waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
-    TASK_TIMEOUT. A lease that waits ahead of a slot for longer than `timeout` is released (QUEUED_TOO_LONG). The
-    scheduler watches too: it times a run out by itself (17), and after `timeout` plus `lease_ttl` without `accepted`
-    it revokes the lease, as a loss.
+    Outages
+
+    10. With a `lease_ttl` of 2 min and a Heartbeat every 10 s, an outage of scheduler or database of up to 90 s stops
+    no run (in general: `lease_ttl`, minus the time to stop, minus two heartbeat intervals; at a `lease_ttl` of 30 s or
+    less: none). A worker that has lost its stream MUST dial again, with a backoff of full jitter, and MUST NOT give
+    up. A pause MUST NOT be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+
+    11. Nothing expires or times out during or just after an outage. After a gap of more than a heartbeat interval in
+    the schedulers' own ticks, or while the database's clock runs ahead of theirs, they all wait for one `lease_ttl`.
+    That covers start, outage and failover. A renewal that arrives before an expiry is noticed renews, even if it is
+    late.
+
+    The task's timeout
+
+    12. The task's own `timeout` runs from `accepted`, the update that a slot has taken the lease, so waiting ahead of
+    a slot costs nothing. Past it the worker MUST stop the CLI and report `failed` with the reason TASK_TIMEOUT. A
+    lease that waits ahead of a slot for longer than `timeout` MUST be released (QUEUED_TOO_LONG). The scheduler
+    watches too: it times out a run by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
+    `accepted` it revokes the lease, as a loss.
 
     HOW A LEASE ENDS
 
-    13. Lost: it ran out, or was in `lost_leases`. The task is failed with WORKER_LOST and pending again, in one
-    transaction and without delay, whatever `auto_retry` and `retry_count` say; the fifth loss in a row
-    (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask sets that count to zero. What a worker gives back by
-    itself never counts and consumes no retry: unstarted, the task is pending again; once its CLI was started, it is
-    failed with WORKER_LOST and pending again.
+    Losses
 
-    14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
-    at most), and one of the four that end it: `completed` with the result, `failed` with an error, `deferred` with a
-    pause, `released` with a reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
-    are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
-    lease and attempt, whichever stream brings it; where tokens are asked, a stream of the same worker or of a token of
-    the same name: to any other the lease is lost. Several may be under way. A result is stored with its content and its
-    entry in the publish pool in one transaction.
+    13. A lease is *lost* if it expired or was in `lost_leases`. The task fails with WORKER_LOST and is pending again,
+    in one transaction and without delay, whatever `auto_retry` and `retry_count` are; the fifth loss in a row
+    (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask resets that count to zero. A lease that the worker
+    releases is never counted and consumes no retry: if its CLI was not started, the task is pending again; if it was,
+    the task fails with WORKER_LOST and is pending again.
 
-    `deferred` says that the CLI can't do it now and asked to come back later, as it does where its model is over its
-    quota. The task is pending again, and waits for `retry_after`: 1 s to 24 h, and up to a tenth more, so that not all
-    come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
-    counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
-    row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
-    is. A scheduler whose Welcome does not say `accepts_deferrals` knows no such update, and would end the stream: report
-    `failed`, CREATOR_ERROR, to that one.
+    Reports
 
-    15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
-    stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
-    the lease is superseded, revoked or ended, nothing was stored; stop what still runs. Each of these, and nothing
-    else, settles an update: lets the worker delete its spool file and, where the update ends the lease, hold it no
-    longer. An update without an outcome is sent again after the next Welcome.
+    14. A worker reports `accepted`, then `processing`, once, when the CLI has started, `progress` at times (at most
+    once a second), and one of the four updates that end a lease: `completed` with the result, `failed` with an error,
+    `deferred` with a pause, `released` with a reason. No update requires an earlier one: `completed` implies
+    `processing`. Updates of one lease are applied in their order; stages only advance; what follows its end is
+    ignored. A Report is judged by lease and attempt, whichever stream brings it. Where tokens are required, the stream
+    MUST be of the same worker or of a token of the same name: for any other the lease is lost. Several Reports MAY be
+    in flight. A result is stored with its content and its entry in the publish pool in one transaction.
 
-    16. Late: the result of a task's latest lease is taken even after that lease ran out, as long as none was granted
-    since (pending to completed), and answered COMMITTED. So a result is always reported, however late. A lease that
-    ended by a report, a cancel or a time-out takes no result, nor does a task that stays failed after its last loss.
+    `deferred` means that the CLI cannot do the task now and asked to be run later, for example because its model is
+    over its quota. The task is pending again and waits for `retry_after`, 1 s to 24 h, plus up to a tenth, so that not
+    all return at once; then it queues for its account's turn anew. This consumes no retry, whatever `auto_retry` is,
+    and is no loss. The 100th deferral in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure with the reason DEFERRED. The
+    count restarts with an attempt that completes, fails or times out; one that is lost or released leaves it
+    unchanged. A worker MUST NOT send `deferred` to a scheduler whose Welcome does not set `accepts_deferrals`: that
+    scheduler does not know the update and would end the stream. It MUST report `failed`, CREATOR_ERROR, instead.
 
-    17. Revoked: a forced cancel, or a time-out that the scheduler sees first, moves the task at once; the database
-    decides between it and a result that comes at the same time. The lease stays, revoked: it still counts for its
-    account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. What ends it
-    is any update that ends a lease (once nothing lives: `released`, EXPIRED), which is answered LEASE_LOST; a Hello or
-    State that no longer names it after one that did; or running out.
+    Acknowledgements
+
+    15. An Acknowledgement is sent after the commit, with an outcome for each update, in the order of the Report.
+    COMMITTED: it is stored. ALREADY_COMMITTED: an earlier report of the same lease was stored, and its acknowledgement
+    was lost. LEASE_LOST: the lease is superseded, revoked or ended, and nothing was stored; stop what still runs. Each
+    of these, and nothing else, settles an update: the worker MAY then delete its spool file and, if the update ends
+    the lease, no longer holds it. The worker MUST send an update without an outcome again after the next Welcome.
+
+    Late results
+
+    16. The result of a task's latest lease is accepted even after that lease expired, as long as no other was granted
+    since (pending to completed), and is answered COMMITTED. So a worker MUST report a result, however late. A lease
+    that ended by a report, a cancel or a timeout takes no result, nor does a task that stays failed after its last
+    loss.
+
+    Revocation
+
+    17. A forced cancel, or a timeout that the scheduler notices first, moves the task at once and *revokes* the lease;
+    the database decides between it and a result that arrives at the same time. A revoked lease stays: it still counts
+    for its account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. It
+    ends by any update that ends a lease (once no process is left: `released`, EXPIRED), which is answered LEASE_LOST;
+    by a Hello or Heartbeat that no longer names it after one that did; or by expiry.
 
     COMMANDS
 
-    18. PollNow: ask the CLIs now, those that can be asked, report what they say, then name its `poll_id` in a State
-    behind those Reports, with which it is committed. Do not wait for more than 7 s for a CLI that hangs: a worker that
-    has not answered within 10 s counts as silent, and its tasks as `error` in PollRunningTasks. The same PollNow may
-    come again until it is answered: that asks nobody anew. The answer to a PollNow answers those that came before it;
-    what a CLI was asked before a PollNow came is no answer to it. A new stream begins without any.
+    PollNow
 
-    19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
-    stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that
-    runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them. An
-    Acknowledgement of a State whose `wanted.drain` is false takes a drain back (UndrainWorker): the worker takes leases
-    again, unless it is being stopped.
+    18. On PollNow a worker MUST query those CLIs that can be queried, report what they answer, and then name the
+    `poll_id` in a Heartbeat that follows those Reports, with which it is committed. It MUST NOT wait more than 7 s for
+    a CLI that hangs: a worker that has not answered within 10 s counts as silent, and its tasks as `error` in
+    PollRunningTasks. The same PollNow MAY come again until it is answered, which queries nothing anew. The answer to a
+    PollNow answers those that came before it; what a CLI was asked before a PollNow came does not answer it. A new
+    stream begins without any.
 
-    20. A worker that is told to stop says Draining and states `free_slots` 0; it heartbeats to the last. It may go
-    once nothing is held and two such States, one after the other, are acknowledged; an Assignment that comes later
-    still ends as any whose worker has gone. Reconnect: this replica goes away, has lost the database, or wants its
-    workers spread anew. Dial again; nothing is to be finished first, and nothing is lost. The end of a stream, however
-    it ends, says nothing of its leases: CLIs run on to their deadlines.
+    Drain and Resize
+
+    19. On Drain, or `desired_state.drain`, a worker MUST release what has not started (DRAINING), finish what runs and
+    take nothing new; then it stays connected and idle until it is stopped. On Resize, or `desired_state.slots`, it
+    MUST run that many CLIs at once; those that run beyond that number go on. Both hold until this process ends: they
+    no longer apply to a Hello with another `process_id`. An Acknowledgement of a Heartbeat whose `desired_state.drain`
+    is false ends a drain (UndrainWorker): the worker takes leases again, unless it is being stopped.
+
+    Stopping and reconnecting
+
+    20. A worker that is being stopped MUST send Draining and state `free_slots` 0, and MUST go on with heartbeats
+    until it ends. It MAY end once it holds nothing and two such Heartbeats, one after the other, are acknowledged; an
+    Assignment that comes later ends like that of any worker that is gone. Reconnect means that this replica is going
+    away, has lost the database, or spreads its workers anew: the worker MUST dial again, need not finish anything
+    first, and loses nothing. The end of a stream, whatever its cause, does not affect its leases: CLIs run on to their
+    deadlines.
 
     BOUNDS
 
-    21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
-    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State, and
-    each one until the Report is sent whole, asks for nothing (`free_slots` 0): a late result's own task must not be
-    granted anew before it comes (16). Body and HTML
-    together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-    at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
-    worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
-    more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
-    stream on which nothing comes for three heartbeat intervals is dead.
+    Sizes
 
-    22. Where the Welcome says `accepts_report_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
-    carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
-    answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
-    get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
-    the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
-    time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
-    stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
-    while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
-    than three times as long. A scheduler that does not say `accepts_report_parts` gets Reports whole.
+    21. A message MUST NOT exceed 4 MiB, in either direction: a worker limits Reports by bytes as well as by number. A
+    large result MUST go in a Report of its own, with a Heartbeat ahead of it, so that the heartbeat does not wait
+    behind it. That Heartbeat, and each one until the Report is sent whole, MUST state `free_slots` 0: a late result's
+    own task must not be granted anew before the result arrives (rule 16). Body and HTML together hold at most 3 MiB of
+    UTF-8. Hello and Heartbeat name at most 10,000 leases; an Assignment holds at most 500 and 2 MiB. The scheduler
+    takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the worker reads; then
+    flow control holds the worker back. A worker that leaves Assignments unread is granted nothing more. Heartbeats and
+    Reports are answered in the order in which they arrived. Keepalive pings MUST be at least 5 s apart. A stream on
+    which nothing arrives for three heartbeat intervals is dead.
 
-    23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
-    what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
-    alone. Once three streams have ended under the same update, it waits between tries for 30 s, doubling up to 5 min,
-    still held and renewed; each State gives its size in `last_error`.
+    Reports in parts
 
-    Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
+    22. If the Welcome sets `accepts_report_parts`, a worker SHOULD send a Report in ReportParts once it is larger than
+    what the link carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in
+    order. It MUST send the next part only after a PartReceived has answered the one before, so a heartbeat, or a ping
+    of gRPC's, waits behind one part at most; and as long as parts arrive, the stream lives and the leases are renewed,
+    however slow the link. The part marked `last` completes the Report, which is then judged and acknowledged as if it
+    had come whole; it has no PartReceived. Only one Report at a time comes in parts; whole Reports with other numbers,
+    and Heartbeats, MAY come in between. The stream keeps the parts: when it ends they are discarded, and the worker
+    sends the Report anew on the next. A worker SHOULD start small (4 KiB), double the part while its answer comes
+    within a quarter of a heartbeat interval and within 0.5 s, and halve it when the answer takes more than three times
+    as long. It MUST send Reports whole to a scheduler that does not set `accepts_report_parts`.
 
-    Statuses, which end the stream; whatever it is, dial again with the usual backoff:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: a message that breaks a bound, is empty, or comes out of turn; nothing of
-      that message is applied.
-      ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
-      ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
-      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
-      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
-      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the hello's
-      turn did not come within 10 s. Dial again, with the usual backoff.
-      RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
-      OK: the worker closed its side.
+    Results that do not get through
+
+    23. A Report can end its stream: something on the way limits the size of requests, or the Report is refused. So
+    what was in flight, and not small, when a stream ended without a reason from the scheduler MUST be sent after all
+    else, and alone. Once three streams have ended under the same update, the worker MUST wait between tries for 30 s,
+    doubling up to 5 min, while the lease stays held and renewed; each Heartbeat states its size in `last_error`.
+
+    CALL AND STATUSES
+
+    Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
+
+    A status ends the stream; whatever it is, the worker MUST dial again with the usual backoff:
+      - INVALID_ARGUMENT `INVALID_ARGUMENT`: a message breaks a bound, is empty, or comes out of turn; nothing of it is
+        applied.
+      - ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
+      - ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
+      - UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+      - UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      - RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the Hello
+        waited 10 s without being served.
+      - RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
+      - OK: the worker closed its side.
     """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """For workers (role `worker`): leases, and the reports on them. The comment of Lease is the whole protocol."""
+    """For workers (role `worker`): leases and reports. The comment of Lease specifies the protocol."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lease: _aio.StreamStreamMultiCallable[_worker_service_pb2.LeaseRequest, _worker_service_pb2.LeaseResponse]  # type: ignore[assignment]
-    """One stream a worker, for as long as the worker lives: it says what it holds and what it would take, the scheduler
-    sends it tasks, it reports what becomes of them. What follows is all that a worker in any language has to do, so
-    that no task is lost, paid for twice where that can be helped, or accepted twice. A worker that breaks a rule harms
-    its own tasks, never the fence: what a lease may write is decided by the database alone. The rules have numbers, by
-    which the code cites them.
+    """Opens the one stream that a worker keeps for its lifetime. The worker sends its capacity and the leases that it
+    holds; the scheduler sends tasks; the worker reports on them. This comment specifies all that a worker in any
+    language has to do so that no task is lost, none is accepted twice, and none is paid for twice where that is
+    avoidable. A worker that breaks a rule harms only its own tasks: the database alone decides what a lease may write.
 
-    A *lease* is one grant of one task to one worker, named by `lease_id` and fenced by `attempt`. It is a row in the
-    database and lives there: it outlives the stream, the scheduler's replica and a restart of the database. It ends by
-    its worker's report, by its worker's next hello, by being revoked, or by running out: `lease_ttl` after it was
-    granted or last renewed, by the database's clock. A worker renews its leases by its heartbeat, the State.
+    The key words MUST, MUST NOT, SHOULD and MAY are to be interpreted as in RFC 2119. Code and tests cite the rules by
+    number.
 
-      worker                                                      scheduler
-      Hello(session_number 7)                                ->
-                                                             <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
-      Heartbeat(1, free_slots 3, last_assignment 0)              ->
-                                                             <-   Acknowledgement(state 1)
-                                                             <-   Assignment(1, for state 1: lease A)
-      Report(1: A accepted, A processing)                    ->
-                                                             <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
-      Heartbeat(2, free_slots 2, last_assignment 1, holds A)     ->
-                                                             <-   Acknowledgement(state 2, not renewed: none)
-      Report(2: A completed with its result)                 ->
-                                                             <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
-      Heartbeat(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+    A *lease* is the grant of one task to one worker. `lease_id` names it and `attempt` fences it. It is a row in the
+    database, so it outlives the stream, the replica and a restart of the database. A lease ends by a report of its
+    worker, by the next Hello of its worker, by revocation, or by expiry: `lease_ttl` after it was granted or last
+    renewed, by the database's clock. A worker renews its leases with its Heartbeat.
+
+     worker                                                      scheduler
+     Hello(session_number 7)                                ->
+                                                            <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
+     Heartbeat(1, free_slots 3, last_assignment 0)          ->
+                                                            <-   Acknowledgement(heartbeat 1)
+                                                            <-   Assignment(1, for heartbeat 1: lease A)
+     Report(1: A accepted, A processing)                    ->
+                                                            <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
+     Heartbeat(2, free_slots 2, last_assignment 1, holds A) ->
+                                                            <-   Acknowledgement(heartbeat 2, not renewed: none)
+     Report(2: A completed with its result)                 ->
+                                                            <-   Acknowledgement(report 2: COMMITTED)   A is settled
+     Heartbeat(3, free_slots 3, last_assignment 1)          ->   … and so on, at least every heartbeat_interval
 
     SESSIONS
 
-    1. A worker has a folder of its own on disk. It keeps `worker_id` (a stable name), `folder_id` (random, made with
-    the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
-    held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
-    and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
-    before the start and taken away once nothing of the run lives; and the spool: each result, error or deferral
-    that ends a lease, synced before it is reported, until it is acknowledged.
+    The worker's folder
 
-    2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
-    which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
-    delayed on its way: it changes nothing and is refused, ABORTED `SESSION_REPLACED`; dial again with a higher number.
-    Once it has said hello anew, the worker reads nothing more of an old stream.
+    1. A worker MUST have a folder of its own on disk. The folder keeps `worker_id` (a stable name), `folder_id`
+    (random, created with the folder) and the last `session_number`, which the worker MUST increment and sync before
+    each Hello. Everything that can still have a CLI running MUST hold a lock on the folder: whoever gets the lock then
+    knows that the former process and all its CLIs are gone. The folder also keeps:
+      - a mark for each lease whose CLI may have been started, synced before the start and removed once no process of
+        the run is left;
+      - the spool: each result, error or deferral that ends a lease, synced before it is reported and kept until it is
+        acknowledged.
 
-    3. A Hello of the same folder replaces the former session, on whichever replica that is: a State that the old
-    stream still brings ends that stream, ABORTED `SESSION_REPLACED`. In the Hello's transaction the leases that it
-    names are renewed where they are still the worker's (`keep_leases`), or listed as not its own (`drop_leases`).
-    Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted. Those in
-    `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
-    that kills its worker at once would go round for ever. Once the Welcome is read those marks may go, but for those
-    in its `skipped_leases`: these are named as lost again in the next Hello. A Hello of another folder under the same
-    `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
-    ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff. Where
-    tokens are asked, so is a Hello under a token of another name, of the same folder too; once it may have the
-    `worker_id`, none of the former one's leases is its own.
+    Opening a session
 
-    4. A lease is *held* from the moment when it is read from an Assignment until the update that ends it is
-    acknowledged: a failed, a released and a merely spooled one is held too. Hello and State name all that is held.
-    What is not acknowledged is sent again after each Welcome, in its order, and the first State follows at once. A
-    drop stops a CLI, never a result that is spooled: that is sent, and judged (16). While the database is away there
-    is no Welcome: the stream ends UNAVAILABLE.
+    2. The first message of a stream MUST be a Hello, within 10 s; the worker MUST NOT send others before it has read
+    the Welcome. A Hello opens a session, against which every grant to this worker and every Heartbeat is checked. A
+    Hello whose number is not above the last one of its folder was delayed in transit: it changes nothing and is
+    refused, ABORTED `SESSION_REPLACED`. The worker MUST then dial again with a higher number. Once it has sent a new
+    Hello, a worker MUST NOT read from an old stream.
 
-    5. What is wanted of a worker (to drain, how many slots, which leases are revoked) is data in the database: the
-    Welcome and each Acknowledgement of a State carry it. Cancel, Drain, Resize and PollNow are short cuts, sent at
-    once where the worker is connected; to lose one costs a heartbeat interval at most. Each of them may come twice.
+    3. A Hello of the same folder replaces the former session, on any replica: a Heartbeat that still arrives on the
+    old stream ends that stream, ABORTED `SESSION_REPLACED`. The transaction of the Hello settles the worker's leases:
+      - The leases that the Hello names are renewed if they still belong to the worker (`keep_leases`), and listed in
+        `drop_leases` if not.
+      - Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted.
+      - Leases in `lost_leases` are lost (rule 13). The worker MUST name there each lease that has a mark, no longer
+        runs and left nothing in the spool; otherwise a task that kills its worker at once would be retried for ever.
+        Once it has read the Welcome, the worker MAY remove these marks, except those of `skipped_leases`, which it
+        MUST name as lost again in its next Hello.
+
+    A Hello of another folder under the same `worker_id` is refused, ALREADY_EXISTS `WORKER_ID_IN_USE` with the host's
+    name, if the scheduler received a message of the other one within `lease_ttl`. The worker SHOULD show this to its
+    operator, and MUST retry with the usual backoff. Where tokens are required, a Hello under a token of another name
+    is refused in the same way, even from the same folder; once such a Hello is accepted, none of the leases of the
+    former token belongs to it.
+
+    Held leases
+
+    4. A lease is *held* from the moment when the worker reads it from an Assignment until the update that ends it is
+    acknowledged; so failed, released and merely spooled ones are held too. Hello and Heartbeat MUST name all held
+    leases. After each Welcome the worker MUST send again what is not acknowledged, in its order, and MUST send its
+    first Heartbeat at once. A drop stops a CLI, but never a spooled result: the worker MUST send that, and the
+    scheduler judges it (rule 16). While the database is away there is no Welcome: the stream ends UNAVAILABLE.
+
+    Desired state
+
+    5. The desired state of a worker (drain, the number of slots) and its revoked leases are data in the database. The
+    Welcome and each Acknowledgement of a Heartbeat carry them. Cancel, Drain, Resize and PollNow are short cuts, sent
+    at once if the worker is connected; losing one costs at most a heartbeat interval. Each of them MAY come twice.
 
     CAPACITY
 
-    6. Both sides number their States, Reports and Assignments within a stream, from 1. A State says how many leases
-    the worker would take now beyond those that it holds (`free_slots`: free slots, and room to queue ahead of one),
-    and which Assignment it has read last. It is sent each `heartbeat_interval` at least, and at once when there is
-    more room than the scheduler can know of; one under way at a time is enough. An Assignment names the newest State
-    that was committed before its claim began, whatever was committed since. What is granted is absolute, never counted
-    up: at most the `free_slots` of the newest State, less the leases of the Assignments that it had not read, ended or
-    not. So a worker never gets more than it said. A State older than one and a half heartbeat intervals grants
-    nothing. A State renews what it names and is the worker's own; the rest it neither renews nor ends (but see 17).
+    Heartbeats and assignments
 
-    7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
-    handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
+    6. Each side MUST number its messages within a stream, from 1: Heartbeats, Reports and Assignments, each kind on
+    its own. A Heartbeat states how many leases the worker would take now beyond those that it holds (`free_slots`:
+    free slots, and places in the queue ahead of a slot), and which Assignment it has read last. The worker MUST send
+    one at least every `heartbeat_interval`, and SHOULD send one at once when it has more capacity than the scheduler
+    can know of; one in flight at a time is enough. An Assignment names the newest Heartbeat that was committed before
+    its claim began, whatever was committed since. A grant is absolute, never an increment: at most the `free_slots` of
+    the newest Heartbeat, minus the leases of the Assignments that it had not read, ended or not. So a worker never
+    gets more than it stated. A Heartbeat older than one and a half heartbeat intervals grants nothing. A Heartbeat
+    renews those leases that it names and that belong to the worker; it neither renews nor ends any other (except by
+    rule 17).
 
-    8. `released` gives a lease back, for a reason: DRAINING (the worker takes nothing new: it is going away, or is
-    unhealthy), REFUSED (this worker can't run it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused
-    task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A
-    worker that gives leases back for its own sake states `free_slots` 0 until that is over, and that State goes before
-    the release.
+    Delivery
 
-    A worker is *unhealthy* once five tasks in a row failed there less than 10 s after their start, or its CLI is gone
-    (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. But tasks
-    can be at fault as well: a worker that gets several accounts' tasks (of its last 100 leases one was another
-    account's) counts three of one account at most, and a task that failed on another worker before
-    (`failed_elsewhere`) is not counted at all; after 100 in a row it is unhealthy all the same. It says so in each
-    State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and another
-    worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it asks the
-    CLI for its `--version`, and where that can be run it is *half open*: it states one free slot, and tries one task;
-    nothing waits ahead of a slot meanwhile. A scheduler gives the next task to a worker that is half open before any
-    other one. The first task that completes ends it. What a tried task fails with is that task's error, and consumes
-    its retry, as always. Only a task that was tried decides: one that is stopped before its end or deferred does not,
-    and another one is tried; nor does a deferral count before. A new process begins healthy.
+    7. Leases are committed before they are sent. One that never reached the stream is taken back at once. One that did
+    belongs to the worker, however the write ended: only the worker, its next Hello or expiry ends it.
+
+    Releases
+
+    8. `released` returns a lease, with a reason: DRAINING (the worker takes nothing new: it is going away, or is
+    unhealthy), REFUSED (this worker cannot run it now: no disk, no memory), EXPIRED (rule 9), QUEUED_TOO_LONG (rule
+    12). A refused task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it
+    (NO_WORKER_ACCEPTS). A worker that releases leases for a reason of its own MUST state `free_slots` 0 until that
+    reason is gone, and MUST send that Heartbeat before the release.
+
+    Unhealthy workers
+
+    A worker is *unhealthy* once five tasks in a row failed on it less than 10 s after their start, or once its CLI is
+    missing (CREATOR_CLI_NOT_FOUND); otherwise it would fail tasks faster than healthy workers take them. As tasks can
+    be at fault too, a worker that gets tasks of several accounts (at least one of its last 100 leases is of another
+    account) counts three of one account at most, and does not count a task that failed on another worker before
+    (`failed_elsewhere`); after 100 failures in a row it is unhealthy regardless. An unhealthy worker MUST say so in
+    each Heartbeat (`unhealthy`, `last_error`), releases what no slot has taken yet (DRAINING: nothing is counted, and
+    another worker may get the task at once), and lets running CLIs finish.
+
+    After a pause of 1 s, doubling up to 5 min, it runs the CLI with `--version`. If that succeeds, the worker is
+    *half-open*: it states one free slot and runs one probe task; meanwhile nothing waits ahead of a slot. A scheduler
+    grants the next task to a half-open worker before any other. The first probe task that completes makes the worker
+    healthy. One that fails keeps its error and consumes its retry, as any other task. One that is stopped early or
+    deferred decides nothing: the worker probes with another one. Nor is a deferral counted towards becoming unhealthy.
+    A new process starts healthy.
 
     DEADLINES
 
-    9. A worker must stop a CLI before its lease can run out elsewhere. Its deadline for a lease counts from the moment
-    when it *built* the State that the lease's Assignment names, or the last State that named the lease and renewed it;
-    plus `lease_ttl`; less the time that it takes to stop, a third of `lease_ttl`, 10 s at most. By a clock that goes
-    on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The Acknowledgement of a State moves
-    the deadlines of the leases that this State named and that it lists neither in `not_renewed_leases` nor in
-    `skipped_leases`, and no others; the first list is the Cancel of those on it, and what is on the second keeps the
-    deadline that it has and is named again. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
-    the CLI started, and once nothing lives, `released` (EXPIRED), which is never counted against the task. An
-    Assignment that is read past its deadline is released, not started; a result that was there before is reported. A
-    worker that is killed, stopped or stuck can't do this: its CLIs must be children of a process that holds the
-    deadlines in its stead. Running out is judged by the database's clock alone, from the start of the transaction that
-    granted or renewed the lease; times in messages are for people.
+    The worker's deadline
 
-    10. With a `lease_ttl` of 2 min and heartbeats each 10 s an outage of scheduler or database of up to 90 s stops no
-    run (in general `lease_ttl`, less the time to stop, less two heartbeat intervals; none at 30 s or less). A worker
-    that has lost its stream dials again, with a backoff of full jitter, and never gives up. No pause is longer than a
-    heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+    9. A worker MUST stop a CLI before its lease can expire elsewhere. The deadline of a lease is counted from the
+    moment when the worker *built* the Heartbeat that the lease's Assignment names, or the last Heartbeat that named
+    the lease and renewed it; plus `lease_ttl`; minus the time to stop: a third of `lease_ttl`, 10 s at most. The
+    worker MUST use a clock that runs on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The
+    Acknowledgement of a Heartbeat moves the deadlines of the leases that this Heartbeat named and that it lists
+    neither in `not_renewed_leases` nor in `skipped_leases`, and no others. A lease in `not_renewed_leases` is
+    cancelled; one in `skipped_leases` keeps its deadline, and the worker MUST name it again. A Welcome moves no
+    deadline.
 
-    11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-    schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
-    That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
+    Past the deadline the worker MUST send TERM, then KILL, to all that the CLI started, and once no process is left,
+    `released` (EXPIRED), which is never counted against the task. An Assignment that is read past its deadline MUST be
+    released, not started; a result that existed before MUST be reported. A worker that is killed, stopped or stuck
+    cannot do this, so its CLIs MUST be children of a process that enforces the deadlines in its place. Expiry is
+    judged by the database's clock alone, from the start of the transaction that granted or renewed the lease; times in
+    messages are for display.
 
-    12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
-    waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
-    TASK_TIMEOUT. A lease that waits ahead of a slot for longer than `timeout` is released (QUEUED_TOO_LONG). The
-    scheduler watches too: it times a run out by itself (17), and after `timeout` plus `lease_ttl` without `accepted`
-    it revokes the lease, as a loss.
+    Outages
+
+    10. With a `lease_ttl` of 2 min and a Heartbeat every 10 s, an outage of scheduler or database of up to 90 s stops
+    no run (in general: `lease_ttl`, minus the time to stop, minus two heartbeat intervals; at a `lease_ttl` of 30 s or
+    less: none). A worker that has lost its stream MUST dial again, with a backoff of full jitter, and MUST NOT give
+    up. A pause MUST NOT be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+
+    11. Nothing expires or times out during or just after an outage. After a gap of more than a heartbeat interval in
+    the schedulers' own ticks, or while the database's clock runs ahead of theirs, they all wait for one `lease_ttl`.
+    That covers start, outage and failover. A renewal that arrives before an expiry is noticed renews, even if it is
+    late.
+
+    The task's timeout
+
+    12. The task's own `timeout` runs from `accepted`, the update that a slot has taken the lease, so waiting ahead of
+    a slot costs nothing. Past it the worker MUST stop the CLI and report `failed` with the reason TASK_TIMEOUT. A
+    lease that waits ahead of a slot for longer than `timeout` MUST be released (QUEUED_TOO_LONG). The scheduler
+    watches too: it times out a run by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
+    `accepted` it revokes the lease, as a loss.
 
     HOW A LEASE ENDS
 
-    13. Lost: it ran out, or was in `lost_leases`. The task is failed with WORKER_LOST and pending again, in one
-    transaction and without delay, whatever `auto_retry` and `retry_count` say; the fifth loss in a row
-    (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask sets that count to zero. What a worker gives back by
-    itself never counts and consumes no retry: unstarted, the task is pending again; once its CLI was started, it is
-    failed with WORKER_LOST and pending again.
+    Losses
 
-    14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
-    at most), and one of the four that end it: `completed` with the result, `failed` with an error, `deferred` with a
-    pause, `released` with a reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
-    are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
-    lease and attempt, whichever stream brings it; where tokens are asked, a stream of the same worker or of a token of
-    the same name: to any other the lease is lost. Several may be under way. A result is stored with its content and its
-    entry in the publish pool in one transaction.
+    13. A lease is *lost* if it expired or was in `lost_leases`. The task fails with WORKER_LOST and is pending again,
+    in one transaction and without delay, whatever `auto_retry` and `retry_count` are; the fifth loss in a row
+    (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask resets that count to zero. A lease that the worker
+    releases is never counted and consumes no retry: if its CLI was not started, the task is pending again; if it was,
+    the task fails with WORKER_LOST and is pending again.
 
-    `deferred` says that the CLI can't do it now and asked to come back later, as it does where its model is over its
-    quota. The task is pending again, and waits for `retry_after`: 1 s to 24 h, and up to a tenth more, so that not all
-    come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
-    counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
-    row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
-    is. A scheduler whose Welcome does not say `accepts_deferrals` knows no such update, and would end the stream: report
-    `failed`, CREATOR_ERROR, to that one.
+    Reports
 
-    15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
-    stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
-    the lease is superseded, revoked or ended, nothing was stored; stop what still runs. Each of these, and nothing
-    else, settles an update: lets the worker delete its spool file and, where the update ends the lease, hold it no
-    longer. An update without an outcome is sent again after the next Welcome.
+    14. A worker reports `accepted`, then `processing`, once, when the CLI has started, `progress` at times (at most
+    once a second), and one of the four updates that end a lease: `completed` with the result, `failed` with an error,
+    `deferred` with a pause, `released` with a reason. No update requires an earlier one: `completed` implies
+    `processing`. Updates of one lease are applied in their order; stages only advance; what follows its end is
+    ignored. A Report is judged by lease and attempt, whichever stream brings it. Where tokens are required, the stream
+    MUST be of the same worker or of a token of the same name: for any other the lease is lost. Several Reports MAY be
+    in flight. A result is stored with its content and its entry in the publish pool in one transaction.
 
-    16. Late: the result of a task's latest lease is taken even after that lease ran out, as long as none was granted
-    since (pending to completed), and answered COMMITTED. So a result is always reported, however late. A lease that
-    ended by a report, a cancel or a time-out takes no result, nor does a task that stays failed after its last loss.
+    `deferred` means that the CLI cannot do the task now and asked to be run later, for example because its model is
+    over its quota. The task is pending again and waits for `retry_after`, 1 s to 24 h, plus up to a tenth, so that not
+    all return at once; then it queues for its account's turn anew. This consumes no retry, whatever `auto_retry` is,
+    and is no loss. The 100th deferral in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure with the reason DEFERRED. The
+    count restarts with an attempt that completes, fails or times out; one that is lost or released leaves it
+    unchanged. A worker MUST NOT send `deferred` to a scheduler whose Welcome does not set `accepts_deferrals`: that
+    scheduler does not know the update and would end the stream. It MUST report `failed`, CREATOR_ERROR, instead.
 
-    17. Revoked: a forced cancel, or a time-out that the scheduler sees first, moves the task at once; the database
-    decides between it and a result that comes at the same time. The lease stays, revoked: it still counts for its
-    account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. What ends it
-    is any update that ends a lease (once nothing lives: `released`, EXPIRED), which is answered LEASE_LOST; a Hello or
-    State that no longer names it after one that did; or running out.
+    Acknowledgements
+
+    15. An Acknowledgement is sent after the commit, with an outcome for each update, in the order of the Report.
+    COMMITTED: it is stored. ALREADY_COMMITTED: an earlier report of the same lease was stored, and its acknowledgement
+    was lost. LEASE_LOST: the lease is superseded, revoked or ended, and nothing was stored; stop what still runs. Each
+    of these, and nothing else, settles an update: the worker MAY then delete its spool file and, if the update ends
+    the lease, no longer holds it. The worker MUST send an update without an outcome again after the next Welcome.
+
+    Late results
+
+    16. The result of a task's latest lease is accepted even after that lease expired, as long as no other was granted
+    since (pending to completed), and is answered COMMITTED. So a worker MUST report a result, however late. A lease
+    that ended by a report, a cancel or a timeout takes no result, nor does a task that stays failed after its last
+    loss.
+
+    Revocation
+
+    17. A forced cancel, or a timeout that the scheduler notices first, moves the task at once and *revokes* the lease;
+    the database decides between it and a result that arrives at the same time. A revoked lease stays: it still counts
+    for its account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. It
+    ends by any update that ends a lease (once no process is left: `released`, EXPIRED), which is answered LEASE_LOST;
+    by a Hello or Heartbeat that no longer names it after one that did; or by expiry.
 
     COMMANDS
 
-    18. PollNow: ask the CLIs now, those that can be asked, report what they say, then name its `poll_id` in a State
-    behind those Reports, with which it is committed. Do not wait for more than 7 s for a CLI that hangs: a worker that
-    has not answered within 10 s counts as silent, and its tasks as `error` in PollRunningTasks. The same PollNow may
-    come again until it is answered: that asks nobody anew. The answer to a PollNow answers those that came before it;
-    what a CLI was asked before a PollNow came is no answer to it. A new stream begins without any.
+    PollNow
 
-    19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
-    stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that
-    runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them. An
-    Acknowledgement of a State whose `wanted.drain` is false takes a drain back (UndrainWorker): the worker takes leases
-    again, unless it is being stopped.
+    18. On PollNow a worker MUST query those CLIs that can be queried, report what they answer, and then name the
+    `poll_id` in a Heartbeat that follows those Reports, with which it is committed. It MUST NOT wait more than 7 s for
+    a CLI that hangs: a worker that has not answered within 10 s counts as silent, and its tasks as `error` in
+    PollRunningTasks. The same PollNow MAY come again until it is answered, which queries nothing anew. The answer to a
+    PollNow answers those that came before it; what a CLI was asked before a PollNow came does not answer it. A new
+    stream begins without any.
 
-    20. A worker that is told to stop says Draining and states `free_slots` 0; it heartbeats to the last. It may go
-    once nothing is held and two such States, one after the other, are acknowledged; an Assignment that comes later
-    still ends as any whose worker has gone. Reconnect: this replica goes away, has lost the database, or wants its
-    workers spread anew. Dial again; nothing is to be finished first, and nothing is lost. The end of a stream, however
-    it ends, says nothing of its leases: CLIs run on to their deadlines.
+    Drain and Resize
+
+    19. On Drain, or `desired_state.drain`, a worker MUST release what has not started (DRAINING), finish what runs and
+    take nothing new; then it stays connected and idle until it is stopped. On Resize, or `desired_state.slots`, it
+    MUST run that many CLIs at once; those that run beyond that number go on. Both hold until this process ends: they
+    no longer apply to a Hello with another `process_id`. An Acknowledgement of a Heartbeat whose `desired_state.drain`
+    is false ends a drain (UndrainWorker): the worker takes leases again, unless it is being stopped.
+
+    Stopping and reconnecting
+
+    20. A worker that is being stopped MUST send Draining and state `free_slots` 0, and MUST go on with heartbeats
+    until it ends. It MAY end once it holds nothing and two such Heartbeats, one after the other, are acknowledged; an
+    Assignment that comes later ends like that of any worker that is gone. Reconnect means that this replica is going
+    away, has lost the database, or spreads its workers anew: the worker MUST dial again, need not finish anything
+    first, and loses nothing. The end of a stream, whatever its cause, does not affect its leases: CLIs run on to their
+    deadlines.
 
     BOUNDS
 
-    21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
-    in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State, and
-    each one until the Report is sent whole, asks for nothing (`free_slots` 0): a late result's own task must not be
-    granted anew before it comes (16). Body and HTML
-    together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-    at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
-    worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
-    more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
-    stream on which nothing comes for three heartbeat intervals is dead.
+    Sizes
 
-    22. Where the Welcome says `accepts_report_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
-    carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
-    answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
-    get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
-    the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
-    time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
-    stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
-    while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
-    than three times as long. A scheduler that does not say `accepts_report_parts` gets Reports whole.
+    21. A message MUST NOT exceed 4 MiB, in either direction: a worker limits Reports by bytes as well as by number. A
+    large result MUST go in a Report of its own, with a Heartbeat ahead of it, so that the heartbeat does not wait
+    behind it. That Heartbeat, and each one until the Report is sent whole, MUST state `free_slots` 0: a late result's
+    own task must not be granted anew before the result arrives (rule 16). Body and HTML together hold at most 3 MiB of
+    UTF-8. Hello and Heartbeat name at most 10,000 leases; an Assignment holds at most 500 and 2 MiB. The scheduler
+    takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the worker reads; then
+    flow control holds the worker back. A worker that leaves Assignments unread is granted nothing more. Heartbeats and
+    Reports are answered in the order in which they arrived. Keepalive pings MUST be at least 5 s apart. A stream on
+    which nothing arrives for three heartbeat intervals is dead.
 
-    23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
-    what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
-    alone. Once three streams have ended under the same update, it waits between tries for 30 s, doubling up to 5 min,
-    still held and renewed; each State gives its size in `last_error`.
+    Reports in parts
 
-    Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
+    22. If the Welcome sets `accepts_report_parts`, a worker SHOULD send a Report in ReportParts once it is larger than
+    what the link carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in
+    order. It MUST send the next part only after a PartReceived has answered the one before, so a heartbeat, or a ping
+    of gRPC's, waits behind one part at most; and as long as parts arrive, the stream lives and the leases are renewed,
+    however slow the link. The part marked `last` completes the Report, which is then judged and acknowledged as if it
+    had come whole; it has no PartReceived. Only one Report at a time comes in parts; whole Reports with other numbers,
+    and Heartbeats, MAY come in between. The stream keeps the parts: when it ends they are discarded, and the worker
+    sends the Report anew on the next. A worker SHOULD start small (4 KiB), double the part while its answer comes
+    within a quarter of a heartbeat interval and within 0.5 s, and halve it when the answer takes more than three times
+    as long. It MUST send Reports whole to a scheduler that does not set `accepts_report_parts`.
 
-    Statuses, which end the stream; whatever it is, dial again with the usual backoff:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: a message that breaks a bound, is empty, or comes out of turn; nothing of
-      that message is applied.
-      ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
-      ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
-      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
-      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
-      RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the hello's
-      turn did not come within 10 s. Dial again, with the usual backoff.
-      RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
-      OK: the worker closed its side.
+    Results that do not get through
+
+    23. A Report can end its stream: something on the way limits the size of requests, or the Report is refused. So
+    what was in flight, and not small, when a stream ended without a reason from the scheduler MUST be sent after all
+    else, and alone. Once three streams have ended under the same update, the worker MUST wait between tries for 30 s,
+    doubling up to 5 min, while the lease stays held and renewed; each Heartbeat states its size in `last_error`.
+
+    CALL AND STATUSES
+
+    Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
+
+    A status ends the stream; whatever it is, the worker MUST dial again with the usual backoff:
+      - INVALID_ARGUMENT `INVALID_ARGUMENT`: a message breaks a bound, is empty, or comes out of turn; nothing of it is
+        applied.
+      - ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
+      - ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
+      - UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+      - UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+      - RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the Hello
+        waited 10 s without being served.
+      - RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
+      - OK: the worker closed its side.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For workers (role `worker`): leases, and the reports on them. The comment of Lease is the whole protocol."""
+    """For workers (role `worker`): leases and reports. The comment of Lease specifies the protocol."""
 
     @_abc_1.abstractmethod
     def Lease(
@@ -501,230 +635,297 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_worker_service_pb2.LeaseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.LeaseResponse], _abc.AsyncIterator[_worker_service_pb2.LeaseResponse]]:
-        """One stream a worker, for as long as the worker lives: it says what it holds and what it would take, the scheduler
-        sends it tasks, it reports what becomes of them. What follows is all that a worker in any language has to do, so
-        that no task is lost, paid for twice where that can be helped, or accepted twice. A worker that breaks a rule harms
-        its own tasks, never the fence: what a lease may write is decided by the database alone. The rules have numbers, by
-        which the code cites them.
+        """Opens the one stream that a worker keeps for its lifetime. The worker sends its capacity and the leases that it
+        holds; the scheduler sends tasks; the worker reports on them. This comment specifies all that a worker in any
+        language has to do so that no task is lost, none is accepted twice, and none is paid for twice where that is
+        avoidable. A worker that breaks a rule harms only its own tasks: the database alone decides what a lease may write.
 
-        A *lease* is one grant of one task to one worker, named by `lease_id` and fenced by `attempt`. It is a row in the
-        database and lives there: it outlives the stream, the scheduler's replica and a restart of the database. It ends by
-        its worker's report, by its worker's next hello, by being revoked, or by running out: `lease_ttl` after it was
-        granted or last renewed, by the database's clock. A worker renews its leases by its heartbeat, the State.
+        The key words MUST, MUST NOT, SHOULD and MAY are to be interpreted as in RFC 2119. Code and tests cite the rules by
+        number.
 
-          worker                                                      scheduler
-          Hello(session_number 7)                                ->
-                                                                 <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
-          Heartbeat(1, free_slots 3, last_assignment 0)              ->
-                                                                 <-   Acknowledgement(state 1)
-                                                                 <-   Assignment(1, for state 1: lease A)
-          Report(1: A accepted, A processing)                    ->
-                                                                 <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
-          Heartbeat(2, free_slots 2, last_assignment 1, holds A)     ->
-                                                                 <-   Acknowledgement(state 2, not renewed: none)
-          Report(2: A completed with its result)                 ->
-                                                                 <-   Acknowledgement(report 2: COMMITTED)   A is forgotten
-          Heartbeat(3, free_slots 3, last_assignment 1)              ->   … and so on, a State each heartbeat_interval at least
+        A *lease* is the grant of one task to one worker. `lease_id` names it and `attempt` fences it. It is a row in the
+        database, so it outlives the stream, the replica and a restart of the database. A lease ends by a report of its
+        worker, by the next Hello of its worker, by revocation, or by expiry: `lease_ttl` after it was granted or last
+        renewed, by the database's clock. A worker renews its leases with its Heartbeat.
+
+         worker                                                      scheduler
+         Hello(session_number 7)                                ->
+                                                                <-   Welcome(lease_ttl, heartbeat_interval, keep, drop)
+         Heartbeat(1, free_slots 3, last_assignment 0)          ->
+                                                                <-   Acknowledgement(heartbeat 1)
+                                                                <-   Assignment(1, for heartbeat 1: lease A)
+         Report(1: A accepted, A processing)                    ->
+                                                                <-   Acknowledgement(report 1: COMMITTED, COMMITTED)
+         Heartbeat(2, free_slots 2, last_assignment 1, holds A) ->
+                                                                <-   Acknowledgement(heartbeat 2, not renewed: none)
+         Report(2: A completed with its result)                 ->
+                                                                <-   Acknowledgement(report 2: COMMITTED)   A is settled
+         Heartbeat(3, free_slots 3, last_assignment 1)          ->   … and so on, at least every heartbeat_interval
 
         SESSIONS
 
-        1. A worker has a folder of its own on disk. It keeps `worker_id` (a stable name), `folder_id` (random, made with
-        the folder), and the last `session_number`, which is raised and synced before each Hello. A lock on the folder is
-        held by everything that can still have a CLI running, so that whoever gets the lock knows that the former process
-        and all its CLIs are gone. The folder also keeps a mark for each lease whose CLI may have been started, synced
-        before the start and taken away once nothing of the run lives; and the spool: each result, error or deferral
-        that ends a lease, synced before it is reported, until it is acknowledged.
+        The worker's folder
 
-        2. The first message of a stream is a Hello, within 10 s; the others wait for the Welcome. It opens a session,
-        which every grant to this worker and every State checks. A Hello whose number is not above its folder's last was
-        delayed on its way: it changes nothing and is refused, ABORTED `SESSION_REPLACED`; dial again with a higher number.
-        Once it has said hello anew, the worker reads nothing more of an old stream.
+        1. A worker MUST have a folder of its own on disk. The folder keeps `worker_id` (a stable name), `folder_id`
+        (random, created with the folder) and the last `session_number`, which the worker MUST increment and sync before
+        each Hello. Everything that can still have a CLI running MUST hold a lock on the folder: whoever gets the lock then
+        knows that the former process and all its CLIs are gone. The folder also keeps:
+          - a mark for each lease whose CLI may have been started, synced before the start and removed once no process of
+            the run is left;
+          - the spool: each result, error or deferral that ends a lease, synced before it is reported and kept until it is
+            acknowledged.
 
-        3. A Hello of the same folder replaces the former session, on whichever replica that is: a State that the old
-        stream still brings ends that stream, ABORTED `SESSION_REPLACED`. In the Hello's transaction the leases that it
-        names are renewed where they are still the worker's (`keep_leases`), or listed as not its own (`drop_leases`).
-        Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted. Those in
-        `lost_leases` are lost (13): name there what bears a mark, runs no more and left nothing in the spool, else a task
-        that kills its worker at once would go round for ever. Once the Welcome is read those marks may go, but for those
-        in its `skipped_leases`: these are named as lost again in the next Hello. A Hello of another folder under the same
-        `worker_id`, while the other one was heard of within `lease_ttl`, is refused:
-        ALREADY_EXISTS `WORKER_ID_IN_USE`, naming the host. Say so to people, and try again with the usual backoff. Where
-        tokens are asked, so is a Hello under a token of another name, of the same folder too; once it may have the
-        `worker_id`, none of the former one's leases is its own.
+        Opening a session
 
-        4. A lease is *held* from the moment when it is read from an Assignment until the update that ends it is
-        acknowledged: a failed, a released and a merely spooled one is held too. Hello and State name all that is held.
-        What is not acknowledged is sent again after each Welcome, in its order, and the first State follows at once. A
-        drop stops a CLI, never a result that is spooled: that is sent, and judged (16). While the database is away there
-        is no Welcome: the stream ends UNAVAILABLE.
+        2. The first message of a stream MUST be a Hello, within 10 s; the worker MUST NOT send others before it has read
+        the Welcome. A Hello opens a session, against which every grant to this worker and every Heartbeat is checked. A
+        Hello whose number is not above the last one of its folder was delayed in transit: it changes nothing and is
+        refused, ABORTED `SESSION_REPLACED`. The worker MUST then dial again with a higher number. Once it has sent a new
+        Hello, a worker MUST NOT read from an old stream.
 
-        5. What is wanted of a worker (to drain, how many slots, which leases are revoked) is data in the database: the
-        Welcome and each Acknowledgement of a State carry it. Cancel, Drain, Resize and PollNow are short cuts, sent at
-        once where the worker is connected; to lose one costs a heartbeat interval at most. Each of them may come twice.
+        3. A Hello of the same folder replaces the former session, on any replica: a Heartbeat that still arrives on the
+        old stream ends that stream, ABORTED `SESSION_REPLACED`. The transaction of the Hello settles the worker's leases:
+          - The leases that the Hello names are renewed if they still belong to the worker (`keep_leases`), and listed in
+            `drop_leases` if not.
+          - Leases of this worker that it does not name end: their tasks are pending again, and nothing is counted.
+          - Leases in `lost_leases` are lost (rule 13). The worker MUST name there each lease that has a mark, no longer
+            runs and left nothing in the spool; otherwise a task that kills its worker at once would be retried for ever.
+            Once it has read the Welcome, the worker MAY remove these marks, except those of `skipped_leases`, which it
+            MUST name as lost again in its next Hello.
+
+        A Hello of another folder under the same `worker_id` is refused, ALREADY_EXISTS `WORKER_ID_IN_USE` with the host's
+        name, if the scheduler received a message of the other one within `lease_ttl`. The worker SHOULD show this to its
+        operator, and MUST retry with the usual backoff. Where tokens are required, a Hello under a token of another name
+        is refused in the same way, even from the same folder; once such a Hello is accepted, none of the leases of the
+        former token belongs to it.
+
+        Held leases
+
+        4. A lease is *held* from the moment when the worker reads it from an Assignment until the update that ends it is
+        acknowledged; so failed, released and merely spooled ones are held too. Hello and Heartbeat MUST name all held
+        leases. After each Welcome the worker MUST send again what is not acknowledged, in its order, and MUST send its
+        first Heartbeat at once. A drop stops a CLI, but never a spooled result: the worker MUST send that, and the
+        scheduler judges it (rule 16). While the database is away there is no Welcome: the stream ends UNAVAILABLE.
+
+        Desired state
+
+        5. The desired state of a worker (drain, the number of slots) and its revoked leases are data in the database. The
+        Welcome and each Acknowledgement of a Heartbeat carry them. Cancel, Drain, Resize and PollNow are short cuts, sent
+        at once if the worker is connected; losing one costs at most a heartbeat interval. Each of them MAY come twice.
 
         CAPACITY
 
-        6. Both sides number their States, Reports and Assignments within a stream, from 1. A State says how many leases
-        the worker would take now beyond those that it holds (`free_slots`: free slots, and room to queue ahead of one),
-        and which Assignment it has read last. It is sent each `heartbeat_interval` at least, and at once when there is
-        more room than the scheduler can know of; one under way at a time is enough. An Assignment names the newest State
-        that was committed before its claim began, whatever was committed since. What is granted is absolute, never counted
-        up: at most the `free_slots` of the newest State, less the leases of the Assignments that it had not read, ended or
-        not. So a worker never gets more than it said. A State older than one and a half heartbeat intervals grants
-        nothing. A State renews what it names and is the worker's own; the rest it neither renews nor ends (but see 17).
+        Heartbeats and assignments
 
-        7. Leases are committed before they are sent. One that was never handed to the stream is taken back at once. Once
-        handed over, however the write ended, it is the worker's: only the worker, its next Hello or running out ends it.
+        6. Each side MUST number its messages within a stream, from 1: Heartbeats, Reports and Assignments, each kind on
+        its own. A Heartbeat states how many leases the worker would take now beyond those that it holds (`free_slots`:
+        free slots, and places in the queue ahead of a slot), and which Assignment it has read last. The worker MUST send
+        one at least every `heartbeat_interval`, and SHOULD send one at once when it has more capacity than the scheduler
+        can know of; one in flight at a time is enough. An Assignment names the newest Heartbeat that was committed before
+        its claim began, whatever was committed since. A grant is absolute, never an increment: at most the `free_slots` of
+        the newest Heartbeat, minus the leases of the Assignments that it had not read, ended or not. So a worker never
+        gets more than it stated. A Heartbeat older than one and a half heartbeat intervals grants nothing. A Heartbeat
+        renews those leases that it names and that belong to the worker; it neither renews nor ends any other (except by
+        rule 17).
 
-        8. `released` gives a lease back, for a reason: DRAINING (the worker takes nothing new: it is going away, or is
-        unhealthy), REFUSED (this worker can't run it now: no disk, no memory), EXPIRED (9), QUEUED_TOO_LONG (12). A refused
-        task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it (NO_WORKER_ACCEPTS). A
-        worker that gives leases back for its own sake states `free_slots` 0 until that is over, and that State goes before
-        the release.
+        Delivery
 
-        A worker is *unhealthy* once five tasks in a row failed there less than 10 s after their start, or its CLI is gone
-        (CREATOR_CLI_NOT_FOUND); else it would fail task after task quicker than any healthy worker takes them. But tasks
-        can be at fault as well: a worker that gets several accounts' tasks (of its last 100 leases one was another
-        account's) counts three of one account at most, and a task that failed on another worker before
-        (`failed_elsewhere`) is not counted at all; after 100 in a row it is unhealthy all the same. It says so in each
-        State (`unhealthy`, `last_error`), gives back what no slot has taken yet (DRAINING: nothing is counted, and another
-        worker may have the task at once), and lets run what runs. After a pause of 1 s, doubling up to 5 min, it asks the
-        CLI for its `--version`, and where that can be run it is *half open*: it states one free slot, and tries one task;
-        nothing waits ahead of a slot meanwhile. A scheduler gives the next task to a worker that is half open before any
-        other one. The first task that completes ends it. What a tried task fails with is that task's error, and consumes
-        its retry, as always. Only a task that was tried decides: one that is stopped before its end or deferred does not,
-        and another one is tried; nor does a deferral count before. A new process begins healthy.
+        7. Leases are committed before they are sent. One that never reached the stream is taken back at once. One that did
+        belongs to the worker, however the write ended: only the worker, its next Hello or expiry ends it.
+
+        Releases
+
+        8. `released` returns a lease, with a reason: DRAINING (the worker takes nothing new: it is going away, or is
+        unhealthy), REFUSED (this worker cannot run it now: no disk, no memory), EXPIRED (rule 9), QUEUED_TOO_LONG (rule
+        12). A refused task keeps its place but waits 1 s, 2 s, 4 s … 60 s, and the tenth refusal in a row fails it
+        (NO_WORKER_ACCEPTS). A worker that releases leases for a reason of its own MUST state `free_slots` 0 until that
+        reason is gone, and MUST send that Heartbeat before the release.
+
+        Unhealthy workers
+
+        A worker is *unhealthy* once five tasks in a row failed on it less than 10 s after their start, or once its CLI is
+        missing (CREATOR_CLI_NOT_FOUND); otherwise it would fail tasks faster than healthy workers take them. As tasks can
+        be at fault too, a worker that gets tasks of several accounts (at least one of its last 100 leases is of another
+        account) counts three of one account at most, and does not count a task that failed on another worker before
+        (`failed_elsewhere`); after 100 failures in a row it is unhealthy regardless. An unhealthy worker MUST say so in
+        each Heartbeat (`unhealthy`, `last_error`), releases what no slot has taken yet (DRAINING: nothing is counted, and
+        another worker may get the task at once), and lets running CLIs finish.
+
+        After a pause of 1 s, doubling up to 5 min, it runs the CLI with `--version`. If that succeeds, the worker is
+        *half-open*: it states one free slot and runs one probe task; meanwhile nothing waits ahead of a slot. A scheduler
+        grants the next task to a half-open worker before any other. The first probe task that completes makes the worker
+        healthy. One that fails keeps its error and consumes its retry, as any other task. One that is stopped early or
+        deferred decides nothing: the worker probes with another one. Nor is a deferral counted towards becoming unhealthy.
+        A new process starts healthy.
 
         DEADLINES
 
-        9. A worker must stop a CLI before its lease can run out elsewhere. Its deadline for a lease counts from the moment
-        when it *built* the State that the lease's Assignment names, or the last State that named the lease and renewed it;
-        plus `lease_ttl`; less the time that it takes to stop, a third of `lease_ttl`, 10 s at most. By a clock that goes
-        on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The Acknowledgement of a State moves
-        the deadlines of the leases that this State named and that it lists neither in `not_renewed_leases` nor in
-        `skipped_leases`, and no others; the first list is the Cancel of those on it, and what is on the second keeps the
-        deadline that it has and is named again. Nor does a Welcome move a deadline. Past it: TERM, then KILL, to all that
-        the CLI started, and once nothing lives, `released` (EXPIRED), which is never counted against the task. An
-        Assignment that is read past its deadline is released, not started; a result that was there before is reported. A
-        worker that is killed, stopped or stuck can't do this: its CLIs must be children of a process that holds the
-        deadlines in its stead. Running out is judged by the database's clock alone, from the start of the transaction that
-        granted or renewed the lease; times in messages are for people.
+        The worker's deadline
 
-        10. With a `lease_ttl` of 2 min and heartbeats each 10 s an outage of scheduler or database of up to 90 s stops no
-        run (in general `lease_ttl`, less the time to stop, less two heartbeat intervals; none at 30 s or less). A worker
-        that has lost its stream dials again, with a backoff of full jitter, and never gives up. No pause is longer than a
-        heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+        9. A worker MUST stop a CLI before its lease can expire elsewhere. The deadline of a lease is counted from the
+        moment when the worker *built* the Heartbeat that the lease's Assignment names, or the last Heartbeat that named
+        the lease and renewed it; plus `lease_ttl`; minus the time to stop: a third of `lease_ttl`, 10 s at most. The
+        worker MUST use a clock that runs on while the machine is suspended (CLOCK_BOOTTIME), not one that people set. The
+        Acknowledgement of a Heartbeat moves the deadlines of the leases that this Heartbeat named and that it lists
+        neither in `not_renewed_leases` nor in `skipped_leases`, and no others. A lease in `not_renewed_leases` is
+        cancelled; one in `skipped_leases` keeps its deadline, and the worker MUST name it again. A Welcome moves no
+        deadline.
 
-        11. Nothing runs out or is timed out in the lee of an outage: after a gap of more than a heartbeat interval in the
-        schedulers' own ticks, or while the database's clock runs ahead of theirs, all of them wait for one `lease_ttl`.
-        That covers start, outage and failover. A renewal that comes before anyone has noticed, even late, renews.
+        Past the deadline the worker MUST send TERM, then KILL, to all that the CLI started, and once no process is left,
+        `released` (EXPIRED), which is never counted against the task. An Assignment that is read past its deadline MUST be
+        released, not started; a result that existed before MUST be reported. A worker that is killed, stopped or stuck
+        cannot do this, so its CLIs MUST be children of a process that enforces the deadlines in its place. Expiry is
+        judged by the database's clock alone, from the start of the transaction that granted or renewed the lease; times in
+        messages are for display.
 
-        12. The task's own `timeout` runs from `accepted`, the update that says that a lease was taken into a slot, so
-        waiting ahead of a slot costs nothing. Past it the worker stops the CLI and reports `failed` with the reason
-        TASK_TIMEOUT. A lease that waits ahead of a slot for longer than `timeout` is released (QUEUED_TOO_LONG). The
-        scheduler watches too: it times a run out by itself (17), and after `timeout` plus `lease_ttl` without `accepted`
-        it revokes the lease, as a loss.
+        Outages
+
+        10. With a `lease_ttl` of 2 min and a Heartbeat every 10 s, an outage of scheduler or database of up to 90 s stops
+        no run (in general: `lease_ttl`, minus the time to stop, minus two heartbeat intervals; at a `lease_ttl` of 30 s or
+        less: none). A worker that has lost its stream MUST dial again, with a backoff of full jitter, and MUST NOT give
+        up. A pause MUST NOT be longer than a heartbeat interval, gRPC's own (`grpc.max_reconnect_backoff_ms`) included.
+
+        11. Nothing expires or times out during or just after an outage. After a gap of more than a heartbeat interval in
+        the schedulers' own ticks, or while the database's clock runs ahead of theirs, they all wait for one `lease_ttl`.
+        That covers start, outage and failover. A renewal that arrives before an expiry is noticed renews, even if it is
+        late.
+
+        The task's timeout
+
+        12. The task's own `timeout` runs from `accepted`, the update that a slot has taken the lease, so waiting ahead of
+        a slot costs nothing. Past it the worker MUST stop the CLI and report `failed` with the reason TASK_TIMEOUT. A
+        lease that waits ahead of a slot for longer than `timeout` MUST be released (QUEUED_TOO_LONG). The scheduler
+        watches too: it times out a run by itself (rule 17), and `timeout` plus `lease_ttl` after the grant without
+        `accepted` it revokes the lease, as a loss.
 
         HOW A LEASE ENDS
 
-        13. Lost: it ran out, or was in `lost_leases`. The task is failed with WORKER_LOST and pending again, in one
-        transaction and without delay, whatever `auto_retry` and `retry_count` say; the fifth loss in a row
-        (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask sets that count to zero. What a worker gives back by
-        itself never counts and consumes no retry: unstarted, the task is pending again; once its CLI was started, it is
-        failed with WORKER_LOST and pending again.
+        Losses
 
-        14. Reported: `accepted`, then `processing`, once, when the CLI has started, `progress` now and then (once a second
-        at most), and one of the four that end it: `completed` with the result, `failed` with an error, `deferred` with a
-        pause, `released` with a reason. None of the earlier ones is needed for a later one: `completed` implies `processing`. Updates of one lease
-        are applied in their order; stages go forward only; what comes after its end is ignored. A Report is judged by
-        lease and attempt, whichever stream brings it; where tokens are asked, a stream of the same worker or of a token of
-        the same name: to any other the lease is lost. Several may be under way. A result is stored with its content and its
-        entry in the publish pool in one transaction.
+        13. A lease is *lost* if it expired or was in `lost_leases`. The task fails with WORKER_LOST and is pending again,
+        in one transaction and without delay, whatever `auto_retry` and `retry_count` are; the fifth loss in a row
+        (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed, and RetryTask resets that count to zero. A lease that the worker
+        releases is never counted and consumes no retry: if its CLI was not started, the task is pending again; if it was,
+        the task fails with WORKER_LOST and is pending again.
 
-        `deferred` says that the CLI can't do it now and asked to come back later, as it does where its model is over its
-        quota. The task is pending again, and waits for `retry_after`: 1 s to 24 h, and up to a tenth more, so that not all
-        come back at once; then for its account's turn anew. No retry is consumed, whatever `auto_retry` says, and nothing
-        counts as lost. The 100th in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure instead, with the reason DEFERRED. The
-        row begins anew with an attempt that completes, fails or times out; one that is lost or given back leaves it as it
-        is. A scheduler whose Welcome does not say `accepts_deferrals` knows no such update, and would end the stream: report
-        `failed`, CREATOR_ERROR, to that one.
+        Reports
 
-        15. Acknowledged: after the commit, with an outcome for each update, in the order of the Report. COMMITTED: it is
-        stored. ALREADY_COMMITTED: this very lease had it accepted before, and the acknowledgement was lost. LEASE_LOST:
-        the lease is superseded, revoked or ended, nothing was stored; stop what still runs. Each of these, and nothing
-        else, settles an update: lets the worker delete its spool file and, where the update ends the lease, hold it no
-        longer. An update without an outcome is sent again after the next Welcome.
+        14. A worker reports `accepted`, then `processing`, once, when the CLI has started, `progress` at times (at most
+        once a second), and one of the four updates that end a lease: `completed` with the result, `failed` with an error,
+        `deferred` with a pause, `released` with a reason. No update requires an earlier one: `completed` implies
+        `processing`. Updates of one lease are applied in their order; stages only advance; what follows its end is
+        ignored. A Report is judged by lease and attempt, whichever stream brings it. Where tokens are required, the stream
+        MUST be of the same worker or of a token of the same name: for any other the lease is lost. Several Reports MAY be
+        in flight. A result is stored with its content and its entry in the publish pool in one transaction.
 
-        16. Late: the result of a task's latest lease is taken even after that lease ran out, as long as none was granted
-        since (pending to completed), and answered COMMITTED. So a result is always reported, however late. A lease that
-        ended by a report, a cancel or a time-out takes no result, nor does a task that stays failed after its last loss.
+        `deferred` means that the CLI cannot do the task now and asked to be run later, for example because its model is
+        over its quota. The task is pending again and waits for `retry_after`, 1 s to 24 h, plus up to a tenth, so that not
+        all return at once; then it queues for its account's turn anew. This consumes no retry, whatever `auto_retry` is,
+        and is no loss. The 100th deferral in a row (`CONTENTGEN_MAX_DEFERRALS`) is a failure with the reason DEFERRED. The
+        count restarts with an attempt that completes, fails or times out; one that is lost or released leaves it
+        unchanged. A worker MUST NOT send `deferred` to a scheduler whose Welcome does not set `accepts_deferrals`: that
+        scheduler does not know the update and would end the stream. It MUST report `failed`, CREATOR_ERROR, instead.
 
-        17. Revoked: a forced cancel, or a time-out that the scheduler sees first, moves the task at once; the database
-        decides between it and a result that comes at the same time. The lease stays, revoked: it still counts for its
-        account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. What ends it
-        is any update that ends a lease (once nothing lives: `released`, EXPIRED), which is answered LEASE_LOST; a Hello or
-        State that no longer names it after one that did; or running out.
+        Acknowledgements
+
+        15. An Acknowledgement is sent after the commit, with an outcome for each update, in the order of the Report.
+        COMMITTED: it is stored. ALREADY_COMMITTED: an earlier report of the same lease was stored, and its acknowledgement
+        was lost. LEASE_LOST: the lease is superseded, revoked or ended, and nothing was stored; stop what still runs. Each
+        of these, and nothing else, settles an update: the worker MAY then delete its spool file and, if the update ends
+        the lease, no longer holds it. The worker MUST send an update without an outcome again after the next Welcome.
+
+        Late results
+
+        16. The result of a task's latest lease is accepted even after that lease expired, as long as no other was granted
+        since (pending to completed), and is answered COMMITTED. So a worker MUST report a result, however late. A lease
+        that ended by a report, a cancel or a timeout takes no result, nor does a task that stays failed after its last
+        loss.
+
+        Revocation
+
+        17. A forced cancel, or a timeout that the scheduler notices first, moves the task at once and *revokes* the lease;
+        the database decides between it and a result that arrives at the same time. A revoked lease stays: it still counts
+        for its account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. It
+        ends by any update that ends a lease (once no process is left: `released`, EXPIRED), which is answered LEASE_LOST;
+        by a Hello or Heartbeat that no longer names it after one that did; or by expiry.
 
         COMMANDS
 
-        18. PollNow: ask the CLIs now, those that can be asked, report what they say, then name its `poll_id` in a State
-        behind those Reports, with which it is committed. Do not wait for more than 7 s for a CLI that hangs: a worker that
-        has not answered within 10 s counts as silent, and its tasks as `error` in PollRunningTasks. The same PollNow may
-        come again until it is answered: that asks nobody anew. The answer to a PollNow answers those that came before it;
-        what a CLI was asked before a PollNow came is no answer to it. A new stream begins without any.
+        PollNow
 
-        19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
-        stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that
-        runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them. An
-        Acknowledgement of a State whose `wanted.drain` is false takes a drain back (UndrainWorker): the worker takes leases
-        again, unless it is being stopped.
+        18. On PollNow a worker MUST query those CLIs that can be queried, report what they answer, and then name the
+        `poll_id` in a Heartbeat that follows those Reports, with which it is committed. It MUST NOT wait more than 7 s for
+        a CLI that hangs: a worker that has not answered within 10 s counts as silent, and its tasks as `error` in
+        PollRunningTasks. The same PollNow MAY come again until it is answered, which queries nothing anew. The answer to a
+        PollNow answers those that came before it; what a CLI was asked before a PollNow came does not answer it. A new
+        stream begins without any.
 
-        20. A worker that is told to stop says Draining and states `free_slots` 0; it heartbeats to the last. It may go
-        once nothing is held and two such States, one after the other, are acknowledged; an Assignment that comes later
-        still ends as any whose worker has gone. Reconnect: this replica goes away, has lost the database, or wants its
-        workers spread anew. Dial again; nothing is to be finished first, and nothing is lost. The end of a stream, however
-        it ends, says nothing of its leases: CLIs run on to their deadlines.
+        Drain and Resize
+
+        19. On Drain, or `desired_state.drain`, a worker MUST release what has not started (DRAINING), finish what runs and
+        take nothing new; then it stays connected and idle until it is stopped. On Resize, or `desired_state.slots`, it
+        MUST run that many CLIs at once; those that run beyond that number go on. Both hold until this process ends: they
+        no longer apply to a Hello with another `process_id`. An Acknowledgement of a Heartbeat whose `desired_state.drain`
+        is false ends a drain (UndrainWorker): the worker takes leases again, unless it is being stopped.
+
+        Stopping and reconnecting
+
+        20. A worker that is being stopped MUST send Draining and state `free_slots` 0, and MUST go on with heartbeats
+        until it ends. It MAY end once it holds nothing and two such Heartbeats, one after the other, are acknowledged; an
+        Assignment that comes later ends like that of any worker that is gone. Reconnect means that this replica is going
+        away, has lost the database, or spreads its workers anew: the worker MUST dial again, need not finish anything
+        first, and loses nothing. The end of a stream, whatever its cause, does not affect its leases: CLIs run on to their
+        deadlines.
 
         BOUNDS
 
-        21. No message exceeds 4 MiB, in either direction: cut Reports by bytes as well as by number. A large result goes
-        in a Report of its own, with a State ahead of it, so that the heartbeat does not wait behind it. That State, and
-        each one until the Report is sent whole, asks for nothing (`free_slots` 0): a late result's own task must not be
-        granted anew before it comes (16). Body and HTML
-        together hold 3 MiB of UTF-8 at most. Hello and State name 10,000 leases at most; an Assignment holds 500 and 2 MiB
-        at most. The scheduler takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the
-        worker reads; then flow control holds the worker back. A worker that leaves Assignments unread is granted nothing
-        more. States and Reports are answered in the order in which they came. Keepalive pings come 5 s apart at least. A
-        stream on which nothing comes for three heartbeat intervals is dead.
+        Sizes
 
-        22. Where the Welcome says `accepts_report_parts`, a Report SHOULD go in ReportParts once it is larger than what the link
-        carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in order. The next part goes once the one before is
-        answered by a PartReceived, so a heartbeat, or a ping of gRPC's, waits behind one part at most, and as long as parts
-        get through, the stream lives and the leases are renewed, however slow the link. The part marked `last` completes
-        the Report, which is then taken and acknowledged as if it had come whole; it has no PartReceived. One Report at a
-        time comes in parts; whole Reports with other numbers, and States, MAY come in between. Parts are kept by the
-        stream: with its end they are gone, and the Report is sent anew on the next. Start small (4 KiB); double the part
-        while its answer comes within a quarter of a heartbeat interval, and within 0.5 s; halve it when that takes more
-        than three times as long. A scheduler that does not say `accepts_report_parts` gets Reports whole.
+        21. A message MUST NOT exceed 4 MiB, in either direction: a worker limits Reports by bytes as well as by number. A
+        large result MUST go in a Report of its own, with a Heartbeat ahead of it, so that the heartbeat does not wait
+        behind it. That Heartbeat, and each one until the Report is sent whole, MUST state `free_slots` 0: a late result's
+        own task must not be granted anew before the result arrives (rule 16). Body and HTML together hold at most 3 MiB of
+        UTF-8. Hello and Heartbeat name at most 10,000 leases; an Assignment holds at most 500 and 2 MiB. The scheduler
+        takes 64 messages of a stream, which name 10,000 leases in all, ahead of the answers that the worker reads; then
+        flow control holds the worker back. A worker that leaves Assignments unread is granted nothing more. Heartbeats and
+        Reports are answered in the order in which they arrived. Keepalive pings MUST be at least 5 s apart. A stream on
+        which nothing arrives for three heartbeat intervals is dead.
 
-        23. A stream may end by a Report: something on the way limits the size of requests, or the Report is refused. So
-        what was under way, and not small, when a stream ended without a reason of the scheduler's goes behind all else, and
-        alone. Once three streams have ended under the same update, it waits between tries for 30 s, doubling up to 5 min,
-        still held and renewed; each State gives its size in `last_error`.
+        Reports in parts
 
-        Blocks for as long as the worker lives. A State or an update may be sent again, a Hello with a new number.
+        22. If the Welcome sets `accepts_report_parts`, a worker SHOULD send a Report in ReportParts once it is larger than
+        what the link carries within half a heartbeat interval, and within a second: its serialized bytes, cut anywhere, in
+        order. It MUST send the next part only after a PartReceived has answered the one before, so a heartbeat, or a ping
+        of gRPC's, waits behind one part at most; and as long as parts arrive, the stream lives and the leases are renewed,
+        however slow the link. The part marked `last` completes the Report, which is then judged and acknowledged as if it
+        had come whole; it has no PartReceived. Only one Report at a time comes in parts; whole Reports with other numbers,
+        and Heartbeats, MAY come in between. The stream keeps the parts: when it ends they are discarded, and the worker
+        sends the Report anew on the next. A worker SHOULD start small (4 KiB), double the part while its answer comes
+        within a quarter of a heartbeat interval and within 0.5 s, and halve it when the answer takes more than three times
+        as long. It MUST send Reports whole to a scheduler that does not set `accepts_report_parts`.
 
-        Statuses, which end the stream; whatever it is, dial again with the usual backoff:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: a message that breaks a bound, is empty, or comes out of turn; nothing of
-          that message is applied.
-          ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
-          ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
-          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
-          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
-          RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the hello's
-          turn did not come within 10 s. Dial again, with the usual backoff.
-          RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
-          OK: the worker closed its side.
+        Results that do not get through
+
+        23. A Report can end its stream: something on the way limits the size of requests, or the Report is refused. So
+        what was in flight, and not small, when a stream ended without a reason from the scheduler MUST be sent after all
+        else, and alone. Once three streams have ended under the same update, the worker MUST wait between tries for 30 s,
+        doubling up to 5 min, while the lease stays held and renewed; each Heartbeat states its size in `last_error`.
+
+        CALL AND STATUSES
+
+        Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
+
+        A status ends the stream; whatever it is, the worker MUST dial again with the usual backoff:
+          - INVALID_ARGUMENT `INVALID_ARGUMENT`: a message breaks a bound, is empty, or comes out of turn; nothing of it is
+            applied.
+          - ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
+          - ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
+          - UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+          - UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+          - RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the Hello
+            waited 10 s without being served.
+          - RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
+          - OK: the worker closed its side.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

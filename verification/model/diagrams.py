@@ -37,11 +37,11 @@ _SENT = ("connect", "state", "report", "assign")
 _ARRIVES = {"take": ("A->>S", ""), "take late": ("A->>S", " arrives, late"), "hear": ("S->>A", "")}
 _DRAWN = {
     "claim": "Note over S: a claim is committed",
-    "reaper": "Note over S: the reaper ends the lease, as lost",
+    "reaper": "Note over S: the reaper ends the lease as lost",
     "the other worker claims": "S->>R: a new lease of the task",
     "the other worker completes": "R->>S: Report (completed)",
     "cut": "Note over A: its stream ends",
-    "network fails": "Note over A: it reaches no scheduler any more",
+    "network fails": "Note over A: it cannot reach any scheduler",
     "database goes away": "Note over S: the database goes away",
     "database returns": "Note over S: the database returns",
     "database clock jumps": "Note over S: the database's clock jumps by a heartbeat interval",
@@ -129,7 +129,7 @@ def _line(event: Event, following: Event | None) -> str | None:
         arrow, suffix = _ARRIVES[event.name]
         return f"{arrow}: {_text(event.what)}{suffix}"
     if event.name == "finish":
-        return f"Note over A: its CLI has made a result for lease {_lease(str(event.what))}, which is spooled"
+        return f"Note over A: its CLI has produced a result for lease {_lease(str(event.what))}, which is spooled"
     return _DRAWN.get(event.name, f"Note over A,S: {event.name}")
 
 
@@ -143,7 +143,7 @@ def _upward(message: object) -> str:
             return f"Hello (session {message.session_number}{_named(', holds', message.held)})"
         case State():
             read = f", has read assignment {message.last_assignment}" if message.last_assignment else ""
-            return f"State {message.number} (free {message.free_slots}{_named(', holds', message.held)}{read})"
+            return f"Heartbeat {message.number} (free {message.free_slots}{_named(', holds', message.held)}{read})"
         case Report():
             said = (f"{_lease(word.lease_id)} {word.kind.name}" for word in message.words)
             return f"Report {message.number} ({', '.join(said)})"
@@ -156,12 +156,11 @@ def _downward(message: ToWorker) -> str:
         case Welcome():
             return f"Welcome{_named(', drop', tuple((lease_id, 0) for lease_id in message.drop))}"
         case Assignment():
-            return (
-                f"Assignment {message.number} for state {message.heartbeat_number}{_named(', lease', message.leases)}"
-            )
+            granted = _named(", lease", message.leases)
+            return f"Assignment {message.number} for heartbeat {message.heartbeat_number}{granted}"
         case StateAcknowledged():
             lost = tuple((lease_id, 0) for lease_id in message.not_renewed)
-            return f"Acknowledgement of state {message.number}{_named(', not renewed', lost)}"
+            return f"Acknowledgement of heartbeat {message.number}{_named(', not renewed', lost)}"
         case ReportAcknowledged():
             outcomes = (f"{_lease(lease_id)} {_OUTCOMES[outcome]}" for lease_id, _, outcome in message.outcomes)
             return f"Acknowledgement of report {message.number} ({', '.join(outcomes)})"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 
-STUCK = "from here nothing but a fault leads to the end of all that was asked for"
-ROUND = "from here it may go round for ever, though whatever stays possible is done at last"
+STUCK = "from here only a fault leads to a state in which every task has ended and every result is settled"
+ROUND = "from here it may loop for ever, although whatever stays possible happens at last"
 
 
 class Steps:

@@ -1,4 +1,4 @@
-"""The protocol with one rule taken out: each has to be found by the checker.
+"""The protocol with one rule removed: the checker has to find each.
 
 A mutant replaces one decision of the production code for as long as a model is explored; nothing else of it changes.
 """
@@ -34,7 +34,7 @@ from worker_svc.session.outbox import Outbox
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A rule taken out: `instead` stands where `owner`'s `decision` stood; in `scenario` it shows, as `shows_as`."""
+    """A removed rule: `instead` replaces `owner`'s `decision`; in `scenario` it shows, as `shows_as`."""
 
     name: str
     rule: str
@@ -60,7 +60,7 @@ class Mutant:
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
-    """Another decision stands in its place for a while."""
+    """Replaces a decision for the length of the block."""
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -79,13 +79,13 @@ def _judge_without_fence(fold: FoldedUpdates, lease: LeaseRow | None, last: Last
 def _heartbeat_without_number(
     self: Capacity, number: int, free_slots: int, last_assignment: int, expires_at: float
 ) -> None:
-    """A heartbeat is taken as if it had known of all that was sent before it came."""
+    """Treats a heartbeat as if it had known of all that was sent before it arrived."""
     self.heartbeat_number, self.free_slots, self.expires_at = number, free_slots, expires_at
     self.unread.clear()
 
 
 def _capacities_of_all_streams(self: Streams, now: float, _most: int) -> list[SessionCapacity]:
-    """A replaced stream's capacity counts for its successor, too."""
+    """Counts a replaced stream's capacity for its successor, too."""
     return [
         SessionCapacity(worker_id, newest.session_key, newest.capacity.heartbeat_number, free)
         for worker_id, newest in self._by_worker.items()
@@ -94,12 +94,12 @@ def _capacities_of_all_streams(self: Streams, now: float, _most: int) -> list[Se
 
 
 def _deadline_after_expiry(built_at: float, lease_ttl: float) -> float:
-    """It keeps no time to stop, and allows itself as long as a message may have taken."""
+    """Leaves no time to stop, and adds the time that a message may have taken."""
     return built_at + lease_ttl + 1.0
 
 
 def _rewind_without_spool(self: Outbox) -> None:
-    """What was sent on the former stream is taken for delivered."""
+    """Treats what was sent on the former stream as delivered."""
     self._sent.clear()
     self._unanswered.clear()
 
@@ -117,18 +117,18 @@ def _hello_without_number(*_: object) -> HelloVerdict:
 
 
 def _deadline_from_newest_state(self: deadlines.HeartbeatLog, heartbeat_number: int) -> float | None:
-    """The deadline of a new lease counts from the newest state, not from the one that its claim answers."""
+    """Counts the deadline of a new lease from the newest heartbeat, not from the one that its claim answers."""
     state = self._heartbeats.get(self._newest)
     return None if state is None else deadlines.deadline(state.at, self._lease_ttl)
 
 
 def _never_ahead(gained: float, lease_ttl: float) -> bool:
-    """The database's clock is right, whatever it says."""
+    """Trusts the database's clock."""
     return False
 
 
 def _without_lock(self: WindowRows, account_id: int) -> bool:
-    """Who lets in does not keep others out."""
+    """Admits without keeping others out."""
     return False
 
 
@@ -137,7 +137,7 @@ def _without_closing(self: WindowRows, account_id: int) -> None:
 
 
 def _seats_without_revoked(tables: Tables) -> int:
-    """What was cancelled counts as gone."""
+    """Counts a cancelled lease as gone."""
     return sum(not lease.revoked for lease in tables.leases.values())
 
 
@@ -145,7 +145,7 @@ _with_tags = ledger._with_tags
 
 
 def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
-    """Who had a tag has it again."""
+    """Returns its former tag to each task."""
     given = zip(rows, _with_tags(tx, rows), strict=True)
     return [new if old.tag is None else new._replace(tag=old.tag) for old, new in given]
 
@@ -153,7 +153,7 @@ def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
 def _allot_without_places(
     lines: Sequence[fairness.Flow], seats: int | None, weight: float, aging: float = 0.0
 ) -> list[int]:
-    """Each look fills the seats that no lease takes, whatever was let in for them before."""
+    """Fills the seats that no lease takes at each pass, whatever was admitted for them before."""
     return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]
 
 
@@ -166,79 +166,79 @@ MUTANTS = (
     ),
     Mutant(
         "The heartbeat is unnumbered", "rule 6",
-        "A heartbeat does not say which assignment it has read: it counts as having read them all.",
+        "A heartbeat does not state which assignment the worker has read: it counts as having read them all.",
         Scenario("capacity", "", {"slow": 1}, tasks=2), properties.OVERFULL,
         Capacity, "heartbeat", _heartbeat_without_number,
     ),
     Mutant(
         "A replaced stream offers its capacity", "rules 3 and 6",
-        "A replica that has both of a worker's streams, the dead one and its successor, claims for both.",
+        "A replica that has both of a worker's streams, the dead one and its successor, claims the capacity of both.",
         Scenario("replaced", "", {"cut": 1}, tasks=2, one_replica=True), properties.OVERFULL,
         Streams, "capacities", _capacities_of_all_streams,
     ),
     Mutant(
-        "The worker stops its CLI only after the lease has run out", "rule 9",
-        "Its deadline keeps no time to stop, and adds as long as a message may have taken.",
+        "The worker stops its CLI only after the lease has expired", "rule 9",
+        "Its deadline leaves no time to stop, and adds the time that a message may have taken.",
         Scenario("partition", "", {"partition": 1}), properties.OUTLIVES,
         deadlines, "deadline", _deadline_after_expiry,
     ),
     Mutant(
         "The spool is dropped at a reconnect", "rules 4 and 15",
-        "What was sent on the former stream counts as delivered, and is not sent again after a welcome.",
+        "What was sent on the former stream counts as delivered and is not sent again after a Welcome.",
         Scenario("streams", "", {"cut": 1}), STUCK,
         Outbox, "rewind", _rewind_without_spool,
     ),
     Mutant(
-        "Leases run out during an outage", "rule 11",
-        "A gap in the reapers' ticks means nothing: whatever ran out meanwhile has run out.",
+        "Leases expire during an outage", "rule 11",
+        "The reapers ignore a gap in their ticks: all leases whose time has passed expire.",
         Scenario("outage", "", {"outage": 1}, loses_nothing=True), properties.LOST_RUN,
         rules, "tick", _tick_without_outage,
     ),
     Mutant(
         "A delayed hello opens a session", "rule 2",
-        "Session numbers are not compared: a hello that was delayed ends what its worker has been given since.",
+        "Session numbers are not compared: a delayed Hello ends the leases that its worker was granted since.",
         Scenario("streams", "", {"cut": 1}), properties.OUTLIVES,
         sessions, "judge_hello", _hello_without_number,
     ),
     Mutant(
-        "A new lease counts from the newest state", "rules 6 and 9",
-        "Its deadline does not count from the state that its claim answers, but from the last one that was built.",
+        "A new lease counts from the newest heartbeat", "rules 6 and 9",
+        "Its deadline counts from the last heartbeat that was built, not from the one that its claim answers.",
         Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
         deadlines.HeartbeatLog, "grant_deadline", _deadline_from_newest_state,
     ),
     Mutant(
-        "Nobody notices that the database's clock runs ahead", "rule 11",
-        "The reapers do not hold it against their own: jumps that are no longer than a tick count as time.",
+        "A database clock that runs ahead goes unnoticed", "rule 11",
+        "The reapers do not compare it with their own: jumps no longer than a tick count as time.",
         Scenario("jumps", "", {"jump": 3}), properties.OUTLIVES,
         recover, "is_ahead", _never_ahead,
     ),
     Mutant(
-        "Two replicas let in at once", "an account's limit",
-        "Who counts what an account runs, and lets more in, does not lock its row in `shares`.",
+        "Two replicas admit at the same time", "an account's limit",
+        "A replica counts an account's leases and admits more tasks without locking its row in `shares`.",
         Traffic("admission", ""), properties.OVER_LIMIT,
         WindowRows, "lock", _without_lock,
     ),
     Mutant(
-        "What is let in does not count", "an account's limit",
-        "A task that was let in and is not claimed yet takes no seat: each look lets one in for the same seat.",
+        "Admitted tasks do not count", "an account's limit",
+        "A task that was admitted and is not claimed yet takes no seat: each pass admits one for the same seat.",
         Traffic("admission", ""), properties.OVER_LIMIT,
         fairness, "allot", _allot_without_places,
     ),
     Mutant(
         "A revoked lease does not count", "an account's limit, rule 17",
-        "What was cancelled counts as gone, though its CLI may still run.",
+        "A cancelled task counts as gone, although its CLI may still run.",
         Traffic("cancel", "", {"cancel": 1}), properties.OVER_LIMIT,
         waiting, "seats_taken", _seats_without_revoked,
     ),
     Mutant(
-        "What comes back keeps its place in a closed window", "an account's limit, rule 8",
-        "A lease that is given back leaves its task where it was, whatever the limit is by now.",
+        "A released task keeps its place in a closed window", "an account's limit, rule 8",
+        "A released lease leaves its task where it was, whatever the limit is by now.",
         Traffic("lower", "", {"limit": 1, "give back": 1}, limits=(2, 1)), properties.OVER_LIMIT,
         ledger, "_with_tags", _with_kept_tags,
     ),
     Mutant(
         "A new limit does not close the window", "an account's limit",
-        "UpdateAccount changes the number, and what is just being added does not learn of it.",
+        "UpdateAccount changes the number, and tasks that are being added at the same time ignore it.",
         Traffic("due", "", {"limit": 1}, limits=(0, 1), scheduled=True), properties.OVER_LIMIT,
         WindowRows, "close", _without_closing,
     ),

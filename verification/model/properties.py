@@ -13,10 +13,10 @@ from verification.model.tables import Tables, TaskRecord
 
 TWO_RESULTS = "a task has two accepted results"
 SUPERSEDED = "a result of a superseded lease was accepted"
-REFUSED = "a result of the newest lease was refused, though nothing but time had ended that lease"
-OUTLIVES = "a CLI runs on a lease that the database does not count any more"
+REFUSED = "a result of the newest lease was refused, although only time had ended that lease"
+OUTLIVES = "a CLI runs on a lease that has ended in the database"
 TWO_RUNS = "two CLIs run for one task"
-OVERFULL = "a worker was given more leases than it had stated room for"
+OVERFULL = "a worker was granted more leases than it had stated capacity for"
 DEFERRALS = "a task was deferred more often in a row than it may be"
 RETRIES = "a task was retried more often than it may be"
 OVER_LIMIT = "an account got more leases than its limit"

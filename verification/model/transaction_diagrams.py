@@ -26,14 +26,14 @@ def _count(number: int, what: str) -> str:
 _SAYS: Mapping[str, Callable[[Any], str | None]] = {
     "window.lock": lambda is_there: "locks the account's row" if is_there else None,
     "window.close": lambda _: "closes the window",
-    "window.account_queue": lambda it: it and f"counts {_count(it.leases, 'lease')}, {it.flows[0].tagged} let in",
-    "window.let_in": lambda number: f"lets in {_count(number, 'task')}",
+    "window.account_queue": lambda it: it and f"counts {_count(it.leases, 'lease')}, {it.flows[0].tagged} admitted",
+    "window.let_in": lambda number: f"admits {_count(number, 'task')}",
     "window.untag": lambda number: f"takes {_count(number, 'task')} out of the window",
     "leases.claim": lambda it: f"claims {', '.join(f'task {grant.ref.task_key}' for grant in it.grants) or 'nothing'}",
     "leases.revoke": lambda number: f"revokes {_count(number, 'lease')}" if number else None,
     "accounts.update": lambda change: f"sets the limit to {change.max_concurrent_tasks}",
     "waiting.take_due": lambda due: f"takes {_count(len(due), 'task')} that became due",
-    "waiting.reserve": lambda turns: f"has places for {sum(turn.let_in for turn in turns.values())}",
+    "waiting.reserve": lambda turns: f"may admit {sum(turn.let_in for turn in turns.values())}",
 }
 
 
@@ -65,7 +65,7 @@ def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
         yield "commits"
         return
     if after.seen and not before.seen:
-        yield "reads what there is"
+        yield "reads the tables"
     begin = len(before.answers)
     for name, answer in zip(after.asked[begin:], after.answers[begin:], strict=True):
         said = _SAYS[name](answer) if name in _SAYS else None
