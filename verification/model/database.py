@@ -132,7 +132,7 @@ class _Leases:
             raise AssertionError("a task has two leases")
         self._tables.leases[key] = LeaseRecord(ref, worker_id, ttl)
         self._tables.tasks[key].granted = attempt
-        return Grant(ref, Brief(""), worker_id, ACCOUNT, 5, 0, None, True, False)
+        return Grant(ref, Brief("", creator_options={}), worker_id, ACCOUNT, 5, 0, None, True, False)
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         return {key: _live(self._tables.leases[key]) for key in keys if key in self._tables.leases}

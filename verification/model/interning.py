@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -22,7 +22,7 @@ def freeze(value: Any) -> Hashable:
     """What is in `value`, hashable. Mappings keep their order, which the production code relies on."""
     if isinstance(value, (int, float, str, Enum, datetime, type(None))):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return tuple((freeze(key), freeze(item)) for key, item in value.items())
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value))
