@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,6 +47,12 @@ def test_of_several_certificates_the_first_end_counts(certificates: Path, tmp_pa
 def test_what_is_no_certificate_has_no_end(body: str) -> None:
     assert earliest_expiry(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----".encode()) is None
     assert earliest_expiry(body.encode()) is None
+
+
+@pytest.mark.parametrize("module", ["scheduler_svc.main", "contentgen.cli.app"])
+def test_who_uses_no_tls_loads_no_library_for_certificates(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 
 
 async def test_the_scheduler_warns_at_start_and_when_files_change(
