@@ -29,9 +29,10 @@ _texts_of = attrgetter(*TEXTS)
 
 def read_brief(request: pb.SubmitTaskRequest, bad: Violations) -> Brief:
     """The brief of a submit; what is wrong with it is added to `bad`."""
-    brief = Brief.of(_texts_of(request), _creator_options(request.creator_options, bad))
-    for text, (name, limit, required) in zip(brief.texts, _CHECKS, strict=True):
+    texts = _texts_of(request)
+    for text, (name, limit, required) in zip(texts, _CHECKS, strict=True):
         bad.text(name, text, limit, required=required)
+    brief = Brief.of(texts, _creator_options(request.creator_options, bad))
     characters = len(brief.topic) + len(brief.requirements)
     if characters * MAX_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES and (held := brief.prompt_bytes) > MAX_PROMPT_BYTES:
         text = f"must have at most {MAX_PROMPT_BYTES:,} bytes of UTF-8 together with topic, has {held:,}"
