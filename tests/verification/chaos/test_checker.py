@@ -239,7 +239,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         ["runs: twice: run killed of v started while that worker had no lease, or one that was superseded"],
     ),
     "a run that outlives its lease": (
-        story.with_event("twice", 3, message="its lease ran out", time=11.8),
+        story.with_event("twice", 3, message="its lease expired", time=11.8),
         ["runs: twice: run killed of v was alive 0.20 s after its lease had to be over"],
     ),
     "a run that goes on after its task was cancelled": (

@@ -1,4 +1,4 @@
-"""A run has a lease of its own, dies before that can run out, and is never alive beside another one of its task."""
+"""A run has a lease of its own, dies before that can expire, and is never alive beside another one of its task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from verification.chaos.evidence import FREEZE, Event, Evidence, Fault, Run
 from verification.chaos.violation import Violation
 
 NAME = "runs"
-RAN_OUT = "its lease ran out"
+LEASE_EXPIRED = "its lease expired"
 """Message of the move by which a lease ends that nobody has renewed."""
 THAWING = 1.0
 """Seconds that a guard may take, once it is thawed with its worker, to end what it should have ended meanwhile: KILL
@@ -53,7 +53,7 @@ def _lease(run: Run, attempt: Attempt | None, evidence: Evidence) -> Iterator[st
 
 def _longest_end(ending: Event, lease_ttl: float) -> float:
     """Seconds from the end of a lease in the database until its worker knows, or has heard nothing for too long."""
-    return 0.0 if ending.message == RAN_OUT else lease_ttl
+    return 0.0 if ending.message == LEASE_EXPIRED else lease_ttl
 
 
 def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
