@@ -205,7 +205,7 @@ def test_a_backup_that_is_not_what_was_there_is_told(site: Site, change: str, sa
 
 def test_a_backup_that_can_t_be_proved_does_not_get_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.file.write_text("yesterday's")
-    monkeypatch.setattr("scheduler_svc.backups.proof._ROOM", 1 << 60)
+    monkeypatch.setattr("scheduler_svc.backups.proof._SERVER_BYTES", 1 << 60)
     with pytest.raises(SettingsError, match=r"--verify restores into .* are needed: name a folder .* in TMPDIR"):
         back_up(site.url, site.file, site.programs, site.progress, overwrite=True, verify=True)
     assert site.file.read_text() == "yesterday's"
