@@ -15,7 +15,7 @@ ADDRESS = "127.0.0.2"
 """Honest callers have another one: where no token is asked, limits are counted by address."""
 MAX_S = 120.0
 GET_TASK = "/contentgen.v1.TaskService/GetTask"
-_AT_ONCE = 100
+_BATCH_SIZE = 100
 
 Attack = Callable[[Connection], Awaitable[None]]
 
@@ -38,7 +38,7 @@ async def half_handshakes(peer: Connection) -> None:
 async def pings(peer: Connection) -> None:
     await peer.greet()
     while True:
-        await peer.write(_AT_ONCE * frame(http2.PING, payload=bytes(8)))
+        await peer.write(_BATCH_SIZE * frame(http2.PING, payload=bytes(8)))
 
 
 async def settings(peer: Connection) -> None:
@@ -46,7 +46,7 @@ async def settings(peer: Connection) -> None:
     reading = asyncio.create_task(peer.closed(MAX_S))
     try:
         while not reading.done():
-            await peer.write(_AT_ONCE * frame(http2.SETTINGS))
+            await peer.write(_BATCH_SIZE * frame(http2.SETTINGS))
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import uvloop
 
-START_WITHIN_S = 30.0
-STOP_WITHIN_S = 10.0
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
 
 
 class ChildFailed(Exception):
@@ -44,7 +44,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
             )
-        async with asyncio.timeout(START_WITHIN_S):
+        async with asyncio.timeout(START_TIMEOUT):
             self.first = await self.told()
         return self
 
@@ -53,7 +53,7 @@ class Child:
         assert self._process.stdin
         self._process.stdin.close()
         try:
-            async with asyncio.timeout(STOP_WITHIN_S):
+            async with asyncio.timeout(STOP_TIMEOUT):
                 await self._process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):

@@ -8,12 +8,12 @@ import asyncio
 from benchmarks import child
 from benchmarks.quick_worker import QuickWorker
 
-CONNECTING_AT_ONCE = 20
+MAX_CONNECTING = 20
 
 
 async def _main(arguments: argparse.Namespace) -> None:
     stdin = await child.stdin_reader()
-    places = asyncio.Semaphore(CONNECTING_AT_ONCE)
+    places = asyncio.Semaphore(MAX_CONNECTING)
     connected = asyncio.Event()
     waiting = arguments.count
 

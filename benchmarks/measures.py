@@ -17,7 +17,7 @@ from benchmarks.goals import Figure, Floor, Goal
 from benchmarks.latencies import Latencies, latencies
 from benchmarks.stack import Stack
 
-PENDING_AT_MOST = 10_000_000
+MAX_PENDING_TASKS = 10_000_000
 QUIET_S = 3.0
 """For what is left of a start (checkpoints, statistics), before something at rest is measured."""
 REST_S = 20.0
@@ -54,7 +54,7 @@ class Options:
 async def fresh(options: Options) -> AsyncIterator[Stack]:
     """A scheduler on an empty database."""
     folder = _make_folder(options.folder)
-    async with Stack(folder, options.accounts, max_queue_size=str(PENDING_AT_MOST)) as stack:
+    async with Stack(folder, options.accounts, max_queue_size=str(MAX_PENDING_TASKS)) as stack:
         yield stack
     shutil.rmtree(folder)  # after a failure it stays: its logs say why
 

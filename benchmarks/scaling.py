@@ -19,7 +19,7 @@ _WAL = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"
 _HEARTBEAT_S = 10.0
 """In which each idle worker says once that it is there: what that costs is another measure's figure."""
 
-_HELD_EACH = 2_000
+_LEASES_PER_WORKER = 2_000
 _POLL_S = 0.1
 _QUIET_S = 3.0
 
@@ -52,7 +52,7 @@ async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> lis
 
 
 async def _beside(stack: Stack, count: int, samples: int) -> _Claims:
-    """The probe has more room than the others, so that each task comes to it."""
+    """The probe has more free slots than the others, so it gets each task."""
     name = f"fleet-{count}"
     async with Child("idle_workers", stack.folder, name, target=stack.target, count=count, prefix=name, depth=1):
         await latencies(stack, samples // 10, f"first-{name}")
@@ -69,7 +69,7 @@ async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
     """What leases of others add to a hello. Their workers are gone by then, so that nothing else goes on."""
     none = await _hello_ms(stack, "beside-none", samples)
     await scenario.load(stack, leases, batch=min(500, leases), in_flight=4)
-    options = {"target": stack.target, "count": -(-leases // _HELD_EACH), "depth": _HELD_EACH}
+    options = {"target": stack.target, "count": -(-leases // _LEASES_PER_WORKER), "depth": _LEASES_PER_WORKER}
     async with Child("idle_workers", stack.folder, "holders", **options):
         await _leased(stack, leases)
     await asyncio.sleep(_QUIET_S)

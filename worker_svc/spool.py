@@ -28,7 +28,7 @@ _SUFFIX = ".batch"
 _MAX_RECORD = 16 * 1024 * 1024
 _MAX_BATCH = 16 * 1024 * 1024
 _MAX_FILE_SIZE = 2 * _MAX_BATCH
-"""Bytes of a file, with ample room for what a batch holds beside its payloads."""
+"""Bytes of a file, with ample space for what a batch holds beside its payloads."""
 
 
 @dataclass(frozen=True, slots=True)

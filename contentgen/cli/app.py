@@ -126,7 +126,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help=taught(_HELP, *_EXAMPLES))(_root)
-    task = _group(app, "task", "Submit tasks, follow them, steer them.")
+    task = _group(app, "task", "Submit, follow, cancel and retry tasks.")
     for part in (submit, task_reads, waiting, watching, task_moves):
         part.add_to(task)
     workers.add_to(_group(app, "worker", "The workers: what they run, and with how many slots."))

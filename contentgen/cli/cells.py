@@ -32,7 +32,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def line(text: object) -> str:
-    """On one line, without characters that would steer the terminal."""
+    """On one line, without control characters for the terminal."""
     return " ".join(str(text).translate(_LINE).split()) if text is not None else ""
 
 

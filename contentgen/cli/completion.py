@@ -28,7 +28,7 @@ Found = Iterator[tuple[str, str]]
 
 _LIMIT = 1.0
 """Seconds for the scheduler's answer: somebody waits with a finger on the Tab key."""
-_MOST = 100
+_MAX_ITEMS = 100
 
 
 def task_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -89,20 +89,24 @@ def _target(context: typer.Context) -> Target:
 
 
 def _tasks(connection: Connection, call: Caller) -> Found:
-    for task in call(connection.tasks.ListTasks, task_pb.ListTasksRequest(page_size=_MOST)).tasks:
+    for task in call(connection.tasks.ListTasks, task_pb.ListTasksRequest(page_size=_MAX_ITEMS)).tasks:
         yield task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"
 
 
 def _contents(connection: Connection, call: Caller) -> Found:
-    for content in call(connection.contents.ListContents, content_pb.ListContentsRequest(page_size=_MOST)).contents:
+    for content in call(
+        connection.contents.ListContents, content_pb.ListContentsRequest(page_size=_MAX_ITEMS)
+    ).contents:
         yield str(content.content_id), line(content.title)
 
 
 def _workers(connection: Connection, call: Caller) -> Found:
-    for worker in call(connection.workers.GetWorkerPool, pool_pb.GetWorkerPoolRequest(page_size=_MOST)).workers:
+    for worker in call(connection.workers.GetWorkerPool, pool_pb.GetWorkerPoolRequest(page_size=_MAX_ITEMS)).workers:
         yield worker.worker_id, line(worker.hostname)
 
 
 def _accounts(connection: Connection, call: Caller) -> Found:
-    for account in call(connection.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MOST)).accounts:
+    for account in call(
+        connection.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MAX_ITEMS)
+    ).accounts:
         yield str(account.account_id), line(account.name)

@@ -25,7 +25,7 @@ _MEASURED = 200
 _GAP = "  "
 _INDENT = "    "
 _CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
-"""JSON allows these as they are, and a terminal heeds them."""
+"""JSON allows these as they are, and a terminal acts on them."""
 
 
 class Format(StrEnum):

@@ -17,14 +17,14 @@ from contentgen.client import documents, fields
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_MOST = 3_650 * 86_400.0
+_MAX_DURATION = 3_650 * 86_400.0
 
 
 def seconds(text: str) -> float:
     """`90`, `90s`, `2m`, `1h`."""
     match = _DURATION.fullmatch(text.strip())
     value = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
-    if not 0 <= value <= _MOST:
+    if not 0 <= value <= _MAX_DURATION:
         raise typer.BadParameter(f"{text!r} should be a duration such as 90, 90s, 2m, 1h or 7d")
     return value
 

@@ -140,7 +140,7 @@ class ContentMethods(Methods):
 
         Raises:
             ResourceNotFoundException: not in the pool.
-            InvalidStateException: the claim ran out, is not the latest, or was reported before.
+            InvalidStateException: the claim expired, is not the latest, or was reported before.
 
         Example:
             >>> entry = client.report_published(content_id, claim_id, error="the site refused it")

@@ -50,7 +50,7 @@ class TaskMethods(Methods):
             topic: what to write about, 1 to 4,000 characters.
             keywords: by comma.
             category: stored with the content.
-            requirements: what the text must heed.
+            requirements: what the text must follow.
             tone: such as `专业`.
             priority: 1 to 10, 10 first.
             auto_approve: whether the content skips the review.

@@ -102,7 +102,7 @@ class _Story:
         self._out = out
         self._logs = logs
         self._tasks: dict[str, Part] = {}
-        self._steered: set[str] = set()
+        self._handled: set[str] = set()
         self._killed = ""
         """The worker that was killed; empty: none was yet."""
 
@@ -123,11 +123,11 @@ class _Story:
         view.say(f"SubmitTask {task_id}: {part.shows}")
 
     def _follow(self, view: show.View) -> bool:
-        """Shows the tasks as they stand and steers them; whether all have ended well."""
+        """Shows the tasks, acts on those whose part needs it, and returns whether all have ended well."""
         tasks = self._status()
         view.show(tasks)
         for task in tasks:
-            self._steer(task, tasks, view)
+            self._act_on(task, tasks, view)
         return all(task["status"] == self._last(task) for task in tasks)
 
     def _status(self) -> list[Document]:
@@ -137,23 +137,23 @@ class _Story:
     def _last(self, task: Document) -> str:
         return "cancelled" if self._tasks[task["task_id"]] is CANCELLED else "completed"
 
-    def _steer(self, task: Document, tasks: Sequence[Document], view: show.View) -> None:
+    def _act_on(self, task: Document, tasks: Sequence[Document], view: show.View) -> None:
         task_id, part = task["task_id"], self._tasks[task["task_id"]]
         if part is LOSES_ITS_WORKER and not self._killed and _percent(task) >= KILLED_AT:
             self._killed = task["worker_id"]
             view.say(f"kill -9    {self._killed}, which runs {task_id}")
             self._stack.kill_worker(self._killed)
-        elif part is LOSES_ITS_WORKER and task["attempt"] > 1 and task_id not in self._steered:
-            self._steered.add(task_id)
+        elif part is LOSES_ITS_WORKER and task["attempt"] > 1 and task_id not in self._handled:
+            self._handled.add(task_id)
             view.say(f"attempt {task['attempt']}  of {task_id} is on {task['worker_id']}")
             self._stack.restart_worker()
-        elif part is CANCELLED and task_id not in self._steered and any(it["status"] == "completed" for it in tasks):
-            self._steered.add(task_id)
+        elif part is CANCELLED and task_id not in self._handled and any(it["status"] == "completed" for it in tasks):
+            self._handled.add(task_id)
             view.say(f"CancelTask {task_id} (it is {task['status']})")
             self._client.cancel_task(task_id, force=True)
         elif task["status"] in {"failed", "timeout"}:
-            self._expect(part is FAILS and task_id not in self._steered, f"{task_id} failed: {task['error']}")
-            self._steered.add(task_id)
+            self._expect(part is FAILS and task_id not in self._handled, f"{task_id} failed: {task['error']}")
+            self._handled.add(task_id)
             view.say(f"RetryTask  {task_id} (it failed: {task['error'].partition(':')[0]})")
             self._client.retry_task(task_id)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like, noted and heeded where it is safe.
+"""Notes Ctrl-C and similar signals, and acts on them where that is safe.
 
 Layer: cli. A signal that raised wherever it struck could lose track of a process that was just being started.
 """
@@ -40,6 +40,6 @@ class Interrupts:
             raise Interrupted
 
     def pause(self, seconds: float) -> None:
-        """Waits, and heeds what came meanwhile."""
+        """Waits. Raises Interrupted if a signal came meanwhile."""
         time.sleep(seconds)
         self.check()

@@ -51,7 +51,7 @@ class Stack:
             environment: all settings of both services but CONTENTGEN_SCHEDULER.
             logs: the folder for a log of each.
             grace: seconds that running CLIs get at the end, before they are stopped.
-            interrupts: what is heeded while anything is waited for.
+            interrupts: checked during each wait.
         """
         self._environment = {**environment, "CONTENTGEN_LOG_FORMAT": "json"}
         self._logs = logs
@@ -90,7 +90,7 @@ class Stack:
         return Service(name, [command(program)], {**self._environment, **told}, self._logs / f"{name}.log")
 
     def _end(self) -> None:
-        """Workers first: they give back what they hold to a scheduler that is still there."""
+        """Stops the workers first, so that they can still release their leases to a scheduler."""
         try:
             end(self._workers, self._grace, self._interrupts)
         finally:

@@ -24,7 +24,7 @@ PLAIN_WIDTH = 120
 _EXCERPT_LINES = 3
 _EXCERPT_WIDTH = 80
 _ID_TAIL = 8
-"""The end of an id tells tasks and workers apart, and leaves room for the topic on 80 columns."""
+"""The end of an id tells tasks and workers apart, and leaves space for the topic on 80 columns."""
 
 
 class View(Protocol):

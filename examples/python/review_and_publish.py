@@ -3,7 +3,7 @@
     python examples/python/review_and_publish.py [host:port]
 
 Any number of publishers may run: none gets what another has claimed, and what a publisher that died had claimed comes
-back when its lease runs out.
+back when its claim expires.
 """
 
 from __future__ import annotations

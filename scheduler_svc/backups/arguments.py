@@ -24,17 +24,17 @@ It needs a pg_dump that is not older than the server (PostgreSQL 15 to 18) and, 
 speak TLS. It is looked for in CONTENTGEN_PG_BINDIR alone where that is set. Else in the installed package, the folder
 that pg_config names, /usr/lib/postgresql/*/bin and the PATH: of those that fit that of the server's own version is
 taken, or the next newer one. --verify starts a server from these folders, or from the installed package, with its data
-in the folder for temporary files (TMPDIR), which must have room for it.
+in the folder for temporary files (TMPDIR), which must have space for it.
 
 Exit status: 0 done, 1 it failed on the way, 2 wrong usage, 78 it can't be (FILE is there, no database, no pg_dump that
-fits, no room to verify), or what was written can't be restored. But for 0 there is no new FILE, and what was there
+fits, no space to verify), or what was written can't be restored. But for 0 there is no new FILE, and what was there
 stays.
 """
 _RESTORE = """\
 Puts what `backup` wrote in the place of the database. Stop every scheduler on it first; workers may stay. The backup is
 read into a new database beside the present one, and takes its name once it is whole: if anything fails before, nothing
-has changed. What was acknowledged after the backup is gone. Tasks that ran then are given back by their workers, or run
-out a lease time after the first scheduler starts. WatchTasks refuses resume tokens from before.
+has changed. What was acknowledged after the backup is gone. Leases of that time are released by their workers, or
+expire a lease time after the first scheduler starts. WatchTasks refuses resume tokens from before.
 
   contentgen-scheduler restore /srv/backups/monday.backup
   contentgen-scheduler restore --replace /srv/backups/monday.backup     what the database holds now is dropped

@@ -94,7 +94,7 @@ class Changes(Statements):
         return origin, last
 
     def snapshot(self) -> Snapshot:
-        """The last number, and then which transactions run: see `domain.horizon`."""
+        """The last number, and then which transactions run: see `domain.watermark`."""
         last = self.last()
         self._session.hold_back(_TAKE_ID, {})
         own, oldest = self._row(_OLDEST)

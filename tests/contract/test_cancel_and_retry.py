@@ -193,7 +193,7 @@ async def test_a_bad_wait_is_refused_with_every_bad_field(tasks: TaskServiceAsyn
     assert refusal.fields == ["task_id", "timeout"]
 
 
-async def test_a_wait_heeds_its_calls_deadline(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_a_wait_ends_at_its_calls_deadline(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_id = await submitted(tasks, account)
     with refused(StatusCode.DEADLINE_EXCEEDED):
         await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id), timeout=0.2)

@@ -105,7 +105,7 @@ def test_an_event_is_a_dict(scheduler: ScriptedServices, client: ContentGenerati
 def test_it_goes_on_after_the_last_event_where_the_scheduler_goes_away(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
-    scheduler.will("WatchTasks", AWAY_AT_ONCE, AWAY_AT_ONCE, [pending("t1"), pending("t2"), AWAY], AWAY_AT_ONCE)
+    scheduler.will("WatchTasks", AWAY_FIRST, AWAY_FIRST, [pending("t1"), pending("t2"), AWAY], AWAY_FIRST)
     scheduler.will("WatchTasks", [pending("t3"), AWAY], [pending("t4"), SILENCE])
     with client.watch(account_id=7) as events:
         assert [next(events)["resume_token"] for _ in range(4)] == ["t1", "t2", "t3", "t4"]
@@ -113,7 +113,7 @@ def test_it_goes_on_after_the_last_event_where_the_scheduler_goes_away(
     assert {request.account_id for request in scheduler.requests("WatchTasks")} == {7}
 
 
-AWAY_AT_ONCE = [AWAY]
+AWAY_FIRST = [AWAY]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_stream_that_the_server_cancels_is_mended(
 
 
 def test_it_starts_where_a_token_says(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
-    scheduler.will("WatchTasks", AWAY_AT_ONCE, [pending("t8"), SILENCE])
+    scheduler.will("WatchTasks", AWAY_FIRST, [pending("t8"), SILENCE])
     with client.watch([A], resume_token="t7") as events:
         assert events.resume_token == "t7"
         next(events)
@@ -188,7 +188,7 @@ def test_what_no_new_stream_mends_is_raised_and_ends_it(
 def test_entering_it_waits_until_a_scheduler_has_taken_it(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
-    scheduler.will("WatchTasks", AWAY_AT_ONCE, [], AWAY_AT_ONCE, [SILENCE])
+    scheduler.will("WatchTasks", AWAY_FIRST, [], AWAY_FIRST, [SILENCE])
     with client.watch(account_id=7):
         assert len(scheduler.calls("WatchTasks")) == 4
         assert scheduler.open_calls == 1
@@ -201,7 +201,7 @@ def test_entering_it_raises_what_is_wrong(scheduler: ScriptedServices, client: C
 
 
 def test_entering_it_is_ended_by_the_client_s_end(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
-    scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
+    scheduler.will("WatchTasks", *[AWAY_FIRST] * 1_000)
     events = client.watch([A], patience=None)
     with ThreadPoolExecutor(1) as executor:
         entered = executor.submit(events.__enter__)
@@ -284,7 +284,7 @@ def test_closing_it_ends_the_iteration_of_another_thread(
 
 
 def test_closing_it_ends_a_pause(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
-    scheduler.will("WatchTasks", *[AWAY_AT_ONCE] * 1_000)
+    scheduler.will("WatchTasks", *[AWAY_FIRST] * 1_000)
     events = client.watch([A], patience=None)
     assert ended_by(events.close, events, scheduler) == []
 

@@ -171,7 +171,7 @@ async def test_the_number_of_connections_is_bounded(replica: Replica) -> None:
             return False
 
         is_let_in: Callable[[], bool | Awaitable[bool]] = lets_in
-        await wait_until_async(is_let_in, within=PATIENCE_S, what="there is room for a connection")
+        await wait_until_async(is_let_in, within=PATIENCE_S, what="another connection is accepted")
 
 
 SILENT: dict[str, bytes] = {

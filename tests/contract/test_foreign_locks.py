@@ -119,7 +119,7 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_ren
 async def test_a_lost_lease_that_is_locked_is_to_be_named_again(
     db_url: str, engine: sa.Engine, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    """Its worker takes away the mark once the loss is known; the lease would be given back then, uncounted."""
+    """Its worker removes the mark once the loss is known; the lease would then be released, uncounted."""
     await submitted(tasks, account, 1)
     async with ScriptedWorker(channel) as worker:
         await worker.heartbeat(1)

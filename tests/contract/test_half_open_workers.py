@@ -33,7 +33,7 @@ async def test_a_half_open_worker_is_offered_the_next_task_before_all_others(
 ) -> None:
     async with two_workers(channel) as (well, ill):
         ill.last_error = "no model answers"
-        await ill.heartbeat(1)  # first: a claim for who has stated room already may be under way
+        await ill.heartbeat(1)  # first: a claim for a worker with known free slots may be in progress already
         await well.heartbeat(3)
         first = await submit(tasks, account)
         (tried,) = await ill.assigned()

@@ -46,8 +46,8 @@ async def pool(contents: ContentServiceAsyncStub) -> list[pb.PublishPoolEntry]:
 
 
 @pytest.fixture
-def run_out(engine: sa.Engine) -> Any:
-    """Called, it lets every claim run out."""
+def expire_claims(engine: sa.Engine) -> Any:
+    """Expires every claim when called."""
 
     def act() -> None:
         with engine.begin() as connection:
@@ -133,11 +133,11 @@ class TestClaim:
         assert [each.content_id for each in await claim(made.contents, limit=1_000)] == [old.content_id]
         assert await claim(made.contents) == []
 
-    async def test_each_entry_has_a_claim_of_its_own(self, made: Maker, run_out: Any) -> None:
+    async def test_each_entry_has_a_claim_of_its_own(self, made: Maker, expire_claims: Any) -> None:
         for _ in range(3):
             await made()
         first = {each.claim_id for each in await claim(made.contents, limit=3)}
-        run_out()
+        expire_claims()
         again = {each.claim_id for each in await claim(made.contents, limit=3)}
         assert len(first | again) == 6
 
@@ -157,10 +157,10 @@ class TestClaim:
         (entry,) = await claim(made.contents, account_id=made.account)
         assert entry.account_id == made.account
 
-    async def test_a_claim_that_ran_out_comes_back(self, made: Maker, run_out: Any) -> None:
+    async def test_an_expired_claim_comes_back(self, made: Maker, expire_claims: Any) -> None:
         await made()
         (first,) = await claim(made.contents, lease=Duration(seconds=1))
-        run_out()
+        expire_claims()
         (waiting,) = await pool(made.contents)
         assert (waiting.status, waiting.claim_id) == (PENDING, first.claim_id)
         (second,) = await claim(made.contents)
@@ -210,18 +210,18 @@ class TestReport:
         assert refusal.metadata == {"current_state": current, "required_state": "publishing"}
         assert await pool(made.contents) == [entry]
 
-    async def test_a_claim_that_ran_out_is_refused(self, made: Maker, run_out: Any) -> None:
+    async def test_an_expired_claim_is_refused(self, made: Maker, expire_claims: Any) -> None:
         await made()
         (claimed,) = await claim(made.contents)
-        run_out()
+        expire_claims()
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
             await report(made.contents, claimed, published=True)
         assert refusal.metadata == {"current_state": "pending", "required_state": "publishing"}
 
-    async def test_a_claim_that_is_not_the_latest_is_refused(self, made: Maker, run_out: Any) -> None:
+    async def test_a_claim_that_is_not_the_latest_is_refused(self, made: Maker, expire_claims: Any) -> None:
         await made()
         (old,) = await claim(made.contents)
-        run_out()
+        expire_claims()
         (latest,) = await claim(made.contents)
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
             await report(made.contents, old, published=True)
@@ -294,10 +294,10 @@ class TestDelete:
         await delete(made.contents, content.content_id, force=True)
         assert await is_gone(made, content.content_id)
 
-    async def test_a_claim_that_ran_out_holds_nothing(self, made: Maker, run_out: Any) -> None:
+    async def test_an_expired_claim_holds_nothing(self, made: Maker, expire_claims: Any) -> None:
         content = await made()
         await claim(made.contents)
-        run_out()
+        expire_claims()
         await delete(made.contents, content.content_id)
         assert await is_gone(made, content.content_id)
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 TASKS = 500
 MOVERS = 8
 TRANSACTIONS = 500
-TASKS_EACH = 10
-EVENTS = 2 * TRANSACTIONS * TASKS_EACH
+TASKS_PER_TRANSACTION = 10
+EVENTS = 2 * TRANSACTIONS * TASKS_PER_TRANSACTION
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def move_all(movers: list[Mover], task_ids: list[str], dice: random.Random) -> N
             committed.commit()
             free.update(held.pop(committed))
         mover = dice.choice([mover for mover in movers if mover not in held])
-        held[mover] = dice.sample(sorted(free), TASKS_EACH)
+        held[mover] = dice.sample(sorted(free), TASKS_PER_TRANSACTION)
         free.difference_update(held[mover])
         mover.move(held[mover], attempt)
     for mover in held:

@@ -106,7 +106,7 @@ def assert_gone(client: Client, task_id: str) -> None:
 
 def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(site: Site) -> None:
     file = site.stack.folder / "monday.backup"
-    keeper = site.start_worker("keeper")
+    survivor = site.start_worker("survivor")
     done = site.complete(5, "done")
     later = site.client.submit(site.account_id, schedule_time=in_a_day())
     kept = site.submit_held("kept")  # runs over all that follows
@@ -138,7 +138,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
 
     site.scheduler.kill()
     site.let_go("spooled")
-    spools = (keeper, victim)
+    spools = (survivor, victim)
     wait_until(lambda: any(worker.spooled() for worker in spools), within=WITHIN, what="a result is in a spool")
     restored = run(site.scheduler, "restore", file, "--replace")
     assert restored.returncode == 0, restored.stderr

@@ -78,7 +78,7 @@ def test_a_timeout_moves_at_once_though_the_worker_is_frozen_and_its_cli_runs(st
     client = scheduler.client
     frozen = stack.worker("frozen", scheduler).start()
     options = {"demo-fail": "hang", "demo-fail-times": "1", "demo-seconds": "0.1"}
-    # Nothing times out in the first lease time of a scheduler, so as not to judge in the lee of an outage.
+    # Nothing times out in the first lease time of a scheduler, which may follow an outage.
     timeout = LEASE + 1
     task_id = client.submit(client.create_account(), options=options, timeout=timeout, auto_retry=False)
     client.wait_processing(task_id)

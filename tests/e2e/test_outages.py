@@ -152,7 +152,7 @@ def test_the_late_result_is_refused_once_another_worker_has_finished(stack: Stac
 
 
 def _finish_cut_off(stack: Stack, client: Client, worker: Worker, cable: Cable, options: Mapping[str, str]) -> str:
-    """A task whose CLI ended while its worker was cut off, until the lease ran out; the result is in the spool."""
+    """A task whose CLI ended while its worker was cut off until the lease expired; the result is in the spool."""
     task_id = client.submit(client.create_account(), options=options)
     client.wait_processing(task_id)
     cable.cut()

@@ -15,7 +15,7 @@ from tests.published.endpoints import ARTICLE, PASSED, PICTURES, Answer, Endpoin
 
 TOPIC = "--help 人工智能的“未来”\n发展"
 LEASE = 120.0
-"""Seconds: no lease of these scenarios runs out."""
+"""Seconds: no lease of these scenarios expires."""
 
 
 def _worker(stack: Stack, target: str, cli: Path, endpoints: Endpoints) -> Worker:

@@ -15,7 +15,7 @@ from tests.harness.stack import SHORT_LEASE, Stack, Worker
 from tests.harness.waiting import wait_until, wait_until_gone
 from tests.harness.wires import cable_to
 
-AT_ONCE = 4.0
+GUARD_TIMEOUT = 4.0
 """Seconds in which a guard has ended everything: its grace between TERM and KILL, and a little for a busy machine."""
 REQUEUED = ("pending", "REQUEUED")
 
@@ -45,7 +45,7 @@ def test_a_killed_workers_task_runs_elsewhere_once_its_lease_is_over(stack: Stac
 
     victim.kill()
     killed_at = time.time()
-    wait_until_gone(create.processes, within=AT_ONCE, what="the CLI and its children are gone")
+    wait_until_gone(create.processes, within=GUARD_TIMEOUT, what="the CLI and its children are gone")
     wait_until(lambda: len(stack.journal.creates(task_id)) == 2, within=SHORT_LEASE + 5, what="it runs elsewhere")
     assert stack.journal.creates(task_id)[1].time - killed_at <= SHORT_LEASE + 5
 
@@ -143,7 +143,7 @@ def test_a_worker_that_is_cut_off_ends_what_its_frozen_guard_cannot(stack: Stack
         cable.cut()
         wait_until_gone(create.processes, within=SHORT_LEASE, what="the CLI and its children are gone")
         assert client.moves(task_id)[-1] == ("processing", "STARTED"), "they are gone before the lease is"
-        wait_until(lambda: not cut_off.alive, within=AT_ONCE, what="a worker without a guard ends")
+        wait_until(lambda: not cut_off.alive, within=GUARD_TIMEOUT, what="a worker without a guard ends")
         assert cut_off.exit_status == 1
         assert "killed: it had not ended run" in cut_off.events("guard.lost")[0]["event"]
 

@@ -17,7 +17,7 @@ from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.waiting import wait_until_gone
 
 _PREFIX = "contentgen-test-"
-_ROOM_BYTES = 1 << 30
+_MIN_FREE_BYTES = 1 << 30
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def server_folder() -> Iterator[Path]:
     Not under `tmp_path`: its parents are 0700, and when root runs the tests another user runs the server.
     """
     base = Path("/dev/shm")
-    if not base.is_dir() or shutil.disk_usage(base).free < _ROOM_BYTES:
+    if not base.is_dir() or shutil.disk_usage(base).free < _MIN_FREE_BYTES:
         base = Path(tempfile.gettempdir())
     _remove_folders_of_killed_runs(base)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))

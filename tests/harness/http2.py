@@ -15,7 +15,7 @@ INITIAL_WINDOW_SIZE = 4
 EMPTY_MESSAGE = bytes(5)
 """A gRPC message: not compressed, of no bytes."""
 CANCEL = 8
-ANSWERS_WITHIN_S = 10.0
+ANSWER_TIMEOUT = 10.0
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -105,7 +105,7 @@ class Connection:
 
     async def first(self, stream: int) -> Frame:
         """The first frame of a call's answer; those of others are passed over."""
-        async with asyncio.timeout(ANSWERS_WITHIN_S):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             async for each in self.frames():
                 if each.stream == stream and each.kind in {DATA, HEADERS, RST_STREAM}:
                     return each
@@ -120,7 +120,7 @@ class Connection:
                 kind, flags, stream = struct.unpack(">BBI", head[3:])
                 yield Frame(kind, flags, stream & 0x7FFFFFFF, await self._reader.readexactly(length))
 
-    async def closed(self, within: float = ANSWERS_WITHIN_S) -> list[Frame]:
+    async def closed(self, within: float = ANSWER_TIMEOUT) -> list[Frame]:
         """What still came until the server closed. Raises TimeoutError where it does not."""
         async with asyncio.timeout(within):
             return [each async for each in self.frames()]

@@ -203,7 +203,7 @@ class Scheduling:
         return opened
 
     def claim(self, count: int = 1, worker_id: str = "w") -> list[LeaseRef]:
-        """Leases for a worker that has so much room; says hello for it where it has not."""
+        """Leases for a worker with `count` free slots; opens a session for it if it has none."""
         if worker_id not in self.sessions:
             self.hello(worker_id)
         grants = self.claim_for(SessionCapacity(worker_id, self.sessions[worker_id], 1, count)).grants
@@ -218,8 +218,8 @@ class Scheduling:
             self.run(settle, account_id)
         return [grant for own in claimed.grants.values() for grant in own]
 
-    def claim_for(self, *rooms: SessionCapacity, limit: int = 1_000) -> Claimed:
-        claimed: Claimed = self.run(claim, rooms, limit, TTL)
+    def claim_for(self, *capacities: SessionCapacity, limit: int = 1_000) -> Claimed:
+        claimed: Claimed = self.run(claim, capacities, limit, TTL)
         return claimed
 
     def start(self, **fields: Any) -> LeaseRef:
@@ -292,14 +292,14 @@ class Scheduling:
         """As if a reaper had ticked a moment ago, and for long before."""
         self.sql("UPDATE reaper SET stamp = now(), expire_not_before = now() - interval '1 hour'")
 
-    def run_out(self, *refs: LeaseRef) -> None:
-        """These leases ran out a moment ago, and nobody has noticed yet."""
+    def expire(self, *refs: LeaseRef) -> None:
+        """Makes these leases expire a moment ago; no reaper has ended them yet."""
         keys = [ref.task_key for ref in refs]
         self.sql("UPDATE leases SET expire_time = now() - interval '1 second' WHERE task_key = ANY(:keys)", keys=keys)
 
     def lose(self, *refs: LeaseRef) -> Reaped:
-        """These leases ran out, and a reaper ends them."""
-        self.run_out(*refs)
+        """Makes these leases expire, and a reaper ends them."""
+        self.expire(*refs)
         return self.reap()
 
     def reap(self) -> Reaped:

@@ -28,8 +28,8 @@ def overtaken(scheduling: Scheduling, first: Callable[[PgTx], Any], second: Call
 def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Callable[[PgTx], Any]:
     if worker_id not in scheduling.sessions:
         scheduling.hello(worker_id)
-    room = SessionCapacity(worker_id, scheduling.sessions[worker_id], 1, count)
-    return lambda tx: claim(tx, [room], 100, TTL)
+    capacity = SessionCapacity(worker_id, scheduling.sessions[worker_id], 1, count)
+    return lambda tx: claim(tx, [capacity], 100, TTL)
 
 
 def cancels(key: int, *, force: bool = False) -> Callable[[PgTx], Any]:

@@ -20,13 +20,13 @@ from scheduler_svc.domain.errors import (
 from scheduler_svc.domain.task import NewTask, Task
 from tests.harness.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
 
-MOST = 5
+MAX_PENDING_TASKS = 5
 IN_2096 = datetime(2096, 2, 29, tzinfo=UTC)
 
 
 @pytest.fixture
 def bounded(scheduling: Scheduling) -> int:
-    return scheduling.make_account(max_pending_tasks=MOST)
+    return scheduling.make_account(max_pending_tasks=MAX_PENDING_TASKS)
 
 
 def kinds(answers: list[tuple[Task, ...] | DomainError]) -> list[type]:
@@ -37,7 +37,7 @@ class TestMaxPendingTasks:
     def test_a_submit_over_it_is_refused_and_one_of_another_account_is_not(
         self, scheduling: Scheduling, bounded: int
     ) -> None:
-        scheduling.fill(bounded, MOST)
+        scheduling.fill(bounded, MAX_PENDING_TASKS)
         with pytest.raises(AccountQueueFull) as refused:
             scheduling.fill(bounded, 1)
         assert refused.value.metadata == {"account_id": str(bounded)}
@@ -58,7 +58,7 @@ class TestMaxPendingTasks:
     def test_running_and_ended_tasks_do_not_count_and_a_retry_is_never_refused(
         self, scheduling: Scheduling, bounded: int
     ) -> None:
-        scheduling.fill(bounded, MOST, max_retries=1, auto_retry=False)
+        scheduling.fill(bounded, MAX_PENDING_TASKS, max_retries=1, auto_retry=False)
         ref, *_ = scheduling.claim(2)
         scheduling.end(ref, FAILURE)
         scheduling.fill(bounded, 2)
@@ -67,19 +67,19 @@ class TestMaxPendingTasks:
             scheduling.fill(bounded, 1)
 
     def test_scheduled_tasks_count_however_late(self, scheduling: Scheduling, bounded: int) -> None:
-        scheduling.fill(bounded, MOST, schedule_time=IN_2096)
+        scheduling.fill(bounded, MAX_PENDING_TASKS, schedule_time=IN_2096)
         with pytest.raises(AccountQueueFull):
             scheduling.fill(bounded, 1)
 
     def test_a_batch_that_could_never_be_taken_is_told_so(self, scheduling: Scheduling, bounded: int) -> None:
         with pytest.raises(AccountQueueFull, match="submit fewer at a time"):
-            scheduling.fill(bounded, MOST + 1)
+            scheduling.fill(bounded, MAX_PENDING_TASKS + 1)
 
-    def test_a_repeat_is_answered_and_takes_no_room(self, scheduling: Scheduling, bounded: int) -> None:
+    def test_a_repeat_is_answered_and_does_not_count(self, scheduling: Scheduling, bounded: int) -> None:
         one = new_task(account_id=bounded)
         again = one._replace(request_id="r")
         first = scheduling.submit(again)
-        scheduling.fill(bounded, MOST - 2)
+        scheduling.fill(bounded, MAX_PENDING_TASKS - 2)
         answers = scheduling.submit_group(
             SubmitItem((again, again)),
             SubmitItem((one._replace(request_id="s"),)),
@@ -163,14 +163,14 @@ class TestTheBoundOfTheQueue:
         scheduling.run(fold_counts)
         scheduling.check()
 
-    def test_a_refusal_for_another_reason_takes_no_room(self, scheduling: Scheduling) -> None:
+    def test_a_task_refused_for_another_reason_does_not_count(self, scheduling: Scheduling) -> None:
         inactive = scheduling.make_account()
         scheduling.change_account(inactive, active=False)
         scheduling.fill(1, MAX_QUEUE - 1)
         answers = scheduling.submit_group(SubmitItem((new_task(account_id=inactive),)), SubmitItem((new_task(),)))
         assert kinds(answers) == [AccountInactive, tuple]
 
-    def test_repeats_of_a_group_take_no_room(self, scheduling: Scheduling) -> None:
+    def test_repeats_of_a_group_do_not_count(self, scheduling: Scheduling) -> None:
         scheduling.submit(new_task(request_id="r"))
         scheduling.fill(1, MAX_QUEUE - 2)
         again = SubmitItem((new_task(request_id="r"),))

@@ -124,7 +124,7 @@ class TestHandleTimeouts:
 
     def test_a_lease_that_ran_out_is_a_loss_and_no_timeout(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
         assert scheduling.reap().expired == 1
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]

@@ -67,11 +67,11 @@ ENDS: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
     "timed out by the scheduler": time_out_and_let_go,
     "cancelled by force": cancel_and_let_go,
     "cancelled by force, and named no more": unname,
-    "cancelled by force, and run out": lambda s, ref: (s.cancel(ref.task_key, force=True), s.lose(ref)),
+    "cancelled by force, and expired": lambda s, ref: (s.cancel(ref.task_key, force=True), s.lose(ref)),
     "deferred": lambda s, ref: s.end(ref, DEFERRED),
     "lost": lambda s, ref: s.lose(ref),
-    "given back": lambda s, ref: s.end(ref, released()),
-    "given back after it had started": lambda s, ref: s.end(ref, released(started=True)),
+    "released": lambda s, ref: s.end(ref, released()),
+    "released after it had started": lambda s, ref: s.end(ref, released(started=True)),
     "never delivered": lambda s, ref: s.take_back(ref),
     "its worker came back without it": lambda s, ref: s.hello(
         names=[LeaseRef(*row) for row in s.sql("SELECT task_key, attempt, fence FROM leases") if row[0] != ref.task_key]
@@ -80,7 +80,7 @@ ENDS: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_a_lease_that_ends_makes_room_for_the_next(scheduling: Scheduling, limited: int, how: str) -> None:
+def test_a_lease_that_ends_frees_its_slot_for_the_next(scheduling: Scheduling, limited: int, how: str) -> None:
     scheduling.fill(limited, 20)
     first, *_ = claimed(scheduling, 10)
     assert leased(scheduling, limited) == LIMIT
@@ -89,7 +89,7 @@ def test_a_lease_that_ends_makes_room_for_the_next(scheduling: Scheduling, limit
     assert leased(scheduling, limited) == LIMIT
 
 
-def test_an_account_at_its_limit_leaves_room_to_the_others(scheduling: Scheduling, limited: int) -> None:
+def test_an_account_at_its_limit_does_not_hold_up_the_others(scheduling: Scheduling, limited: int) -> None:
     scheduling.fill(limited, 20)
     scheduling.fill(1, 5)
     assert len(claimed(scheduling, 10)) == LIMIT + 5

@@ -96,7 +96,7 @@ class TestCancelFirst:
 
     def test_a_state_renews_nothing(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)  # else nothing would be written, and nothing waited for
+        scheduling.expire(ref)  # else nothing would be written, and nothing waited for
         ack = overtaken(scheduling, cancels(ref.task_key, force=True), lambda: scheduling.state(ref))
         assert ack.not_renewed == (ref.lease_id,)
 
@@ -121,37 +121,37 @@ class TestResultFirst:
 
     def test_a_reaper_finds_nothing_that_ran_out(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert [reaped.expired for reaped in passed_over(scheduling, reports_result(ref))] == [0, 0]
 
 
 class TestReaperFirst:
     def test_a_state_comes_too_late(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert overtaken(scheduling, reaps, lambda: scheduling.state(ref)).not_renewed == (ref.lease_id,)
 
     def test_a_result_is_taken_late(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert overtaken(scheduling, reaps, lambda: scheduling.end(ref, RESULT)) is Outcome.COMMITTED
         assert scheduling.path(ref.task_key)[-3:] == ["failed", "pending", "completed"]
 
     def test_a_hello_finds_the_lease_gone(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert overtaken(scheduling, reaps, lambda: scheduling.hello(names=[ref])).drop == (ref.lease_id,)
 
     def test_another_replica_s_reaper_finds_nothing_more(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         reaped = overtaken(scheduling, reaps, scheduling.reap)
         assert (reaped.expired, reaped.guarded) == (0, False)
 
 
 def test_a_renewal_first_and_the_reaper_lets_it_live(scheduling: Scheduling) -> None:
     ref = scheduling.start()
-    scheduling.run_out(ref)
+    scheduling.expire(ref)
     stated = scheduling.stated("w", [ref])
     reaped = passed_over(scheduling, lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [stated]))
     assert [one.expired for one in reaped] == [0, 0]

@@ -217,7 +217,7 @@ def test_a_fold_of_some_says_nothing_of_the_others(scheduling: Scheduling) -> No
     assert scheduling.sql("SELECT xact FROM count_floor") > before
 
 
-def test_a_floor_of_another_server_is_not_heeded(scheduling: Scheduling) -> None:
+def test_a_floor_of_another_server_is_not_applied(scheduling: Scheduling) -> None:
     """As after a restore: numbers of transactions begin anew there."""
     scheduling.sql("UPDATE count_floor SET xact = 1000000000")
     scheduling.fill(1, 5)

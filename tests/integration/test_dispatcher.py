@@ -22,7 +22,7 @@ WAIT_S = 5  # less than the interval at which the dispatcher looks without being
 
 
 class Floor:
-    """A dispatcher, its streams, and what it gave back."""
+    """A dispatcher, its streams, and the leases that it took back."""
 
     def __init__(self, scheduling: Scheduling, url: str) -> None:
         self._scheduling = scheduling
@@ -50,7 +50,7 @@ class Floor:
         return stream
 
     def state(self, stream: WorkerStream, number: int, free_slots: int, last_assignment: int = 0) -> None:
-        """A state is committed, and the dispatcher told that there may be room."""
+        """Commits a heartbeat, and wakes the dispatcher for its free slots."""
         lapses_at = asyncio.get_running_loop().time() + 60
         stream.heartbeat(Heartbeat(number, free_slots, (), last_assignment), lapses_at)
         self.dispatcher.capacity_added()
@@ -79,7 +79,9 @@ async def rested(floor: Floor) -> None:
     await wait_until_async(lambda: not floor.dispatcher._may_have_work, within=WAIT_S, what="the dispatcher rests")
 
 
-async def test_a_hint_with_room_is_an_assignment_that_names_the_state(floor: Floor, scheduling: Scheduling) -> None:
+async def test_a_hint_with_free_slots_becomes_an_assignment_that_names_the_heartbeat(
+    floor: Floor, scheduling: Scheduling
+) -> None:
     stream = floor.connect("w")
     floor.state(stream, 7, free_slots=2)
     keys = [scheduling.submit_one() for _ in range(3)]
@@ -92,7 +94,7 @@ async def test_a_hint_with_room_is_an_assignment_that_names_the_state(floor: Flo
     assert leases == keys[:2]
 
 
-async def test_room_without_a_hint_asks_nothing_of_the_database(floor: Floor) -> None:
+async def test_free_slots_without_a_hint_cause_no_query(floor: Floor) -> None:
     stream = floor.connect("w")
     floor.state(stream, 1, free_slots=2)
     await rested(floor)
@@ -119,10 +121,12 @@ async def test_a_turn_is_one_claim_by_the_thread_that_takes_it(floor: Floor, sch
     message = await assigned(stream)
     assert (message.heartbeat_number, [grant.ref.task_key for grant in message.grants]) == (3, [key])
     await rested(floor)
-    assert len(floor.statements) == before + 1, "the hint was heeded by that claim already"
+    assert len(floor.statements) == before + 1, "that claim has taken up the hint already"
 
 
-async def test_a_stream_that_its_successor_replaced_here_offers_no_room(floor: Floor, scheduling: Scheduling) -> None:
+async def test_a_stream_that_its_successor_replaced_here_offers_no_capacity(
+    floor: Floor, scheduling: Scheduling
+) -> None:
     """Its worker dials anew before anybody finds the old stream dead."""
     floor.state(floor.connect("w"), 1, free_slots=4)
     await rested(floor)
@@ -215,7 +219,7 @@ async def test_leases_claimed_for_a_closed_stream_are_taken_back(floor: Floor, s
         await wait_until_async(lambda: scheduling.sql(waits), within=WAIT_S, what="the claim is under way")
         floor.streams.remove(stream)
         other.exec_driver_sql("COMMIT")
-    await wait_until_async(lambda: floor.taken_back, within=WAIT_S, what="the lease is given back")
+    await wait_until_async(lambda: floor.taken_back, within=WAIT_S, what="the lease is taken back")
     assert [ref.task_key for ref in floor.taken_back] == [key]
     scheduling.take_back(*floor.taken_back)
     assert scheduling.path(key) == ["pending", "submitted", "pending"]

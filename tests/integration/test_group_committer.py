@@ -32,7 +32,7 @@ from tests.harness.foreign_locks import locked_rows, locked_table
 from tests.harness.waiting import wait_until_async
 
 WAIT_S = 10
-MOST = 100
+MAX_WEIGHT = 100
 LOCK_TIMEOUT_S = 0.3
 
 Work = Callable[[Tx, Sequence[int]], Sequence["int | DomainError"]]
@@ -79,7 +79,7 @@ async def running(
         database,
         work,
         weight=lambda _: 1,
-        max_weight=MOST,
+        max_weight=MAX_WEIGHT,
         max_waiting=max_waiting,
         max_lock_wait=max_lock_wait,
         keys=keys,
@@ -122,13 +122,13 @@ async def test_items_that_arrive_meanwhile_form_the_next_group(db_url: str, engi
     assert limits(engine) == [1, 2, 3, 4]
 
 
-async def test_an_errand_is_run_once_what_an_idle_lane_was_given_is_committed(db_url: str, engine: sa.Engine) -> None:
-    """A busy lane is asked for none."""
+async def test_an_idle_committer_runs_the_after_commit_work_of_its_first_item(db_url: str, engine: sa.Engine) -> None:
+    """A busy committer asks for none."""
     seen: list[list[int]] = []
     work = Accounts()
     async with running(db_url, work, after_commit=lambda: lambda: seen.append(limits(engine))) as lane:
         await gathered(lane, work, [1, 2, 3])
-        await wait_until_async(lambda: seen, within=WAIT_S, what="the errand is run")
+        await wait_until_async(lambda: seen, within=WAIT_S, what="the after-commit work has run")
     assert work.groups == [[1], [2, 3]]
     assert seen == [[1]]
 
@@ -137,7 +137,7 @@ async def test_a_group_is_no_larger_than_it_may_be(db_url: str) -> None:
     work = Accounts()
     async with running(db_url, work) as lane:
         await gathered(lane, work, range(1, 252))
-    assert [len(group) for group in work.groups] == [1, MOST, MOST, 50]
+    assert [len(group) for group in work.groups] == [1, MAX_WEIGHT, MAX_WEIGHT, 50]
 
 
 async def test_an_item_that_is_refused_is_no_failure_of_its_group(db_url: str, engine: sa.Engine) -> None:
@@ -222,7 +222,7 @@ async def test_callers_share_groups_and_what_waits(db_url: str) -> None:
             await lane.commit(1)
         work.gate.set()
         await asyncio.gather(*of_a, *of_b)
-    assert sorted(work.groups[1]) == [1] * (MOST // GROUP_SHARES) + [2] * 2
+    assert sorted(work.groups[1]) == [1] * (MAX_WEIGHT // GROUP_SHARES) + [2] * 2
 
 
 async def test_a_caller_that_waits_too_long_for_a_group_gets_an_error(
@@ -231,8 +231,8 @@ async def test_a_caller_that_waits_too_long_for_a_group_gets_an_error(
     monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", 0.0)
     work = Accounts()
     async with running(db_url, work, caller=lambda: "a") as lane:
-        answers = await gathered(lane, work, range(1, MOST + 3))
-        assert [type(answer) for answer in answers] == [int, *[WaitedTooLong] * (MOST + 1)]
+        answers = await gathered(lane, work, range(1, MAX_WEIGHT + 3))
+        assert [type(answer) for answer in answers] == [int, *[WaitedTooLong] * (MAX_WEIGHT + 1)]
 
 
 async def test_a_slow_database_does_not_count_as_waiting_too_long(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,12 +240,12 @@ async def test_a_slow_database_does_not_count_as_waiting_too_long(db_url: str, m
     monkeypatch.setattr(lane_module, "SLOW_GROUP_LIMIT", 0.0)
     work = Accounts()
     async with running(db_url, work, caller=lambda: "a") as lane:
-        answers = await gathered(lane, work, range(1, MOST + 3))
+        answers = await gathered(lane, work, range(1, MAX_WEIGHT + 3))
     assert {type(answer) for answer in answers} == {int}
 
 
 async def test_an_item_that_its_caller_abandons_is_left_out(db_url: str, engine: sa.Engine) -> None:
-    """Its errand is run all the same: somebody waits for that."""
+    """Its after-commit work runs all the same: another thread waits for it."""
     work = Accounts()
     seen: list[int] = []
     async with running(db_url, work, caller=lambda: "a") as lane:
@@ -259,13 +259,13 @@ async def test_an_item_that_its_caller_abandons_is_left_out(db_url: str, engine:
     assert (limits(engine), seen) == ([1, 3], [2])
 
 
-async def test_an_errand_is_run_whatever_becomes_of_its_item(db_url: str) -> None:
-    """The dispatcher claims nothing until it has been: a submit that throws must not stop it."""
+async def test_after_commit_work_runs_even_if_its_item_fails(db_url: str) -> None:
+    """The dispatcher claims nothing before that, so a submit that raises must not prevent it."""
     run = threading.Event()
     async with running(db_url, Accounts(), after_commit=lambda: run.set) as lane:
         with patch.object(lane, "_process", side_effect=RuntimeError("a defect")), pytest.raises(StoreUnavailable):
             await lane.commit(1)
-        await wait_until_async(run.is_set, within=WAIT_S, what="the errand is run")
+        await wait_until_async(run.is_set, within=WAIT_S, what="the after-commit work has run")
 
 
 async def test_the_number_of_waiting_items_is_bounded(db_url: str) -> None:

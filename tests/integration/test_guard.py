@@ -292,7 +292,7 @@ class TestEnd:
         assert await child.stop() == Exit(None, signal.SIGTERM, "request")
         child.close()
 
-    async def test_the_guard_itself_heeds_no_signal_of_a_terminal(self, guard: Guard) -> None:
+    async def test_the_guard_itself_ignores_the_signals_of_a_terminal(self, guard: Guard) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             os.kill(guard.pid, number)
         assert (await output(guard, "print('on')"))[0] == b"on\n"

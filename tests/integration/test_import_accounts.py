@@ -73,7 +73,7 @@ def test_mapped_accounts_are_the_ones_that_they_are_mapped_to(here: Importing) -
         (("--force",), "unrecognized arguments: --force"),
     ],
 )
-def test_a_choice_that_can_t_be_heeded_is_refused(here: Importing, arguments: tuple[str, ...], said: str) -> None:
+def test_a_choice_that_can_t_be_applied_is_refused(here: Importing, arguments: tuple[str, ...], said: str) -> None:
     before = here.dump()
     assert here(*arguments) == 78
     assert said in here.err

@@ -251,7 +251,7 @@ def test_a_password_in_the_url_s_query_is_not_told(importing_from: ImportingFrom
     assert SECRET not in importing.err
 
 
-def test_names_can_t_steer_the_terminal(remade: Remade) -> None:
+def test_names_can_t_control_the_terminal(remade: Remade) -> None:
     importing = remade("UPDATE accounts SET name = 'a' || char(27) || '[2J' || char(10) || 'b'")
     importing.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('here', 0, 1) RETURNING 1")
     assert importing() == 78

@@ -1,4 +1,4 @@
-"""How leases end without a result: given back, refused, never delivered, lost, timed out, revoked."""
+"""How leases end without a result: released, refused, never delivered, lost, timed out, revoked."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TestLost:
 
     def test_a_renewal_that_comes_before_the_reaper_renews_even_late(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert scheduling.state(ref).not_renewed == ()
         assert scheduling.reap().expired == 0
 
@@ -191,7 +191,7 @@ class TestFailed:
 
 
 class TestReaperGuard:
-    """Nothing expires or times out in the lee of an outage (rule 11)."""
+    """Nothing expires or times out during or just after an outage (rule 11)."""
 
     def gap(self, scheduling: Scheduling, seconds: float) -> None:
         scheduling.sql("UPDATE reaper SET stamp = now() - make_interval(secs => :seconds)", seconds=seconds)
@@ -203,7 +203,7 @@ class TestReaperGuard:
             "UPDATE leases SET accept_time = now() - interval '1 min', start_time = now() WHERE task_key = :key",
             key=late.task_key,
         )
-        scheduling.run_out(lost)
+        scheduling.expire(lost)
         self.gap(scheduling, 10.5)
         assert scheduling.reap().guarded
         assert scheduling.reap().guarded
@@ -242,7 +242,7 @@ class TestReaperGuard:
         own = iter((100.0, 100.0, 94.0, 94.0))  # meanwhile the database's has gained 6 s
         ref = scheduling.start()
         assert not scheduling.run(reap, settings, watch, lambda: next(own)).guarded
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         reaped = scheduling.run(reap, settings, watch, lambda: next(own))
         assert (reaped.guarded, reaped.runs_ahead, reaped.expired) == (True, True, 0)
         assert scheduling.reap().guarded, "all other reapers wait too"

@@ -178,14 +178,14 @@ class TestReaper:
         there: list[bool] = []
         tick = reaper(calls, there.append)
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert 0 < await tick() <= HEARTBEAT / 2
         assert scheduling.place(ref.task_key) == "ready"
         assert there == [True]
 
     async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
         scheduling.submit(*[new_task() for _ in range(600)])
-        scheduling.run_out(*scheduling.claim(600))
+        scheduling.expire(*scheduling.claim(600))
         tick = reaper(calls, lambda _: None)
         assert await tick() == 0.0
         assert 0 < await tick() <= HEARTBEAT / 2

@@ -29,7 +29,7 @@ def later(tmp_path: Path) -> LaterMigrations:
 
 @pytest.fixture
 def engine(db_url: str) -> Iterator[sa.Engine]:
-    """Of this version's schema; a connection is closed when it is given back."""
+    """Of this version's schema; a connection is closed when it is released."""
     engine = sa.create_engine(db_url, poolclass=sa.NullPool)
     yield engine
     engine.dispose()

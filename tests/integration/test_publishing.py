@@ -60,7 +60,7 @@ def at_a_time(scheduling: Scheduling, first: Callable[[PgTx], R], second: Callab
         return first(tx), pool.submit(second).result(timeout=5)
 
 
-def run_out(scheduling: Scheduling) -> None:
+def expire_claims(scheduling: Scheduling) -> None:
     scheduling.sql("UPDATE publish_pool SET claim_expire_time = now() WHERE status = 2")
 
 
@@ -111,7 +111,7 @@ def test_two_concurrent_claims_of_expired_entries_differ_too(scheduling: Schedul
     for _ in range(2):
         content(scheduling)
     claims(scheduling, 2)
-    run_out(scheduling)
+    expire_claims(scheduling)
     (first,), (second,) = at_a_time(scheduling, claim_in, lambda: claims(scheduling, 2))
     assert first.content_id != second.content_id
 
@@ -136,7 +136,7 @@ def test_a_report_that_began_in_time_is_refused_where_a_claim_overtook_it(schedu
     (old,) = claims(scheduling)
     with scheduling.transaction() as tx:
         assert tx.now  # by its own clock, the claim holds until its end
-        run_out(scheduling)
+        expire_claims(scheduling)
         (latest,) = claims(scheduling)
         with pytest.raises(InvalidState):
             report_in(tx, old)
@@ -146,7 +146,7 @@ def test_a_report_that_began_in_time_is_refused_where_a_claim_overtook_it(schedu
 def test_a_report_of_what_another_claim_is_about_to_take_is_refused(scheduling: Scheduling) -> None:
     content(scheduling)
     (old,) = claims(scheduling)
-    run_out(scheduling)
+    expire_claims(scheduling)
     with scheduling.transaction() as tx:
         (latest,) = claim_in(tx)
         with pytest.raises(InvalidState):
@@ -164,7 +164,7 @@ def test_a_report_first_and_the_claim_passes_it_over(scheduling: Scheduling) -> 
 def test_an_entry_that_ran_out_keeps_its_place(scheduling: Scheduling) -> None:
     first, second = content(scheduling), content(scheduling)
     claims(scheduling)
-    run_out(scheduling)
+    expire_claims(scheduling)
     assert [entry.content_id for entry in claims(scheduling, 2)] == [first, second]
 
 

@@ -147,11 +147,11 @@ class TestStale:
 
 
 class TestLate:
-    """The result of the latest lease, come after that ran out (rule 16)."""
+    """The result of the latest lease, after that lease expired (rule 16)."""
 
     @pytest.fixture
     def lost(self, scheduling: Scheduling) -> LeaseRef:
-        """A lease that ran out while its CLI ran; its task is ready again."""
+        """A lease that expired while its CLI ran; its task is ready again."""
         ref = scheduling.start()
         assert scheduling.lose(ref).expired == 1
         assert scheduling.place(ref.task_key) == "ready"
@@ -169,7 +169,7 @@ class TestLate:
 
     def test_a_late_result_is_taken_before_the_reaper_runs(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         assert scheduling.end(ref, RESULT) is COMMITTED
 
     @pytest.mark.parametrize("change", [AttemptStarted(), FAILURE, TIMEOUT, DEFERRED, released()])

@@ -59,7 +59,7 @@ def test_an_identity_that_takes_over_a_silent_workers_id_gets_none_of_its_leases
     assert (opened.keep, opened.drop) == ((), (ref.lease_id,))
     assert scheduling.place(ref.task_key) == "ready"
     assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
-    assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"], "it had started, and is given back uncounted"
+    assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"], "it had started, and is released uncounted"
 
 
 def test_another_folder_takes_over_what_was_silent_for_a_lease_time(scheduling: Scheduling) -> None:
@@ -74,7 +74,7 @@ def test_a_replaced_session_s_states_are_refused_and_renew_nothing(scheduling: S
     ref = scheduling.start()
     old = scheduling.stated("w", [ref])
     scheduling.hello(names=[ref])
-    scheduling.run_out(ref)
+    scheduling.expire(ref)
     (answer,) = scheduling.report_group(old)
     assert isinstance(answer, SessionReplaced)
     assert scheduling.reap().expired == 1
@@ -83,7 +83,7 @@ def test_a_replaced_session_s_states_are_refused_and_renew_nothing(scheduling: S
 class TestNamedLeases:
     def test_its_own_are_kept_and_renewed(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.run_out(ref)
+        scheduling.expire(ref)
         opened = scheduling.hello(names=[ref])
         assert (opened.keep, opened.drop) == ((ref.lease_id,), ())
         assert scheduling.reap().expired == 0

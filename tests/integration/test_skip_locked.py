@@ -34,7 +34,7 @@ async def calls(db_url: str) -> AsyncIterator[Calls]:
 @pytest.mark.parametrize("table", ["leases", "tasks", "shares"])
 async def test_the_reaper_ends_what_nobody_holds(db_url: str, calls: Calls, scheduling: Scheduling, table: str) -> None:
     held, free = scheduling.start(), scheduling.start(account_id=scheduling.make_account())
-    scheduling.run_out(held, free)
+    scheduling.expire(held, free)
     there: list[bool] = []
     reap = recovery.reaper(calls, SETTINGS, there.append)
     where = "account_id = 1" if table == "shares" else f"task_key = {held.task_key}"

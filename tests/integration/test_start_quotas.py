@@ -71,7 +71,7 @@ def test_the_quota_of_starts_is_refilled_after_a_minute(scheduling: Scheduling, 
         assert len(refs) == count
         order += [ref.task_key for ref in refs]
         assert claimed(scheduling) == []
-        scheduling.end(refs[0], RESULT)  # that gives nothing back
+        scheduling.end(refs[0], RESULT)  # that restores none of the quota
         a_minute_passes(scheduling, metered, 59)
         assert claimed(scheduling) == []
         a_minute_passes(scheduling, metered, 1)
@@ -122,7 +122,7 @@ def test_a_claim_of_another_task_does_not_wait_for_the_count(scheduling: Schedul
 AGAIN: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
     "retried": lambda s, ref: (s.end(ref, FAILURE), s.wait_is_over(ref.task_key)),
     "lost": lambda s, ref: s.lose(ref),
-    "given back": lambda s, ref: s.end(ref, released()),
+    "released": lambda s, ref: s.end(ref, released()),
     "never delivered": lambda s, ref: s.take_back(ref),
 }
 

@@ -18,7 +18,7 @@ Stale = Callable[[Scheduling], LeaseRef]
 
 
 def superseded(scheduling: Scheduling) -> LeaseRef:
-    """It ran out, and the task was granted anew."""
+    """It expired, and the task was granted anew."""
     old = scheduling.start()
     scheduling.lose(old)
     scheduling.claim()

@@ -86,7 +86,7 @@ def named(lease_id: str) -> tuple[str, str, int]:
 
 
 def released_at(stream: Stream, lease_id: str) -> int:
-    """Where in the stream a lease was given back."""
+    """Where in the stream a lease was released."""
     return next(
         i
         for i, message in enumerate(stream.received)

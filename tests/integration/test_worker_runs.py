@@ -70,7 +70,7 @@ async def test_a_run_that_starts_while_the_worker_closes_is_given_up_too(tmp_pat
         tasks = pending_tasks()
         worker.assigned([lease("runs"), lease("waits")], now() + FAR)
         await wait_until_async(lambda: marked(guard), within=10, what="the first one runs")
-        worker.revoked(["runs"], "LEASE_LOST")  # its end makes room for the other one
+        worker.revoked(["runs"], "LEASE_LOST")  # its end frees the slot for the other one
         await worker.close()
         waits = worker.book.get("waits")
         assert waits is not None

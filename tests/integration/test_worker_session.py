@@ -178,7 +178,7 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
 
 
 async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(tmp_path: Path) -> None:
-    """One acknowledgement makes room for a lease that waits, and says that it is lost: its run is stopped unbegun."""
+    """One acknowledgement frees a slot for a waiting lease and reports that lease as lost: its run stops unbegun."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
             stream, _ = await scheduler.session()
@@ -218,7 +218,7 @@ async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_
             stream.assign(1, heartbeat.number, lease("a", demo_seconds=FOR_EVER))
             released = await stream.update("released", "a")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
-            assert time.monotonic() - built_at < 5.0, "the lease can run out elsewhere from then on"
+            assert time.monotonic() - built_at < 5.0, "the lease can expire at the scheduler from then on"
             assert not worker.clis()
             stream.answer_all()
             heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)

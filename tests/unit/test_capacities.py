@@ -6,9 +6,9 @@ from scheduler_svc.application.dispatch.capacities import SessionCapacities
 
 
 def test_a_session_that_is_asked_first_comes_before_emptier_ones() -> None:
-    rooms = SessionCapacities()
-    rooms.put(1, 100)
-    rooms.put(2, 1, first=True)
-    assert list(rooms) == [2, 1]
-    rooms.put(2, 1)
-    assert list(rooms) == [1, 2]
+    capacities = SessionCapacities()
+    capacities.put(1, 100)
+    capacities.put(2, 1, first=True)
+    assert list(capacities) == [2, 1]
+    capacities.put(2, 1)
+    assert list(capacities) == [1, 2]

@@ -10,7 +10,7 @@ import pytest
 
 HOOKS = Path(__file__).parents[2] / ".githooks"
 WHO = {f"GIT_{who}_{what}": "someone@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-LONGEST = "Add " + "x" * 68
+MAX_SUBJECT = "Add " + "x" * 68
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def commit(repository: Path, message: str) -> subprocess.CompletedProcess[str]:
     [
         "Add a glossary",
         "Add a glossary\n\nIt has a word for each concept, and lines that are longer than a subject may be.",
-        LONGEST,
+        MAX_SUBJECT,
         "Process reports in parts",
         "Bring back the demo",
         "Embed PostgreSQL",
@@ -56,7 +56,7 @@ def test_a_good_message_is_committed(repository: Path, message: str) -> None:
 @pytest.mark.parametrize(
     ("message", "fault"),
     [
-        (LONGEST + "x", "the subject has 73 characters, more than 72"),
+        (MAX_SUBJECT + "x", "the subject has 73 characters, more than 72"),
         ("Add a glossary.", "the subject ends with a period"),
         ("Add a glossary\nof all words", "the second line is not empty"),
         ("Added a glossary", "use the imperative"),

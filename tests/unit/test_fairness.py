@@ -45,7 +45,7 @@ WEIGHTS = st.sampled_from([0.001, 0.25, 1.0, 3.0, 1_000.0])
 
 
 @given(now=st.floats(0, 1e9), weight=WEIGHTS)
-def test_an_idle_account_has_room_for_a_whole_window(now: float, weight: float) -> None:
+def test_an_idle_account_can_fill_a_whole_window(now: float, weight: float) -> None:
     for finish in (0.0, now / 2, now):
         assert tag_space(finish, now, weight) == WINDOW
 
@@ -75,7 +75,7 @@ def line(priority: int, tagged: int, untagged: int, *, finish: float | None = No
         pytest.param([line(9, 3, 0), line(5, 2, 0)], 4, [3, 1], id="a lower limit takes the lowest away"),
         pytest.param([line(9, 3, 9), line(5, 2, 9)], 0, [0, 0], id="paused, or as many leases as seats"),
         pytest.param([line(9, WINDOW, 9), line(5, 0, 9)], None, [WINDOW, 9], id="a full window takes none"),
-        pytest.param([line(9, 0, 9, finish=WINDOW - 4), line(5, 0, 0)], None, [4, 0], id="room is virtual time"),
+        pytest.param([line(9, 0, 9, finish=WINDOW - 4), line(5, 0, 0)], None, [4, 0], id="free space is virtual time"),
     ],
 )
 def test_seats_are_given_by_priority(lines: list[Flow], seats: int | None, wanted: list[int]) -> None:

@@ -92,7 +92,7 @@ def test_tables_show_local_time(zone: None) -> None:
     assert cells.local_time("2026-11-25T16:30:00+00:00") == "2026-11-26 00:30:00"
 
 
-def test_a_text_cannot_steer_the_terminal() -> None:
+def test_a_text_cannot_control_the_terminal() -> None:
     assert cells.line("\x1b[2J a\r\nb\t\x9b31m \u202ec\u2066") == "[2J a b 31m c"
     assert cells.lines("# a\n\tb \x1b[2J\x07") == "# a\n\tb  [2J "
     assert cells.line("家庭👩\u200d👩\u200d👧") == "家庭👩\u200d👩\u200d👧"

@@ -76,7 +76,7 @@ def test_a_cli_that_cannot_be_run_is_not_found(number: int) -> None:
 
 @pytest.mark.parametrize("number", [errno.E2BIG, errno.EAGAIN, errno.ENOMEM])
 def test_other_errors_at_start_are_not_about_the_path(number: int) -> None:
-    assert of_spawn_error(OSError(number, "no room")).reason is Reason.CREATOR_ERROR
+    assert of_spawn_error(OSError(number, "no space")).reason is Reason.CREATOR_ERROR
 
 
 def test_a_call_past_its_limit_names_the_command_and_the_limit() -> None:

@@ -86,7 +86,7 @@ def test_a_failure_with_no_retry_to_come_ends_the_task(status: Status, used: Cou
 @pytest.mark.parametrize("auto_retry", [True, False])
 def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry: bool) -> None:
     used = counters(retry_count=3, max_retries=3, auto_retry=auto_retry, losses=3)
-    then = follow(status, loss_cause("its lease ran out"), used)
+    then = follow(status, loss_cause("its lease expired"), used)
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
     assert (then.requeue, then.delay, then.retry_count, then.losses) == (Requeue.READY, 0.0, 3, 4)
     assert then.error is not None
@@ -95,7 +95,7 @@ def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry
 
 @running
 def test_the_fifth_loss_in_a_row_stays_failed(status: Status) -> None:
-    then = follow(status, loss_cause("its lease ran out"), counters(losses=4))
+    then = follow(status, loss_cause("its lease expired"), counters(losses=4))
     assert moves(then) == [(status, Status.FAILED)]
     assert (then.status, then.requeue, then.losses) == (Status.FAILED, Requeue.NOWHERE, 5)
 
@@ -176,15 +176,15 @@ def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
         (reported(AttemptFailed(CREATOR_ERROR), started=True), 0),
         (reported(AttemptFailed(TIMED_OUT), started=True), 0),
         (Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED), 0),
-        (loss_cause("its lease ran out"), 2),
+        (loss_cause("its lease expired"), 2),
         (reported(AttemptReleased(Release.DRAINING, started=True), started=True), 2),
         (reported(AttemptReleased(Release.DRAINING, started=False), started=False), 2),
         (reported(AttemptReleased(Release.REFUSED, started=False), started=False), 2),
     ],
-    ids=["failed", "timed out", "cancelled", "lost", "given back", "given back unstarted", "refused"],
+    ids=["failed", "timed out", "cancelled", "lost", "released", "released unstarted", "refused"],
 )
 def test_other_ends_reset_the_count_of_deferrals(cause: Cause, deferrals: int) -> None:
-    """What is lost or given back says nothing of the CLI: else deferrals and losses in turn would go on for ever."""
+    """A loss or a release shows nothing about the CLI: else alternating deferrals and losses would go on forever."""
     status = Status.SUBMITTED if cause.move is Move.RELEASE else Status.PROCESSING
     assert follow(status, cause, counters(deferrals=2)).deferrals == deferrals
 
@@ -208,7 +208,7 @@ deferrals = st.builds(AttemptDeferred, st.floats(-1e9, 1e9))
 reports = (
     st.builds(AttemptFailed, errors) | st.builds(AttemptReleased, st.sampled_from(Release), st.booleans()) | deferrals
 )
-causes = st.just(loss_cause("its lease ran out")) | st.builds(
+causes = st.just(loss_cause("its lease expired")) | st.builds(
     lambda ending: reported(ending, started=ending.started if isinstance(ending, AttemptReleased) else True), reports
 )
 

@@ -1,4 +1,4 @@
-"""What a replica keeps of its workers' streams: who has room, how leases are cut into messages, what was never sent."""
+"""A replica's streams to its workers: their capacities, how leases are cut into messages, what was never sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def grants(count: int, topic: str = "a topic", start: int = 1) -> list[Grant]:
     ]
 
 
-def with_room(worker_id: str, session_key: int, free_slots: int) -> WorkerStream:
+def stream_with_slots(worker_id: str, session_key: int, free_slots: int) -> WorkerStream:
     stream = WorkerStream(worker_id, session_key)
     stream.heartbeat(Heartbeat(1, free_slots, (), 0), LATER)
     return stream
@@ -47,7 +47,7 @@ def assignments(stream: WorkerStream) -> list[Assign]:
 
 
 def test_leases_are_cut_by_number_and_numbered_on() -> None:
-    stream = with_room("w", 1, 3 * MAX_ASSIGNMENT)
+    stream = stream_with_slots("w", 1, 3 * MAX_ASSIGNMENT)
     sent = grants(2 * MAX_ASSIGNMENT + 1)
     stream.assign(1, sent)
     parts = assignments(stream)
@@ -62,7 +62,7 @@ def test_leases_are_cut_by_number_and_numbered_on() -> None:
 
 def test_leases_are_cut_by_bytes() -> None:
     for topic in ("a" * LARGE, "艺" * LARGE, "😀" * LARGE):
-        stream = with_room("w", 1, 100)
+        stream = stream_with_slots("w", 1, 100)
         stream.assign(1, grants(40, topic))
         parts = assignments(stream)
         sizes = [sum(len(grant.brief.topic.encode()) for grant in part.grants) for part in parts]
@@ -71,13 +71,13 @@ def test_leases_are_cut_by_bytes() -> None:
 
 
 def test_a_lease_larger_than_a_message_goes_alone() -> None:
-    stream = with_room("w", 1, 2)
+    stream = stream_with_slots("w", 1, 2)
     stream.assign(1, grants(2, "a" * (MAX_ASSIGNMENT_BYTES + 1)))
     assert [len(part.grants) for part in assignments(stream)] == [1, 1]
 
 
 async def test_leases_not_yet_sent_are_known() -> None:
-    stream = with_room("w", 1, 10)
+    stream = stream_with_slots("w", 1, 10)
     stream.assign(1, grants(2))
     assert isinstance(await stream.next(), Assign)  # this one may have arrived
     stream.send(AcknowledgeHeartbeat(1, (), (), DesiredState()))
@@ -105,61 +105,63 @@ async def take(stream: WorkerStream, count: int) -> list[Outgoing]:
     return [await stream.next() for _ in range(count)]
 
 
-def rooms(streams: Streams, most: int = 10, now: float = 0.0) -> list[tuple[str, int]]:
-    return [(room.worker_id, room.free) for room in streams.capacities(now, most)]
+def capacities(streams: Streams, most: int = 10, now: float = 0.0) -> list[tuple[str, int]]:
+    return [(capacity.worker_id, capacity.free) for capacity in streams.capacities(now, most)]
 
 
-def test_rooms_are_those_of_the_streams_that_have_some() -> None:
+def test_capacities_are_those_of_the_streams_with_free_slots() -> None:
     streams = Streams()
-    for stream in (with_room("u", 1, 0), with_room("v", 2, 2), with_room("w", 3, 1)):
+    for stream in (stream_with_slots("u", 1, 0), stream_with_slots("v", 2, 2), stream_with_slots("w", 3, 1)):
         streams.add(stream)
-    assert rooms(streams) == [("v", 2), ("w", 1)]
-    assert rooms(streams, now=LATER) == []
+    assert capacities(streams) == [("v", 2), ("w", 1)]
+    assert capacities(streams, now=LATER) == []
 
 
-def test_few_rooms_are_those_of_the_emptiest_and_each_has_its_turn() -> None:
+def test_few_capacities_are_those_of_the_emptiest_streams_in_turn() -> None:
     streams = Streams()
-    added = {name: with_room(name, key, free) for key, (name, free) in enumerate([("u", 2), ("v", 3), ("w", 2)])}
+    added = {
+        name: stream_with_slots(name, key, free) for key, (name, free) in enumerate([("u", 2), ("v", 3), ("w", 2)])
+    }
     for stream in added.values():
         streams.add(stream)
-    assert rooms(streams, 1) == [("v", 3)]
-    assert rooms(streams, 2) == [("v", 3), ("u", 2)]
+    assert capacities(streams, 1) == [("v", 3)]
+    assert capacities(streams, 2) == [("v", 3), ("u", 2)]
     added["v"].assign(1, grants(1))
-    assert rooms(streams) == [("u", 2), ("w", 2), ("v", 2)]
+    assert capacities(streams) == [("u", 2), ("w", 2), ("v", 2)]
     added["u"].heartbeat(Heartbeat(2, 2, (), 0), LATER)
-    assert rooms(streams, 1) == [("u", 2)], "a heartbeat does not put it behind the others"
+    assert capacities(streams, 1) == [("u", 2)], "a heartbeat does not put it behind the others"
 
 
 def test_closed_streams_have_no_capacity() -> None:
     streams = Streams()
-    gone, closed, replaced = with_room("u", 1, 1), with_room("v", 2, 1), with_room("w", 3, 1)
+    gone, closed, replaced = stream_with_slots("u", 1, 1), stream_with_slots("v", 2, 1), stream_with_slots("w", 3, 1)
     for stream in (gone, closed, replaced):
         streams.add(stream)
     streams.remove(gone)
     gone.heartbeat(Heartbeat(2, 1, (), 0), LATER)  # committed after its stream was gone
     closed.close_capacity()
-    assert rooms(streams) == [("w", 1)]
+    assert capacities(streams) == [("w", 1)]
     closed.heartbeat(Heartbeat(2, 4, (), 0), LATER)
-    assert rooms(streams) == [("v", 4), ("w", 1)]
+    assert capacities(streams) == [("v", 4), ("w", 1)]
 
 
 def test_a_lapsed_session_has_capacity_again_after_its_next_heartbeat() -> None:
     streams = Streams()
-    stream = with_room("w", 1, 2)
+    stream = stream_with_slots("w", 1, 2)
     streams.add(stream)
-    assert rooms(streams, now=LATER) == []
+    assert capacities(streams, now=LATER) == []
     stream.heartbeat(Heartbeat(2, 2, (), 0), 2 * LATER)
-    assert rooms(streams, now=LATER) == [("w", 2)]
+    assert capacities(streams, now=LATER) == [("w", 2)]
 
 
 def test_busy_sessions_come_last() -> None:
     streams = Streams()
-    busy, other = with_room("v", 1, 9), with_room("w", 2, 1)
+    busy, other = stream_with_slots("v", 1, 9), stream_with_slots("w", 2, 1)
     for stream in (busy, other):
         streams.add(stream)
     busy.busy_until = 1.0
-    assert rooms(streams, 1) == [("w", 1)]
-    assert rooms(streams, 1, now=1.0) == [("v", 9)]
+    assert capacities(streams, 1) == [("w", 1)]
+    assert capacities(streams, 1, now=1.0) == [("v", 9)]
 
 
 async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing_more() -> None:
@@ -183,7 +185,7 @@ async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing
 
 
 def test_commands_to_a_worker_that_does_not_read_are_bounded() -> None:
-    streams, stream = Streams(), with_room("w", 1, 1)
+    streams, stream = Streams(), stream_with_slots("w", 1, 1)
     streams.add(stream)
     for poll in range(2 * MAX_UNSENT_ORDERS):
         streams.send_order("w", PollOrder(poll))
@@ -191,11 +193,11 @@ def test_commands_to_a_worker_that_does_not_read_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["in order", "the replaced one opens late"])
-def test_a_replaced_session_offers_no_room(order: tuple[int, int]) -> None:
+def test_a_replaced_session_offers_no_capacity(order: tuple[int, int]) -> None:
     streams = Streams()
     for session_key in order:
-        streams.add(with_room("w", session_key, 4))
-    assert [(room.session_key, room.free) for room in streams.capacities(0.0, 100)] == [(2, 4)]
+        streams.add(stream_with_slots("w", session_key, 4))
+    assert [(capacity.session_key, capacity.free) for capacity in streams.capacities(0.0, 100)] == [(2, 4)]
     streams.remove(found(streams, 2))
     assert streams.capacities(0.0, 100) == [], "its successor is gone, it stays replaced"
 
@@ -208,7 +210,7 @@ def found(streams: Streams, session_key: int) -> WorkerStream:
 
 async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
     streams = Streams()
-    old, new = with_room("w", 1, 1), with_room("w", 2, 1)
+    old, new = stream_with_slots("w", 1, 1), stream_with_slots("w", 2, 1)
     streams.add(old)
     streams.add(new)
     streams.remove(old)  # it ends after the new one has begun

@@ -148,9 +148,9 @@ def test_requirements_have_at_most_20000_characters() -> None:
 
 def test_topic_and_requirements_have_at_most_64_kib_together() -> None:
     topic = "😀" * 4_000
-    room = (64 * 1024 - 4 * 4_000) // 4
-    assert read(submit(topic=topic, requirements="😀" * room)).brief.topic == topic
-    assert bad_fields(submit(topic=topic, requirements="😀" * room + "a")).keys() == {"requirements"}
+    remaining = (64 * 1024 - 4 * 4_000) // 4
+    assert read(submit(topic=topic, requirements="😀" * remaining)).brief.topic == topic
+    assert bad_fields(submit(topic=topic, requirements="😀" * remaining + "a")).keys() == {"requirements"}
 
 
 @pytest.mark.parametrize("topic", ["--help", "$(rm -rf /)", "'\"\\", "a\nb", "😀", "\u202e", "x" * 4_000])

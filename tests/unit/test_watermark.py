@@ -48,33 +48,33 @@ def look_at(database: Database, meanwhile: int = 0) -> Snapshot:
 
 
 def test_all_moves_are_settled_without_running_transactions() -> None:
-    database, horizon = Database(), Watermark()
+    database, watermark = Database(), Watermark()
     own = database.begin()
     database.draw(own)
-    assert horizon.settled(look_at(database)) is None
+    assert watermark.settled(look_at(database)) is None
     database.commit(own)
-    assert horizon.settled(look_at(database)) == 1
+    assert watermark.settled(look_at(database)) == 1
 
 
 def test_the_watermark_advances_although_some_transaction_always_runs() -> None:
-    database, horizon = Database(), Watermark()
+    database, watermark = Database(), Watermark()
     first = database.begin()
     database.draw(first)
-    assert horizon.settled(look_at(database)) is None
+    assert watermark.settled(look_at(database)) is None
     second = database.begin()
     database.draw(second)
     database.commit(first)
-    assert horizon.settled(look_at(database)) == 1
+    assert watermark.settled(look_at(database)) == 1
     third = database.begin()
     database.draw(third)
     database.commit(second)
-    assert horizon.settled(look_at(database)) == 2
+    assert watermark.settled(look_at(database)) == 2
 
 
 def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
     for seed in range(200):
         dice = random.Random(seed)
-        database, horizon = Database(), Watermark()
+        database, watermark = Database(), Watermark()
         found = 0
         for _ in range(100):
             running = database.running()
@@ -86,9 +86,9 @@ def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
                 case "commit" if running:
                     database.commit(dice.choice(running))
                 case "look":
-                    settled = horizon.settled(look_at(database, dice.randint(0, 2)))
+                    settled = watermark.settled(look_at(database, dice.randint(0, 2)))
                     found += settled is not None
                     assert min(database.uncommitted, default=database.last + 1) > (settled or 0)
         while database.running():
             database.commit(database.running()[0])
-        assert horizon.settled(look_at(database)) == database.last
+        assert watermark.settled(look_at(database)) == database.last

@@ -79,7 +79,7 @@ def tried(breaker: CircuitBreaker, outcome: Outcome, lasted: float = 0.1) -> Non
     run(breaker, Lease(), outcome, lasted)
 
 
-def test_a_new_worker_takes_whatever_there_is_room_for() -> None:
+def test_a_new_worker_offers_all_its_free_slots() -> None:
     breaker = CircuitBreaker()
     assert (state_of(breaker), breaker.capacity, breaker.last_error) == (CircuitState.CLOSED, None, "")
     assert breaker.admit(A)

@@ -25,7 +25,7 @@ def first_overdue(watchdog: Watchdog, begin: float, end: float) -> float | None:
 
 
 @given(st.floats(6, 3600))
-def test_a_guard_has_its_grace_and_more_and_is_given_up_before_the_lease_may_run_out(lease_ttl: float) -> None:
+def test_a_guard_has_its_grace_and_more_and_is_given_up_before_the_lease_may_expire(lease_ttl: float) -> None:
     assert grace(lease_ttl) < overdue_limit(grace(lease_ttl)) <= time_to_stop(lease_ttl) - grace(lease_ttl) / 2
 
 

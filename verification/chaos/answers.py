@@ -16,7 +16,7 @@ from scheduler_svc.domain.lifecycle import Status
 from verification.chaos.evidence import AnsweredTask, Answers
 from verification.chaos.stored import sha256
 
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 _PAGE = 1_000
 _CALLS = 8
 _LIMIT = 60.0
@@ -80,5 +80,5 @@ class _Asker:
 
 
 def _cut(task_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for begin in range(0, len(task_ids), _AT_ONCE):
-        yield task_ids[begin : begin + _AT_ONCE]
+    for begin in range(0, len(task_ids), _BATCH_SIZE):
+        yield task_ids[begin : begin + _BATCH_SIZE]

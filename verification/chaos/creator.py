@@ -114,7 +114,7 @@ def _finish(run: Run, mode: str, characters: int) -> int:
 
 
 def _fork_away(run: Run) -> None:
-    """Leaves a process in a session of its own that heeds no TERM, and is alive in the journal as long as it lives."""
+    """Leaves a process in a session of its own that ignores TERM, and is alive in the journal as long as it lives."""
     if os.fork():
         return
     os.setsid()

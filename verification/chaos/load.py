@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from contentgen import ContentGenerationClient, InvalidStateException, RequestError
-from verification.chaos.errands import Errands
 from verification.chaos.evidence import Cancel, Submit, Unsure
 from verification.chaos.journals import Appender
+from verification.chaos.scheduled_calls import ScheduledCalls
 from verification.chaos.wishes import ACCOUNTS, Wish, wish
 
 _TRANSIENT = {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
@@ -44,11 +44,11 @@ class Load:
         self._busy = busy
         self._over = threading.Event()
         self._give_up_at = float("inf")
-        self._errands = Errands()
+        self._scheduled_calls = ScheduledCalls()
         self._threads = [
             threading.Thread(target=self._submitter, args=(n,), name=f"client-{n}") for n in range(clients)
         ]
-        self._threads.append(threading.Thread(target=self._errand_runner, name="errands"))
+        self._threads.append(threading.Thread(target=self._run_scheduled_calls, name="scheduled-calls"))
         self._account_ids: list[int] = []
 
     def make_accounts(self) -> Sequence[int]:
@@ -72,7 +72,7 @@ class Load:
         """Ends the submits; what is under way is repeated for a while longer. Idempotent."""
         self._give_up_at = time.monotonic() + _LAST_CALLS
         self._over.set()
-        self._errands.close()
+        self._scheduled_calls.close()
         for thread in self._threads:
             thread.join()
 
@@ -130,7 +130,7 @@ class Load:
             )
             self.counts["submitted"] += 1
             for after, what in each.then:
-                self._errands.add(time.monotonic() + after, task_id, what)
+                self._scheduled_calls.add(time.monotonic() + after, task_id, what)
 
     def _note_unsure(self, wishes: Sequence[Wish]) -> None:
         for each in wishes:
@@ -138,11 +138,11 @@ class Load:
             self._journal.append(Unsure(given["request_id"], given["account_id"], each.topic_sha256, time.time()))
             self.counts["unsure"] += 1
 
-    def _errand_runner(self) -> None:
-        chance = random.Random(f"errands {self._seed}")
+    def _run_scheduled_calls(self) -> None:
+        chance = random.Random(f"scheduled calls {self._seed}")
         with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
-            while errand := self._errands.next():
-                task_id, what = errand
+            while due := self._scheduled_calls.next():
+                task_id, what = due
                 if what == "retry":
                     self._retry(client, chance, task_id)
                 else:

@@ -15,7 +15,7 @@ from scheduler_svc.domain.lifecycle import Status
 from verification.chaos.evidence import Event, Stored, StoredContent, StoredTask
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_ROWS_AT_ONCE = 2_000
+_BATCH_SIZE = 2_000
 
 # A revoked lease only bars its task: the state is the task's own.
 _TASKS = """
@@ -71,7 +71,7 @@ def _read(connection: psycopg2.extensions.connection) -> Stored:
 def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]:
     """Some at a time: all bodies of a long campaign need not be in memory at once."""
     with connection.cursor(name="evidence") as cursor:
-        cursor.itersize = _ROWS_AT_ONCE
+        cursor.itersize = _BATCH_SIZE
         cursor.execute(sql)
         yield from cursor
 

@@ -18,7 +18,7 @@ from verification.chaos.plan import EVERYTHING, POSTGRES, Fault
 from verification.chaos.scene import MissedError, Scene
 
 STRIKES = {**strikes_at_services.STRIKES, **strikes_at_wires.STRIKES, **strikes_at_postgres.STRIKES}
-_AT_ONCE = 32
+_MAX_CONCURRENT_FAULTS = 32
 _PATIENCE = 0.5
 """Seconds that a fault waits for a victim that another one has not let go yet."""
 
@@ -34,7 +34,7 @@ class Strikes:
         """What should not have been, beside what the evidence tells."""
         self._scene = scene
         self._over = threading.Event()
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fault")
+        self._threads = ThreadPoolExecutor(_MAX_CONCURRENT_FAULTS, thread_name_prefix="fault")
 
     def run(self, faults: Sequence[Fault]) -> None:
         """Returns when the last fault has begun, or at `stop`."""

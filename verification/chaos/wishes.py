@@ -29,7 +29,7 @@ _MODES: Mapping[str, float] = {
 _MISBEHAVES = frozenset({"fail", "rubbish", "hang"})
 _IMPATIENCE = 4.0
 """Seconds: the timeout of a task whose CLI hangs at first."""
-_SHORTEST, _LONGEST, _MAX_IN_TIME = 0.3, 8.0, 1.5
+_MIN_RUN, _MAX_RUN, _MAX_IN_TIME = 0.3, 8.0, 1.5
 """Seconds of a run; most are short. What hangs at first has to come to its end in time later."""
 
 
@@ -69,10 +69,10 @@ class Wish:
 def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> Wish:
     """A task, chosen with `chance` alone."""
     mode = chance.choices(list(_MODES), list(_MODES.values()))[0]
-    longest = _MAX_IN_TIME if mode == "hang" else _LONGEST
+    longest = _MAX_IN_TIME if mode == "hang" else _MAX_RUN
     options = {
         "chaos-mode": mode,
-        "chaos-seconds": f"{_SHORTEST + (longest - _SHORTEST) * chance.random() ** 3:.2f}",
+        "chaos-seconds": f"{_MIN_RUN + (longest - _MIN_RUN) * chance.random() ** 3:.2f}",
         "chaos-times": str(chance.randint(1, 2)),
         "chaos-characters": str(int(10 ** chance.uniform(1, 4.7))),
     }

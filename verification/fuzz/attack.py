@@ -17,7 +17,7 @@ from verification.fuzz.known import Known
 from verification.fuzz.rpcs import RPCS
 from verification.fuzz.tally import Finding, Tally
 
-AT_ONCE = 100
+MAX_CONCURRENT_CALLS = 100
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ async def _attack(order: Order) -> Tally:
     tally = Tally(known=order.known)
     cases = order.cases()
     async with Caller(order.target, order.tokens) as caller, asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_CONCURRENT_CALLS):
             group.create_task(_take_turns(cases, caller, tally))
     return tally
 

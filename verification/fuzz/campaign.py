@@ -24,7 +24,7 @@ ALLOWED_GROWTH = 64.0
 """MiB that a process may be larger at the end than after its warm-up."""
 ENOUGH_CALLS = 5_000
 """Of an RPC, among which some have to be taken."""
-_SAY_EACH = 10.0
+_PROGRESS_INTERVAL = 10.0
 """Seconds between two lines of progress."""
 
 
@@ -65,7 +65,7 @@ class Campaign:
             self.tally.add(done)
             self._tell_news(done)
             attacked.sample()
-            if time.monotonic() - said > _SAY_EACH:
+            if time.monotonic() - said > _PROGRESS_INTERVAL:
                 said = time.monotonic()
                 self._progress(name, said - begun, honest)
 

@@ -33,7 +33,7 @@ from worker_svc.health import MAX_PAUSE
 
 TARGET = "hostile scheduler"
 SLOTS = 3
-AT_ONCE = 3
+CONCURRENT_WORKERS = 3
 """Workers that are deceived at the same time."""
 MAX_MEMORY = 200 << 20
 """Bytes of a deceived worker: it holds 10,000 leases now and then."""
@@ -80,7 +80,7 @@ class Lies:
 def lie(order: LieOrder) -> Tally:
     """Lies to some workers at the same time; runs in a process of the campaign's pool."""
     tally = Tally()
-    all_lies = [Lies() for _ in range(AT_ONCE)]
+    all_lies = [Lies() for _ in range(CONCURRENT_WORKERS)]
     with server_folder() as folder:
         asyncio.run(_lie_to_all(folder, order, all_lies))
     for number, lies in enumerate(all_lies):
@@ -103,7 +103,7 @@ async def _lie_to_all(folder: Path, order: LieOrder, all_lies: Sequence[Lies]) -
     async with asyncio.TaskGroup() as group:
         for number, lies in enumerate(all_lies):
             (folder / str(number)).mkdir()
-            group.create_task(lie_to_worker(folder / str(number), order.seed * AT_ONCE + number, each, lies))
+            group.create_task(lie_to_worker(folder / str(number), order.seed * CONCURRENT_WORKERS + number, each, lies))
 
 
 class HostileScheduler(ScriptedScheduler):

@@ -2,7 +2,7 @@
 
 It takes leases and does with them whatever comes: holds them silently, reports twice, out of order, on leases that are
 not its own, with results as large as they may be. What it says of the leases that it holds is believed, since that is
-what a worker's token means; so those of honest tasks it only delays, and gives back or lets run out.
+what a worker's token means; so those of honest tasks it only delays, and then releases or lets expire.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from verification.fuzz.tally import Finding, Tally
 from verification.fuzz.wire import spoil
 
 TARGET = "hostile worker"
-_AT_ONCE = 16
+_MAX_OPEN_SESSIONS = 16
 _WORKERS = 64
 """Ids that sessions choose from: now and then one takes another one's."""
 _STEPS = 30
@@ -55,7 +55,10 @@ class SessionOrder:
 def hostile_sessions(order: SessionOrder) -> Tally:
     """Opens the sessions, some at a time, and judges how they end; runs in a process of the campaign's pool."""
     tally, shared, lock = Tally(), _Shared(), threading.Lock()
-    with grpc.insecure_channel(order.target, options=OPTIONS) as channel, ThreadPoolExecutor(_AT_ONCE) as threads:
+    with (
+        grpc.insecure_channel(order.target, options=OPTIONS) as channel,
+        ThreadPoolExecutor(_MAX_OPEN_SESSIONS) as threads,
+    ):
 
         def one(number: int) -> None:
             session = _Session(channel, order.tokens[Who.WORKER], random_of(TARGET, order.seed, number), shared)

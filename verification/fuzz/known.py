@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-MOST = 64
+MAX_VALUES = 64
 """Values that are kept of each field; a new one takes the place of an old one."""
 _TOKENS = {"next_page_token": "page_token"}
 _LISTS = {"task_ids": "task_id", "missing_task_ids": "task_id", "keep_leases": "lease_id", "lost_leases": "lease_id"}
@@ -45,10 +45,10 @@ class Known:
         found = self._values[_name(field)]
         if not value or field in self._given or value in self._protected or value in found:
             return
-        if len(found) < MOST:
+        if len(found) < MAX_VALUES:
             found.append(value)
         else:
-            found[self._turn[field] % MOST] = value
+            found[self._turn[field] % MAX_VALUES] = value
             self._turn[field] += 1
 
     def learn(self, answer: Message) -> None:

@@ -163,7 +163,7 @@ class Liar:
         return pb.LeaseResponse(resize=pb.Resize(slots=min(slots, 5))).SerializeToString()
 
     def _anything(self) -> bytes:
-        """A message from its descriptor, or bytes that are none; no order to drain, which would be heeded for good."""
+        """A message from its descriptor, or bytes that are none; no drain order: the worker would stay drained."""
         told = message(pb.LeaseResponse.DESCRIPTOR, self._known, self._source).SerializeToString()
         if self._source.random() >= 0.9:
             told = spoil(told, pb.LeaseResponse.DESCRIPTOR, self._source)[1]

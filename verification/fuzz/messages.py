@@ -35,7 +35,7 @@ class _Filling:
 
     def __init__(self, known: Known, source: random.Random, wild: float) -> None:
         self._known, self._source, self._wild = known, source, wild
-        self._room = _MAX_ITEMS
+        self._items_left = _MAX_ITEMS
         self._left_out = source.choice((0.0, 0.1, 0.5))
 
     def fill(self, made: Message, depth: int = 0) -> None:
@@ -97,11 +97,11 @@ class _Filling:
         return field.name != "seconds" and self._source.random() < self._left_out
 
     def _length(self) -> int:
-        """Of a list or a map: few, or very many while there is room."""
+        """Of a list or a map: few, or very many until the limit of items is reached."""
         many = self._wild and self._source.random() < 0.01
         length = self._source.choice(_MANY if many else (0, 1, 1, 2, 3))
-        self._room -= length
-        return length if self._room > 0 else 0
+        self._items_left -= length
+        return length if self._items_left > 0 else 0
 
 
 def _swell(made: Message, source: random.Random) -> None:
@@ -110,5 +110,5 @@ def _swell(made: Message, source: random.Random) -> None:
         field for field in made.DESCRIPTOR.fields if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
     ]
     if texts:
-        room = max(0, _LARGEST - made.ByteSize())
-        setattr(made, source.choice(texts).name, "a" * (room + source.choice((0, 4_000, 5_000))))
+        remaining = max(0, _LARGEST - made.ByteSize())
+        setattr(made, source.choice(texts).name, "a" * (remaining + source.choice((0, 4_000, 5_000))))

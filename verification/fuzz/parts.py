@@ -21,7 +21,7 @@ from verification.fuzz.services import Services
 STRETCH = 2_000
 """Calls of one order, at most: a connection's."""
 SESSIONS = 25
-INPUTS_AT_ONCE = 1_000
+INPUTS_PER_ORDER = 1_000
 DATABASES = 25
 MAX_DATABASES = 250
 """Each takes a second of a core, and the shapes come again after 46."""
@@ -91,8 +91,8 @@ def peers(plan: Plan, services: Services) -> Iterator[Job]:
 def inputs(plan: Plan) -> Iterator[Job]:
     """One for four calls."""
     names, all_of_them = turns(plan.inputs), plan.calls // 4
-    for first in range(0, all_of_them if names else 0, INPUTS_AT_ONCE):
-        count = min(INPUTS_AT_ONCE, all_of_them - first)
+    for first in range(0, all_of_them if names else 0, INPUTS_PER_ORDER):
+        count = min(INPUTS_PER_ORDER, all_of_them - first)
         yield partial(try_inputs, InputOrder(names, plan.seed, first, count))
 
 

@@ -1,4 +1,4 @@
-"""The processes of a campaign: a scheduler with doors, and an honest worker; what they log and how large they grow."""
+"""The processes of a campaign: a scheduler that checks tokens, and an honest worker; their logs and their sizes."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Interleaving:
             yield from self._begins(state)
         if self.tables(state).leases and (spent := _spend(state, "expire")) is not None:
             number, _ = self._tables.step(state.tables, "expire", lambda it: it.pass_time(TTL + 1))
-            yield Edge(Event("leases run out"), spent._replace(tables=number), True)
+            yield Edge(Event("leases expire"), spent._replace(tables=number), True)
 
     def wrong(self, state: Traffics) -> str | None:
         """See `properties`."""
@@ -142,7 +142,7 @@ class Interleaving:
                 yield Call("claim", replica), None
         for lease in tables.leases.values():
             yield Call("report", lease=lease.ref), None
-            yield Call("give back", lease=lease.ref), "give back"
+            yield Call("release", lease=lease.ref), "release"
             yield Call("cancel", lease=lease.ref), "cancel"
         for key, task in tables.tasks.items():
             if (task.status, task.lease_end) == (Status.PENDING, LeaseEnd.LOST) and key not in tables.leases:
@@ -212,7 +212,7 @@ def _work(call: Call) -> Work:
         "admission": lambda tx: settle(tx, ACCOUNT),
         "claim": lambda tx: claim(tx, [SessionCapacity(WORKER, SESSION, 1, 1)], 1, TTL),
         "report": lambda tx: reports.run_group(tx, [ReportItem((completed,))]),
-        "give back": lambda tx: reports.run_group(tx, [UnsentLeases((ref,))]),
+        "release": lambda tx: reports.run_group(tx, [UnsentLeases((ref,))]),
         "cancel": lambda tx: cancel_task(tx, ref.task_key, force=True),
         "reaper": lambda tx: reap(tx, ReaperSettings(TTL, 1.0, LOSSES)),
         "due": promote_due,

@@ -38,7 +38,7 @@ def stated(link: Link, end: End, state: State, not_renewed: tuple[str, ...]) -> 
     return link._replace(down=(*link.down, acknowledged), end=end._replace(stock=frozen(capacity)))
 
 
-def rooms(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
+def capacities(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
     """What a replica that has these streams of a worker, the older one first, would claim; nothing while it claims."""
     ends = [link.end for link in streams if link is not None and link.end is not None]
     if any(end.claimed is not None for end in ends):
@@ -52,7 +52,7 @@ def rooms(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
 
 
 def claimed(link: Link, claim: Claimed | None) -> Link:
-    """A claim is committed: what it granted to this stream is to be handed over. A replaced one offers no room."""
+    """A claim is committed: what it granted to this stream is to be handed over. A replaced one offers no capacity."""
     end = link.end
     if end is None:
         return link

@@ -12,7 +12,7 @@ from worker_svc.session.outbox import UpdateKind
 
 
 class Word(NamedTuple):
-    """One update: of which lease, and what it says. `started` is whether a CLI had run, where it is given back."""
+    """One update: of which lease, and what it says. `started`, of a release, is whether a CLI had run."""
 
     lease_id: str
     attempt: int

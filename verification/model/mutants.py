@@ -233,7 +233,7 @@ MUTANTS = (
     Mutant(
         "A released task keeps its place in a closed window", "an account's limit, rule 8",
         "A released lease leaves its task where it was, whatever the limit is by now.",
-        Traffic("lower", "", {"limit": 1, "give back": 1}, limits=(2, 1)), properties.OVER_LIMIT,
+        Traffic("lower", "", {"limit": 1, "release": 1}, limits=(2, 1)), properties.OVER_LIMIT,
         ledger, "_with_tags", _with_kept_tags,
     ),
     Mutant(

@@ -114,7 +114,7 @@ class Process:
         self._over(lease, self.spool[lease_id])
 
     def guard(self) -> None:
-        """The guard stops what runs past its deadline, and the worker gives it back."""
+        """The guard stops what runs past its deadline, and the worker releases its lease."""
         for lease in self._past_deadline():
             self._stop(lease, StopReason.EXPIRED)
 

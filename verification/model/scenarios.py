@@ -9,7 +9,7 @@ from verification.model.interleaving import Interleaving, Traffic
 from verification.model.scenario import Scenario
 from verification.model.system import Model
 
-_EACH_ONCE = {"limit": 1, "cancel": 1, "give back": 1, "expire": 1, "late": 1}
+_EACH_ONCE = {"limit": 1, "cancel": 1, "release": 1, "expire": 1, "late": 1}
 
 SMALL: tuple[Scenario | Traffic, ...] = (
     Scenario("calm", "two workers, message by message, and nothing goes wrong", workers=2),
@@ -26,7 +26,7 @@ SMALL: tuple[Scenario | Traffic, ...] = (
         "outage", "the database is away for as long as you like: no run is lost", {"outage": 1}, loses_nothing=True
     ),
     Scenario("cancel", "a forced cancel against a result and a broken stream", {"cancel": 1, "cut": 1}),
-    Scenario("timeout", "the scheduler times a run out that is just ending", {"timeout": 1, "slow": 1}),
+    Scenario("timeout", "the scheduler ends a run by its timeout while it is just ending", {"timeout": 1, "slow": 1}),
     Scenario(
         "retries", "runs fail, a client retries", {"fail": 2, "timeout": 1, "retry": 1}, rival=True, max_retries=1
     ),
@@ -37,7 +37,7 @@ SMALL: tuple[Scenario | Traffic, ...] = (
     Scenario("capacity", "two tasks for one slot", {"slow": 1}, tasks=2),
     Scenario("limit", "one task at a time, and a cancelled run", {"cancel": 1}, rival=True, tasks=2, limits=(1,)),
     Traffic("admission", "two replicas let in, claim and end, statement by statement"),
-    Traffic("admission, ends", "a lease is given back, lost, reported late", {"give back": 1, "expire": 1, "late": 1}),
+    Traffic("admission, ends", "a lease is released, lost, reported late", {"release": 1, "expire": 1, "late": 1}),
     Traffic("admission, cancel", "a run is cancelled, and its revoked lease still counts", {"cancel": 1}),
     Traffic("admission, lower", "the limit is lowered beside claims", {"limit": 1}, limits=(2, 1)),
     Traffic("admission, none before", "a first limit comes beside claims", {"limit": 1}, limits=(0, 1)),

@@ -111,10 +111,10 @@ class Application:
                 tables.tasks[ref_of(*word[:2]).task_key].refused = True
         return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
 
-    def claim(self, tables: Tables, rooms: Sequence[SessionCapacity]) -> Claimed | None:
+    def claim(self, tables: Tables, capacities: Sequence[SessionCapacity]) -> Claimed | None:
         """What the workers of one replica are granted."""
-        limit = sum(room.free for room in rooms)
-        claimed = _call(tables, lambda: claim(transaction(tables), rooms, limit, self._ttl))
+        limit = sum(capacity.free for capacity in capacities)
+        claimed = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._ttl))
         if claimed is not None and claimed.grants:
             tables.note_claim()
         return claimed

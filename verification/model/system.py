@@ -39,7 +39,7 @@ A = TypeVar("A")
 
 RIVAL = "R"
 RIVAL_SESSION = session_key(RIVAL, 1)
-RIVAL_ROOM = SessionCapacity(RIVAL, RIVAL_SESSION, 0, 1)
+RIVAL_CAPACITY = SessionCapacity(RIVAL, RIVAL_SESSION, 0, 1)
 
 
 class Model:
@@ -237,11 +237,11 @@ class Model:
         self, whole: Whole, who: int, name: str, former: Link | None, present: Link | None
     ) -> Iterator[Edge[Whole]]:
         """A claim of one replica, which has these streams, is committed; what it granted is not sent yet."""
-        rooms = links.rooms(name_of(who), former, present)
-        if not rooms:
+        capacities = links.capacities(name_of(who), former, present)
+        if not capacities:
             return
-        asked = tuple((room.session_key, room.free) for room in rooms)
-        after, claimed = self._on_tables(whole, ("claim", asked), lambda it: self._application.claim(it, rooms))
+        asked = tuple((capacity.session_key, capacity.free) for capacity in capacities)
+        after, claimed = self._on_tables(whole, ("claim", asked), lambda it: self._application.claim(it, capacities))
         if former is not None:
             after = formerly(after, who, links.claimed(former, claimed))
         if present is not None:
@@ -254,7 +254,7 @@ class Model:
         tables = self.tables(whole)
         if tables.up and tables.claimable and not whole.rival:
             after, claimed = self._on_tables(
-                whole, ("rival claims",), lambda it: self._application.claim(it, [RIVAL_ROOM])
+                whole, ("rival claims",), lambda it: self._application.claim(it, [RIVAL_CAPACITY])
             )
             refs = tuple(grant.ref for grant in claimed.grants[RIVAL_SESSION]) if claimed else ()
             yield _calm(Event("the other worker claims", what=refs), after._replace(rival=refs))

@@ -125,7 +125,7 @@ class Tables:
 
     @property
     def expired(self) -> bool:
-        """Whether a lease has run out that no tick has ended."""
+        """Whether a lease has expired that no tick has ended."""
         return any(lease.expires < 0 for lease in self.leases.values())
 
     @property

@@ -11,7 +11,7 @@ from verification.model.transactions import UnderWay
 
 _WHO = {
     "report": "a report",
-    "give back": "a report",
+    "release": "a report",
     "cancel": "CancelTask",
     "reaper": "the reaper",
     "due": "the due loop",

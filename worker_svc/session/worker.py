@@ -28,7 +28,7 @@ from worker_svc.session.reporter import LeaseReporter
 from worker_svc.slots import Slots
 
 CHECK_INTERVAL = 0.2
-"""Seconds between two checks for what has run out of time, while any lease is held."""
+"""Seconds between two checks of deadlines, while any lease is held."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -217,7 +217,7 @@ class Worker:
             reporter.end_pauses()
 
     async def watch_time(self) -> None:
-        """Stops what runs out of time. Runs until it is cancelled."""
+        """Stops what reaches its deadline. Runs until it is cancelled."""
         while True:
             await self._held.wait()
             await asyncio.sleep(CHECK_INTERVAL)

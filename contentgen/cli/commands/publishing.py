@@ -74,8 +74,8 @@ def list_(
 def claim(session: Session, account: OnlyAccount = None, limit: Claimed = 1, lease: Lease = None) -> None:
     """Take contents that are due out of the publish pool, to publish them.
 
-    Each is yours until its claim runs out; say what became of it by `contentgen pool report`. A claim that runs out
-    puts the content back.
+    Each is yours until its claim expires; report the result with `contentgen pool report`. If a claim expires, its
+    content is in the pool again.
     """
     request = pb.ClaimPublishPoolRequest(
         account_id=session.accounts(account), limit=limit, lease=fields.duration(lease)

@@ -20,7 +20,7 @@ from contentgen.v1 import task_service_pb2 as pb
 
 Keywords = Annotated[str, typer.Option(help="Keywords by comma.", show_default=False)]
 Category = Annotated[str, typer.Option(help="Category, kept with the content.", show_default=False)]
-Requirements = Annotated[str, typer.Option(help="What the text must heed.", show_default=False)]
+Requirements = Annotated[str, typer.Option(help="What the text must follow.", show_default=False)]
 Tone = Annotated[str, typer.Option(help="Tone of the text.", show_default=False)]
 Priority = Annotated[int, typer.Option("--priority", "-p", min=1, max=10, help="10 goes first.")]
 AutoApprove = Annotated[bool, typer.Option(help="Whether the content skips the review.")]

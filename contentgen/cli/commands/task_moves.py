@@ -19,7 +19,7 @@ from contentgen.v1 import task_service_pb2 as pb
 
 LONG_CALL = 600.0
 """Seconds for a call that works through many tasks."""
-_RETRIED_AT_ONCE = 1_000
+_DEFAULT_RETRY_LIMIT = 1_000
 """By one call that names no limit."""
 
 Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
@@ -127,7 +127,7 @@ def _retryable(session: Session, request: pb.BulkRetryTasksRequest) -> int:
     connection = session.connection
     stats = connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=request.account_id))
     states = [label(TASK_STATUS, status) for status in request.statuses] or ["failed", "timeout"]
-    return min(sum(stats.counts[state] for state in set(states)), request.limit or _RETRIED_AT_ONCE)
+    return min(sum(stats.counts[state] for state in set(states)), request.limit or _DEFAULT_RETRY_LIMIT)
 
 
 def cleanup(

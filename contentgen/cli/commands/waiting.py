@@ -33,7 +33,7 @@ WaitLimit = Annotated[
 
 LOOK_AGAIN = 0.5
 """Seconds between two looks at the tasks; the end of the first that has not ended is seen at once."""
-_MOST = 1_000
+_MAX_TASKS = 1_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,8 +66,8 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
 
     Raises Failure where one of them is not there.
     """
-    if len(task_ids) > _MOST:
-        raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MOST:,} at once: wait for fewer")
+    if len(task_ids) > _MAX_TASKS:
+        raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MAX_TASKS:,} at once: wait for fewer")
     deadline = None if limit is None else time.monotonic() + limit
     tasks, away = _look(session.connection, task_ids), outage()
     away.over()

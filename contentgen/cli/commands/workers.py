@@ -54,7 +54,7 @@ def list_(session: Session) -> None:
 
 
 def drain(session: Session, worker_id: WorkerId) -> None:
-    """Let a worker finish what runs, give back the rest, and take nothing new.
+    """Let a worker finish what runs, release the rest, and take nothing new.
 
     It answers at once: `contentgen worker list` shows when no slot is busy any more. The worker stays connected and
     idle, until `contentgen worker undrain` or until it is restarted.

@@ -90,7 +90,7 @@ def _lesser_role(connection: Connection) -> Iterator[Finding]:
         if refusal(error).reason == "ROLE_FORBIDDEN":
             yield fail("token", "its role is worker, which may call nothing from here", "use one of role operator")
             return
-    yield ok("token", "accepted, with the role client: it may not steer workers, dispatch and accounts")
+    yield ok("token", "accepted, with the role client: it may not change workers, dispatch and accounts")
 
 
 def _refusal_of_probe(connection: Connection, call: Caller) -> str:

@@ -150,7 +150,7 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
 
 
 def _signal(tx: Tx, reservations: Mapping[tuple[int, int], TagReservation], rows: Sequence[ReadyRow]) -> None:
-    """Signals that there is work to claim, and which accounts have untagged tasks and may have room in the window."""
+    """Signals that there is work to claim, and which accounts have untagged tasks and may have space in the window."""
     for row in rows:
         reserved = reservations[row.account_id, row.priority]
         if row.tag is not None:

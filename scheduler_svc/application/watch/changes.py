@@ -1,6 +1,6 @@
 """What the watchers of tasks read, each function in one transaction of its own. Nothing here writes.
 
-Moves are read by their numbers and only up to a number that is settled (`domain.horizon`), so that pages read in
+Moves are read by their numbers and only up to a number that is settled (`domain.watermark`), so that pages read in
 different transactions, on any replica, add up to one sequence. Deleted moves leave a mark by account; it is read after
 the moves themselves, so that whatever was deleted too early is noticed.
 """

@@ -48,7 +48,7 @@ _OFFER = sa.text(f"""
 """)
 """Adds a content to the publish pool."""
 
-# Nothing sweeps what ran out: whoever reads it sees it pending, and the claim takes it as if it were.
+# Nothing sweeps expired claims: readers see such an entry as pending, and the next claim takes it as such.
 _POOL = f"""content_id, account_id, priority, schedule_time,
     CASE WHEN status = {PublishStatus.PUBLISHING} AND claim_expire_time <= now() THEN {PublishStatus.PENDING}
         ELSE status END AS status, error, claim_id"""

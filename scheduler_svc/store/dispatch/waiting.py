@@ -17,7 +17,7 @@ _GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer"
 
 
 # An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
-# time at least. What its window has no room for (see domain/fairness.py) waits behind it, and so does all that comes
+# time at least. What exceeds its window (see domain/fairness.py) waits behind it, and so does all that comes
 # later. The row's lock decides between replicas: what it holds then is what counts.
 _RESERVE = sa.text(f"""
     WITH clock AS MATERIALIZED (

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-MOST = 200
+MAX_PREPARED = 200
 """Statements that a connection prepares; further ones are sent as they are."""
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -41,7 +41,7 @@ class Prepared:
         known = self._calls.get(sql)
         if known is not None:
             return [], known.execution
-        if len(self._calls) >= MOST:
+        if len(self._calls) >= MAX_PREPARED:
             return [], sql
         made = self._calls[sql] = _make(f"s{len(self._calls)}", sql)
         return [made.preparation], made.execution

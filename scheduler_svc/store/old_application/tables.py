@@ -39,9 +39,9 @@ _OPTIONAL = {
 }  # fmt: skip
 """What is asked for and may be missing. Whatever is not named here is never read."""
 
-_MAX_BYTES_AT_ONCE = 32 * 1024 * 1024
+_MAX_PAGE_BYTES = 32 * 1024 * 1024
 """Of rows that a server hands over, as UTF-8, of which Python may make four times as much; a larger page is halved."""
-_ROWS_AT_ONCE = 20
+_BATCH_SIZE = 20
 """That are fetched from a server."""
 
 
@@ -118,7 +118,7 @@ class OldDatabase:
         query = sa.select(table).where(self._has_id(table), table.c[column].in_(wanted)).order_by(table.c.id)
         self._check_size(query)
         with self._source.reading(rows=True) as connection:
-            found = connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
+            found = connection.execute(query.execution_options(yield_per=_BATCH_SIZE))
             rows = [row._asdict() for row in found]
         copies = Counter(row["id"] for row in rows) if column == "id" else self._copies(table, rows)
         return [OldRow(row, copies[row["id"]]) for row in {row["id"]: row for row in rows}.values()]
@@ -131,8 +131,8 @@ class OldDatabase:
         texts = [sa.func.coalesce(sa.func.octet_length(sa.cast(column, sa.Text)), 0) for column in rows.c]
         with self._source.reading(rows=True) as connection:
             size = connection.execute(sa.select(sa.func.sum(sum(texts, sa.literal(0))))).scalar() or 0
-        if size > _MAX_BYTES_AT_ONCE:
-            raise RowsUnreadable(f"its row has more than {_MAX_BYTES_AT_ONCE >> 20} MiB")
+        if size > _MAX_PAGE_BYTES:
+            raise RowsUnreadable(f"its row has more than {_MAX_PAGE_BYTES >> 20} MiB")
 
     def _copies(self, table: sa.TableClause, rows: Iterable[Mapping[str, object]]) -> dict[object, int]:
         """How many rows of the table have each of these keys."""

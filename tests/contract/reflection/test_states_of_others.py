@@ -132,7 +132,7 @@ async def _switch(world: World, account_id: str, *, active: bool) -> None:
 
 
 @pytest.mark.parametrize("state", ["connected", "draining", "disconnected"])
-async def test_a_worker_is_steered_whether_it_is_there_or_not(world: World, state: str) -> None:
+async def test_a_worker_is_controlled_whether_it_is_connected_or_not(world: World, state: str) -> None:
     worker_id = (await world.make(state))["worker_id"]
     for slots in (1, 7, 7):
         resized = await world.reflected.call(f"{POOL}/ResizeWorker", worker_id=worker_id, slots=slots)

@@ -199,7 +199,7 @@ class World:
         return {key: entry[key] for key in ("content_id", "account_id", "claim_id")}
 
     async def lapsed(self) -> Fields:
-        """An entry whose claim ran out."""
+        """An entry whose claim expired."""
         entry = await self.claimed(lease="1s")
 
         async def is_back() -> bool:
@@ -207,7 +207,7 @@ class World:
             return bool(listed["entries"][0]["status"] == "PUBLISH_STATUS_PENDING")
 
         back: Callable[[], bool | Awaitable[bool]] = is_back
-        await wait_until_async(back, within=10, what="the claim has run out")
+        await wait_until_async(back, within=10, what="the claim has expired")
         return entry
 
     async def claimed_anew(self) -> Fields:

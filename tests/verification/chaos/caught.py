@@ -95,7 +95,7 @@ def stored(trial: Trial, mutant: Mutant) -> None:
 
 
 def narrow_account(trial: Trial, mutant: Mutant) -> None:
-    """Two tasks of an account that may have one under way, and a worker that has room for both."""
+    """Two tasks of an account whose limit is one, and a worker with slots for both."""
     trial.serve(mutant)
     trial.worker("worker", slots=2)
     account_id = trial.account(cap=1)

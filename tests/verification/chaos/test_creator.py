@@ -105,7 +105,7 @@ def test_a_forked_process_counts_as_part_of_its_run(creator: Creator) -> None:
     wait_until_gone(lambda: living([orphan]), within=LIMIT, what="but KILL ends it")
 
 
-def test_no_room_for_scratch_is_a_failure_of_its_own(creator: Creator, tmp_path: Path) -> None:
+def test_no_space_for_scratch_is_a_failure_of_its_own(creator: Creator, tmp_path: Path) -> None:
     (tmp_path / "draft").mkdir()  # in place of the file that it would write
     assert creator.output()[1] == 4
     assert creator.runs()[0].status == 4

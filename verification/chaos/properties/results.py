@@ -15,13 +15,13 @@ LET_GO = frozenset({"NOT_HELD", "its worker does not hold it any more"})
 nothing of it is left, not even a mark that a CLI was started. With a result it says so only once that is committed.
 """
 _AFTER_FULL = 5.0
-"""Seconds after a disk has room again until what was kept in memory is on it for certain."""
+"""Seconds after a disk has free space again until what was kept in memory is on it for certain."""
 
 
 def results(evidence: Evidence) -> Iterator[Violation]:
-    """For each run that gave a result: its attempt did not end by being let go of.
+    """For each run that gave a result: its attempt did not end with a release.
 
-    That it was lost with its worker, ran out, timed out or was cancelled is legal, as is a result that is refused.
+    That it was lost with its worker, expired, timed out or was cancelled is legal, as is a result that is refused.
     """
     for run in evidence.journals.runs:
         if not run.given:

@@ -1,4 +1,4 @@
-"""What is to be done later, by time. Below `load`."""
+"""The calls about tasks that are due later, by time. Below `load`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Errands:
-    """What is to be done to tasks later, by time."""
+class ScheduledCalls:
+    """Cancels and retries of tasks that are due later."""
 
     _heap: list[tuple[float, str, str]] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)

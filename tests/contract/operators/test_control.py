@@ -1,4 +1,4 @@
-"""Commands that steer workers, dispatch and accounts: what they ask of a scheduler, and what they print."""
+"""Commands that control workers, dispatch and accounts: what they ask of a scheduler, and what they print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.scripted_server import scripted
 
 
 class Asked:
-    """Answers what steers, and keeps the requests."""
+    """Answers these commands, and keeps the requests."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
@@ -72,7 +72,7 @@ def test_screens(request: pytest.FixtureRequest) -> None:
             ("account", "update", "1", "--inactive"),
         ):
             transcript.add(words, run("-s", target, *words))
-    transcript.check("steering")
+    transcript.check("control")
 
 
 @pytest.mark.parametrize(
