@@ -76,13 +76,14 @@ PATH="$(VENV)/bin:$$PATH" $(PY) -m grpc_tools.protoc -Iprotos \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 endef
 
-verify: $(STAMP) ## check that stubs, schema, state diagram and statements match their sources
+verify: $(STAMP) ## check that generated files match their sources, and that no retired word is used
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
 	  diff -ru -x __pycache__ -x __init__.py contentgen/v1 "$$tmp/contentgen/v1" && echo 'the stubs match the protos'
 	@$(PY) -m verification.generated.schema
 	@$(PY) -m verification.generated.expansion
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.statements
+	@$(PY) -m verification.generated.words
 
 # Not part of .ci/run: it queries a public database, which a build machine may not reach. No answer is a failure.
 audit: ## look for known vulnerabilities in the locked dependencies
