@@ -6,36 +6,23 @@ in it; so a step of a part is computed once, however many whole states it occurs
 
 from __future__ import annotations
 
-import copyreg
 import pickle
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 A = TypeVar("A")
 
 
-def _read_only(items: dict[Any, Any]) -> MappingProxyType[Any, Any]:
-    return MappingProxyType(items)
-
-
-def _reduce_view(view: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
-    return _read_only, (dict(view),)
-
-
-copyreg.pickle(MappingProxyType, _reduce_view)  # the domain has read-only defaults
-
-
 def freeze(value: Any) -> Hashable:
     """What is in `value`, hashable. Mappings keep their order, which the production code relies on."""
     if isinstance(value, (int, float, str, Enum, datetime, type(None))):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return tuple((freeze(key), freeze(item)) for key, item in value.items())
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value))
