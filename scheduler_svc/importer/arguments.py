@@ -15,8 +15,8 @@ _MAX_NAME = 500
 _PAIR = re.compile(r"(-?\d{1,18})=([1-9]\d{0,17})")
 
 _DESCRIPTION = """Imports accounts, tasks, contents and the publish pool from the old application's database, which it
-only reads. It works beside running schedulers, on the database that they use. Tasks that had not ended become pending and
-run. Stop the old application first. Run the same command again to resume an interrupted import: it imports no row
+only reads. It works beside running schedulers, on the database that they use. Tasks that had not ended become pending
+and run. Stop the old application first. Run the same command again to resume an interrupted import: it imports no row
 twice. It names rows that can't be imported, one a line, and continues. Exit status: 0 all was imported, 3 rows were
 left out, 78 the source can't be read, or ids of accounts are taken."""
 
