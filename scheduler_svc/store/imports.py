@@ -110,8 +110,6 @@ _ENTRIES = Insert(
 
 
 class Imports(Statements):
-    """Statements that only an import needs."""
-
     def find_source(self, name: str) -> int | None:
         """The number of a source that something was imported from."""
         row = self._row(_FIND_SOURCE, name=name)
@@ -165,7 +163,6 @@ class Imports(Statements):
             self._run(_PASS_OVER_KEPT_IDS)
 
     def insert_tasks(self, rows: Sequence[ImportedTaskRow]) -> None:
-        """Inserts tasks, open or ended."""
         self._session.insert(_TASKS, rows)
 
     def next_content_ids(self, count: int) -> list[int]:
@@ -173,7 +170,6 @@ class Imports(Statements):
         return sorted(row[0] for row in self._rows(_NEXT_CONTENT_IDS, count=count)) if count else []
 
     def insert_contents(self, rows: Sequence[ImportedContentRow]) -> None:
-        """Inserts contents."""
         self._session.insert(_CONTENTS, rows)
 
     def pool_candidates(self, content_ids: Iterable[int]) -> dict[int, PoolCandidate]:
@@ -182,7 +178,6 @@ class Imports(Statements):
         return {content_id: PoolCandidate(*rest) for content_id, *rest in rows}
 
     def insert_entries(self, rows: Sequence[ImportedEntryRow]) -> None:
-        """Puts contents into the publish pool."""
         self._session.insert(_ENTRIES, rows)
 
 

@@ -21,8 +21,6 @@ _REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
 
 
 class Pauses(Statements):
-    """Statements on `pauses`."""
-
     def add(self, account_id: int) -> None:
         """Pauses an account, or everything (0), from the commit on. Idempotent."""
         if account_id == 0:
@@ -30,5 +28,4 @@ class Pauses(Statements):
         self._run(_ADD, account_id=account_id)
 
     def remove(self, account_id: int) -> None:
-        """Ends a pause, if there is one."""
         self._run(_REMOVE, account_id=account_id)

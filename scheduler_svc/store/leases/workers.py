@@ -118,8 +118,6 @@ _GET = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
 
 
 class Workers(Statements):
-    """Statements on `workers`."""
-
     def lock(self, worker_id: str) -> SessionRow | None:
         """The worker's session, locked against claims and other hellos; None if it has never had one."""
         row = self._row(_LOCK, worker_id=worker_id)
